@@ -1,0 +1,229 @@
+"""The attribution store: Parquet shards, one index, and a manifest that is written last.
+
+A store is a directory `<logdir>/<run>/plugins/deepexplain/<name>/`. Nothing in it counts until
+`manifest.json` stands, and a work unit counts when its `attributions-<unit>.parquet` stands: both appear
+by an atomic rename, so a crash at any moment leaves a store that can be resumed or ignored, never a
+wrong one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tb_deepexplain.errors import StoreError
+from tb_deepexplain.record import ATTRIBUTION_SCHEMA, ERROR_SCHEMA, INPUT_SCHEMA, Attribution, Failure, Input, decode_map
+
+PLUGIN_NAME = "deepexplain"
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+ROW_GROUP_BYTES = 512 * 1024  # any one row is then one small read; measured best between 0.25 and 1 MiB
+_KINDS = {"attributions": ATTRIBUTION_SCHEMA, "inputs": INPUT_SCHEMA, "errors": ERROR_SCHEMA}
+_LOCATION = ["shard", "row_group", "row", "input_row_group", "input_row"]
+
+
+def store_path(logdir: str | os.PathLike[str], run: str, name: str) -> Path:
+    return Path(logdir) / run / "plugins" / PLUGIN_NAME / name
+
+
+class ShardWriter:
+    """Writes one work unit's three files under temporary names; `close` renames them into place."""
+
+    def __init__(self, directory: Path, unit: str) -> None:
+        self._directory, self._unit, self._token = directory, unit, uuid.uuid4().hex[:8]
+        self._writers: dict[str, pq.ParquetWriter] = {}
+        self._pending: dict[str, list[dict[str, Any]]] = {kind: [] for kind in _KINDS}
+        self._pending_bytes = dict.fromkeys(_KINDS, 0)
+
+    def add(
+        self, attributions: Iterable[Attribution] = (), inputs: Iterable[Input] = (), errors: Iterable[Failure] = ()
+    ) -> None:
+        for kind, records in (("attributions", attributions), ("inputs", inputs), ("errors", errors)):
+            for record in records:
+                row = record.row()
+                self._pending[kind].append(row)
+                self._pending_bytes[kind] += 256 + sum(len(v) for v in row.values() if isinstance(v, bytes))
+                if self._pending_bytes[kind] >= ROW_GROUP_BYTES:
+                    self._flush(kind)
+
+    def close(self) -> None:
+        """Commit the unit. A unit that a twin committed first keeps the twin's files."""
+        for kind in _KINDS:
+            self._flush(kind)
+            self._writer(kind).close()
+        if (self._directory / f"attributions-{self._unit}.parquet").exists():
+            return self.discard()
+        for kind in ("inputs", "errors", "attributions"):  # attributions last: it is what makes the unit count
+            os.replace(self._temporary(kind), self._directory / f"{kind}-{self._unit}.parquet")
+
+    def discard(self) -> None:
+        for kind in _KINDS:
+            if kind in self._writers:
+                self._writers[kind].close()
+            self._temporary(kind).unlink(missing_ok=True)
+
+    def __enter__(self) -> ShardWriter:
+        return self
+
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        self.discard() if error else self.close()
+
+    def _temporary(self, kind: str) -> Path:
+        return self._directory / f".{kind}-{self._unit}.{self._token}.tmp"
+
+    def _writer(self, kind: str) -> pq.ParquetWriter:
+        if kind not in self._writers:
+            try:
+                self._directory.mkdir(parents=True, exist_ok=True)
+                self._writers[kind] = pq.ParquetWriter(self._temporary(kind), _KINDS[kind], compression="zstd")
+            except OSError as error:
+                raise StoreError(f"cannot write to {self._directory}: {error.strerror or error}") from error
+        return self._writers[kind]
+
+    def _flush(self, kind: str) -> None:
+        rows = self._pending[kind]
+        if rows:
+            # One call, one row group.
+            self._writer(kind).write_table(pa.Table.from_pylist(rows, _KINDS[kind]), row_group_size=len(rows))
+            self._pending[kind], self._pending_bytes[kind] = [], 0
+
+
+class StoreWriter:
+    """Writes a store: `with writer.shard(unit) as shard: shard.add(...)` per unit, then `commit`."""
+
+    def __init__(self, directory: str | os.PathLike[str]) -> None:
+        self.directory = Path(directory)
+
+    def shard(self, unit: str) -> ShardWriter:
+        return ShardWriter(self.directory, unit)
+
+    def finished_units(self) -> set[str]:
+        return {path.stem.removeprefix("attributions-") for path in self.directory.glob("attributions-*.parquet")}
+
+    def commit(self, units: Sequence[str], manifest: dict[str, Any]) -> dict[str, Any]:
+        """Index the given units and write the manifest; returns the manifest as written."""
+        missing = set(units) - self.finished_units()
+        if missing:
+            raise StoreError(f"{self.directory}: units {sorted(missing)[:5]} have no shard; run again to finish them")
+        tables = [_index_of(self.directory, unit) for unit in units]
+        index = pa.concat_tables(tables) if tables else _index_schema().empty_table()
+        index_name = f"index-{uuid.uuid4().hex[:8]}.parquet"
+        temporary = self.directory / f".{index_name}.tmp"
+        self.directory.mkdir(parents=True, exist_ok=True)
+        pq.write_table(index, temporary, compression="zstd", row_group_size=65_536)
+        os.replace(temporary, self.directory / index_name)
+        errors = sum(pq.read_metadata(self.directory / f"errors-{unit}.parquet").num_rows for unit in units)
+        examples = sum(pq.read_metadata(self.directory / f"inputs-{unit}.parquet").num_rows for unit in units)
+        written = {
+            "format_version": FORMAT_VERSION,
+            "version": uuid.uuid4().hex[:12],  # changes with every commit: makes answers about the store cacheable
+            **manifest,
+            "counts": {"examples": examples, "maps": index.num_rows, "errors": errors},
+            "units": list(units),
+            "index": [index_name],
+        }
+        temporary = self.directory / f".{MANIFEST}.{uuid.uuid4().hex[:8]}.tmp"
+        temporary.write_text(json.dumps(written, indent=1), encoding="utf-8")
+        os.replace(temporary, self.directory / MANIFEST)
+        for old in set(self.directory.glob("index-*.parquet")) - {self.directory / index_name}:
+            old.unlink(missing_ok=True)
+        return written
+
+
+class Store:
+    """Reads a committed store."""
+
+    def __init__(self, directory: str | os.PathLike[str]) -> None:
+        self.directory = Path(directory)
+        try:
+            self.manifest: dict[str, Any] = json.loads((self.directory / MANIFEST).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise StoreError(f"{self.directory} holds no committed store (no {MANIFEST}); finish its run first") from None
+        except ValueError as error:
+            raise StoreError(f"{self.directory / MANIFEST} is not JSON ({error}); run the pipeline again") from None
+        found = self.manifest.get("format_version")
+        if found != FORMAT_VERSION:
+            raise StoreError(
+                f"{self.directory} has store format {found}; this version reads format {FORMAT_VERSION}: "
+                + ("upgrade tensorboard-plugin-deepexplain" if isinstance(found, int) and found > FORMAT_VERSION else "run the pipeline again")
+            )
+
+    @cached_property
+    def index(self) -> pa.Table:
+        """Every column of every map but the map itself, plus where the map and its input lie."""
+        return pa.concat_tables(self._read(name) for name in self.manifest["index"])
+
+    def maps(self, rows: Sequence[int]) -> list[np.ndarray]:
+        """The float32 maps of these rows of `index`, in the order asked."""
+        columns = ["attribution", "dtype", "scale", "shape"]
+        return [decode_map(**row) for row in self._rows("attributions", rows, "row_group", "row", columns)]
+
+    def inputs(self, rows: Sequence[int]) -> list[dict[str, Any]]:
+        """The inputs (as in `record.INPUT_SCHEMA`) of these rows of `index`, in the order asked."""
+        return self._rows("inputs", rows, "input_row_group", "input_row", INPUT_SCHEMA.names)
+
+    def errors(self) -> pa.Table:
+        tables = [self._read(f"errors-{unit}.parquet") for unit in self.manifest["units"]]
+        return pa.concat_tables(tables) if tables else ERROR_SCHEMA.empty_table()
+
+    def _read(self, name: str) -> pa.Table:
+        try:
+            return pq.read_table(self.directory / name)
+        except (OSError, pa.ArrowException) as error:
+            raise StoreError(f"{self.directory / name} cannot be read ({error}); run the pipeline again") from error
+
+    def _rows(self, kind: str, rows: Sequence[int], group: str, row: str, columns: list[str]) -> list[dict[str, Any]]:
+        # Row groups are read directly: engines that plan a scan take ten times as long for a page of maps.
+        where = self.index.select(["shard", group, row]).take(pa.array(rows, pa.int64())).to_pylist()
+        groups: dict[tuple[str, int], list[int]] = {}
+        for position, place in enumerate(where):
+            groups.setdefault((place["shard"], place[group]), []).append(position)
+        found: list[Any] = [None] * len(where)
+        for (shard, number), positions in sorted(groups.items()):
+            path = self.directory / f"{kind}-{shard}.parquet"
+            try:
+                with pq.ParquetFile(path) as file:
+                    table = file.read_row_group(number, columns=columns)
+            except (OSError, pa.ArrowException) as error:
+                raise StoreError(f"{path} cannot be read ({error}); run the pipeline again") from error
+            taken = table.take(pa.array([where[p][row] for p in positions], pa.int64())).to_pylist()
+            for position, record in zip(positions, taken, strict=True):
+                found[position] = record
+        return found
+
+
+def _index_schema() -> pa.Schema:
+    kept = [field for field in ATTRIBUTION_SCHEMA if field.name != "attribution"]
+    return pa.schema([*kept, pa.field("shard", pa.string()), *(pa.field(n, pa.int32()) for n in _LOCATION[1:])])
+
+
+def _index_of(directory: Path, unit: str) -> pa.Table:
+    path = directory / f"attributions-{unit}.parquet"
+    schema = _index_schema()
+    table = pq.read_table(path, columns=[n for n in schema.names if n not in _LOCATION])
+    group, row = _positions(path)
+    inputs = directory / f"inputs-{unit}.parquet"
+    ids = pq.read_table(inputs, columns=["example_id"]).column(0).to_pylist()
+    input_group, input_row = _positions(inputs)
+    at = {example_id: i for i, example_id in enumerate(ids)}
+    order = np.array([at[example_id] for example_id in table.column("example_id").to_pylist()], np.int64)
+    location = [pa.array([unit] * table.num_rows), group, row, input_group[order], input_row[order]]
+    return pa.table([*table.columns, *(pa.array(c, schema.field(n).type) for n, c in zip(_LOCATION, location, strict=True))], schema=schema)
+
+
+def _positions(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """(row group, row within it) of every row of a Parquet file."""
+    metadata = pq.read_metadata(path)
+    sizes = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
+    group = np.repeat(np.arange(len(sizes)), sizes)
+    row = np.concatenate([np.arange(n) for n in sizes]) if sizes else np.zeros(0, np.int64)
+    return group.astype(np.int32), row.astype(np.int32)
