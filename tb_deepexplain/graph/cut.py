@@ -1,0 +1,238 @@
+"""Where to enter and leave a model: plain analysis of an inlined GraphDef, nothing runs here.
+
+Names of tensors are normalised as `node:index`. Control edges are never followed: they order side
+effects (assertions, counters) that an explanation must not repeat.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any
+
+from tb_deepexplain.errors import ParameterError, UnsupportedModelError
+
+# Ops whose output says nothing about the values of their input.
+_SHAPE_OPS = frozenset({"Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike", "TensorListReserve", "TensorListLength"})
+_PASS_THROUGH = frozenset({"Identity", "Cast", "StopGradient", "PreventGradient", "CheckNumerics"})
+_LOOKUPS = {"GatherV2": "Tparams", "Gather": "Tparams", "ResourceGather": "dtype"}
+_FLOATS = frozenset({1, 2, 14, 19})  # DT_FLOAT, DT_DOUBLE, DT_BFLOAT16, DT_HALF
+
+
+@dataclasses.dataclass(frozen=True)
+class Lookup:
+    """An embedding look-up: rows of a table taken by integers that come from an input."""
+
+    table: str
+    indices: str
+    output: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Cut:
+    """Entries are explained, context is needed beside them, output is what is explained."""
+
+    entries: tuple[str, ...]
+    context: tuple[str, ...]
+    output: str
+    final: str
+    lookups: tuple[Lookup | None, ...]  # one for each entry; None where it is not an embedding
+    stepped_back: bool
+
+
+class GraphView:
+    """A GraphDef with its edges both ways."""
+
+    def __init__(self, graph_def: Any) -> None:
+        self.nodes = {node.name: node for node in graph_def.node}
+        self.library = graph_def.library
+        self.versions = graph_def.versions
+        self.inputs = {name: [tensor(i) for i in node.input if not i.startswith("^")] for name, node in self.nodes.items()}
+        self.consumers: dict[str, list[str]] = {}
+        for name, inputs in self.inputs.items():
+            for i in inputs:
+                self.consumers.setdefault(i, []).append(name)
+
+    def ancestors(self, tensors: Iterable[str], stop: Collection[str] = (), through: Callable[[Any], bool] = lambda n: True) -> set[str]:
+        """Nodes that compute `tensors`, not looking behind the tensors in `stop`."""
+        found: set[str] = set()
+        stack = [t for t in tensors if t not in stop]
+        while stack:
+            name = node_of(stack.pop())
+            if name not in found and through(self.nodes[name]):
+                found.add(name)
+                stack += [i for i in self.inputs[name] if i not in stop]
+        return found
+
+    def value_descendants(self, sources: Iterable[str], stop: Collection[str] = ()) -> set[str]:
+        """Nodes whose values depend on the values (not only the shapes) of the source nodes."""
+        found, stack = set(sources), list(sources)
+        by_node: dict[str, list[str]] = {}
+        for source, names in self.consumers.items():
+            by_node.setdefault(node_of(source), []).extend(names)
+        while stack:
+            for name in by_node.get(stack.pop(), ()):
+                if name not in found and name not in stop and self.nodes[name].op not in _SHAPE_OPS:
+                    found.add(name)
+                    stack.append(name)
+        return found
+
+    def subgraph(self, fetches: Sequence[str], feeds: Collection[str]) -> Any:
+        """The GraphDef between fed and fetched tensors, without control edges and without placeholders."""
+        kept = self.ancestors(fetches, stop=feeds)
+        placeholders = {n for n in kept if self.nodes[n].op in ("Placeholder", "PlaceholderWithDefault")}
+        graph_def = type(self._template())()
+        graph_def.versions.CopyFrom(self.versions)
+        graph_def.library.CopyFrom(self.library)
+        for name, node in self.nodes.items():
+            if name in kept and name not in placeholders:
+                copy = graph_def.node.add()
+                copy.CopyFrom(node)
+                del copy.input[:]
+                copy.input.extend(i for i in node.input if not i.startswith("^"))
+                copy.attr.pop("_class", None)  # colocation with nodes that are no longer there
+                copy.device = ""
+        return graph_def
+
+    def placeholders(self, fetches: Sequence[str], feeds: Collection[str]) -> set[str]:
+        kept = self.ancestors(fetches, stop=feeds)
+        return {n for n in kept if self.nodes[n].op in ("Placeholder", "PlaceholderWithDefault")}
+
+    def _template(self) -> Any:
+        from tensorflow.core.framework import graph_pb2
+
+        return graph_pb2.GraphDef()
+
+
+def tensor(name: str) -> str:
+    return name if ":" in name else f"{name}:0"
+
+
+def node_of(name: str) -> str:
+    return name.lstrip("^").split(":")[0]
+
+
+def step_back(view: GraphView, output: str) -> str | None:
+    """The input of the Softmax or Sigmoid that `output` ends with, or None."""
+    while (op := view.nodes[node_of(output)].op) in _PASS_THROUGH:
+        output = view.inputs[node_of(output)][0]
+    return view.inputs[node_of(output)][0] if op in ("Softmax", "Sigmoid") else None
+
+
+def find_lookups(view: GraphView, sources: Collection[str], output: str) -> list[Lookup]:
+    """Embedding look-ups on the way from integer or string inputs (`sources`, node names) to `output`."""
+    gathers = {n for n, node in view.nodes.items() if node.op in _LOOKUPS and node.attr[_LOOKUPS[node.op]].type in _FLOATS}
+    needed = view.ancestors([output])
+    tainted = view.value_descendants(sources, stop=gathers)
+    found = []
+    for name in view.nodes:  # graph order, so that the answer is stable
+        if name in gathers and name in needed:
+            table, indices = view.inputs[name][:2]
+            if node_of(indices) in tainted and not view.ancestors([table]) & tainted:
+                found.append(Lookup(table, indices, f"{name}:0"))
+    return found
+
+
+def resolve(view: GraphView, name: str) -> str:
+    """The tensor that a person means by a tensor, node or layer name."""
+    if node_of(name) in view.nodes:
+        return tensor(name)
+    for pattern in (re.escape(name), re.escape(name) + r"_\d+"):  # Keras numbers repeated calls of a layer
+        scopes = {m.group(0) for n in view.nodes if (m := re.match(rf"(?:.*/)?{pattern}(?=/)", n))}
+        outputs = [t for scope in sorted(scopes) for t in _scope_outputs(view, scope)]
+        if len(outputs) == 1:
+            return outputs[0]
+        if outputs:
+            raise ParameterError(f"layer {name!r} has several outputs: {', '.join(outputs[:6])}; give one of these tensor names")
+    layers = sorted({part for n in view.nodes for part in n.split("/")[:-1]})
+    raise ParameterError(f"the model has no tensor or layer {name!r}; its layers include {', '.join(layers[:40]) or 'none'}")
+
+
+def _scope_outputs(view: GraphView, scope: str) -> list[str]:
+    """Value-carrying float tensors made inside a name scope and used outside it."""
+    found = []
+    for name, node in view.nodes.items():
+        if name.startswith(scope + "/") and node.op not in (*_SHAPE_OPS, "Const", "ReadVariableOp", "NoOp"):
+            consumers = view.consumers.get(f"{name}:0", ["(end)"])
+            if any(not c.startswith(scope + "/") and (c not in view.nodes or view.nodes[c].op not in _SHAPE_OPS) for c in consumers):
+                found.append(f"{name}:0")
+    return found
+
+
+def make_cut(
+    view: GraphView,
+    specs: Sequence[Any],  # InputSpec
+    outputs: dict[str, str],
+    inputs: str | Sequence[str] | None,
+    output: str | None,
+) -> Cut:
+    final = _final(view, outputs, output)
+    logits = step_back(view, final) if output is None or output in outputs else None
+    target = logits or final
+    by_name = {spec.name: spec for spec in specs}
+    discrete = [spec.node for spec in specs if not spec.is_float]
+    lookups = {lookup.output: lookup for lookup in find_lookups(view, discrete, target)}
+    if inputs is None:
+        needed = view.ancestors([target])
+        entries = [tensor(spec.node) for spec in specs if spec.is_float and spec.node in needed] + list(lookups)
+        if not entries:
+            raise UnsupportedModelError(
+                f"no input of this model can be explained: {', '.join(map(str, specs))}, and no embedding look-up was found "
+                "between an integer or string input and the output. Name the tensor or layer to explain with inputs=..."
+            )
+    else:
+        entries = []
+        for name in [inputs] if isinstance(inputs, str) else list(inputs):
+            if name == "embedding":
+                if not lookups:
+                    raise UnsupportedModelError("inputs='embedding': no embedding look-up was found on the way to the output")
+                entries += list(lookups)
+            elif name in by_name:
+                entries.append(tensor(by_name[name].node))
+            else:
+                entries.append(resolve(view, name))
+    for entry in entries:
+        spec = next((s for s in specs if tensor(s.node) == entry), None)
+        if spec is not None and not spec.is_float:
+            raise UnsupportedModelError(f"input {spec} holds no real numbers and has no gradient; use inputs='embedding'")
+        if node_of(entry) not in view.ancestors([target]):
+            raise UnsupportedModelError(f"the output {target!r} does not depend on {entry!r}; choose another input or output")
+    return Cut(
+        entries=tuple(entries),
+        context=_context(view, entries, lookups, specs, target),
+        output=target,
+        final=final,
+        lookups=tuple(lookups.get(entry) for entry in entries),
+        stepped_back=logits is not None,
+    )
+
+
+def _final(view: GraphView, outputs: dict[str, str], output: str | None) -> str:
+    if output in outputs:
+        return outputs[str(output)]
+    if output is None or output == "output":
+        if len(outputs) > 1:
+            raise ParameterError(f"the model has several outputs; choose one with output=...: {', '.join(outputs)}")
+        return next(iter(outputs.values()))
+    return resolve(view, output)
+
+
+def _context(view: GraphView, entries: Sequence[str], lookups: dict[str, Lookup], specs: Sequence[Any], target: str) -> tuple[str, ...]:
+    """Tensors that the way from the entries to the output needs besides them.
+
+    These are the inputs that are not explained, and for a text model the token ids in the form in which
+    the rest of the graph reads them (a mask, say): never the raw strings, whose padding depends on what
+    else is in the batch.
+    """
+    tail = view.ancestors([target], stop=entries)
+    sources = {spec.node for spec in specs}
+    varying = view.value_descendants(sources)
+    indices = [lookups[e].indices for e in entries if e in lookups]
+    head = view.ancestors(indices, through=lambda node: node.op not in _SHAPE_OPS) & varying | sources
+    crossing = {
+        i for name in tail - head for i in view.inputs[name] if node_of(i) in head and i not in entries
+    }
+    if node_of(target) in head:
+        crossing.add(target)
+    return tuple(sorted(crossing))

@@ -1,0 +1,84 @@
+"""THE table of attribution methods, in display order: everything that lists methods or parameters reads it."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+from tb_deepexplain.errors import ParameterError, UnknownMethodError
+from tb_deepexplain.methods.gradient_x_input import gradient_x_input
+from tb_deepexplain.methods.integrated_gradients import integrated_gradients
+from tb_deepexplain.methods.occlusion import occlusion
+from tb_deepexplain.methods.parameters import Parameter, read_parameters
+from tb_deepexplain.methods.saliency import saliency
+from tb_deepexplain.score import Explanation
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """One attribution method: what a person needs to choose it and the program to run it."""
+
+    function: Callable[..., Explanation]
+    title: str
+    family: str  # gradient | backprop rule | perturbation
+    signed: bool
+    sums_to: str | None
+    paper: str
+    cost: str  # model evaluations for each example
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def id(self) -> str:
+        return self.function.__name__
+
+    @property
+    def summary(self) -> str:
+        return (self.function.__doc__ or "").strip().splitlines()[0]
+
+    @cached_property
+    def parameters(self) -> tuple[Parameter, ...]:
+        return read_parameters(self.id, self.function)
+
+    def check(self, given: dict[str, Any]) -> dict[str, Any]:
+        """The parameters given, in their own types; ParameterError names what is wrong."""
+        known = {p.name: p for p in self.parameters}
+        for name in given:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+                hint = f"; did you mean {near[0]}?" if near else ""
+                takes = f"it takes {', '.join(known)}" if known else "it takes none"
+                raise ParameterError(f"{self.id} has no parameter {name!r}{hint} ({takes})")
+        return {name: known[name].check(value) for name, value in given.items()}
+
+
+TABLE: tuple[Method, ...] = (
+    Method(saliency, "Saliency", "gradient", False, None, "Simonyan et al. 2014, arXiv 1312.6034", "1"),
+    Method(
+        gradient_x_input, "Gradient × input", "gradient", True, None, "Shrikumar et al. 2016, arXiv 1605.01713", "1", ("grad*input",)
+    ),
+    Method(
+        integrated_gradients,
+        "Integrated gradients",
+        "gradient",
+        True,
+        "f(x) − f(baseline)",
+        "Sundararajan et al. 2017, arXiv 1703.01365",
+        "9 to max_evaluations, or steps + 2",
+        ("intgrad",),
+    ),
+    Method(occlusion, "Occlusion", "perturbation", True, None, "Zeiler & Fergus 2014, arXiv 1311.2901", "windows + 1"),
+)
+
+
+def find_method(name: str) -> Method:
+    """The row with this id or alias."""
+    for method in TABLE:
+        if name == method.id or name in method.aliases:
+            return method
+    known = [n for m in TABLE for n in (m.id, *m.aliases)]
+    near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.4)
+    hint = f"did you mean {' or '.join(near)}? " if near else ""
+    raise UnknownMethodError(f"unknown method {name!r}; {hint}Known: {', '.join(m.id for m in TABLE)}")

@@ -1,0 +1,140 @@
+"""Score: all that an attribution method may ask of a model.
+
+TensorFlow in, TensorFlow out, so that a whole method compiles into one function. A method sees examples
+as a list of tensors `[N, ...]`, one for each explained input, and evaluates the score at *points*: lists of
+tensors `[B, ...]` with `rows[b]`, the example to which point b belongs (which decides its target, its weights
+and its other inputs).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from tb_deepexplain.errors import ParameterError
+
+
+class Explanation(NamedTuple):
+    """What a method returns: attributions like x, and what it learnt on the way (None: not known)."""
+
+    attributions: list[Any]
+    evaluations: Any  # [N] int32, model evaluations spent on each example
+    score: Any = None  # [N]
+    baseline_score: Any = None  # [N]
+
+
+class Score:
+    """The scalar that is explained, one for each example: a weighted sum of output units.
+
+    `output(points, context) -> [B, ...]` is the model; `context` are tensors `[N, ...]` that go with the
+    examples. The score is the unit `target[n]` of the last axis (summed over axes between), or
+    sum(ys * output), or the sum of all units.
+    """
+
+    def __init__(
+        self,
+        output: Callable[[list[Any], list[Any]], Any],
+        x: Sequence[Any],
+        *,
+        context: Sequence[Any] = (),
+        target: Any = None,
+        ys: Any = None,
+        batch_size: Any = 64,
+        embeddings: Sequence[bool] | None = None,
+    ) -> None:
+        self._output = output
+        self.x = [tf.convert_to_tensor(t) for t in x]
+        self.n = tf.shape(self.x[0])[0]
+        self.embeddings = list(embeddings) if embeddings is not None else [False] * len(self.x)
+        self._context, self._target, self._ys = list(context), target, ys
+        self._batch_size = tf.convert_to_tensor(batch_size, tf.int32)
+        self._value = tf.function(self._compute, autograph=False, reduce_retracing=True)
+        self._value_and_gradient = tf.function(self._differentiate, autograph=False, reduce_retracing=True)
+
+    def __call__(self, points: Sequence[Any], rows: Any = None) -> Any:
+        """The score [B] at the points; `rows` None means that points are the examples themselves."""
+        return self._value(list(points), *self._beside(rows))
+
+    def gradient(self, points: Sequence[Any], rows: Any = None) -> tuple[Any, list[Any]]:
+        """The score [B] and its gradient, like the points."""
+        return self._value_and_gradient(list(points), *self._beside(rows))
+
+    def map(self, total: Any, evaluate: Callable[[Any], list[Any]]) -> list[Any]:
+        """`evaluate(items) -> tensors [len(items), ...]` over items 0..total-1, in full batches, concatenated.
+
+        The stream of work of every method goes through here: however it divides into examples and steps, the
+        model only ever sees `batch_size` points at once, and never fewer but for the last time.
+        """
+        example = tf.function(evaluate, autograph=False).get_concrete_function(tf.TensorSpec([None], tf.int32))
+        specs = tf.nest.flatten(example.structured_outputs)
+        chunks = (total + self._batch_size - 1) // self._batch_size
+        arrays = [
+            tf.TensorArray(s.dtype, size=chunks, infer_shape=False, element_shape=[None, *s.shape[1:]]) for s in specs
+        ]
+
+        def step(i: Any, arrays: list[Any]) -> tuple[Any, list[Any]]:
+            items = tf.range(i * self._batch_size, tf.minimum((i + 1) * self._batch_size, total))
+            return i + 1, [a.write(i, t) for a, t in zip(arrays, tf.nest.flatten(example(items)), strict=True)]
+
+        _, arrays = tf.while_loop(lambda i, _: i < chunks, step, (tf.constant(0), arrays), parallel_iterations=1)
+        # A TensorArray without elements cannot be concatenated.
+        found = [
+            tf.cond(total > 0, lambda a=a: a.concat(), lambda s=s: tf.zeros([0, *s.shape[1:]], s.dtype))
+            for a, s in zip(arrays, specs, strict=True)
+        ]
+        for tensor, spec in zip(found, specs, strict=True):
+            tensor.set_shape([None, *spec.shape[1:]])
+        return found
+
+    def fold(self, total: Any, step: Callable[[Any, list[Any]], list[Any]], state: list[Any]) -> list[Any]:
+        """`state = step(items, state)` over items 0..total-1, in full batches."""
+
+        def body(start: Any, state: list[Any]) -> tuple[Any, list[Any]]:
+            stop = tf.minimum(start + self._batch_size, total)
+            return stop, step(tf.range(start, stop), state)
+
+        return tf.while_loop(lambda start, _: start < total, body, (tf.constant(0), state), parallel_iterations=1)[1]
+
+    def baseline(self, baseline: Any) -> list[Any]:
+        """The baseline as tensors `[...]` like one example of each input: zeros, one number, or arrays of that shape."""
+        shapes = [tuple(t.shape[1:]) for t in self.x]
+        given = list(baseline) if isinstance(baseline, list | tuple) and len(self.x) > 1 else [baseline] * len(self.x)
+        if len(given) != len(self.x) or (len(self.x) > 1 and isinstance(baseline, np.ndarray) and baseline.ndim):
+            raise ParameterError(f"baseline: {len(self.x)} inputs are explained; give one number or a list of {len(self.x)} arrays")
+        found = []
+        for value, shape, x in zip(given, shapes, self.x, strict=True):
+            array = np.asarray(0.0 if value is None else value)
+            if array.ndim and array.shape != shape:
+                hint = " (leave the batch dimension out: one baseline serves all examples)" if array.shape[1:] == shape else ""
+                raise ParameterError(f"baseline: expected shape {shape}, one example of the input, got {array.shape}{hint}")
+            if not np.all(np.isfinite(array)):
+                raise ParameterError("baseline: holds NaN or infinity; give finite numbers")
+            found.append(tf.broadcast_to(tf.constant(array, x.dtype), shape))
+        return found
+
+    def _beside(self, rows: Any) -> tuple[list[Any], Any, Any]:
+        take = (lambda t: t) if rows is None else (lambda t: tf.gather(t, rows))
+        return (
+            [take(t) for t in self._context],
+            None if self._target is None else take(self._target),
+            None if self._ys is None else take(self._ys),
+        )
+
+    def _compute(self, points: list[Any], context: list[Any], target: Any, ys: Any) -> Any:
+        output = self._output(points, context)
+        if output.dtype.size < 4:  # half precision: sum in single
+            output = tf.cast(output, tf.float32)
+        if target is not None and output.shape.rank != 1:
+            output = tf.gather(output, target, axis=-1, batch_dims=1)
+        if ys is not None:
+            output = output * tf.cast(ys, output.dtype)
+        return tf.reduce_sum(output, axis=list(range(1, output.shape.rank)))
+
+    def _differentiate(self, points: list[Any], context: list[Any], target: Any, ys: Any) -> tuple[Any, list[Any]]:
+        score = self._compute(points, context, target, ys)
+        # tf.gradients, not a tape: a tape does not see the ops of an imported graph.
+        gradients = tf.gradients(score, points, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        return score, [tf.convert_to_tensor(g) for g in gradients]
