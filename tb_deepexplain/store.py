@@ -21,10 +21,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tb_deepexplain.errors import StoreError
+from tb_deepexplain.marker import FORMAT_VERSION, PLUGIN_NAME
 from tb_deepexplain.record import ATTRIBUTION_SCHEMA, ERROR_SCHEMA, INPUT_SCHEMA, Attribution, Failure, Input, decode_map
 
-PLUGIN_NAME = "deepexplain"
-FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 ROW_GROUP_BYTES = 512 * 1024  # any one row is then one small read; measured best between 0.25 and 1 MiB
 _KINDS = {"attributions": ATTRIBUTION_SCHEMA, "inputs": INPUT_SCHEMA, "errors": ERROR_SCHEMA}
