@@ -34,6 +34,7 @@ class Cut:
     """Entries are explained, context is needed beside them, output is what is explained."""
 
     entries: tuple[str, ...]
+    names: tuple[str, ...]  # of the entries, as a person would call them
     context: tuple[str, ...]
     output: str
     final: str
@@ -200,6 +201,7 @@ def make_cut(
             raise UnsupportedModelError(f"the output {target!r} does not depend on {entry!r}; choose another input or output")
     return Cut(
         entries=tuple(entries),
+        names=tuple(_name(view, entry, lookups.get(entry), specs) for entry in entries),
         context=_context(view, entries, lookups, specs, target),
         output=target,
         final=final,
@@ -216,6 +218,13 @@ def _final(view: GraphView, outputs: dict[str, str], output: str | None) -> str:
             raise ParameterError(f"the model has several outputs; choose one with output=...: {', '.join(outputs)}")
         return next(iter(outputs.values()))
     return resolve(view, output)
+
+
+def _name(view: GraphView, entry: str, lookup: Lookup | None, specs: Sequence[Any]) -> str:
+    """The model input that an entry is, or whose embedding it is; else the tensor's own name."""
+    behind = view.ancestors([lookup.indices]) if lookup else {node_of(entry)}
+    sources = [spec.name for spec in specs if spec.node in behind]
+    return sources[0] if len(sources) == 1 else entry
 
 
 def _context(view: GraphView, entries: Sequence[str], lookups: dict[str, Lookup], specs: Sequence[Any], target: str) -> tuple[str, ...]:

@@ -57,7 +57,8 @@ class ModelGraph:
         """This model, entered and left at the given places; the same answer for the same question."""
         key = (tuple(inputs) if isinstance(inputs, list | tuple) else inputs, output)
         if key not in self._cuts:
-            self._cuts[key] = BoundGraph(self, make_cut(self._view, self.inputs, self.outputs, inputs, output))
+            names = None if inputs is None or "embedding" in key[0] else [inputs] if isinstance(inputs, str) else list(inputs)
+            self._cuts[key] = BoundGraph(self, make_cut(self._view, self.inputs, self.outputs, inputs, output), names)
         return self._cuts[key]
 
     def run(self, fetches: Sequence[str], feeds: dict[str, Any]) -> list[Any]:
@@ -85,10 +86,9 @@ class ModelGraph:
 class BoundGraph:
     """A ModelGraph with its entries and its output chosen; each part is traced once for each rank of input."""
 
-    def __init__(self, graph: ModelGraph, cut: Cut) -> None:
+    def __init__(self, graph: ModelGraph, cut: Cut, names: Sequence[str] | None) -> None:
         self.graph, self.cut = graph, cut
-        names = {tensor(spec.node): spec.name for spec in graph.inputs}
-        self.entry_names = tuple(names.get(e, e) for e in cut.entries)
+        self.entry_names = tuple(names) if names is not None else tuple(cut.names)
         self.enter = tf.function(self._enter, autograph=False, reduce_retracing=True)
         self.predict = tf.function(self._predict, autograph=False, reduce_retracing=True)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import sys
+import types
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any
@@ -82,3 +84,14 @@ def find_method(name: str) -> Method:
     near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.4)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     raise UnknownMethodError(f"unknown method {name!r}; {hint}Known: {', '.join(m.id for m in TABLE)}")
+
+
+class _Table(types.ModuleType):
+    """This package is also the public function `tb_deepexplain.methods()`."""
+
+    def __call__(self) -> list[Method]:
+        """The table: one frozen row for each method, in display order."""
+        return list(TABLE)
+
+
+sys.modules[__name__].__class__ = _Table

@@ -70,8 +70,8 @@ def _occlude(score: Score, i: int, base: Any, cover: list[np.ndarray], windows: 
     def evaluate(items: Any) -> list[Any]:
         rows, window = items // windows, items % windows
         hidden = tf.ones([tf.shape(items)[0], *[1] * len(axes)], x.dtype)
-        for axis, place in enumerate(tf.unravel_index(window, counts) if windows > 1 else [window] * len(axes)):
-            line = tf.gather(axes[axis], place)
+        for axis, count in enumerate(counts):  # windows are numbered row-major
+            line = tf.gather(axes[axis], window // math.prod(counts[axis + 1 :]) % count)
             hidden *= tf.reshape(line, [-1, *[1] * axis, line.shape[1], *[1] * (len(axes) - axis - 1)])
         points = [tf.gather(t, rows) for t in score.x]
         points[i] = points[i] * (1 - hidden) + base * hidden  # a product, so that NaN in x stays NaN

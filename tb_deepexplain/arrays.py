@@ -1,0 +1,109 @@
+"""What a caller hands in, checked and put in order: examples, targets, weights; and results in the caller's structure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tb_deepexplain.errors import InputError
+
+
+def read_inputs(specs: Sequence[Any], xs: Any) -> list[np.ndarray]:
+    """One array `[N, ...]` for each InputSpec, in the model's order and dtypes."""
+    wanted = f"the model takes {'; '.join(map(str, specs))}"
+    names = [spec.name for spec in specs]
+    if isinstance(xs, dict):
+        if set(xs) != set(names):
+            raise InputError(f"xs has the inputs {', '.join(map(str, xs)) or 'none'}; {wanted}")
+        given = [xs[name] for name in names]
+    elif len(specs) > 1:
+        if not isinstance(xs, list | tuple) or len(xs) != len(specs):
+            count = f"{len(xs)} arrays" if isinstance(xs, list | tuple) else "one array"
+            raise InputError(f"xs is {count}; {wanted}: give a list or a dict with one array for each")
+        given = list(xs)
+    else:
+        given = [xs[0] if _wraps_one(xs, len(specs[0].shape)) else xs]
+    arrays = [_read(spec, array) for spec, array in zip(specs, given, strict=True)]
+    if len({len(a) for a in arrays}) > 1:
+        counts = ", ".join(f"{name} {len(a)}" for name, a in zip(names, arrays, strict=True))
+        raise InputError(f"xs: every input needs the same number of examples, got {counts}")
+    return arrays
+
+
+def _wraps_one(xs: Any, rank: int) -> bool:
+    """Whether xs is a list of one array, and not one array written as nested lists."""
+    return isinstance(xs, list | tuple) and len(xs) == 1 and np.ndim(xs[0]) == rank
+
+
+def _read(spec: Any, given: Any) -> np.ndarray:
+    try:
+        array = np.asarray(given)
+    except ValueError as error:
+        raise InputError(f"xs for {spec}: the examples differ in shape ({error}); pad them to one shape") from error
+    kind = {"string": "string", "bool": "bool"}.get(spec.dtype, "float" if spec.is_float else "int")
+    accepted = {"string": "SUO", "bool": "b", "float": "fiub", "int": "iub"}[kind]
+    if array.dtype.kind not in accepted and array.size:
+        raise InputError(f"xs for {spec}: got an array of {array.dtype}, expected {kind} values")
+    array = array.astype(object if kind == "string" else "float32" if spec.dtype == "bfloat16" else spec.dtype)
+    expected = spec.shape
+    if array.ndim == len(expected) - 1 and _fits(array.shape, expected[1:]):
+        raise InputError(f"xs for {spec}: got shape {array.shape}, one example without the batch dimension; give xs[None]")
+    if array.ndim != len(expected) or not _fits(array.shape[1:], expected[1:]):
+        raise InputError(f"xs for {spec}: got an array of shape {array.shape}, which does not fit")
+    if expected[0] is not None and len(array) != expected[0]:
+        raise InputError(f"xs for {spec}: the model was exported for exactly {expected[0]} examples at once; export it with a batch of None")
+    return array
+
+
+def _fits(shape: Sequence[int], expected: Sequence[int | None]) -> bool:
+    return len(shape) == len(expected) and all(e in (None, s) for s, e in zip(shape, expected, strict=True))
+
+
+def check_batch_size(size: Any) -> int:
+    if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1:
+        raise InputError(f"batch_size={size!r}: expected a whole number of at least 1, or None")
+    return int(size)
+
+
+def check_target(target: Any, n: int | None, output: tuple[int | None, ...] | None = None) -> Any:
+    """`[N]` class numbers; with `output`, the shape of the model's output, also whether it has these classes."""
+    if target is None:
+        return None
+    classes = np.asarray(target)
+    if classes.dtype.kind not in "iu":
+        raise InputError(f"target: expected class numbers, got {classes.dtype}")
+    if n is not None:
+        if classes.shape not in ((), (n,)):
+            raise InputError(f"target: got shape {classes.shape}; expected one class number, or {n} of them, one for each example")
+        classes = np.broadcast_to(classes, (n,)).astype(np.int64)
+    if output is not None and classes.size:
+        units = 1 if len(output) == 1 else output[-1]
+        if classes.min() < 0 or (units is not None and classes.max() >= units):
+            wrong = classes.min() if classes.min() < 0 else classes.max()
+            raise InputError(f"target={wrong}: the output has {units} units, numbered from 0")
+    return classes
+
+
+def check_ys(ys: Any, n: int | None, output: tuple[int | None, ...] | None = None) -> Any:
+    """Weights `[N, ...]` like the output; with `output`, its shape, also whether they fit it."""
+    if ys is None:
+        return None
+    weights = np.asarray(ys)
+    if weights.dtype.kind not in "fiub":
+        raise InputError(f"ys: expected numbers, got {weights.dtype}")
+    if n is not None and (weights.ndim == 0 or len(weights) != n):
+        raise InputError(f"ys: got shape {weights.shape}; expected {n} rows, one for each example")
+    if output is not None and not _fits(weights.shape[1:], output[1:]):
+        raise InputError(f"ys: got weights of shape {weights.shape[1:]} for each example; the output has shape {output[1:]}")
+    return weights.astype(np.float64 if weights.dtype == np.float64 else np.float32)
+
+
+def same_structure(xs: Any, names: Sequence[str], values: list[np.ndarray]) -> Any:
+    """The explained tensors' values as the caller gave his: dict by name, list, tuple or a bare array."""
+    if isinstance(xs, dict):
+        return dict(zip(names, values, strict=True))
+    if len(values) > 1 or (isinstance(xs, list | tuple) and _wraps_one(xs, values[0].ndim)):
+        return tuple(values) if isinstance(xs, tuple) else values
+    return values[0]
