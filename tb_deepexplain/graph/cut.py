@@ -169,7 +169,7 @@ def make_cut(
     output: str | None,
 ) -> Cut:
     final = _final(view, outputs, output)
-    logits = step_back(view, final) if output is None or output in outputs else None
+    logits = step_back(view, final) if output is None else None  # a name means exactly that tensor
     target = logits or final
     by_name = {spec.name: spec for spec in specs}
     discrete = [spec.node for spec in specs if not spec.is_float]

@@ -1,0 +1,84 @@
+"""The golden nets, rebuilt in Keras from their description in tests/golden/index.json."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+FOLDER = Path(__file__).parent.parent / "golden"
+
+
+@cache
+def index() -> dict[str, Any]:
+    return json.loads((FOLDER / "index.json").read_text())
+
+
+def _pool(kind: type, spec: dict[str, Any]) -> keras.layers.Layer:
+    return kind(spec["pool_size"], spec["strides"], spec["padding"], name=spec["name"])
+
+
+def _layer(spec: dict[str, Any]) -> Any:
+    """The Keras layer (or a function of tensors) for one entry of the description."""
+    name, kind = spec["name"], spec["type"]
+    layers = keras.layers
+    conv = {"strides": spec.get("strides"), "padding": spec.get("padding"), "use_bias": spec.get("use_bias"), "name": name}
+    match kind:
+        case "dense":
+            return layers.Dense(spec["units"], use_bias=spec["use_bias"], name=name)
+        case "conv2d":
+            return layers.Conv2D(spec["filters"], spec["kernel_size"], **conv)
+        case "conv1d":
+            return layers.Conv1D(spec["filters"], spec["kernel_size"][0], **{**conv, "strides": spec["strides"][0]})
+        case "activation" if spec["function"] == "leaky_relu":
+            return layers.LeakyReLU(negative_slope=spec["alpha"], name=name)
+        case "activation":
+            return layers.Activation(spec["function"], name=name)
+        case "max_pool2d":
+            return _pool(layers.MaxPooling2D, spec)
+        case "avg_pool2d":
+            return _pool(layers.AveragePooling2D, spec)
+        case "global_avg_pool2d":
+            return layers.GlobalAveragePooling2D(name=name)
+        case "global_max_pool1d":
+            return layers.GlobalMaxPooling1D(name=name)
+        case "batchnorm":
+            return layers.BatchNormalization(epsilon=spec["epsilon"], name=name)
+        case "lstm":
+            return layers.LSTM(spec["units"], return_sequences=spec["return_sequences"], name=name)
+        case "flatten":
+            return layers.Flatten(name=name)
+        case "add":
+            return layers.Add(name=name)
+        case "concat":
+            return layers.Concatenate(axis=spec["axis"], name=name)
+        case "select_unit":
+            return layers.Lambda(lambda t, i=spec["index"]: t[..., i], output_shape=(), name=name)
+    raise ValueError(f"no layer for {kind}")
+
+
+@cache
+def build(name: str) -> keras.Model:
+    spec = index()["models"][name]
+    tensors = {i["name"]: keras.Input(i["shape"], name=i["name"]) for i in spec["inputs"]}
+    layers: dict[str, Any] = {}
+    for layer in spec["layers"]:
+        shared = layers.get(layer.get("shared_weights_with"))
+        layers[layer["name"]] = shared or _layer(layer)
+        inputs = [tensors[i] for i in layer["inputs"]]
+        tensors[layer["name"]] = layers[layer["name"]](inputs if len(inputs) > 1 else inputs[0])
+    ends = {i for layer in spec["layers"] for i in layer["inputs"]}
+    outputs = {layer["name"]: tensors[layer["name"]] for layer in spec["layers"] if layer["name"] not in ends}
+    return keras.Model({i["name"]: tensors[i["name"]] for i in spec["inputs"]}, outputs, name=name)
+
+
+def set_weights(model: keras.Model, name: str, case: Any) -> None:
+    for spec in index()["models"][name]["layers"]:
+        for weight, key in spec.get("weights", {}).items():
+            layer = model.get_layer(spec.get("shared_weights_with") or spec["name"])
+            owner = layer.cell if spec["type"] == "lstm" else layer
+            getattr(owner, weight).assign(case[f"w:{key}"].astype(np.float32))

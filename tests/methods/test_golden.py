@@ -1,0 +1,60 @@
+"""The original DeepExplain's numbers, for every method that the table has."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tb_deepexplain as dx
+from tb_deepexplain.errors import UnknownMethodError
+from tb_deepexplain.methods import find_method
+from tests.methods import golden
+
+
+def _known(name: str) -> bool:
+    try:
+        return bool(find_method(name))
+    except UnknownMethodError:
+        return False
+
+
+CASES = [c for c in golden.index()["cases"] if c["match"] != "informational" and _known(c["method"])]
+
+
+@cache
+def _graph(name: str) -> dx.ModelGraph:
+    return dx.load_model(golden.build(name))
+
+
+def _parameters(case: dict[str, Any], data: Any) -> dict[str, Any]:
+    params = {k: tuple(v) if isinstance(v, list) else v for k, v in case["params"].items() if k != "baseline"}
+    if case["method"] == "intgrad":
+        params = {"steps": 100, "quadrature": "right", **params}
+    baselines = [data[f"baseline:{name}"] for name in case["wrt"] if f"baseline:{name}" in data]
+    if baselines:
+        params["baseline"] = baselines if len(baselines) > 1 else baselines[0]
+    return params
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda c: c["id"])
+def test_matches_the_original(case: dict[str, Any]) -> None:
+    data = dict(np.load(golden.FOLDER / case["file"]))
+    golden.set_weights(golden.build(case["model"]), case["model"], data)
+    explainer = dx.Explainer(
+        case["method"], _graph(case["model"]), inputs=case["wrt"], output=case["target"], **_parameters(case, data)
+    )
+    actual = explainer.run(
+        {name: data[f"x:{name}"] for name in case["wrt"]}, ys=data.get("ys"), batch_size=case["batch_size"]
+    )
+    for name in case["wrt"]:
+        tolerance = case["tolerance"]
+        np.testing.assert_allclose(
+            actual[name], data[f"expected:{name}"], rtol=tolerance["rtol"], atol=tolerance["atol"], equal_nan=True
+        )
+
+
+def test_the_cases_are_all_there() -> None:
+    assert sum(c["method"] in ("saliency", "grad*input", "intgrad", "occlusion") for c in CASES) == 111
