@@ -1,0 +1,94 @@
+"""Which stores a logdir has: from marker events to opened stores, safely and within bounded memory."""
+
+from __future__ import annotations
+
+import collections
+import os
+import threading
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+from tensorboard.context import RequestContext
+from tensorboard.plugins.base_plugin import TBContext
+
+from tb_deepexplain.errors import StoreError
+from tb_deepexplain.marker import PLUGIN_NAME, read_marker
+from tb_deepexplain.plugin.grid import Grid
+from tb_deepexplain.store import MANIFEST, store_path
+
+# Whatever a damaged store may raise while it is read; each becomes one sentence about that store.
+READ_ERRORS = (StoreError, OSError, pa.ArrowException, ValueError, KeyError, IndexError, TypeError, AttributeError)
+CACHE_BYTES = 512 * 2**20
+
+
+class Place(NamedTuple):
+    run: str
+    store: str
+
+
+class Catalogue:
+    """The stores that TensorBoard's data provider announces; opened ones are kept until their manifest changes."""
+
+    def __init__(self, context: TBContext) -> None:
+        self._provider = context.data_provider
+        self.logdir = context.logdir or ""
+        self._open: collections.OrderedDict[Path, tuple[tuple[int, ...], Grid]] = collections.OrderedDict()
+        self._lock = threading.Lock()
+
+    def places(self, request: RequestContext, experiment: str) -> list[Place]:
+        """Every (run, store) that has a marker event."""
+        found = self._provider.list_tensors(request, experiment_id=experiment, plugin_name=PLUGIN_NAME)
+        names = ((run, read_marker(series.plugin_content)) for run, tags in found.items() for series in tags.values())
+        return sorted({Place(run, name) for run, name in names if name is not None})
+
+    def directory(self, place: Place) -> Path:
+        """Where a listed store lies; refused if that is outside the logdir."""
+        if not self.logdir or "://" in self.logdir:
+            raise StoreError(
+                f"attribution stores are read from a local --logdir, and this TensorBoard has "
+                f"{self.logdir or 'none (--logdir_spec?)'}; start it with --logdir DIRECTORY"
+            )
+        root = os.path.realpath(os.path.expanduser(self.logdir))
+        path = os.path.realpath(store_path(root, place.run, place.store))
+        if os.path.commonpath([root, path]) != root:
+            raise StoreError(f"the store {place.store!r} of run {place.run!r} lies outside the logdir; move it inside")
+        return Path(path)
+
+    def manifest_signature(self, directory: Path) -> tuple[int, ...]:
+        try:
+            stat = os.stat(directory / MANIFEST)
+        except OSError:
+            raise StoreError(f"{directory} holds no committed store (no {MANIFEST}); finish its run first") from None
+        return stat.st_mtime_ns, stat.st_ino, stat.st_size
+
+    def open(self, place: Place) -> Grid:
+        """The store, opened once for each version of its manifest; StoreError says what is wrong with it."""
+        directory = self.directory(place)
+        signature = self.manifest_signature(directory)
+        with self._lock:
+            kept = self._open.get(directory)
+            if kept and kept[0] == signature:
+                self._open.move_to_end(directory)
+                return kept[1]
+            grid = self._read(directory, signature)
+            self._open[directory] = (signature, grid)
+            self._open.move_to_end(directory)
+            while len(self._open) > 1 and sum(g.nbytes for _, g in self._open.values()) > CACHE_BYTES:
+                self._open.popitem(last=False)
+            return grid
+
+    def _read(self, directory: Path, signature: tuple[int, ...]) -> Grid:
+        try:
+            return Grid(directory)
+        except READ_ERRORS as error:
+            # A commit between reading the manifest and reading its index takes the old index away: look again, once.
+            if self.manifest_signature(directory) != signature:
+                return Grid(directory)
+            raise as_store_error(directory, error) from error
+
+
+def as_store_error(directory: Path, error: BaseException) -> StoreError:
+    if isinstance(error, StoreError):
+        return error
+    return StoreError(f"{directory} cannot be read ({type(error).__name__}: {error}); run the pipeline again")

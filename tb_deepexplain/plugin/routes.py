@@ -1,0 +1,173 @@
+"""The plugin's HTTP side: routes, status codes and caching; what is answered comes from views.py."""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tensorboard import plugin_util
+from tensorboard.backend import http_util
+from tensorboard.plugins import base_plugin
+from werkzeug import wrappers
+
+from tb_deepexplain.errors import StoreError
+from tb_deepexplain.marker import PLUGIN_NAME
+from tb_deepexplain.plugin import params
+
+_STATIC = Path(__file__).parent / "static"
+_ASSET = re.compile(r"index\.js|assets/[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.(?:js|css)")
+_TYPES = {".js": "application/javascript", ".css": "text/css"}
+_YEAR = 365 * 24 * 3600
+_HOUR = 3600
+
+Handler = Callable[[wrappers.Request], wrappers.Response]
+
+
+class DeepExplainPlugin(base_plugin.TBPlugin):
+    """Attributions beside their examples, from stores that marker events announce."""
+
+    plugin_name = PLUGIN_NAME
+
+    def __init__(self, context: base_plugin.TBContext) -> None:
+        self._context = context
+
+    def get_plugin_apps(self) -> dict[str, Any]:
+        routes = {"stores": _stores, "query": _query, "tiles": _tiles, "tile": _tile, "example": _example}
+        apps = {f"/api/{name}": self._app(route) for name, route in routes.items()}
+        return {"/static/*": wrappers.Request.application(_guard(_static)), **apps}
+
+    def is_active(self) -> bool:
+        return False  # TensorBoard shows the tab as soon as it lists one of our marker events
+
+    def frontend_metadata(self) -> base_plugin.FrontendMetadata:
+        return base_plugin.FrontendMetadata(es_module_path="/static/index.js", tab_name="DeepExplain")
+
+    @functools.cached_property
+    def catalogue(self) -> Any:
+        from tb_deepexplain.plugin.catalogue import Catalogue  # loads Arrow: at the first question, not at start
+
+        return Catalogue(self._context)
+
+    def _app(self, route: Callable[[DeepExplainPlugin, wrappers.Request], wrappers.Response]) -> Any:
+        return wrappers.Request.application(_guard(functools.partial(route, self)))
+
+    def places(self, request: wrappers.Request) -> Any:
+        environ = request.environ
+        return self.catalogue.places(plugin_util.context(environ), plugin_util.experiment_id(environ))
+
+    def open(self, request: wrappers.Request, values: dict[str, Any]) -> Any:
+        """The store that `run` and `store` name; only what TensorBoard lists can be named."""
+        from tb_deepexplain.plugin.catalogue import Place
+
+        for name in ("run", "store"):
+            if name not in values:
+                raise params.BadRequest(f"parameter {name!r} is missing; /api/stores lists what there is")
+        place = Place(values["run"], values["store"])
+        if place not in self.places(request):
+            raise params.NotFound(f"TensorBoard lists no store {place.store!r} in run {place.run!r}")
+        return self.catalogue.open(place)
+
+
+def _stores(plugin: DeepExplainPlugin, request: wrappers.Request) -> wrappers.Response:
+    from tb_deepexplain.plugin import views
+
+    _parse(request, {})
+    return _json(request, views.describe_stores(plugin.catalogue, plugin.places(request)))
+
+
+def _query(plugin: DeepExplainPlugin, request: wrappers.Request) -> wrappers.Response:
+    from tb_deepexplain.plugin import views
+
+    values = _parse(request, {**params.STORE, **params.WINDOW, "columns": params.columns})
+    grid = plugin.open(request, values)
+    return _json(request, views.query(grid, params.window(values), values.get("columns", params.COLUMNS)), _age(grid, values))
+
+
+def _tiles(plugin: DeepExplainPlugin, request: wrappers.Request) -> wrappers.Response:
+    from tb_deepexplain.plugin import views
+
+    known = {**params.STORE, **params.WINDOW, "methods": params.names, "size": params.integer(16, params.MAX_SIZE)}
+    values = _parse(request, known)
+    grid = plugin.open(request, values)
+    body = views.page(grid, params.window(values), values.get("methods"), values.get("size", 224))
+    return http_util.Respond(request, body, "application/octet-stream", expires=_age(grid, values))
+
+
+def _tile(plugin: DeepExplainPlugin, request: wrappers.Request) -> wrappers.Response:
+    from tb_deepexplain.plugin import views
+
+    known = {**params.STORE, **params.SELECTION, "id": params.text, "method": params.text, "flat": params.flag}
+    values = _parse(request, known, required=("id", "method"))
+    grid = plugin.open(request, values)
+    array = views.one_map(grid, values["id"], values["method"], params.selection(values), values.get("flat") == "1")
+    headers = [("X-Shape", json.dumps(array.shape))]
+    body = array.astype("<f4").tobytes()
+    return http_util.Respond(request, body, "application/octet-stream", expires=_age(grid, values), headers=headers)
+
+
+def _example(plugin: DeepExplainPlugin, request: wrappers.Request) -> wrappers.Response:
+    from tb_deepexplain.plugin import views
+
+    values = _parse(request, {**params.STORE, "id": params.text}, required=("id",))
+    grid = plugin.open(request, values)
+    return _json(request, views.example(grid, values["id"]), _age(grid, values))
+
+
+def _static(request: wrappers.Request) -> wrappers.Response:
+    name = request.path.rpartition("/static/")[2]
+    file = _STATIC / name
+    if not _ASSET.fullmatch(name) or not file.is_file():
+        built = (_STATIC / "index.js").is_file()
+        reason = f"no file {name[:80]!r}" if built else "the page is not built; run `npm ci && npm run build` in frontend/"
+        return _text(request, f"deepexplain: {reason}", 404)
+    # The hashed files never change; the entry that names them must always be asked for.
+    return http_util.Respond(request, file.read_bytes(), _TYPES[file.suffix], expires=_YEAR if "/" in name else 0)
+
+
+def _guard(handler: Handler) -> Handler:
+    """GET only; errors raised on purpose become a status and one sentence."""
+
+    @functools.wraps(handler)
+    def answer(request: wrappers.Request) -> wrappers.Response:
+        if request.method not in ("GET", "HEAD"):
+            return _text(request, f"deepexplain: {request.method} is not answered here; use GET", 405, [("Allow", "GET, HEAD")])
+        try:
+            return handler(request)
+        except params.BadRequest as error:
+            return _text(request, f"deepexplain: {error}", 400)
+        except params.NotFound as error:
+            return _text(request, f"deepexplain: {error}", 404)
+        except StoreError as error:
+            return _text(request, f"deepexplain: {error}", 503)
+
+    return answer
+
+
+def _parse(request: wrappers.Request, known: dict[str, Callable[[str], Any]], required: tuple[str, ...] = ()) -> dict[str, Any]:
+    repeated = [name for name, given in request.args.lists() if len(given) > 1]
+    if repeated:
+        raise params.BadRequest(f"parameter {repeated[0]!r} is given more than once")
+    values = params.parse(request.args, known)
+    missing = [name for name in required if name not in values]
+    if missing:
+        raise params.BadRequest(f"parameter {missing[0]!r} is missing; this route takes {', '.join(known)}")
+    return values
+
+
+def _age(grid: Any, values: dict[str, Any]) -> int:
+    """An answer about a named version never changes; any other must be asked for again."""
+    return _HOUR if values.get("v") == grid.manifest["version"] else 0
+
+
+def _json(request: wrappers.Request, value: dict[str, Any], expires: int = 0) -> wrappers.Response:
+    return http_util.Respond(request, json.dumps(value, allow_nan=False), "application/json", expires=expires)
+
+
+def _text(
+    request: wrappers.Request, sentence: str, code: int, headers: list[tuple[str, str]] | None = None
+) -> wrappers.Response:
+    return http_util.Respond(request, sentence, "text/plain", code=code, headers=headers)

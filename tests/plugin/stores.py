@@ -1,0 +1,200 @@
+"""Stores for the plugin's tests: real pictures and real sentences, with every odd case a viewer must survive."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from scipy import ndimage
+from skimage import data
+
+from tb_deepexplain.marker import write_marker
+from tb_deepexplain.record import Attribution, Failure, Input
+from tb_deepexplain.store import StoreWriter, store_path
+
+SIDE = 96
+ZERO, NAN, LACKING, NEGATED, PLAIN = "img-0003", "img-0005", "img-0007", "img-0009", "img-0008"
+CLASSES = ["tabby cat", "espresso", "astronaut", "<b>rocket</b> & co", "galaxies", "brick wall", "coins", "lawn", "moon", "retina"]
+_PICTURES = ["chelsea", "coffee", "astronaut", "rocket", "hubble_deep_field", "brick", "coins", "grass", "moon", "retina"]
+METHODS: list[dict[str, Any]] = [
+    {"id": "saliency", "title": "Saliency", "family": "gradient", "signed": False, "sums_to": None, "parameters": {}},
+    {"id": "gradient_x_input", "title": "Gradient × input", "family": "gradient", "signed": True, "sums_to": None, "parameters": {}},
+    {"id": "integrated_gradients", "title": "Integrated gradients", "family": "gradient", "signed": True,
+     "sums_to": "score - baseline_score", "parameters": {"tolerance": 0.01}},
+    {"id": "occlusion", "title": "Occlusion", "family": "perturbation", "signed": True, "sums_to": None,
+     "parameters": {"window_shape": [8, 8, 3]}},
+]  # fmt: skip
+SENTENCES = [
+    "a warm and quietly funny film that never once talks down to its audience",
+    "the plot is a mess , the jokes are stale and the ending is simply awful",
+    "not bad at all , though the second half drags",
+    "i wanted to like it but the dialogue is so wooden that even this great cast cannot save it",
+    "beautifully shot , wonderfully acted , and somehow still dull",
+    "one of the best surprises of the year : sharp , tender and very well written",
+    "two hours of my life that i will never get back",
+    "it is not the masterpiece the poster promises , but it is never boring",
+    "the children loved it ; the parents slept",
+    "<script>alert('five stars')</script> is what the worst review bots would say",
+    "a terrible , lazy sequel with nothing new to say",
+    "gorgeous music and a perfect last scene make up for a slow start",
+]
+_TONE = {"warm": .8, "funny": 1.1, "never": -.3, "mess": -1.2, "stale": -.9, "awful": -1.8, "not": -.7, "bad": -1.1, "drags": -.8,
+         "like": .3, "wooden": -1.0, "great": 1.3, "cannot": -.4, "save": .2, "beautifully": 1.2, "wonderfully": 1.3, "dull": -1.4,
+         "best": 1.6, "surprises": .7, "sharp": .6, "tender": .7, "well": .5, "masterpiece": 1.2, "boring": -1.3, "loved": 1.5,
+         "slept": -.4, "worst": -1.7, "terrible": -1.6, "lazy": -1.0, "nothing": -.8, "gorgeous": 1.4, "perfect": 1.5, "slow": -.6,
+         "stars": .6, "but": -.2, "never_back": -1}  # fmt: skip
+
+
+def pictures(count: int) -> list[tuple[np.ndarray, int]]:
+    """(RGB uint8 crop, class) of scikit-image's photographs."""
+    rng = np.random.default_rng(0)
+    sources = []
+    for name in _PICTURES:
+        picture = np.asarray(getattr(data, name)())
+        picture = np.repeat(picture[..., None], 3, 2) if picture.ndim == 2 else picture[..., :3]
+        sources.append(np.asarray(Image.fromarray(picture).resize((160, 160), Image.Resampling.LANCZOS)))
+    crops = []
+    for number in range(count):
+        label = number % len(sources)
+        y, x = rng.integers(0, 160 - SIDE, 2)
+        crops.append((sources[label][y : y + SIDE, x : x + SIDE], label))
+    return crops
+
+
+def image_maps(picture: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Maps that look like attributions: edges and blobs of the picture itself."""
+    x = picture.astype(np.float32) / 255
+    grey = x.mean(2)
+    blob = ndimage.gaussian_filter(grey, 2) - ndimage.gaussian_filter(grey, 9)
+    place = np.exp(-((np.indices(grey.shape) - SIDE / 2) ** 2).sum(0) / (2 * 30**2))[..., None]
+    edge = np.abs(ndimage.sobel(x, 0)) + np.abs(ndimage.sobel(x, 1))
+    noise = rng.normal(size=x.shape).astype(np.float32)
+    gradient = ndimage.gaussian_filter(noise, (0.7, 0.7, 0)) * edge
+    block = np.repeat(np.repeat((blob[..., None] * place).reshape(12, 8, 12, 8, 1).mean((1, 3)), 8, 0), 8, 1)
+    return {
+        "saliency": np.abs(gradient) * (0.3 + place),
+        "gradient_x_input": gradient * x * place * 0.02,
+        "integrated_gradients": (blob[..., None] * edge * place * 0.1 + 0.002 * gradient * place).astype(np.float32),
+        "occlusion": np.repeat(block, 3, 2).astype(np.float32),
+    }
+
+
+def png(picture: np.ndarray) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(picture).save(out, "PNG")
+    return out.getvalue()
+
+
+def manifest(name: str, kind: str, labels: list[str] | None, methods: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
+    return {
+        "name": name, "kind": kind, "step": 0, "methods": methods, "target": "predicted", "labels": labels,
+        "model": {"path": "models/pictures", "fingerprint": "0" * 16}, "options": {}, "versions": {"tensorflow": "2.21.0"},
+        "created": "2026-11-01T12:00:00Z", **more,
+    }  # fmt: skip
+
+
+def write_image_store(logdir: Path, run: str = "pictures", name: str = "attributions", count: int = 60) -> Path:
+    """Pictures in three shards; examples ZERO, NAN, LACKING and NEGATED (the negative of PLAIN) are what they say."""
+    rng = np.random.default_rng(1)
+    directory = store_path(logdir, run, name)
+    writer = StoreWriter(directory)
+    crops = pictures(count)
+    plain: dict[str, np.ndarray] = {}
+    for unit in range(3):
+        with writer.shard(f"{unit:05d}") as shard:
+            for number in range(unit * count // 3, (unit + 1) * count // 3):
+                picture, label = crops[number]
+                identity = f"img-{number:04d}"
+                shard.add(inputs=[Input(identity, "image", image=png(picture), label=label)])
+                maps = image_maps(picture, rng)
+                if identity == PLAIN:
+                    plain = maps
+                if identity == NEGATED:
+                    maps = {k: v if k == "saliency" else -plain[k] for k, v in maps.items()}
+                if identity == ZERO:
+                    maps["integrated_gradients"] = np.zeros_like(maps["integrated_gradients"])
+                if identity == NAN:
+                    maps["occlusion"][40:48, 16:56] = np.nan
+                if identity == LACKING:
+                    del maps["gradient_x_input"]
+                wrong = rng.random() < 0.18
+                predicted = int(rng.integers(10)) if wrong else label
+                shard.add(_rows(identity, maps, label, predicted, float(rng.uniform(0.3, 0.6) if wrong else rng.uniform(0.7, 1)), rng, CLASSES))
+            if unit == 2:
+                shard.add(errors=[Failure("img-9999", "read", "InputError", "cannot decode picture")])
+    writer.commit([f"{u:05d}" for u in range(3)], manifest(name, "image", CLASSES, METHODS))
+    write_marker(logdir, run, name)
+    return directory
+
+
+def write_text_store(logdir: Path, run: str = "reviews", name: str = "attributions", count: int = 36) -> Path:
+    rng = np.random.default_rng(2)
+    directory = store_path(logdir, run, name)
+    writer = StoreWriter(directory)
+    labels = ["negative", "positive"]
+    with writer.shard("00000") as shard:
+        for number in range(count):
+            words = SENTENCES[number % len(SENTENCES)].split()
+            if number >= len(SENTENCES):
+                words = words + SENTENCES[(number * 5 + 3) % len(SENTENCES)].split()
+            if number == 20:
+                words = [w for s in SENTENCES * 4 for w in s.split()]
+            tone = np.array([_TONE.get(word, 0) for word in words], np.float32)
+            padding = 6
+            tokens = [*words, *[""] * padding]
+            base = np.concatenate([tone, np.zeros(padding)]).astype(np.float32)
+            maps = {m["id"]: (base * rng.uniform(0.6, 1.2) + rng.normal(0, 0.06, len(base))).astype(np.float32) for m in METHODS}
+            maps["saliency"] = np.abs(maps["saliency"])
+            positive = tone.sum() > 0
+            label = int(positive) if number % 7 else int(not positive)
+            identity = f"review-{number:03d}"
+            shard.add(inputs=[Input(identity, "text", tokens=tokens, label=label)])
+            shard.add(_rows(identity, maps, label, int(positive), float(rng.uniform(0.6, 0.99)), rng, labels))
+        pieces = ["[CLS]", "un", "##believ", "##able", "good", ",", "not", "dull", "[SEP]", "", ""]
+        identity = "review-pieces"
+        shard.add(inputs=[Input(identity, "text", tokens=pieces, word_ids=[-1, 0, 0, 0, 1, 2, 3, 4, -1, -1, -1], label=1)])
+        line = np.array([3, 0.2, 0.5, 0.4, 0.9, 0.01, -0.2, 0.3, -3, 0, 0], np.float32)
+        shard.add(_rows(identity, {m["id"]: np.abs(line) if not m["signed"] else line for m in METHODS}, 1, 1, 0.97, rng, labels))
+    writer.commit(["00000"], manifest(name, "text", labels, METHODS))
+    write_marker(logdir, run, name)
+    return directory
+
+
+def write_tabular_store(logdir: Path, run: str = "wine", name: str = "attributions", count: int = 30) -> Path:
+    rng = np.random.default_rng(3)
+    directory = store_path(logdir, run, name)
+    writer = StoreWriter(directory)
+    features = ["alcohol", "malic acid", "ash", "alkalinity of ash", "magnesium", "phenols", "flavanoids", "colour", "hue", "proline"]
+    with writer.shard("00000") as shard:
+        for number in range(count):
+            values = rng.uniform(0.5, 20, len(features)).astype(np.float32)
+            maps = {m["id"]: (rng.normal(0, 1, len(features)) * values / 10).astype(np.float32) for m in METHODS}
+            maps["saliency"] = np.abs(maps["saliency"])
+            label = number % 3
+            shard.add(inputs=[Input(str(number), "tabular", features=features, values=values.tolist(), label=label)])
+            shard.add(_rows(str(number), maps, label, label if number % 6 else 2, 0.8, rng, None))
+    writer.commit(["00000"], manifest(name, "tabular", None, METHODS))
+    write_marker(logdir, run, name)
+    return directory
+
+
+def _rows(
+    identity: str, maps: dict[str, np.ndarray], label: int, predicted: int, probability: float, rng: np.random.Generator, labels: list[str] | None
+) -> list[Attribution]:
+    score, baseline = float(8 * probability + rng.normal()), float(rng.normal(0, 0.4))
+    rows = []
+    for method, values in maps.items():
+        sums = method == "integrated_gradients"
+        gap = float(rng.normal(0, 0.02) * (score - baseline)) if sums else float("nan")
+        rows.append(
+            Attribution(
+                identity, method, values, target=predicted, target_label=labels[predicted] if labels else None, label=label,
+                label_name=labels[label] if labels else None, predicted=predicted, score=score, probability=probability,
+                baseline_score=baseline if method in ("integrated_gradients", "occlusion") else float("nan"), gap=gap,
+                evaluations=64, warnings=["did not reach the tolerance"] if abs(gap) > 0.2 else [],
+            )
+        )  # fmt: skip
+    return rows
