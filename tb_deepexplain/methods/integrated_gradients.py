@@ -136,8 +136,8 @@ def _adaptive(score: Score, base: list[Any], tolerance: float, max_evaluations: 
         "rows": tf.TensorShape([None]),
         **{k: tf.TensorShape([None, 3]) for k in ("ends", "f", "s")},
         "g": [tf.TensorShape([None, 3, *x.shape[1:]]) for x in score.x],
-        **{k: state[k].shape for k in ("done", "spent")},
-        "total": [x.shape for x in score.x],
+        **{k: tf.TensorShape([None]) for k in ("done", "spent")},
+        "total": [tf.TensorShape([None, *x.shape[1:]]) for x in score.x],
     }
 
     def refine(state: dict[str, Any]) -> tuple[dict[str, Any]]:
@@ -204,4 +204,5 @@ def _to_split(rows: Any, error: Any, width: Any, budget: Any, pairs: Any, n: Any
         & (worst_rank < tf.gather(pairs, by_row))
         & (tf.gather(width, order) > NARROWEST)
     )
-    return tf.scatter_nd(order[:, None], split, tf.shape(split))
+    # Not tf.scatter_nd: inside a loop the graph optimiser takes its shape from the first round.
+    return tf.gather(split, tf.math.invert_permutation(order))
