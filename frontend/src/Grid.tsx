@@ -1,0 +1,147 @@
+// The grid: a row an example, a column a method; one cell is in the tab order and the arrow keys move it.
+import { signal } from "@preact/signals";
+import type { ComponentChildren } from "preact";
+import { useState } from "preact/hooks";
+import { BarsMap } from "./BarsMap";
+import { Caption, standIn, State } from "./Cell";
+import type { Page } from "./decode";
+import { ExampleCell } from "./ExampleCell";
+import { Header } from "./Header";
+import { MapTile } from "./MapTile";
+import { clips, loading, pictureUrl, view } from "./model";
+import { short } from "./numbers";
+import { TextMap } from "./TextMap";
+import { textRow } from "./texts";
+import type { Kind, Line, Picture, Row, StoredMap } from "./types";
+import { fold } from "./words";
+
+export const cursor = signal<{ row: number; column: number }>({ row: 0, column: 0 });
+
+const TEXT_WIDTH: Record<number, string> = { 64: "220px", 112: "290px", 224: "420px" };
+const TEXT_LIMIT: Record<number, number> = { 64: 60, 112: 160, 224: 400 };
+
+function template(kind: Kind, methods: number): string {
+  const tile = view.value.tile;
+  const map = kind === "image" ? `${Math.max(tile, 124) + 24}px` : `minmax(${TEXT_WIDTH[tile]}, 1fr)`;
+  const input = kind === "image" ? `${Math.max(tile, 84) + 24}px ` : "";
+  return `minmax(208px, ${kind === "image" ? "264px" : "208px"}) ${input}repeat(${methods}, ${map})`;
+}
+
+export function Grid({ of }: { of: Page }) {
+  const { kind, methods, rows, total } = of.header;
+  const style = { gridTemplateColumns: template(kind, methods.length), "--tile": `${view.value.tile}px` };
+  return (
+    <div class={`grid ${kind} ${loading.value ? "dim" : ""}`} role="grid" aria-rowcount={total + 1} aria-label="Attributions" style={style}>
+      <Header of={of} />
+      {rows.map((row, i) => (
+        <RowView key={row.id} of={of} row={row} at={i} />
+      ))}
+    </div>
+  );
+}
+
+function GridCell(props: { row: number; column: number; class: string; label?: string | undefined; children: ComponentChildren }) {
+  const here = { row: props.row, column: props.column };
+  const mine = cursor.value.row === here.row && cursor.value.column === here.column;
+  return (
+    <div
+      role="gridcell"
+      class={`cell ${props.class}`}
+      tabIndex={mine ? 0 : -1}
+      data-cell={`${here.row},${here.column}`}
+      aria-label={props.label}
+      onFocus={() => (cursor.value = here)}
+      onPointerDown={() => (cursor.value = here)}
+    >
+      {props.children}
+    </div>
+  );
+}
+
+function RowView({ of, row, at }: { of: Page; row: Row; at: number }) {
+  const { kind, methods } = of.header;
+  const picture = kind === "image";
+  const draw = kind === "text" ? <TextCells of={of} row={row} at={at} /> : null;
+  return (
+    <div role="row" class={`row ${row.misclassified ? "wrong" : ""}`} aria-rowindex={of.header.offset + at + 2}>
+      <GridCell row={at} column={0} class="example">
+        <ExampleCell row={row} />
+      </GridCell>
+      {picture && (
+        <GridCell row={at} column={1} class="input" label="input picture">
+          <InputPicture of={of} row={row} at={at} />
+        </GridCell>
+      )}
+      {draw ??
+        row.maps.map((map, m) => (
+          <GridCell key={methods[m]!.id} row={at} column={m + (picture ? 2 : 1)} class="map" label={spoken(of, at, m, map)}>
+            {standIn(map, picture ? view.value.tile : undefined) ??
+              (picture ? (
+                <MapTile of={of} row={at} column={m} map={map as Picture} method={methods[m]!} />
+              ) : row.input.type === "tabular" ? (
+                <BarsMap of={of} row={at} column={m} map={map as Line} method={methods[m]!} features={row.input.features} inputs={row.input.values} />
+              ) : (
+                <State text="input cannot be read" title={row.input.type === undefined ? row.input.error : ""} />
+              ))}
+            <Caption of={of} row={at} column={m} map={map} />
+          </GridCell>
+        ))}
+    </div>
+  );
+}
+
+function InputPicture({ of, row, at }: { of: Page; row: Row; at: number }) {
+  const url = pictureUrl(of, at);
+  const input = row.input;
+  if (input.type === undefined) return <State text="cannot be read" title={input.error} size={view.value.tile} />;
+  if (url === null || !("full" in input)) return <State text="—" size={view.value.tile} />;
+  const [height, width] = input.full;
+  const longest = Math.max(height, width);
+  const size = { width: `${(view.value.tile * width) / longest}px`, height: `${(view.value.tile * height) / longest}px` };
+  return (
+    <>
+      <div class="tile" style={size}>
+        <img src={url} alt={`example ${row.id}`} draggable={false} />
+      </div>
+      <div class="caption">
+        <span>
+          {width} × {height}
+        </span>
+      </div>
+    </>
+  );
+}
+
+function TextCells({ of, row, at }: { of: Page; row: Row; at: number }) {
+  const [open, setOpen] = useState(false);
+  const { methods } = of.header;
+  const input = row.input;
+  const tokens = input.type === "text" ? input.tokens : [];
+  const { words, values, strength } = textRow(of, row);
+  const pieces = open ? words : fold(words, strength, TEXT_LIMIT[view.value.tile]!);
+  return (
+    <>
+      {row.maps.map((map, m) => (
+        <GridCell key={methods[m]!.id} row={at} column={m + 1} class="map" label={input.type === "text" ? undefined : spoken(of, at, m, map)}>
+          {input.type !== "text" ? (
+            <State text="cannot be read" title={input.type === undefined ? input.error : "not a text"} />
+          ) : (
+            (standIn(map, undefined) ?? (
+              <TextMap of={of} row={at} column={m} map={map as Line} method={methods[m]!} tokens={tokens} words={words} pieces={pieces}
+                values={values[m]!} clip={clips.value[at]?.[m] ?? 0} unfold={() => setOpen(true)} />
+            ))
+          )}
+          <Caption of={of} row={at} column={m} map={map} />
+        </GridCell>
+      ))}
+    </>
+  );
+}
+
+function spoken(of: Page, row: number, column: number, map: StoredMap | null): string {
+  const method = of.header.methods[column]!;
+  if (map === null) return `${method.title}: not computed`;
+  if (map.error !== undefined) return `${method.title}: cannot be read`;
+  const clip = clips.value[row]?.[column] ?? 0;
+  return `${method.title}, ${map.zero ? "all zero" : `colours end at ${method.signed ? "plus or minus " : ""}${short(clip)}`}`;
+}

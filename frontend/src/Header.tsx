@@ -1,0 +1,71 @@
+// Column heads: the method, how its pixels became one number, and its legend with numbers at both ends.
+import { gradient } from "./colour";
+import type { Page } from "./decode";
+import { active } from "./hover";
+import { clips, store, view } from "./model";
+import { count, short } from "./numbers";
+import { SCOPE_TITLES } from "./quantiles";
+
+const MINUS = "\u2212";
+
+export function Header({ of }: { of: Page }) {
+  const { kind, methods, total } = of.header;
+  const info = store.value;
+  const failed = info?.error === undefined ? (info?.errors ?? 0) : 0;
+  return (
+    <div role="row" class="row head" aria-rowindex={1}>
+      <div role="columnheader" class="cell example">
+        <div class="head-title">
+          {count(total)} {view.value.misclassified ? "misclassified" : total === 1 ? "example" : "examples"}
+        </div>
+        <div class="head-note">
+          {failed > 0 ? (
+            <span title="the pipeline stored why, in the errors files of this store">{count(failed)} could not be explained</span>
+          ) : (
+            "predicted class"
+          )}
+        </div>
+      </div>
+      {kind === "image" && (
+        <div role="columnheader" class="cell">
+          <div class="head-title">Input</div>
+        </div>
+      )}
+      {methods.map((method, m) => (
+        <div role="columnheader" class="cell" key={method.id}>
+          <div class="head-title" title={parameters(method.parameters)}>
+            {method.title}
+          </div>
+          <div class="head-note">
+            {method.signed ? "signed" : "unsigned"}
+            {method.reduction && ` · ${method.reduction === "sum" ? "sum" : method.reduction} over channels`}
+          </div>
+          <Legend column={m} signed={method.signed} />
+        </div>
+      ))}
+    </div>
+  );
+}
+
+/** The ramp; its ends are the numbers of the map in hand, or of all maps where they share one scale. */
+function Legend({ column, signed }: { column: number; signed: boolean }) {
+  const { scope, clip } = view.value;
+  const at = active.value;
+  const row = scope === "page" ? 0 : at && (scope === "row" || at.column === column) ? at.row : null;
+  const end = row === null ? clip : short(clips.value[row]?.[column] ?? 0);
+  const title = `colours end at the ${clip} of |a|, taken over ${SCOPE_TITLES[scope]}${scope === "map" ? "" : " (the largest of its maps)"}; point at a map for its numbers`;
+  return (
+    <div class="legend" title={title}>
+      <div class="legend-ramp" style={{ background: gradient(signed) }} />
+      <div class="legend-ends">
+        <span>{signed ? `${MINUS}${end}` : "0"}</span>
+        {signed && <span>0</span>}
+        <span>{signed ? `+${end}` : end}</span>
+      </div>
+    </div>
+  );
+}
+
+function parameters(given: Record<string, unknown>): string {
+  return Object.entries(given).map(([name, value]) => `${name} = ${JSON.stringify(value)}`).join("\n");
+}

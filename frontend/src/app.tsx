@@ -1,0 +1,45 @@
+// Puts the page together and starts it.
+import { effect } from "@preact/signals";
+import { render } from "preact";
+import { useEffect, useRef } from "preact/hooks";
+import { Footer } from "./Footer";
+import { cursor, Grid } from "./Grid";
+import { Help } from "./Help";
+import { watchTheme } from "./host";
+import { watchKeys } from "./keyboard";
+import { page, startModel } from "./model";
+import { FailureBar, fullState } from "./States";
+import { Toolbar } from "./Toolbar";
+import { Tooltip } from "./Tooltip";
+import "./style.css";
+
+function App() {
+  const state = fullState();
+  const scroller = useRef<HTMLElement>(null);
+  const shown = page.value;
+  useEffect(() => scroller.current?.scrollTo({ top: 0 }), [shown?.url]);
+  return (
+    <>
+      <h1 class="unseen">Attributions</h1>
+      <Toolbar />
+      <FailureBar />
+      <main ref={scroller}>{state ?? (shown && <Grid of={shown.page} />)}</main>
+      {state === null && <Footer />}
+      <Tooltip />
+      <Help />
+    </>
+  );
+}
+
+export function start(): void {
+  document.documentElement.lang = "en";
+  document.title = "DeepExplain";
+  watchTheme();
+  watchKeys();
+  startModel();
+  effect(() => {
+    void page.value;
+    cursor.value = { row: 0, column: 0 };
+  });
+  render(<App />, document.body);
+}

@@ -1,0 +1,48 @@
+// The page around us: TensorBoard when framed, ourselves when opened alone.
+import { signal } from "@preact/signals";
+import type { Theme } from "./colour";
+
+const host: Window = ((): Window => {
+  try {
+    return window.parent.document ? window.parent : window;
+  } catch {
+    return window; // another origin frames us: its address and theme are not ours to read
+  }
+})();
+const framed = host !== window;
+
+export const hostHash = (): string => host.location.hash;
+
+/** Replace the host's hash, as a new entry of its history or in place of the present one. */
+export function setHostHash(hash: string, push: boolean): void {
+  const url = host.location.pathname + host.location.search + hash;
+  if (push) host.history.pushState(host.history.state, "", url);
+  else host.history.replaceState(host.history.state, "", url);
+}
+
+export function onHostHash(changed: () => void): void {
+  host.addEventListener("popstate", changed);
+  host.addEventListener("hashchange", changed);
+  window.addEventListener("pagehide", () => {
+    host.removeEventListener("popstate", changed);
+    host.removeEventListener("hashchange", changed);
+  });
+}
+
+const preferred = window.matchMedia("(prefers-color-scheme: dark)");
+const present = (): Theme => ((framed ? host.document.body.classList.contains("dark-mode") : preferred.matches) ? "dark" : "light");
+
+export const theme = signal<Theme>(present());
+
+export function watchTheme(): void {
+  const apply = (): void => {
+    theme.value = present();
+    document.documentElement.dataset["theme"] = theme.value;
+  };
+  apply();
+  if (framed) {
+    const observer = new MutationObserver(apply);
+    observer.observe(host.document.body, { attributeFilter: ["class"] });
+    window.addEventListener("pagehide", () => observer.disconnect());
+  } else preferred.addEventListener("change", apply);
+}

@@ -1,0 +1,97 @@
+// The shapes of the server's answers (docs/http_api.md).
+export type Kind = "image" | "text" | "tabular";
+
+export interface Method {
+  id: string;
+  title: string;
+  family: string;
+  signed: boolean;
+  sums_to: string | null;
+  parameters: Record<string, unknown>;
+  reduction: string | null;
+}
+
+export interface StoreInfo {
+  run: string;
+  store: string;
+  version: string;
+  kind: Kind;
+  target: string | null;
+  created: string | null;
+  examples: number;
+  maps: number;
+  errors: number;
+  methods: Method[];
+  error?: undefined;
+}
+
+export interface BrokenStore {
+  run: string;
+  store: string;
+  error: string;
+}
+
+export interface Stores {
+  logdir: string;
+  stores: (StoreInfo | BrokenStore)[];
+}
+
+export interface Blob {
+  offset: number;
+  length: number;
+}
+
+export interface Failed {
+  error: string;
+}
+
+export type Input =
+  | { type: "image/png" | "image/jpeg"; full: [number, number]; data: Blob }
+  | { type: "text"; tokens: string[]; word_ids: (number | null)[] | null }
+  | { type: "tabular"; features: string[]; values: (number | null)[] }
+  | (Failed & { type?: undefined });
+
+export interface MapFacts {
+  target: number | null;
+  target_name: string | null;
+  score: number | null;
+  probability: number | null;
+  baseline_score: number | null;
+  gap: number | null;
+  evaluations: number | null;
+  warnings: string[];
+}
+
+export interface MapScale {
+  zero: boolean;
+  not_finite: number;
+  scale: number;
+  quantiles: [number, number, number, number, number];
+}
+
+export type Picture = MapFacts & MapScale & { shape: [number, number]; full: [number, number]; codes: Blob; error?: undefined };
+export type Line = MapFacts & MapScale & { length: number; values: Blob; error?: undefined };
+export type StoredMap = Picture | Line | (MapFacts & Failed);
+
+export interface Row {
+  id: string;
+  label: number | null;
+  label_name: string | null;
+  predicted: number | null;
+  predicted_name: string | null;
+  misclassified: boolean;
+  input: Input;
+  maps: (StoredMap | null)[];
+}
+
+export interface PageHeader {
+  format_version: number;
+  version: string;
+  total: number;
+  offset: number;
+  kind: Kind;
+  methods: Method[];
+  steps: number[];
+  targets: { id: number; name: string | null }[] | null;
+  rows: Row[];
+}
