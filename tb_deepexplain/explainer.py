@@ -78,10 +78,10 @@ class Explainer:
 
     def predict(self, xs: Any, *, batch_size: int | None = None) -> Predictions:
         """What the model says about `xs`."""
-        raw = read_inputs(self.graph.inputs, xs)
+        raw, n = _at_least_one(read_inputs(self.graph.inputs, xs))
         size = self._batch_size(raw, False, batch_size)
         parts = [self._bound.predict([tf.constant(r[chunk]) for r in raw]) for chunk in _chunks(len(raw[0]), size)]
-        outputs, final, ids = (_concatenate([p[i].numpy() for p in parts]) for i in range(3))
+        outputs, final, ids = (_concatenate([p[i].numpy() for p in parts])[:n] for i in range(3))
         cut = self._bound.cut
         return Predictions(outputs, final if cut.stepped_back else None, ids if any(cut.lookups) else None)
 
@@ -109,21 +109,20 @@ class Explainer:
             raise InputError("both ys and target were given: ys weights all units of the output, target chooses one; give one of them")
         names = self._bound.entry_names
         direct = isinstance(xs, dict) and set(xs) == set(names) and set(xs) != {s.name for s in self.graph.inputs}
-        raw = [np.asarray(xs[name]) for name in names] if direct else read_inputs(self.graph.inputs, xs)
-        n = len(raw[0])
+        raw, n = _at_least_one([np.asarray(xs[name]) for name in names] if direct else read_inputs(self.graph.inputs, xs))
         if direct and self._bound.cut.context:
             raise InputError(f"values of {', '.join(names)} alone cannot be explained: the model needs its other inputs too")
         if isinstance(target, str):
             target = self._predicted(target, xs, direct, batch_size)
-        target = None if target is None else check_target(target, n)
-        ys = None if ys is None else check_ys(ys, n)
+        target, ys = check_target(target, n), check_ys(ys, n)
+        beside = [None if a is None else _at_least_one([a])[0][0] for a in (target, ys)]
         size = self._batch_size(raw, direct, batch_size)
         parts = []
-        for chunk in _track(_chunks(n, size), math.ceil(n / size), self.method.title if progress else None):
+        for chunk in _track(_chunks(len(raw[0]), size), math.ceil(n / size), self.method.title if progress else None):
             inputs = [tf.constant(r[chunk]) for r in raw]
             entries, context = (inputs, []) if direct else self._bound.enter(inputs)
-            parts.append(self._explain(entries, context, *(None if a is None else a[chunk] for a in (target, ys)), size))
-        joined = [_concatenate([p[i] for p in parts]) for i in range(len(names) + 3)]
+            parts.append(self._explain(entries, context, *(None if a is None else a[chunk] for a in beside), size))
+        joined = [_concatenate([p[i] for p in parts])[:n] for i in range(len(names) + 3)]
         result = self._result(joined[: len(names)], *joined[len(names) :], target)
         result = dataclasses.replace(result, attributions=same_structure(xs, names, joined[: len(names)]))
         return result if return_result else result.attributions
@@ -185,7 +184,7 @@ class Explainer:
         return function, shapes[0]
 
     def _result(self, values: list[np.ndarray], score: np.ndarray, baseline_score: np.ndarray, evaluations: np.ndarray, target: Any) -> Result:
-        flat = [v.reshape(len(v), -1) for v in values]
+        flat = [v.reshape(len(v), math.prod(v.shape[1:])) for v in values]
         with np.errstate(invalid="ignore"):  # a map with NaN has a gap of NaN
             total = np.sum([f.sum(1, dtype=np.float64) for f in flat], axis=0)
             gap = total - (score - baseline_score) if self.method.sums_to else np.full(len(score), np.nan)
@@ -235,7 +234,13 @@ def _warnings(flat: list[np.ndarray]) -> list[list[str]]:
 
 
 def _chunks(n: int, size: int) -> list[slice]:
-    return [slice(start, min(start + size, n)) for start in range(0, n, size)] or [slice(0, 0)]
+    return [slice(start, min(start + size, n)) for start in range(0, n, size)]
+
+
+def _at_least_one(arrays: list[np.ndarray]) -> tuple[list[np.ndarray], int]:
+    """The arrays and their length; a blank example stands in for none, because kernels fail on empty batches."""
+    n = len(arrays[0])
+    return (arrays if n else [np.full((1, *a.shape[1:]), "" if a.dtype == object else 0, a.dtype) for a in arrays]), n
 
 
 def _track(chunks: Iterable[slice], total: int, title: str | None) -> Iterator[slice]:

@@ -172,14 +172,16 @@ def _from_concrete(function: Any, source: str, keep: Any = None) -> ModelGraph:
     captured = {internal.name for _, internal in function.graph.captures}
     inputs = [t for t in function.inputs if t.name not in captured]
     names = [t.op.get_attr("_user_specified_name").decode() if "_user_specified_name" in t.op.node_def.attr else t.op.name for t in inputs]
-    structure = function.structured_outputs
-    if isinstance(structure, dict):
-        outputs = sorted(structure)  # the order in which TensorFlow flattens a dict
-    else:
-        outputs = [f"output_{i}" for i in range(len(function.outputs))]
-    if len(outputs) != len(function.outputs):
-        raise UnsupportedModelError(f"{source}: outputs are nested; give a function that returns a tensor or a flat dict")
-    return ModelGraph(function, names, outputs, source, keep)
+    return ModelGraph(function, names, _output_names(function, source), source, keep)
+
+
+def _output_names(function: Any, source: str, names: Sequence[str] = ()) -> list[str]:
+    count = len(function.outputs)
+    if isinstance(function.structured_outputs, dict):
+        names = sorted(function.structured_outputs)  # the order in which TensorFlow flattens a dict
+        if len(names) != count:
+            raise UnsupportedModelError(f"{source}: its outputs are nested; give a function that returns a tensor or a flat dict")
+    return list(names) if len(names) == count else [f"output_{i}" for i in range(count)]
 
 
 def _from_keras(model: Any, source: str) -> ModelGraph:
@@ -199,10 +201,8 @@ def _from_keras(model: Any, source: str) -> ModelGraph:
         return model(tf.nest.pack_sequence_as(structure, flat), training=False)
 
     function = call.get_concrete_function()
-    names = list(getattr(model, "output_names", ())) or []
-    if len(names) != len(function.outputs):
-        names = [f"output_{i}" for i in range(len(function.outputs))]
-    return ModelGraph(function, [t.name for t in inputs], names, source, keep=model)
+    outputs = _output_names(function, source, getattr(model, "output_names", ()))
+    return ModelGraph(function, [t.name for t in inputs], outputs, source, keep=model)
 
 
 def _inline(function: Any) -> Any:

@@ -1,0 +1,174 @@
+"""Models as graphs: every way in gives the same model, entered and left where it should be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tb_deepexplain as dx
+from tests import models
+
+RNG = np.random.default_rng(0)
+PICTURES = RNG.normal(size=(5, 8, 8, 3)).astype(np.float32)
+IDS = np.array([[3, 4, 5, 0, 0], [2, 0, 0, 0, 0], [7, 6, 5, 4, 3]])
+STRINGS = np.array(["a great film", "dull", "not the dull film unheardof"])
+TWO = {"numbers": RNG.normal(size=(4, 4)).astype(np.float32), "ids": RNG.integers(0, 10, (4, 6))}
+
+
+def _as(kind: str, model: keras.Model, folder: Path) -> Any:
+    if kind == "object":
+        return model
+    if kind == "keras":
+        model.save(folder / "model.keras")
+        return folder / "model.keras"
+    model.export(folder / "saved", verbose=False)
+    return folder / "saved"
+
+
+@pytest.mark.parametrize("kind", ["object", "keras", "saved_model"])
+@pytest.mark.parametrize(
+    ("build", "xs"),
+    [
+        (models.image, PICTURES),
+        (models.text, IDS),
+        (lambda: models.text(strings=True), STRINGS),
+        (models.two_inputs, TWO),
+    ],
+    ids=["image", "ids", "strings", "two inputs"],
+)
+def test_every_form_of_a_model_predicts_and_explains_alike(kind: str, build: Any, xs: Any, tmp_path: Path) -> None:
+    model = build()
+    expected = np.asarray(model(tf.constant(xs) if not isinstance(xs, dict) else xs, training=False))
+    explainer = dx.Explainer("gradient_x_input", _as(kind, model, tmp_path))
+    predictions = explainer.predict(xs, batch_size=2)
+    actual = predictions.outputs if predictions.probabilities is None else predictions.probabilities
+    np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6)
+    if predictions.probabilities is not None:
+        np.testing.assert_allclose(tf.nn.softmax(predictions.outputs), expected, rtol=1e-5, atol=1e-6)
+    found, reference = explainer.run(xs, target=1), dx.explain("gradient_x_input", model, xs, target=1)
+    tf.nest.map_structure(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), found, reference)
+
+
+@pytest.mark.parametrize("strings", [False, True])
+def test_the_embedding_is_entered_and_its_mask_kept(strings: bool) -> None:
+    model, xs = models.text(strings=strings), STRINGS if strings else IDS
+    result = dx.explain("gradient_x_input", model, xs, target=1, return_result=True, batch_size=2)
+    embedding, lstm, head = (model.get_layer(n) for n in ("embedding", "lstm", "head"))
+    ids = tf.constant(IDS) if not strings else next(la for la in model.layers if "vectorization" in la.name)(tf.constant(STRINGS))
+    embedded = tf.gather(embedding.embeddings, ids)
+    with tf.GradientTape() as tape:
+        tape.watch(embedded)
+        logits = lstm(embedded, mask=ids != 0) @ head.kernel + head.bias
+        score = logits[:, 1]
+    expected = (tape.gradient(score, embedded) * embedded).numpy()
+    np.testing.assert_allclose(result.attributions, expected, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(result.tokens, expected.sum(-1), rtol=1e-4, atol=1e-6)
+    assert not result.tokens[ids.numpy() == 0].any(), "padding must get nothing"
+    np.testing.assert_array_equal(dx.Explainer("saliency", model).predict(xs).token_ids, ids)
+
+
+def test_variables_are_captured_not_copied() -> None:
+    model = models.image()
+    explainer = dx.Explainer("saliency", model)
+    before = explainer.run(PICTURES, target=0)
+    head = model.get_layer("head").kernel
+    head.assign(2 * head)
+    np.testing.assert_allclose(explainer.run(PICTURES, target=0), 2 * before, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("activation", "back"), [("softmax", True), ("sigmoid", True), ("linear", False), ("tanh", False)])
+def test_logits_are_found_behind_softmax_and_sigmoid(activation: str, back: bool) -> None:
+    model = models.image(activation=activation)
+    probability = np.asarray(model(PICTURES))
+    predictions = dx.Explainer("saliency", model).predict(PICTURES)
+    assert (predictions.probabilities is not None) == back
+    assert (abs(predictions.outputs - probability).max() > 0.01) == back
+    as_it_is = dx.Explainer("saliency", model, output="output").predict(PICTURES)
+    np.testing.assert_allclose(as_it_is.outputs, probability, rtol=1e-5, atol=1e-6)
+
+
+def test_inner_layers_can_be_entered_and_left() -> None:
+    model = models.image()
+    inner = keras.Model(model.input, model.get_layer("norm").output)
+    hidden = np.asarray(inner(PICTURES))
+    result = dx.explain("gradient_x_input", model, PICTURES, inputs="relu", output="head", target=2, return_result=True)
+    assert result.attributions.shape == hidden.shape
+    assert not result.attributions[hidden <= 0].any()
+    np.testing.assert_allclose(dx.Explainer("saliency", model, output="norm").predict(PICTURES).outputs, hidden, rtol=1e-5, atol=1e-6)
+    both = dx.explain("saliency", model, PICTURES, inputs=["image", "conv"], target=0)
+    assert [b.shape for b in both] == [(5, 8, 8, 3), (5, 6, 6, 6)]
+
+
+def test_one_input_of_two_can_be_explained() -> None:
+    model = models.two_inputs()
+    alone, both = (dx.explain("gradient_x_input", model, TWO, inputs=i, target=0) for i in ("numbers", None))
+    np.testing.assert_allclose(alone["numbers"], both["numbers"], rtol=1e-6)
+    assert both["ids"].shape == (4, 6, 5)
+
+
+def test_functions_are_models_too() -> None:
+    @tf.function(input_signature=[tf.TensorSpec([None, 3], tf.float64, name="x")])
+    def cube(x: Any) -> Any:
+        return tf.cond(tf.reduce_sum(x) > 0, lambda: x**3, lambda: -(x**3))
+
+    x = np.array([[1.0, 2.0, 3.0]])
+    found = dx.explain("intgrad", cube, x, tolerance=1e-6)
+    assert found.dtype == np.float64
+    np.testing.assert_allclose(found, x**3, rtol=1e-6)
+    np.testing.assert_allclose(dx.explain("saliency", cube.get_concrete_function(), x), 3 * x**2)
+
+
+def _refusals(folder: Path) -> list[tuple[Any, dict[str, Any], str]]:
+    (folder / "empty").mkdir()
+    (folder / "broken").mkdir()
+    (folder / "broken" / "saved_model.pb").write_bytes(b"not a model")
+    (folder / "broken.keras").write_bytes(b"not a model")
+    (folder / "model.xyz").write_bytes(b"")
+    models.image().export(folder / "image", verbose=False)
+
+    class Subclassed(keras.Model):
+        def call(self, x: Any) -> Any:
+            return x
+
+    return [
+        (folder / "missing", {}, "no model at"),
+        (folder / "empty", {}, "holds no saved_model.pb"),
+        (folder / "broken", {}, "TensorFlow cannot load"),
+        (folder / "broken.keras", {}, "Keras cannot load"),
+        (folder / "model.xyz", {}, "neither a SavedModel directory nor a .keras file"),
+        (folder / "image", {"signature": "predict"}, "no signature 'predict'; it has .*'serving_default'"),
+        (models.image(), {"signature": "x"}, "signature=... chooses"),
+        (Subclassed(), {}, r"wrap it as tf.function\(model"),
+        (lambda x: x, {}, "cannot explain a function"),
+    ]
+
+
+def test_models_that_cannot_be_read_are_refused_in_one_sentence(tmp_path: Path) -> None:
+    for model, options, message in _refusals(tmp_path):
+        with pytest.raises(dx.UnsupportedModelError, match=message) as caught:
+            dx.load_model(model, **options)
+        assert "\n" not in str(caught.value)
+
+
+def test_places_that_do_not_exist_are_refused() -> None:
+    model = models.image()
+    with pytest.raises(dx.ParameterError, match=r"no tensor or layer 'nowhere'; its layers include .*conv"):
+        dx.Explainer("saliency", model, inputs="nowhere")
+    with pytest.raises(dx.UnsupportedModelError, match="no embedding look-up"):
+        dx.Explainer("saliency", model, inputs="embedding")
+    with pytest.raises(dx.UnsupportedModelError, match="does not depend on"):
+        dx.Explainer("saliency", model, inputs="head", output="conv")
+    with pytest.raises(dx.UnsupportedModelError, match="holds no real numbers"):
+        dx.Explainer("saliency", models.text(), inputs="ids")
+    ids = keras.Input((3,), dtype="int32", name="ids")
+    counts = keras.Model(ids, keras.layers.Dense(2)(keras.ops.cast(ids, "float32")))
+    with pytest.raises(dx.UnsupportedModelError, match="no input of this model can be explained: ids: int32"):
+        dx.Explainer("saliency", counts)
+    two = keras.Model(model.input, {"a": model.output, "b": model.get_layer("conv").output})
+    with pytest.raises(dx.ParameterError, match=r"several outputs; choose one with output=...: a, b"):
+        dx.Explainer("saliency", two)

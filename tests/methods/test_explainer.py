@@ -1,0 +1,170 @@
+"""Explainer: what comes in is checked, what goes out is complete, and nothing is compiled twice."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tb_deepexplain as dx
+from tests import models
+
+RNG = np.random.default_rng(0)
+PICTURES = RNG.normal(size=(7, 8, 8, 3)).astype(np.float32)
+IDS = np.array([[3, 4, 5, 0, 0], [2, 0, 0, 0, 0], [7, 6, 5, 4, 3]])
+
+
+@pytest.fixture(scope="module")
+def graph() -> dx.ModelGraph:
+    return dx.load_model(models.image())
+
+
+@pytest.mark.parametrize("method", [m.id for m in dx.methods()])
+def test_results_are_complete_and_independent_of_the_batch(method: str, graph: dx.ModelGraph) -> None:
+    explainer = dx.Explainer(method, graph, **({"window_shape": (2, 2, 3), "step": 2} if method == "occlusion" else {}))
+    targets = np.arange(7) % 3
+    results = [explainer.run(PICTURES, target=targets, batch_size=size, return_result=True) for size in (1, 3, 64, None)]
+    outputs = explainer.predict(PICTURES).outputs
+    for result in results:
+        np.testing.assert_allclose(result.attributions, results[0].attributions, rtol=1e-4, atol=1e-6)
+        np.testing.assert_array_equal(result.evaluations, results[0].evaluations)
+        np.testing.assert_allclose(result.score, outputs[np.arange(7), targets], rtol=1e-4, atol=1e-5)
+        np.testing.assert_array_equal(result.target, targets)
+        assert result.attributions.dtype == np.float32
+        assert result.tokens is None
+        assert result.warnings == [[]] * 7
+        change = result.score - result.baseline_score
+        if explainer.method.sums_to:
+            np.testing.assert_allclose(result.gap, result.attributions.sum((1, 2, 3)) - change, atol=1e-5)
+            assert (abs(result.gap) <= 0.01 * abs(change) + 1e-5).all()
+        else:
+            assert np.isnan(result.gap).all()
+
+
+def test_one_compilation_serves_every_batch(graph: dx.ModelGraph) -> None:
+    explainer = dx.Explainer("intgrad", graph, steps=3)
+    traces = []
+    compile_once = explainer._compile
+    explainer._compile = lambda *a: traces.append(1) or compile_once(*a)  # type: ignore[method-assign,func-returns-value]
+    for n, size in ((7, 3), (5, 64), (1, None), (7, 2)):
+        explainer.run(PICTURES[:n], target=0, batch_size=size)
+    assert len(traces) == 1
+
+
+def test_targets_choose_units(graph: dx.ModelGraph) -> None:
+    explainer = dx.Explainer("gradient_x_input", graph)
+    one_hot = np.eye(3, dtype=np.float32)[np.full(7, 2)]
+    np.testing.assert_allclose(explainer.run(PICTURES, target=2), explainer.run(PICTURES, ys=one_hot), rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(
+        explainer.run(PICTURES), sum(explainer.run(PICTURES, target=c) for c in range(3)), rtol=1e-4, atol=1e-6
+    )
+    predicted = explainer.predict(PICTURES).classes
+    result = explainer.run(PICTURES, target="predicted", return_result=True)
+    np.testing.assert_array_equal(result.target, predicted)
+    np.testing.assert_array_equal(
+        dx.Explainer("gradient_x_input", graph, target="predicted").run(PICTURES), result.attributions
+    )
+
+
+def test_a_single_unit_is_a_class_of_its_own() -> None:
+    explainer = dx.Explainer("saliency", models.image(classes=1, activation="sigmoid"))
+    predictions = explainer.predict(PICTURES)
+    np.testing.assert_array_equal(predictions.classes, (predictions.probabilities[:, 0] > 0.5).astype(int))
+    np.testing.assert_array_equal(explainer.run(PICTURES, target="predicted", return_result=True).target, np.zeros(7))
+
+
+def test_text_is_explained_by_token_and_padded_apart() -> None:
+    explainer = dx.Explainer("occlusion", models.text(strings=True))
+    strings = ["a great film", "dull", "not the dull film"]
+    together = explainer.run(strings, target=1, return_result=True)
+    assert together.tokens.shape == (3, 4)
+    assert together.evaluations.tolist() == [5, 5, 5]  # one window a token, and the whole
+    alone = explainer.run(strings, target=1, return_result=True, batch_size=1)
+    assert alone.tokens.shape == (3, 4)
+    np.testing.assert_allclose(alone.tokens, together.tokens, rtol=1e-4, atol=1e-6)
+
+
+def test_structure_follows_the_caller() -> None:
+    model = models.two_inputs()
+    numbers, ids = RNG.normal(size=(2, 4)), RNG.integers(0, 10, (2, 6))
+    by_name = dx.explain("saliency", model, {"numbers": numbers, "ids": ids}, target=0)
+    order = [s.name for s in dx.load_model(model).inputs]
+    arrays = [{"numbers": numbers, "ids": ids}[n] for n in order]
+    for kind in (list, tuple):
+        found = dx.explain("saliency", model, kind(arrays), target=0)
+        assert isinstance(found, kind)
+        assert {a.shape for a in found} == {v.shape for v in by_name.values()}
+    image = models.image()
+    assert isinstance(dx.explain("saliency", image, [PICTURES], target=0), list)
+    assert isinstance(dx.explain("saliency", image, PICTURES.tolist(), target=0), np.ndarray)
+
+
+def test_no_examples_give_empty_results(graph: dx.ModelGraph) -> None:
+    result = dx.explain("saliency", graph, PICTURES[:0], target=0, return_result=True)
+    assert result.attributions.shape == (0, 8, 8, 3)
+    assert result.warnings == []
+
+
+def test_maps_that_say_nothing_are_marked(graph: dx.ModelGraph) -> None:
+    xs = PICTURES.copy()
+    xs[1] = 0
+    xs[2, 0, 0, 0] = np.nan
+    warnings = dx.explain("gradient_x_input", graph, xs, target=0, return_result=True).warnings
+    assert [bool(w) for w in warnings] == [False, True, True, False, False, False, False]
+    assert "zero everywhere" in warnings[1][0]
+    assert "NaN" in warnings[2][0]
+
+
+@pytest.mark.parametrize(
+    ("xs", "options", "message"),
+    [
+        (PICTURES[0], {}, r"one example without the batch dimension; give xs\[None\]"),
+        (PICTURES[..., :1], {}, r"image: float32 \[\?, 8, 8, 3\]: got an array of shape \(7, 8, 8, 1\)"),
+        (np.array(["a", "b"]), {}, "got an array of <U1, expected float values"),
+        ({"picture": PICTURES}, {}, "xs has the inputs picture; the model takes image"),
+        ([[1, 2], [3]], {}, "differ in shape"),
+        (PICTURES, {"target": 3}, "target=3: the output has 3 units, numbered from 0"),
+        (PICTURES, {"target": -1}, "target=-1"),
+        (PICTURES, {"target": [0, 1]}, r"target: got shape \(2,\)"),
+        (PICTURES, {"target": 1.5}, "expected class numbers, got float64"),
+        (PICTURES, {"target": "label"}, "target='label'"),
+        (PICTURES, {"target": 1, "ys": np.ones((7, 3))}, "both ys and target"),
+        (PICTURES, {"ys": np.ones((6, 3))}, "expected 7 rows"),
+        (PICTURES, {"ys": np.ones((7, 2))}, r"ys: got weights of shape \(2,\)"),
+        (PICTURES, {"batch_size": 0}, "batch_size=0"),
+        (PICTURES, {"batch_size": 2.5}, "batch_size=2.5"),
+    ],
+)
+def test_what_does_not_fit_is_refused(xs: Any, options: dict[str, Any], message: str, graph: dx.ModelGraph) -> None:
+    with pytest.raises(dx.InputError, match=message):
+        dx.Explainer("saliency", graph).run(xs, **options)
+
+
+def test_several_inputs_are_counted() -> None:
+    explainer = dx.Explainer("saliency", models.two_inputs())
+    with pytest.raises(dx.InputError, match="one array; the model takes"):
+        explainer.run(np.ones((2, 4)))
+    with pytest.raises(dx.InputError, match="same number of examples, got"):
+        explainer.run({"numbers": np.ones((2, 4)), "ids": np.ones((3, 6), int)})
+
+
+def test_errors_form_one_tree() -> None:
+    for error in (dx.UnknownMethodError, dx.ParameterError, dx.InputError):
+        assert issubclass(error, dx.DeepExplainError)
+        assert issubclass(error, ValueError)
+    for error in (dx.UnsupportedModelError, dx.StoreError):
+        assert issubclass(error, dx.DeepExplainError)
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    script = (
+        "import sys, tb_deepexplain as dx; assert sorted(dx.__all__) == dir(dx)\n"
+        "heavy = {'tensorflow', 'keras', 'apache_beam', 'numpy', 'pyarrow'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+        "for name in dx.__all__: getattr(dx, name)\n"
+        "assert len(dx.methods()) == len(dx.methods()) > 0"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)

@@ -1,0 +1,45 @@
+"""Small real Keras models that tests share; weights are random but fixed."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+from keras import layers
+
+VOCABULARY = ["a", "dull", "film", "great", "not", "the"]
+
+
+def image(classes: int = 3, activation: str = "softmax") -> keras.Model:
+    """8×8×3 pictures; batch norm and dropout, so that training mode would show."""
+    keras.utils.set_random_seed(1)
+    inputs = keras.Input((8, 8, 3), name="image")
+    x = layers.Conv2D(6, 3, name="conv")(inputs)
+    x = layers.BatchNormalization(name="norm")(x)
+    x = layers.ReLU(name="relu")(x)
+    x = layers.Dropout(0.5)(x)
+    x = layers.MaxPooling2D()(x)
+    x = layers.Flatten()(x)
+    model = keras.Model(inputs, layers.Dense(classes, activation=activation, name="head")(x))
+    norm = model.get_layer("norm")
+    norm.moving_mean.assign(np.linspace(-0.2, 0.2, 6))
+    norm.moving_variance.assign(np.linspace(0.5, 2, 6))
+    return model
+
+
+def text(mask_zero: bool = True, strings: bool = False) -> keras.Model:
+    """Token ids (or raw strings, with the vocabulary in the graph) → embedding → LSTM → two classes."""
+    keras.utils.set_random_seed(2)
+    inputs = keras.Input((), dtype="string", name="text") if strings else keras.Input((None,), dtype="int64", name="ids")
+    ids = layers.TextVectorization(vocabulary=VOCABULARY)(inputs) if strings else inputs
+    x = layers.Embedding(len(VOCABULARY) + 2, 5, mask_zero=mask_zero, embeddings_initializer="normal", name="embedding")(ids)
+    x = layers.LSTM(4, name="lstm")(x)
+    return keras.Model(inputs, layers.Dense(2, activation="softmax", name="head")(x))
+
+
+def two_inputs() -> keras.Model:
+    """A number vector and token ids, added up after separate ways."""
+    keras.utils.set_random_seed(3)
+    numbers, ids = keras.Input((4,), name="numbers"), keras.Input((6,), dtype="int32", name="ids")
+    words = layers.GlobalAveragePooling1D()(layers.Embedding(10, 5, embeddings_initializer="normal")(ids))
+    x = layers.Concatenate()([layers.Dense(5, activation="tanh")(numbers), words])
+    return keras.Model({"numbers": numbers, "ids": ids}, layers.Dense(3, name="head")(x))
