@@ -43,3 +43,9 @@ def two_inputs() -> keras.Model:
     words = layers.GlobalAveragePooling1D()(layers.Embedding(10, 5, embeddings_initializer="normal")(ids))
     x = layers.Concatenate()([layers.Dense(5, activation="tanh")(numbers), words])
     return keras.Model({"numbers": numbers, "ids": ids}, layers.Dense(3, name="head")(x))
+
+
+def sequential() -> keras.Model:
+    """Ten numbers → two classes, as most people first write a model."""
+    keras.utils.set_random_seed(4)
+    return keras.Sequential([keras.Input((10,)), layers.Dense(8, activation="relu"), layers.Dense(2, activation="softmax")])

@@ -185,15 +185,12 @@ def _output_names(function: Any, source: str, names: Sequence[str] = ()) -> list
 
 
 def _from_keras(model: Any, source: str) -> ModelGraph:
-    try:
-        inputs = list(model.inputs)
-        structure = model.input
-    except (AttributeError, ValueError, TypeError):
-        inputs = []
+    inputs = list(getattr(model, "inputs", None) or [])
     if not inputs:
         raise UnsupportedModelError(
             f"{source} has no fixed inputs (a subclassed model?): wrap it as tf.function(model, input_signature=[tf.TensorSpec(...)])"
         )
+    structure = inputs[0] if isinstance(model, tf.keras.Sequential) else model.input
     specs = [tf.TensorSpec(t.shape, t.dtype, name=t.name) for t in inputs]
 
     @tf.function(input_signature=specs, autograph=False)

@@ -38,8 +38,9 @@ def _as(kind: str, model: keras.Model, folder: Path) -> Any:
         (models.text, IDS),
         (lambda: models.text(strings=True), STRINGS),
         (models.two_inputs, TWO),
+        (models.sequential, PICTURES.reshape(-1, 10)),
     ],
-    ids=["image", "ids", "strings", "two inputs"],
+    ids=["image", "ids", "strings", "two inputs", "sequential"],
 )
 def test_every_form_of_a_model_predicts_and_explains_alike(kind: str, build: Any, xs: Any, tmp_path: Path) -> None:
     model = build()
