@@ -1,0 +1,172 @@
+"""The command line of `explain`, read without importing anything heavy; methods and Beam check their own parts later."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from beam_pipelines.targets import Target
+from tb_deepexplain.errors import InputError, ParameterError
+
+_METHOD_PARAMETER = re.compile(r"--([A-Za-z_*]+\.[A-Za-z_]+)(?:=(.*))?", re.DOTALL)
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    """What was asked, with the files of words already read."""
+
+    model: str
+    input: tuple[str, ...]
+    logdir: Path
+    run: str
+    name: str
+    methods: tuple[str, ...]
+    target: Target
+    labels: tuple[str, ...] | None
+    vocabulary: tuple[str, ...] | None
+    batch_size: int | None
+    unit_size: int
+    step: int
+    label_feature: str
+    id_feature: str
+    features: dict[str, str]
+    resume: bool
+    overwrite: bool
+    debug: bool
+    parameters: tuple[tuple[str, str, str], ...]  # (method, parameter, text)
+    beam: tuple[str, ...]
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ParameterError(f"{message}; {self.prog} --help lists the options")
+
+
+def parser(prog: str) -> Parser:
+    """The options of `explain`."""
+    found = Parser(
+        prog=prog,
+        allow_abbrev=False,
+        usage="%(prog)s --model DIR --input GLOB --logdir DIR --methods A,B [options] [--METHOD.PARAMETER VALUE] [Beam options]",
+        description="Explain every example of TFRecord files of tf.Example and write the result where TensorBoard finds it. "
+        "Features are named like the model's inputs; a picture input takes PNG or JPEG bytes.",
+        epilog="'tb-deepexplain methods' lists the methods and their parameters. Options that are not listed here go to Apache Beam "
+        "(--runner, --direct_num_workers, --direct_running_mode, ...). Exit status: 0 all explained, 1 some examples failed, "
+        "2 nothing could run, 130 stopped.",
+    )
+    needed = found.add_argument_group("needed")
+    needed.add_argument("--model", required=True, metavar="DIR", help="SavedModel directory or .keras file")
+    needed.add_argument("--input", required=True, nargs="+", metavar="GLOB", help="TFRecord files, plain or gzip")
+    needed.add_argument("--logdir", required=True, metavar="DIR", help="where TensorBoard looks")
+    needed.add_argument("--methods", required=True, metavar="A,B", help="attribution methods, separated by commas")
+    what = found.add_argument_group("what is explained")
+    what.add_argument("--target", default="predicted", help="predicted (default) | label | top:K | class number | sum")
+    what.add_argument("--labels", metavar="FILE", help="class names, one a line")
+    what.add_argument("--vocab", metavar="FILE", help="tokens, one a line; the line number, from 0, is the id")
+    what.add_argument("--label_feature", default="label", metavar="NAME", help="int64 feature with the true class (default: label)")
+    what.add_argument("--id_feature", default="id", metavar="NAME", help="feature with the example's id (default: id); else its position")
+    what.add_argument("--feature", action="append", default=[], metavar="INPUT=NAME", help="the feature for a model input, if named differently")
+    where = found.add_argument_group("where and how")
+    where.add_argument("--run", help="run in TensorBoard (default: the model's name)")
+    where.add_argument("--name", default="default", help="name of the store within the run (default: default)")
+    where.add_argument("--step", type=int, default=0, help="training step of the model (default: 0)")
+    where.add_argument("--batch_size", type=_positive, metavar="N", help="model evaluations at once (default: by the size of an example)")
+    where.add_argument("--unit_size", type=_positive, default=256, metavar="N", help="examples written and resumed together (default: 256)")
+    where.add_argument("--resume", action="store_true", help="go on with a store that was begun with the same options")
+    where.add_argument("--overwrite", action="store_true", help="replace a store of the same name")
+    where.add_argument("--debug", action="store_true", help="show tracebacks and the logs of TensorFlow and Beam")
+    return found
+
+
+def parse(argv: Sequence[str], prog: str) -> Arguments:
+    """The arguments; ParameterError or InputError for what is wrong with them."""
+    rest, parameters = _split(argv)
+    options, beam = parser(prog).parse_known_args(rest)
+    if beam and not beam[0].startswith("-"):
+        raise ParameterError(f"unexpected argument {beam[0]!r}; options begin with --")
+    features = dict(_split_feature(text) for text in options.feature)
+    return Arguments(
+        model=options.model,
+        input=tuple(options.input),
+        logdir=Path(options.logdir).expanduser(),
+        run=_checked_run(options.run if options.run is not None else _run_of(options.model)),
+        name=options.name,
+        methods=tuple(name for name in map(str.strip, options.methods.split(",")) if name),
+        target=Target.parse(options.target),
+        labels=_read_lines("--labels", options.labels),
+        vocabulary=_read_lines("--vocab", options.vocab),
+        batch_size=options.batch_size,
+        unit_size=options.unit_size,
+        step=options.step,
+        label_feature=options.label_feature,
+        id_feature=options.id_feature,
+        features=features,
+        resume=options.resume,
+        overwrite=options.overwrite,
+        debug=options.debug,
+        parameters=tuple(parameters),
+        beam=tuple(beam),
+    )
+
+
+def _split(argv: Sequence[str]) -> tuple[list[str], list[tuple[str, str, str]]]:
+    """Options such as `--occlusion.step 4` and all others."""
+    rest, parameters, items = [], [], iter(argv)
+    for item in items:
+        if match := _METHOD_PARAMETER.fullmatch(item):
+            value = match[2] if match[2] is not None else next(items, None)
+            if value is None:
+                raise ParameterError(f"{item} needs a value")
+            method, _, name = match[1].partition(".")
+            parameters.append((method, name, value))
+        else:
+            rest.append(item)
+    return rest, parameters
+
+
+def _split_feature(text: str) -> tuple[str, str]:
+    name, sign, feature = text.partition("=")
+    if not (name and sign and feature):
+        raise ParameterError(f"--feature {text}: expected INPUT=NAME, the model's input and the feature that holds it")
+    return name, feature
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 1")
+    return int(text)
+
+
+def _run_of(model: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", Path(model).resolve().name.removesuffix(".keras")).strip(".") or "explain"
+
+
+def _checked_run(run: str) -> str:
+    path = Path(run)
+    if not run.strip() or path.is_absolute() or ".." in path.parts:
+        raise ParameterError(f"--run {run!r}: expected a name, or a path below the logdir")
+    return run
+
+
+def _read_lines(option: str, path: str | None) -> tuple[str, ...] | None:
+    if path is None:
+        return None
+    try:
+        text = Path(path).expanduser().read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise InputError(f"{option} {path}: {error.strerror or error}; give a text file with one entry a line") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{option} {path}: not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from error
+    lines = text.replace("\r\n", "\n").removesuffix("\n").split("\n")  # str.splitlines would break tokens at odd characters
+    if lines == [""]:
+        raise InputError(f"{option} {path}: is empty; give one entry a line")
+    return tuple(lines)
+
+
+

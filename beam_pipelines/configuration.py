@@ -1,0 +1,103 @@
+"""What a store was made of: a run may only go on with a store that was begun with the same."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tb_deepexplain.errors import StoreError, UnsupportedModelError
+from tb_deepexplain.store import MANIFEST
+
+_FILE = "configuration.json"
+_OURS = ("attributions-*.parquet", "inputs-*.parquet", "errors-*.parquet", "index-*.parquet", ".*.tmp")
+
+
+def fingerprint(path: str | os.PathLike[str]) -> str:
+    """A digest of every file of a model."""
+    root, digest = Path(path), hashlib.sha256()
+    if not root.exists():
+        raise UnsupportedModelError(f"no model at {path}: give a SavedModel directory or a .keras file")
+    files = sorted(file for file in root.rglob("*") if file.is_file()) if root.is_dir() else [root]
+    for file in files:
+        digest.update(f"{file.relative_to(root)}\0{file.stat().st_size}\0".encode())
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()[:16]
+
+
+def as_json(value: Any) -> Any:
+    """A method parameter as the manifest holds it; an array by its shape and a digest."""
+    if isinstance(value, np.ndarray):
+        return f"array {list(value.shape)} {hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()[:16]}"
+    return list(value) if isinstance(value, tuple) else value
+
+
+def check(directory: Path, configuration: dict[str, Any], resume: bool) -> None:
+    """StoreError unless the directory holds no store, or one of this configuration that is to be resumed."""
+    begun = _read(directory)
+    if begun is None:
+        if (directory / MANIFEST).exists() or any(directory.glob(_OURS[0])):
+            raise StoreError(f"{directory} holds a store that another program made; --overwrite replaces it, --name NAME makes another")
+        return
+    changed = [f"{key} was {_short(begun.get(key))}, now {_short(value)}" for key, value in configuration.items() if begun.get(key) != value]
+    if changed:
+        raise StoreError(f"{directory} was made differently ({'; '.join(changed)}); --overwrite replaces it, --name NAME makes another")
+    if not resume:
+        state = "finished" if (directory / MANIFEST).exists() else "partly finished"
+        raise StoreError(f"{directory} holds a {state} store of the same configuration; --resume goes on with it, --overwrite begins again")
+
+
+def begin(directory: Path, configuration: dict[str, Any]) -> None:
+    """Note in the directory what its store is made of."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        temporary = directory / f".{_FILE}.tmp"
+        temporary.write_text(json.dumps(configuration, indent=1), encoding="utf-8")
+        os.replace(temporary, directory / _FILE)
+    except OSError as error:
+        raise StoreError(f"cannot write to {directory}: {error.strerror or error}; choose another --logdir") from error
+
+
+def clear(directory: Path) -> None:
+    """Remove a store's files and, where nothing else is in it, its directory."""
+    for pattern in (MANIFEST, *_OURS, _FILE):  # the manifest first: what is half removed is no store
+        for path in directory.glob(pattern):
+            path.unlink(missing_ok=True)
+    if directory.is_dir() and not any(directory.iterdir()):
+        directory.rmdir()
+
+
+def remove_leftovers(directory: Path) -> None:
+    """Remove the temporary files of workers that were killed; for when all units are finished."""
+    for path in directory.glob(_OURS[-1]):
+        path.unlink(missing_ok=True)
+
+
+def check_writable(directory: Path) -> None:
+    """StoreError unless the directory, or the nearest one above it that exists, can be written to."""
+    nearest = next(path for path in (directory, *directory.absolute().parents) if path.exists() or path.is_symlink())
+    if not nearest.is_dir():
+        raise StoreError(f"cannot write to {directory}: {nearest} is not a directory; choose another --logdir")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise StoreError(f"cannot write to {directory}: no permission to write in {nearest}; choose another --logdir")
+
+
+def _read(directory: Path) -> dict[str, Any] | None:
+    try:
+        found: dict[str, Any] = json.loads((directory / _FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise StoreError(f"{directory / _FILE} is not JSON ({error}); --overwrite replaces the store") from error
+    return found
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."

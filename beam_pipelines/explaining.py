@@ -1,0 +1,188 @@
+"""A batch of examples in, records of the store out. Knows no Beam: it can be called from anywhere."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from beam_pipelines import viewing
+from beam_pipelines.parsing import Example
+from beam_pipelines.progress import Stopped
+from beam_pipelines.targets import Classes, Target
+from tb_deepexplain.errors import DeepExplainError, UnsupportedModelError
+from tb_deepexplain.explainer import Explainer, Predictions, Result
+from tb_deepexplain.graph.load import load_model
+from tb_deepexplain.record import Attribution, Failure, Input
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What is to be explained and how; small, and sent to every worker."""
+
+    model: str
+    methods: tuple[tuple[str, dict[str, Any]], ...]  # id and the parameters given
+    target: Target
+    labels: tuple[str, ...] | None = None
+    vocabulary: tuple[str, ...] | None = None
+    batch_size: int | None = None
+    step: int = 0
+
+
+@dataclasses.dataclass
+class Records:
+    """What one or more examples add to the store."""
+
+    attributions: list[Attribution] = dataclasses.field(default_factory=list)
+    inputs: list[Input] = dataclasses.field(default_factory=list)
+    errors: list[Failure] = dataclasses.field(default_factory=list)
+
+    def __add__(self, other: Records) -> Records:
+        return Records(self.attributions + other.attributions, self.inputs + other.inputs, self.errors + other.errors)
+
+
+class BatchExplainer:
+    """A model and its explainers, ready for batches of any size."""
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.graph = load_model(request.model)
+        self.names = tuple(spec.name for spec in self.graph.inputs)
+        self.kind = _kind(self.graph.inputs)
+        self._explainers = [Explainer(name, self.graph, **given) for name, given in request.methods]
+
+    def explain(self, examples: Sequence[Example], done: Callable[[float], None] = lambda share: None) -> Records:
+        """The records in the order of the examples; `done` hears after every map which share of an example is behind.
+
+        Whatever makes the model fail costs only the example that causes it: a batch that fails is halved until
+        the culprits are alone.
+        """
+        heard: list[float] = []
+        try:
+            return self.attempt(examples, lambda share: (heard.append(share), done(share))[1])
+        except Stopped:
+            raise
+        except Exception as error:  # the model may raise anything
+            done(-sum(heard))
+            if len(examples) == 1:
+                done(1)
+                return Records(errors=[Failure(examples[0].id, "explain", *describe(error))])
+            middle = len(examples) // 2
+            return self.explain(examples[:middle], done) + self.explain(examples[middle:], done)
+
+    def attempt(self, examples: Sequence[Example], done: Callable[[float], None] = lambda share: None) -> Records:
+        """As `explain`, but the first error is raised."""
+        groups: dict[Any, list[int]] = {}
+        for i, example in enumerate(examples):  # only examples of one shape make a batch
+            groups.setdefault(tuple(np.shape(example.inputs[name]) for name in self.names), []).append(i)
+        found: list[tuple[Input, list[Attribution]] | None] = [None] * len(examples)
+        for members in groups.values():
+            for i, pair in zip(members, self._explain_alike([examples[i] for i in members], done), strict=True):
+                found[i] = pair
+        pairs = [pair for pair in found if pair is not None]
+        return Records([row for _, rows in pairs for row in rows], [shown for shown, _ in pairs])
+
+    def classes(self, example: Example) -> Classes:
+        """What the model says of one example; InputError or ParameterError if labels or target do not fit it."""
+        classes = Classes.of(self._predict(self._stack([example])), self.request.labels)
+        classes.check(self.request.target)
+        return classes
+
+    def _explain_alike(
+        self, examples: Sequence[Example], done: Callable[[float], None]
+    ) -> list[tuple[Input, list[Attribution]]]:
+        xs = self._stack(examples)
+        predictions = self._predict(xs)
+        classes = Classes.of(predictions, self.request.labels)
+        classes.check(self.request.target)
+        rows: list[list[Attribution]] = [[] for _ in examples]
+        chosen = classes.choose(self.request.target, [example.label for example in examples])
+        for explainer in self._explainers:
+            for targets in chosen:
+                result = explainer.run(xs, batch_size=self.request.batch_size, return_result=True, **classes.weights(targets))
+                maps = self._maps(result)
+                for i, example in enumerate(examples):
+                    target = None if targets is None else int(targets[i])
+                    rows[i].append(self._row(explainer.method.id, example, i, maps[i], result, classes, target))
+                done(len(examples) / (len(self._explainers) * len(chosen)))
+        shown = [self._show(example, i, predictions) for i, example in enumerate(examples)]
+        return list(zip(shown, rows, strict=True))
+
+    def _stack(self, examples: Sequence[Example]) -> dict[str, np.ndarray]:
+        return {name: np.stack([example.inputs[name] for example in examples]) for name in self.names}
+
+    def _predict(self, xs: dict[str, np.ndarray]) -> Predictions:
+        return self._explainers[0].predict(xs, batch_size=self.request.batch_size)
+
+    def _maps(self, result: Result) -> list[np.ndarray]:
+        """One map for each example: [H, W, C], token sums [T], or all features [F]."""
+        if self.kind == "text":
+            if not isinstance(result.tokens, np.ndarray) or result.tokens.ndim != 2:
+                raise UnsupportedModelError("the model looks up more than one embedding; the store holds one map of tokens for each example")
+            return list(result.tokens)
+        values = [np.asarray(result.attributions[name]) for name in self.names]
+        return list(values[0]) if self.kind == "image" else list(np.concatenate([v.reshape(len(v), -1) for v in values], 1))
+
+    def _row(
+        self, method: str, example: Example, i: int, values: np.ndarray, result: Result, classes: Classes, target: int | None
+    ) -> Attribution:
+        return Attribution(
+            example_id=example.id,
+            method=method,
+            values=values,
+            target=target,
+            target_label=self._label(target),
+            label=example.label,
+            label_name=self._label(example.label),
+            predicted=None if classes.predicted is None else int(classes.predicted[i]),
+            score=_number(result.score[i]),
+            probability=classes.probability(i, target),
+            baseline_score=_number(result.baseline_score[i]),
+            gap=_number(result.gap[i]),
+            evaluations=int(result.evaluations[i]),
+            step=self.request.step,
+            warnings=result.warnings[i],
+        )
+
+    def _label(self, number: int | None) -> str | None:
+        labels = self.request.labels
+        return labels[number] if labels and number is not None and 0 <= number < len(labels) else None
+
+    def _show(self, example: Example, i: int, predictions: Predictions) -> Input:
+        if self.kind == "image":
+            return viewing.picture(example, self.names[0])
+        if self.kind == "tabular":
+            return viewing.numbers(example, self.names)
+        tokens = viewing.words(np.asarray(predictions.token_ids)[i], self.request.vocabulary)
+        return Input(example.id, "text", tokens=tokens, label=example.label)
+
+
+def describe(error: BaseException) -> tuple[str, str]:
+    """Kind and message of an error, as short as they are useful to a reader."""
+    message = error.message if isinstance(error, tf.errors.OpError) else str(error)
+    lines = str(message).split("}} ")[-1].strip().splitlines() or ["no message"]
+    text = " ".join(lines) if isinstance(error, DeepExplainError) else lines[0].split(" [Op:")[0]
+    return type(error).__name__, text[:500]
+
+
+def _kind(specs: Sequence[Any]) -> str:
+    """image, text or tabular: what the store shows for a model with these inputs."""
+    floats = [spec for spec in specs if spec.is_float]
+    if not floats:
+        return "text"
+    if len(floats) == len(specs) == 1 and len(specs[0].shape) == 4:
+        return "image"
+    if len(floats) == len(specs) and all(len(spec.shape) < 4 for spec in specs):
+        return "tabular"
+    raise UnsupportedModelError(
+        f"the model takes {'; '.join(map(str, specs))}; the pipeline explains one picture, one text, or any number of "
+        "numeric inputs for each example: explain this model with tb_deepexplain.explain"
+    )
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None or math.isnan(value) else float(value)

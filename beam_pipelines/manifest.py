@@ -1,0 +1,82 @@
+"""The manifest of a run: what a reader of its store must know about how it came about."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import sys
+from typing import Any
+
+from beam_pipelines.arguments import Arguments
+from beam_pipelines.configuration import as_json
+from beam_pipelines.explaining import Request
+from tb_deepexplain.methods import find_method
+
+_PACKAGES = ("tensorboard-plugin-deepexplain", "tensorflow", "keras", "apache-beam", "numpy", "pyarrow")
+
+
+def describe_methods(request: Request) -> list[dict[str, Any]]:
+    """The methods in the order asked, with all their parameters."""
+    found = []
+    for name, given in request.methods:
+        method = find_method(name)
+        parameters = {p.name: as_json(given.get(p.name, p.default)) for p in method.parameters}
+        described = {key: getattr(method, key) for key in ("id", "title", "family", "signed", "sums_to")}
+        found.append({**described, "parameters": parameters})
+    return found
+
+
+def configure(arguments: Arguments, request: Request, model: str, inputs: str) -> dict[str, Any]:
+    """What the content of a store depends on: a store may only be resumed with the same."""
+    import tb_deepexplain
+
+    return {
+        "version": tb_deepexplain.__version__,
+        "model": model,
+        "input": inputs,
+        "methods": {m["id"]: m["parameters"] for m in describe_methods(request)},
+        "target": str(request.target),
+        "labels": _listed(request.labels),
+        "vocab": _listed(request.vocabulary),
+        "step": request.step,
+        "unit_size": arguments.unit_size,
+        "label_feature": arguments.label_feature,
+        "id_feature": arguments.id_feature,
+        "features": arguments.features,
+    }
+
+
+def build(arguments: Arguments, request: Request, kind: str, fingerprint: str, runner: str) -> dict[str, Any]:
+    """The manifest, less what the store itself adds."""
+    return {
+        "name": arguments.name,
+        "kind": kind,
+        "step": request.step,
+        "methods": describe_methods(request),
+        "target": str(request.target),
+        "labels": _listed(request.labels),
+        "model": {"path": request.model, "fingerprint": fingerprint},
+        "options": {
+            "input": list(arguments.input),
+            "runner": runner,
+            "batch_size": arguments.batch_size,
+            "unit_size": arguments.unit_size,
+            "beam": list(arguments.beam),
+        },
+        "versions": _versions(),
+        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
+def _listed(values: tuple[str, ...] | None) -> list[str] | None:
+    return None if values is None else list(values)
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": sys.version.split()[0]}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:  # run from a checkout
+            continue
+    return found

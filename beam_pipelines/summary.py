@@ -1,0 +1,53 @@
+"""The end of a run: what was explained, what failed and why, where it is, and how to look at it."""
+
+from __future__ import annotations
+
+import collections
+import shlex
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import pyarrow.parquet as pq
+from rich.console import Console
+from rich.text import Text
+
+from tb_deepexplain.store import Store
+
+_REASONS_SHOWN = 3
+
+
+def report(logdir: Path, directory: Path, seconds: float) -> int:
+    """Print it; the exit status, 0 or 1."""
+    store = Store(directory)
+    counts = store.manifest["counts"]
+    console = Console(highlight=False, soft_wrap=True)
+    methods = ", ".join(method["title"] for method in store.manifest["methods"])
+    console.print(f"explained {_count(counts['examples'], 'example')} in {_duration(seconds)}: {_count(counts['maps'], 'map')} ({methods})")
+    if counts["errors"]:
+        errors = store.errors().to_pylist()
+        console.print(Text(f"failed    {_count(counts['errors'], 'example')}: {_reasons(errors)}", "red"))
+        console.print(Text(f"errors    {directory}/errors-*.parquet"))
+    console.print(Text(f"store     {directory}"))
+    console.print(Text(f"look at   tensorboard --logdir {shlex.quote(str(logdir))}"))
+    return 1 if counts["errors"] else 0
+
+
+def all_failed(directory: Path, units: Sequence[str]) -> str | None:
+    """The commonest reasons, if not one example was explained; else None."""
+    if any(pq.read_metadata(directory / f"inputs-{unit}.parquet").num_rows for unit in units):
+        return None
+    return _reasons(row for unit in units for row in pq.read_table(directory / f"errors-{unit}.parquet").to_pylist())
+
+
+def _reasons(errors: Iterable[dict[str, str]]) -> str:
+    found = collections.Counter(row["message"] for row in errors)
+    shown = "; ".join(f"{number} × {message}" for message, number in found.most_common(_REASONS_SHOWN))
+    return shown + ("; ..." if len(found) > _REASONS_SHOWN else "")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 60 else f"{int(seconds // 60)} min {int(seconds % 60)} s"

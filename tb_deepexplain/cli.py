@@ -1,0 +1,111 @@
+"""The command `tb-deepexplain`: demo, explain, methods. Nothing heavy is imported before it is known to be needed."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from tb_deepexplain.errors import DeepExplainError
+
+_COMMANDS = {
+    "demo": "train two small real models, explain them, open TensorBoard",
+    "explain": "explain the examples of TFRecord files with a model of yours",
+    "methods": "list the attribution methods, or one method's parameters",
+}
+_PROG = "tb-deepexplain"
+_INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; its exit status."""
+    status = _run(sys.argv[1:] if argv is None else list(argv))
+    if argv is None and status == _INTERRUPTED:
+        # A second Ctrl-C may have left a thread inside TensorFlow, which an orderly exit would trip over.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    return status
+
+
+def _run(argv: list[str]) -> int:
+    if not argv or argv[0] in ("-h", "--help"):
+        print(_usage())
+        return 0 if argv else 2
+    if argv[0] == "--version":
+        import tb_deepexplain
+
+        print(f"{_PROG} {tb_deepexplain.__version__}")
+        return 0
+    command, rest = argv[0], argv[1:]
+    if command not in _COMMANDS:
+        return _fail(f"unknown command {command!r}; expected {', '.join(_COMMANDS)}")
+    if "--debug" not in rest:
+        from beam_pipelines.quiet import silence
+
+        silence()
+    try:
+        return {"demo": _demo, "explain": _explain, "methods": _methods}[command](rest)
+    except DeepExplainError as error:
+        return _fail(str(error))
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+
+
+def _explain(argv: Sequence[str]) -> int:
+    from beam_pipelines.arguments import parse, parser
+    from beam_pipelines.quiet import chatter_filtered
+
+    prog = f"{_PROG} explain"
+    if "-h" in argv or "--help" in argv:
+        parser(prog).print_help()
+        return 0
+    parse(argv, prog)  # a mistake is told before Beam is imported
+    with chatter_filtered():
+        from beam_pipelines.attribute import main as explain
+    return explain(argv, prog)
+
+
+def _demo(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog=f"{_PROG} demo", description=_COMMANDS["demo"].capitalize() + ".")
+    parser.add_argument("--logdir", metavar="DIR", help="where to write (default: chosen by the demo)")
+    parser.add_argument("--port", type=int, default=6006, help="port of TensorBoard (default: 6006)")
+    parser.add_argument("--no-serve", dest="serve", action="store_false", help="end when the data are written")
+    parser.add_argument("--debug", action="store_true", help="show the logs of TensorFlow and Beam")
+    try:
+        options = parser.parse_args(argv)
+    except SystemExit as end:
+        return int(end.code or 0)
+    from tb_deepexplain.demo import main as demo
+
+    status: int = demo(logdir=options.logdir, serve=options.serve, port=options.port)
+    return status
+
+
+def _methods(argv: Sequence[str]) -> int:
+    if any(item.startswith("-") for item in argv) or len(argv) > 1:
+        wrong = not ("-h" in argv or "--help" in argv)
+        print(f"usage: {_PROG} methods [NAME]", file=sys.stderr if wrong else sys.stdout)
+        return 2 if wrong else 0
+    from beam_pipelines.quiet import chatter_filtered
+
+    with chatter_filtered():
+        from tb_deepexplain import listing
+    listing.show(argv[0] if argv else None)
+    return 0
+
+
+def _usage() -> str:
+    width = max(map(len, _COMMANDS))
+    commands = "\n".join(f"  {name:<{width}}  {what}" for name, what in _COMMANDS.items())
+    return f"usage: {_PROG} COMMAND [options]\n\n{commands}\n\n{_PROG} COMMAND --help tells more."
+
+
+def _fail(reason: str) -> int:
+    print(f"{_PROG}: {reason}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
