@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     def methods() -> list[Method]:
         """The table: one frozen row for each method, in display order."""
 
+
 __version__ = "0.1.0"
 
 _HOMES = {

@@ -49,11 +49,15 @@ def _read(spec: Any, given: Any) -> np.ndarray:
     array = array.astype(object if kind == "string" else "float32" if spec.dtype == "bfloat16" else spec.dtype)
     expected = spec.shape
     if array.ndim == len(expected) - 1 and _fits(array.shape, expected[1:]):
-        raise InputError(f"xs for {spec}: got shape {array.shape}, one example without the batch dimension; give xs[None]")
+        raise InputError(
+            f"xs for {spec}: got shape {array.shape}, one example without the batch dimension; give xs[None]"
+        )
     if array.ndim != len(expected) or not _fits(array.shape[1:], expected[1:]):
         raise InputError(f"xs for {spec}: got an array of shape {array.shape}, which does not fit")
     if expected[0] is not None and len(array) != expected[0]:
-        raise InputError(f"xs for {spec}: the model was exported for exactly {expected[0]} examples at once; export it with a batch of None")
+        raise InputError(
+            f"xs for {spec}: the model was exported for exactly {expected[0]} examples at once; export it with a batch of None"
+        )
     return array
 
 
@@ -76,7 +80,9 @@ def check_target(target: Any, n: int | None, output: tuple[int | None, ...] | No
         raise InputError(f"target: expected class numbers, got {classes.dtype}")
     if n is not None:
         if classes.shape not in ((), (n,)):
-            raise InputError(f"target: got shape {classes.shape}; expected one class number, or {n} of them, one for each example")
+            raise InputError(
+                f"target: got shape {classes.shape}; expected one class number, or {n} of them, one for each example"
+            )
         classes = np.broadcast_to(classes, (n,)).astype(np.int64)
     if output is not None and classes.size:
         units = 1 if len(output) == 1 else output[-1]
@@ -96,7 +102,9 @@ def check_ys(ys: Any, n: int | None, output: tuple[int | None, ...] | None = Non
     if n is not None and (weights.ndim == 0 or len(weights) != n):
         raise InputError(f"ys: got shape {weights.shape}; expected {n} rows, one for each example")
     if output is not None and not _fits(weights.shape[1:], output[1:]):
-        raise InputError(f"ys: got weights of shape {weights.shape[1:]} for each example; the output has shape {output[1:]}")
+        raise InputError(
+            f"ys: got weights of shape {weights.shape[1:]} for each example; the output has shape {output[1:]}"
+        )
     return weights.astype(np.float64 if weights.dtype == np.float64 else np.float32)
 
 

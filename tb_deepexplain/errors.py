@@ -1,11 +1,11 @@
 """The errors this package raises; every message says what came, what was expected and what to do.
 
-    DeepExplainError
-    ├── UnknownMethodError      (also a ValueError)
-    ├── ParameterError          (also a ValueError)
-    ├── InputError              (also a ValueError)
-    ├── UnsupportedModelError
-    └── StoreError
+DeepExplainError
+├── UnknownMethodError      (also a ValueError)
+├── ParameterError          (also a ValueError)
+├── InputError              (also a ValueError)
+├── UnsupportedModelError
+└── StoreError
 """
 
 

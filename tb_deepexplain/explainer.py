@@ -106,32 +106,44 @@ class Explainer:
         del seed  # none of the methods samples yet
         target = self._target if target is None else target
         if ys is not None and target is not None:
-            raise InputError("both ys and target were given: ys weights all units of the output, target chooses one; give one of them")
-        names = self._bound.entry_names
-        direct = isinstance(xs, dict) and set(xs) == set(names) and set(xs) != {s.name for s in self.graph.inputs}
-        raw, n = _at_least_one([np.asarray(xs[name]) for name in names] if direct else read_inputs(self.graph.inputs, xs))
-        if direct and self._bound.cut.context:
-            raise InputError(f"values of {', '.join(names)} alone cannot be explained: the model needs its other inputs too")
+            raise InputError(
+                "both ys and target were given: ys weights all units of the output, target chooses one; give one of them"
+            )
+        raw, direct = self._read(xs)
+        n = len(raw[0])
         if isinstance(target, str):
             target = self._predicted(target, xs, direct, batch_size)
         target, ys = check_target(target, n), check_ys(ys, n)
-        beside = [None if a is None else _at_least_one([a])[0][0] for a in (target, ys)]
-        size = self._batch_size(raw, direct, batch_size)
+        arrays, _ = _at_least_one([*raw, *(a for a in (target, ys) if a is not None)])
+        size = self._batch_size(arrays[: len(raw)], direct, batch_size)
+        title = self.method.title if progress else None
         parts = []
-        for chunk in _track(_chunks(len(raw[0]), size), math.ceil(n / size), self.method.title if progress else None):
-            inputs = [tf.constant(r[chunk]) for r in raw]
+        for chunk in _track(_chunks(len(arrays[0]), size), math.ceil(n / size), title):
+            inputs, beside = [tf.constant(a[chunk]) for a in arrays[: len(raw)]], iter(arrays[len(raw) :])
             entries, context = (inputs, []) if direct else self._bound.enter(inputs)
-            parts.append(self._explain(entries, context, *(None if a is None else a[chunk] for a in beside), size))
-        joined = [_concatenate([p[i] for p in parts])[:n] for i in range(len(names) + 3)]
-        result = self._result(joined[: len(names)], *joined[len(names) :], target)
-        result = dataclasses.replace(result, attributions=same_structure(xs, names, joined[: len(names)]))
+            chosen = [None if a is None else next(beside)[chunk] for a in (target, ys)]
+            parts.append(self._explain(entries, context, chosen[0], chosen[1], size))
+        joined = [_concatenate([p[i] for p in parts])[:n] for i in range(len(parts[0]))]
+        score, baseline_score, evaluations = joined[-3:]
+        result = self._result(xs, joined[:-3], score, baseline_score, evaluations, target)
         return result if return_result else result.attributions
+
+    def _read(self, xs: Any) -> tuple[list[np.ndarray], bool]:
+        """The arrays given, and whether they are values of inner tensors instead of the model's inputs."""
+        names = self._bound.entry_names
+        if not isinstance(xs, dict) or set(xs) != set(names) or set(xs) == {s.name for s in self.graph.inputs}:
+            return read_inputs(self.graph.inputs, xs), False
+        if self._bound.cut.context:
+            raise InputError(f"values of {', '.join(names)} are not enough: the model needs its other inputs too")
+        return [np.asarray(xs[name]) for name in names], True
 
     def _predicted(self, target: str, xs: Any, direct: bool, batch_size: int | None) -> np.ndarray:
         if target != "predicted":
             raise InputError(f"target={target!r}: expected a class number, an array of them, 'predicted' or None")
         if direct:
-            raise InputError("target='predicted' needs the model's inputs, but values of inner tensors were given; give class numbers")
+            raise InputError(
+                "target='predicted' needs the model's inputs, but values of inner tensors were given; give class numbers"
+            )
         predictions = self.predict(xs, batch_size=batch_size)
         one_unit = predictions.outputs.ndim == 1 or predictions.outputs.shape[-1] == 1
         return np.zeros(len(predictions.outputs), np.int64) if one_unit else predictions.classes
@@ -144,7 +156,9 @@ class Explainer:
         values = max(1, sum(math.prod(e.shape[1:]) for e in entries))
         return int(np.clip(2 ** int(math.log2(max(1, BATCH_VALUES / values))), SMALLEST_BATCH, LARGEST_BATCH))
 
-    def _explain(self, entries: list[Any], context: list[Any], target: Any, ys: Any, batch_size: int) -> list[np.ndarray]:
+    def _explain(
+        self, entries: list[Any], context: list[Any], target: Any, ys: Any, batch_size: int
+    ) -> list[np.ndarray]:
         key = (*((e.dtype, tuple(e.shape[1:])) for e in entries), target is None, None if ys is None else ys.ndim)
         if key not in self._compiled:
             self._compiled[key] = self._compile(entries, context, target, ys)
@@ -154,7 +168,9 @@ class Explainer:
         target, ys = (None if a is None else tf.constant(a) for a in (target, ys))
         return [t.numpy() for t in function(entries, context, target, ys, tf.constant(batch_size, tf.int32))]
 
-    def _compile(self, entries: list[Any], context: list[Any], target: Any, ys: Any) -> tuple[Any, tuple[int | None, ...]]:
+    def _compile(
+        self, entries: list[Any], context: list[Any], target: Any, ys: Any
+    ) -> tuple[Any, tuple[int | None, ...]]:
         """The method as one function of (entries, context, target, ys, batch size), and the output's shape."""
         shapes: list[tuple[int | None, ...]] = []
 
@@ -165,10 +181,15 @@ class Explainer:
 
         def call(entries: list[Any], context: list[Any], target: Any, ys: Any, batch_size: Any) -> list[Any]:
             embeddings = [lookup is not None for lookup in self._bound.cut.lookups]
-            score = Score(leave, entries, context=context, target=target, ys=ys, batch_size=batch_size, embeddings=embeddings)
+            score = Score(
+                leave, entries, context=context, target=target, ys=ys, batch_size=batch_size, embeddings=embeddings
+            )
             found = self.method.function(score, **self.parameters)
             nothing = tf.fill([score.n], tf.constant(np.nan, tf.float64))
-            values = [score(score.x) if found.score is None else found.score, nothing if found.baseline_score is None else found.baseline_score]
+            values = [
+                score(score.x) if found.score is None else found.score,
+                nothing if found.baseline_score is None else found.baseline_score,
+            ]
             return [*found.attributions, *(tf.cast(v, tf.float64) for v in values), found.evaluations]
 
         def spec(array: Any, rows_only: bool = False) -> Any:
@@ -183,7 +204,15 @@ class Explainer:
         )
         return function, shapes[0]
 
-    def _result(self, values: list[np.ndarray], score: np.ndarray, baseline_score: np.ndarray, evaluations: np.ndarray, target: Any) -> Result:
+    def _result(
+        self,
+        xs: Any,
+        values: list[np.ndarray],
+        score: np.ndarray,
+        baseline_score: np.ndarray,
+        evaluations: np.ndarray,
+        target: Any,
+    ) -> Result:
         flat = [v.reshape(len(v), math.prod(v.shape[1:])) for v in values]
         with np.errstate(invalid="ignore"):  # a map with NaN has a gap of NaN
             total = np.sum([f.sum(1, dtype=np.float64) for f in flat], axis=0)
@@ -191,7 +220,7 @@ class Explainer:
         tokens = [v.sum(-1) for v, lookup in zip(values, self._bound.cut.lookups, strict=True) if lookup]
         kind = np.float64 if values[0].dtype == np.float64 else np.float32
         return Result(
-            attributions=None,
+            attributions=same_structure(xs, self._bound.entry_names, values),
             tokens=tokens[0] if len(tokens) == 1 else tokens or None,
             score=score.astype(kind),
             baseline_score=baseline_score.astype(kind),
@@ -225,8 +254,14 @@ def explain(
 def _warnings(flat: list[np.ndarray]) -> list[list[str]]:
     found: list[list[str]] = [[] for _ in flat[0]]
     for rows, text in (
-        (np.any([~np.isfinite(f).all(1) for f in flat], axis=0), "holds NaN or infinity: features that no window covers, or such values in the input or model"),
-        (np.all([(f == 0).all(1) for f in flat], axis=0), "is zero everywhere: the score does not change with the input here; occlusion may still show why"),
+        (
+            np.any([~np.isfinite(f).all(1) for f in flat], axis=0),
+            "holds NaN or infinity: features that no window covers, or such values in the input or model",
+        ),
+        (
+            np.all([(f == 0).all(1) for f in flat], axis=0),
+            "is zero everywhere: the score does not change with the input here; occlusion may still show why",
+        ),
     ):
         for i in np.flatnonzero(rows):
             found[i].append(f"the map {text}")

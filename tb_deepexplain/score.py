@@ -103,13 +103,21 @@ class Score:
         shapes = [tuple(t.shape[1:]) for t in self.x]
         given = list(baseline) if isinstance(baseline, list | tuple) and len(self.x) > 1 else [baseline] * len(self.x)
         if len(given) != len(self.x) or (len(self.x) > 1 and isinstance(baseline, np.ndarray) and baseline.ndim):
-            raise ParameterError(f"baseline: {len(self.x)} inputs are explained; give one number or a list of {len(self.x)} arrays")
+            raise ParameterError(
+                f"baseline: {len(self.x)} inputs are explained; give one number or a list of {len(self.x)} arrays"
+            )
         found = []
         for value, shape, x in zip(given, shapes, self.x, strict=True):
             array = np.asarray(0.0 if value is None else value)
             if array.ndim and array.shape != shape:
-                hint = " (leave the batch dimension out: one baseline serves all examples)" if array.shape[1:] == shape else ""
-                raise ParameterError(f"baseline: expected shape {shape}, one example of the input, got {array.shape}{hint}")
+                hint = (
+                    " (leave the batch dimension out: one baseline serves all examples)"
+                    if array.shape[1:] == shape
+                    else ""
+                )
+                raise ParameterError(
+                    f"baseline: expected shape {shape}, one example of the input, got {array.shape}{hint}"
+                )
             if not np.all(np.isfinite(array)):
                 raise ParameterError("baseline: holds NaN or infinity; give finite numbers")
             found.append(tf.broadcast_to(tf.constant(array, x.dtype), shape))

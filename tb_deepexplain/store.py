@@ -22,7 +22,15 @@ import pyarrow.parquet as pq
 
 from tb_deepexplain.errors import StoreError
 from tb_deepexplain.marker import FORMAT_VERSION, PLUGIN_NAME
-from tb_deepexplain.record import ATTRIBUTION_SCHEMA, ERROR_SCHEMA, INPUT_SCHEMA, Attribution, Failure, Input, decode_map
+from tb_deepexplain.record import (
+    ATTRIBUTION_SCHEMA,
+    ERROR_SCHEMA,
+    INPUT_SCHEMA,
+    Attribution,
+    Failure,
+    Input,
+    decode_map,
+)
 
 MANIFEST = "manifest.json"
 ROW_GROUP_BYTES = 512 * 1024  # any one row is then one small read; measured best between 0.25 and 1 MiB
@@ -146,14 +154,20 @@ class Store:
         try:
             self.manifest: dict[str, Any] = json.loads((self.directory / MANIFEST).read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise StoreError(f"{self.directory} holds no committed store (no {MANIFEST}); finish its run first") from None
+            raise StoreError(
+                f"{self.directory} holds no committed store (no {MANIFEST}); finish its run first"
+            ) from None
         except ValueError as error:
             raise StoreError(f"{self.directory / MANIFEST} is not JSON ({error}); run the pipeline again") from None
         found = self.manifest.get("format_version")
         if found != FORMAT_VERSION:
             raise StoreError(
                 f"{self.directory} has store format {found}; this version reads format {FORMAT_VERSION}: "
-                + ("upgrade tensorboard-plugin-deepexplain" if isinstance(found, int) and found > FORMAT_VERSION else "run the pipeline again")
+                + (
+                    "upgrade tensorboard-plugin-deepexplain"
+                    if isinstance(found, int) and found > FORMAT_VERSION
+                    else "run the pipeline again"
+                )
             )
 
     @cached_property
@@ -216,7 +230,10 @@ def _index_of(directory: Path, unit: str) -> pa.Table:
     at = {example_id: i for i, example_id in enumerate(ids)}
     order = np.array([at[example_id] for example_id in table.column("example_id").to_pylist()], np.int64)
     location = [pa.array([unit] * table.num_rows), group, row, input_group[order], input_row[order]]
-    return pa.table([*table.columns, *(pa.array(c, schema.field(n).type) for n, c in zip(_LOCATION, location, strict=True))], schema=schema)
+    return pa.table(
+        [*table.columns, *(pa.array(c, schema.field(n).type) for n, c in zip(_LOCATION, location, strict=True))],
+        schema=schema,
+    )
 
 
 def _positions(path: Path) -> tuple[np.ndarray, np.ndarray]:

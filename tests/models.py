@@ -29,9 +29,13 @@ def image(classes: int = 3, activation: str = "softmax") -> keras.Model:
 def text(mask_zero: bool = True, strings: bool = False) -> keras.Model:
     """Token ids (or raw strings, with the vocabulary in the graph) → embedding → LSTM → two classes."""
     keras.utils.set_random_seed(2)
-    inputs = keras.Input((), dtype="string", name="text") if strings else keras.Input((None,), dtype="int64", name="ids")
+    inputs = (
+        keras.Input((), dtype="string", name="text") if strings else keras.Input((None,), dtype="int64", name="ids")
+    )
     ids = layers.TextVectorization(vocabulary=VOCABULARY)(inputs) if strings else inputs
-    x = layers.Embedding(len(VOCABULARY) + 2, 5, mask_zero=mask_zero, embeddings_initializer="normal", name="embedding")(ids)
+    x = layers.Embedding(
+        len(VOCABULARY) + 2, 5, mask_zero=mask_zero, embeddings_initializer="normal", name="embedding"
+    )(ids)
     x = layers.LSTM(4, name="lstm")(x)
     return keras.Model(inputs, layers.Dense(2, activation="softmax", name="head")(x))
 
@@ -48,4 +52,6 @@ def two_inputs() -> keras.Model:
 def sequential() -> keras.Model:
     """Ten numbers → two classes, as most people first write a model."""
     keras.utils.set_random_seed(4)
-    return keras.Sequential([keras.Input((10,)), layers.Dense(8, activation="relu"), layers.Dense(2, activation="softmax")])
+    return keras.Sequential(
+        [keras.Input((10,)), layers.Dense(8, activation="relu"), layers.Dense(2, activation="softmax")]
+    )

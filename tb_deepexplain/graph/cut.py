@@ -14,7 +14,9 @@ from typing import Any
 from tb_deepexplain.errors import ParameterError, UnsupportedModelError
 
 # Ops whose output says nothing about the values of their input.
-_SHAPE_OPS = frozenset({"Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike", "TensorListReserve", "TensorListLength"})
+_SHAPE_OPS = frozenset(
+    {"Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike", "TensorListReserve", "TensorListLength"}
+)
 _PASS_THROUGH = frozenset({"Identity", "Cast", "StopGradient", "PreventGradient", "CheckNumerics"})
 _LOOKUPS = {"GatherV2": "Tparams", "Gather": "Tparams", "ResourceGather": "dtype"}
 _FLOATS = frozenset({1, 2, 14, 19})  # DT_FLOAT, DT_DOUBLE, DT_BFLOAT16, DT_HALF
@@ -49,13 +51,17 @@ class GraphView:
         self.nodes = {node.name: node for node in graph_def.node}
         self.library = graph_def.library
         self.versions = graph_def.versions
-        self.inputs = {name: [tensor(i) for i in node.input if not i.startswith("^")] for name, node in self.nodes.items()}
+        self.inputs = {
+            name: [tensor(i) for i in node.input if not i.startswith("^")] for name, node in self.nodes.items()
+        }
         self.consumers: dict[str, list[str]] = {}
         for name, inputs in self.inputs.items():
             for i in inputs:
                 self.consumers.setdefault(i, []).append(name)
 
-    def ancestors(self, tensors: Iterable[str], stop: Collection[str] = (), through: Callable[[Any], bool] = lambda n: True) -> set[str]:
+    def ancestors(
+        self, tensors: Iterable[str], stop: Collection[str] = (), through: Callable[[Any], bool] = lambda n: True
+    ) -> set[str]:
         """Nodes that compute `tensors`, not looking behind the tensors in `stop`."""
         found: set[str] = set()
         stack = [t for t in tensors if t not in stop]
@@ -123,7 +129,9 @@ def step_back(view: GraphView, output: str) -> str | None:
 
 def find_lookups(view: GraphView, sources: Collection[str], output: str) -> list[Lookup]:
     """Embedding look-ups on the way from integer or string inputs (`sources`, node names) to `output`."""
-    gathers = {n for n, node in view.nodes.items() if node.op in _LOOKUPS and node.attr[_LOOKUPS[node.op]].type in _FLOATS}
+    gathers = {
+        n for n, node in view.nodes.items() if node.op in _LOOKUPS and node.attr[_LOOKUPS[node.op]].type in _FLOATS
+    }
     needed = view.ancestors([output])
     tainted = view.value_descendants(sources, stop=gathers)
     found = []
@@ -145,9 +153,13 @@ def resolve(view: GraphView, name: str) -> str:
         if len(outputs) == 1:
             return outputs[0]
         if outputs:
-            raise ParameterError(f"layer {name!r} has several outputs: {', '.join(outputs[:6])}; give one of these tensor names")
+            raise ParameterError(
+                f"layer {name!r} has several outputs: {', '.join(outputs[:6])}; give one of these tensor names"
+            )
     layers = sorted({part for n in view.nodes for part in n.split("/")[:-1]})
-    raise ParameterError(f"the model has no tensor or layer {name!r}; its layers include {', '.join(layers[:40]) or 'none'}")
+    raise ParameterError(
+        f"the model has no tensor or layer {name!r}; its layers include {', '.join(layers[:40]) or 'none'}"
+    )
 
 
 def _scope_outputs(view: GraphView, scope: str) -> list[str]:
@@ -156,7 +168,10 @@ def _scope_outputs(view: GraphView, scope: str) -> list[str]:
     for name, node in view.nodes.items():
         if name.startswith(scope + "/") and node.op not in (*_SHAPE_OPS, "Const", "ReadVariableOp", "NoOp"):
             consumers = view.consumers.get(f"{name}:0", ["(end)"])
-            if any(not c.startswith(scope + "/") and (c not in view.nodes or view.nodes[c].op not in _SHAPE_OPS) for c in consumers):
+            if any(
+                not c.startswith(scope + "/") and (c not in view.nodes or view.nodes[c].op not in _SHAPE_OPS)
+                for c in consumers
+            ):
                 found.append(f"{name}:0")
     return found
 
@@ -165,7 +180,7 @@ def make_cut(
     view: GraphView,
     specs: Sequence[Any],  # InputSpec
     outputs: dict[str, str],
-    inputs: str | Sequence[str] | None,
+    inputs: Sequence[str] | None,
     output: str | None,
 ) -> Cut:
     final = _final(view, outputs, output)
@@ -184,10 +199,12 @@ def make_cut(
             )
     else:
         entries = []
-        for name in [inputs] if isinstance(inputs, str) else list(inputs):
+        for name in inputs:
             if name == "embedding":
                 if not lookups:
-                    raise UnsupportedModelError("inputs='embedding': no embedding look-up was found on the way to the output")
+                    raise UnsupportedModelError(
+                        "inputs='embedding': no embedding look-up was found on the way to the output"
+                    )
                 entries += list(lookups)
             elif name in by_name:
                 entries.append(tensor(by_name[name].node))
@@ -196,9 +213,13 @@ def make_cut(
     for entry in entries:
         spec = next((s for s in specs if tensor(s.node) == entry), None)
         if spec is not None and not spec.is_float:
-            raise UnsupportedModelError(f"input {spec} holds no real numbers and has no gradient; use inputs='embedding'")
+            raise UnsupportedModelError(
+                f"input {spec} holds no real numbers and has no gradient; use inputs='embedding'"
+            )
         if node_of(entry) not in view.ancestors([target]):
-            raise UnsupportedModelError(f"the output {target!r} does not depend on {entry!r}; choose another input or output")
+            raise UnsupportedModelError(
+                f"the output {target!r} does not depend on {entry!r}; choose another input or output"
+            )
     return Cut(
         entries=tuple(entries),
         names=tuple(_name(view, entry, lookups.get(entry), specs) for entry in entries),
@@ -227,7 +248,9 @@ def _name(view: GraphView, entry: str, lookup: Lookup | None, specs: Sequence[An
     return sources[0] if len(sources) == 1 else entry
 
 
-def _context(view: GraphView, entries: Sequence[str], lookups: dict[str, Lookup], specs: Sequence[Any], target: str) -> tuple[str, ...]:
+def _context(
+    view: GraphView, entries: Sequence[str], lookups: dict[str, Lookup], specs: Sequence[Any], target: str
+) -> tuple[str, ...]:
     """Tensors that the way from the entries to the output needs besides them.
 
     These are the inputs that are not explained, and for a text model the token ids in the form in which
@@ -239,9 +262,7 @@ def _context(view: GraphView, entries: Sequence[str], lookups: dict[str, Lookup]
     varying = view.value_descendants(sources)
     indices = [lookups[e].indices for e in entries if e in lookups]
     head = view.ancestors(indices, through=lambda node: node.op not in _SHAPE_OPS) & varying | sources
-    crossing = {
-        i for name in tail - head for i in view.inputs[name] if node_of(i) in head and i not in entries
-    }
+    crossing = {i for name in tail - head for i in view.inputs[name] if node_of(i) in head and i not in entries}
     if node_of(target) in head:
         crossing.add(target)
     return tuple(sorted(crossing))

@@ -40,7 +40,9 @@ class InputSpec:
 class ModelGraph:
     """A model as a graph. `inputs` says what it reads, `outputs` names what it gives."""
 
-    def __init__(self, function: Any, inputs: Sequence[str], outputs: Sequence[str], source: str, keep: Any = None) -> None:
+    def __init__(
+        self, function: Any, inputs: Sequence[str], outputs: Sequence[str], source: str, keep: Any = None
+    ) -> None:
         placeholders = function.inputs[: len(inputs)]
         self.source = source
         self.inputs = tuple(
@@ -55,10 +57,11 @@ class ModelGraph:
 
     def bind(self, inputs: str | Sequence[str] | None = None, output: str | None = None) -> BoundGraph:
         """This model, entered and left at the given places; the same answer for the same question."""
-        key = (tuple(inputs) if isinstance(inputs, list | tuple) else inputs, output)
+        asked = None if inputs is None else (inputs,) if isinstance(inputs, str) else tuple(inputs)
+        key = (asked, output)
         if key not in self._cuts:
-            names = None if inputs is None or "embedding" in key[0] else [inputs] if isinstance(inputs, str) else list(inputs)
-            self._cuts[key] = BoundGraph(self, make_cut(self._view, self.inputs, self.outputs, inputs, output), names)
+            names = None if asked is None or "embedding" in asked else asked
+            self._cuts[key] = BoundGraph(self, make_cut(self._view, self.inputs, self.outputs, asked, output), names)
         return self._cuts[key]
 
     def run(self, fetches: Sequence[str], feeds: dict[str, Any]) -> list[Any]:
@@ -125,7 +128,9 @@ def load_model(model: Any, *, signature: str | None = None) -> ModelGraph:
     if isinstance(model, str | os.PathLike):
         return _from_path(Path(model), signature)
     if signature is not None:
-        raise UnsupportedModelError("signature=... chooses a signature of a SavedModel directory; this model is an object")
+        raise UnsupportedModelError(
+            "signature=... chooses a signature of a SavedModel directory; this model is an object"
+        )
     if isinstance(model, tf.keras.Model):
         return _from_keras(model, f"Keras model {model.name!r}")
     if hasattr(model, "get_concrete_function") and getattr(model, "input_signature", None) is not None:
@@ -144,7 +149,9 @@ def _from_path(path: Path, signature: str | None) -> ModelGraph:
     if path.is_dir():
         return _from_saved_model(path, signature)
     if path.suffix != ".keras":
-        raise UnsupportedModelError(f"{path} is neither a SavedModel directory nor a .keras file; export it with model.export()")
+        raise UnsupportedModelError(
+            f"{path} is neither a SavedModel directory nor a .keras file; export it with model.export()"
+        )
     try:
         model = tf.keras.models.load_model(path, compile=False)
     except Exception as error:  # Keras raises whatever its layers raise
@@ -171,7 +178,10 @@ def _from_saved_model(path: Path, signature: str | None) -> ModelGraph:
 def _from_concrete(function: Any, source: str, keep: Any = None) -> ModelGraph:
     captured = {internal.name for _, internal in function.graph.captures}
     inputs = [t for t in function.inputs if t.name not in captured]
-    names = [t.op.get_attr("_user_specified_name").decode() if "_user_specified_name" in t.op.node_def.attr else t.op.name for t in inputs]
+    names = [
+        t.op.get_attr("_user_specified_name").decode() if "_user_specified_name" in t.op.node_def.attr else t.op.name
+        for t in inputs
+    ]
     return ModelGraph(function, names, _output_names(function, source), source, keep)
 
 
@@ -180,7 +190,9 @@ def _output_names(function: Any, source: str, names: Sequence[str] = ()) -> list
     if isinstance(function.structured_outputs, dict):
         names = sorted(function.structured_outputs)  # the order in which TensorFlow flattens a dict
         if len(names) != count:
-            raise UnsupportedModelError(f"{source}: its outputs are nested; give a function that returns a tensor or a flat dict")
+            raise UnsupportedModelError(
+                f"{source}: its outputs are nested; give a function that returns a tensor or a flat dict"
+            )
     return list(names) if len(names) == count else [f"output_{i}" for i in range(count)]
 
 
@@ -211,7 +223,9 @@ def _inline(function: Any) -> Any:
                 node.attr["_lower_using_switch_merge"].b = False
     for inner in graph_def.library.function:
         inner.attr.pop("api_implements", None)  # marks GPU twins of Keras 2 recurrent layers; it prevents inlining
-    meta_graph: meta_graph_pb2.MetaGraphDef = tf.compat.v1.train.export_meta_graph(graph_def=graph_def, graph=function.graph)
+    meta_graph: meta_graph_pb2.MetaGraphDef = tf.compat.v1.train.export_meta_graph(
+        graph_def=graph_def, graph=function.graph
+    )
     for name in ("variables", "trainable_variables", "model_variables", "local_variables"):
         meta_graph.collection_def.pop(name, None)
     fetches = meta_graph_pb2.CollectionDef()

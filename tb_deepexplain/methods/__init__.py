@@ -59,7 +59,14 @@ class Method:
 TABLE: tuple[Method, ...] = (
     Method(saliency, "Saliency", "gradient", False, None, "Simonyan et al. 2014, arXiv 1312.6034", "1"),
     Method(
-        gradient_x_input, "Gradient × input", "gradient", True, None, "Shrikumar et al. 2016, arXiv 1605.01713", "1", ("grad*input",)
+        gradient_x_input,
+        "Gradient × input",
+        "gradient",
+        True,
+        None,
+        "Shrikumar et al. 2016, arXiv 1605.01713",
+        "1",
+        ("grad*input",),
     ),
     Method(
         integrated_gradients,

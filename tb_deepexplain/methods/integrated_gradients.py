@@ -19,10 +19,15 @@ def integrated_gradients(
     score: Score,
     *,
     tolerance: Annotated[float, Above(0), Doc("Completeness gap allowed, as a share of |f(x) - f(baseline)|.")] = 0.01,
-    max_evaluations: Annotated[int, AtLeast(3), Doc("Model evaluations after which an example stops refining, its gap as it is.")] = 512,
-    steps: Annotated[int | None, AtLeast(1), Doc("A fixed rule of this many evaluations instead of refining to the tolerance.")] = None,
+    max_evaluations: Annotated[
+        int, AtLeast(3), Doc("Model evaluations after which an example stops refining, its gap as it is.")
+    ] = 512,
+    steps: Annotated[
+        int | None, AtLeast(1), Doc("A fixed rule of this many evaluations instead of refining to the tolerance.")
+    ] = None,
     quadrature: Annotated[
-        Literal["gauss_legendre", "right", "trapezoid"], Doc("The fixed rule used with steps; 'right' with 100 steps is DeepExplain's.")
+        Literal["gauss_legendre", "right", "trapezoid"],
+        Doc("The fixed rule used with steps; 'right' with 100 steps is DeepExplain's."),
     ] = "gauss_legendre",
     baseline: Baseline = None,
 ) -> Explanation:
@@ -33,7 +38,9 @@ def integrated_gradients(
     evaluations on easy paths and is wrong on hard ones (layer norm near zero), and does not say which.
     """
     if steps is None and quadrature != "gauss_legendre":
-        raise ParameterError(f"integrated_gradients: quadrature={quadrature!r} is a fixed rule and needs steps; DeepExplain's is steps=100")
+        raise ParameterError(
+            f"integrated_gradients: quadrature={quadrature!r} is a fixed rule and needs steps; DeepExplain's is steps=100"
+        )
     base = score.baseline(baseline)
     if steps is not None:
         return _fixed(score, base, *_rule(quadrature, steps))
@@ -102,7 +109,10 @@ def _adaptive(score: Score, base: list[Any], tolerance: float, max_evaluations: 
             own = tf.gather(rows, items)
             value, gradient = score.gradient(_at(score, base, own, tf.gather(alpha, items)), own)
             slope = tf.add_n(
-                [tf.reduce_sum(tf.reshape(g * (tf.gather(x, own) - b), [tf.shape(own)[0], -1]), 1) for g, x, b in zip(gradient, score.x, base, strict=True)]
+                [
+                    tf.reduce_sum(tf.reshape(g * (tf.gather(x, own) - b), [tf.shape(own)[0], -1]), 1)
+                    for g, x, b in zip(gradient, score.x, base, strict=True)
+                ]
             )
             return [tf.cast(value, tf.float64), tf.cast(slope, tf.float64), *gradient]
 
@@ -148,7 +158,13 @@ def _adaptive(score: Score, base: list[Any], tolerance: float, max_evaluations: 
         kept = tf.where(~split)[:, 0]
         simpson = tf.constant([1.0, 4.0, 1.0], tf.float64) / 6
         total = [
-            t + _sum_by_row(tf.einsum("mk...,k->m...", tf.gather(g, kept), tf.cast(simpson, g.dtype)), tf.gather(width, kept), tf.gather(rows, kept), n)
+            t
+            + _sum_by_row(
+                tf.einsum("mk...,k->m...", tf.gather(g, kept), tf.cast(simpson, g.dtype)),
+                tf.gather(width, kept),
+                tf.gather(rows, kept),
+                n,
+            )
             for t, g in zip(state["total"], state["g"], strict=True)
         ]
         done = state["done"] + tf.math.unsorted_segment_sum(tf.gather(error, kept), tf.gather(rows, kept), n)
@@ -165,7 +181,10 @@ def _adaptive(score: Score, base: list[Any], tolerance: float, max_evaluations: 
         return (
             {
                 "rows": tf.repeat(rows, 2),
-                "ends": triples(tf.reshape(tf.stack([ends[:, 0], quarters[:, 0], ends[:, 1], quarters[:, 1], ends[:, 2]], 1), [-1]), 2),
+                "ends": triples(
+                    tf.reshape(tf.stack([ends[:, 0], quarters[:, 0], ends[:, 1], quarters[:, 1], ends[:, 2]], 1), [-1]),
+                    2,
+                ),
                 "f": halves(state["f"], new_f),
                 "s": halves(state["s"], new_s),
                 "g": [halves(old, new) for old, new in zip(state["g"], new_g, strict=True)],

@@ -18,10 +18,14 @@ def occlusion(
     score: Score,
     *,
     window_shape: Annotated[
-        Lengths | None, AtLeast(1), Doc("Size of the window along each axis of an example; one feature, or one token, by default.")
+        Lengths | None,
+        AtLeast(1),
+        Doc("Size of the window along each axis of an example; one feature, or one token, by default."),
     ] = None,
     step: Annotated[
-        Lengths | int | None, AtLeast(1), Doc("Distance between windows, for all axes or along each; 1 by default, or the window at a token.")
+        Lengths | int | None,
+        AtLeast(1),
+        Doc("Distance between windows, for all axes or along each; 1 by default, or the window at a token."),
     ] = None,
     baseline: Baseline = None,
 ) -> Explanation:
@@ -42,7 +46,9 @@ def occlusion(
     return Explanation(attributions, evaluations, value)
 
 
-def _coverage(shape: Sequence[int], window: Lengths | None, step: Lengths | int | None, embedding: bool) -> list[np.ndarray]:
+def _coverage(
+    shape: Sequence[int], window: Lengths | None, step: Lengths | int | None, embedding: bool
+) -> list[np.ndarray]:
     """For each axis, which positions [windows, size] each window covers; a window is their outer product."""
     if embedding and window is None:  # whole tokens: single embedding dimensions mean nothing to a reader
         window = Lengths((*[1] * (len(shape) - 1), shape[-1]))
@@ -51,9 +57,13 @@ def _coverage(shape: Sequence[int], window: Lengths | None, step: Lengths | int 
     steps = step if isinstance(step, tuple) else (step or 1,) * len(shape)
     for name, given in (("window_shape", window), ("step", steps)):
         if len(given) != len(shape):
-            raise ParameterError(f"occlusion: {name}={tuple(given)} has {len(given)} entries; an example has {len(shape)} axes {tuple(shape)}")
+            raise ParameterError(
+                f"occlusion: {name}={tuple(given)} has {len(given)} entries; an example has {len(shape)} axes {tuple(shape)}"
+            )
     if any(w > s for w, s in zip(window, shape, strict=True)):
-        raise ParameterError(f"occlusion: window_shape={tuple(window)} does not fit into an example of shape {tuple(shape)}")
+        raise ParameterError(
+            f"occlusion: window_shape={tuple(window)} does not fit into an example of shape {tuple(shape)}"
+        )
     cover = []
     for size, width, stride in zip(shape, window, steps, strict=True):
         starts = np.arange(0, size - width + 1, stride)[:, None]

@@ -79,7 +79,14 @@ class Parameter:
             if typing.get_origin(kind) is Literal:
                 names.append(" | ".join(map(repr, typing.get_args(kind))))
             else:
-                names.append({int: "whole number", float: "number", Lengths: "whole numbers, one for each axis", np.ndarray: "array"}.get(kind, "none"))
+                names.append(
+                    {
+                        int: "whole number",
+                        float: "number",
+                        Lengths: "whole numbers, one for each axis",
+                        np.ndarray: "array",
+                    }.get(kind, "none")
+                )
         return " | ".join(names) + "".join(f", {bound}" for bound in self.bounds)
 
     def check(self, value: Any) -> Any:
@@ -115,7 +122,9 @@ class Parameter:
 
     def _error(self, value: Any) -> ParameterError:
         shown = repr(value) if len(repr(value)) < 80 else type(value).__name__
-        return ParameterError(f"{self.method}: {self.name}={shown} is not accepted; expected {self.expected} (default {self.default!r})")
+        return ParameterError(
+            f"{self.method}: {self.name}={shown} is not accepted; expected {self.expected} (default {self.default!r})"
+        )
 
 
 _NO = object()

@@ -60,7 +60,11 @@ def test_the_embedding_is_entered_and_its_mask_kept(strings: bool) -> None:
     model, xs = models.text(strings=strings), STRINGS if strings else IDS
     result = dx.explain("gradient_x_input", model, xs, target=1, return_result=True, batch_size=2)
     embedding, lstm, head = (model.get_layer(n) for n in ("embedding", "lstm", "head"))
-    ids = tf.constant(IDS) if not strings else next(la for la in model.layers if "vectorization" in la.name)(tf.constant(STRINGS))
+    ids = (
+        tf.constant(IDS)
+        if not strings
+        else next(la for la in model.layers if "vectorization" in la.name)(tf.constant(STRINGS))
+    )
     embedded = tf.gather(embedding.embeddings, ids)
     with tf.GradientTape() as tape:
         tape.watch(embedded)
@@ -82,7 +86,9 @@ def test_variables_are_captured_not_copied() -> None:
     np.testing.assert_allclose(explainer.run(PICTURES, target=0), 2 * before, rtol=1e-5)
 
 
-@pytest.mark.parametrize(("activation", "back"), [("softmax", True), ("sigmoid", True), ("linear", False), ("tanh", False)])
+@pytest.mark.parametrize(
+    ("activation", "back"), [("softmax", True), ("sigmoid", True), ("linear", False), ("tanh", False)]
+)
 def test_logits_are_found_behind_softmax_and_sigmoid(activation: str, back: bool) -> None:
     model = models.image(activation=activation)
     probability = np.asarray(model(PICTURES))
@@ -100,7 +106,9 @@ def test_inner_layers_can_be_entered_and_left() -> None:
     result = dx.explain("gradient_x_input", model, PICTURES, inputs="relu", output="head", target=2, return_result=True)
     assert result.attributions.shape == hidden.shape
     assert not result.attributions[hidden <= 0].any()
-    np.testing.assert_allclose(dx.Explainer("saliency", model, output="norm").predict(PICTURES).outputs, hidden, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        dx.Explainer("saliency", model, output="norm").predict(PICTURES).outputs, hidden, rtol=1e-5, atol=1e-6
+    )
     both = dx.explain("saliency", model, PICTURES, inputs=["image", "conv"], target=0)
     assert [b.shape for b in both] == [(5, 8, 8, 3), (5, 6, 6, 6)]
 

@@ -26,7 +26,12 @@ def _layer(spec: dict[str, Any]) -> Any:
     """The Keras layer (or a function of tensors) for one entry of the description."""
     name, kind = spec["name"], spec["type"]
     layers = keras.layers
-    conv = {"strides": spec.get("strides"), "padding": spec.get("padding"), "use_bias": spec.get("use_bias"), "name": name}
+    conv = {
+        "strides": spec.get("strides"),
+        "padding": spec.get("padding"),
+        "use_bias": spec.get("use_bias"),
+        "name": name,
+    }
     match kind:
         case "dense":
             return layers.Dense(spec["units"], use_bias=spec["use_bias"], name=name)

@@ -26,7 +26,9 @@ def graph() -> dx.ModelGraph:
 def test_results_are_complete_and_independent_of_the_batch(method: str, graph: dx.ModelGraph) -> None:
     explainer = dx.Explainer(method, graph, **({"window_shape": (2, 2, 3), "step": 2} if method == "occlusion" else {}))
     targets = np.arange(7) % 3
-    results = [explainer.run(PICTURES, target=targets, batch_size=size, return_result=True) for size in (1, 3, 64, None)]
+    results = [
+        explainer.run(PICTURES, target=targets, batch_size=size, return_result=True) for size in (1, 3, 64, None)
+    ]
     outputs = explainer.predict(PICTURES).outputs
     for result in results:
         np.testing.assert_allclose(result.attributions, results[0].attributions, rtol=1e-4, atol=1e-6)
@@ -57,7 +59,9 @@ def test_one_compilation_serves_every_batch(graph: dx.ModelGraph) -> None:
 def test_targets_choose_units(graph: dx.ModelGraph) -> None:
     explainer = dx.Explainer("gradient_x_input", graph)
     one_hot = np.eye(3, dtype=np.float32)[np.full(7, 2)]
-    np.testing.assert_allclose(explainer.run(PICTURES, target=2), explainer.run(PICTURES, ys=one_hot), rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(
+        explainer.run(PICTURES, target=2), explainer.run(PICTURES, ys=one_hot), rtol=1e-5, atol=1e-7
+    )
     np.testing.assert_allclose(
         explainer.run(PICTURES), sum(explainer.run(PICTURES, target=c) for c in range(3)), rtol=1e-4, atol=1e-6
     )

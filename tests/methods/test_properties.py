@@ -57,7 +57,9 @@ def test_linear_scores_are_explained_by_weight_times_input(method: str) -> None:
 
 
 def test_saliency_is_the_magnitude_of_the_gradient() -> None:
-    np.testing.assert_allclose(run("saliency", linear, X).attributions, np.broadcast_to(abs(LINEAR), X.shape), rtol=1e-6)
+    np.testing.assert_allclose(
+        run("saliency", linear, X).attributions, np.broadcast_to(abs(LINEAR), X.shape), rtol=1e-6
+    )
 
 
 @pytest.mark.parametrize("method", [m.id for m in TABLE])
@@ -70,7 +72,12 @@ def test_packing_does_not_change_the_answer(method: str) -> None:
 @pytest.mark.parametrize("method", [m.id for m in TABLE])
 def test_examples_do_not_touch_each_other(method: str) -> None:
     together = run(method, cubic, X).attributions
-    np.testing.assert_allclose(np.concatenate([run(method, cubic, X[i : i + 1]).attributions for i in range(5)]), together, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        np.concatenate([run(method, cubic, X[i : i + 1]).attributions for i in range(5)]),
+        together,
+        rtol=1e-5,
+        atol=1e-6,
+    )
 
 
 @pytest.mark.parametrize("method", [m.id for m in TABLE])
@@ -126,7 +133,9 @@ def test_fixed_rules_are_the_literal_sums(quadrature: str) -> None:
     np.testing.assert_allclose(found, literal, rtol=1e-10)
 
 
-def _literal_occlusion(score: Callable[[Any], Any], x: np.ndarray, window: tuple[int, ...], step: tuple[int, ...], baseline: float) -> np.ndarray:
+def _literal_occlusion(
+    score: Callable[[Any], Any], x: np.ndarray, window: tuple[int, ...], step: tuple[int, ...], baseline: float
+) -> np.ndarray:
     """Window by window, as the definition says."""
     total, count = np.zeros_like(x), np.zeros_like(x)
     value = score(tf.constant(x)).numpy()
