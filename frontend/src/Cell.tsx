@@ -37,7 +37,7 @@ export function Caption({ of, row, column, map }: { of: Page; row: number; colum
   const details = gap === null ? "" : `gap ${short(map.gap)} of f(x) − f(baseline) = ${short(map.score! - map.baseline_score!)}`;
   return (
     <div class="caption">
-      <span title={`colours end at ${method.signed ? "±" : ""}${short(clip)}`}>
+      <span hidden={clip === 0} title={`colours end at ${method.signed ? "±" : ""}${short(clip)}`}>
         {method.signed ? "±" : "≤ "}
         {short(clip)}
       </span>

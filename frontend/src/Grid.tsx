@@ -17,12 +17,12 @@ import { fold } from "./words";
 
 export const cursor = signal<{ row: number; column: number }>({ row: 0, column: 0 });
 
-const TEXT_WIDTH: Record<number, string> = { 64: "220px", 112: "290px", 224: "420px" };
+const TEXT_WIDTH: Record<number, string> = { 64: "220px", 112: "256px", 224: "420px" };
 const TEXT_LIMIT: Record<number, number> = { 64: 60, 112: 160, 224: 400 };
 
 function template(kind: Kind, methods: number): string {
   const tile = view.value.tile;
-  const map = kind === "image" ? `${Math.max(tile, 124) + 24}px` : `minmax(${TEXT_WIDTH[tile]}, 1fr)`;
+  const map = kind === "image" ? `minmax(${Math.max(tile, 124) + 24}px, ${Math.max(tile, 148) + 24}px)` : `minmax(${TEXT_WIDTH[tile]}, 1fr)`;
   const input = kind === "image" ? `${Math.max(tile, 84) + 24}px ` : "";
   return `minmax(208px, ${kind === "image" ? "264px" : "208px"}) ${input}repeat(${methods}, ${map})`;
 }

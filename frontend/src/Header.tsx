@@ -1,6 +1,7 @@
 // Column heads: the method, how its pixels became one number, and its legend with numbers at both ends.
 import { gradient } from "./colour";
 import type { Page } from "./decode";
+import { theme } from "./host";
 import { active } from "./hover";
 import { clips, store, view } from "./model";
 import { count, short } from "./numbers";
@@ -38,9 +39,9 @@ export function Header({ of }: { of: Page }) {
           </div>
           <div class="head-note">
             {method.signed ? "signed" : "unsigned"}
-            {method.reduction && ` · ${method.reduction === "sum" ? "sum" : method.reduction} over channels`}
+            {method.reduction && ` · channel ${method.reduction}`}
           </div>
-          <Legend column={m} signed={method.signed} />
+          <Legend column={m} signed={method.signed} words={kind === "text"} />
         </div>
       ))}
     </div>
@@ -48,7 +49,7 @@ export function Header({ of }: { of: Page }) {
 }
 
 /** The ramp; its ends are the numbers of the map in hand, or of all maps where they share one scale. */
-function Legend({ column, signed }: { column: number; signed: boolean }) {
+function Legend({ column, signed, words }: { column: number; signed: boolean; words: boolean }) {
   const { scope, clip } = view.value;
   const at = active.value;
   const row = scope === "page" ? 0 : at && (scope === "row" || at.column === column) ? at.row : null;
@@ -56,7 +57,7 @@ function Legend({ column, signed }: { column: number; signed: boolean }) {
   const title = `colours end at the ${clip} of |a|, taken over ${SCOPE_TITLES[scope]}${scope === "map" ? "" : " (the largest of its maps)"}; point at a map for its numbers`;
   return (
     <div class="legend" title={title}>
-      <div class="legend-ramp" style={{ background: gradient(signed) }} />
+      <div class="legend-ramp" style={{ background: gradient(signed, words ? theme.value : null) }} />
       <div class="legend-ends">
         <span>{signed ? `${MINUS}${end}` : "0"}</span>
         {signed && <span>0</span>}

@@ -56,7 +56,7 @@ export function TextMap({ of, row, column, map, method, tokens, words, pieces, v
         const value = values[i]!;
         const plain = piece.special || peek.value;
         const colour = plain ? null : wordColour(value, clip, method.signed, theme.value);
-        const kind = piece.special ? "special" : !Number.isFinite(value) ? "bad" : method.signed && value < 0 && Math.abs(value) > clip / 10 ? "negative" : "";
+        const kind = piece.special ? "special" : !Number.isFinite(value) ? "bad" : method.signed && value < 0 && Math.abs(value) > clip * 0.15 ? "negative" : "";
         return (
           <>
             {piece.spaceBefore ? " " : ""}

@@ -7,13 +7,13 @@ export type Rgb = readonly [number, number, number];
 export const DIVERGING: readonly Rgb[] = [
   [5, 48, 97], [33, 102, 172], [67, 147, 195], [146, 197, 222], [209, 229, 240], [247, 247, 247],
   [253, 219, 199], [244, 165, 130], [214, 96, 77], [178, 24, 43], [103, 0, 31],
-]; // prettier-ignore
+];
 
 /** One hue, from the same neutral: ColorBrewer Purples. */
 export const SEQUENTIAL: readonly Rgb[] = [
   [247, 247, 247], [239, 237, 245], [218, 218, 235], [188, 189, 220], [158, 154, 200], [128, 125, 186], [106, 81, 163],
   [84, 39, 143], [63, 0, 125],
-]; // prettier-ignore
+];
 
 /** What a value that is not finite is painted with: no colour of either ramp. */
 export const NOT_FINITE_COLOUR: Rgb = [255, 214, 0];
@@ -41,7 +41,7 @@ export const WORDS: Record<Theme, WordRamps> = {
     positive: [[48, 48, 48], [120, 62, 52], [196, 104, 82], [250, 176, 148]],
     unsigned: [[48, 48, 48], [84, 74, 122], [138, 124, 190], [196, 186, 234]],
   },
-}; // prettier-ignore
+};
 
 /** The colour at `t` in [0, 1] of a ramp of evenly spaced stops. */
 export function ramp(stops: readonly Rgb[], t: number): Rgb {
@@ -77,9 +77,9 @@ export function wordColour(value: number, clip: number, signed: boolean, theme: 
   return { back, fore: readable(back) };
 }
 
-/** Near-black or white, whichever stands out more from `back`. */
+/** Black or white, whichever stands out more from `back`. */
 export function readable(back: Rgb): Rgb {
-  const dark: Rgb = [26, 26, 26];
+  const dark: Rgb = [0, 0, 0];
   const light: Rgb = [255, 255, 255];
   return contrast(dark, back) >= contrast(light, back) ? dark : light;
 }
@@ -97,5 +97,9 @@ function luminance(colour: Rgb): number {
 
 export const css = (colour: Rgb): string => `rgb(${colour[0]},${colour[1]},${colour[2]})`;
 
-export const gradient = (signed: boolean): string =>
-  `linear-gradient(to right, ${(signed ? DIVERGING : SEQUENTIAL).map(css).join(",")})`;
+/** The legend of maps, or of words in a theme. */
+export function gradient(signed: boolean, words: Theme | null): string {
+  const { negative, positive, unsigned } = WORDS[words ?? "light"];
+  const stops = words === null ? (signed ? DIVERGING : SEQUENTIAL) : signed ? [...negative.slice(1).reverse(), ...positive] : unsigned;
+  return `linear-gradient(to right, ${stops.map(css).join(",")})`;
+}

@@ -14,7 +14,7 @@ export function short(value: number | null, digits = 3): string {
     const [mantissa, exponent] = value.toExponential(digits - 1).split("e") as [string, string];
     return sign(`${mantissa}e${exponent.replace("+", "")}`);
   }
-  return sign(Number(value.toPrecision(digits)).toFixed(Math.max(0, digits - 1 - Math.floor(Math.log10(size)))));
+  return sign(value.toFixed(Math.max(0, digits - 1 - Math.floor(Math.log10(size)))));
 }
 
 /** With its sign, always: for values that colour by sign. */

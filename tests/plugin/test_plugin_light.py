@@ -1,0 +1,42 @@
+"""TensorBoard must start as fast with the plugin as without: what importing it may load."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+HEAVY = ("tensorflow", "keras", "apache_beam", "pyarrow", "PIL", "tb_deepexplain.store", "tb_deepexplain.explainer")
+
+
+def test_loading_the_plugin_loads_nothing_heavy() -> None:
+    program = (
+        "import sys\n"
+        "from tensorboard.plugins.base_plugin import TBContext\n"
+        "from tb_deepexplain.plugin import DeepExplainLoader\n"
+        "plugin = DeepExplainLoader().load(TBContext(logdir='x'))\n"
+        "plugin.get_plugin_apps(), plugin.is_active(), plugin.frontend_metadata()\n"
+        f"print([name for name in {HEAVY} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_store_is_read_without_tensorflow(tmp_path: object) -> None:
+    program = (
+        "import sys\n"
+        "import tb_deepexplain.plugin.views, tb_deepexplain.plugin.pictures\n"
+        "print([name for name in ('tensorflow', 'keras', 'apache_beam') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_writing_a_marker_loads_no_tensorflow(tmp_path: object) -> None:
+    program = (
+        "import sys\n"
+        "from tb_deepexplain.marker import write_marker\n"
+        f"write_marker({str(tmp_path)!r}, 'run', 'name')\n"
+        "print([name for name in ('tensorflow', 'pyarrow') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

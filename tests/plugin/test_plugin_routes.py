@@ -1,0 +1,347 @@
+"""The HTTP API over real stores: answers, validation, refusals, damaged stores."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import numpy as np
+import pytest
+import stores
+from dxt1 import Page
+from werkzeug.test import Client, TestResponse
+
+from tb_deepexplain.marker import write_marker
+from tb_deepexplain.record import Attribution, Input
+from tb_deepexplain.store import MANIFEST, Store, StoreWriter, store_path
+
+ROOT = "/data/plugin/deepexplain"
+PICTURES = {"run": "pictures", "store": "attributions"}
+REVIEWS = {"run": "reviews", "store": "attributions"}
+
+
+def get(client: Client, route: str, **query: Any) -> TestResponse:
+    return client.get(f"{ROOT}{route}?{urlencode(query)}")
+
+
+def page(client: Client, **query: Any) -> Page:
+    answer = get(client, "/api/tiles", **query)
+    assert answer.status_code == 200, answer.text
+    return Page(answer.data)
+
+
+def test_stores_lists_what_markers_announce(client: Client, logdir: Path) -> None:
+    answer = get(client, "/api/stores").json
+    assert [(s["run"], s["store"], s["kind"]) for s in answer["stores"]] == [
+        ("pictures", "attributions", "image"),
+        ("reviews", "attributions", "text"),
+        ("wine", "attributions", "tabular"),
+    ]
+    pictures = answer["stores"][0]
+    assert (pictures["examples"], pictures["maps"], pictures["errors"]) == (60, 239, 1)
+    assert [m["reduction"] for m in pictures["methods"]] == ["max |a|", "sum", "sum", "sum"]
+    assert answer["logdir"] == str(logdir)
+
+
+def test_default_order_is_wrong_answers_first_then_the_largest_gap(client: Client) -> None:
+    found = get(client, "/api/query", **PICTURES, limit=200).json
+    wrong, gap = np.array(found["misclassified"]), np.array(found["relative_gap"], float)
+    assert 0 < wrong.sum() < len(wrong) == found["total"] == 60
+    assert not (np.diff(wrong.astype(int)) > 0).any()
+    for part in (wrong, ~wrong):
+        assert (np.diff(gap[part]) <= 0).all()
+
+
+@pytest.mark.parametrize("sort", ["score", "probability", "gap"])
+@pytest.mark.parametrize("desc", ["0", "1"])
+def test_sorting_by_a_number(client: Client, sort: str, desc: str) -> None:
+    column = "relative_gap" if sort == "gap" else sort
+    values = get(client, "/api/query", **PICTURES, sort=sort, desc=desc, limit=200).json[column]
+    assert values == sorted(values, reverse=desc == "1")
+
+
+def test_ids_sort_as_numbers_where_they_are_numbers(client: Client) -> None:
+    found = get(client, "/api/query", run="wine", store="attributions", sort="id", desc=0, columns="score", limit=200).json
+    assert found["id"] == [str(i) for i in range(30)]
+    assert set(found) == {"version", "total", "offset", "id", "score"}
+
+
+def test_filter_and_pages_cover_each_example_once(client: Client) -> None:
+    pages = [get(client, "/api/query", **PICTURES, offset=at, limit=24).json["id"] for at in (0, 24, 48)]
+    assert [len(p) for p in pages] == [24, 24, 12]
+    assert len({i for p in pages for i in p}) == 60
+    wrong = get(client, "/api/query", **PICTURES, filter="is:misclassified", limit=200).json
+    assert wrong["total"] == len(wrong["id"]) and all(wrong["misclassified"])
+
+
+def test_tiles_hold_the_stored_maps(client: Client, logdir: Path) -> None:
+    shown = page(client, **PICTURES, sort="id", desc=0, size=224)
+    store = Store(store_path(logdir, "pictures", "attributions"))
+    index = store.index.to_pylist()
+    for number, row in enumerate(index[:20]):
+        sent = shown.map(row["example_id"], row["method"])
+        if row["example_id"] == stores.NAN and row["method"] == "occlusion":
+            continue
+        [stored] = store.maps([number])
+        flat = np.abs(stored).max(2) if row["method"] == "saliency" else stored.sum(2)
+        scale = np.abs(flat).max()
+        assert sent["scale"] == pytest.approx(scale) and sent["shape"] == [96, 96]
+        # A code is off by half a step at most: |dv| = 2 sqrt(|v| scale) / 254 + scale / 254².
+        allowed = 2 * np.sqrt(np.abs(flat) * scale) / 254 + scale / 254**2
+        assert (np.abs(shown.values(sent) - flat) <= allowed * 1.001 + 1e-12).all()
+        assert sent["quantiles"] == pytest.approx(np.quantile(np.abs(flat), [0.5, 0.9, 0.95, 0.99, 1]).tolist())
+        assert sent["gap"] == (None if np.isnan(row["gap"]) else pytest.approx(row["gap"]))
+
+
+def test_odd_maps_are_said_to_be_odd(client: Client) -> None:
+    shown = page(client, **PICTURES, sort="id", desc=0, size=224)
+    zero = shown.map(stores.ZERO, "integrated_gradients")
+    assert zero["zero"] and zero["scale"] == 0 and not shown.values(zero).any()
+    bad = shown.map(stores.NAN, "occlusion")
+    values = shown.values(bad)
+    assert bad["not_finite"] == 8 * 40 and not bad["zero"]
+    assert np.isnan(values[40:48, 16:56]).all() and np.isfinite(values).sum() == 96 * 96 - 8 * 40
+    assert shown.map(stores.LACKING, "gradient_x_input") is None
+    small = page(client, **PICTURES, sort="id", desc=0, size=48)
+    assert np.isnan(small.values(small.map(stores.NAN, "occlusion"))).sum() == 4 * 20
+
+
+def test_tokens_and_features_come_as_float32(client: Client) -> None:
+    shown = page(client, **REVIEWS, sort="id", desc=0, limit=200)
+    row = shown.row("review-pieces")
+    assert row["input"]["tokens"][2] == "##believ" and row["input"]["word_ids"][1:4] == [0, 0, 0]
+    sent = shown.map("review-pieces", "integrated_gradients")
+    np.testing.assert_allclose(shown.values(sent), [3, 0.2, 0.5, 0.4, 0.9, 0.01, -0.2, 0.3, -3, 0, 0], rtol=2e-3)
+    assert sent["length"] == 11 and sent["quantiles"][0] == pytest.approx(0.4, rel=1e-3)  # padding is not counted
+    wine = page(client, run="wine", store="attributions")
+    assert wine.header["rows"][0]["input"]["features"][0] == "alcohol"
+
+
+def test_one_map_is_exact_and_says_its_shape(client: Client, logdir: Path) -> None:
+    store = Store(store_path(logdir, "pictures", "attributions"))
+    row = next(i for i, r in enumerate(store.index.to_pylist()) if (r["example_id"], r["method"]) == ("img-0002", "saliency"))
+    [stored] = store.maps([row])
+    answer = get(client, "/api/tile", **PICTURES, id="img-0002", method="saliency")
+    assert json.loads(answer.headers["X-Shape"]) == [96, 96, 3]
+    np.testing.assert_array_equal(np.frombuffer(answer.data, "<f4").reshape(96, 96, 3), stored)
+    flat = get(client, "/api/tile", **PICTURES, id="img-0002", method="saliency", flat=1)
+    np.testing.assert_array_equal(np.frombuffer(flat.data, "<f4").reshape(96, 96), stored.max(2))
+
+
+def test_example_tells_every_number(client: Client) -> None:
+    found = get(client, "/api/example", **PICTURES, id=stores.LACKING).json
+    assert [m["method"] for m in found["maps"]] == ["saliency", "integrated_gradients", "occlusion"]
+    assert found["maps"][0]["gap"] is None and isinstance(found["maps"][1]["gap"], float)
+    assert found["model"]["path"] == "models/pictures"
+
+
+@pytest.mark.parametrize(
+    ("route", "query", "says"),
+    [
+        ("/api/stores", {"run": "pictures"}, "unknown parameter 'run'"),
+        ("/api/query", {}, "'run' is missing"),
+        ("/api/query", {"run": "pictures"}, "'store' is missing"),
+        ("/api/query", {**PICTURES, "limit": "0"}, "a whole number from 1 to 200"),
+        ("/api/query", {**PICTURES, "limit": "201"}, "a whole number from 1 to 200"),
+        ("/api/query", {**PICTURES, "limit": "1e2"}, "a whole number"),
+        ("/api/query", {**PICTURES, "offset": "-1"}, "a whole number"),
+        ("/api/query", {**PICTURES, "offset": "٣"}, "a whole number"),
+        ("/api/query", {**PICTURES, "sort": "shuffle"}, "one of 'errors'"),
+        ("/api/query", {**PICTURES, "filter": "__import__('os')"}, "is:misclassified"),
+        ("/api/query", {**PICTURES, "columns": "id,attribution"}, "names among"),
+        ("/api/query", {**PICTURES, "size": "3"}, "unknown parameter 'size'"),
+        ("/api/tiles", {**PICTURES, "size": "100000"}, "a whole number from 16 to 1024"),
+        ("/api/tiles", {**PICTURES, "methods": "saliency,saliency"}, "each once"),
+        ("/api/tiles", {**PICTURES, "methods": "lime"}, "unknown method 'lime'; this store has saliency"),
+        ("/api/tiles", {**PICTURES, "target": "cat"}, "'predicted', 'label', 'sum'"),
+        ("/api/tiles", {**PICTURES, "step": "last"}, "a whole number"),
+        ("/api/tile", {**PICTURES, "method": "saliency"}, "'id' is missing"),
+        ("/api/tile", {**PICTURES, "id": "img-0000", "method": "lime"}, "unknown method 'lime'"),
+        ("/api/example", {**PICTURES, "id": ""}, "some text"),
+    ],
+)
+def test_malformed_questions_are_refused_in_a_sentence(client: Client, route: str, query: dict[str, str], says: str) -> None:
+    answer = get(client, route, **query)
+    assert answer.status_code == 400
+    assert answer.content_type.startswith("text/plain") and says in answer.text
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_a_parameter_given_twice_is_refused(client: Client) -> None:
+    answer = client.get(f"{ROOT}/api/query?run=pictures&run=reviews&store=attributions")
+    assert answer.status_code == 400 and "more than once" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("route", "query"),
+    [
+        ("/api/example", {**PICTURES, "id": "nobody"}),
+        ("/api/tile", {**PICTURES, "id": "nobody", "method": "saliency"}),
+        ("/api/tile", {**PICTURES, "id": stores.LACKING, "method": "gradient_x_input"}),
+        ("/api/query", {"run": "pictures", "store": "other"}),
+    ],
+)
+def test_what_is_not_stored_is_not_found(client: Client, route: str, query: dict[str, str]) -> None:
+    assert get(client, route, **query).status_code == 404
+
+
+@pytest.mark.parametrize("method", ["post", "put", "delete"])
+def test_only_get_is_answered(client: Client, method: str) -> None:
+    assert getattr(client, method)(f"{ROOT}/api/stores").status_code == 405
+
+
+ESCAPES = ["../../etc", "..", ".", "", "/etc", "pictures/../../..", "..%2f..", "pictures\0", "\\..\\.."]
+
+
+@pytest.mark.parametrize("run", ESCAPES)
+@pytest.mark.parametrize("store", ["attributions", *ESCAPES[:3]])
+def test_no_path_is_taken_from_the_question(client: Client, run: str, store: str) -> None:
+    answer = get(client, "/api/query", run=run, store=store)
+    assert answer.status_code in (400, 404) and "root:" not in answer.text
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../__init__.py", "assets/../../__init__.py", "..%2f__init__.py", "assets/%2e%2e/index.js", "/etc/passwd", "assets/", "", ".hidden.js"],
+)
+def test_static_serves_nothing_but_the_built_page(client: Client, name: str) -> None:
+    answer = client.get(f"{ROOT}/static/{name}")
+    assert answer.status_code == 404 and "import" not in answer.text
+
+
+def test_static_entry_is_asked_for_again_and_assets_are_kept(client: Client) -> None:
+    entry = client.get(f"{ROOT}/static/index.js")
+    assert entry.status_code == 200 and "no-cache" in entry.headers["Cache-Control"] and len(entry.data) < 4096
+    asset = next(line for line in entry.text.replace('"', "`").split("`") if line.startswith("./assets/") and line.endswith(".js"))
+    answer = client.get(f"{ROOT}/static/{asset[2:]}")
+    assert answer.status_code == 200 and "max-age=31536000" in answer.headers["Cache-Control"]
+
+
+def test_answers_about_a_version_may_be_kept(client: Client) -> None:
+    version = get(client, "/api/stores").json["stores"][0]["version"]
+    assert "max-age" in get(client, "/api/tiles", **PICTURES, v=version).headers["Cache-Control"]
+    assert "no-cache" in get(client, "/api/tiles", **PICTURES, v="older").headers["Cache-Control"]
+
+
+# — stores that change, and stores that are not well —
+
+
+def small_store(logdir: Path, run: str, name: str = "s", examples: int = 4, **more: Any) -> Path:
+    """A tiny text store, one shard an example."""
+    directory = store_path(logdir, run, name)
+    writer = StoreWriter(directory)
+    units = []
+    for number in range(examples):
+        units.append(f"{number:05d}")
+        with writer.shard(units[-1]) as shard:
+            shard.add(inputs=[Input(str(number), "text", tokens=["a", "b"])])
+            shard.add([Attribution(str(number), "saliency", np.array([1.0, 2.0]), target=t, predicted=1) for t in (0, 1)])
+    writer.commit(units, {**stores.manifest(name, "text", ["no", "yes"], stores.METHODS[:1]), **more})
+    write_marker(logdir, run, name)
+    return directory
+
+
+def test_a_new_commit_is_seen_at_once(tmp_path: Path, served: Callable[..., Client]) -> None:
+    small_store(tmp_path, "r", examples=2)
+    client = served(tmp_path)
+    before = get(client, "/api/query", run="r", store="s").json
+    small_store(tmp_path, "r", examples=5)
+    after = get(client, "/api/query", run="r", store="s").json
+    assert (before["total"], after["total"]) == (2, 5) and before["version"] != after["version"]
+
+
+def test_targets_are_chosen(tmp_path: Path, served: Callable[..., Client]) -> None:
+    small_store(tmp_path, "r")
+    client = served(tmp_path)
+    targets = {t: get(client, "/api/query", run="r", store="s", **({} if t is None else {"target": t})).json["target"] for t in (None, 0, 1, 7, "label")}
+    assert targets == {None: [1] * 4, 0: [0] * 4, 1: [1] * 4, 7: [], "label": []}
+    assert page(client, run="r", store="s").header["targets"] == [{"id": 0, "name": "no"}, {"id": 1, "name": "yes"}]
+
+
+def test_a_truncated_shard_spoils_its_own_tiles_only(tmp_path: Path, served: Callable[..., Client]) -> None:
+    directory = small_store(tmp_path, "r")
+    shard = directory / "attributions-00002.parquet"
+    shard.write_bytes(shard.read_bytes()[:-40])
+    client = served(tmp_path)
+    shown = page(client, run="r", store="s", sort="id", desc=0)
+    errors = [row["maps"][0].get("error", "") for row in shown.header["rows"]]
+    assert [bool(e) for e in errors] == [False, False, True, False] and "00002" in errors[2]
+    one = get(client, "/api/tile", run="r", store="s", id="2", method="saliency")
+    assert one.status_code == 503 and "cannot be read" in one.text
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (lambda d: (d / MANIFEST).unlink(), "no committed store"),
+        (lambda d: (d / MANIFEST).write_text("{"), "not JSON"),
+        (lambda d: (d / MANIFEST).write_text("[1]"), "run the pipeline again"),
+        (lambda d: (d / MANIFEST).write_text(json.dumps({"format_version": 2})), "upgrade tensorboard-plugin-deepexplain"),
+        (lambda d: (d / MANIFEST).write_text(json.dumps({"format_version": 1})), "run the pipeline again"),
+    ],
+)
+def test_a_broken_store_is_named_and_the_others_live(
+    tmp_path: Path, served: Callable[..., Client], damage: Callable[[Path], None], says: str
+) -> None:
+    small_store(tmp_path, "good")
+    damage(small_store(tmp_path, "bad"))
+    client = served(tmp_path)
+    bad, good = get(client, "/api/stores").json["stores"]
+    assert says in bad["error"] and "error" not in good
+    answer = get(client, "/api/tiles", run="bad", store="s")
+    assert answer.status_code == 503 and says in answer.text
+    assert get(client, "/api/query", run="good", store="s").json["total"] == 4
+
+
+def test_a_lost_index_is_a_sentence(tmp_path: Path, served: Callable[..., Client]) -> None:
+    directory = small_store(tmp_path, "r")
+    next(directory.glob("index-*.parquet")).unlink()
+    answer = get(served(tmp_path), "/api/query", run="r", store="s")
+    assert answer.status_code == 503 and "run the pipeline again" in answer.text
+
+
+def test_a_store_outside_the_logdir_is_refused(tmp_path: Path, served: Callable[..., Client]) -> None:
+    inside = tmp_path / "logdir"
+    directory = small_store(inside, "r")
+    outside = tmp_path / "elsewhere"
+    shutil.move(directory, outside)
+    directory.symlink_to(outside)
+    client = served(inside)
+    assert "outside the logdir" in get(client, "/api/stores").json["stores"][0]["error"]
+    assert get(client, "/api/query", run="r", store="s").status_code == 503
+
+
+def test_a_manifest_cannot_name_files_elsewhere(tmp_path: Path, served: Callable[..., Client]) -> None:
+    directory = small_store(tmp_path, "r")
+    manifest = json.loads((directory / MANIFEST).read_text())
+    os.replace(directory / manifest["index"][0], tmp_path / "index.parquet")
+    manifest["index"] = ["../../../../index.parquet"]
+    (directory / MANIFEST).write_text(json.dumps(manifest))
+    answer = get(served(tmp_path), "/api/query", run="r", store="s")
+    assert answer.status_code == 503 and "outside itself" in answer.text
+
+
+@pytest.mark.parametrize("flag", ["relative", "home", "spec", "remote"])
+def test_logdir_as_people_write_it(
+    tmp_path: Path, served: Callable[..., Client], flag: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_store(tmp_path / "logs", "r")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    given = {"relative": "logs", "home": "~/logs", "spec": "", "remote": "gs://bucket/logs"}[flag]
+    answer = get(served(tmp_path / "logs", given), "/api/query", run="r", store="s")
+    if flag in ("relative", "home"):
+        assert answer.json["total"] == 4
+    else:
+        assert answer.status_code == 503 and "--logdir DIRECTORY" in answer.text
+
+
+def test_a_path_prefix_changes_nothing(tmp_path: Path, served: Callable[..., Client]) -> None:
+    small_store(tmp_path, "r")
+    client = served(tmp_path, prefix="/a/b")
+    assert client.get(f"/a/b{ROOT}/api/stores").json["stores"][0]["run"] == "r"
