@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tb_deepexplain.errors import StoreError
@@ -123,6 +124,7 @@ class StoreWriter:
             raise StoreError(f"{self.directory}: units {sorted(missing)[:5]} have no shard; run again to finish them")
         tables = [_index_of(self.directory, unit) for unit in units]
         index = pa.concat_tables(tables) if tables else _index_schema().empty_table()
+        _refuse_twice(self.directory, index)
         index_name = f"index-{uuid.uuid4().hex[:8]}.parquet"
         temporary = self.directory / f".{index_name}.tmp"
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -228,12 +230,27 @@ def _index_of(directory: Path, unit: str) -> pa.Table:
     ids = pq.read_table(inputs, columns=["example_id"]).column(0).to_pylist()
     input_group, input_row = _positions(inputs)
     at = {example_id: i for i, example_id in enumerate(ids)}
-    order = np.array([at[example_id] for example_id in table.column("example_id").to_pylist()], np.int64)
+    try:
+        order = np.array([at[example_id] for example_id in table.column("example_id").to_pylist()], np.int64)
+    except KeyError as missing:
+        raise StoreError(f"{path} holds a map of example {missing} but not the example; add an Input for every example") from None
     location = [pa.array([unit] * table.num_rows), group, row, input_group[order], input_row[order]]
     return pa.table(
         [*table.columns, *(pa.array(c, schema.field(n).type) for n, c in zip(_LOCATION, location, strict=True))],
         schema=schema,
     )
+
+
+def _refuse_twice(directory: Path, index: pa.Table) -> None:
+    """Readers tell examples apart by their ids: one id for two examples would show one under the other's name."""
+    key = ["example_id", "method", "target", "step"]
+    counts = index.select(key).group_by(key).aggregate([([], "count_all")])
+    twice = counts.filter(pc.greater(counts.column("count_all"), 1))
+    if twice.num_rows:
+        example = twice.column("example_id")[0].as_py()
+        units = index.filter(pc.equal(index.column("example_id"), example)).column("shard").unique().to_pylist()
+        places = " and in unit ".join(units) if len(units) > 1 else f"{units[0]} twice"
+        raise StoreError(f"{directory}: example id {example!r} is in unit {places}; give every example its own id")
 
 
 def _positions(path: Path) -> tuple[np.ndarray, np.ndarray]:

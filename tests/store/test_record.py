@@ -1,0 +1,69 @@
+"""Maps become bytes and come back: exactly where that is promised, and never much worse anywhere."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tb_deepexplain.record import QUANTILES, decode_map, encode_map
+
+
+def decoded(values: np.ndarray, dtype: str | None = None) -> tuple[np.ndarray, str]:
+    row = encode_map(values, dtype)
+    return decode_map(row["attribution"], row["dtype"], row["scale"], row["shape"]), row["dtype"]
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (7,), (0,), (5, 6), (4, 4, 3), (2, 3, 4, 5)])
+@pytest.mark.parametrize("kind", ["float16", "float32", "float64"])
+def test_every_shape_and_type_comes_back(shape: tuple[int, ...], kind: str) -> None:
+    values = np.random.default_rng(0).normal(size=shape).astype(kind)
+    found, _ = decoded(values)
+    assert found.shape == shape
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, values, rtol=2**-10, atol=2**-24 * np.abs(values).max(initial=0))
+
+
+@pytest.mark.parametrize("size", [1e-38, 9e-5, 1.0, 6e4, 1e30])
+def test_the_scale_makes_float16_good_for_maps_of_any_size(size: float) -> None:
+    values = (size * np.random.default_rng(1).uniform(0.01, 1, 1000)).astype(np.float32)
+    found, dtype = decoded(values)
+    assert dtype == "float16"
+    np.testing.assert_allclose(found, values, rtol=2**-10)
+
+
+def test_a_map_that_float16_would_lose_is_kept_as_float32() -> None:
+    values = np.full(1000, 1e-6, np.float32)
+    values[0] = 1.0
+    found, dtype = decoded(values)
+    assert dtype == "float32"
+    np.testing.assert_array_equal(found, values)
+
+
+def test_float32_is_exact_when_asked_for() -> None:
+    values = np.random.default_rng(2).normal(size=(9, 9)).astype(np.float32)
+    np.testing.assert_array_equal(decoded(values, "float32")[0], values)
+
+
+def test_zero_stays_zero_and_signs_stay() -> None:
+    values = np.array([0.0, -3.0, 2.0], np.float32)
+    np.testing.assert_array_equal(np.sign(decoded(values)[0]), [0, -1, 1])
+    np.testing.assert_array_equal(decoded(np.zeros((3, 3)))[0], np.zeros((3, 3)))
+
+
+def test_nan_and_infinity_stay_where_they_are_and_leave_the_rest_alone() -> None:
+    values = np.array([np.nan, np.inf, -np.inf, 0.5, -1.0], np.float32)
+    found, _ = decoded(values)
+    np.testing.assert_allclose(found, values, rtol=2**-10)
+    assert encode_map(values)["q100"] == 1.0
+
+
+def test_quantiles_are_those_of_the_magnitudes() -> None:
+    values = np.random.default_rng(3).normal(size=1000)
+    row = encode_map(values)
+    for name, share in QUANTILES.items():
+        assert row[name] == pytest.approx(np.quantile(np.abs(values), share))
+    assert encode_map(np.full(3, np.nan))["q50"] is None
+
+
+def test_bytes_are_little_endian_whatever_the_machine() -> None:
+    assert encode_map(np.array([1.0]), "float32")["attribution"] == b"\x00\x00\x80\x3f"

@@ -1,0 +1,172 @@
+"""The store: what is written comes back, and what is not committed, broken or newer is never read as something else."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from tb_deepexplain.errors import StoreError
+from tb_deepexplain.record import Attribution, Failure, Input
+from tb_deepexplain.store import Store, StoreWriter
+
+MANIFEST = {"name": "default", "kind": "tabular"}
+
+
+def attribution(example: str, method: str = "saliency", size: int = 4) -> Attribution:
+    values = np.random.default_rng(abs(hash((example, method))) % 2**32).normal(size=size).astype(np.float32)
+    return Attribution(example, method, values, target=1, label=2, predicted=1, score=0.5, gap=None, warnings=["odd"])
+
+
+def shown(example: str) -> Input:
+    return Input(example, "tabular", features=["a", "b"], values=[1.0, 2.0], label=2)
+
+
+def write(directory: Path, units: dict[str, list[str]], size: int = 4) -> dict[str, Attribution]:
+    written = {}
+    for unit, examples in units.items():
+        with StoreWriter(directory).shard(unit) as shard:
+            for example in examples:
+                written[example] = attribution(example, size=size)
+                shard.add([written[example]], [shown(example)])
+    return written
+
+
+def names(directory: Path) -> set[str]:
+    return {path.name for path in directory.iterdir()}
+
+
+def test_round_trip_over_units_and_row_groups(tmp_path: Path) -> None:
+    units = {"00000-00000": [f"a{i}" for i in range(60)], "00000-00001": [f"b{i}" for i in range(7)]}
+    written = write(tmp_path, units, size=12_000)  # 24 kB each: several row groups
+    manifest = StoreWriter(tmp_path).commit(list(units), MANIFEST)
+    store = Store(tmp_path)
+    assert manifest == store.manifest
+    assert manifest["counts"] == {"examples": 67, "maps": 67, "errors": 0}
+    assert pq.read_metadata(tmp_path / "attributions-00000-00000.parquet").num_row_groups > 1
+    ids = store.index.column("example_id").to_pylist()
+    assert ids == [example for examples in units.values() for example in examples]
+    asked = [66, 0, 31, 0, 59]
+    for row, found, given in zip(asked, store.maps(asked), store.inputs(asked), strict=True):
+        np.testing.assert_allclose(found, written[ids[row]].values, rtol=1e-3, atol=1e-6)
+        assert given["example_id"] == ids[row]
+        assert given["features"] == ["a", "b"]
+    row = store.index.slice(3, 1).to_pylist()[0]
+    assert (row["target"], row["label"], row["gap"], row["warnings"]) == (1, 2, None, ["odd"])
+    assert row["score"] == 0.5
+
+
+def test_errors_are_counted_and_read(tmp_path: Path) -> None:
+    with StoreWriter(tmp_path).shard("u") as shard:
+        shard.add([attribution("a")], [shown("a")], [Failure("b", "parse", "InputError", "no feature")])
+    assert StoreWriter(tmp_path).commit(["u"], MANIFEST)["counts"] == {"examples": 1, "maps": 1, "errors": 1}
+    assert Store(tmp_path).errors().to_pylist() == [
+        {"example_id": "b", "stage": "parse", "error": "InputError", "message": "no feature"}
+    ]
+
+
+@pytest.mark.parametrize("units", [[], ["u"], ["u", "v"]])
+def test_a_store_without_rows_is_a_store(tmp_path: Path, units: list[str]) -> None:
+    for unit in units:
+        with StoreWriter(tmp_path).shard(unit):
+            pass
+    StoreWriter(tmp_path).commit(units, MANIFEST)
+    store = Store(tmp_path)
+    assert store.index.num_rows == store.errors().num_rows == 0
+    assert store.maps([]) == store.inputs([]) == []
+
+
+def test_nothing_is_a_store_before_its_manifest(tmp_path: Path) -> None:
+    write(tmp_path, {"u": ["a"]})
+    with pytest.raises(StoreError, match="no committed store"):
+        Store(tmp_path)
+    with pytest.raises(StoreError, match="no committed store"):
+        Store(tmp_path / "missing")
+
+
+def test_a_unit_without_shard_cannot_be_committed(tmp_path: Path) -> None:
+    write(tmp_path, {"u": ["a"]})
+    with pytest.raises(StoreError, match=r"units \['v'\] have no shard"):
+        StoreWriter(tmp_path).commit(["u", "v"], MANIFEST)
+    assert not (tmp_path / "manifest.json").exists()
+
+
+def test_a_shard_that_ends_in_an_error_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), StoreWriter(tmp_path).shard("u") as shard:
+        shard.add([attribution("a", size=300_000)], [shown("a")])  # large enough to be on disk already
+        assert any(name.endswith(".tmp") for name in names(tmp_path))
+        raise RuntimeError
+    assert names(tmp_path) == set()
+    assert StoreWriter(tmp_path).finished_units() == set()
+
+
+def test_of_twins_the_first_stays_and_the_second_removes_its_files(tmp_path: Path) -> None:
+    first, second = (StoreWriter(tmp_path).shard("u") for _ in range(2))
+    first.add([attribution("first")], [shown("first")])
+    second.add([attribution("second")], [shown("second")])
+    first.close()
+    second.close()
+    assert names(tmp_path) == {f"{kind}-u.parquet" for kind in ("attributions", "inputs", "errors")}
+    StoreWriter(tmp_path).commit(["u"], MANIFEST)
+    store = Store(tmp_path)
+    assert store.index.column("example_id").to_pylist() == ["first"]
+    assert store.inputs([0])[0]["example_id"] == "first"
+
+
+def test_a_truncated_shard_is_named_and_leaves_the_others_readable(tmp_path: Path) -> None:
+    write(tmp_path, {"u": ["a"], "v": ["b"]}, size=20_000)
+    StoreWriter(tmp_path).commit(["u", "v"], MANIFEST)
+    path = tmp_path / "attributions-u.parquet"
+    path.write_bytes(path.read_bytes()[:-200])
+    store = Store(tmp_path)
+    with pytest.raises(StoreError, match=r"attributions-u\.parquet cannot be read .* run the pipeline again"):
+        store.maps([0])
+    assert store.maps([1])[0].shape == (20_000,)
+    assert store.inputs([0])[0]["example_id"] == "a"
+
+
+@pytest.mark.parametrize(("version", "advice"), [(99, "upgrade tensorboard-plugin-deepexplain"), (None, "run the pipeline again")])
+def test_another_format_is_refused(tmp_path: Path, version: int | None, advice: str) -> None:
+    write(tmp_path, {"u": ["a"]})
+    manifest = StoreWriter(tmp_path).commit(["u"], MANIFEST)
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest | {"format_version": version}))
+    with pytest.raises(StoreError, match=rf"store format {version}; .*{advice}"):
+        Store(tmp_path)
+
+
+def test_a_manifest_that_is_no_json_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text('{"format_')
+    with pytest.raises(StoreError, match="is not JSON"):
+        Store(tmp_path)
+
+
+def test_committing_again_replaces_the_index_and_changes_the_version(tmp_path: Path) -> None:
+    write(tmp_path, {"u": ["a"]})
+    before = StoreWriter(tmp_path).commit(["u"], MANIFEST)
+    write(tmp_path, {"v": ["b"]})
+    after = StoreWriter(tmp_path).commit(["u", "v"], MANIFEST)
+    assert before["version"] != after["version"]
+    assert len(list(tmp_path.glob("index-*"))) == 1
+    assert Store(tmp_path).index.num_rows == 2
+
+
+def test_one_id_for_two_examples_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, {"u": ["a", "b"], "v": ["b"]})
+    with pytest.raises(StoreError, match="example id 'b' is in unit u and in unit v"):
+        StoreWriter(tmp_path).commit(["u", "v"], MANIFEST)
+
+
+def test_a_map_without_its_input_is_refused(tmp_path: Path) -> None:
+    with StoreWriter(tmp_path).shard("u") as shard:
+        shard.add([attribution("a")])
+    with pytest.raises(StoreError, match="holds a map of example 'a' but not the example"):
+        StoreWriter(tmp_path).commit(["u"], MANIFEST)
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="cannot write to"), StoreWriter(tmp_path / "file" / "store").shard("u") as shard:
+        shard.add([attribution("a")], [shown("a")])
