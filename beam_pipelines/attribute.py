@@ -87,17 +87,18 @@ def run(asked: Arguments) -> int:
     plan = sources.plan(sources.find_files(asked.input), asked.unit_size)
     if not plan.records:
         raise InputError(f"--input {' '.join(asked.input)}: the files hold no records; give TFRecords of tf.Example")
+    fingerprint = configuration.fingerprint(asked.model)
     runner, options = runners.choose(asked.beam)
     with chatter_filtered():
         from beam_pipelines import manifest
     request = _request(asked)
-    fingerprint = configuration.fingerprint(asked.model)
     wanted = manifest.configure(asked, request, fingerprint, plan.fingerprint)
     if not asked.overwrite:
         configuration.check(directory, wanted, asked.resume)
     finished = set() if asked.overwrite else StoreWriter(directory).finished_units()
     pending = [unit for unit in plan.units if unit.id not in finished]
-    if pending or not (directory / MANIFEST).exists():
+    already = not pending and (directory / MANIFEST).exists()
+    if not already:
         job = Job(request, str(directory), asked.label_feature, asked.id_feature, asked.features)
         shared = Shared()
         with chatter_filtered():
@@ -113,7 +114,7 @@ def run(asked: Arguments) -> int:
         described = manifest.build(asked, request, worker.explainer.kind, fingerprint, runners.name(runner))
         _commit(directory, [unit.id for unit in plan.units], described)
         write_marker(asked.logdir, asked.run, asked.name)
-    return summary.report(asked.logdir, directory, time.monotonic() - started)
+    return summary.report(asked.logdir, directory, time.monotonic() - started, already)
 
 
 def try_one(worker: UnitWorker, units: Sequence[Unit]) -> None:

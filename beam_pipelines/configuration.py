@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +46,7 @@ def check(directory: Path, configuration: dict[str, Any], resume: bool) -> None:
         if (directory / MANIFEST).exists() or any(directory.glob(_OURS[0])):
             raise StoreError(f"{directory} holds a store that another program made; --overwrite replaces it, --name NAME makes another")
         return
-    changed = [f"{key} was {_short(begun.get(key))}, now {_short(value)}" for key, value in configuration.items() if begun.get(key) != value]
-    if changed:
+    if changed := list(_differences("", begun, configuration)):
         raise StoreError(f"{directory} was made differently ({'; '.join(changed)}); --overwrite replaces it, --name NAME makes another")
     if not resume:
         state = "finished" if (directory / MANIFEST).exists() else "partly finished"
@@ -98,6 +98,15 @@ def _read(directory: Path) -> dict[str, Any] | None:
     return found
 
 
+def _differences(prefix: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
+    for key in sorted(old.keys() | new.keys()):
+        was, now = old.get(key), new.get(key)
+        if isinstance(was, dict) and isinstance(now, dict):
+            yield from _differences(f"{prefix}{key}.", was, now)
+        elif was != now:
+            yield f"{prefix}{key} was {_short(was)}, now {_short(now)}"
+
+
 def _short(value: Any) -> str:
-    text = json.dumps(value)
+    text = "absent" if value is None else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 60 else text[:57] + "..."

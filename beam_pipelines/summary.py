@@ -16,13 +16,14 @@ from tb_deepexplain.store import Store
 _REASONS_SHOWN = 3
 
 
-def report(logdir: Path, directory: Path, seconds: float) -> int:
-    """Print it; the exit status, 0 or 1."""
+def report(logdir: Path, directory: Path, seconds: float, already: bool = False) -> int:
+    """Print it; the exit status, 0 or 1. `already`: this run found nothing left to do."""
     store = Store(directory)
     counts = store.manifest["counts"]
     console = Console(highlight=False, soft_wrap=True)
     methods = ", ".join(method["title"] for method in store.manifest["methods"])
-    console.print(f"explained {_count(counts['examples'], 'example')} in {_duration(seconds)}: {_count(counts['maps'], 'map')} ({methods})")
+    took = "before, nothing was left to do" if already else f"in {_duration(seconds)}"
+    console.print(f"explained {_count(counts['examples'], 'example')} {took}: {_count(counts['maps'], 'map')} ({methods})")
     if counts["errors"]:
         errors = store.errors().to_pylist()
         console.print(Text(f"failed    {_count(counts['errors'], 'example')}: {_reasons(errors)}", "red"))
