@@ -21,9 +21,9 @@ function Field({ name, children }: { name: string; children: ComponentChildren }
   );
 }
 
-function Select<T extends string>(props: { value: T; options: readonly (readonly [T, string])[]; pick: (value: T) => void }) {
+function Select<T extends string>(props: { name: string; value: T; options: readonly (readonly [T, string])[]; pick: (value: T) => void }) {
   return (
-    <select value={props.value} onChange={(event) => props.pick(event.currentTarget.value as T)}>
+    <select aria-label={props.name} value={props.value} onChange={(event) => props.pick(event.currentTarget.value as T)}>
       {props.options.map(([value, title]) => (
         <option key={value} value={value} selected={value === props.value}>
           {title}
@@ -41,7 +41,7 @@ export function Toolbar() {
       <StepField />
       <TargetField />
       <Field name="Sort">
-        <Select value={v.sort} options={SORTS.map((s) => [s, SORT_TITLES[s]] as const)} pick={(sort) => change({ sort, descending: sort !== "id" })} />
+        <Select name="Sort" value={v.sort} options={SORTS.map((s) => [s, SORT_TITLES[s]] as const)} pick={(sort) => change({ sort, descending: sort !== "id" })} />
       </Field>
       <button
         type="button"
@@ -58,10 +58,10 @@ export function Toolbar() {
       </label>
       <div class="spring" />
       <Field name="Clip">
-        <Select<Clip> value={v.clip} options={CLIPS.map((c) => [c, c] as const)} pick={(clip) => change({ clip })} />
+        <Select<Clip> name="Clip" value={v.clip} options={CLIPS.map((c) => [c, c] as const)} pick={(clip) => change({ clip })} />
       </Field>
       <Field name="Scale">
-        <Select<Scope> value={v.scope} options={SCOPES.map((s) => [s, SCOPE_TITLES[s]] as const)} pick={(scope) => change({ scope })} />
+        <Select<Scope> name="Scale" value={v.scope} options={SCOPES.map((s) => [s, SCOPE_TITLES[s]] as const)} pick={(scope) => change({ scope })} />
       </Field>
       <div class="segments" role="radiogroup" aria-label="tile size">
         {TILE_SIZES.map((size, i) => (
@@ -92,7 +92,7 @@ function StoreField() {
   };
   return (
     <Field name="Run">
-      <Select value={present} options={options} pick={pick} />
+      <Select name="Run" value={present} options={options} pick={pick} />
     </Field>
   );
 }
@@ -103,7 +103,7 @@ function StepField() {
   const options = steps.map((s) => [String(s), String(s)] as const);
   return (
     <Field name="Step">
-      <Select value={String(view.value.step ?? steps[steps.length - 1])} options={options} pick={(step) => change({ step: Number(step) })} />
+      <Select name="Step" value={String(view.value.step ?? steps[steps.length - 1])} options={options} pick={(step) => change({ step: Number(step) })} />
     </Field>
   );
 }
@@ -118,7 +118,7 @@ function TargetField() {
   ];
   return (
     <Field name="Explaining">
-      <Select value={view.value.target ?? ""} options={options} pick={(target) => change({ target: target || null })} />
+      <Select name="Explaining" value={view.value.target ?? ""} options={options} pick={(target) => change({ target: target || null })} />
     </Field>
   );
 }

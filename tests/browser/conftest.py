@@ -1,0 +1,105 @@
+"""A real TensorBoard over fixture stores and a real Chromium; every page is watched for errors and policy violations."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Frame, Page, sync_playwright
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "plugin"))
+import stores
+from tensorboard_server import Server
+
+from tb_deepexplain.marker import write_marker
+from tb_deepexplain.store import MANIFEST
+
+CHROMIUM = "/usr/bin/chromium"
+_ARGUMENTS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--force-color-profile=srgb",
+]  # fmt: skip
+_WATCH = """
+addEventListener('securitypolicyviolation', (e) => console.error('policy violation', e.violatedDirective, e.blockedURI));
+"""
+
+
+@pytest.fixture(scope="session")
+def logdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("logdir")
+    stores.write_image_store(directory)
+    stores.write_text_store(directory)
+    write_troubled_stores(directory)
+    return directory
+
+
+def write_troubled_stores(logdir: Path) -> None:
+    """Stores that are, in turn: newer than we read, never committed, and damaged in one of three shards."""
+    newer = stores.write_text_store(logdir, "x-newer")
+    manifest = json.loads((newer / MANIFEST).read_text())
+    (newer / MANIFEST).write_text(json.dumps({**manifest, "format_version": 2}))
+    write_marker(logdir, "x-unfinished", "attributions")
+    damaged = stores.write_image_store(logdir, "x-damaged", count=24)
+    shard = damaged / "attributions-00001.parquet"
+    shard.write_bytes(shard.read_bytes()[:-2000])
+
+
+@pytest.fixture(scope="session")
+def servers(logdir: Path) -> Iterator[dict[str, Server]]:
+    """Both ways TensorBoard reads a logdir, one of them behind a path prefix; started side by side."""
+    with contextlib.ExitStack() as stack:
+        flags = {"fast": ["--load_fast", "true"], "slow": ["--load_fast", "false", "--path_prefix", "/a/b"]}
+        started = {name: Server(logdir, *given) for name, given in flags.items()}
+        for server in started.values():
+            stack.callback(server.stop)
+        yield started
+
+
+@pytest.fixture(scope="session")
+def server(servers: dict[str, Server]) -> str:
+    return servers["fast"].address
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=_ARGUMENTS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def tab(browser: Browser) -> Iterator[Page]:
+    """A browser tab; the test fails if anything in it complained, unless the test emptied `tab.complaints`."""
+    context = browser.new_context(viewport={"width": 1360, "height": 900}, color_scheme="light")
+    context.add_init_script(_WATCH)
+    page = context.new_page()
+    complaints: list[str] = []
+    # TensorBoard has no icon for a plugin's page opened alone; that 404 is its own.
+    own = lambda m: m.type == "error" and not m.location["url"].endswith("/favicon.ico")  # noqa: E731
+    page.on("console", lambda m: complaints.append(m.text) if own(m) else None)
+    page.on("pageerror", lambda e: complaints.append(str(e)))
+    page.on("requestfailed", lambda r: complaints.append(f"{r.url} {r.failure}") if "ABORTED" not in (r.failure or "") else None)
+    page.complaints = complaints  # type: ignore[attr-defined]
+    yield page
+    context.close()
+    assert complaints == []
+
+
+@pytest.fixture
+def visit(tab: Page) -> Callable[..., Frame]:
+    """Open the plugin at a view; returns its frame once rows are shown."""
+
+    def go(address: str, run: str, *keys: str, wait: str = ".row:nth-child(2) .cell.map, .row:nth-child(2) .text") -> Frame:
+        state = "".join(f"&p.deepexplain.{key}" for key in (f"run={run}", "store=attributions", *keys))
+        tab.goto("about:blank")
+        tab.goto(f"{address}/#deepexplain{state}")
+        tab.frame_locator("iframe").locator(wait).first.wait_for(timeout=30_000)
+        frame = next(f for f in tab.frames if "plugin_entry" in f.url)
+        return frame
+
+    return go

@@ -1,0 +1,221 @@
+"""What a person does on the page, by pointer and by keyboard, in TensorBoard itself."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import stores
+from playwright.sync_api import Frame, Page, Route, expect
+from tensorboard_server import Server
+
+from tb_deepexplain.store import store_path
+
+
+def frame_of(tab: Page) -> Frame:
+    return next(f for f in tab.frames if "plugin_entry" in f.url)
+
+
+@pytest.mark.parametrize("way", ["fast", "slow"])
+def test_journey(servers: dict[str, Server], tab: Page, way: str) -> None:
+    """Open TensorBoard, find the tab, errors first, next page and back, the text run, dark."""
+    tab.goto(servers[way].address)
+    tab.get_by_role("tab", name=re.compile("deepexplain", re.I)).click()
+    page = tab.frame_locator("iframe")
+    rows = page.locator("[role=row]:not(.head)")
+    expect(rows).to_have_count(24, timeout=30_000)
+    expect(rows.first).to_have_class(re.compile("wrong"))
+    expect(rows.first.locator(".facts")).to_contain_text("explains")
+    # Names from the store are text, never markup.
+    expect(page.locator("b")).to_have_count(0)
+    expect(page.locator(".place")).to_have_text("1–24 of 60")
+
+    page.get_by_role("button", name="Next").click()
+    expect(page.locator(".place")).to_have_text("25–48 of 60")
+    assert "p.deepexplain.at=24" in tab.url
+    tab.go_back()
+    expect(page.locator(".place")).to_have_text("1–24 of 60")
+
+    page.get_by_label("misclassified only").check()
+    expect(page.locator(".place")).not_to_contain_text("of 60")
+    assert 0 < rows.count() == page.locator(".row.wrong").count() < 24
+
+    page.get_by_label("Run").select_option(label="reviews")
+    expect(page.locator(".word").first).to_be_visible()
+    assert page.locator("p.text").first.inner_text().startswith(tuple(s.split(",")[0].strip() for s in stores.SENTENCES))
+    assert "run=reviews" in tab.url
+
+    tab.evaluate("document.body.classList.add('dark-mode')")
+    expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+    assert frame_of(tab).evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(48, 48, 48)"
+
+
+def test_a_link_restores_the_view(visit: Callable[..., Frame], server: str, tab: Page) -> None:
+    frame = visit(server, "pictures", "sort=score", "desc=0", "at=24", "n=48", "size=64", "clip=p90", "scope=row")
+    expect(frame.get_by_label("Sort", exact=True)).to_have_value("score")
+    expect(frame.locator(".place")).to_have_text("25–60 of 60")
+    expect(frame.get_by_label("Clip")).to_have_value("p90")
+    expect(frame.get_by_label("Scale")).to_have_value("row")
+    expect(frame.get_by_label("64 pixels")).to_be_checked()
+
+
+def test_the_page_opens_alone(tab: Page, server: str) -> None:
+    tab.goto(f"{server}/data/plugin_entry.html?name=deepexplain")
+    expect(tab.locator("[role=row]").first).to_be_visible()
+    tab.keyboard.press("n")
+    expect(tab.locator(".place")).to_have_text("25–48 of 60")
+    assert tab.url.endswith("p.deepexplain.at=24") and tab.title() == "DeepExplain"
+
+
+def test_keys(visit: Callable[..., Frame], server: str, tab: Page) -> None:
+    frame = visit(server, "pictures")
+    frame.locator("body").focus()
+    frame.locator(".head-title").first.click()
+
+    def held() -> str | None:
+        return frame.evaluate("document.activeElement.getAttribute('data-cell')")
+
+    for key, cell in [("j", "0,0"), ("j", "1,0"), ("k", "0,0"), ("k", "0,0"), ("ArrowRight", "0,1"), ("ArrowDown", "1,1"), ("ArrowLeft", "1,0")]:
+        tab.keyboard.press(key)
+        assert held() == cell, key
+    assert frame.locator("[data-cell][tabindex='0']").count() == 1
+    # No trap: Tab leaves the grid for the pager.
+    tab.keyboard.press("Tab")
+    assert held() is None and frame.evaluate("document.activeElement.textContent").endswith("Next ›")
+
+    tab.keyboard.press("c")
+    expect(frame.get_by_label("Clip")).to_have_value("p100")
+    tab.keyboard.press("s")
+    expect(frame.get_by_label("Scale")).to_have_value("row")
+    tab.keyboard.press("n")
+    expect(frame.locator(".place")).to_have_text("25–48 of 60")
+    tab.keyboard.press("p")
+    expect(frame.locator(".place")).to_have_text("1–24 of 60")
+    tab.keyboard.down("o")
+    assert frame.locator(".peek").count() > 50
+    tab.keyboard.up("o")
+    expect(frame.locator(".peek")).to_have_count(0)
+    tab.keyboard.press("?")
+    expect(frame.get_by_role("dialog")).to_be_visible()
+    tab.keyboard.press("n")
+    tab.keyboard.press("Escape")
+    expect(frame.get_by_role("dialog")).to_be_hidden()
+    expect(frame.locator(".place")).to_have_text("1–24 of 60")
+
+
+def test_hover_tells_the_exact_value_and_the_ends(visit: Callable[..., Frame], server: str, logdir: Path, tab: Page) -> None:
+    from tb_deepexplain.store import Store
+
+    frame = visit(server, "pictures", "sort=id", "desc=0")
+    store = Store(store_path(logdir, "pictures", "attributions"))
+    rows = store.index.select(["example_id", "method"]).to_pylist()
+    [values] = store.maps([rows.index({"example_id": "img-0000", "method": "occlusion"})])
+    canvas = frame.locator('[data-cell="0,5"] canvas')
+    side = canvas.bounding_box()["width"]  # type: ignore[index]
+    canvas.hover(position={"x": (50 + 0.5) / 96 * side, "y": (30 + 0.5) / 96 * side})
+    tip = frame.locator(".tooltip")
+    expect(tip).to_contain_text("beyond the clip")
+    expect(tip).to_contain_text("x 50, y 30 of 96 × 96")
+    exact = float(values[30, 50].sum())
+    shown = tip.locator(".tooltip-value").inner_text().replace("−", "-")
+    assert not shown.startswith("≈") and float(shown) == pytest.approx(exact, rel=1e-3)
+    ends = frame.locator(".legend-ends").nth(3).locator("span").all_inner_texts()
+    caption = frame.locator('[data-cell="0,5"] .caption span').first.inner_text()
+    assert ends == [caption.replace("±", "−"), "0", caption.replace("±", "+")]
+
+
+def test_words_merge_pieces_and_copy_as_plain_text(visit: Callable[..., Frame], server: str) -> None:
+    frame = visit(server, "reviews", "sort=id", "n=48")
+    row = frame.locator(".row", has_text="review-pieces")
+    text = row.locator("p.text").nth(2)
+    assert text.evaluate("(p) => p.textContent") == "[CLS] unbelievable good, not dull [SEP]"
+    assert text.locator(".special").all_inner_texts() == ["[CLS]", "[SEP]"]
+    assert text.locator(".negative").all_inner_texts() == ["not"]
+    text.locator("text=unbelievable").hover()
+    expect(frame.locator(".tooltip-value")).to_have_text("+1.100")
+    expect(frame.locator(".tooltip")).to_contain_text("##believ")
+    assert row.locator(".same").count() == 4
+    # [CLS] carries ±3 and is no part of the scale.
+    assert row.locator(".caption span").nth(2).inner_text() < "±1.2"
+
+
+def test_long_texts_fold_around_their_strongest_words(visit: Callable[..., Frame], server: str) -> None:
+    frame = visit(server, "reviews", "sort=id", "n=48", "size=64")
+    row = frame.locator(".row", has_text="review-020")
+    expect(row.locator(".folded").first).to_contain_text("words")
+    before = row.locator("p.text").first.locator(".word").count()
+    row.locator(".folded").first.click()
+    expect(row.locator(".folded")).to_have_count(0)
+    assert row.locator("p.text").first.locator(".word").count() > 500 > before
+
+
+# — states —
+
+
+def test_an_error_is_a_sentence_with_retry(visit: Callable[..., Frame], server: str, tab: Page) -> None:
+    def fail(route: Route) -> None:
+        route.fulfill(status=500, content_type="text/html", body="<h1>oops</h1>")
+
+    tab.route("**/api/tiles*", fail)
+    frame = visit(server, "pictures", wait="[role=alert]")
+    expect(frame.locator("[role=alert]")).to_contain_text("The server failed to answer.")
+    expect(frame.locator("[role=alert]")).to_contain_text("api/tiles · 500")
+    tab.unroute("**/api/tiles*")
+    frame.get_by_role("button", name="Retry").click()
+    expect(frame.locator("[role=row]").nth(1)).to_be_visible()
+    tab.complaints.clear()  # type: ignore[attr-defined]  # Chromium reports each answer of 500
+
+
+def test_a_page_that_fails_leaves_the_old_one(visit: Callable[..., Frame], server: str, tab: Page) -> None:
+    frame = visit(server, "pictures", "n=24")
+    tab.route("**/api/tiles*", lambda route: route.fulfill(status=200, body=b"DXT1\xff\xff\x00\x00{"))
+    frame.get_by_label("Sort", exact=True).select_option("score")
+    expect(frame.locator(".failure-bar")).to_contain_text("cut off")
+    expect(frame.locator("[role=row]:not(.head)")).to_have_count(24)
+
+
+def test_a_slow_page_dims_the_old_one_and_the_last_wish_wins(visit: Callable[..., Frame], server: str, tab: Page) -> None:
+    frame = visit(server, "pictures")
+
+    def slow(route: Route) -> None:
+        if "sort=score" in route.request.url:
+            tab.wait_for_timeout(700)
+        route.continue_()
+
+    tab.route("**/api/tiles*", slow)
+    frame.get_by_label("Sort", exact=True).select_option("score")
+    expect(frame.locator(".grid.dim")).to_be_visible()
+    frame.get_by_label("Sort", exact=True).select_option("id")
+    expect(frame.locator(".grid.dim")).to_have_count(0)
+    expect(frame.locator(".facts .number").nth(1)).to_have_text("img-0000")
+    tab.wait_for_timeout(900)
+    expect(frame.locator(".facts .number").nth(1)).to_have_text("img-0000")
+
+
+def test_troubled_stores(server: str, visit: Callable[..., Frame], tab: Page) -> None:
+    frame = visit(server, "x-newer", wait="[role=alert]")
+    expect(frame.locator("[role=alert]")).to_contain_text("upgrade tensorboard-plugin-deepexplain")
+    frame = visit(server, "x-unfinished", wait="[role=alert]")
+    expect(frame.locator("[role=alert]")).to_contain_text("finish its run first")
+    frame = visit(server, "elsewhere", wait=".message")
+    expect(frame.locator(".message")).to_contain_text("lists no store")
+    frame = visit(server, "x-damaged", "sort=id", "desc=0")
+    expect(frame.locator(".state", has_text="cannot be read")).to_have_count(32)
+    expect(frame.locator("canvas")).to_have_count(24 * 4 - 32 - 2)
+    expect(frame.locator(".health")).to_contain_text("32 maps on this page cannot be read")
+    assert frame.evaluate("[...document.images].every((i) => i.complete && i.naturalWidth > 0)")
+
+
+def test_an_empty_logdir_says_how_to_fill_it(tab: Page, tmp_path: Path, server: str) -> None:
+    tab.route("**/api/stores", lambda route: route.fulfill(json={"logdir": "/logs", "stores": []}))
+    tab.goto(f"{server}/data/plugin_entry.html?name=deepexplain")
+    expect(tab.locator(".message")).to_contain_text("No run under /logs announces an attribution store")
+    program = tab.locator("pre").inner_text().replace("LOGDIR", str(tmp_path))
+    exec(program, {})  # the lines shown must work as they stand
+    from tb_deepexplain.plugin.grid import Grid
+
+    assert len(Grid(store_path(tmp_path, "my_run", "attributions")).ids) == 1
+    shutil.rmtree(tmp_path / "my_run")
