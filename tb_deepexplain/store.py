@@ -69,7 +69,8 @@ class ShardWriter:
             self._flush(kind)
             self._writer(kind).close()
         if (self._directory / f"attributions-{self._unit}.parquet").exists():
-            return self.discard()
+            self.discard()
+            return
         for kind in ("inputs", "errors", "attributions"):  # attributions last: it is what makes the unit count
             os.replace(self._temporary(kind), self._directory / f"{kind}-{self._unit}.parquet")
 

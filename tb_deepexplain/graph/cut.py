@@ -60,14 +60,14 @@ class GraphView:
                 self.consumers.setdefault(i, []).append(name)
 
     def ancestors(
-        self, tensors: Iterable[str], stop: Collection[str] = (), through: Callable[[Any], bool] = lambda n: True
+        self, tensors: Iterable[str], stop: Collection[str] = (), through: Callable[[Any], bool] | None = None
     ) -> set[str]:
         """Nodes that compute `tensors`, not looking behind the tensors in `stop`."""
         found: set[str] = set()
         stack = [t for t in tensors if t not in stop]
         while stack:
             name = node_of(stack.pop())
-            if name not in found and through(self.nodes[name]):
+            if name not in found and (through is None or through(self.nodes[name])):
                 found.add(name)
                 stack += [i for i in self.inputs[name] if i not in stop]
         return found
