@@ -91,6 +91,14 @@ def test_text_is_explained_by_token_and_padded_apart() -> None:
     np.testing.assert_allclose(alone.tokens, together.tokens, rtol=1e-4, atol=1e-6)
 
 
+def test_masks_follow_each_point_of_a_batch_of_raw_strings() -> None:
+    """A batch of two points holds one example twice; its mask must be as long as in the batch it came from."""
+    strings = ["dull", "a great film", "not the dull film"]
+    explainer = dx.Explainer("intgrad", models.text(strings=True))
+    found, reference = (explainer.run(strings, target=1, batch_size=n, return_result=True).tokens for n in (2, 64))
+    np.testing.assert_allclose(found, reference, rtol=1e-4, atol=1e-6)
+
+
 def test_structure_follows_the_caller() -> None:
     model = models.two_inputs()
     numbers, ids = RNG.normal(size=(2, 4)), RNG.integers(0, 10, (2, 6))
