@@ -7,7 +7,7 @@ import { cursor, Grid } from "./Grid";
 import { Help } from "./Help";
 import { watchTheme } from "./host";
 import { watchKeys } from "./keyboard";
-import { page, startModel } from "./model";
+import { page, startModel, stores } from "./model";
 import { FailureBar, fullState } from "./States";
 import { Toolbar } from "./Toolbar";
 import { Tooltip } from "./Tooltip";
@@ -21,7 +21,7 @@ function App() {
   return (
     <>
       <h1 class="unseen">Attributions</h1>
-      <Toolbar />
+      {(stores.value?.stores.length ?? 0) > 0 && <Toolbar />}
       <FailureBar />
       <main ref={scroller}>{state ?? (shown && <Grid of={shown.page} />)}</main>
       {state === null && <Footer />}

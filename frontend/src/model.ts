@@ -74,9 +74,12 @@ export async function loadStores(): Promise<void> {
 }
 
 const KEPT = 6;
-const kept = new Map<string, Promise<Page>>();
+interface Asked {
+  page: Promise<Page>;
+  abort: AbortController;
+}
+const kept = new Map<string, Asked>();
 const pictures = new Map<Page, Map<number, string>>();
-let running: AbortController | null = null;
 const retries = signal(0);
 
 export function retry(): void {
@@ -85,17 +88,23 @@ export function retry(): void {
   retries.value += 1;
 }
 
-function remember(url: string, abort: AbortSignal): Promise<Page> {
-  const found = kept.get(url) ?? fetchPage(url, abort);
+/** The page at `url`: kept, on its way, or asked for now. */
+function ask(url: string): Promise<Page> {
+  let asked = kept.get(url);
+  if (!asked) {
+    const abort = new AbortController();
+    asked = { page: fetchPage(url, abort.signal), abort };
+    asked.page.catch(() => kept.delete(url));
+  }
   kept.delete(url);
-  kept.set(url, found);
-  found.catch(() => kept.delete(url));
+  kept.set(url, asked); // the last asked for is the last to go
   if (kept.size > KEPT) {
     const [oldest, dropped] = kept.entries().next().value!;
     kept.delete(oldest);
-    dropped.then(releasePictures, () => undefined);
+    dropped.abort.abort();
+    dropped.page.then(releasePictures, () => undefined);
   }
-  return found;
+  return asked.page;
 }
 
 /** The object URL of a row's picture, made once for as long as its page is kept. */
@@ -125,26 +134,27 @@ function failure(error: unknown): Failure {
 const tilePixels = (v: View, kind: string): number | null =>
   kind === "image" ? Math.min(1024, Math.round(v.tile * Math.min(2, Math.max(1, window.devicePixelRatio)))) : null;
 
+let wish = "";
+
 async function show(url: string, next: string): Promise<void> {
-  running?.abort(); // a superseded request must not hold back the one that is wanted
-  const mine = (running = new AbortController());
+  // A superseded request must not hold back the one that is wanted; for pages that have come this does nothing.
+  if (wish !== url && untracked(() => page.value?.url) !== wish) kept.get(wish)?.abort.abort();
+  wish = url;
   const late = setTimeout(() => (loading.value = true), 150);
   try {
-    const found = await remember(url, mine.signal);
-    if (mine.signal.aborted) return;
+    const found = await ask(url);
+    if (wish !== url) return;
     batch(() => {
       page.value = { url, page: found };
       pageFailure.value = null;
     });
     if (found.header.version !== untracked(() => (store.value as StoreInfo | null)?.version)) void loadStores();
-    if (found.header.offset + found.header.rows.length < found.header.total) {
-      remember(next, mine.signal).catch(() => undefined);
-    }
+    if (found.header.offset + found.header.rows.length < found.header.total) ask(next).catch(() => undefined);
   } catch (error) {
-    if (!mine.signal.aborted) pageFailure.value = failure(error);
+    if (wish === url) pageFailure.value = failure(error);
   } finally {
     clearTimeout(late);
-    if (running === mine) loading.value = false;
+    if (wish === url) loading.value = false;
   }
 }
 
