@@ -8,13 +8,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
-
 from beam_pipelines import viewing
 from beam_pipelines.parsing import Example
 from beam_pipelines.progress import Stopped
 from beam_pipelines.targets import Classes, Target
-from tb_deepexplain.errors import DeepExplainError, UnsupportedModelError
+from beam_pipelines.trouble import describe
+from tb_deepexplain.errors import UnsupportedModelError
 from tb_deepexplain.explainer import Explainer, Predictions, Result
 from tb_deepexplain.graph.load import load_model
 from tb_deepexplain.record import Attribution, Failure, Input
@@ -159,14 +158,6 @@ class BatchExplainer:
             return viewing.numbers(example, self.names)
         tokens = viewing.words(np.asarray(predictions.token_ids)[i], self.request.vocabulary)
         return Input(example.id, "text", tokens=tokens, label=example.label)
-
-
-def describe(error: BaseException) -> tuple[str, str]:
-    """Kind and message of an error, as short as they are useful to a reader."""
-    message = error.message if isinstance(error, tf.errors.OpError) else str(error)
-    lines = str(message).split("}} ")[-1].strip().splitlines() or ["no message"]
-    text = " ".join(lines) if isinstance(error, DeepExplainError) else lines[0].split(" [Op:")[0]
-    return type(error).__name__, text[:500]
 
 
 def _kind(specs: Sequence[Any]) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from beam_pipelines.trouble import describe
 from tb_deepexplain.errors import InputError
 
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
@@ -107,12 +108,8 @@ def _decode_picture(values: Any, spec: Any) -> np.ndarray:
     try:
         picture = tf.io.decode_image(values[0], channels=channels if channels in (1, 3, 4) else 0, expand_animations=False).numpy()
     except tf.errors.InvalidArgumentError as error:
-        raise InputError(f"its picture for {spec} cannot be decoded: {_first_line(error)}") from error
+        raise InputError(f"its picture for {spec} cannot be decoded: {describe(error)[1]}") from error
     if any(wanted not in (None, got) for wanted, got in zip(spec.shape[1:], picture.shape, strict=True)):
         sizes = "×".join(map(str, picture.shape))
         raise InputError(f"its picture is {sizes} (height×width×channels) but the model's input is {spec}; resize the picture")
     return picture.astype(np.float32)
-
-
-def _first_line(error: tf.errors.OpError) -> str:
-    return str(error.message).split("}} ")[-1].splitlines()[0].split(" [Op:")[0]

@@ -183,7 +183,9 @@ def _is_foreign(path: str, compressed: bool) -> bool:
     with _open(path, compressed) as file:
         try:
             header = file.read(_HEADER)
-        except (EOFError, zlib.error, gzip.BadGzipFile):
+        except gzip.BadGzipFile:
+            return True
+        except (EOFError, zlib.error):
             return False
     return len(header) < _HEADER or struct.unpack("<I", header[8:])[0] != _masked_crc(header[:8])
 

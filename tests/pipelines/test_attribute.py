@@ -1,0 +1,216 @@
+"""End to end: real models as SavedModels, real TFRecords, the local runner, and the store that comes of it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+import tb_deepexplain as dx
+from tb_deepexplain.marker import read_marker
+from tests.models import VOCABULARY
+from tests.pipelines.data import Run, assert_same, pictures, write_records
+
+Exported = Callable[[str], Path]
+
+
+def test_pictures_as_floats(image: Run, tmp_path: Path) -> None:
+    examples = pictures(20)
+    labels = tmp_path / "labels.txt"
+    labels.write_text("cat\ndog\nfish\n")
+    source = write_records(tmp_path / "a.tfrecord", examples)
+    status = image(source, f"--labels={labels}", "--occlusion.window_shape", "2,2,3", methods="intgrad,saliency,occlusion")
+    assert status == 0
+    manifest = image.store.manifest
+    assert manifest["counts"] == {"examples": 20, "maps": 60, "errors": 0}
+    assert (manifest["kind"], manifest["name"], manifest["target"], manifest["step"]) == ("image", "default", "predicted", 0)
+    assert manifest["labels"] == ["cat", "dog", "fish"]
+    assert [m["id"] for m in manifest["methods"]] == ["integrated_gradients", "saliency", "occlusion"]
+    assert manifest["methods"][2]["parameters"]["window_shape"] == [2, 2, 3]
+    assert manifest["methods"][0]["parameters"]["max_evaluations"] == 512
+    maps = image.maps()
+    assert [key[:2] for key in maps][:3] == [("a:000000", m["id"]) for m in manifest["methods"]]
+
+    # The same as asking the explainer directly.
+    x = np.stack([e["image"] for e in examples])
+    explainer = dx.Explainer("integrated_gradients", str(image.model))
+    direct = explainer.run(x, target="predicted", return_result=True)
+    said = explainer.predict(x)
+    for i, (row, values, shown) in enumerate(v for (_, method, _), v in maps.items() if method == "integrated_gradients"):
+        np.testing.assert_allclose(values, direct.attributions[i], rtol=2e-3, atol=1e-4)
+        assert row["score"] == pytest.approx(said.outputs[i].max(), rel=1e-4)
+        assert row["probability"] == pytest.approx(said.probabilities[i].max(), rel=1e-4)
+        assert row["predicted"] == row["target"] == said.outputs[i].argmax()
+        assert row["target_label"] == ["cat", "dog", "fish"][row["target"]]
+        assert (row["label"], row["label_name"]) == (i % 3, ["cat", "dog", "fish"][i % 3])
+        assert abs(row["gap"]) <= 0.011 * abs(row["score"] - row["baseline_score"]) + 1e-4
+        assert shown["kind"] == "image"
+        pixels = np.asarray(Image.open(io.BytesIO(shown["image"])))
+        np.testing.assert_allclose(pixels, examples[i]["image"] * 255, atol=0.51)
+    assert maps["a:000000", "saliency", maps_target(maps, "a:000000")][0]["gap"] is None
+    (event,) = (image.logdir / "r").glob("events.out.*")
+    assert read_marker_of(event) == "default"
+
+
+def maps_target(maps: dict[tuple[str, str, int | None], Any], example: str) -> int | None:
+    return next(target for found, _, target in maps if found == example)
+
+
+def read_marker_of(path: Path) -> str | None:
+    for event in tf.compat.v1.train.summary_iterator(str(path)):
+        for value in event.summary.value:
+            return read_marker(value.metadata.plugin_data.content)
+    return None
+
+
+def test_pictures_as_png_and_jpeg_are_stored_as_they_came(image: Run, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (8, 8, 3), np.uint8)
+    encoded = [tf.io.encode_png(pixels).numpy(), tf.io.encode_jpeg(pixels).numpy()]
+    assert image(write_records(tmp_path / "a.tfrecord", [{"image": e} for e in encoded])) == 0
+    assert [image.store.inputs([row])[0]["image"] for row in (0, 2)] == encoded
+    decoded = tf.io.decode_jpeg(encoded[1]).numpy().astype(np.float32)
+    expected = dx.Explainer("saliency", str(image.model)).run(decoded[None], target="predicted")[0]
+    np.testing.assert_allclose(image.store.maps([2])[0], expected, rtol=2e-3, atol=1e-5)
+
+
+def test_token_ids(exported: Exported, tmp_path: Path) -> None:
+    run = Run(exported("text"), tmp_path / "logs")
+    vocabulary = tmp_path / "vocab.txt"
+    vocabulary.write_text("\n".join(["", "[UNK]", *VOCABULARY]) + "\n")
+    ids = [[7, 6, 4, 0, 0], [2, 0, 5, 1, 0]]
+    source = write_records(tmp_path / "a.tfrecord", [{"ids": row, "label": 1} for row in ids])
+    assert run(source, f"--vocab={vocabulary}", "--target=label", methods="gradient_x_input,occlusion") == 0
+    assert run.store.manifest["kind"] == "text"
+    assert run.store.inputs([0, 2])[0]["tokens"] == ["the", "not", "film", "", ""]
+    assert run.store.inputs([0, 2])[1]["tokens"] == ["a", "0", "great", "[UNK]", ""]
+    expected = dx.Explainer("gradient_x_input", str(run.model)).run(np.array(ids), target=1, return_result=True)
+    np.testing.assert_allclose(run.store.maps([0, 2]), expected.tokens, rtol=2e-3, atol=1e-5)
+    assert run.store.index.column("target").to_pylist() == [1] * 4
+
+
+def test_texts_of_different_length_do_not_influence_each_other(exported: Exported, tmp_path: Path) -> None:
+    run = Run(exported("text"), tmp_path / "logs")
+    rows = [[7, 6, 4], [2, 5], [3, 3, 3], [4, 2]]
+    assert run(write_records(tmp_path / "a.tfrecord", [{"ids": row} for row in rows]), methods="saliency") == 0
+    assert [m.shape for m in run.store.maps(range(4))] == [(3,), (2,), (3,), (2,)]
+    assert [i["tokens"] for i in run.store.inputs([0, 1])] == [["7", "6", "4"], ["2", "5"]]
+
+
+def test_raw_strings(exported: Exported, tmp_path: Path) -> None:
+    run = Run(exported("strings"), tmp_path / "logs")
+    texts = ["the film not dull", "great", "a great great film"]
+    source = write_records(tmp_path / "a.tfrecord", [{"text": t} for t in texts])
+    vocabulary = tmp_path / "vocab.txt"
+    vocabulary.write_text("\n".join(["", "[UNK]", *VOCABULARY]))
+    assert run(source, f"--vocab={vocabulary}", methods="saliency") == 0
+    tokens = [[t for t in i["tokens"] if t] for i in run.store.inputs(range(3))]
+    assert tokens == [t.split() for t in texts]
+    for values, shown in zip(run.store.maps(range(3)), run.store.inputs(range(3)), strict=True):
+        assert len(values) == len(shown["tokens"])
+
+
+def test_a_sigmoid_explains_the_class_it_predicts(exported: Exported, tmp_path: Path) -> None:
+    run = Run(exported("binary"), tmp_path / "logs")
+    x = np.random.default_rng(0).normal(size=(30, 4)).astype(np.float32)
+    assert run(write_records(tmp_path / "a.tfrecord", [{"x": row} for row in x]), methods="integrated_gradients") == 0
+    rows = run.store.index.to_pylist()
+    logits = dx.Explainer("saliency", str(run.model)).predict(x).outputs[:, 0]
+    assert {row["predicted"] for row in rows} == {0, 1}
+    for row, logit, values, shown in zip(rows, logits, run.store.maps(range(30)), run.store.inputs(range(30)), strict=True):
+        assert row["target"] == row["predicted"] == int(logit > 0)
+        assert row["score"] == pytest.approx(abs(logit), rel=1e-4)
+        assert row["probability"] == pytest.approx(1 / (1 + np.exp(-abs(logit))), rel=1e-3)
+        assert values.sum() == pytest.approx(row["score"] - row["baseline_score"], rel=0.02, abs=1e-3)
+        assert shown["features"] == ["x[0]", "x[1]", "x[2]", "x[3]"]
+
+
+def test_several_numeric_inputs_become_one_row(exported: Exported, tmp_path: Path) -> None:
+    run = Run(exported("columns"), tmp_path / "logs")
+    sizes = np.arange(4.0).reshape(2, 2)
+    assert run(write_records(tmp_path / "a.tfrecord", [{"age": 3.0, "sizes": sizes}] * 2), "--target=sum") == 0
+    shown = run.store.inputs([0])[0]
+    named = dict(zip(shown["features"], shown["values"], strict=True))
+    assert named == {"age": 3.0, "sizes[0,0]": 0.0, "sizes[0,1]": 1.0, "sizes[1,0]": 2.0, "sizes[1,1]": 3.0}
+    row = run.store.index.to_pylist()[0]
+    assert (row["target"], row["predicted"], row["probability"]) == (None, None, None)
+    inputs = {"age": np.full((1, 1), 3, np.float32), "sizes": sizes[None].astype(np.float32)}
+    direct = dx.Explainer("gradient_x_input", str(run.model)).run(inputs)
+    values = dict(zip(shown["features"], run.store.maps([1])[0], strict=True))
+    assert values["age"] == pytest.approx(direct["age"][0, 0], rel=2e-3)
+    assert values["sizes[1,0]"] == pytest.approx(direct["sizes"][0, 1, 0], rel=2e-3)
+
+
+def test_top_classes_give_a_map_each(image: Run, tmp_path: Path) -> None:
+    assert image(write_records(tmp_path / "a.tfrecord", pictures(3)), "--target=top:2", methods="saliency") == 0
+    rows = image.store.index.to_pylist()
+    assert len(rows) == 6
+    for first, second in zip(rows[::2], rows[1::2], strict=True):
+        assert first["example_id"] == second["example_id"]
+        assert first["target"] == first["predicted"] != second["target"]
+        assert first["score"] >= second["score"]
+
+
+def test_the_answer_does_not_depend_on_batches_units_or_compression(exported: Exported, tmp_path: Path) -> None:
+    examples = pictures(23)
+    plain = write_records(tmp_path / "a.tfrecord", examples)
+    packed = write_records(tmp_path / "a.gz", examples, "GZIP")
+    runs = []
+    for i, (source, options) in enumerate(
+        [(plain, ()), (plain, ("--batch_size=1",)), (plain, ("--batch_size=7", "--unit_size=5")), (packed, ("--unit_size=4",))]
+    ):
+        run = Run(exported("image"), tmp_path / f"logs{i}")
+        assert run(source, *options, "--target=top:2", methods="integrated_gradients,occlusion") == 0
+        runs.append(run)
+    assert [len(run.store.manifest["units"]) for run in runs] == [1, 1, 5, 1]
+    for run in runs[1:]:
+        assert_same(runs[0], run)
+
+
+def test_bad_examples_cost_only_themselves(exported: Exported, tmp_path: Path) -> None:
+    run = Run(exported("text"), tmp_path / "logs")
+    good = [{"ids": [2, 3, 4, 5], "label": 1, "id": f"good{i}"} for i in range(6)]
+    poison = {"ids": [2, 3, 4, 9999], "label": 1, "id": "poison"}  # behind the end of the embedding: fails in the model
+    unlabelled = {"ids": [2, 3, 4, 5], "id": "unlabelled"}
+    wrong = {"ids": [0.5], "label": 1, "id": "wrong"}
+    source = write_records(tmp_path / "a.tfrecord", [wrong, poison, *good[:3], unlabelled, *good[3:], good[0], b"\xff\xff"])
+    assert run(source, "--target=label", methods="saliency") == 1
+    assert run.store.index.column("example_id").to_pylist() == [f"good{i}" for i in range(6)]
+    errors = {row["example_id"]: row for row in run.store.errors().to_pylist()}
+    assert {key: row["stage"] for key, row in errors.items()} == {
+        "a:000000": "parse",
+        "poison": "explain",
+        "unlabelled": "explain",
+        "a:000009": "parse",
+        "a:000010": "parse",
+    }
+    assert "expected int64" in errors["a:000000"]["message"]
+    assert "9999" in errors["poison"]["message"]
+    assert "has no label" in errors["unlabelled"]["message"]
+    assert "its id 'good0' is that of a:000002" in errors["a:000009"]["message"]
+    assert run.store.manifest["counts"] == {"examples": 6, "maps": 6, "errors": 5}
+
+
+def test_a_file_that_is_cut_off_is_explained_as_far_as_it_goes(image: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = write_records(tmp_path / "a.tfrecord", pictures(5))
+    source.write_bytes(source.read_bytes()[:-10])
+    assert image(source) == 1
+    assert image.store.manifest["counts"] == {"examples": 4, "maps": 8, "errors": 1}
+    said = capsys.readouterr().out
+    assert "failed    1 example" in said
+    assert "cut off within a record" in said
+    assert f"tensorboard --logdir {image.logdir}" in said
+
+
+@pytest.mark.parametrize("options", [("--direct_num_workers=2", "--direct_running_mode=multi_processing", "--unit_size=5")])
+def test_several_processes_give_the_same_store(exported: Exported, tmp_path: Path, options: tuple[str, ...]) -> None:
+    source = write_records(tmp_path / "a.tfrecord", pictures(20))
+    one, many = (Run(exported("image"), tmp_path / f"logs{i}") for i in range(2))
+    assert one(source) == 0
+    assert many(source, *options) == 0
+    assert_same(one, many)
