@@ -36,7 +36,7 @@ setup(
     description="Attribution maps of TensorFlow models at scale, in TensorBoard, each with a measure of its faithfulness",
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
-    license="MIT",
+    license_expression="MIT",
     license_files=["LICENSE"],
     keywords=["attribution", "explainability", "saliency", "integrated gradients", "TensorFlow", "TensorBoard", "Beam"],
     classifiers=[

