@@ -8,17 +8,15 @@ import threading
 from pathlib import Path
 from typing import NamedTuple
 
-import pyarrow as pa
 from tensorboard.context import RequestContext
 from tensorboard.plugins.base_plugin import TBContext
 
 from tb_deepexplain.errors import StoreError
 from tb_deepexplain.marker import PLUGIN_NAME, read_marker
 from tb_deepexplain.plugin.grid import Grid
+from tb_deepexplain.plugin.reading import READ_ERRORS
 from tb_deepexplain.store import MANIFEST, store_path
 
-# Whatever a damaged store may raise while it is read; each becomes one sentence about that store.
-READ_ERRORS = (StoreError, OSError, pa.ArrowException, ValueError, KeyError, IndexError, TypeError, AttributeError)
 CACHE_BYTES = 512 * 2**20
 
 

@@ -78,6 +78,12 @@ class Grid:
         labels = self.manifest.get("labels") or []
         return str(labels[unit]) if 0 <= unit < len(labels) else None
 
+    def label_names(self, rows: np.ndarray) -> list[str | None]:
+        return self._names("label_name", self.label, rows)
+
+    def target_names(self, rows: np.ndarray) -> list[str | None]:
+        return self._names("target_label", self.target, rows)
+
     def cells(self, selection: Selection) -> Cells:
         with self._lock:
             return self._cells(selection)
@@ -104,6 +110,10 @@ class Grid:
         per_map = np.where(np.isnan(values) | (rows < 0), -np.inf, values)
         best = per_map.max(axis=1, initial=-np.inf)
         return np.where(np.isneginf(best), np.nan, best)
+
+    def _names(self, column: str, unit: np.ndarray, rows: np.ndarray) -> list[str | None]:
+        stored = self.index[column].take(pa.array(rows, pa.int64())).to_pylist()
+        return [name or self.name(int(number)) for name, number in zip(stored, unit[rows], strict=True)]
 
     def _pick(self, selection: Selection) -> Cells:
         step = self.steps[-1] if selection.step is None and self.steps else selection.step
@@ -147,7 +157,11 @@ class Grid:
                 keys = [self.misclassified(first).astype(np.float64), self.largest(self.relative_gap(rows), rows)]
         signed = [-key if descending else key for key in keys]
         # NaN sorts last whichever way; equal keys keep the order of the store.
-        columns = [part for key in signed for part in (np.isnan(key), np.nan_to_num(key, nan=0.0, posinf=np.inf, neginf=-np.inf))]
+        columns = [
+            part
+            for key in signed
+            for part in (np.isnan(key), np.nan_to_num(key, nan=0.0, posinf=np.inf, neginf=-np.inf))
+        ]
         return examples[np.lexsort(columns[::-1])] if len(examples) else examples
 
     @functools.cached_property

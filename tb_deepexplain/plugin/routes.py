@@ -84,16 +84,18 @@ def _query(plugin: DeepExplainPlugin, request: wrappers.Request) -> wrappers.Res
 
     values = _parse(request, {**params.STORE, **params.WINDOW, "columns": params.columns})
     grid = plugin.open(request, values)
-    return _json(request, views.query(grid, params.window(values), values.get("columns", params.COLUMNS)), _age(grid, values))
+    return _json(
+        request, views.query(grid, params.window(values), values.get("columns", params.COLUMNS)), _age(grid, values)
+    )
 
 
 def _tiles(plugin: DeepExplainPlugin, request: wrappers.Request) -> wrappers.Response:
-    from tb_deepexplain.plugin import views
+    from tb_deepexplain.plugin import page
 
     known = {**params.STORE, **params.WINDOW, "methods": params.names, "size": params.integer(16, params.MAX_SIZE)}
     values = _parse(request, known)
     grid = plugin.open(request, values)
-    body = views.page(grid, params.window(values), values.get("methods"), values.get("size", 224))
+    body = page.page(grid, params.window(values), values.get("methods"), values.get("size", 224))
     return http_util.Respond(request, body, "application/octet-stream", expires=_age(grid, values))
 
 
@@ -122,7 +124,9 @@ def _static(request: wrappers.Request) -> wrappers.Response:
     file = _STATIC / name
     if not _ASSET.fullmatch(name) or not file.is_file():
         built = (_STATIC / "index.js").is_file()
-        reason = f"no file {name[:80]!r}" if built else "the page is not built; run `npm ci && npm run build` in frontend/"
+        reason = (
+            f"no file {name[:80]!r}" if built else "the page is not built; run `npm ci && npm run build` in frontend/"
+        )
         return _text(request, f"deepexplain: {reason}", 404)
     # The hashed files never change; the entry that names them must always be asked for.
     return http_util.Respond(request, file.read_bytes(), _TYPES[file.suffix], expires=_YEAR if "/" in name else 0)
@@ -134,7 +138,9 @@ def _guard(handler: Handler) -> Handler:
     @functools.wraps(handler)
     def answer(request: wrappers.Request) -> wrappers.Response:
         if request.method not in ("GET", "HEAD"):
-            return _text(request, f"deepexplain: {request.method} is not answered here; use GET", 405, [("Allow", "GET, HEAD")])
+            return _text(
+                request, f"deepexplain: {request.method} is not answered here; use GET", 405, [("Allow", "GET, HEAD")]
+            )
         try:
             return handler(request)
         except params.BadRequest as error:
@@ -147,7 +153,9 @@ def _guard(handler: Handler) -> Handler:
     return answer
 
 
-def _parse(request: wrappers.Request, known: dict[str, Callable[[str], Any]], required: tuple[str, ...] = ()) -> dict[str, Any]:
+def _parse(
+    request: wrappers.Request, known: dict[str, Callable[[str], Any]], required: tuple[str, ...] = ()
+) -> dict[str, Any]:
     repeated = [name for name, given in request.args.lists() if len(given) > 1]
     if repeated:
         raise params.BadRequest(f"parameter {repeated[0]!r} is given more than once")

@@ -83,7 +83,10 @@ def tab(browser: Browser) -> Iterator[Page]:
     own = lambda m: m.type == "error" and not m.location["url"].endswith("/favicon.ico")  # noqa: E731
     page.on("console", lambda m: complaints.append(m.text) if own(m) else None)
     page.on("pageerror", lambda e: complaints.append(str(e)))
-    page.on("requestfailed", lambda r: complaints.append(f"{r.url} {r.failure}") if "ABORTED" not in (r.failure or "") else None)
+    page.on(
+        "requestfailed",
+        lambda r: complaints.append(f"{r.url} {r.failure}") if "ABORTED" not in (r.failure or "") else None,
+    )
     page.complaints = complaints  # type: ignore[attr-defined]
     yield page
     context.close()
@@ -94,12 +97,13 @@ def tab(browser: Browser) -> Iterator[Page]:
 def visit(tab: Page) -> Callable[..., Frame]:
     """Open the plugin at a view; returns its frame once rows are shown."""
 
-    def go(address: str, run: str, *keys: str, wait: str = ".row:nth-child(2) .cell.map, .row:nth-child(2) .text") -> Frame:
+    def go(
+        address: str, run: str, *keys: str, wait: str = ".row:nth-child(2) .cell.map, .row:nth-child(2) .text"
+    ) -> Frame:
         state = "".join(f"&p.deepexplain.{key}" for key in (f"run={run}", "store=attributions", *keys))
         tab.goto("about:blank")
         tab.goto(f"{address}/#deepexplain{state}")
         tab.frame_locator("iframe").locator(wait).first.wait_for(timeout=30_000)
-        frame = next(f for f in tab.frames if "plugin_entry" in f.url)
-        return frame
+        return next(f for f in tab.frames if "plugin_entry" in f.url)
 
     return go

@@ -15,7 +15,18 @@ class Server:
     """`tensorboard` as its own process, on a port it chooses itself."""
 
     def __init__(self, logdir: Path, *flags: str) -> None:
-        command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(logdir), "--port", "0", "--host", "127.0.0.1", *flags]
+        command = [
+            sys.executable,
+            "-m",
+            "tensorboard.main",
+            "--logdir",
+            str(logdir),
+            "--port",
+            "0",
+            "--host",
+            "127.0.0.1",
+            *flags,
+        ]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         self._said: list[str] = []
         self._address: str | None = None

@@ -12,7 +12,7 @@ import stores
 from playwright.sync_api import Frame, Page, Route, expect
 from tensorboard_server import Server
 
-from tb_deepexplain.store import store_path
+from tb_deepexplain.store import Store, store_path
 
 
 def frame_of(tab: Page) -> Frame:
@@ -45,7 +45,9 @@ def test_journey(servers: dict[str, Server], tab: Page, way: str) -> None:
 
     page.get_by_label("Run").select_option(label="reviews")
     expect(page.locator(".word").first).to_be_visible()
-    assert page.locator("p.text").first.inner_text().startswith(tuple(s.split(",")[0].strip() for s in stores.SENTENCES))
+    assert (
+        page.locator("p.text").first.inner_text().startswith(tuple(s.split(",")[0].strip() for s in stores.SENTENCES))
+    )
     assert "run=reviews" in tab.url
 
     tab.evaluate("document.body.classList.add('dark-mode')")
@@ -53,7 +55,7 @@ def test_journey(servers: dict[str, Server], tab: Page, way: str) -> None:
     assert frame_of(tab).evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(48, 48, 48)"
 
 
-def test_a_link_restores_the_view(visit: Callable[..., Frame], server: str, tab: Page) -> None:
+def test_a_link_restores_the_view(visit: Callable[..., Frame], server: str) -> None:
     frame = visit(server, "pictures", "sort=score", "desc=0", "at=24", "n=48", "size=64", "clip=p90", "scope=row")
     expect(frame.get_by_label("Sort", exact=True)).to_have_value("score")
     expect(frame.locator(".place")).to_have_text("25–60 of 60")
@@ -78,7 +80,15 @@ def test_keys(visit: Callable[..., Frame], server: str, tab: Page) -> None:
     def held() -> str | None:
         return frame.evaluate("document.activeElement.getAttribute('data-cell')")
 
-    for key, cell in [("j", "0,0"), ("j", "1,0"), ("k", "0,0"), ("k", "0,0"), ("ArrowRight", "0,1"), ("ArrowDown", "1,1"), ("ArrowLeft", "1,0")]:
+    for key, cell in [
+        ("j", "0,0"),
+        ("j", "1,0"),
+        ("k", "0,0"),
+        ("k", "0,0"),
+        ("ArrowRight", "0,1"),
+        ("ArrowDown", "1,1"),
+        ("ArrowLeft", "1,0"),
+    ]:
         tab.keyboard.press(key)
         assert held() == cell, key
     assert frame.locator("[data-cell][tabindex='0']").count() == 1
@@ -106,9 +116,7 @@ def test_keys(visit: Callable[..., Frame], server: str, tab: Page) -> None:
     expect(frame.locator(".place")).to_have_text("1–24 of 60")
 
 
-def test_hover_tells_the_exact_value_and_the_ends(visit: Callable[..., Frame], server: str, logdir: Path, tab: Page) -> None:
-    from tb_deepexplain.store import Store
-
+def test_hover_tells_the_exact_value_and_the_ends(visit: Callable[..., Frame], server: str, logdir: Path) -> None:
     frame = visit(server, "pictures", "sort=id", "desc=0")
     store = Store(store_path(logdir, "pictures", "attributions"))
     rows = store.index.select(["example_id", "method"]).to_pylist()
@@ -188,7 +196,9 @@ def test_a_page_that_fails_leaves_the_old_one(visit: Callable[..., Frame], serve
     expect(frame.locator("[role=row]:not(.head)")).to_have_count(24)
 
 
-def test_a_slow_page_dims_the_old_one_and_the_last_wish_wins(visit: Callable[..., Frame], server: str, tab: Page) -> None:
+def test_a_slow_page_dims_the_old_one_and_the_last_wish_wins(
+    visit: Callable[..., Frame], server: str, tab: Page
+) -> None:
     frame = visit(server, "pictures")
 
     def slow(route: Route) -> None:
@@ -206,7 +216,7 @@ def test_a_slow_page_dims_the_old_one_and_the_last_wish_wins(visit: Callable[...
     expect(frame.locator(".facts .number").nth(1)).to_have_text("img-0000")
 
 
-def test_troubled_stores(server: str, visit: Callable[..., Frame], tab: Page) -> None:
+def test_troubled_stores(server: str, visit: Callable[..., Frame]) -> None:
     frame = visit(server, "x-newer", wait="[role=alert]")
     expect(frame.locator("[role=alert]")).to_contain_text("upgrade tensorboard-plugin-deepexplain")
     frame = visit(server, "x-unfinished", wait="[role=alert]")

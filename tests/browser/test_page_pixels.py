@@ -97,19 +97,26 @@ def test_values_that_are_not_finite_show(visit: Callable[..., Frame], server: st
 
 def test_no_square_is_ever_empty(visit: Callable[..., Frame], server: str) -> None:
     frame = visit(server, "pictures", *BY_ID)
-    for identity, method, says in ((stores.ZERO, "integrated_gradients", "all zero"), (stores.LACKING, "gradient_x_input", "—")):
+    for identity, method, says in (
+        (stores.ZERO, "integrated_gradients", "all zero"),
+        (stores.LACKING, "gradient_x_input", "—"),
+    ):
         cell = frame.locator(f'[data-cell="{int(identity[-4:])},{COLUMN[method]}"]')
         assert cell.locator(".state").inner_text() == says and cell.locator("canvas").count() == 0
 
 
-def test_a_shared_scale_gives_equal_colours_to_equal_values(visit: Callable[..., Frame], server: str, logdir: Path) -> None:
+def test_a_shared_scale_gives_equal_colours_to_equal_values(
+    visit: Callable[..., Frame], server: str, logdir: Path
+) -> None:
     frame = visit(server, "pictures", *BY_ID, "scope=row", "clip=p95")
     flats = {m: stored(logdir, "img-0004", m) for m in COLUMN}
     shared = max(clip_of(flat, 0.95) for flat in flats.values())
     for method in ("gradient_x_input", "integrated_gradients", "occlusion"):
         expected = reference(companded(flats[method]), shared, True)
         assert np.abs(painted(frame, 4, method)[..., :3] - expected).max() <= 1
-    caption = {frame.locator(f'[data-cell="4,{c}"] .caption span').first.inner_text()[1:].strip() for c in COLUMN.values()}
+    caption = {
+        frame.locator(f'[data-cell="4,{c}"] .caption span').first.inner_text()[1:].strip() for c in COLUMN.values()
+    }
     assert len(caption) == 1
 
 
@@ -129,7 +136,7 @@ def test_nothing_tints_a_tile(visit: Callable[..., Frame], server: str, tab: Pag
     assert canvas.screenshot() == before
 
 
-def test_small_tiles_are_means_and_large_ones_plain_squares(visit: Callable[..., Frame], server: str, logdir: Path) -> None:
+def test_small_tiles_are_means_and_large_ones_plain_squares(visit: Callable[..., Frame], server: str) -> None:
     frame = visit(server, "pictures", *BY_ID, "size=64")
     assert painted(frame, 0, "occlusion").shape == (64, 64, 4)
     frame = visit(server, "pictures", *BY_ID, "size=224")

@@ -34,7 +34,9 @@ def serve(logdir: Path, flag: str | None = None, prefix: str = "") -> Client:
     multiplexer.Reload()
     provider = data_provider.MultiplexerDataProvider(multiplexer, str(logdir))
     # As under fast loading: there is no multiplexer to lean on.
-    context = base_plugin.TBContext(data_provider=provider, logdir=str(logdir) if flag is None else flag, multiplexer=None)
+    context = base_plugin.TBContext(
+        data_provider=provider, logdir=str(logdir) if flag is None else flag, multiplexer=None
+    )
     plugin = DeepExplainLoader().load(context)
     return Client(application.TensorBoardWSGI([plugin], path_prefix=prefix, data_provider=provider))
 

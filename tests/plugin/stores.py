@@ -17,8 +17,30 @@ from tb_deepexplain.store import StoreWriter, store_path
 
 SIDE = 96
 ZERO, NAN, LACKING, NEGATED, PLAIN = "img-0003", "img-0005", "img-0007", "img-0009", "img-0008"
-CLASSES = ["tabby cat", "espresso", "astronaut", "<b>rocket</b> & co", "galaxies", "brick wall", "coins", "lawn", "moon", "retina"]
-_PICTURES = ["chelsea", "coffee", "astronaut", "rocket", "hubble_deep_field", "brick", "coins", "grass", "moon", "retina"]
+CLASSES = [
+    "tabby cat",
+    "espresso",
+    "astronaut",
+    "<b>rocket</b> & co",
+    "galaxies",
+    "brick wall",
+    "coins",
+    "lawn",
+    "moon",
+    "retina",
+]
+_PICTURES = [
+    "chelsea",
+    "coffee",
+    "astronaut",
+    "rocket",
+    "hubble_deep_field",
+    "brick",
+    "coins",
+    "grass",
+    "moon",
+    "retina",
+]
 METHODS: list[dict[str, Any]] = [
     {"id": "saliency", "title": "Saliency", "family": "gradient", "signed": False, "sums_to": None, "parameters": {}},
     {"id": "gradient_x_input", "title": "Gradient × input", "family": "gradient", "signed": True, "sums_to": None, "parameters": {}},
@@ -88,7 +110,9 @@ def png(picture: np.ndarray) -> bytes:
     return out.getvalue()
 
 
-def manifest(name: str, kind: str, labels: list[str] | None, methods: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
+def manifest(
+    name: str, kind: str, labels: list[str] | None, methods: list[dict[str, Any]], **more: Any
+) -> dict[str, Any]:
     return {
         "name": name, "kind": kind, "step": 0, "methods": methods, "target": "predicted", "labels": labels,
         "model": {"path": "models/pictures", "fingerprint": "0" * 16}, "options": {}, "versions": {"tensorflow": "2.21.0"},
@@ -122,7 +146,17 @@ def write_image_store(logdir: Path, run: str = "pictures", name: str = "attribut
                     del maps["gradient_x_input"]
                 wrong = rng.random() < 0.18
                 predicted = int(rng.integers(10)) if wrong else label
-                shard.add(_rows(identity, maps, label, predicted, float(rng.uniform(0.3, 0.6) if wrong else rng.uniform(0.7, 1)), rng, CLASSES))
+                shard.add(
+                    _rows(
+                        identity,
+                        maps,
+                        label,
+                        predicted,
+                        float(rng.uniform(0.3, 0.6) if wrong else rng.uniform(0.7, 1)),
+                        rng,
+                        CLASSES,
+                    )
+                )
             if unit == 2:
                 shard.add(errors=[Failure("img-9999", "read", "InputError", "cannot decode picture")])
     writer.commit([f"{u:05d}" for u in range(3)], manifest(name, "image", CLASSES, METHODS))
@@ -146,7 +180,10 @@ def write_text_store(logdir: Path, run: str = "reviews", name: str = "attributio
             padding = 6
             tokens = [*words, *[""] * padding]
             base = np.concatenate([tone, np.zeros(padding)]).astype(np.float32)
-            maps = {m["id"]: (base * rng.uniform(0.6, 1.2) + rng.normal(0, 0.06, len(base))).astype(np.float32) for m in METHODS}
+            maps = {
+                m["id"]: (base * rng.uniform(0.6, 1.2) + rng.normal(0, 0.06, len(base))).astype(np.float32)
+                for m in METHODS
+            }
             maps["saliency"] = np.abs(maps["saliency"])
             positive = tone.sum() > 0
             label = int(positive) if number % 7 else int(not positive)
@@ -155,9 +192,15 @@ def write_text_store(logdir: Path, run: str = "reviews", name: str = "attributio
             shard.add(_rows(identity, maps, label, int(positive), float(rng.uniform(0.6, 0.99)), rng, labels))
         pieces = ["[CLS]", "un", "##believ", "##able", "good", ",", "not", "dull", "[SEP]", "", ""]
         identity = "review-pieces"
-        shard.add(inputs=[Input(identity, "text", tokens=pieces, word_ids=[-1, 0, 0, 0, 1, 2, 3, 4, -1, -1, -1], label=1)])
+        shard.add(
+            inputs=[Input(identity, "text", tokens=pieces, word_ids=[-1, 0, 0, 0, 1, 2, 3, 4, -1, -1, -1], label=1)]
+        )
         line = np.array([3, 0.2, 0.5, 0.4, 0.9, 0.01, -0.2, 0.3, -3, 0, 0], np.float32)
-        shard.add(_rows(identity, {m["id"]: np.abs(line) if not m["signed"] else line for m in METHODS}, 1, 1, 0.97, rng, labels))
+        shard.add(
+            _rows(
+                identity, {m["id"]: np.abs(line) if not m["signed"] else line for m in METHODS}, 1, 1, 0.97, rng, labels
+            )
+        )
     writer.commit(["00000"], manifest(name, "text", labels, METHODS))
     write_marker(logdir, run, name)
     return directory
@@ -167,7 +210,18 @@ def write_tabular_store(logdir: Path, run: str = "wine", name: str = "attributio
     rng = np.random.default_rng(3)
     directory = store_path(logdir, run, name)
     writer = StoreWriter(directory)
-    features = ["alcohol", "malic acid", "ash", "alkalinity of ash", "magnesium", "phenols", "flavanoids", "colour", "hue", "proline"]
+    features = [
+        "alcohol",
+        "malic acid",
+        "ash",
+        "alkalinity of ash",
+        "magnesium",
+        "phenols",
+        "flavanoids",
+        "colour",
+        "hue",
+        "proline",
+    ]
     with writer.shard("00000") as shard:
         for number in range(count):
             values = rng.uniform(0.5, 20, len(features)).astype(np.float32)
@@ -182,7 +236,13 @@ def write_tabular_store(logdir: Path, run: str = "wine", name: str = "attributio
 
 
 def _rows(
-    identity: str, maps: dict[str, np.ndarray], label: int, predicted: int, probability: float, rng: np.random.Generator, labels: list[str] | None
+    identity: str,
+    maps: dict[str, np.ndarray],
+    label: int,
+    predicted: int,
+    probability: float,
+    rng: np.random.Generator,
+    labels: list[str] | None,
 ) -> list[Attribution]:
     score, baseline = float(8 * probability + rng.normal()), float(rng.normal(0, 0.4))
     rows = []

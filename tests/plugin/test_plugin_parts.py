@@ -103,7 +103,9 @@ def test_parity_fixture_is_what_the_rules_say(case: dict[str, object]) -> None:
     codes = np.array(case["codes"], np.int8)
     values = tiles.expand(codes, case["scale"])
     np.testing.assert_allclose(values[codes != -128], np.array([v for v in case["values"] if v is not None]), rtol=1e-5)
-    expected = colours(values, case["clip"], PARITY["stops"]["signed" if case["signed"] else "unsigned"], case["signed"])
+    expected = colours(
+        values, case["clip"], PARITY["stops"]["signed" if case["signed"] else "unsigned"], case["signed"]
+    )
     expected[codes == -128] = PARITY["not_finite"]
     assert np.abs(expected - np.array(case["colours"])).max() <= 1
     original = np.array([np.nan if v is None else v for v in case["original"]], np.float32)

@@ -66,7 +66,9 @@ def test_sorting_by_a_number(client: Client, sort: str, desc: str) -> None:
 
 
 def test_ids_sort_as_numbers_where_they_are_numbers(client: Client) -> None:
-    found = get(client, "/api/query", run="wine", store="attributions", sort="id", desc=0, columns="score", limit=200).json
+    found = get(
+        client, "/api/query", run="wine", store="attributions", sort="id", desc=0, columns="score", limit=200
+    ).json
     assert found["id"] == [str(i) for i in range(30)]
     assert set(found) == {"version", "total", "offset", "id", "score"}
 
@@ -124,7 +126,9 @@ def test_tokens_and_features_come_as_float32(client: Client) -> None:
 
 def test_one_map_is_exact_and_says_its_shape(client: Client, logdir: Path) -> None:
     store = Store(store_path(logdir, "pictures", "attributions"))
-    row = next(i for i, r in enumerate(store.index.to_pylist()) if (r["example_id"], r["method"]) == ("img-0002", "saliency"))
+    row = next(
+        i for i, r in enumerate(store.index.to_pylist()) if (r["example_id"], r["method"]) == ("img-0002", "saliency")
+    )
     [stored] = store.maps([row])
     answer = get(client, "/api/tile", **PICTURES, id="img-0002", method="saliency")
     assert json.loads(answer.headers["X-Shape"]) == [96, 96, 3]
@@ -165,7 +169,9 @@ def test_example_tells_every_number(client: Client) -> None:
         ("/api/example", {**PICTURES, "id": ""}, "some text"),
     ],
 )
-def test_malformed_questions_are_refused_in_a_sentence(client: Client, route: str, query: dict[str, str], says: str) -> None:
+def test_malformed_questions_are_refused_in_a_sentence(
+    client: Client, route: str, query: dict[str, str], says: str
+) -> None:
     answer = get(client, route, **query)
     assert answer.status_code == 400
     assert answer.content_type.startswith("text/plain") and says in answer.text
@@ -207,7 +213,16 @@ def test_no_path_is_taken_from_the_question(client: Client, run: str, store: str
 
 @pytest.mark.parametrize(
     "name",
-    ["../__init__.py", "assets/../../__init__.py", "..%2f__init__.py", "assets/%2e%2e/index.js", "/etc/passwd", "assets/", "", ".hidden.js"],
+    [
+        "../__init__.py",
+        "assets/../../__init__.py",
+        "..%2f__init__.py",
+        "assets/%2e%2e/index.js",
+        "/etc/passwd",
+        "assets/",
+        "",
+        ".hidden.js",
+    ],
 )
 def test_static_serves_nothing_but_the_built_page(client: Client, name: str) -> None:
     answer = client.get(f"{ROOT}/static/{name}")
@@ -217,7 +232,11 @@ def test_static_serves_nothing_but_the_built_page(client: Client, name: str) -> 
 def test_static_entry_is_asked_for_again_and_assets_are_kept(client: Client) -> None:
     entry = client.get(f"{ROOT}/static/index.js")
     assert entry.status_code == 200 and "no-cache" in entry.headers["Cache-Control"] and len(entry.data) < 4096
-    asset = next(line for line in entry.text.replace('"', "`").split("`") if line.startswith("./assets/") and line.endswith(".js"))
+    asset = next(
+        line
+        for line in entry.text.replace('"', "`").split("`")
+        if line.startswith("./assets/") and line.endswith(".js")
+    )
     answer = client.get(f"{ROOT}/static/{asset[2:]}")
     assert answer.status_code == 200 and "max-age=31536000" in answer.headers["Cache-Control"]
 
@@ -240,7 +259,9 @@ def small_store(logdir: Path, run: str, name: str = "s", examples: int = 4, **mo
         units.append(f"{number:05d}")
         with writer.shard(units[-1]) as shard:
             shard.add(inputs=[Input(str(number), "text", tokens=["a", "b"])])
-            shard.add([Attribution(str(number), "saliency", np.array([1.0, 2.0]), target=t, predicted=1) for t in (0, 1)])
+            shard.add(
+                [Attribution(str(number), "saliency", np.array([1.0, 2.0]), target=t, predicted=1) for t in (0, 1)]
+            )
     writer.commit(units, {**stores.manifest(name, "text", ["no", "yes"], stores.METHODS[:1]), **more})
     write_marker(logdir, run, name)
     return directory
@@ -258,7 +279,10 @@ def test_a_new_commit_is_seen_at_once(tmp_path: Path, served: Callable[..., Clie
 def test_targets_are_chosen(tmp_path: Path, served: Callable[..., Client]) -> None:
     small_store(tmp_path, "r")
     client = served(tmp_path)
-    targets = {t: get(client, "/api/query", run="r", store="s", **({} if t is None else {"target": t})).json["target"] for t in (None, 0, 1, 7, "label")}
+    targets = {
+        t: get(client, "/api/query", run="r", store="s", **({} if t is None else {"target": t})).json["target"]
+        for t in (None, 0, 1, 7, "label")
+    }
     assert targets == {None: [1] * 4, 0: [0] * 4, 1: [1] * 4, 7: [], "label": []}
     assert page(client, run="r", store="s").header["targets"] == [{"id": 0, "name": "no"}, {"id": 1, "name": "yes"}]
 
@@ -281,7 +305,10 @@ def test_a_truncated_shard_spoils_its_own_tiles_only(tmp_path: Path, served: Cal
         (lambda d: (d / MANIFEST).unlink(), "no committed store"),
         (lambda d: (d / MANIFEST).write_text("{"), "not JSON"),
         (lambda d: (d / MANIFEST).write_text("[1]"), "run the pipeline again"),
-        (lambda d: (d / MANIFEST).write_text(json.dumps({"format_version": 2})), "upgrade tensorboard-plugin-deepexplain"),
+        (
+            lambda d: (d / MANIFEST).write_text(json.dumps({"format_version": 2})),
+            "upgrade tensorboard-plugin-deepexplain",
+        ),
         (lambda d: (d / MANIFEST).write_text(json.dumps({"format_version": 1})), "run the pipeline again"),
     ],
 )
