@@ -58,6 +58,7 @@ setup(
     include_package_data=False,
     install_requires=[
         "apache-beam~=2.77",
+        "google-crc32c>=1.5",
         "numpy>=2",
         "pyarrow>=18",
         "rich>=13",
