@@ -20,6 +20,7 @@ describe("layOut", () => {
   });
   it("does not join special tokens that share an id", () => {
     expect(layOut(["[CLS]", "[SEP]"], [-1, -1])).toHaveLength(2);
+    expect(layOut(["[CLS]", "a"], [0, 0])).toHaveLength(2);
     expect(layOut(["a", "b"], [null, null])).toHaveLength(2);
   });
   it("keeps unmarked pieces together without word ids", () => {

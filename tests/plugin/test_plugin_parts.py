@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,10 @@ from tb_deepexplain.plugin import pictures, tiles
 PARITY = json.loads((Path(__file__).parents[2] / "frontend" / "test" / "parity.json").read_text())
 
 
-def test_a_marker_is_written_once_and_says_where_the_store_is(tmp_path: Path) -> None:
+def test_a_marker_is_written_once_and_says_where_the_store_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_marker(tmp_path, "a/b", "attributions")
+    later = time.time() + 100
+    monkeypatch.setattr("time.time", lambda: later)
     write_marker(tmp_path, "a/b", "attributions")
     write_marker(tmp_path, "a/b", "more")
     assert len(list((tmp_path / "a/b").iterdir())) == 2
@@ -84,9 +87,11 @@ def test_pictures_are_png_or_jpeg_only() -> None:
     assert pictures.thumbnail(out.getvalue(), 64) == (out.getvalue(), "image/png", (20, 40))
     small, media_type, full = pictures.thumbnail(out.getvalue(), 10)
     assert media_type == "image/jpeg" and full == (20, 40) and Image.open(io.BytesIO(small)).size == (10, 5)
-    for bad in (b"", b"<svg onload='alert(1)'/>", b"GIF89a", out.getvalue()[:30]):
-        with pytest.raises(ValueError, match="stored picture"):
-            pictures.thumbnail(bad, 64)
+    for foreign in (b"", b"<svg onload='alert(1)'/>", b"GIF89a"):
+        with pytest.raises(ValueError, match="neither PNG nor JPEG"):
+            pictures.thumbnail(foreign, 64)
+    with pytest.raises(ValueError, match="cannot be decoded"):
+        pictures.thumbnail(out.getvalue()[:30], 64)
 
 
 def colours(values: np.ndarray, clip: float, stops: list[list[int]], signed: bool) -> np.ndarray:

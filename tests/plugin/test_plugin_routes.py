@@ -52,6 +52,7 @@ def test_default_order_is_wrong_answers_first_then_the_largest_gap(client: Clien
     found = get(client, "/api/query", **PICTURES, limit=200).json
     wrong, gap = np.array(found["misclassified"]), np.array(found["relative_gap"], float)
     assert 0 < wrong.sum() < len(wrong) == found["total"] == 60
+    assert (wrong == (np.array(found["predicted"]) != np.array(found["label"]))).all()
     assert not (np.diff(wrong.astype(int)) > 0).any()
     for part in (wrong, ~wrong):
         assert (np.diff(gap[part]) <= 0).all()
@@ -111,6 +112,9 @@ def test_odd_maps_are_said_to_be_odd(client: Client) -> None:
     assert shown.map(stores.LACKING, "gradient_x_input") is None
     small = page(client, **PICTURES, sort="id", desc=0, size=48)
     assert np.isnan(small.values(small.map(stores.NAN, "occlusion"))).sum() == 4 * 20
+    # The marks for clipping do not depend on the size of the tiles.
+    for method in ("saliency", "occlusion"):
+        assert small.map("img-0000", method)["quantiles"] == shown.map("img-0000", method)["quantiles"]
 
 
 def test_tokens_and_features_come_as_float32(client: Client) -> None:
@@ -284,6 +288,8 @@ def test_targets_are_chosen(tmp_path: Path, served: Callable[..., Client]) -> No
         for t in (None, 0, 1, 7, "label")
     }
     assert targets == {None: [1] * 4, 0: [0] * 4, 1: [1] * 4, 7: [], "label": []}
+    # Without a label an answer is neither right nor wrong.
+    assert get(client, "/api/query", run="r", store="s").json["misclassified"] == [False] * 4
     assert page(client, run="r", store="s").header["targets"] == [{"id": 0, "name": "no"}, {"id": 1, "name": "yes"}]
 
 
