@@ -156,13 +156,8 @@ class Grid:
             case _:
                 keys = [self.misclassified(first).astype(np.float64), self.largest(self.relative_gap(rows), rows)]
         signed = [-key if descending else key for key in keys]
-        # NaN sorts last whichever way; equal keys keep the order of the store.
-        columns = [
-            part
-            for key in signed
-            for part in (np.isnan(key), np.nan_to_num(key, nan=0.0, posinf=np.inf, neginf=-np.inf))
-        ]
-        return examples[np.lexsort(columns[::-1])] if len(examples) else examples
+        # NumPy puts NaN last, and so whichever way; equal keys keep the order of the store.
+        return examples[np.lexsort(signed[::-1])]
 
     @functools.cached_property
     def _id_ranks(self) -> np.ndarray:

@@ -280,6 +280,22 @@ def test_a_new_commit_is_seen_at_once(tmp_path: Path, served: Callable[..., Clie
     assert (before["total"], after["total"]) == (2, 5) and before["version"] != after["version"]
 
 
+@pytest.mark.parametrize("desc", [0, 1])
+def test_what_has_no_value_comes_last_either_way(tmp_path: Path, served: Callable[..., Client], desc: int) -> None:
+    directory = store_path(tmp_path, "r", "s")
+    writer = StoreWriter(directory)
+    scores = [None, 3.0, 1.0, float("nan"), 2.0, None]
+    with writer.shard("0") as shard:
+        for number, score in enumerate(scores):
+            shard.add(inputs=[Input(str(number), "tabular", features=["x"], values=[1.0])])
+            shard.add([Attribution(str(number), "saliency", np.ones(1), score=score)])
+    writer.commit(["0"], stores.manifest("s", "tabular", None, stores.METHODS[:1]))
+    write_marker(tmp_path, "r", "s")
+    found = get(served(tmp_path), "/api/query", run="r", store="s", sort="score", desc=desc).json
+    assert found["id"] == [*(["1", "4", "2"] if desc else ["2", "4", "1"]), "0", "3", "5"]
+    assert found["score"][3:] == [None] * 3
+
+
 def test_targets_are_chosen(tmp_path: Path, served: Callable[..., Client]) -> None:
     small_store(tmp_path, "r")
     client = served(tmp_path)
