@@ -38,7 +38,7 @@ dist: $(VENV)/dev.stamp ## wheel and sdist, the page built into both
 	$(BIN)/python -m build
 
 clean: ## remove what these targets made
-	rm -rf $(VENV) build dist *.egg-info frontend/node_modules tb_deepexplain/plugin/static demo_logdir demo_work
+	rm -rf $(VENV) build dist *.egg-info frontend/node_modules tb_deepexplain/plugin/static demo_logdir demo_logdir_models
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 $(BIN)/uv:
