@@ -69,15 +69,39 @@ def parser(prog: str) -> Parser:
     what.add_argument("--target", default="predicted", help="predicted (default) | label | top:K | class number | sum")
     what.add_argument("--labels", metavar="FILE", help="class names, one a line")
     what.add_argument("--vocab", metavar="FILE", help="tokens, one a line; the line number, from 0, is the id")
-    what.add_argument("--label_feature", default="label", metavar="NAME", help="int64 feature with the true class (default: label)")
-    what.add_argument("--id_feature", default="id", metavar="NAME", help="feature with the example's id (default: id); else its position")
-    what.add_argument("--feature", action="append", default=[], metavar="INPUT=NAME", help="the feature for a model input, if named differently")
+    what.add_argument(
+        "--label_feature", default="label", metavar="NAME", help="int64 feature with the true class (default: label)"
+    )
+    what.add_argument(
+        "--id_feature",
+        default="id",
+        metavar="NAME",
+        help="feature with the example's id (default: id); else its position",
+    )
+    what.add_argument(
+        "--feature",
+        action="append",
+        default=[],
+        metavar="INPUT=NAME",
+        help="the feature for a model input, if named differently",
+    )
     where = found.add_argument_group("where and how")
     where.add_argument("--run", help="run in TensorBoard (default: the model's name)")
     where.add_argument("--name", default="default", help="name of the store within the run (default: default)")
     where.add_argument("--step", type=int, default=0, help="training step of the model (default: 0)")
-    where.add_argument("--batch_size", type=_positive, metavar="N", help="model evaluations at once (default: by the size of an example)")
-    where.add_argument("--unit_size", type=_positive, default=256, metavar="N", help="examples written and resumed together (default: 256)")
+    where.add_argument(
+        "--batch_size",
+        type=_positive,
+        metavar="N",
+        help="model evaluations at once (default: by the size of an example)",
+    )
+    where.add_argument(
+        "--unit_size",
+        type=_positive,
+        default=256,
+        metavar="N",
+        help="examples written and resumed together (default: 256)",
+    )
     where.add_argument("--resume", action="store_true", help="go on with a store that was begun with the same options")
     where.add_argument("--overwrite", action="store_true", help="replace a store of the same name")
     where.add_argument("--debug", action="store_true", help="show tracebacks and the logs of TensorFlow and Beam")
@@ -160,13 +184,16 @@ def _read_lines(option: str, path: str | None) -> tuple[str, ...] | None:
     try:
         text = Path(path).expanduser().read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise InputError(f"{option} {path}: {error.strerror or error}; give a text file with one entry a line") from error
+        raise InputError(
+            f"{option} {path}: {error.strerror or error}; give a text file with one entry a line"
+        ) from error
     except UnicodeDecodeError as error:
-        raise InputError(f"{option} {path}: not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from error
-    lines = text.replace("\r\n", "\n").removesuffix("\n").split("\n")  # str.splitlines would break tokens at odd characters
+        raise InputError(
+            f"{option} {path}: not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8"
+        ) from error
+    lines = (
+        text.replace("\r\n", "\n").removesuffix("\n").split("\n")
+    )  # str.splitlines would break tokens at odd characters
     if lines == [""]:
         raise InputError(f"{option} {path}: is empty; give one entry a line")
     return tuple(lines)
-
-
-

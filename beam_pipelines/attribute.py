@@ -19,7 +19,7 @@ from apache_beam.utils.shared import Shared
 
 from beam_pipelines import arguments, configuration, runners, sources, summary
 from beam_pipelines.arguments import Arguments
-from beam_pipelines.progress import Counts, Display, watch
+from beam_pipelines.progress import Counts, Display, Stopped, watch
 from beam_pipelines.quiet import chatter_filtered, silence
 from beam_pipelines.sources import Unit
 from beam_pipelines.units import Job, UnitWorker
@@ -30,7 +30,6 @@ from tb_deepexplain.store import MANIFEST, StoreWriter, store_path
 
 if TYPE_CHECKING:
     from beam_pipelines.explaining import Request
-    from beam_pipelines.parsing import Example
 
 INTERRUPTED = 130
 _TRIES = 8  # examples that fail before the run is left to find out which are good
@@ -50,7 +49,10 @@ class ExplainUnit(beam.DoFn):
         self._counts = Counts(self._job.directory)
 
     def process(self, unit: Unit) -> Iterator[str]:
-        explained, failed = self._worker.work(unit, self._counts)
+        try:
+            explained, failed = self._worker.work(unit, self._counts)
+        except Stopped:  # wanted: no error of the pipeline, and the unit has left nothing
+            return
         self._explained.inc(explained)
         self._failed.inc(failed)
         yield unit.id
@@ -82,7 +84,9 @@ def run(asked: Arguments) -> int:
     started = time.monotonic()
     directory = store_path(asked.logdir, asked.run, asked.name)
     if not is_store_name(asked.name):
-        raise ParameterError(f"--name {asked.name!r}: expected letters, digits, '_', '-' or '.', not starting with '.' or '-'")
+        raise ParameterError(
+            f"--name {asked.name!r}: expected letters, digits, '_', '-' or '.', not starting with '.' or '-'"
+        )
     configuration.check_writable(directory)
     plan = sources.plan(sources.find_files(asked.input), asked.unit_size)
     if not plan.records:
@@ -107,9 +111,13 @@ def run(asked: Arguments) -> int:
         if asked.overwrite:
             configuration.clear(directory)
         configuration.begin(directory, wanted)
-        if pending and _explain(pending, plan, job, shared, runner, options):
-            left = len({unit.id for unit in plan.units} - StoreWriter(directory).finished_units())
-            print(f"stopped with {left} of {len(plan.units)} units left; the same command with --resume goes on", file=sys.stderr)
+        interrupted = pending and _explain(pending, plan, job, shared, runner, options)
+        left = len({unit.id for unit in plan.units} - StoreWriter(directory).finished_units())
+        if interrupted and left:
+            print(
+                f"stopped with {left} of {len(plan.units)} units left; the same command with --resume goes on",
+                file=sys.stderr,
+            )
             return INTERRUPTED
         described = manifest.build(asked, request, worker.explainer.kind, fingerprint, runners.name(runner))
         _commit(directory, [unit.id for unit in plan.units], described)
@@ -150,7 +158,9 @@ def _request(asked: Arguments) -> Request:
     for name, parameter, text in asked.parameters:
         method = find_method(name)
         if method.id not in given:
-            raise ParameterError(f"--{name}.{parameter} was given but {method.id} is not among --methods {','.join(given)}")
+            raise ParameterError(
+                f"--{name}.{parameter} was given but {method.id} is not among --methods {','.join(given)}"
+            )
         known = {p.name: p for p in method.parameters}
         given[method.id] |= method.check({parameter: known[parameter].parse(text) if parameter in known else text})
     return Request(
@@ -169,32 +179,36 @@ def _explain(pending: Sequence[Unit], plan: sources.Plan, job: Job, shared: Shar
     counts = Counts(job.directory)
     counts.begin()
     trouble: list[BaseException] = []
+    ended = threading.Event()
 
     def run_pipeline() -> None:
         try:
             pipeline = beam.Pipeline(runner=runner, options=options)
-            _ = pipeline | "PlanUnits" >> beam.Create(list(pending)) | "ExplainUnit" >> beam.ParDo(ExplainUnit(job, shared))
+            _ = (
+                pipeline
+                | "PlanUnits" >> beam.Create(list(pending))
+                | "ExplainUnit" >> beam.ParDo(ExplainUnit(job, shared))
+            )
             pipeline.run().wait_until_finish()
         except BaseException as error:  # handed to the thread that waits
             trouble.append(error)
-
-    # In a thread, so that this one can draw the progress and hear Ctrl-C whatever the runner is doing.
-    thread = threading.Thread(target=run_pipeline, daemon=True)
-
-    def ended(seconds: float) -> bool:
-        thread.join(seconds)
-        return not thread.is_alive()
+        finally:
+            ended.set()
 
     already = plan.records - sum(unit.records for unit in pending)
     try:
         with Display(plan.records, already) as display:
-            thread.start()
-            interrupted = watch(ended, counts, display)
+            # In a thread, so that this one can draw the progress and hear Ctrl-C whatever the runner is doing. Its end
+            # is told by an event: Thread.join that Ctrl-C interrupts takes a living thread for dead (Python 3.11).
+            threading.Thread(target=run_pipeline, daemon=True).start()
+            interrupted = watch(ended.wait, counts, display)
     finally:
         counts.clear()
     if trouble and not interrupted:
-        raise StoreError(f"{runners.reason(trouble[0])}; what is finished is kept: the same command with --resume goes on") from trouble[0]
-    return interrupted and bool(trouble)
+        raise StoreError(
+            f"{runners.reason(trouble[0])}; what is finished is kept: the same command with --resume goes on"
+        ) from trouble[0]
+    return interrupted
 
 
 def _commit(directory: Path, units: list[str], described: dict[str, Any]) -> None:
@@ -212,7 +226,8 @@ def _fail(reason: str) -> int:
 
 
 if __name__ == "__main__":
-    silence() if "--debug" not in sys.argv else None
+    if "--debug" not in sys.argv:
+        silence()
     # Imported by name: workers must find the same classes, which they could not in __main__.
     from beam_pipelines.attribute import main as run_main
 

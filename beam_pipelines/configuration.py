@@ -44,13 +44,19 @@ def check(directory: Path, configuration: dict[str, Any], resume: bool) -> None:
     begun = _read(directory)
     if begun is None:
         if (directory / MANIFEST).exists() or any(directory.glob(_OURS[0])):
-            raise StoreError(f"{directory} holds a store that another program made; --overwrite replaces it, --name NAME makes another")
+            raise StoreError(
+                f"{directory} holds a store that another program made; --overwrite replaces it, --name NAME makes another"
+            )
         return
     if changed := list(_differences("", begun, configuration)):
-        raise StoreError(f"{directory} was made differently ({'; '.join(changed)}); --overwrite replaces it, --name NAME makes another")
+        raise StoreError(
+            f"{directory} was made differently ({'; '.join(changed)}); --overwrite replaces it, --name NAME makes another"
+        )
     if not resume:
         state = "finished" if (directory / MANIFEST).exists() else "partly finished"
-        raise StoreError(f"{directory} holds a {state} store of the same configuration; --resume goes on with it, --overwrite begins again")
+        raise StoreError(
+            f"{directory} holds a {state} store of the same configuration; --resume goes on with it, --overwrite begins again"
+        )
 
 
 def begin(directory: Path, configuration: dict[str, Any]) -> None:

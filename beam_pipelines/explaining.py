@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+
 from beam_pipelines import viewing
 from beam_pipelines.parsing import Example
 from beam_pipelines.progress import Stopped
@@ -54,26 +55,32 @@ class BatchExplainer:
         self.kind = _kind(self.graph.inputs)
         self._explainers = [Explainer(name, self.graph, **given) for name, given in request.methods]
 
-    def explain(self, examples: Sequence[Example], done: Callable[[float], None] = lambda share: None) -> Records:
+    def explain(self, examples: Sequence[Example], done: Callable[[float], None] = lambda _: None) -> Records:
         """The records in the order of the examples; `done` hears after every map which share of an example is behind.
 
         Whatever makes the model fail costs only the example that causes it: a batch that fails is halved until
         the culprits are alone.
         """
-        heard: list[float] = []
+        behind = 0.0
+
+        def hear(share: float) -> None:
+            nonlocal behind
+            behind += share
+            done(share)
+
         try:
-            return self.attempt(examples, lambda share: (heard.append(share), done(share))[1])
+            return self.attempt(examples, hear)
         except Stopped:
             raise
         except Exception as error:  # the model may raise anything
-            done(-sum(heard))
+            done(-behind)
             if len(examples) == 1:
                 done(1)
                 return Records(errors=[Failure(examples[0].id, "explain", *describe(error))])
             middle = len(examples) // 2
             return self.explain(examples[:middle], done) + self.explain(examples[middle:], done)
 
-    def attempt(self, examples: Sequence[Example], done: Callable[[float], None] = lambda share: None) -> Records:
+    def attempt(self, examples: Sequence[Example], done: Callable[[float], None] = lambda _: None) -> Records:
         """As `explain`, but the first error is raised."""
         groups: dict[Any, list[int]] = {}
         for i, example in enumerate(examples):  # only examples of one shape make a batch
@@ -102,7 +109,9 @@ class BatchExplainer:
         chosen = classes.choose(self.request.target, [example.label for example in examples])
         for explainer in self._explainers:
             for targets in chosen:
-                result = explainer.run(xs, batch_size=self.request.batch_size, return_result=True, **classes.weights(targets))
+                result = explainer.run(
+                    xs, batch_size=self.request.batch_size, return_result=True, **classes.weights(targets)
+                )
                 maps = self._maps(result)
                 for i, example in enumerate(examples):
                     target = None if targets is None else int(targets[i])
@@ -121,13 +130,26 @@ class BatchExplainer:
         """One map for each example: [H, W, C], token sums [T], or all features [F]."""
         if self.kind == "text":
             if not isinstance(result.tokens, np.ndarray) or result.tokens.ndim != 2:
-                raise UnsupportedModelError("the model looks up more than one embedding; the store holds one map of tokens for each example")
+                raise UnsupportedModelError(
+                    "the model looks up more than one embedding; the store holds one map of tokens for each example"
+                )
             return list(result.tokens)
         values = [np.asarray(result.attributions[name]) for name in self.names]
-        return list(values[0]) if self.kind == "image" else list(np.concatenate([v.reshape(len(v), -1) for v in values], 1))
+        return (
+            list(values[0])
+            if self.kind == "image"
+            else list(np.concatenate([v.reshape(len(v), -1) for v in values], 1))
+        )
 
     def _row(
-        self, method: str, example: Example, i: int, values: np.ndarray, result: Result, classes: Classes, target: int | None
+        self,
+        method: str,
+        example: Example,
+        i: int,
+        values: np.ndarray,
+        result: Result,
+        classes: Classes,
+        target: int | None,
     ) -> Attribution:
         return Attribution(
             example_id=example.id,

@@ -55,7 +55,9 @@ class Parser:
     def _feature(self, features: Any, name: str, spec: Any) -> tuple[str, Any]:
         if name not in features:
             has = ", ".join(sorted(features)) or "no features"
-            raise InputError(f"it has no feature {name!r} for the model's input {spec}; it has {has}: name it with --feature {spec.name}=NAME")
+            raise InputError(
+                f"it has no feature {name!r} for the model's input {spec}; it has {has}: name it with --feature {spec.name}=NAME"
+            )
         return _values(features, name)
 
     def _id(self, features: Any) -> str | None:
@@ -63,7 +65,9 @@ class Parser:
             return None
         kind, values = _values(features, self.id_feature)
         if kind not in ("bytes", "int64") or len(values) != 1:
-            raise InputError(f"its id, feature {self.id_feature!r}, is {len(values)} {kind} values; expected one bytes value")
+            raise InputError(
+                f"its id, feature {self.id_feature!r}, is {len(values)} {kind} values; expected one bytes value"
+            )
         return values[0].decode("utf-8", "replace") if kind == "bytes" else str(values[0])
 
     def _label(self, features: Any) -> int | None:
@@ -71,7 +75,9 @@ class Parser:
             return None
         kind, values = _values(features, self.label_feature)
         if kind != "int64" or len(values) != 1:
-            raise InputError(f"its label, feature {self.label_feature!r}, is {len(values)} {kind} values; expected one int64 class number")
+            raise InputError(
+                f"its label, feature {self.label_feature!r}, is {len(values)} {kind} values; expected one int64 class number"
+            )
         return int(values[0])
 
 
@@ -84,12 +90,16 @@ def _to_array(kind: str, values: Any, spec: Any) -> np.ndarray:
     """A list of numbers or strings in the shape that the model wants."""
     accepted = {"string": ("bytes",)}.get(spec.dtype, ("float", "int64") if spec.is_float else ("int64",))
     if kind not in accepted:
-        raise InputError(f"the feature for the model's input {spec} holds {kind} values; expected {' or '.join(accepted)}")
+        raise InputError(
+            f"the feature for the model's input {spec} holds {kind} values; expected {' or '.join(accepted)}"
+        )
     shape = spec.shape[1:]
     known = math.prod(n for n in shape if n is not None)
     open_axes = sum(n is None for n in shape)
     if open_axes > 1:
-        raise InputError(f"the model's input {spec} leaves {open_axes} sizes open, which a flat feature cannot tell; fix them in the model")
+        raise InputError(
+            f"the model's input {spec} leaves {open_axes} sizes open, which a flat feature cannot tell; fix them in the model"
+        )
     if (len(values) % known if open_axes and known else len(values) != known) or (open_axes and not len(values)):
         wanted = f"a multiple of {known}" if open_axes else str(known)
         raise InputError(f"the feature for the model's input {spec} has {len(values)} values; expected {wanted}")
@@ -106,10 +116,14 @@ def _decode_picture(values: Any, spec: Any) -> np.ndarray:
         )
     channels = spec.shape[3]
     try:
-        picture = tf.io.decode_image(values[0], channels=channels if channels in (1, 3, 4) else 0, expand_animations=False).numpy()
+        picture = tf.io.decode_image(
+            values[0], channels=channels if channels in (1, 3, 4) else 0, expand_animations=False
+        ).numpy()
     except tf.errors.InvalidArgumentError as error:
         raise InputError(f"its picture for {spec} cannot be decoded: {describe(error)[1]}") from error
     if any(wanted not in (None, got) for wanted, got in zip(spec.shape[1:], picture.shape, strict=True)):
         sizes = "×".join(map(str, picture.shape))
-        raise InputError(f"its picture is {sizes} (height×width×channels) but the model's input is {spec}; resize the picture")
+        raise InputError(
+            f"its picture is {sizes} (height×width×channels) but the model's input is {spec}; resize the picture"
+        )
     return picture.astype(np.float32)

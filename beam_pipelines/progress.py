@@ -106,7 +106,9 @@ class Display:
         if not self._console.is_terminal and time.monotonic() - self._last > _SECONDS_BETWEEN_LINES:
             self._last = time.monotonic()
             left = f", {(self._total - self._already - done) / rate:.0f} s left" if rate else ""
-            self.say(f"explained {int(self._already + done)} of {self._total} examples, {rate:.1f}/s{left}, {failed} failed")
+            self.say(
+                f"explained {int(self._already + done)} of {self._total} examples, {rate:.1f}/s{left}, {failed} failed"
+            )
 
     def say(self, text: str) -> None:
         self._bar.console.print(text, highlight=False, markup=False)

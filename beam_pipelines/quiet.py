@@ -8,6 +8,7 @@ import os
 import re
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 
 # Written by native code before its log level can be set, or, on a machine without a GPU, as an error that is none.
@@ -21,12 +22,18 @@ def silence() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.getLogger().setLevel(logging.CRITICAL)  # Beam logs on the root logger even while it is imported
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    threading.excepthook = lambda _: None  # the runner's own threads: what they report, it also raises
+
+
+def is_silent() -> bool:
+    """Whether this process, or the one that started it, called `silence`."""
+    return os.environ.get("TF_CPP_MIN_LOG_LEVEL", "0") >= "2"
 
 
 @contextlib.contextmanager
 def chatter_filtered() -> Iterator[None]:
     """Around an import or the first use of devices: holds back the standard error of native code, then lets through what is not chatter."""
-    if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "0") < "2":
+    if not is_silent():
         yield
         return
     sys.stderr.flush()

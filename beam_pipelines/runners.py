@@ -5,13 +5,17 @@ from __future__ import annotations
 import argparse
 import difflib
 import re
+import shlex
+import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.runner import create_runner
+from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
+from beam_pipelines import arguments
 from tb_deepexplain.errors import ParameterError
 
 _REFUSED = {
@@ -33,11 +37,21 @@ def choose(flags: Sequence[str]) -> tuple[Any, PipelineOptions]:
     if short.lower() in _REFUSED:
         raise ParameterError(f"--runner {asked}: {_REFUSED[short.lower()]}")
     if short.lower() in ("directrunner", "fnapirunner"):
-        return FnApiRunner(), options
+        return _local(options), options
     try:
         return create_runner(asked), options
     except (ValueError, ImportError, AttributeError) as error:
         raise ParameterError(f"--runner {asked}: {str(error).splitlines()[0]}") from error
+
+
+def _local(options: PipelineOptions) -> FnApiRunner:
+    direct = options.view_as(DirectOptions)
+    if direct.direct_running_mode != "multi_processing":
+        return FnApiRunner()
+    direct.direct_running_mode = None  # it would start Beam's own worker processes instead of ours
+    # exec: the shell between would die of Ctrl-C.
+    command = f"exec {shlex.quote(sys.executable)} -m beam_pipelines.worker"
+    return FnApiRunner(default_environment=SubprocessSDKEnvironment.from_command_string(command))
 
 
 def name(runner: Any) -> str:
@@ -59,16 +73,10 @@ def _check_flags(flags: Sequence[str]) -> None:
 
     parser = Strict(allow_abbrev=False, add_help=False, conflict_handler="resolve")
     for options in PipelineOptions.__subclasses__():
-        options._add_argparse_args(parser)
+        options._add_argparse_args(parser)  # noqa: SLF001  Beam tells its options in no other way
     _, unknown = parser.parse_known_args(list(flags))
     if unknown:
-        known = [option for action in parser._actions for option in action.option_strings]
-        near = difflib.get_close_matches(unknown[0].split("=")[0], [*_own_options(), *known], n=1)
+        known = re.findall(r"--\w+", arguments.parser("").format_help() + parser.format_help())
+        near = difflib.get_close_matches(unknown[0].split("=")[0], known, n=1)
         hint = f"; did you mean {near[0]}?" if near else "; --help lists the options"
         raise ParameterError(f"unknown option {unknown[0]}{hint}")
-
-
-def _own_options() -> list[str]:
-    from beam_pipelines.arguments import parser
-
-    return [option for action in parser("")._actions for option in action.option_strings]

@@ -76,7 +76,9 @@ def find_files(patterns: Sequence[str]) -> list[str]:
     for pattern in patterns:
         files = [path for path in glob.glob(os.path.expanduser(pattern), recursive=True) if os.path.isfile(path)]
         if not files:
-            raise InputError(f"--input {pattern}: no file matches; give a path or a quoted pattern such as 'data/*.tfrecord'")
+            raise InputError(
+                f"--input {pattern}: no file matches; give a path or a quoted pattern such as 'data/*.tfrecord'"
+            )
         found.update(files)
     return sorted(found)
 
@@ -101,7 +103,11 @@ def read(unit: Unit) -> Iterator[Record | Failure]:
             file.seek(unit.offset)
             for number in range(unit.first, end):
                 position, payload = _position(unit.source, number), _read_record(file)
-                yield Record(position, payload) if payload is not None else _failure(position, "its checksum does not match")
+                yield (
+                    Record(position, payload)
+                    if payload is not None
+                    else _failure(position, "its checksum does not match")
+                )
     except (_Broken, EOFError, zlib.error, gzip.BadGzipFile) as error:
         for missed in range(number, end):
             yield _failure(_position(unit.source, missed), f"cannot be reached: {error}")
@@ -126,7 +132,9 @@ def _plan_file(number: int, path: str, source: str, unit_size: int) -> Iterator[
         part = frames[first : first + step]
         last = i == len(starts) - 1
         offset = part[0][0] if part else 0
-        unit = Unit(f"{number:05d}-{i:05d}", path, source, offset, first, len(part), compressed, broken if last else None)
+        unit = Unit(
+            f"{number:05d}-{i:05d}", path, source, offset, first, len(part), compressed, broken if last else None
+        )
         yield unit, b"".join(crc for _, crc in part) + (broken or "").encode() * last
 
 

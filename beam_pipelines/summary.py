@@ -23,7 +23,9 @@ def report(logdir: Path, directory: Path, seconds: float, already: bool = False)
     console = Console(highlight=False, soft_wrap=True)
     methods = ", ".join(method["title"] for method in store.manifest["methods"])
     took = "before, nothing was left to do" if already else f"in {_duration(seconds)}"
-    console.print(f"explained {_count(counts['examples'], 'example')} {took}: {_count(counts['maps'], 'map')} ({methods})")
+    console.print(
+        f"explained {_count(counts['examples'], 'example')} {took}: {_count(counts['maps'], 'map')} ({methods})"
+    )
     if counts["errors"]:
         errors = store.errors().to_pylist()
         console.print(Text(f"failed    {_count(counts['errors'], 'example')}: {_reasons(errors)}", "red"))

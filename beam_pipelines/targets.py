@@ -24,7 +24,9 @@ class Target:
         """ParameterError unless the text is one of the five forms."""
         match = re.fullmatch(r"(predicted|label|sum)|top:(\d+)|(\d+)", text.strip())
         if match is None or match[2] == "0":
-            raise ParameterError(f"--target {text}: expected predicted, label, top:K with K of at least 1, a class number, or sum")
+            raise ParameterError(
+                f"--target {text}: expected predicted, label, top:K with K of at least 1, a class number, or sum"
+            )
         word, top, number = match.groups()
         return cls(word) if word else cls("top", int(top)) if top else cls("class", int(number))
 
@@ -50,14 +52,19 @@ class Classes:
         """From what `Explainer.predict` found; UnsupportedModelError or ParameterError where outputs or labels do not fit."""
         outputs, probabilities = predictions.outputs, predictions.probabilities
         if outputs.ndim > 2:
-            raise UnsupportedModelError(f"the model's output is {list(outputs.shape[1:])} for each example; expected one row of units, or a single one")
+            raise UnsupportedModelError(
+                f"the model's output is {list(outputs.shape[1:])} for each example; expected one row of units, or a single one"
+            )
         shape = outputs.shape
         outputs = outputs.reshape(len(outputs), -1)
         units = outputs.shape[1]
         two = units == 1 and (probabilities is not None or len(labels or ()) == 2)
         count = 2 if two else units
         if labels is not None and len(labels) != count:
-            raise ParameterError(f"--labels has {len(labels)} names but the model has {count} {'class' if count == 1 else 'classes'}; give one name a line for each")
+            classes = f"{count} class{'es' if count != 1 else ''}"
+            raise ParameterError(
+                f"--labels has {len(labels)} names but the model has {classes}; give one name a line for each"
+            )
         return cls(outputs, None if probabilities is None else probabilities.reshape(len(outputs), -1), count, shape)
 
     @property
@@ -112,7 +119,9 @@ class Classes:
 
     def _checked_label(self, label: int | None) -> int:
         if label is None:
-            raise InputError("it has no label, which --target label explains; add the feature (see --label_feature) or use --target predicted")
+            raise InputError(
+                "it has no label, which --target label explains; add the feature (see --label_feature) or use --target predicted"
+            )
         if not 0 <= label < self.count:
             raise InputError(f"its label {label} is none of the model's {self.count} classes, numbered from 0")
         return label

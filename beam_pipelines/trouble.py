@@ -9,7 +9,9 @@ import tensorflow as tf
 from tb_deepexplain.errors import DeepExplainError
 
 _LONGEST = 500
-_WRAPPING = re.compile(r'^(Graph execution error:|Detected at node |File "|<stack traces|Stack trace|\d+ root error|\(\d+\) )')
+_WRAPPING = re.compile(
+    r'^(Graph execution error:|Detected at node |File "|<stack traces|Stack trace|\d+ root error|\(\d+\) )'
+)
 
 
 def describe(error: BaseException) -> tuple[str, str]:

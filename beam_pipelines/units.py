@@ -16,7 +16,9 @@ if TYPE_CHECKING:  # TensorFlow comes with these: they are imported when a worke
     from beam_pipelines.explaining import BatchExplainer, Request
     from beam_pipelines.parsing import Example, Parser
 
-EXAMPLES_AT_ONCE = 16  # where no batch size is asked for: enough to fill a batch of evaluations, few enough to see progress
+EXAMPLES_AT_ONCE = (
+    16  # where no batch size is asked for: enough to fill a batch of evaluations, few enough to see progress
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +47,7 @@ class UnitWorker:
     def work(self, unit: Unit, counts: Counts) -> tuple[int, int]:
         """Write the unit's shard; how many examples were explained, and how many failed."""
         explained = failed = 0
+        counts.add(0)  # hears of a stop before the first batch
         with self._writer.shard(unit.id) as shard:
             for batch, errors in self._batches(unit):
                 shard.add(errors=errors)
@@ -68,7 +71,9 @@ class UnitWorker:
             try:
                 example = self._parse(record.payload, record.position)
                 if example.id in positions:
-                    raise InputError(f"its id {example.id!r} is that of {positions[example.id]}; give every example its own")
+                    raise InputError(
+                        f"its id {example.id!r} is that of {positions[example.id]}; give every example its own"
+                    )
             except InputError as error:
                 yield Failure(record.position, "parse", type(error).__name__, str(error))
                 continue

@@ -48,6 +48,8 @@ def _run(argv: list[str]) -> int:
     try:
         return {"demo": _demo, "explain": _explain, "methods": _methods}[command](rest)
     except DeepExplainError as error:
+        if "--debug" in rest:
+            raise
         return _fail(str(error))
     except KeyboardInterrupt:
         return _INTERRUPTED

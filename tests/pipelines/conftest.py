@@ -16,7 +16,9 @@ from tests.pipelines.data import Run
 def binary() -> keras.Model:
     """Four numbers → one sigmoid."""
     keras.utils.set_random_seed(5)
-    return keras.Sequential([keras.Input((4,), name="x"), layers.Dense(6, activation="tanh"), layers.Dense(1, activation="sigmoid")])
+    return keras.Sequential(
+        [keras.Input((4,), name="x"), layers.Dense(6, activation="tanh"), layers.Dense(1, activation="sigmoid")]
+    )
 
 
 def columns() -> keras.Model:

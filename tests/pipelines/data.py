@@ -21,7 +21,9 @@ def serialize(features: Mapping[str, Any]) -> bytes:
 
     def feature(value: Any) -> tf.train.Feature:
         if isinstance(value, bytes | str):
-            return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value.encode() if isinstance(value, str) else value]))
+            return tf.train.Feature(
+                bytes_list=tf.train.BytesList(value=[value.encode() if isinstance(value, str) else value])
+            )
         array = np.ravel(value)
         if array.dtype.kind == "f":
             return tf.train.Feature(float_list=tf.train.FloatList(value=array))
@@ -52,7 +54,16 @@ class Run:
     logdir: Path
 
     def __call__(self, source: Path | str, *options: str, methods: str = "saliency,gradient_x_input") -> int:
-        return main([f"--model={self.model}", f"--input={source}", f"--logdir={self.logdir}", "--run=r", f"--methods={methods}", *options])
+        return main(
+            [
+                f"--model={self.model}",
+                f"--input={source}",
+                f"--logdir={self.logdir}",
+                "--run=r",
+                f"--methods={methods}",
+                *options,
+            ]
+        )
 
     @property
     def directory(self) -> Path:
@@ -67,7 +78,9 @@ class Run:
         store = self.store
         everything = range(store.index.num_rows)
         found = {}
-        for row, values, shown in zip(store.index.to_pylist(), store.maps(everything), store.inputs(everything), strict=True):
+        for row, values, shown in zip(
+            store.index.to_pylist(), store.maps(everything), store.inputs(everything), strict=True
+        ):
             kept = {key: value for key, value in row.items() if key not in _PLACE}
             found[row["example_id"], row["method"], row["target"]] = kept, values, shown
         assert len(found) == store.index.num_rows

@@ -25,11 +25,18 @@ def test_pictures_as_floats(image: Run, tmp_path: Path) -> None:
     labels = tmp_path / "labels.txt"
     labels.write_text("cat\ndog\nfish\n")
     source = write_records(tmp_path / "a.tfrecord", examples)
-    status = image(source, f"--labels={labels}", "--occlusion.window_shape", "2,2,3", methods="intgrad,saliency,occlusion")
+    status = image(
+        source, f"--labels={labels}", "--occlusion.window_shape", "2,2,3", methods="intgrad,saliency,occlusion"
+    )
     assert status == 0
     manifest = image.store.manifest
     assert manifest["counts"] == {"examples": 20, "maps": 60, "errors": 0}
-    assert (manifest["kind"], manifest["name"], manifest["target"], manifest["step"]) == ("image", "default", "predicted", 0)
+    assert (manifest["kind"], manifest["name"], manifest["target"], manifest["step"]) == (
+        "image",
+        "default",
+        "predicted",
+        0,
+    )
     assert manifest["labels"] == ["cat", "dog", "fish"]
     assert [m["id"] for m in manifest["methods"]] == ["integrated_gradients", "saliency", "occlusion"]
     assert manifest["methods"][2]["parameters"]["window_shape"] == [2, 2, 3]
@@ -42,9 +49,12 @@ def test_pictures_as_floats(image: Run, tmp_path: Path) -> None:
     explainer = dx.Explainer("integrated_gradients", str(image.model))
     direct = explainer.run(x, target="predicted", return_result=True)
     said = explainer.predict(x)
-    for i, (row, values, shown) in enumerate(v for (_, method, _), v in maps.items() if method == "integrated_gradients"):
+    for i, (row, values, shown) in enumerate(
+        v for (_, method, _), v in maps.items() if method == "integrated_gradients"
+    ):
         np.testing.assert_allclose(values, direct.attributions[i], rtol=2e-3, atol=1e-4)
         assert row["score"] == pytest.approx(said.outputs[i].max(), rel=1e-4)
+        assert said.probabilities is not None
         assert row["probability"] == pytest.approx(said.probabilities[i].max(), rel=1e-4)
         assert row["predicted"] == row["target"] == said.outputs[i].argmax()
         assert row["target_label"] == ["cat", "dog", "fish"][row["target"]]
@@ -122,7 +132,9 @@ def test_a_sigmoid_explains_the_class_it_predicts(exported: Exported, tmp_path: 
     rows = run.store.index.to_pylist()
     logits = dx.Explainer("saliency", str(run.model)).predict(x).outputs[:, 0]
     assert {row["predicted"] for row in rows} == {0, 1}
-    for row, logit, values, shown in zip(rows, logits, run.store.maps(range(30)), run.store.inputs(range(30)), strict=True):
+    for row, logit, values, shown in zip(
+        rows, logits, run.store.maps(range(30)), run.store.inputs(range(30)), strict=True
+    ):
         assert row["target"] == row["predicted"] == int(logit > 0)
         assert row["score"] == pytest.approx(abs(logit), rel=1e-4)
         assert row["probability"] == pytest.approx(1 / (1 + np.exp(-abs(logit))), rel=1e-3)
@@ -162,7 +174,12 @@ def test_the_answer_does_not_depend_on_batches_units_or_compression(exported: Ex
     packed = write_records(tmp_path / "a.gz", examples, "GZIP")
     runs = []
     for i, (source, options) in enumerate(
-        [(plain, ()), (plain, ("--batch_size=1",)), (plain, ("--batch_size=7", "--unit_size=5")), (packed, ("--unit_size=4",))]
+        [
+            (plain, ()),
+            (plain, ("--batch_size=1",)),
+            (plain, ("--batch_size=7", "--unit_size=5")),
+            (packed, ("--unit_size=4",)),
+        ]
     ):
         run = Run(exported("image"), tmp_path / f"logs{i}")
         assert run(source, *options, "--target=top:2", methods="integrated_gradients,occlusion") == 0
@@ -178,7 +195,9 @@ def test_bad_examples_cost_only_themselves(exported: Exported, tmp_path: Path) -
     poison = {"ids": [2, 3, 4, 9999], "label": 1, "id": "poison"}  # behind the end of the embedding: fails in the model
     unlabelled = {"ids": [2, 3, 4, 5], "id": "unlabelled"}
     wrong = {"ids": [0.5], "label": 1, "id": "wrong"}
-    source = write_records(tmp_path / "a.tfrecord", [wrong, poison, *good[:3], unlabelled, *good[3:], good[0], b"\xff\xff"])
+    source = write_records(
+        tmp_path / "a.tfrecord", [wrong, poison, *good[:3], unlabelled, *good[3:], good[0], b"\xff\xff"]
+    )
     assert run(source, "--target=label", methods="saliency") == 1
     assert run.store.index.column("example_id").to_pylist() == [f"good{i}" for i in range(6)]
     errors = {row["example_id"]: row for row in run.store.errors().to_pylist()}
@@ -196,7 +215,9 @@ def test_bad_examples_cost_only_themselves(exported: Exported, tmp_path: Path) -
     assert run.store.manifest["counts"] == {"examples": 6, "maps": 6, "errors": 5}
 
 
-def test_a_file_that_is_cut_off_is_explained_as_far_as_it_goes(image: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_that_is_cut_off_is_explained_as_far_as_it_goes(
+    image: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     source = write_records(tmp_path / "a.tfrecord", pictures(5))
     source.write_bytes(source.read_bytes()[:-10])
     assert image(source) == 1
@@ -207,7 +228,9 @@ def test_a_file_that_is_cut_off_is_explained_as_far_as_it_goes(image: Run, tmp_p
     assert f"tensorboard --logdir {image.logdir}" in said
 
 
-@pytest.mark.parametrize("options", [("--direct_num_workers=2", "--direct_running_mode=multi_processing", "--unit_size=5")])
+@pytest.mark.parametrize(
+    "options", [("--direct_num_workers=2", "--direct_running_mode=multi_processing", "--unit_size=5")]
+)
 def test_several_processes_give_the_same_store(exported: Exported, tmp_path: Path, options: tuple[str, ...]) -> None:
     source = write_records(tmp_path / "a.tfrecord", pictures(20))
     one, many = (Run(exported("image"), tmp_path / f"logs{i}") for i in range(2))

@@ -72,13 +72,20 @@ def test_a_feature_of_another_name() -> None:
         ({"x": 1}, "string", (), "holds int64 values; expected bytes"),
         ({"x": "text"}, "float32", (4,), "expected numbers, or one PNG or JPEG"),
         ({"x": "no picture"}, "float32", (4, 4, 3), "picture .* cannot be decoded"),
-        ({"x": tf.io.encode_png(np.zeros((4, 5, 3), np.uint8)).numpy()}, "float32", (4, 4, 3), "picture is 4×5×3 .* resize"),
+        (
+            {"x": tf.io.encode_png(np.zeros((4, 5, 3), np.uint8)).numpy()},
+            "float32",
+            (4, 4, 3),
+            "picture is 4×5×3 .* resize",
+        ),
         ({"x": 1.0, "label": 1.5}, "float32", (1,), "its label, feature 'label', is 1 float values"),
         ({"x": 1.0, "label": [1, 2]}, "float32", (1,), "is 2 int64 values"),
         ({"x": 1.0, "id": 0.5}, "float32", (1,), "its id, feature 'id', is 1 float values"),
     ],
 )
-def test_what_does_not_fit_says_why(features: dict[str, Any], dtype: str, shape: tuple[int | None, ...], reason: str) -> None:
+def test_what_does_not_fit_says_why(
+    features: dict[str, Any], dtype: str, shape: tuple[int | None, ...], reason: str
+) -> None:
     with pytest.raises(InputError, match=reason):
         parse(features, dtype, shape)
 

@@ -77,7 +77,9 @@ def test_a_damaged_payload_costs_one_record(tmp_path: Path, compression: str) ->
         path.write_bytes(gzip.compress(bytes(content)))
     found = everything(plan([str(path)], 2))
     assert [r.payload for r in found if isinstance(r, Record)] == [p for i, p in enumerate(PAYLOADS) if i != 3]
-    assert [r for r in found if isinstance(r, Failure)] == [Failure("plain:000003", "read", "DataLoss", "its checksum does not match")]
+    assert [r for r in found if isinstance(r, Failure)] == [
+        Failure("plain:000003", "read", "DataLoss", "its checksum does not match")
+    ]
     assert isinstance(found[3], Failure)
 
 

@@ -55,7 +55,9 @@ def test_a_quantity_has_no_classes() -> None:
     assert Classes.of(QUANTITY, ["no", "yes"]).predicted is not None  # named as two classes, it is their logit
 
 
-@pytest.mark.parametrize(("predictions", "target"), [(THREE, "3"), (THREE, "top:4"), (SIGMOID, "2"), (QUANTITY, "label")])
+@pytest.mark.parametrize(
+    ("predictions", "target"), [(THREE, "3"), (THREE, "top:4"), (SIGMOID, "2"), (QUANTITY, "label")]
+)
 def test_a_class_that_the_model_does_not_have_is_refused(predictions: Predictions, target: str) -> None:
     with pytest.raises(ParameterError, match=f"--target {target}"):
         Classes.of(predictions, None).check(Target.parse(target))
@@ -66,7 +68,9 @@ def test_labels_must_be_as_many_as_classes() -> None:
         Classes.of(THREE, ["a", "b"])
 
 
-@pytest.mark.parametrize(("label", "reason"), [(None, "it has no label"), (3, "its label 3 is none"), (-1, "its label -1 is none")])
+@pytest.mark.parametrize(
+    ("label", "reason"), [(None, "it has no label"), (3, "its label 3 is none"), (-1, "its label -1 is none")]
+)
 def test_an_example_without_a_usable_label_fails(label: int | None, reason: str) -> None:
     with pytest.raises(InputError, match=reason):
         Classes.of(THREE, None).choose(Target.parse("label"), [0, label])

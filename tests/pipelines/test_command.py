@@ -1,0 +1,172 @@
+"""The command line: every mistake is one clear line and status 2, before any work; and the real command in a process."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tb_deepexplain.cli import main
+from tests.pipelines.data import Run, pictures, write_records
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def base(exported: Callable[[str], Path], tmp_path: Path) -> dict[str, str]:
+    """Options of a run that would succeed."""
+    source = write_records(tmp_path / "a.tfrecord", pictures(3))
+    return {
+        "--model": str(exported("image")),
+        "--input": str(source),
+        "--logdir": str(tmp_path / "logs"),
+        "--run": "r",
+        "--methods": "saliency",
+    }
+
+
+def flags(options: dict[str, str]) -> list[str]:
+    return [f"{name}={value}" for name, value in options.items()]
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"--model": "{tmp}/none"}, "no model at .*/none: give a SavedModel directory"),
+        ({"--model": "{tmp}/text.txt"}, "neither a SavedModel directory nor a .keras file"),
+        ({"--input": "{tmp}/*.none"}, "no file matches"),
+        ({"--input": "{tmp}/text.txt"}, "is not a TFRecord file"),
+        ({"--input": "{tmp}/empty"}, "hold no records"),
+        ({"--logdir": "{tmp}/text.txt/logs"}, "cannot write to .*text.txt is not a directory; choose another --logdir"),
+        ({"--labels": "{tmp}/none"}, "--labels .*: No such file or directory"),
+        ({"--labels": "{tmp}/text.txt"}, "--labels has 1 names but the model has 3 classes"),
+        ({"--labels": "{tmp}/empty"}, "is empty"),
+        ({"--vocab": "{tmp}/latin1"}, "--vocab .*: not UTF-8 text"),
+        ({"--methods": "salience"}, "unknown method 'salience'; did you mean saliency"),
+        ({"--methods": "saliency,saliency"}, "expected different methods"),
+        ({"--methods": ","}, "expected different methods"),
+        ({"--occlusion.step": "2"}, "occlusion is not among --methods saliency"),
+        ({"--saliency.steps": "2"}, "saliency has no parameter 'steps'"),
+        ({"--methods": "occlusion", "--occlusion.step": "0"}, "step=0 is not accepted; expected .*at least 1"),
+        ({"--methods": "occlusion", "--occlusion.window_shape": "9,9,9"}, "does not fit into an example"),
+        ({"--target": "best"}, "--target best: expected predicted"),
+        ({"--target": "3"}, "--target 3: the model has 3 classes, numbered from 0"),
+        ({"--target": "top:4"}, "--target top:4: the model has only 3 classes"),
+        ({"--run": "../r"}, "--run '../r': expected a name"),
+        ({"--name": "a/b"}, "--name 'a/b': expected letters"),
+        ({"--batch_size": "0"}, "--batch_size: 0 is not a whole number of at least 1"),
+        ({"--feature": "image"}, "expected INPUT=NAME"),
+        ({"--feature": "image=pixels"}, "none of the examples fits .*no feature 'pixels'"),
+        ({"--batchsize": "3"}, "unknown option --batchsize=3; did you mean --batch_size"),
+        ({"--runner": "DaskRunner"}, "--runner DaskRunner: DaskRunner loses data"),
+        ({"--runner": "apache_beam.runners.dask.dask_runner.DaskRunner"}, "loses data"),
+        ({"--runner": "NoRunner"}, "--runner NoRunner: "),
+        ({"--direct_num_workers": "many"}, "--direct_num_workers: invalid int value"),
+    ],
+)  # fmt: skip
+def test_mistakes_are_one_line_and_leave_nothing(
+    base: dict[str, str], tmp_path: Path, changed: dict[str, str], reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "text.txt").write_text("hello\n")
+    (tmp_path / "empty").write_text("")
+    (tmp_path / "latin1").write_bytes("größer".encode("latin1"))
+    options = base | {name: value.format(tmp=tmp_path) for name, value in changed.items()}
+    assert main(["explain", *flags(options)]) == 2
+    said = [
+        line for line in capsys.readouterr().err.splitlines() if not line.startswith(("I0", "W0", "WARNING: All log"))
+    ]
+    assert len(said) == 1, said
+
+    assert re.search(reason, said[0]), said[0]
+    assert said[0].startswith("tb-deepexplain: ")
+    assert not (tmp_path / "logs").exists()
+
+
+def test_missing_options_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", "--model", "m"]) == 2
+    assert "required: --input, --logdir, --methods" in capsys.readouterr().err
+    assert main(["explane"]) == 2
+    assert "unknown command 'explane'; expected demo, explain, methods" in capsys.readouterr().err
+
+
+def test_a_read_only_folder_is_refused(base: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", *flags(base | {"--logdir": "/proc/logs"})]) == 2
+    said = capsys.readouterr().err
+    assert "cannot write to /proc/logs" in said
+    assert len(said.splitlines()) == 1
+
+
+def test_methods_are_listed_from_the_table(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["methods"]) == 0
+    listed = capsys.readouterr().out
+    assert all(
+        name in listed for name in ("saliency", "gradient_x_input", "integrated_gradients", "occlusion", "intgrad")
+    )
+    assert main(["methods", "intgrad"]) == 0
+    assert "--integrated_gradients.max_evaluations" in capsys.readouterr().out
+    assert main(["methods", "nothing"]) == 2
+    assert "unknown method 'nothing'" in capsys.readouterr().err
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "tb_deepexplain.cli", *arguments]
+
+
+def environment() -> dict[str, str]:
+    """As a user has it: nothing of this test process's settings for logging."""
+    hidden = ("TF_CPP_", "PYTEST_")
+    return {k: v for k, v in os.environ.items() if not k.startswith(hidden)} | {"PYTHONPATH": str(ROOT)}
+
+
+def test_help_is_instant_and_loads_nothing_heavy() -> None:
+    code = (
+        "import sys; from tb_deepexplain.cli import main; status = main(['explain', '--help']); "
+        "heavy = {'tensorflow', 'keras', 'apache_beam', 'pyarrow'} & set(sys.modules); sys.exit(f'loaded {heavy}' if heavy else status)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment(), timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "--METHOD.PARAMETER" in done.stdout
+
+
+def test_a_run_in_a_process_says_what_matters_and_nothing_else(base: dict[str, str]) -> None:
+    done = subprocess.run(
+        command("explain", *flags(base)), capture_output=True, text=True, env=environment(), timeout=300, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[0].startswith("explained 3 examples in ")
+    assert done.stdout.splitlines()[-1] == f"look at   tensorboard --logdir {base['--logdir']}"
+
+
+def test_ctrl_c_leaves_a_store_that_can_be_resumed(image: Run, base: dict[str, str], tmp_path: Path) -> None:
+    source = write_records(tmp_path / "many.tfrecord", pictures(1500))
+    changed = {"--input": str(source), "--unit_size": "10", "--methods": "saliency,gradient_x_input"}
+    options = flags(base | changed | {"--logdir": str(image.logdir)})
+    with subprocess.Popen(
+        command("explain", *options), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment()
+    ) as running:
+        limit = time.monotonic() + 200
+        while (
+            len(list(image.directory.glob("attributions-*"))) < 3
+            and time.monotonic() < limit
+            and running.poll() is None
+        ):
+            time.sleep(0.05)
+        running.send_signal(signal.SIGINT)
+        _, said = running.communicate(timeout=120)
+    assert running.returncode == 130, said
+    assert "units left; the same command with --resume goes on" in said
+    assert "Traceback" not in said
+    finished = len(list(image.directory.glob("attributions-*")))
+    assert 3 <= finished < 150
+    assert not [p for p in image.directory.iterdir() if p.name.startswith(".")]
+    assert image(source, "--unit_size=10", "--resume") == 0
+    assert image.store.manifest["counts"] == {"examples": 1500, "maps": 3000, "errors": 0}

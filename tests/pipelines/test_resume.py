@@ -1,0 +1,152 @@
+"""A run that ends early leaves what it finished, and the next one does only the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from beam_pipelines.progress import Counts
+from beam_pipelines.sources import Unit
+from beam_pipelines.units import UnitWorker
+from tb_deepexplain.errors import StoreError
+from tests.pipelines.data import Run, assert_same, pictures, write_records
+
+
+@pytest.fixture
+def worked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The units that workers began."""
+    begun: list[str] = []
+    real = UnitWorker.work
+
+    def work(self: UnitWorker, unit: Unit, counts: Counts) -> tuple[int, int]:
+        begun.append(unit.id)
+        return real(self, unit, counts)
+
+    monkeypatch.setattr(UnitWorker, "work", work)
+    return begun
+
+
+@pytest.fixture
+def crash(monkeypatch: pytest.MonkeyPatch) -> Callable[[str | None], None]:
+    """Makes the worker fail in the middle of writing the named unit, or heals it."""
+    real = UnitWorker.work
+
+    def install(unit_id: str | None) -> None:
+        def work(self: UnitWorker, unit: Unit, counts: Counts) -> tuple[int, int]:
+            if unit.id == unit_id:
+                with self._writer.shard(unit.id) as shard:
+                    shard.add(errors=())
+                    shard._writer("attributions")
+                    raise OSError("the disk is gone")
+            return real(self, unit, counts)
+
+        monkeypatch.setattr(UnitWorker, "work", work)
+
+    return install
+
+
+def test_after_a_crash_resume_does_the_rest_and_gives_the_same_store(
+    exported: Callable[[str], Path],
+    tmp_path: Path,
+    crash: Callable[[str | None], None],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    source = write_records(tmp_path / "a.tfrecord", pictures(20))
+    whole, broken = (Run(exported("image"), tmp_path / f"logs{i}") for i in range(2))
+    assert whole(source, "--unit_size=4") == 0
+
+    crash("00000-00003")
+    assert broken(source, "--unit_size=4") == 2
+    said = capsys.readouterr().err
+    assert "the disk is gone" in said
+    assert "--resume" in said
+    assert "Traceback" not in said
+    assert not (broken.directory / "manifest.json").exists()
+    assert not list((broken.logdir / "r").glob("events.out.*"))
+    with pytest.raises(StoreError):
+        _ = broken.store
+    finished = {p.name: p.stat().st_mtime_ns for p in broken.directory.glob("*.parquet")}
+    assert len(finished) == 3 * 3
+    (broken.directory / ".attributions-00000-00003.dead.tmp").write_bytes(b"left by a worker that was killed")
+
+    crash(None)
+    assert broken(source, "--unit_size=4", "--resume") == 0
+    assert_same(whole, broken)
+    after = {p.name: p.stat().st_mtime_ns for p in broken.directory.iterdir()}
+    assert finished.items() <= after.items()
+    assert not [name for name in after if name.startswith(".")]
+
+
+def test_a_finished_store_is_left_alone(
+    image: Run, tmp_path: Path, worked: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = write_records(tmp_path / "a.tfrecord", pictures(5))
+    assert image(source) == 0
+    version = image.store.manifest["version"]
+    worked.clear()
+    assert image(source, "--resume") == 0
+    assert worked == []
+    assert image.store.manifest["version"] == version
+    assert "nothing was left to do" in capsys.readouterr().out
+
+
+def test_a_store_of_this_name_is_never_touched_unasked(
+    image: Run, tmp_path: Path, worked: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = write_records(tmp_path / "a.tfrecord", pictures(5))
+    assert image(source) == 0
+    version = image.store.manifest["version"]
+    worked.clear()
+    for options, reason in [
+        ((), "finished store of the same configuration; --resume goes on"),
+        (("--resume", "--target=1"), 'target was "predicted", now "1"'),
+        (("--resume", "--occlusion.step=2"), "was given but occlusion is not among"),
+        (("--resume", "--unit_size=3"), "unit_size was 256, now 3"),
+    ]:
+        assert image(source, *options) == 2
+        assert reason in capsys.readouterr().err
+    write_records(source, pictures(5, seed=1))  # other content under the same name, of the same length
+    assert image(source, "--resume") == 2
+    assert "input was" in capsys.readouterr().err
+    assert worked == []
+    assert image.store.manifest["version"] == version
+
+
+def test_overwrite_replaces_the_store_and_nothing_else(image: Run, tmp_path: Path) -> None:
+    assert image(write_records(tmp_path / "a.tfrecord", pictures(9)), "--unit_size=3") == 0
+    (image.directory / "notes.txt").write_text("mine")
+    assert image(write_records(tmp_path / "b.tfrecord", pictures(2)), "--overwrite") == 0
+    assert image.store.manifest["counts"]["examples"] == 2
+    assert {p.name.split("-")[0] for p in image.directory.iterdir()} == {
+        "attributions", "inputs", "errors", "index", "manifest.json", "configuration.json", "notes.txt",
+    }  # fmt: skip
+    assert len(list(image.directory.glob("attributions-*"))) == 1
+
+
+def test_a_failing_overwrite_keeps_the_old_store(image: Run, tmp_path: Path) -> None:
+    source = write_records(tmp_path / "a.tfrecord", pictures(2))
+    assert image(source) == 0
+    assert image(source, "--overwrite", "--target=7") == 2
+    assert image.store.manifest["counts"]["examples"] == 2
+
+
+def test_another_name_is_another_store(image: Run, tmp_path: Path) -> None:
+    source = write_records(tmp_path / "a.tfrecord", pictures(2))
+    assert image(source) == 0
+    assert image(source, "--name=second", "--target=0") == 0
+    assert {p.name for p in image.directory.parent.iterdir()} == {"default", "second"}
+    assert len(list((image.logdir / "r").glob("events.out.*"))) == 2
+
+
+def test_when_every_example_fails_nothing_is_left(
+    image: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = np.zeros((8, 8, 3), np.float32)
+    source = write_records(tmp_path / "a.tfrecord", [{"image": good}] * 20)
+    assert image(source, "--target=label") == 2
+    said = capsys.readouterr().err
+    assert "none of the examples could be explained: 20 × it has no label" in said
+    assert not image.directory.exists()
