@@ -234,7 +234,9 @@ def _index_of(directory: Path, unit: str) -> pa.Table:
     try:
         order = np.array([at[example_id] for example_id in table.column("example_id").to_pylist()], np.int64)
     except KeyError as missing:
-        raise StoreError(f"{path} holds a map of example {missing} but not the example; add an Input for every example") from None
+        raise StoreError(
+            f"{path} holds a map of example {missing} but not the example; add an Input for every example"
+        ) from None
     location = [pa.array([unit] * table.num_rows), group, row, input_group[order], input_row[order]]
     return pa.table(
         [*table.columns, *(pa.array(c, schema.field(n).type) for n, c in zip(_LOCATION, location, strict=True))],
