@@ -89,6 +89,7 @@ def tab(browser: Browser) -> Iterator[Page]:
     )
     page.expected = None  # type: ignore[attr-defined]
     yield page
+    page.unroute_all(behavior="wait")  # a delayed answer still on its way would fail the next test
     context.close()
     expected = page.expected  # type: ignore[attr-defined]
     assert [said for said in complaints if expected is None or expected not in said] == []
