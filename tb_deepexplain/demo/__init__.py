@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import shutil
 import socket
@@ -52,18 +53,20 @@ def main(logdir: str | None = None, serve: bool = True, port: int = 6006) -> int
 
 def _explain(name: str, folder: Path, logs: Path) -> int:
     """Prepare model and data unless they stand, and run the pipeline on them."""
-    import importlib
+    from beam_pipelines.quiet import chatter_filtered
 
-    import tensorflow as tf
+    with chatter_filtered():
+        import tensorflow as tf
 
-    from beam_pipelines.attribute import main as attribute
+        from beam_pipelines.attribute import main as attribute
 
-    example: ModuleType = importlib.import_module(f"tb_deepexplain.demo.{name}")
+        example: ModuleType = importlib.import_module(f"tb_deepexplain.demo.{name}")
+        tf.keras.utils.set_random_seed(0)  # and wake the devices, which have things to say
+        tf.config.list_logical_devices()
     prepared = folder / _PREPARED
     if not prepared.exists():
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        tf.keras.utils.set_random_seed(0)
         arguments = example.prepare(folder)
         prepared.write_text("\n".join(arguments), encoding="utf-8")
     methods = [f"--methods={','.join(example.METHODS)}"]
@@ -96,7 +99,17 @@ def _check_port(port: int) -> None:
 def _serve(logs: Path, port: int, console: Console) -> int:
     """TensorBoard until Ctrl-C."""
     address = f"http://localhost:{port}/#deepexplain"
-    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(logs), "--host", "localhost", "--port", str(port)]
+    command = [
+        sys.executable,
+        "-m",
+        "tensorboard.main",
+        "--logdir",
+        str(logs),
+        "--host",
+        "localhost",
+        "--port",
+        str(port),
+    ]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
         try:
             if not _answers(address, server):

@@ -13,7 +13,7 @@ from tb_deepexplain.demo.records import export, write_examples, write_lines
 from tb_deepexplain.demo.training import train
 
 TRAINED, SHOWN, EPOCHS = 4000, 240, 6
-METHODS = {
+METHODS: dict[str, dict[str, str]] = {
     "saliency": {},
     "gradient_x_input": {},
     "integrated_gradients": {},
@@ -36,7 +36,11 @@ def prepare(folder: Path) -> list[str]:
     write_examples(
         folder / "digits.tfrecord",
         (
-            {"image": images[held_out[i]].ravel().tolist(), "label": int(labels[held_out[i]]), "id": f"mnist_{held_out[i]}"}
+            {
+                "image": images[held_out[i]].ravel().tolist(),
+                "label": int(labels[held_out[i]]),
+                "id": f"mnist_{held_out[i]}",
+            }
             for i in sorted(order.tolist())
         ),
     )

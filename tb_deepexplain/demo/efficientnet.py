@@ -18,7 +18,15 @@ SIZE = 224
 CLASSES = 1000
 _EPSILON = 1e-3
 # repeats, kernel, stride of the first, expansion, channels
-_STAGES = ((1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80), (3, 5, 1, 6, 112), (4, 5, 2, 6, 192), (1, 3, 1, 6, 320))
+_STAGES = (
+    (1, 3, 1, 1, 16),
+    (2, 3, 2, 6, 24),
+    (2, 5, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (3, 5, 1, 6, 112),
+    (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
+)
 
 
 def build() -> Any:
@@ -47,7 +55,7 @@ def load(weights: Mapping[str, np.ndarray]) -> Any:
         if not layer.weights:
             continue
         key = keys.get(layer.name, layer.name)
-        parts = ("weight", "bias") if isinstance(layer, tf.keras.layers.Dense) else ("weight",)
+        parts: tuple[str, ...] = ("weight", "bias") if isinstance(layer, tf.keras.layers.Dense) else ("weight",)
         if isinstance(layer, tf.keras.layers.BatchNormalization):
             parts = ("weight", "bias", "running_mean", "running_var")
         names = [f"{key}.{part}" for part in parts]

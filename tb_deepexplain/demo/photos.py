@@ -12,9 +12,9 @@ from tb_deepexplain.demo import efficientnet, packages
 from tb_deepexplain.demo.records import export, write_examples, write_lines
 from tb_deepexplain.demo.torch_weights import read_weights
 
-PICTURES = 16  # of foolbox's twenty: about three seconds each for integrated gradients and as many for occlusion
+PICTURES = 14  # of foolbox's twenty: about three seconds each for integrated gradients and as many for occlusion
 MORE = (("coffee.png", 967), ("chelsea.png", 281))  # scikit-image's espresso and tabby cat
-METHODS = {
+METHODS: dict[str, dict[str, str]] = {
     "saliency": {},
     "gradient_x_input": {},
     "integrated_gradients": {"max_evaluations": "64"},
@@ -29,9 +29,12 @@ def prepare(folder: Path) -> list[str]:
     write_lines(folder / "labels.txt", class_names())
     write_examples(
         folder / "photos.tfrecord",
-        ({"image": encode(path), "label": label, "id": name} for name, path, label in pictures()[: PICTURES + len(MORE)]),
+        (
+            {"image": encode(path), "label": label, "id": name}
+            for name, path, label in pictures()[: PICTURES + len(MORE)]
+        ),
     )
-    return ["--input", str(folder / "photos.tfrecord"), "--labels", str(folder / "labels.txt")]
+    return ["--input", str(folder / "photos.tfrecord"), "--labels", str(folder / "labels.txt"), "--batch_size", "8"]
 
 
 def class_names() -> list[str]:

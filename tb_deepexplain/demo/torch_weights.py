@@ -61,7 +61,9 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         except pickle.UnpicklingError:
             magic = None
         if magic != _MAGIC:
-            raise InputError(f"{path} is not a PyTorch checkpoint in the format before version 1.6; reinstall its package")
+            raise InputError(
+                f"{path} is not a PyTorch checkpoint in the format before version 1.6; reinstall its package"
+            )
         _load(file), _load(file)  # the version and the machine it was written on
         tensors: dict[str, _Tensor] = _load(file)
         keys: list[str] = _load(file)

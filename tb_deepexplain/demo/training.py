@@ -13,15 +13,17 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 def train(model: Any, x: np.ndarray, y: np.ndarray, title: str, *, epochs: int, batch_size: int) -> None:
     """Fit the compiled model."""
     x = tf.constant(x.astype(str)) if x.dtype == object else x
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("epoch {task.fields[epoch]}"), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("epoch {task.fields[epoch]}"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns) as bar:
         task = bar.add_task(title, total=epochs * math.ceil(len(x) / batch_size), epoch=1)
 
-        class Show(tf.keras.callbacks.Callback):
-            def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-                bar.update(task, epoch=epoch + 1)
-
-            def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-                bar.advance(task)
-
-        model.fit(x, y, epochs=epochs, batch_size=batch_size, verbose=0, callbacks=[Show()])
+        show = tf.keras.callbacks.LambdaCallback(
+            on_epoch_begin=lambda epoch, _: bar.update(task, epoch=epoch + 1),
+            on_train_batch_end=lambda *_: bar.advance(task),
+        )
+        model.fit(x, y, epochs=epochs, batch_size=batch_size, verbose=0, callbacks=[show])
