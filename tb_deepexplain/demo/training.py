@@ -23,7 +23,7 @@ def train(model: Any, x: np.ndarray, y: np.ndarray, title: str, *, epochs: int, 
         task = bar.add_task(title, total=epochs * math.ceil(len(x) / batch_size), epoch=1)
 
         show = tf.keras.callbacks.LambdaCallback(
-            on_epoch_begin=lambda epoch, _: bar.update(task, epoch=epoch + 1),
-            on_train_batch_end=lambda *_: bar.advance(task),
+            on_epoch_begin=lambda epoch, *_, **__: bar.update(task, epoch=epoch + 1),
+            on_train_batch_end=lambda *_, **__: bar.advance(task),
         )
         model.fit(x, y, epochs=epochs, batch_size=batch_size, verbose=0, callbacks=[show])
