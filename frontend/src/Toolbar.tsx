@@ -82,7 +82,7 @@ function StoreField() {
   const v = view.value;
   const all = stores.value?.stores ?? [];
   const runs = new Set(all.map((s) => s.run));
-  const title = (run: string, name: string): string => (runs.size === all.length && name === "attributions" ? run : `${run} / ${name}`);
+  const title = (run: string, name: string): string => (runs.size === all.length ? run : `${run} / ${name}`);
   const options = all.map((s) => [JSON.stringify([s.run, s.store]), `${title(s.run, s.store)}${s.error === undefined ? "" : " (unreadable)"}`] as const);
   const present = JSON.stringify([v.run, v.store]);
   if (!options.some(([value]) => value === present)) options.unshift([present, v.run ? `${v.run} / ${v.store} (not found)` : "none"]);

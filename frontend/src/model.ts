@@ -57,16 +57,21 @@ export function turnPage(by: number): void {
   if (offset !== view.value.offset && offset < Math.max(1, total)) change({ offset }, true);
 }
 
+/** A view that names no store, or only its run, gets the first store there is. */
+function withStore(v: View): View {
+  if (v.run && v.store) return v;
+  const here = (stores.value?.stores ?? []).filter((s) => !v.run || s.run === v.run);
+  const first = here.find((s) => s.error === undefined) ?? here[0];
+  return first ? { ...v, run: first.run, store: first.store } : v;
+}
+
 export async function loadStores(): Promise<void> {
   try {
     const found = await fetchStores();
     batch(() => {
       stores.value = found;
       storesFailure.value = null;
-      if (!store.value) {
-        const first = found.stores.find((s) => s.error === undefined) ?? found.stores[0];
-        if (first && !view.value.run) view.value = { ...view.value, run: first.run, store: first.store };
-      }
+      if (!store.value) view.value = withStore(view.value);
     });
   } catch (error) {
     storesFailure.value = failure(error);
@@ -165,7 +170,7 @@ export function startModel(): void {
     const read = readView(hostHash());
     // TensorBoard drops nothing of ours, but its own tabs have hashes without any: keep the store we show.
     const shown = view.value;
-    const next = read.run ? read : { ...read, run: shown.run, store: shown.store };
+    const next = withStore(read.run ? read : { ...read, run: shown.run, store: shown.store });
     if (JSON.stringify(next) !== JSON.stringify(shown)) view.value = next;
   });
   void loadStores();

@@ -55,6 +55,12 @@ def test_journey(servers: dict[str, Server], tab: Page, way: str) -> None:
     assert frame_of(tab).evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(48, 48, 48)"
 
 
+def test_a_link_that_names_a_run_shows_its_store(server: str, tab: Page) -> None:
+    tab.goto(f"{server}/#deepexplain&p.deepexplain.run=reviews")
+    expect(tab.frame_locator("iframe").locator(".word").first).to_be_visible(timeout=30_000)
+    expect(tab.frame_locator("iframe").get_by_label("Run").locator("option:checked")).to_have_text("reviews")
+
+
 def test_a_link_restores_the_view(visit: Callable[..., Frame], server: str) -> None:
     frame = visit(server, "pictures", "sort=score", "desc=0", "at=24", "n=48", "size=64", "clip=p90", "scope=row")
     expect(frame.get_by_label("Sort", exact=True)).to_have_value("score")
