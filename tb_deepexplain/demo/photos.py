@@ -12,12 +12,12 @@ from tb_deepexplain.demo import efficientnet, packages
 from tb_deepexplain.demo.records import export, write_examples, write_lines
 from tb_deepexplain.demo.torch_weights import read_weights
 
-PICTURES = 14  # of foolbox's twenty: about three seconds each for integrated gradients and as many for occlusion
+PICTURES = 14  # of foolbox's twenty: about four seconds each for integrated gradients and three for occlusion
 MORE = (("coffee.png", 967), ("chelsea.png", 281))  # scikit-image's espresso and tabby cat
 METHODS: dict[str, dict[str, str]] = {
     "saliency": {},
     "gradient_x_input": {},
-    "integrated_gradients": {"max_evaluations": "64"},
+    "integrated_gradients": {"max_evaluations": "96"},
     "occlusion": {"window_shape": "32,32,3", "step": "16,16,3"},
 }
 
