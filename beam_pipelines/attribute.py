@@ -19,7 +19,7 @@ from apache_beam.utils.shared import Shared
 
 from beam_pipelines import arguments, configuration, runners, sources, summary
 from beam_pipelines.arguments import Arguments
-from beam_pipelines.progress import Counts, Display, Stopped, watch
+from beam_pipelines.progress import Counts, Display, Stopped, note, watch
 from beam_pipelines.quiet import chatter_filtered, silence
 from beam_pipelines.sources import Unit
 from beam_pipelines.units import Job, UnitWorker
@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m beam_pipeline
             raise
         return _fail(str(error))
     except KeyboardInterrupt:
-        print("stopped; --resume goes on where it was", file=sys.stderr)
+        print("stopped; what is finished is kept, --resume goes on with it", file=sys.stderr)
         return INTERRUPTED
     except Exception as error:
         if debug:
@@ -93,6 +93,7 @@ def run(asked: Arguments) -> int:
         raise InputError(f"--input {' '.join(asked.input)}: the files hold no records; give TFRecords of tf.Example")
     fingerprint = configuration.fingerprint(asked.model)
     runner, options = runners.choose(asked.beam)
+    note("loading TensorFlow")
     with chatter_filtered():
         from beam_pipelines import manifest
     request = _request(asked)
@@ -105,6 +106,7 @@ def run(asked: Arguments) -> int:
     if not already:
         job = Job(request, str(directory), asked.label_feature, asked.id_feature, asked.features)
         shared = Shared()
+        note("loading the model and trying it on one example")
         with chatter_filtered():
             worker = shared.acquire(lambda: UnitWorker(job))
         try_one(worker, plan.units)
@@ -121,7 +123,7 @@ def run(asked: Arguments) -> int:
             return INTERRUPTED
         described = manifest.build(asked, request, worker.explainer.kind, fingerprint, runners.name(runner))
         _commit(directory, [unit.id for unit in plan.units], described)
-        write_marker(asked.logdir, asked.run, asked.name)
+    write_marker(asked.logdir, asked.run, asked.name)
     return summary.report(asked.logdir, directory, time.monotonic() - started, already)
 
 

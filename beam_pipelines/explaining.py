@@ -53,6 +53,7 @@ class BatchExplainer:
         self.graph = load_model(request.model)
         self.names = tuple(spec.name for spec in self.graph.inputs)
         self.kind = _kind(self.graph.inputs)
+        self._strings = any(spec.dtype == "string" for spec in self.graph.inputs)
         self._explainers = [Explainer(name, self.graph, **given) for name, given in request.methods]
 
     def explain(self, examples: Sequence[Example], done: Callable[[float], None] = lambda _: None) -> Records:
@@ -83,8 +84,10 @@ class BatchExplainer:
     def attempt(self, examples: Sequence[Example], done: Callable[[float], None] = lambda _: None) -> Records:
         """As `explain`, but the first error is raised."""
         groups: dict[Any, list[int]] = {}
+        lengths = self._lengths(examples)
         for i, example in enumerate(examples):  # only examples of one shape make a batch
-            groups.setdefault(tuple(np.shape(example.inputs[name]) for name in self.names), []).append(i)
+            shapes = tuple(np.shape(example.inputs[name]) for name in self.names)
+            groups.setdefault((shapes, lengths[i]), []).append(i)
         found: list[tuple[Input, list[Attribution]] | None] = [None] * len(examples)
         for members in groups.values():
             for i, pair in zip(members, self._explain_alike([examples[i] for i in members], done), strict=True):
@@ -119,6 +122,17 @@ class BatchExplainer:
                 done(len(examples) / (len(self._explainers) * len(chosen)))
         shown = [self._show(example, i, predictions) for i, example in enumerate(examples)]
         return list(zip(shown, rows, strict=True))
+
+    def _lengths(self, examples: Sequence[Example]) -> list[int]:
+        """Tokens in each raw string, where the longest string of a batch decides how far the others are padded.
+
+        Strings of one length are explained together: what is said of one must not depend on its neighbours.
+        """
+        if not self._strings:
+            return [0] * len(examples)
+        ids = np.asarray(self._predict(self._stack(examples)).token_ids)
+        lengths = [viewing.length(row) for row in ids]
+        return lengths if max(lengths) == ids.shape[1] else [0] * len(examples)  # else padded to a fixed length
 
     def _stack(self, examples: Sequence[Example]) -> dict[str, np.ndarray]:
         return {name: np.stack([example.inputs[name] for example in examples]) for name in self.names}

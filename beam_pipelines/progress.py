@@ -73,6 +73,12 @@ class Counts:
         return done, failed
 
 
+def note(text: str) -> None:
+    """Say on a terminal what takes a while without telling how far it is."""
+    if sys.stderr.isatty():
+        print(text, file=sys.stderr)
+
+
 class Display:
     """A progress bar on a terminal, now and then a line anywhere else; on standard error."""
 

@@ -35,10 +35,15 @@ def encode_png(values: np.ndarray) -> bytes:
     return encoded
 
 
+def length(ids: np.ndarray) -> int:
+    """How many tokens there are before the padding."""
+    real = np.flatnonzero(ids != PADDING)
+    return int(real[-1]) + 1 if real.size else 0
+
+
 def words(ids: np.ndarray, vocabulary: Sequence[str] | None) -> list[str]:
     """One string a token: from the vocabulary, or the id itself; padding behind the last token is empty."""
-    real = np.flatnonzero(ids != PADDING)
-    end = int(real[-1]) + 1 if real.size else 0
+    end = length(ids)
     return [_word(int(token), vocabulary) if i < end else "" for i, token in enumerate(ids)]
 
 

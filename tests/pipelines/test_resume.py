@@ -30,7 +30,7 @@ def worked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.fixture
-def crash(monkeypatch: pytest.MonkeyPatch) -> Callable[[str | None], None]:
+def crash(monkeypatch: pytest.MonkeyPatch, worked: list[str]) -> Callable[[str | None], None]:
     """Makes the worker fail in the middle of writing the named unit, or heals it."""
     real = UnitWorker.work
 
@@ -52,6 +52,7 @@ def test_after_a_crash_resume_does_the_rest_and_gives_the_same_store(
     exported: Callable[[str], Path],
     tmp_path: Path,
     crash: Callable[[str | None], None],
+    worked: list[str],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     source = write_records(tmp_path / "a.tfrecord", pictures(20))
@@ -73,7 +74,9 @@ def test_after_a_crash_resume_does_the_rest_and_gives_the_same_store(
     (broken.directory / ".attributions-00000-00003.dead.tmp").write_bytes(b"left by a worker that was killed")
 
     crash(None)
+    worked.clear()
     assert broken(source, "--unit_size=4", "--resume") == 0
+    assert worked == ["00000-00003", "00000-00004"]
     assert_same(whole, broken)
     after = {p.name: p.stat().st_mtime_ns for p in broken.directory.iterdir()}
     assert finished.items() <= after.items()
