@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Frame, Page, sync_playwright
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "plugin"))
-import stores
-from tensorboard_server import Server
-
 from tb_deepexplain.marker import write_marker
 from tb_deepexplain.store import MANIFEST
+from tests.browser.tensorboard_server import Server
+from tests.plugin import stores
 
 CHROMIUM = "/usr/bin/chromium"
 _ARGUMENTS = [

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import stores
 from playwright.sync_api import Frame, Page, Route, expect
-from tensorboard_server import Server
 
 from tb_deepexplain.store import Store, store_path
+from tests.browser.tensorboard_server import Server
+from tests.plugin import stores
 
 
 def frame_of(tab: Page) -> Frame:

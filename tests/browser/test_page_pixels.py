@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import stores
 from playwright.sync_api import Frame, Page
 
 from tb_deepexplain.store import Store, store_path
+from tests.plugin import stores
 
 STOPS = json.loads((Path(__file__).parents[2] / "frontend" / "test" / "parity.json").read_text())["stops"]
 BY_ID = ("sort=id", "desc=0")

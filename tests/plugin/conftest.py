@@ -6,13 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import stores
 from tensorboard.backend import application
 from tensorboard.backend.event_processing import data_provider, plugin_event_multiplexer
 from tensorboard.plugins import base_plugin
 from werkzeug.test import Client
 
 from tb_deepexplain.plugin import DeepExplainLoader
+from tests.plugin import stores
 
 ROOT = "/data/plugin/deepexplain"
 

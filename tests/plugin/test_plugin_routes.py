@@ -12,13 +12,13 @@ from urllib.parse import urlencode
 
 import numpy as np
 import pytest
-import stores
-from dxt1 import Page
 from werkzeug.test import Client, TestResponse
 
 from tb_deepexplain.marker import write_marker
 from tb_deepexplain.record import Attribution, Input
 from tb_deepexplain.store import MANIFEST, Store, StoreWriter, store_path
+from tests.plugin import stores
+from tests.plugin.dxt1 import Page
 
 ROOT = "/data/plugin/deepexplain"
 PICTURES = {"run": "pictures", "store": "attributions"}
