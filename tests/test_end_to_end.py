@@ -37,6 +37,19 @@ def logdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def expected(logdir: Path) -> dict[tuple[str, str], np.ndarray]:
+    """(run, method) → what the Python function gives for the same model and examples."""
+    found = {}
+    for kind, xs in (("image", PICTURES), ("text", np.array(STRINGS))):
+        graph = dx.load_model(logdir / kind)
+        for method in dx.methods():
+            given = {"window_shape": (2, 2, 3)} if (kind, method.id) == ("image", "occlusion") else {}
+            result = dx.explain(method.id, graph, xs, target="predicted", return_result=True, **given)
+            found[kind, method.id] = result.attributions if kind == "image" else result.tokens
+    return found
+
+
 def _ask(server: Server, route: str, **asked: Any) -> tuple[bytes, Any]:
     query = urllib.parse.urlencode(asked)
     with urllib.request.urlopen(f"{server.address}/data/plugin/deepexplain{route}?{query}", timeout=30) as answer:
@@ -44,7 +57,9 @@ def _ask(server: Server, route: str, **asked: Any) -> tuple[bytes, Any]:
 
 
 @pytest.mark.parametrize("load_fast", ["true", "false"])
-def test_tensorboard_serves_what_explain_computes(logdir: Path, load_fast: str) -> None:
+def test_tensorboard_serves_what_explain_computes(
+    logdir: Path, expected: dict[tuple[str, str], np.ndarray], load_fast: str
+) -> None:
     server = Server(logdir / "logs", "--load_fast", load_fast)
     try:
         stores = json.loads(_ask(server, "/api/stores")[0])["stores"]
@@ -52,22 +67,18 @@ def test_tensorboard_serves_what_explain_computes(logdir: Path, load_fast: str) 
             ("image", "default", "image"),
             ("text", "default", "text"),
         ]
-        for kind, xs in (("image", PICTURES), ("text", np.array(STRINGS))):
-            for method in dx.methods():
-                given = {"window_shape": (2, 2, 3)} if (kind, method.id) == ("image", "occlusion") else {}
-                explainer = dx.Explainer(method.id, logdir / kind, **given)
-                result = explainer.run(xs, target="predicted", return_result=True)
-                expected = result.attributions if kind == "image" else result.tokens
-                for i in (0, len(xs) - 1):
-                    asked = {"run": kind, "store": "default", "id": f"{kind}:{i:06d}", "method": method.id}
-                    body, headers = _ask(server, "/api/tile", **asked)
-                    actual = np.frombuffer(body, "<f4").reshape(json.loads(headers["X-Shape"]))
-                    if kind == "text":  # padding is not stored
-                        words = len(STRINGS[i].split())
-                        assert actual.shape == (words,)
-                        assert not expected[i][words:].any()
-                    # The store keeps 11 bits of each value, relative to the largest of its map.
-                    wanted = expected[i][: len(actual)]
-                    np.testing.assert_allclose(actual, wanted, rtol=2**-10, atol=abs(wanted).max() * 2**-11)
+        for (kind, method), maps in expected.items():
+            for i in (0, len(maps) - 1):
+                asked = {"run": kind, "store": "default", "id": f"{kind}:{i:06d}", "method": method}
+                body, headers = _ask(server, "/api/tile", **asked)
+                actual = np.frombuffer(body, "<f4").reshape(json.loads(headers["X-Shape"]))
+                wanted = maps[i]
+                if kind == "text":  # padding is not stored
+                    words = len(STRINGS[i].split())
+                    assert not wanted[words:].any()
+                    wanted = wanted[:words]
+                assert actual.shape == wanted.shape
+                # The store keeps 11 bits of each value, relative to the largest of its map.
+                np.testing.assert_allclose(actual, wanted, rtol=2**-10, atol=abs(wanted).max() * 2**-11)
     finally:
         server.stop()
