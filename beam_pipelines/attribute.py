@@ -197,9 +197,13 @@ def _explain(pending: Sequence[Unit], plan: sources.Plan, job: Job, shared: Shar
         finally:
             ended.set()
 
+    def give_up(error: BaseException) -> None:
+        trouble.append(error)
+        ended.set()
+
     already = plan.records - sum(unit.records for unit in pending)
     try:
-        with Display(plan.records, already) as display:
+        with Display(plan.records, already) as display, runners.told_of_dead_workers(give_up):
             # In a thread, so that this one can draw the progress and hear Ctrl-C whatever the runner is doing. Its end
             # is told by an event: Thread.join that Ctrl-C interrupts takes a living thread for dead (Python 3.11).
             threading.Thread(target=run_pipeline, daemon=True).start()

@@ -14,7 +14,7 @@ def main() -> None:
     """Serve the runner that started this process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if is_silent():
-        logging.disable(logging.ERROR)  # errors travel to the driver, which tells them
+        logging.disable()  # errors travel to the driver, which tells them
     with chatter_filtered():
         from apache_beam.runners.worker import sdk_worker_main
 

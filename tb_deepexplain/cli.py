@@ -21,8 +21,8 @@ _INTERRUPTED = 130
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; its exit status."""
     status = _run(sys.argv[1:] if argv is None else list(argv))
-    if argv is None and status == _INTERRUPTED:
-        # A second Ctrl-C may have left a thread inside TensorFlow, which an orderly exit would trip over.
+    if argv is None and status > 1:
+        # A second Ctrl-C, or a worker that died, leaves threads for which an orderly exit would wait, or trip over.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)

@@ -226,14 +226,3 @@ def test_a_file_that_is_cut_off_is_explained_as_far_as_it_goes(
     assert "failed    1 example" in said
     assert "cut off within a record" in said
     assert f"tensorboard --logdir {image.logdir}" in said
-
-
-@pytest.mark.parametrize(
-    "options", [("--direct_num_workers=2", "--direct_running_mode=multi_processing", "--unit_size=5")]
-)
-def test_several_processes_give_the_same_store(exported: Exported, tmp_path: Path, options: tuple[str, ...]) -> None:
-    source = write_records(tmp_path / "a.tfrecord", pictures(20))
-    one, many = (Run(exported("image"), tmp_path / f"logs{i}") for i in range(2))
-    assert one(source) == 0
-    assert many(source, *options) == 0
-    assert_same(one, many)
