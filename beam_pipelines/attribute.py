@@ -82,15 +82,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m beam_pipeline
 def run(asked: Arguments) -> int:
     """Check everything that can be checked, explain what is not yet explained, commit."""
     started = time.monotonic()
-    directory = store_path(asked.logdir, asked.run, asked.name)
-    if not is_store_name(asked.name):
-        raise ParameterError(
-            f"--name {asked.name!r}: expected letters, digits, '_', '-' or '.', not starting with '.' or '-'"
-        )
-    configuration.check_writable(directory)
-    plan = sources.plan(sources.find_files(asked.input), asked.unit_size)
-    if not plan.records:
-        raise InputError(f"--input {' '.join(asked.input)}: the files hold no records; give TFRecords of tf.Example")
+    directory, plan = _check_places(asked)
     fingerprint = configuration.fingerprint(asked.model)
     runner, options = runners.choose(asked.beam)
     note("loading TensorFlow")
@@ -100,8 +92,7 @@ def run(asked: Arguments) -> int:
     wanted = manifest.configure(asked, request, fingerprint, plan.fingerprint)
     if not asked.overwrite:
         configuration.check(directory, wanted, asked.resume)
-    finished = set() if asked.overwrite else StoreWriter(directory).finished_units()
-    pending = [unit for unit in plan.units if unit.id not in finished]
+    pending = plan.units if asked.overwrite else _unfinished(directory, plan)
     already = not pending and (directory / MANIFEST).exists()
     if not already:
         job = Job(request, str(directory), asked.label_feature, asked.id_feature, asked.features)
@@ -114,17 +105,32 @@ def run(asked: Arguments) -> int:
             configuration.clear(directory)
         configuration.begin(directory, wanted)
         interrupted = pending and _explain(pending, plan, job, shared, runner, options)
-        left = len({unit.id for unit in plan.units} - StoreWriter(directory).finished_units())
-        if interrupted and left:
-            print(
-                f"stopped with {left} of {len(plan.units)} units left; the same command with --resume goes on",
-                file=sys.stderr,
-            )
+        if interrupted and (left := len(_unfinished(directory, plan))):
+            advice = f"stopped with {left} of {len(plan.units)} units left; the same command with --resume goes on"
+            print(advice, file=sys.stderr)
             return INTERRUPTED
         described = manifest.build(asked, request, worker.explainer.kind, fingerprint, runners.name(runner))
         _commit(directory, [unit.id for unit in plan.units], described)
     write_marker(asked.logdir, asked.run, asked.name)
     return summary.report(asked.logdir, directory, time.monotonic() - started, already)
+
+
+def _check_places(asked: Arguments) -> tuple[Path, sources.Plan]:
+    """Where the store goes and what the input holds, before anything heavy is loaded."""
+    if not is_store_name(asked.name):
+        expected = "letters, digits, '_', '-' or '.', not starting with '.' or '-'"
+        raise ParameterError(f"--name {asked.name!r}: expected {expected}")
+    directory = store_path(asked.logdir, asked.run, asked.name)
+    configuration.check_writable(directory)
+    plan = sources.plan(sources.find_files(asked.input), asked.unit_size)
+    if not plan.records:
+        raise InputError(f"--input {' '.join(asked.input)}: the files hold no records; give TFRecords of tf.Example")
+    return directory, plan
+
+
+def _unfinished(directory: Path, plan: sources.Plan) -> Sequence[Unit]:
+    finished = StoreWriter(directory).finished_units()
+    return [unit for unit in plan.units if unit.id not in finished]
 
 
 def try_one(worker: UnitWorker, units: Sequence[Unit]) -> None:
