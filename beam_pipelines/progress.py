@@ -108,16 +108,21 @@ class Display:
         elapsed = time.monotonic() - self._start
         rate = done / elapsed if elapsed else 0.0
         failures = f"[red]{failed} failed[/red]" if failed else ""
-        self._bar.update(self._task, completed=int(self._already + done), rate=f"{rate:.1f}/s", failed=failures)
+        self._bar.update(self._task, completed=int(self._already + done), rate=_speed(rate), failed=failures)
         if not self._console.is_terminal and time.monotonic() - self._last > _SECONDS_BETWEEN_LINES:
             self._last = time.monotonic()
             left = f", {(self._total - self._already - done) / rate:.0f} s left" if rate else ""
             self.say(
-                f"explained {int(self._already + done)} of {self._total} examples, {rate:.1f}/s{left}, {failed} failed"
+                f"explained {int(self._already + done)} of {self._total} examples, {_speed(rate)}{left}, {failed} failed"
             )
 
     def say(self, text: str) -> None:
         self._bar.console.print(text, highlight=False, markup=False)
+
+
+def _speed(rate: float) -> str:
+    """Examples in a second, or seconds for an example, whichever is above one."""
+    return f"{1 / rate:.1f} s each" if 0 < rate < 1 else f"{rate:.1f}/s"
 
 
 def watch(wait: Callable[[float], bool], counts: Counts, display: Display) -> bool:

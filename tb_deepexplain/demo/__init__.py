@@ -18,6 +18,7 @@ from types import ModuleType
 
 from rich.console import Console
 
+from tb_deepexplain import __version__
 from tb_deepexplain.demo import packages
 from tb_deepexplain.errors import InputError
 
@@ -63,17 +64,18 @@ def _explain(name: str, folder: Path, logs: Path) -> int:
         example: ModuleType = importlib.import_module(f"tb_deepexplain.demo.{name}")
         tf.keras.utils.set_random_seed(0)  # and wake the devices, which have things to say
         tf.config.list_logical_devices()
-    prepared = folder / _PREPARED
-    if not prepared.exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        arguments = example.prepare(folder)
-        prepared.write_text("\n".join(arguments), encoding="utf-8")
     methods = [f"--methods={','.join(example.METHODS)}"]
     for method, parameters in example.METHODS.items():
         methods += [f"--{method}.{parameter}={value}" for parameter, value in parameters.items()]
-    place = ["--model", str(folder / "model"), "--logdir", str(logs), "--run", name, "--resume"]
-    return attribute([*place, *prepared.read_text(encoding="utf-8").split("\n"), *methods])
+    made_by, prepared = f"{__version__} {' '.join(methods)}", folder / _PREPARED
+    mode, known = "--resume", prepared.read_text(encoding="utf-8").split("\n") if prepared.exists() else [""]
+    if known[0] != made_by:  # never made, not finished, or made by another version
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        mode, known = "--overwrite", [made_by, *example.prepare(folder)]
+        prepared.write_text("\n".join(known), encoding="utf-8")
+    place = ["--model", str(folder / "model"), "--logdir", str(logs), "--run", name, mode]
+    return attribute([*place, *known[1:], *methods])
 
 
 def _check_writable(folder: Path) -> None:
