@@ -14,7 +14,7 @@ sys.path.insert(0, str(ROOT))
 from tests.browser.conftest import CHROMIUM  # noqa: E402
 from tests.browser.tensorboard_server import Server  # noqa: E402
 
-PICTURES = {"photos": False, "digits": False, "reviews": True}  # run: dark
+PICTURES = {"photos": (False, 1120), "digits": (False, 1120), "reviews": (True, 1280)}  # run: dark, width
 
 
 def main(logdir: Path) -> None:
@@ -22,8 +22,8 @@ def main(logdir: Path) -> None:
     try:
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-            for run, dark in PICTURES.items():
-                page = browser.new_page(viewport={"width": 1120, "height": 800})
+            for run, (dark, width) in PICTURES.items():
+                page = browser.new_page(viewport={"width": width, "height": 800})
                 page.goto(f"{server.address}/?darkMode={str(dark).lower()}#deepexplain&p.deepexplain.run={run}")
                 ready = ".row:nth-child(2) .cell.map, .row:nth-child(2) .text"
                 page.frame_locator("iframe").locator(ready).first.wait_for(timeout=60_000)
