@@ -27,6 +27,7 @@ EXTRAS = {
         "pre-commit>=4",
         "pytest>=8.4",
         "ruff>=0.14",
+        "setuptools>=77",
     ],
 }
 

@@ -152,7 +152,13 @@ def test_ctrl_c_leaves_a_store_that_can_be_resumed(image: Run, base: dict[str, s
     changed = {"--input": str(source), "--unit_size": "10", "--methods": "saliency,gradient_x_input"}
     options = flags(base | changed | {"--logdir": str(image.logdir)})
     with subprocess.Popen(
-        command("explain", *options), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment()
+        command("explain", *options),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+        # As on a terminal: a shell starts background jobs, this suite among them perhaps, deaf to Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as running:
         wait_for_shards(image, 3, running)
         running.send_signal(signal.SIGINT)
