@@ -54,10 +54,6 @@ def _read(spec: Any, given: Any) -> np.ndarray:
         )
     if array.ndim != len(expected) or not _fits(array.shape[1:], expected[1:]):
         raise InputError(f"xs for {spec}: got an array of shape {array.shape}, which does not fit")
-    if expected[0] is not None and len(array) != expected[0]:
-        raise InputError(
-            f"xs for {spec}: the model was exported for exactly {expected[0]} examples at once; export it with a batch of None"
-        )
     return array
 
 

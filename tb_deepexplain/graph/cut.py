@@ -186,40 +186,19 @@ def make_cut(
     final = _final(view, outputs, output)
     logits = step_back(view, final) if output is None else None  # a name means exactly that tensor
     target = logits or final
-    by_name = {spec.name: spec for spec in specs}
     discrete = [spec.node for spec in specs if not spec.is_float]
     lookups = {lookup.output: lookup for lookup in find_lookups(view, discrete, target)}
     if inputs is None:
-        needed = view.ancestors([target])
-        entries = [tensor(spec.node) for spec in specs if spec.is_float and spec.node in needed] + list(lookups)
+        # A real-valued input that the output ignores stays: its map is zero, and the result keeps the model's structure.
+        entries = [tensor(spec.node) for spec in specs if spec.is_float] + list(lookups)
         if not entries:
             raise UnsupportedModelError(
-                f"no input of this model can be explained: {', '.join(map(str, specs))}, and no embedding look-up was found "
-                "between an integer or string input and the output. Name the tensor or layer to explain with inputs=..."
+                f"no input of this model can be explained: {', '.join(map(str, specs))}, and no embedding look-up was "
+                "found between an integer or string input and the output. Name the tensor or layer to explain "
+                "with inputs=..."
             )
     else:
-        entries = []
-        for name in inputs:
-            if name == "embedding":
-                if not lookups:
-                    raise UnsupportedModelError(
-                        "inputs='embedding': no embedding look-up was found on the way to the output"
-                    )
-                entries += list(lookups)
-            elif name in by_name:
-                entries.append(tensor(by_name[name].node))
-            else:
-                entries.append(resolve(view, name))
-    for entry in entries:
-        spec = next((s for s in specs if tensor(s.node) == entry), None)
-        if spec is not None and not spec.is_float:
-            raise UnsupportedModelError(
-                f"input {spec} holds no real numbers and has no gradient; use inputs='embedding'"
-            )
-        if node_of(entry) not in view.ancestors([target]):
-            raise UnsupportedModelError(
-                f"the output {target!r} does not depend on {entry!r}; choose another input or output"
-            )
+        entries = [entry for name in inputs for entry in _entries(view, name, specs, lookups, target)]
     return Cut(
         entries=tuple(entries),
         names=tuple(_name(view, entry, lookups.get(entry), specs) for entry in entries),
@@ -229,6 +208,24 @@ def make_cut(
         lookups=tuple(lookups.get(entry) for entry in entries),
         stepped_back=logits is not None,
     )
+
+
+def _entries(view: GraphView, name: str, specs: Sequence[Any], lookups: dict[str, Lookup], target: str) -> list[str]:
+    """The tensors that a person means by the name of an input, layer or tensor, or by "embedding"."""
+    if name == "embedding":
+        if not lookups:
+            raise UnsupportedModelError("inputs='embedding': no embedding look-up was found on the way to the output")
+        return list(lookups)
+    spec = next((s for s in specs if s.name == name), None)
+    entry = tensor(spec.node) if spec else resolve(view, name)
+    spec = spec or next((s for s in specs if tensor(s.node) == entry), None)
+    if spec is not None and not spec.is_float:
+        raise UnsupportedModelError(f"input {spec} holds no real numbers and has no gradient; use inputs='embedding'")
+    if node_of(entry) not in view.ancestors([target]):
+        raise UnsupportedModelError(
+            f"the output {target!r} does not depend on {name!r}; choose another input or output"
+        )
+    return [entry]
 
 
 def _final(view: GraphView, outputs: dict[str, str], output: str | None) -> str:

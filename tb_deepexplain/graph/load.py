@@ -49,6 +49,12 @@ class ModelGraph:
             InputSpec(name, p.dtype.name, tuple(p.shape) if p.shape.rank is not None else (None,), p.op.name)
             for name, p in zip(inputs, placeholders, strict=True)
         )
+        for spec in self.inputs:
+            if spec.shape and spec.shape[0] is not None:
+                raise UnsupportedModelError(
+                    f"{source}: input {spec} takes exactly {spec.shape[0]} examples at once; "
+                    "export the model with a batch of None"
+                )
         self._view = GraphView(_inline(function))
         self.outputs = {name: tensor(t.name) for name, t in zip(outputs, function.outputs, strict=True)}
         self._captures = {tensor(internal.name): external for external, internal in function.graph.captures}

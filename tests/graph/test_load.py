@@ -120,6 +120,17 @@ def test_one_input_of_two_can_be_explained() -> None:
     assert both["ids"].shape == (4, 6, 5)
 
 
+def test_an_input_that_the_output_ignores_has_a_map_of_zeros() -> None:
+    used, ignored = keras.Input((4,), name="used"), keras.Input((3,), name="ignored")
+    model = keras.Model([used, ignored], keras.layers.Dense(2)(used))
+    xs = [np.ones((2, 4), np.float32), np.ones((2, 3), np.float32)]
+    for method in dx.methods():
+        first, second = dx.explain(method.id, model, xs, target=0)
+        assert first.any()
+        assert second.shape == (2, 3)
+        assert not second.any()
+
+
 def test_functions_are_models_too() -> None:
     @tf.function(input_signature=[tf.TensorSpec([None, 3], tf.float64, name="x")])
     def cube(x: Any) -> Any:
@@ -154,6 +165,11 @@ def _refusals(folder: Path) -> list[tuple[Any, dict[str, Any], str]]:
         (models.image(), {"signature": "x"}, "signature=... chooses"),
         (Subclassed(), {}, r"wrap it as tf.function\(model"),
         (lambda x: x, {}, "cannot explain a function"),
+        (
+            keras.Sequential([keras.Input((3,), batch_size=2), keras.layers.Dense(1)]),
+            {},
+            "takes exactly 2 examples at once; export the model with a batch of None",
+        ),
     ]
 
 
