@@ -96,7 +96,9 @@ def test_the_reviews_are_held_out_and_read_as_strings(tmp_path: Path, monkeypatc
     assert words == ["a", "great", "film", "and", "[UNK]"]
 
 
-@pytest.mark.parametrize("arguments", [["--port", "PORT"], ["--logdir", "FILE/logs", "--no-serve"]])
+@pytest.mark.parametrize(
+    "arguments", [["--port", "PORT"], ["--port", "0"], ["--port", "99999"], ["--logdir", "FILE/logs", "--no-serve"]]
+)
 def test_what_stops_the_demo_is_said_in_one_line(
     arguments: list[str], tmp_path: Path, capsys: Any, monkeypatch: Any
 ) -> None:
@@ -110,7 +112,11 @@ def test_what_stops_the_demo_is_said_in_one_line(
     said = capsys.readouterr()
     assert said.out == ""
     assert len(said.err.splitlines()) == 1
-    assert ("port" in said.err) if "PORT" in arguments else ("cannot write to" in said.err and "--logdir" in said.err)
+    assert (
+        ("port" in said.err and "--port" in said.err)
+        if "--port" in arguments
+        else ("cannot write to" in said.err and "--logdir" in said.err)
+    )
 
 
 def test_missing_packages_are_named_with_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
