@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib
 import shlex
@@ -10,6 +11,7 @@ import time
 from pathlib import Path
 from types import ModuleType
 
+from rich import get_console
 from rich.console import Console
 
 from tb_deepexplain.demo import packages, serving
@@ -50,7 +52,7 @@ def _explain(name: str, folder: Path, logs: Path) -> int:
     """Prepare model and data unless they stand, and run the pipeline on them."""
     from beam_pipelines.quiet import chatter_filtered
 
-    with chatter_filtered():
+    with get_console().status("loading TensorFlow"), chatter_filtered():
         import tensorflow as tf
 
         from beam_pipelines.attribute import main as attribute
@@ -74,6 +76,7 @@ def _explain(name: str, folder: Path, logs: Path) -> int:
     return attribute([*place, *known[1:], *methods])
 
 
+@functools.cache
 def _sources() -> str:
     """A digest of all code that models, data and maps come from: what other code made is made anew."""
     package = Path(__file__).parents[1]

