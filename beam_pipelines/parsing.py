@@ -78,6 +78,10 @@ class Parser:
             raise InputError(
                 f"its label, feature {self.label_feature!r}, is {len(values)} {kind} values; expected one int64 class number"
             )
+        if not -(2**31) <= values[0] < 2**31:
+            raise InputError(
+                f"its label, feature {self.label_feature!r}, is {values[0]}; expected a class number of 32 bits"
+            )
         return int(values[0])
 
 
@@ -104,7 +108,13 @@ def _to_array(kind: str, values: Any, spec: Any) -> np.ndarray:
         wanted = f"a multiple of {known}" if open_axes else str(known)
         raise InputError(f"the feature for the model's input {spec} has {len(values)} values; expected {wanted}")
     dtype = object if spec.dtype == "string" else np.float32 if spec.dtype == "bfloat16" else np.dtype(spec.dtype)
-    return np.array(values, dtype).reshape([-1 if n is None else n for n in shape])
+    try:
+        array = np.array(values, dtype)
+    except OverflowError:
+        raise InputError(
+            f"the feature for the model's input {spec} holds a number that {spec.dtype} cannot hold"
+        ) from None
+    return array.reshape([-1 if n is None else n for n in shape])
 
 
 def _decode_picture(values: Any, spec: Any) -> np.ndarray:

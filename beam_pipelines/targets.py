@@ -38,7 +38,7 @@ class Target:
 class Classes:
     """The classes among which a model chooses, and what it says of N examples.
 
-    A single unit with a sigmoid behind it, or with two labels, stands for two classes: its output is the logit
+    A single unit with a sigmoid behind it stands for two classes: its output is the logit
     of class 1, and its negative that of class 0. A single unit otherwise is a quantity, without classes.
     """
 
@@ -58,8 +58,12 @@ class Classes:
         shape = outputs.shape
         outputs = outputs.reshape(len(outputs), -1)
         units = outputs.shape[1]
-        two = units == 1 and (probabilities is not None or len(labels or ()) == 2)
-        count = 2 if two else units
+        count = 2 if units == 1 and probabilities is not None else units
+        if units == 1 and probabilities is None and len(labels or ()) == 2:
+            raise ParameterError(
+                "--labels has 2 names, but the model's single output has no sigmoid behind it and may be a logit or a "
+                "probability; export the model with a sigmoid at its end, or leave --labels out"
+            )
         if labels is not None and len(labels) != count:
             classes = f"{count} class{'es' if count != 1 else ''}"
             raise ParameterError(

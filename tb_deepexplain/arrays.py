@@ -10,14 +10,16 @@ import numpy as np
 from tb_deepexplain.errors import InputError
 
 
-def read_inputs(specs: Sequence[Any], xs: Any) -> list[np.ndarray]:
-    """One array `[N, ...]` for each InputSpec, in the model's order and dtypes."""
+def read_inputs(specs: Sequence[Any], xs: Any, ordered: bool = True) -> list[np.ndarray]:
+    """One array `[N, ...]` for each InputSpec, in the model's order and dtypes; `ordered`: whether a list may be given."""
     wanted = f"the model takes {'; '.join(map(str, specs))}"
     names = [spec.name for spec in specs]
     if isinstance(xs, dict):
         if set(xs) != set(names):
             raise InputError(f"xs has the inputs {', '.join(map(str, xs)) or 'none'}; {wanted}")
         given = [xs[name] for name in names]
+    elif len(specs) > 1 and not ordered:
+        raise InputError(f"{wanted}, by name: give a dict with one array for each")
     elif len(specs) > 1:
         if not isinstance(xs, list | tuple) or len(xs) != len(specs):
             count = f"{len(xs)} arrays" if isinstance(xs, list | tuple) else "one array"
@@ -46,6 +48,10 @@ def _read(spec: Any, given: Any) -> np.ndarray:
     accepted = {"string": "SUO", "bool": "b", "float": "fiub", "int": "iub"}[kind]
     if array.dtype.kind not in accepted and array.size:
         raise InputError(f"xs for {spec}: got an array of {array.dtype}, expected {kind} values")
+    if kind == "int" and array.size and array.dtype.kind != "b":
+        limits = np.iinfo(spec.dtype)
+        if array.min() < limits.min or array.max() > limits.max:
+            raise InputError(f"xs for {spec}: holds {array.max()}, which {spec.dtype} cannot hold")
     array = array.astype(object if kind == "string" else "float32" if spec.dtype == "bfloat16" else spec.dtype)
     expected = spec.shape
     if array.ndim == len(expected) - 1 and _fits(array.shape, expected[1:]):

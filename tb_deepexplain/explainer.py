@@ -11,13 +11,14 @@ import numpy as np
 import tensorflow as tf
 
 from tb_deepexplain.arrays import check_batch_size, check_target, check_ys, read_inputs, same_structure
-from tb_deepexplain.errors import InputError
+from tb_deepexplain.errors import InputError, UnsupportedModelError
 from tb_deepexplain.graph.load import load_model
 from tb_deepexplain.methods import find_method
 from tb_deepexplain.score import Score
 
 # Points evaluated at once unless the caller says: bounded by their size, so that large pictures fit into memory.
 BATCH_VALUES, LARGEST_BATCH, SMALLEST_BATCH = 4_000_000, 256, 8
+HELD_VALUES = 256_000_000  # what a method may hold besides, at worst: one gigabyte of float32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,11 +30,14 @@ class Predictions:
     token_ids: np.ndarray | None  # [N, T] for a text model
 
     @property
-    def classes(self) -> np.ndarray:
-        """[N] the class predicted: the largest output, or whether a single one is above even odds."""
-        if self.outputs.ndim == 1 or self.outputs.shape[-1] == 1:
-            return (self.outputs.reshape(len(self.outputs), -1)[:, 0] > 0).astype(np.int64)
-        return self.outputs.argmax(-1)
+    def classes(self) -> np.ndarray | None:
+        """[N] the class predicted: the largest output, or whether the probability of a single one is above one half.
+
+        None for a single output without a sigmoid behind it: it may be a logit, a probability or a quantity.
+        """
+        if self.outputs.ndim > 1 and self.outputs.shape[-1] > 1:
+            return self.outputs.argmax(-1)
+        return None if self.probabilities is None else (self.outputs.reshape(-1) > 0).astype(np.int64)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +57,8 @@ class Result:
 class Explainer:
     """One method bound to one model; compiled once for each shape of example, whatever the batch.
 
-    `target`: a class number, `[N]` of them, "predicted", or None (the sum of all units of the output).
+    `target`: a class number, `[N]` of them, "predicted" (the largest unit; a single unit is number 0 whatever it
+    says), or None (the sum of all units of the output).
     `inputs`: None (the model's inputs, or the embedding where they are integers or strings), "embedding", or
     names of inputs, layers or tensors. `output`: None (the logits where they stand behind a softmax or
     sigmoid, else the output), "output" (as it is), or the name of an output, layer or tensor.
@@ -78,7 +83,7 @@ class Explainer:
 
     def predict(self, xs: Any, *, batch_size: int | None = None) -> Predictions:
         """What the model says about `xs`."""
-        raw, n = _at_least_one(read_inputs(self.graph.inputs, xs))
+        raw, n = _at_least_one(read_inputs(self.graph.inputs, xs, self.graph.ordered))
         size = self._batch_size(raw, False, batch_size)
         parts = [self._bound.predict([tf.constant(r[chunk]) for r in raw]) for chunk in _chunks(len(raw[0]), size)]
         outputs, final, ids = (_concatenate([p[i].numpy() for p in parts])[:n] for i in range(3))
@@ -118,7 +123,8 @@ class Explainer:
         size = self._batch_size(arrays[: len(raw)], direct, batch_size)
         title = self.method.title if progress else None
         parts = []
-        for chunk in _track(_chunks(len(arrays[0]), size), math.ceil(n / size), title):
+        together = self._examples_at_once(arrays[: len(raw)], direct, size)
+        for chunk in _track(_chunks(len(arrays[0]), together), math.ceil(n / together), title):
             inputs, beside = [tf.constant(a[chunk]) for a in arrays[: len(raw)]], iter(arrays[len(raw) :])
             entries, context = (inputs, []) if direct else self._bound.enter(inputs)
             chosen = [None if a is None else next(beside)[chunk] for a in (target, ys)]
@@ -132,10 +138,18 @@ class Explainer:
         """The arrays given, and whether they are values of inner tensors instead of the model's inputs."""
         names = self._bound.entry_names
         if not isinstance(xs, dict) or set(xs) != set(names) or set(xs) == {s.name for s in self.graph.inputs}:
-            return read_inputs(self.graph.inputs, xs), False
+            return read_inputs(self.graph.inputs, xs, self.graph.ordered), False
         if self._bound.cut.context:
             raise InputError(f"values of {', '.join(names)} are not enough: the model needs its other inputs too")
-        return [np.asarray(xs[name]) for name in names], True
+        arrays = [
+            np.asarray(xs[name], np.float64 if np.asarray(xs[name]).dtype == np.float64 else np.float32)
+            for name in names
+        ]
+        if len({len(a) for a in arrays}) > 1:
+            raise InputError(
+                f"{', '.join(names)}: every one needs the same number of examples, got {[len(a) for a in arrays]}"
+            )
+        return arrays, True
 
     def _predicted(self, target: str, xs: Any, direct: bool, batch_size: int | None) -> np.ndarray:
         if target != "predicted":
@@ -145,15 +159,31 @@ class Explainer:
                 "target='predicted' needs the model's inputs, but values of inner tensors were given; give class numbers"
             )
         predictions = self.predict(xs, batch_size=batch_size)
-        one_unit = predictions.outputs.ndim == 1 or predictions.outputs.shape[-1] == 1
-        return np.zeros(len(predictions.outputs), np.int64) if one_unit else predictions.classes
+        outputs = predictions.outputs
+        if outputs.ndim > 2:
+            raise InputError(
+                f"target='predicted': the output has shape {outputs.shape[1:]}, not one row of classes; give ys"
+            )
+        one_unit = outputs.ndim == 1 or outputs.shape[-1] == 1
+        return np.zeros(len(outputs), np.int64) if one_unit else outputs.argmax(-1)
+
+    def _values(self, raw: list[np.ndarray], direct: bool) -> int:
+        """Numbers in one example of what is explained."""
+        first = [tf.constant(r[:1]) for r in raw]
+        entries = first if direct else self._bound.enter(first)[0]
+        return max(1, sum(math.prod(e.shape[1:]) for e in entries))
+
+    def _examples_at_once(self, raw: list[np.ndarray], direct: bool, batch_size: int) -> int:
+        """Examples in one call: as many as evaluations in a batch, fewer where the method holds much of each."""
+        if self.method.held is None:
+            return batch_size
+        values = self._values(raw, direct) * self.method.held(**self.parameters)
+        return int(np.clip(HELD_VALUES // values, 1, batch_size))
 
     def _batch_size(self, raw: list[np.ndarray], direct: bool, asked: int | None) -> int:
         if asked is not None:
             return check_batch_size(asked)
-        first = [tf.constant(r[:1]) for r in raw]
-        entries = first if direct else self._bound.enter(first)[0]
-        values = max(1, sum(math.prod(e.shape[1:]) for e in entries))
+        values = self._values(raw, direct)
         return int(np.clip(2 ** int(math.log2(max(1, BATCH_VALUES / values))), SMALLEST_BATCH, LARGEST_BATCH))
 
     def _explain(
@@ -166,7 +196,13 @@ class Explainer:
         check_target(target, None, shape)
         check_ys(ys, None, shape)
         target, ys = (None if a is None else tf.constant(a) for a in (target, ys))
-        return [t.numpy() for t in function(entries, context, target, ys, tf.constant(batch_size, tf.int32))]
+        found = [t.numpy() for t in function(entries, context, target, ys, tf.constant(batch_size, tf.int32))]
+        if any(len(f) != len(entries[0]) for f in found):
+            raise UnsupportedModelError(
+                f"the output {self._bound.cut.output!r} has {len(found[-3])} rows for {len(entries[0])} examples; "
+                "it needs the batch as its first axis: choose another output"
+            )
+        return found
 
     def _compile(
         self, entries: list[Any], context: list[Any], target: Any, ys: Any
@@ -190,7 +226,8 @@ class Explainer:
                 score(score.x) if found.score is None else found.score,
                 nothing if found.baseline_score is None else found.baseline_score,
             ]
-            return [*found.attributions, *(tf.cast(v, tf.float64) for v in values), found.evaluations]
+            maps = [tf.cast(a, tf.float32) if a.dtype.size < 4 else a for a in found.attributions]
+            return [*maps, *(tf.cast(v, tf.float64) for v in values), found.evaluations]
 
         def spec(array: Any, rows_only: bool = False) -> Any:
             return tf.TensorSpec([None] * len(array.shape) if rows_only else [None, *array.shape[1:]], array.dtype)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tb_deepexplain.errors import ParameterError
+from tb_deepexplain.errors import ParameterError, UnsupportedModelError
 
 
 class Explanation(NamedTuple):
@@ -108,7 +108,12 @@ class Score:
             )
         found = []
         for value, shape, x in zip(given, shapes, self.x, strict=True):
-            array = np.asarray(0.0 if value is None else value)
+            try:
+                array = np.asarray(0.0 if value is None else value, np.float64)
+            except (TypeError, ValueError):
+                raise ParameterError(
+                    "baseline: expected numbers; give one number or an array like one example"
+                ) from None
             if array.ndim and array.shape != shape:
                 hint = (
                     " (leave the batch dimension out: one baseline serves all examples)"
@@ -144,5 +149,12 @@ class Score:
     def _differentiate(self, points: list[Any], context: list[Any], target: Any, ys: Any) -> tuple[Any, list[Any]]:
         score = self._compute(points, context, target, ys)
         # tf.gradients, not a tape: a tape does not see the ops of an imported graph.
-        gradients = tf.gradients(score, points, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        return score, [tf.convert_to_tensor(g) for g in gradients]
+        gradients = tf.gradients(score, points)
+        if all(g is None for g in gradients):
+            raise UnsupportedModelError(
+                "no gradient reaches the explained input from the output: on the way is a step that has none, such as "
+                "an argmax, a rounding or a look-up; choose another output or input, or use occlusion"
+            )
+        return score, [
+            tf.zeros_like(p) if g is None else tf.convert_to_tensor(g) for g, p in zip(gradients, points, strict=True)
+        ]

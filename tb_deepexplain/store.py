@@ -249,6 +249,9 @@ def _refuse_twice(directory: Path, index: pa.Table) -> None:
     key = ["example_id", "method", "target", "step"]
     counts = index.select(key).group_by(key).aggregate([([], "count_all")])
     twice = counts.filter(pc.greater(counts.column("count_all"), 1))
+    if not twice.num_rows:  # two examples may differ in their targets and still have one id
+        homes = index.select(["example_id", "shard"]).group_by("example_id").aggregate([("shard", "count_distinct")])
+        twice = homes.filter(pc.greater(homes.column("shard_count_distinct"), 1))
     if twice.num_rows:
         example = twice.column("example_id")[0].as_py()
         units = index.filter(pc.equal(index.column("example_id"), example)).column("shard").unique().to_pylist()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from tb_deepexplain.errors import ParameterError, UnsupportedModelError
@@ -88,7 +88,7 @@ class GraphView:
     def subgraph(self, fetches: Sequence[str], feeds: Collection[str]) -> Any:
         """The GraphDef between fed and fetched tensors, without control edges and without placeholders."""
         kept = self.ancestors(fetches, stop=feeds)
-        placeholders = {n for n in kept if self.nodes[n].op in ("Placeholder", "PlaceholderWithDefault")}
+        placeholders = {n for n in kept if self.nodes[n].op == "Placeholder"}
         graph_def = type(self._template())()
         graph_def.versions.CopyFrom(self.versions)
         graph_def.library.CopyFrom(self.library)
@@ -104,7 +104,7 @@ class GraphView:
 
     def placeholders(self, fetches: Sequence[str], feeds: Collection[str]) -> set[str]:
         kept = self.ancestors(fetches, stop=feeds)
-        return {n for n in kept if self.nodes[n].op in ("Placeholder", "PlaceholderWithDefault")}
+        return {n for n in kept if self.nodes[n].op == "Placeholder"}
 
     def _template(self) -> Any:
         from tensorflow.core.framework import graph_pb2
@@ -122,7 +122,7 @@ def node_of(name: str) -> str:
 
 def step_back(view: GraphView, output: str) -> str | None:
     """The input of the Softmax or Sigmoid that `output` ends with, or None."""
-    while (op := view.nodes[node_of(output)].op) in _PASS_THROUGH:
+    while (op := view.nodes[node_of(output)].op) in (*_PASS_THROUGH, "Squeeze", "ExpandDims"):
         output = view.inputs[node_of(output)][0]
     return view.inputs[node_of(output)][0] if op in ("Softmax", "Sigmoid") else None
 
@@ -143,22 +143,22 @@ def find_lookups(view: GraphView, sources: Collection[str], output: str) -> list
     return found
 
 
-def resolve(view: GraphView, name: str) -> str:
-    """The tensor that a person means by a tensor, node or layer name."""
+def resolve(view: GraphView, layers: Mapping[str, str], name: str) -> str:
+    """The tensor that a person means by a tensor, node or layer name; `layers` are those known for certain."""
+    if name in layers:
+        return layers[name]
     if node_of(name) in view.nodes:
         return tensor(name)
-    for pattern in (re.escape(name), re.escape(name) + r"_\d+"):  # Keras numbers repeated calls of a layer
-        scopes = {m.group(0) for n in view.nodes if (m := re.match(rf"(?:.*/)?{pattern}(?=/)", n))}
-        outputs = [t for scope in sorted(scopes) for t in _scope_outputs(view, scope)]
-        if len(outputs) == 1:
-            return outputs[0]
-        if outputs:
-            raise ParameterError(
-                f"layer {name!r} has several outputs: {', '.join(outputs[:6])}; give one of these tensor names"
-            )
-    layers = sorted({part for n in view.nodes for part in n.split("/")[:-1]})
+    # TensorFlow numbers scopes that were used before: `dense_1` may be a layer of that name, or another run of `dense`.
+    scopes = {m.group(0) for n in view.nodes if (m := re.match(rf"(?:.*/)?{re.escape(name)}(?:_\d+)?(?=/)", n))}
+    outputs = [t for scope in sorted(scopes) for t in _scope_outputs(view, scope)]
+    if len(outputs) == 1:
+        return outputs[0]
+    if outputs:
+        raise ParameterError(f"{name!r} may mean any of {', '.join(outputs[:6])}; give one of these tensor names")
+    known = sorted(layers) or sorted({part for n in view.nodes for part in n.split("/")[:-1]})
     raise ParameterError(
-        f"the model has no tensor or layer {name!r}; its layers include {', '.join(layers[:40]) or 'none'}"
+        f"the model has no tensor or layer {name!r}; its layers include {', '.join(known[:40]) or 'none'}"
     )
 
 
@@ -180,17 +180,23 @@ def make_cut(
     view: GraphView,
     specs: Sequence[Any],  # InputSpec
     outputs: dict[str, str],
+    layers: Mapping[str, str],
     inputs: Sequence[str] | None,
     output: str | None,
 ) -> Cut:
-    final = _final(view, outputs, output)
+    final = _final(view, outputs, layers, output)
     logits = step_back(view, final) if output is None else None  # a name means exactly that tensor
     target = logits or final
     discrete = [spec.node for spec in specs if not spec.is_float]
     lookups = {lookup.output: lookup for lookup in find_lookups(view, discrete, target)}
     if inputs is None:
         # A real-valued input that the output ignores stays: its map is zero, and the result keeps the model's structure.
-        entries = [tensor(spec.node) for spec in specs if spec.is_float] + list(lookups)
+        order = [spec.node for spec in specs]
+        own = {tensor(spec.node): spec.node for spec in specs if spec.is_float}
+        own |= {
+            out: min(view.ancestors([lookup.indices]) & set(order), key=order.index) for out, lookup in lookups.items()
+        }
+        entries = sorted(own, key=lambda entry: order.index(own[entry]))
         if not entries:
             raise UnsupportedModelError(
                 f"no input of this model can be explained: {', '.join(map(str, specs))}, and no embedding look-up was "
@@ -198,10 +204,16 @@ def make_cut(
                 "with inputs=..."
             )
     else:
-        entries = [entry for name in inputs for entry in _entries(view, name, specs, lookups, target)]
+        entries = [entry for name in inputs for entry in _entries(view, name, specs, lookups, layers, target)]
+        for entry in entries:
+            if behind := [e for e in entries if e != entry and node_of(e) in view.ancestors([entry])]:
+                raise UnsupportedModelError(
+                    f"{behind[0]!r} acts on the output through {entry!r}, which is explained too; explain one of them"
+                )
+    names = [_name(view, entry, lookups.get(entry), specs) for entry in entries]
     return Cut(
         entries=tuple(entries),
-        names=tuple(_name(view, entry, lookups.get(entry), specs) for entry in entries),
+        names=tuple(entry if names.count(name) > 1 else name for entry, name in zip(entries, names, strict=True)),
         context=_context(view, entries, lookups, specs, target),
         output=target,
         final=final,
@@ -210,14 +222,21 @@ def make_cut(
     )
 
 
-def _entries(view: GraphView, name: str, specs: Sequence[Any], lookups: dict[str, Lookup], target: str) -> list[str]:
+def _entries(
+    view: GraphView,
+    name: str,
+    specs: Sequence[Any],
+    lookups: dict[str, Lookup],
+    layers: Mapping[str, str],
+    target: str,
+) -> list[str]:
     """The tensors that a person means by the name of an input, layer or tensor, or by "embedding"."""
     if name == "embedding":
         if not lookups:
             raise UnsupportedModelError("inputs='embedding': no embedding look-up was found on the way to the output")
         return list(lookups)
     spec = next((s for s in specs if s.name == name), None)
-    entry = tensor(spec.node) if spec else resolve(view, name)
+    entry = tensor(spec.node) if spec else resolve(view, layers, name)
     spec = spec or next((s for s in specs if tensor(s.node) == entry), None)
     if spec is not None and not spec.is_float:
         raise UnsupportedModelError(f"input {spec} holds no real numbers and has no gradient; use inputs='embedding'")
@@ -228,14 +247,14 @@ def _entries(view: GraphView, name: str, specs: Sequence[Any], lookups: dict[str
     return [entry]
 
 
-def _final(view: GraphView, outputs: dict[str, str], output: str | None) -> str:
+def _final(view: GraphView, outputs: dict[str, str], layers: Mapping[str, str], output: str | None) -> str:
     if output in outputs:
         return outputs[str(output)]
     if output is None or output == "output":
         if len(outputs) > 1:
             raise ParameterError(f"the model has several outputs; choose one with output=...: {', '.join(outputs)}")
         return next(iter(outputs.values()))
-    return resolve(view, output)
+    return resolve(view, layers, output)
 
 
 def _name(view: GraphView, entry: str, lookup: Lookup | None, specs: Sequence[Any]) -> str:

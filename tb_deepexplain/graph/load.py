@@ -6,14 +6,17 @@ memory once, and training it further shows in the next explanation.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
+from tensorflow.python.eager import context
 from tensorflow.python.grappler import tf_optimizer  # no public way to inline functions exists
 
 from tb_deepexplain.errors import UnsupportedModelError
@@ -41,10 +44,19 @@ class ModelGraph:
     """A model as a graph. `inputs` says what it reads, `outputs` names what it gives."""
 
     def __init__(
-        self, function: Any, inputs: Sequence[str], outputs: Sequence[str], source: str, keep: Any = None
+        self,
+        function: Any,
+        inputs: Sequence[str],
+        outputs: Sequence[str],
+        source: str,
+        *,
+        keep: Any = None,
+        layers: Mapping[str, str] | None = None,
+        ordered: bool = True,
     ) -> None:
+        """`layers` are the output tensors of layers where they are known; `ordered` says whether inputs have an order."""
         placeholders = function.inputs[: len(inputs)]
-        self.source = source
+        self.source, self.ordered, self._layers = source, ordered, dict(layers or {})
         self.inputs = tuple(
             InputSpec(name, p.dtype.name, tuple(p.shape) if p.shape.rank is not None else (None,), p.op.name)
             for name, p in zip(inputs, placeholders, strict=True)
@@ -56,7 +68,7 @@ class ModelGraph:
                     "export the model with a batch of None"
                 )
         self._view = GraphView(_inline(function))
-        self.outputs = {name: tensor(t.name) for name, t in zip(outputs, function.outputs, strict=True)}
+        self.outputs = {name: tensor(t.name) for name, t in zip(outputs, _outputs(function), strict=True)}
         self._captures = {tensor(internal.name): external for external, internal in function.graph.captures}
         self._keep = (function, keep)  # a SavedModel's signature holds its variables weakly
         self._cuts: dict[Any, BoundGraph] = {}
@@ -67,7 +79,9 @@ class ModelGraph:
         key = (asked, output)
         if key not in self._cuts:
             names = None if asked is None or "embedding" in asked else asked
-            self._cuts[key] = BoundGraph(self, make_cut(self._view, self.inputs, self.outputs, asked, output), names)
+            self._cuts[key] = BoundGraph(
+                self, make_cut(self._view, self.inputs, self.outputs, self._layers, asked, output), names
+            )
         return self._cuts[key]
 
     def run(self, fetches: Sequence[str], feeds: dict[str, Any]) -> list[Any]:
@@ -102,7 +116,8 @@ class BoundGraph:
         self.predict = tf.function(self._predict, autograph=False, reduce_retracing=True)
 
     def _feeds(self, raw: Sequence[Any]) -> dict[str, Any]:
-        return {tensor(spec.node): x for spec, x in zip(self.graph.inputs, raw, strict=True)}
+        cast = [tf.cast(x, spec.dtype) if spec.is_float else x for spec, x in zip(self.graph.inputs, raw, strict=True)]
+        return {tensor(spec.node): x for spec, x in zip(self.graph.inputs, cast, strict=True)}
 
     def _enter(self, raw: Sequence[Any]) -> tuple[list[Any], list[Any]]:
         """Model inputs → (entries, context), each with the batch first."""
@@ -119,7 +134,18 @@ class BoundGraph:
     def leave(self, entries: Sequence[Any], context: Sequence[Any]) -> Any:
         """Entries and context → output; to be called while a function is being traced."""
         feeds = dict(zip([*self.cut.entries, *self.cut.context], [*entries, *context], strict=True))
-        return self.graph.run([self.cut.output], feeds)[0]
+        output = self.graph.run([self.cut.output], feeds)[0]
+        if not output.shape.rank:
+            shape = "one number for all examples" if output.shape.rank == 0 else "of unknown rank"
+            raise UnsupportedModelError(
+                f"the output {self.cut.output!r} is {shape}; it needs the batch as its first axis: choose another output"
+            )
+        if not output.dtype.is_floating:
+            raise UnsupportedModelError(
+                f"the output {self.cut.output!r} holds {output.dtype.name} values, perhaps of an argmax; explain the real "
+                "numbers before it, with output=..."
+            )
+        return output
 
 
 def load_model(model: Any, *, signature: str | None = None) -> ModelGraph:
@@ -188,11 +214,19 @@ def _from_concrete(function: Any, source: str, keep: Any = None) -> ModelGraph:
         t.op.get_attr("_user_specified_name").decode() if "_user_specified_name" in t.op.node_def.attr else t.op.name
         for t in inputs
     ]
-    return ModelGraph(function, names, _output_names(function, source), source, keep)
+    names = [t.op.name if names.count(name) > 1 else name for t, name in zip(inputs, names, strict=True)]
+    # A signature takes its inputs by keyword: the order in which they stand here is TensorFlow's, not the caller's.
+    ordered = not function.structured_input_signature[1]
+    return ModelGraph(function, names, _output_names(function, source), source, keep=keep, ordered=ordered)
+
+
+def _outputs(function: Any) -> list[Any]:
+    """A function's outputs, without the intermediate values that TensorFlow appends once it was differentiated."""
+    return list(function.outputs[: len(tf.nest.flatten(function.structured_outputs))])
 
 
 def _output_names(function: Any, source: str, names: Sequence[str] = ()) -> list[str]:
-    count = len(function.outputs)
+    count = len(_outputs(function))
     if isinstance(function.structured_outputs, dict):
         names = sorted(function.structured_outputs)  # the order in which TensorFlow flattens a dict
         if len(names) != count:
@@ -210,37 +244,89 @@ def _from_keras(model: Any, source: str) -> ModelGraph:
         )
     structure = inputs[0] if isinstance(model, tf.keras.Sequential) else model.input
     specs = [tf.TensorSpec(t.shape, t.dtype, name=t.name) for t in inputs]
+    traced, layers = _with_layers(model), dict[str, str]()
 
     @tf.function(input_signature=specs, autograph=False)
     def call(*flat: Any) -> Any:
-        return model(tf.nest.pack_sequence_as(structure, flat), training=False)
+        outputs, inner = traced(tf.nest.pack_sequence_as(structure, flat))
+        layers.update({name: t.name for name, t in inner.items()})
+        return outputs
 
     function = call.get_concrete_function()
     outputs = _output_names(function, source, getattr(model, "output_names", ()))
-    return ModelGraph(function, [t.name for t in inputs], outputs, source, keep=model)
+    return ModelGraph(function, [t.name for t in inputs], outputs, source, keep=(model, traced), layers=layers)
+
+
+def _with_layers(model: Any) -> Any:
+    """inputs → (the model's outputs, layer name → its output), the latter where Keras knows it: TensorFlow's name
+    scopes do not tell layer `dense_1` from a second scope of layer `dense`."""
+    if not isinstance(model, tf.keras.Sequential) and type(model).__name__ != "Functional":
+        return lambda x: (model(x, training=False), {})
+    known = {}
+    for layer in model.layers:
+        with contextlib.suppress(AttributeError, ValueError):  # called several times, or never
+            if isinstance(layer.output, tf.keras.KerasTensor):
+                known[layer.name] = layer.output
+    outputs = model.outputs[0] if isinstance(model, tf.keras.Sequential) else model.output
+    both = tf.keras.Model(model.inputs[0] if isinstance(model, tf.keras.Sequential) else model.input, [outputs, known])
+    return lambda x: both(x, training=False)
 
 
 def _inline(function: Any) -> Any:
     """The function's GraphDef with every call inlined; While and If stay functional, so that they keep a gradient."""
     graph_def = function.graph.as_graph_def()
-    for nodes in (graph_def.node, *(f.node_def for f in graph_def.library.function)):
-        for node in nodes:
-            if "_lower_using_switch_merge" in node.attr:
-                node.attr["_lower_using_switch_merge"].b = False
+    for node in _all_nodes(graph_def):
+        if "_lower_using_switch_merge" in node.attr:
+            node.attr["_lower_using_switch_merge"].b = False
+        node.attr.pop("_XlaMustCompile", None)  # such calls would not be inlined
+        # The gradient that a library or user wrote for some function (Keras' silu has one) refers to tensors of the
+        # original graph; what the function computes has its own derivative.
+        if node.op == "IdentityN" and "_gradient_op_type" in node.attr:
+            node.attr.pop("_gradient_op_type")
     for inner in graph_def.library.function:
         inner.attr.pop("api_implements", None)  # marks GPU twins of Keras 2 recurrent layers; it prevents inlining
+        inner.attr.pop("_XlaMustCompile", None)
     meta_graph: meta_graph_pb2.MetaGraphDef = tf.compat.v1.train.export_meta_graph(
         graph_def=graph_def, graph=function.graph
     )
     for name in ("variables", "trainable_variables", "model_variables", "local_variables"):
         meta_graph.collection_def.pop(name, None)
     fetches = meta_graph_pb2.CollectionDef()
-    fetches.node_list.value.extend(t.name for t in [*function.inputs, *function.outputs])
+    fetches.node_list.value.extend(t.name for t in [*function.inputs, *_outputs(function)])
     meta_graph.collection_def["train_op"].CopyFrom(fetches)
     config = config_pb2.ConfigProto()
     config.graph_options.rewrite_options.min_graph_nodes = -1  # small graphs too
     config.graph_options.rewrite_options.optimizers.append("function")
-    return tf_optimizer.OptimizeGraph(config, meta_graph)
+    return _renamed(tf_optimizer.OptimizeGraph(config, meta_graph))
+
+
+def _all_nodes(graph_def: Any) -> Iterator[Any]:
+    yield from graph_def.node
+    for function in graph_def.library.function:
+        yield from function.node_def
+
+
+_COPIES = itertools.count()
+
+
+def _renamed(graph_def: Any) -> Any:
+    """The inlined bodies of loops under names of their own: TensorFlow knows the old names with the old bodies."""
+    suffix = f"_inlined_{next(_COPIES)}"
+    names = {f.signature.name: f.signature.name + suffix for f in graph_def.library.function}
+    for function in graph_def.library.function:
+        function.signature.name = names[function.signature.name]
+    for node in _all_nodes(graph_def):
+        node.op = names.get(node.op, node.op)
+        for attribute in node.attr.values():
+            kind = attribute.WhichOneof("value")
+            for func in [attribute.func] if kind == "func" else attribute.list.func if kind == "list" else ():
+                func.name = names.get(func.name, func.name)
+    for gradient in graph_def.library.gradient:
+        gradient.function_name = names.get(gradient.function_name, gradient.function_name)
+        gradient.gradient_func = names.get(gradient.gradient_func, gradient.gradient_func)
+    for function in graph_def.library.function:
+        context.context().add_function_def(function)  # the runtime looks loop bodies up by name
+    return graph_def
 
 
 def _first_line(error: BaseException) -> str:

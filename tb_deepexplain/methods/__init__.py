@@ -12,7 +12,7 @@ from typing import Any
 
 from tb_deepexplain.errors import ParameterError, UnknownMethodError
 from tb_deepexplain.methods.gradient_x_input import gradient_x_input
-from tb_deepexplain.methods.integrated_gradients import integrated_gradients
+from tb_deepexplain.methods.integrated_gradients import held, integrated_gradients
 from tb_deepexplain.methods.occlusion import occlusion
 from tb_deepexplain.methods.parameters import Parameter, read_parameters
 from tb_deepexplain.methods.saliency import saliency
@@ -31,6 +31,7 @@ class Method:
     paper: str
     cost: str  # model evaluations for each example
     aliases: tuple[str, ...] = ()
+    held: Callable[..., int] | None = None  # copies of an example that the method may hold in memory, by its parameters
 
     @property
     def id(self) -> str:
@@ -77,6 +78,7 @@ TABLE: tuple[Method, ...] = (
         "Sundararajan et al. 2017, arXiv 1703.01365",
         "9 to max_evaluations, or steps + 2",
         ("intgrad",),
+        held=held,
     ),
     Method(occlusion, "Occlusion", "perturbation", True, None, "Zeiler & Fergus 2014, arXiv 1311.2901", "windows + 1"),
 )

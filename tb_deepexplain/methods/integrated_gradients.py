@@ -47,6 +47,11 @@ def integrated_gradients(
     return _adaptive(score, base, tolerance, max_evaluations)
 
 
+def held(*, max_evaluations: int = 512, steps: int | None = None, **_: object) -> int:
+    """Gradients an example may hold while it is refined: three for each interval, and as many again in a round's copies."""
+    return 1 if steps is not None else 3 * max_evaluations
+
+
 def _rule(quadrature: str, steps: int) -> tuple[np.ndarray, np.ndarray]:
     """Nodes in [0, 1] and weights."""
     if quadrature == "right":

@@ -109,8 +109,8 @@ def test_inner_layers_can_be_entered_and_left() -> None:
     np.testing.assert_allclose(
         dx.Explainer("saliency", model, output="norm").predict(PICTURES).outputs, hidden, rtol=1e-5, atol=1e-6
     )
-    both = dx.explain("saliency", model, PICTURES, inputs=["image", "conv"], target=0)
-    assert [b.shape for b in both] == [(5, 8, 8, 3), (5, 6, 6, 6)]
+    with pytest.raises(dx.UnsupportedModelError, match="acts on the output through"):
+        dx.explain("saliency", model, PICTURES, inputs=["image", "conv"], target=0)
 
 
 def test_one_input_of_two_can_be_explained() -> None:
@@ -129,6 +129,92 @@ def test_an_input_that_the_output_ignores_has_a_map_of_zeros() -> None:
         assert first.any()
         assert second.shape == (2, 3)
         assert not second.any()
+
+
+def test_layers_are_told_from_numbered_scopes() -> None:
+    """Keras numbers layers as TensorFlow numbers scopes: `dense_1` is a layer, and a scope of layer `dense`."""
+    layers = [keras.layers.Dense(5, "tanh", name="dense"), keras.layers.Dense(5, "tanh", name="dense_1")]
+    model = keras.Sequential([keras.Input((4,)), *layers, keras.layers.Dense(2)])
+    x = np.ones((3, 4), np.float32)
+    for name in ("dense", "dense_1"):
+        expected = keras.Model(model.inputs, model.get_layer(name).output)(x)
+        np.testing.assert_allclose(dx.Explainer("saliency", model, output=name).predict(x).outputs, expected, rtol=1e-5)
+
+
+def test_results_stand_in_the_order_of_the_inputs(tmp_path: Path) -> None:
+    question, answer = (keras.Input((4,), dtype="int32", name=n) for n in ("q", "d"))
+    embed = keras.layers.Embedding(20, 3, embeddings_initializer="normal")
+    parts = [keras.layers.Flatten()(embed(t)) for t in (question, answer)]
+    model = keras.Model([question, answer], keras.layers.Dense(1)(keras.layers.Concatenate()(parts)))
+    xs = [RNG.integers(0, 20, (2, 4)), RNG.integers(0, 20, (2, 4))]
+    weights = model.layers[-1].kernel.numpy()[:, 0]
+    found = dx.explain("gradient_x_input", model, xs)
+    for i in (0, 1):
+        table = embed.embeddings.numpy()[xs[i]]
+        np.testing.assert_allclose(found[i], table * weights.reshape(2, 4, 3)[i], rtol=1e-5, atol=1e-8)
+    model.export(tmp_path / "saved", verbose=False)
+    with pytest.raises(dx.InputError, match="by name: give a dict"):
+        dx.explain("gradient_x_input", tmp_path / "saved", xs)
+
+
+@pytest.mark.parametrize("kind", ["object", "saved_model"])
+def test_activations_with_a_gradient_of_their_own(kind: str, tmp_path: Path) -> None:
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(5, "silu"), keras.layers.Dense(2)])
+    x = tf.constant(RNG.normal(size=(3, 4)), tf.float32)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        score = model(x)[:, 1]
+    expected = abs(tape.gradient(score, x).numpy())
+    np.testing.assert_allclose(dx.explain("saliency", _as(kind, model, tmp_path), x, target=1), expected, rtol=1e-5)
+
+
+def test_functions_called_in_loops() -> None:
+    @tf.function
+    def half(x: Any) -> Any:
+        return tf.sin(x)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 3], tf.float32, name="x")])
+    def model(x: Any) -> Any:
+        for _ in tf.range(2):
+            x = half(x)
+        return x * x
+
+    x = tf.constant([[0.1, 0.2, 0.3]])
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        score = tf.reduce_sum(model(x))
+    for _ in range(2):  # a second time: differentiated functions have grown outputs
+        np.testing.assert_allclose(dx.explain("saliency", model, x), abs(tape.gradient(score, x)), rtol=1e-5)
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            score = tf.reduce_sum(model(x))
+
+
+def test_a_step_without_gradient_is_named() -> None:
+    @tf.function(input_signature=[tf.TensorSpec([None, 3], tf.float32, name="x")])
+    def rounded(x: Any) -> Any:
+        return tf.cast(tf.argmax(x, 1), tf.float32)
+
+    with pytest.raises(dx.UnsupportedModelError, match="no gradient reaches the explained input"):
+        dx.explain("saliency", rounded, np.ones((2, 3), np.float32))
+    assert dx.explain("occlusion", rounded, np.ones((2, 3), np.float32)).shape == (2, 3)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 3], tf.float32, name="x")])
+    def summed(x: Any) -> Any:
+        return tf.reduce_sum(x)
+
+    with pytest.raises(dx.UnsupportedModelError, match="one number for all examples"):
+        dx.explain("saliency", summed, np.ones((2, 3), np.float32))
+
+
+def test_a_squeezed_sigmoid_still_has_logits_and_classes() -> None:
+    inputs = keras.Input((4,))
+    probability = keras.layers.Dense(1, activation="sigmoid")(inputs)
+    model = keras.Model(inputs, keras.ops.squeeze(probability, -1))
+    x = RNG.normal(size=(6, 4)).astype(np.float32)
+    predictions = dx.Explainer("saliency", model).predict(x)
+    np.testing.assert_array_equal(predictions.classes, np.asarray(model(x)) > 0.5)
+    assert dx.Explainer("saliency", model, output="output").predict(x).classes is None
 
 
 def test_functions_are_models_too() -> None:

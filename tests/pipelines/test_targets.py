@@ -52,7 +52,8 @@ def test_a_quantity_has_no_classes() -> None:
     assert classes.predicted is None
     (unit,) = classes.choose(Target.parse("predicted"), [None, None])
     assert classes.weights(unit)["target"].tolist() == [0, 0]
-    assert Classes.of(QUANTITY, ["no", "yes"]).predicted is not None  # named as two classes, it is their logit
+    with pytest.raises(ParameterError, match="no sigmoid behind it and may be a logit or a probability"):
+        Classes.of(QUANTITY, ["no", "yes"])
 
 
 @pytest.mark.parametrize(
