@@ -31,7 +31,7 @@ class Example:
 class Parser:
     """Reads tf.Examples for one model."""
 
-    specs: Sequence[Any]  # tb_deepexplain.graph.load.InputSpec
+    specs: Sequence[Any]  # tb_deepexplain.graph.model.InputSpec
     label_feature: str = "label"
     id_feature: str = "id"
     renamed: Mapping[str, str] = dataclasses.field(default_factory=dict)  # input → feature

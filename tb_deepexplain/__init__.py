@@ -18,7 +18,8 @@ if TYPE_CHECKING:
         UnsupportedModelError,
     )
     from tb_deepexplain.explainer import Explainer, Predictions, Result, explain
-    from tb_deepexplain.graph.load import InputSpec, ModelGraph, load_model
+    from tb_deepexplain.graph.load import load_model
+    from tb_deepexplain.graph.model import InputSpec, ModelGraph
     from tb_deepexplain.methods import Method
     from tb_deepexplain.store import Store
 
@@ -38,7 +39,8 @@ _HOMES = {
         "UnsupportedModelError",
     ),
     "tb_deepexplain.explainer": ("Explainer", "Predictions", "Result", "explain"),
-    "tb_deepexplain.graph.load": ("InputSpec", "ModelGraph", "load_model"),
+    "tb_deepexplain.graph.load": ("load_model",),
+    "tb_deepexplain.graph.model": ("InputSpec", "ModelGraph"),
     "tb_deepexplain.methods": ("Method",),
     "tb_deepexplain.store": ("Store",),
 }

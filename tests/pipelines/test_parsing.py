@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from beam_pipelines.parsing import Example, Parser
 from tb_deepexplain.errors import InputError
-from tb_deepexplain.graph.load import InputSpec
+from tb_deepexplain.graph.model import InputSpec
 from tests.pipelines.data import serialize
 
 

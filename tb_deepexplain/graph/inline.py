@@ -1,0 +1,74 @@
+"""A function's graph with every call inlined, so that there is one flat graph to cut and to differentiate."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import tensorflow as tf
+from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
+from tensorflow.python.eager import context
+from tensorflow.python.grappler import tf_optimizer  # no public way to inline functions exists
+
+
+def inline(function: Any) -> Any:
+    """The function's GraphDef with every call inlined; While and If stay functional, so that they keep a gradient."""
+    graph_def = function.graph.as_graph_def()
+    for node in _all_nodes(graph_def):
+        if "_lower_using_switch_merge" in node.attr:
+            node.attr["_lower_using_switch_merge"].b = False
+        node.attr.pop("_XlaMustCompile", None)  # such calls would not be inlined
+        # The gradient that a library or user wrote for some function (Keras' silu has one) refers to tensors of the
+        # original graph; what the function computes has its own derivative.
+        if node.op == "IdentityN" and "_gradient_op_type" in node.attr:
+            node.attr.pop("_gradient_op_type")
+    for inner in graph_def.library.function:
+        inner.attr.pop("api_implements", None)  # marks GPU twins of Keras 2 recurrent layers; it prevents inlining
+        inner.attr.pop("_XlaMustCompile", None)
+    meta_graph: meta_graph_pb2.MetaGraphDef = tf.compat.v1.train.export_meta_graph(
+        graph_def=graph_def, graph=function.graph
+    )
+    for name in ("variables", "trainable_variables", "model_variables", "local_variables"):
+        meta_graph.collection_def.pop(name, None)
+    fetches = meta_graph_pb2.CollectionDef()
+    fetches.node_list.value.extend(t.name for t in [*function.inputs, *outputs_of(function)])
+    meta_graph.collection_def["train_op"].CopyFrom(fetches)
+    config = config_pb2.ConfigProto()
+    config.graph_options.rewrite_options.min_graph_nodes = -1  # small graphs too
+    config.graph_options.rewrite_options.optimizers.append("function")
+    return _renamed(tf_optimizer.OptimizeGraph(config, meta_graph))
+
+
+def _all_nodes(graph_def: Any) -> Iterator[Any]:
+    yield from graph_def.node
+    for function in graph_def.library.function:
+        yield from function.node_def
+
+
+_COPIES = itertools.count()
+
+
+def _renamed(graph_def: Any) -> Any:
+    """The inlined bodies of loops under names of their own: TensorFlow knows the old names with the old bodies."""
+    suffix = f"_inlined_{next(_COPIES)}"
+    names = {f.signature.name: f.signature.name + suffix for f in graph_def.library.function}
+    for function in graph_def.library.function:
+        function.signature.name = names[function.signature.name]
+    for node in _all_nodes(graph_def):
+        node.op = names.get(node.op, node.op)
+        for attribute in node.attr.values():
+            kind = attribute.WhichOneof("value")
+            for func in [attribute.func] if kind == "func" else attribute.list.func if kind == "list" else ():
+                func.name = names.get(func.name, func.name)
+    for gradient in graph_def.library.gradient:
+        gradient.function_name = names.get(gradient.function_name, gradient.function_name)
+        gradient.gradient_func = names.get(gradient.gradient_func, gradient.gradient_func)
+    for function in graph_def.library.function:
+        context.context().add_function_def(function)  # the runtime looks loop bodies up by name
+    return graph_def
+
+
+def outputs_of(function: Any) -> list[Any]:
+    """A function's outputs, without the intermediate values that TensorFlow appends once it was differentiated."""
+    return list(function.outputs[: len(tf.nest.flatten(function.structured_outputs))])
