@@ -53,7 +53,6 @@ class BatchExplainer:
         self.graph = load_model(request.model)
         self.names = tuple(spec.name for spec in self.graph.inputs)
         self.kind = _kind(self.graph.inputs)
-        self._strings = any(spec.dtype == "string" for spec in self.graph.inputs)
         self._explainers = [Explainer(name, self.graph, **given) for name, given in request.methods]
 
     def explain(self, examples: Sequence[Example], done: Callable[[float], None] = lambda _: None) -> Records:
@@ -84,10 +83,9 @@ class BatchExplainer:
     def attempt(self, examples: Sequence[Example], done: Callable[[float], None] = lambda _: None) -> Records:
         """As `explain`, but the first error is raised."""
         groups: dict[Any, list[int]] = {}
-        lengths = self._lengths(examples)
         for i, example in enumerate(examples):  # only examples of one shape make a batch
             shapes = tuple(np.shape(example.inputs[name]) for name in self.names)
-            groups.setdefault((shapes, lengths[i]), []).append(i)
+            groups.setdefault(shapes, []).append(i)
         found: list[tuple[Input, list[Attribution]] | None] = [None] * len(examples)
         for members in groups.values():
             for i, pair in zip(members, self._explain_alike([examples[i] for i in members], done), strict=True):
@@ -115,7 +113,7 @@ class BatchExplainer:
                 result = explainer.run(
                     xs, batch_size=self.request.batch_size, return_result=True, **classes.weights(targets)
                 )
-                maps = self._maps(result)
+                maps = self._maps(result, predictions.lengths)
                 for i, example in enumerate(examples):
                     target = None if targets is None else int(targets[i])
                     rows[i].append(self._row(explainer.method.id, example, i, maps[i], result, classes, target))
@@ -123,31 +121,21 @@ class BatchExplainer:
         shown = [self._show(example, i, predictions) for i, example in enumerate(examples)]
         return list(zip(shown, rows, strict=True))
 
-    def _lengths(self, examples: Sequence[Example]) -> list[int]:
-        """Tokens in each raw string, where the longest string of a batch decides how far the others are padded.
-
-        Strings of one length are explained together: what is said of one must not depend on its neighbours.
-        """
-        if not self._strings:
-            return [0] * len(examples)
-        ids = np.asarray(self._predict(self._stack(examples)).token_ids)
-        lengths = [viewing.length(row) for row in ids]
-        return lengths if max(lengths) == ids.shape[1] else [0] * len(examples)  # else padded to a fixed length
-
     def _stack(self, examples: Sequence[Example]) -> dict[str, np.ndarray]:
         return {name: np.stack([example.inputs[name] for example in examples]) for name in self.names}
 
     def _predict(self, xs: dict[str, np.ndarray]) -> Predictions:
         return self._explainers[0].predict(xs, batch_size=self.request.batch_size)
 
-    def _maps(self, result: Result) -> list[np.ndarray]:
+    def _maps(self, result: Result, lengths: np.ndarray | None) -> list[np.ndarray]:
         """One map for each example: [H, W, C], token sums [T], or all features [F]."""
         if self.kind == "text":
             if not isinstance(result.tokens, np.ndarray) or result.tokens.ndim != 2:
                 raise UnsupportedModelError(
                     "the model looks up more than one embedding; the store holds one map of tokens for each example"
                 )
-            return list(result.tokens)
+            assert lengths is not None
+            return [tokens[:length] for tokens, length in zip(result.tokens, lengths, strict=True)]
         values = [np.asarray(result.attributions[name]) for name in self.names]
         return (
             list(values[0])
@@ -192,7 +180,9 @@ class BatchExplainer:
             return viewing.picture(example, self.names[0])
         if self.kind == "tabular":
             return viewing.numbers(example, self.names)
-        tokens = viewing.words(np.asarray(predictions.token_ids)[i], self.request.vocabulary)
+        assert predictions.token_ids is not None and predictions.lengths is not None
+        ids = predictions.token_ids[i][: predictions.lengths[i]]
+        tokens = viewing.words(ids, self.request.vocabulary)
         return Input(example.id, "text", tokens=tokens, label=example.label)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -108,6 +109,20 @@ def check_ys(ys: Any, n: int | None, output: tuple[int | None, ...] | None = Non
             f"ys: got weights of shape {weights.shape[1:]} for each example; the output has shape {output[1:]}"
         )
     return weights.astype(np.float64 if weights.dtype == np.float64 else np.float32)
+
+
+def seeds(arrays: Sequence[np.ndarray], seed: int) -> np.ndarray:
+    """`[N]` int64, made of `seed` and what an example holds: the same wherever and in whatever company it is explained."""
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
+        raise InputError(f"seed={seed!r}: expected a whole number")
+    found = []
+    for i in range(len(arrays[0])):
+        digest = hashlib.blake2b(str(int(seed)).encode(), digest_size=8)
+        for array in arrays:
+            row = array[i]
+            digest.update(repr(np.asarray(row).tolist()).encode() if array.dtype == object else row.tobytes())
+        found.append(int.from_bytes(digest.digest(), "little", signed=True))
+    return np.array(found, np.int64)
 
 
 def same_structure(xs: Any, names: Sequence[str], values: list[np.ndarray]) -> Any:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from tb_deepexplain.arrays import check_batch_size, check_target, check_ys, read_inputs, same_structure
+from tb_deepexplain.arrays import check_batch_size, check_target, check_ys, read_inputs, same_structure, seeds
 from tb_deepexplain.errors import InputError, UnsupportedModelError
 from tb_deepexplain.graph.load import load_model
 from tb_deepexplain.methods import find_method
@@ -28,6 +29,9 @@ class Predictions:
     outputs: np.ndarray  # [N, ...] what is explained: the logits where they were found
     probabilities: np.ndarray | None  # [N, ...] the softmax or sigmoid behind them
     token_ids: np.ndarray | None  # [N, T] for a text model
+    lengths: np.ndarray | None = (
+        None  # [N] of its ids, those that the model read; zeros behind them only fill the array
+    )
 
     @property
     def classes(self) -> np.ndarray | None:
@@ -54,6 +58,22 @@ class Result:
     warnings: list[list[str]]
 
 
+class _Found(NamedTuple):
+    """What a compiled method says of N examples."""
+
+    maps: list[Any]
+    score: Any
+    baseline_score: Any
+    evaluations: Any
+    notes: list[Any]  # [N] bool for each text
+
+
+class _Compiled(NamedTuple):
+    function: Any
+    shape: tuple[int | None, ...]  # of the model's output
+    notes: tuple[str, ...]
+
+
 class Explainer:
     """One method bound to one model; compiled once for each shape of example, whatever the batch.
 
@@ -62,6 +82,7 @@ class Explainer:
     `inputs`: None (the model's inputs, or the embedding where they are integers or strings), "embedding", or
     names of inputs, layers or tensors. `output`: None (the logits where they stand behind a softmax or
     sigmoid, else the output), "output" (as it is), or the name of an output, layer or tensor.
+    `jit` compiles the model's evaluations with XLA: for GPUs and TPUs; slower for convolutions on a CPU.
     """
 
     def __init__(
@@ -72,23 +93,28 @@ class Explainer:
         target: Any = None,
         inputs: str | Sequence[str] | None = None,
         output: str | None = None,
+        jit: bool = False,
         **params: Any,
     ) -> None:
         self.method = find_method(method)
         self.parameters = self.method.check(params)
         self.graph = load_model(model)
         self._bound = self.graph.bind(inputs, output)
-        self._target = target
-        self._compiled: dict[Any, tuple[Any, tuple[int | None, ...]]] = {}
+        self._target, self._jit = target, jit
+        self._compiled: dict[Any, _Compiled] = {}
+        self._compiling = threading.Lock()
 
     def predict(self, xs: Any, *, batch_size: int | None = None) -> Predictions:
         """What the model says about `xs`."""
         raw, n = _at_least_one(read_inputs(self.graph.inputs, xs, self.graph.ordered))
         size = self._batch_size(raw, False, batch_size)
-        parts = [self._bound.predict([tf.constant(r[chunk]) for r in raw]) for chunk in _chunks(len(raw[0]), size)]
-        outputs, final, ids = (_concatenate([p[i].numpy() for p in parts])[:n] for i in range(3))
-        cut = self._bound.cut
-        return Predictions(outputs, final if cut.stepped_back else None, ids if any(cut.lookups) else None)
+        chunks = self._chunks(raw, False, size)
+        parts = [[t.numpy() for t in self._bound.predict([tf.constant(r[chunk]) for r in raw])] for chunk in chunks]
+        cut, widths = self._bound.cut, [np.full(len(p[2]), p[2].shape[-1]) for p in parts]
+        outputs, final, ids, lengths = _joined([[*p, w] for p, w in zip(parts, widths, strict=True)], chunks, n)
+        return Predictions(
+            outputs, final if cut.stepped_back else None, *((ids, lengths) if any(cut.lookups) else (None, None))
+        )
 
     def run(
         self,
@@ -108,8 +134,7 @@ class Explainer:
         makes methods that sample repeatable. A dict of values of the explained inner tensors is taken as it is.
         Returns the attributions, or a Result. Raises InputError or ParameterError.
         """
-        del seed  # none of the methods samples yet
-        target = self._target if target is None else target
+        target = self._target if target is None and ys is None else target
         if ys is not None and target is not None:
             raise InputError(
                 "both ys and target were given: ys weights all units of the output, target chooses one; give one of them"
@@ -119,19 +144,22 @@ class Explainer:
         if isinstance(target, str):
             target = self._predicted(target, xs, direct, batch_size)
         target, ys = check_target(target, n), check_ys(ys, n)
-        arrays, _ = _at_least_one([*raw, *(a for a in (target, ys) if a is not None)])
-        size = self._batch_size(arrays[: len(raw)], direct, batch_size)
-        title = self.method.title if progress else None
-        parts = []
-        together = self._examples_at_once(arrays[: len(raw)], direct, size)
-        for chunk in _track(_chunks(len(arrays[0]), together), math.ceil(n / together), title):
-            inputs, beside = [tf.constant(a[chunk]) for a in arrays[: len(raw)]], iter(arrays[len(raw) :])
+        raw, _ = _at_least_one(raw)
+        beside = [None if a is None else _at_least_one([a])[0][0] for a in (target, ys)]
+        own = seeds(raw, seed) if self.method.sampled else None
+        size = self._batch_size(raw, direct, batch_size)
+        chunks = self._chunks(raw, direct, self._examples_at_once(raw, direct, size))
+        parts, notes = [], list[list[str]]()
+        for chunk in _track(chunks, self.method.title if progress else None):
+            inputs = [tf.constant(r[chunk]) for r in raw]
             entries, context = (inputs, []) if direct else self._bound.enter(inputs)
-            chosen = [None if a is None else next(beside)[chunk] for a in (target, ys)]
-            parts.append(self._explain(entries, context, chosen[0], chosen[1], size))
-        joined = [_concatenate([p[i] for p in parts])[:n] for i in range(len(parts[0]))]
-        score, baseline_score, evaluations = joined[-3:]
-        result = self._result(xs, joined[:-3], score, baseline_score, evaluations, target)
+            chosen = [None if a is None else a[chunk] for a in (*beside, own)]
+            found, said = self._explain(entries, context, chosen[0], chosen[1], chosen[2], size)
+            parts.append([*found.maps, found.score, found.baseline_score, found.evaluations])
+            notes += said
+        *maps, score, baseline_score, evaluations = _joined(parts, chunks, n)
+        notes = [notes[i] for i in np.argsort(np.concatenate(chunks))][:n]
+        result = self._result(xs, maps, score, baseline_score, evaluations, target, notes)
         return result if return_result else result.attributions
 
     def _read(self, xs: Any) -> tuple[list[np.ndarray], bool]:
@@ -167,6 +195,21 @@ class Explainer:
         one_unit = outputs.ndim == 1 or outputs.shape[-1] == 1
         return np.zeros(len(outputs), np.int64) if one_unit else outputs.argmax(-1)
 
+    def _chunks(self, raw: list[np.ndarray], direct: bool, size: int) -> list[np.ndarray]:
+        """Which examples are taken together: row numbers, at most `size` at once.
+
+        Raw strings are grouped by length where the model pads them to the longest of a batch: what is said of one
+        must not depend on its neighbours.
+        """
+        groups = [np.arange(len(raw[0]))]
+        if not direct and any(self._bound.cut.lookups) and any(r.dtype == object for r in raw):
+            ids = [i.numpy() for i in self._bound.tokens([tf.constant(r) for r in raw])]
+            lengths = [_lengths(i) if i.ndim == 2 else np.zeros(len(i)) for i in ids]
+            if any(i.ndim == 2 and i.shape[1] == longest.max() for i, longest in zip(ids, lengths, strict=True)):
+                _, group = np.unique(np.stack(lengths, 1), axis=0, return_inverse=True)
+                groups = [np.flatnonzero(group == g) for g in range(group.max() + 1)]
+        return [g[start : start + size] for g in groups for start in range(0, len(g), size)]
+
     def _values(self, raw: list[np.ndarray], direct: bool) -> int:
         """Numbers in one example of what is explained."""
         first = [tf.constant(r[:1]) for r in raw]
@@ -187,47 +230,64 @@ class Explainer:
         return int(np.clip(2 ** int(math.log2(max(1, BATCH_VALUES / values))), SMALLEST_BATCH, LARGEST_BATCH))
 
     def _explain(
-        self, entries: list[Any], context: list[Any], target: Any, ys: Any, batch_size: int
-    ) -> list[np.ndarray]:
+        self, entries: list[Any], context: list[Any], target: Any, ys: Any, own: Any, batch_size: int
+    ) -> tuple[_Found, list[list[str]]]:
+        """What the method finds, and what is to be said of each example."""
         key = (*((e.dtype, tuple(e.shape[1:])) for e in entries), target is None, None if ys is None else ys.ndim)
-        if key not in self._compiled:
-            self._compiled[key] = self._compile(entries, context, target, ys)
-        function, shape = self._compiled[key]
-        check_target(target, None, shape)
-        check_ys(ys, None, shape)
-        target, ys = (None if a is None else tf.constant(a) for a in (target, ys))
-        found = [t.numpy() for t in function(entries, context, target, ys, tf.constant(batch_size, tf.int32))]
-        if any(len(f) != len(entries[0]) for f in found):
+        with self._compiling:
+            if key not in self._compiled:
+                self._compiled[key] = self._compile(entries, context, target, ys, own)
+        compiled = self._compiled[key]
+        check_target(target, None, compiled.shape)
+        check_ys(ys, None, compiled.shape)
+        given = [None if a is None else tf.constant(a) for a in (target, ys, own)]
+        found = compiled.function(entries, context, *given, tf.constant(batch_size, tf.int32))
+        found = _Found(*tf.nest.map_structure(lambda t: t.numpy(), tuple(found)))
+        if any(len(f) != len(entries[0]) for f in (*found.maps, found.score, found.evaluations)):
             raise UnsupportedModelError(
-                f"the output {self._bound.cut.output!r} has {len(found[-3])} rows for {len(entries[0])} examples; "
+                f"the output {self._bound.cut.output!r} has {len(found.score)} rows for {len(entries[0])} examples; "
                 "it needs the batch as its first axis: choose another output"
             )
-        return found
+        notes = [
+            [text for text, of in zip(compiled.notes, found.notes, strict=True) if of[i]]
+            for i in range(len(found.score))
+        ]
+        return found, notes
 
-    def _compile(
-        self, entries: list[Any], context: list[Any], target: Any, ys: Any
-    ) -> tuple[Any, tuple[int | None, ...]]:
-        """The method as one function of (entries, context, target, ys, batch size), and the output's shape."""
+    def _compile(self, entries: list[Any], context: list[Any], target: Any, ys: Any, own: Any) -> _Compiled:
+        """The method as one function of (entries, context, target, ys, seeds, batch size)."""
         shapes: list[tuple[int | None, ...]] = []
+        notes: list[str] = []
 
-        def leave(points: list[Any], beside: list[Any]) -> Any:
-            output = self._bound.leave(points, beside)
+        def leave(points: list[Any], beside: list[Any], rule: Any = None) -> Any:
+            cast = [tf.cast(p, e.dtype) for p, e in zip(points, entries, strict=True)]
+            output = self._bound.leave(cast, beside)
             shapes.append(tuple(output.shape))
             return output
 
-        def call(entries: list[Any], context: list[Any], target: Any, ys: Any, batch_size: Any) -> list[Any]:
-            embeddings = [lookup is not None for lookup in self._bound.cut.lookups]
+        def call(entries: list[Any], context: list[Any], target: Any, ys: Any, own: Any, batch_size: Any) -> Any:
             score = Score(
-                leave, entries, context=context, target=target, ys=ys, batch_size=batch_size, embeddings=embeddings
+                leave,
+                # Half precision is the model's affair: sums over steps and samples would lose their small parts.
+                [tf.cast(e, tf.float32) if e.dtype.size < 4 else e for e in entries],
+                context=context,
+                target=target,
+                ys=ys,
+                batch_size=batch_size,
+                embeddings=[lookup is not None for lookup in self._bound.cut.lookups],
+                seeds=own,
+                jit=self._jit,
             )
             found = self.method.function(score, **self.parameters)
-            nothing = tf.fill([score.n], tf.constant(np.nan, tf.float64))
-            values = [
-                score(score.x) if found.score is None else found.score,
-                nothing if found.baseline_score is None else found.baseline_score,
-            ]
-            maps = [tf.cast(a, tf.float32) if a.dtype.size < 4 else a for a in found.attributions]
-            return [*maps, *(tf.cast(v, tf.float64) for v in values), found.evaluations]
+            notes[:] = [text for text, _ in found.notes]
+            unknown = tf.fill([score.n], tf.constant(np.nan, tf.float64))
+            return _Found(
+                list(found.attributions),
+                tf.cast(score(score.x) if found.score is None else found.score, tf.float64),
+                unknown if found.baseline_score is None else tf.cast(found.baseline_score, tf.float64),
+                found.evaluations,
+                [tf.fill([score.n], True) if of is None else of for _, of in found.notes],
+            )
 
         def spec(array: Any, rows_only: bool = False) -> Any:
             return tf.TensorSpec([None] * len(array.shape) if rows_only else [None, *array.shape[1:]], array.dtype)
@@ -237,9 +297,10 @@ class Explainer:
             [spec(c, rows_only=True) for c in context],
             None if target is None else tf.TensorSpec([None], tf.int64),
             None if ys is None else spec(ys, rows_only=True),
+            None if own is None else tf.TensorSpec([None], tf.int64),
             tf.TensorSpec([], tf.int32),
         )
-        return function, shapes[0]
+        return _Compiled(function, shapes[0], tuple(notes))
 
     def _result(
         self,
@@ -249,12 +310,15 @@ class Explainer:
         baseline_score: np.ndarray,
         evaluations: np.ndarray,
         target: Any,
+        notes: list[list[str]],
     ) -> Result:
         flat = [v.reshape(len(v), math.prod(v.shape[1:])) for v in values]
         with np.errstate(invalid="ignore"):  # a map with NaN has a gap of NaN
             total = np.sum([f.sum(1, dtype=np.float64) for f in flat], axis=0)
             gap = total - (score - baseline_score) if self.method.sums_to else np.full(len(score), np.nan)
-        tokens = [v.sum(-1) for v, lookup in zip(values, self._bound.cut.lookups, strict=True) if lookup]
+        tokens = [
+            v.sum(-1) if v.ndim > 2 else v for v, lookup in zip(values, self._bound.cut.lookups, strict=True) if lookup
+        ]
         kind = np.float64 if values[0].dtype == np.float64 else np.float32
         return Result(
             attributions=same_structure(xs, self._bound.entry_names, values),
@@ -264,7 +328,7 @@ class Explainer:
             gap=gap.astype(kind),
             target=target,
             evaluations=evaluations,
-            warnings=_warnings(flat),
+            warnings=[said + found for said, found in zip(notes, _warnings(flat), strict=True)],
         )
 
 
@@ -281,10 +345,11 @@ def explain(
     seed: int = 0,
     progress: bool = False,
     return_result: bool = False,
+    jit: bool = False,
     **params: Any,
 ) -> Any:
     """Attributions of `xs` by one method: `Explainer(method, model, ...).run(xs, ...)`. Keep an Explainer for more than one call."""
-    explainer = Explainer(method, model, target=target, inputs=inputs, output=output, **params)
+    explainer = Explainer(method, model, target=target, inputs=inputs, output=output, jit=jit, **params)
     return explainer.run(xs, ys=ys, batch_size=batch_size, seed=seed, progress=progress, return_result=return_result)
 
 
@@ -305,8 +370,9 @@ def _warnings(flat: list[np.ndarray]) -> list[list[str]]:
     return found
 
 
-def _chunks(n: int, size: int) -> list[slice]:
-    return [slice(start, min(start + size, n)) for start in range(0, n, size)]
+def _lengths(ids: np.ndarray) -> np.ndarray:
+    """How many tokens of each row come before the padding, which is zero."""
+    return np.where(ids.any(1), ids.shape[1] - np.argmax(ids[:, ::-1] != 0, axis=1), 0)
 
 
 def _at_least_one(arrays: list[np.ndarray]) -> tuple[list[np.ndarray], int]:
@@ -315,13 +381,19 @@ def _at_least_one(arrays: list[np.ndarray]) -> tuple[list[np.ndarray], int]:
     return (arrays if n else [np.full((1, *a.shape[1:]), "" if a.dtype == object else 0, a.dtype) for a in arrays]), n
 
 
-def _track(chunks: Iterable[slice], total: int, title: str | None) -> Iterator[slice]:
+def _track(chunks: list[np.ndarray], title: str | None) -> Iterator[np.ndarray]:
     if title is None:
         yield from chunks
     else:
         from rich.progress import track
 
-        yield from track(chunks, description=title, total=total)
+        yield from track(chunks, description=title, total=len(chunks))
+
+
+def _joined(parts: list[list[np.ndarray]], chunks: list[np.ndarray], n: int) -> list[np.ndarray]:
+    """The chunks' arrays as one each, in the order of the examples."""
+    order = np.argsort(np.concatenate(chunks))
+    return [_concatenate([p[i] for p in parts])[order][:n] for i in range(len(parts[0]))]
 
 
 def _concatenate(parts: list[np.ndarray]) -> np.ndarray:

@@ -8,8 +8,9 @@ and its other inputs).
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -24,6 +25,13 @@ class Explanation(NamedTuple):
     evaluations: Any  # [N] int32, model evaluations spent on each example
     score: Any = None  # [N]
     baseline_score: Any = None  # [N]
+    notes: Sequence[tuple[str, Any]] = ()  # what a reader of the map must know, and of which examples, [N] bool or None
+
+
+class Output(Protocol):
+    """A model as a Score sees it: tensors `[B, ...]` to explain and beside them → `[B, ...]`, perhaps under a rule."""
+
+    def __call__(self, points: list[Any], context: list[Any], rule: Any = None) -> Any: ...
 
 
 class Score:
@@ -31,12 +39,13 @@ class Score:
 
     `output(points, context) -> [B, ...]` is the model; `context` are tensors `[N, ...]` that go with the
     examples. The score is the unit `target[n]` of the last axis (summed over axes between), or
-    sum(ys * output), or the sum of all units.
+    sum(ys * output), or the sum of all units. `seeds` `[N]` are each example's own; `jit` compiles the model's
+    evaluations with XLA.
     """
 
     def __init__(
         self,
-        output: Callable[[list[Any], list[Any]], Any],
+        output: Callable[..., Any],  # an Output; one that knows no rules will do for methods that use none
         x: Sequence[Any],
         *,
         context: Sequence[Any] = (),
@@ -44,6 +53,8 @@ class Score:
         ys: Any = None,
         batch_size: Any = 64,
         embeddings: Sequence[bool] | None = None,
+        seeds: Any = None,
+        jit: bool = False,
     ) -> None:
         self._output = output
         self.x = [tf.convert_to_tensor(t) for t in x]
@@ -51,16 +62,37 @@ class Score:
         self.embeddings = list(embeddings) if embeddings is not None else [False] * len(self.x)
         self._context, self._target, self._ys = list(context), target, ys
         self._batch_size = tf.convert_to_tensor(batch_size, tf.int32)
-        self._value = tf.function(self._compute, autograph=False, reduce_retracing=True)
-        self._value_and_gradient = tf.function(self._differentiate, autograph=False, reduce_retracing=True)
+        self._seeds, self._jit = seeds, jit
+        self._value = self._function(self._compute)
+        self._value_and_gradient = self._function(self._differentiate)
 
     def __call__(self, points: Sequence[Any], rows: Any = None) -> Any:
         """The score [B] at the points; `rows` None means that points are the examples themselves."""
-        return self._value(list(points), *self._beside(rows))
+        return self._evaluate(self._value, points, rows)
 
-    def gradient(self, points: Sequence[Any], rows: Any = None) -> tuple[Any, list[Any]]:
-        """The score [B] and its gradient, like the points."""
-        return self._value_and_gradient(list(points), *self._beside(rows))
+    def gradient(self, points: Sequence[Any], rows: Any = None, *, rule: Any = None) -> tuple[Any, list[Any]]:
+        """The score [B] and its gradient, like the points; with a `rule` (graph.rules.Rule), what that makes of it."""
+        if rule is None:
+            return self._evaluate(self._value_and_gradient, points, rows)
+        return self._evaluate(self._function(functools.partial(self._differentiate, rule=rule)), points, rows)
+
+    def at(self, base: Sequence[Any]) -> Any:
+        """The score [N] of every example's target at one point `base`: one evaluation for all, unless the model
+        reads more than what is explained."""
+        every = [tf.broadcast_to(b, [self.n, *b.shape]) for b in base]
+        if self._context:
+            return self(every)
+        output = self._output([b[None] for b in base], [])
+        return self._select(tf.repeat(output, self.n, axis=0), self._target, self._ys)
+
+    def uniform(self, shape: Sequence[int]) -> Any:
+        """[N, *shape] random numbers in [0, 1): an example's own, wherever it stands and whatever stands beside it."""
+
+        def draw(seed: Any) -> Any:
+            return tf.random.stateless_uniform(shape, tf.stack([seed, 0]), alg="philox")
+
+        spec = tf.TensorSpec(shape, tf.float32)
+        return tf.map_fn(draw, tf.cast(self._seeds, tf.int64), fn_output_signature=spec)
 
     def map(self, total: Any, evaluate: Callable[[Any], list[Any]]) -> list[Any]:
         """`evaluate(items) -> tensors [len(items), ...]` over items 0..total-1, in full batches, concatenated.
@@ -128,6 +160,19 @@ class Score:
             found.append(tf.broadcast_to(tf.constant(array, x.dtype), shape))
         return found
 
+    def _function(self, function: Callable[..., Any]) -> Any:
+        return tf.function(function, autograph=False, reduce_retracing=not self._jit, jit_compile=self._jit or None)
+
+    def _evaluate(self, function: Any, points: Sequence[Any], rows: Any) -> Any:
+        """`function` at the points; XLA compiles for each size of a batch, so there it is always a full one."""
+        if not self._jit:
+            return function(list(points), *self._beside(rows))
+        rows = tf.range(self.n) if rows is None else rows
+        count = tf.shape(rows)[0]
+        full = tf.minimum(tf.range(tf.maximum(self._batch_size, count)), count - 1)
+        found = function([tf.gather(p, full) for p in points], *self._beside(tf.gather(rows, full)))
+        return tf.nest.map_structure(lambda t: t[:count], found)
+
     def _beside(self, rows: Any) -> tuple[list[Any], Any, Any]:
         take = (lambda t: t) if rows is None else (lambda t: tf.gather(t, rows))
         return (
@@ -136,8 +181,12 @@ class Score:
             None if self._ys is None else take(self._ys),
         )
 
-    def _compute(self, points: list[Any], context: list[Any], target: Any, ys: Any) -> Any:
-        output = self._output(points, context)
+    def _compute(self, points: list[Any], context: list[Any], target: Any, ys: Any, rule: Any = None) -> Any:
+        output = self._output(points, context) if rule is None else self._output(points, context, rule)
+        return self._select(output, target, ys)
+
+    def _select(self, output: Any, target: Any, ys: Any) -> Any:
+        """The score [B] of the model's output [B, ...]."""
         if output.dtype.size < 4:  # half precision: sum in single
             output = tf.cast(output, tf.float32)
         if target is not None and output.shape.rank != 1:
@@ -146,8 +195,10 @@ class Score:
             output = output * tf.cast(ys, output.dtype)
         return tf.reduce_sum(output, axis=list(range(1, output.shape.rank)))
 
-    def _differentiate(self, points: list[Any], context: list[Any], target: Any, ys: Any) -> tuple[Any, list[Any]]:
-        score = self._compute(points, context, target, ys)
+    def _differentiate(
+        self, points: list[Any], context: list[Any], target: Any, ys: Any, rule: Any = None
+    ) -> tuple[Any, list[Any]]:
+        score = self._compute(points, context, target, ys, rule)
         # tf.gradients, not a tape: a tape does not see the ops of an imported graph.
         gradients = tf.gradients(score, points)
         if all(g is None for g in gradients):

@@ -107,6 +107,7 @@ class BoundGraph:
         self.graph, self.cut = graph, cut
         self.entry_names = tuple(names) if names is not None else tuple(cut.names)
         self.enter = tf.function(self._enter, autograph=False, reduce_retracing=True)
+        self.tokens = tf.function(self._tokens, autograph=False, reduce_retracing=True)
         self.predict = tf.function(self._predict, autograph=False, reduce_retracing=True)
 
     def _feeds(self, raw: Sequence[Any]) -> dict[str, Any]:
@@ -118,12 +119,16 @@ class BoundGraph:
         found = self.graph.run([*self.cut.entries, *self.cut.context], self._feeds(raw))
         return found[: len(self.cut.entries)], found[len(self.cut.entries) :]
 
+    def _tokens(self, raw: Sequence[Any]) -> list[Any]:
+        """Model inputs → the token ids that are looked up, one tensor for each embedding."""
+        return self.graph.run([lookup.indices for lookup in self.cut.lookups if lookup], self._feeds(raw))
+
     def _predict(self, raw: Sequence[Any]) -> tuple[Any, Any, Any]:
         """Model inputs → (what is explained, the model's own output, token ids or an empty tensor)."""
         lookup = next((lookup for lookup in self.cut.lookups if lookup), None)
         fetches = [self.cut.output, self.cut.final, *([lookup.indices] if lookup else [])]
         found = self.graph.run(fetches, self._feeds(raw))
-        return found[0], found[1], found[2] if lookup else tf.zeros([0, 0], tf.int64)
+        return found[0], found[1], found[2] if lookup else tf.zeros([tf.shape(raw[0])[0], 0], tf.int64)
 
     def leave(self, entries: Sequence[Any], context: Sequence[Any]) -> Any:
         """Entries and context → output; to be called while a function is being traced."""

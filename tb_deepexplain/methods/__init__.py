@@ -32,6 +32,7 @@ class Method:
     cost: str  # model evaluations for each example
     aliases: tuple[str, ...] = ()
     held: Callable[..., int] | None = None  # copies of an example that the method may hold in memory, by its parameters
+    sampled: bool = False  # draws random numbers: its answer depends on the seed
 
     @property
     def id(self) -> str:

@@ -85,11 +85,8 @@ def _fixed(score: Score, base: list[Any], nodes: np.ndarray, weights: np.ndarray
         return [t + _sum_by_row(g, share, rows, score.n) for t, g in zip(total, gradient, strict=True)]
 
     total = score.fold(score.n * steps, step, [tf.zeros_like(x) for x in score.x])
-    rows = tf.range(score.n)
-    value = score(score.x)
-    start = score(_at(score, base, rows, tf.zeros([score.n])), rows)
     attributions = [t * (x - b) for t, x, b in zip(total, score.x, base, strict=True)]
-    return Explanation(attributions, tf.fill([score.n], steps + 2), value, start)
+    return Explanation(attributions, tf.fill([score.n], steps + 2), score(score.x), score.at(base))
 
 
 def _sum_by_row(values: Any, weights: Any, rows: Any, n: Any) -> Any:

@@ -26,7 +26,7 @@ def run(method: Any, output: Callable[[Any], Any], x: Any, *, batch_size: int = 
         return function(Score(lambda points, _: output(points[0]), [x], batch_size=batch_size), **params)
 
     found = call(tf.constant(x))
-    return Explanation(*(None if f is None else f[0].numpy() if isinstance(f, list) else f.numpy() for f in found))
+    return Explanation(found.attributions[0].numpy(), *(None if f is None else f.numpy() for f in found[1:4]))
 
 
 def linear(x: Any) -> Any:
