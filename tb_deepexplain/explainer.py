@@ -261,7 +261,7 @@ class Explainer:
 
         def leave(points: list[Any], beside: list[Any], rule: Any = None) -> Any:
             cast = [tf.cast(p, e.dtype) for p, e in zip(points, entries, strict=True)]
-            output = self._bound.leave(cast, beside)
+            output = self._bound.leave(cast, beside, rule)
             shapes.append(tuple(output.shape))
             return output
 

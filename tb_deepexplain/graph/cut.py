@@ -14,7 +14,7 @@ from typing import Any
 from tb_deepexplain.errors import ParameterError, UnsupportedModelError
 
 # Ops whose output says nothing about the values of their input.
-_SHAPE_OPS = frozenset(
+SHAPE_OPS = frozenset(
     {"Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike", "TensorListReserve", "TensorListLength"}
 )
 _PASS_THROUGH = frozenset({"Identity", "Cast", "StopGradient", "PreventGradient", "CheckNumerics"})
@@ -80,7 +80,7 @@ class GraphView:
             by_node.setdefault(node_of(source), []).extend(names)
         while stack:
             for name in by_node.get(stack.pop(), ()):
-                if name not in found and name not in stop and self.nodes[name].op not in _SHAPE_OPS:
+                if name not in found and name not in stop and self.nodes[name].op not in SHAPE_OPS:
                     found.add(name)
                     stack.append(name)
         return found
@@ -166,10 +166,10 @@ def _scope_outputs(view: GraphView, scope: str) -> list[str]:
     """Value-carrying float tensors made inside a name scope and used outside it."""
     found = []
     for name, node in view.nodes.items():
-        if name.startswith(scope + "/") and node.op not in (*_SHAPE_OPS, "Const", "ReadVariableOp", "NoOp"):
+        if name.startswith(scope + "/") and node.op not in (*SHAPE_OPS, "Const", "ReadVariableOp", "NoOp"):
             consumers = view.consumers.get(f"{name}:0", ["(end)"])
             if any(
-                not c.startswith(scope + "/") and (c not in view.nodes or view.nodes[c].op not in _SHAPE_OPS)
+                not c.startswith(scope + "/") and (c not in view.nodes or view.nodes[c].op not in SHAPE_OPS)
                 for c in consumers
             ):
                 found.append(f"{name}:0")
@@ -277,7 +277,7 @@ def _context(
     sources = {spec.node for spec in specs}
     varying = view.value_descendants(sources)
     indices = [lookups[e].indices for e in entries if e in lookups]
-    head = view.ancestors(indices, through=lambda node: node.op not in _SHAPE_OPS) & varying | sources
+    head = view.ancestors(indices, through=lambda node: node.op not in SHAPE_OPS) & varying | sources
     crossing = {i for name in tail - head for i in view.inputs[name] if node_of(i) in head and i not in entries}
     if node_of(target) in head:
         crossing.add(target)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import tensorflow as tf
@@ -15,6 +16,9 @@ import tensorflow as tf
 from tb_deepexplain.errors import UnsupportedModelError
 from tb_deepexplain.graph.cut import Cut, GraphView, make_cut, tensor
 from tb_deepexplain.graph.inline import inline, outputs_of
+from tb_deepexplain.graph.place import Placement
+from tb_deepexplain.graph.regions import Plan, find_regions
+from tb_deepexplain.graph.rules import Rule, apply
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,23 +82,12 @@ class ModelGraph:
             )
         return self._cuts[key]
 
-    def run(self, fetches: Sequence[str], feeds: dict[str, Any]) -> list[Any]:
-        """Place the part of the graph between feeds and fetches into the function that is being traced."""
-        graph = tf.compat.v1.get_default_graph()
-        feeds = dict(feeds)
-        for name in self._view.placeholders(fetches, feeds):
-            if tensor(name) not in feeds:
-                feeds[tensor(name)] = graph.capture(self._captures[tensor(name)])
-        direct = {f: feeds[f] for f in fetches if f in feeds}
-        wanted = [f for f in dict.fromkeys(fetches) if f not in direct]
-        if wanted:
-            graph_def = self._view.subgraph(wanted, feeds)
-            used = {tensor(i) for node in graph_def.node for i in node.input}
-            found = tf.graph_util.import_graph_def(
-                graph_def, {k: v for k, v in feeds.items() if k in used}, return_elements=wanted, name="model"
-            )
-            direct |= dict(zip(wanted, found, strict=True))
-        return [direct[f] for f in fetches]
+    def place(self, feeds: dict[str, Any]) -> Placement:
+        """The model in the function that is being traced, with other tensors in place of some of its own."""
+        return Placement(self._view, self._captures, feeds)
+
+    def regions(self, cut: Cut) -> Plan:
+        return find_regions(self._view, cut)
 
     def __repr__(self) -> str:
         return f"ModelGraph({self.source}: {'; '.join(map(str, self.inputs))} -> {', '.join(self.outputs)})"
@@ -110,30 +103,42 @@ class BoundGraph:
         self.tokens = tf.function(self._tokens, autograph=False, reduce_retracing=True)
         self.predict = tf.function(self._predict, autograph=False, reduce_retracing=True)
 
-    def _feeds(self, raw: Sequence[Any]) -> dict[str, Any]:
+    def _place(self, raw: Sequence[Any]) -> Placement:
         cast = [tf.cast(x, spec.dtype) if spec.is_float else x for spec, x in zip(self.graph.inputs, raw, strict=True)]
-        return {tensor(spec.node): x for spec, x in zip(self.graph.inputs, cast, strict=True)}
+        return self.graph.place({tensor(spec.node): x for spec, x in zip(self.graph.inputs, cast, strict=True)})
 
     def _enter(self, raw: Sequence[Any]) -> tuple[list[Any], list[Any]]:
         """Model inputs → (entries, context), each with the batch first."""
-        found = self.graph.run([*self.cut.entries, *self.cut.context], self._feeds(raw))
+        found = self._place(raw).fetch([*self.cut.entries, *self.cut.context])
         return found[: len(self.cut.entries)], found[len(self.cut.entries) :]
 
     def _tokens(self, raw: Sequence[Any]) -> list[Any]:
         """Model inputs → the token ids that are looked up, one tensor for each embedding."""
-        return self.graph.run([lookup.indices for lookup in self.cut.lookups if lookup], self._feeds(raw))
+        return self._place(raw).fetch([lookup.indices for lookup in self.cut.lookups if lookup])
 
     def _predict(self, raw: Sequence[Any]) -> tuple[Any, Any, Any]:
         """Model inputs → (what is explained, the model's own output, token ids or an empty tensor)."""
         lookup = next((lookup for lookup in self.cut.lookups if lookup), None)
         fetches = [self.cut.output, self.cut.final, *([lookup.indices] if lookup else [])]
-        found = self.graph.run(fetches, self._feeds(raw))
+        found = self._place(raw).fetch(fetches)
         return found[0], found[1], found[2] if lookup else tf.zeros([tf.shape(raw[0])[0], 0], tf.int64)
 
-    def leave(self, entries: Sequence[Any], context: Sequence[Any]) -> Any:
-        """Entries and context → output; to be called while a function is being traced."""
-        feeds = dict(zip([*self.cut.entries, *self.cut.context], [*entries, *context], strict=True))
-        output = self.graph.run([self.cut.output], feeds)[0]
+    @cached_property
+    def plan(self) -> Plan:
+        """What a backward rule finds on the way."""
+        return self.graph.regions(self.cut)
+
+    def leave(self, entries: Sequence[Any], context: Sequence[Any], rule: Rule | None = None) -> Any:
+        """Entries and context → output, its gradient changed by the rule; to be called while a function is traced."""
+        ends = [*self.cut.entries, *self.cut.context]
+        place = self.graph.place(dict(zip(ends, [*entries, *context], strict=True)))
+        if rule is not None:
+
+            def at(base: Sequence[Any], beside: Sequence[Any]) -> Placement:
+                return self.graph.place(dict(zip(ends, [*base, *beside], strict=True)))
+
+            apply(rule, self.plan, place, at, entries, context)
+        output = place.fetch([self.cut.output])[0]
         if not output.shape.rank:
             shape = "one number for all examples" if output.shape.rank == 0 else "of unknown rank"
             raise UnsupportedModelError(

@@ -11,6 +11,8 @@ from functools import cached_property
 from typing import Any
 
 from tb_deepexplain.errors import ParameterError, UnknownMethodError
+from tb_deepexplain.methods.deeplift import deeplift
+from tb_deepexplain.methods.epsilon_lrp import epsilon_lrp
 from tb_deepexplain.methods.gradient_x_input import gradient_x_input
 from tb_deepexplain.methods.integrated_gradients import held, integrated_gradients
 from tb_deepexplain.methods.occlusion import occlusion
@@ -80,6 +82,25 @@ TABLE: tuple[Method, ...] = (
         "9 to max_evaluations, or steps + 2",
         ("intgrad",),
         held=held,
+    ),
+    Method(
+        epsilon_lrp,
+        "ε-LRP",
+        "backprop rule",
+        True,
+        None,
+        "Bach et al. 2015, PLOS ONE 10(7); Ancona et al. 2018, arXiv 1711.06104",
+        "1",
+        ("elrp",),
+    ),
+    Method(
+        deeplift,
+        "DeepLIFT (Rescale)",
+        "backprop rule",
+        True,
+        "f(x) − f(baseline)",
+        "Shrikumar et al. 2017, arXiv 1704.02685",
+        "1, and one of the baseline for all",
     ),
     Method(occlusion, "Occlusion", "perturbation", True, None, "Zeiler & Fergus 2014, arXiv 1311.2901", "windows + 1"),
 )

@@ -59,6 +59,11 @@ Baseline = Annotated[
     Doc("What stands for a missing feature: zeros, one number, or an array like one example."),
 ]
 
+OnUnsupported = Annotated[
+    Literal["error", "gradient"],
+    Doc("What to do about steps that no rule treats (products, softmax, loops): refuse, or keep their plain gradient."),
+]
+
 
 @dataclasses.dataclass(frozen=True)
 class Parameter:

@@ -15,7 +15,14 @@ from tb_deepexplain.methods import find_method
 def test_ids_and_aliases_are_unique_and_stable() -> None:
     names = [n for m in dx.methods() for n in (m.id, *m.aliases)]
     assert len(names) == len(set(names))
-    assert [m.id for m in dx.methods()] == ["saliency", "gradient_x_input", "integrated_gradients", "occlusion"]
+    assert [m.id for m in dx.methods()] == [
+        "saliency",
+        "gradient_x_input",
+        "integrated_gradients",
+        "epsilon_lrp",
+        "deeplift",
+        "occlusion",
+    ]
     assert find_method("intgrad").id == "integrated_gradients"
     assert find_method("grad*input").id == "gradient_x_input"
 

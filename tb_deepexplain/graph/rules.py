@@ -1,0 +1,131 @@
+"""Backward rules: on every elementwise region y = f(z) the derivative f′(z) is replaced by a multiplier of the rule's own."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import tensorflow as tf
+
+from tb_deepexplain.errors import UnsupportedModelError
+from tb_deepexplain.graph.place import Placement
+from tb_deepexplain.graph.regions import Plan, Region
+
+_MULTIPLY = "TbDeepExplainMultiply"
+
+
+@dataclasses.dataclass(frozen=True)
+class Activation:
+    """One elementwise region while it is computed; all tensors in single precision at least."""
+
+    z: Any  # [B, ...]
+    y: Any  # f(z)
+    z_reference: Any  # the same at the rule's reference, to be broadcast; None where it has none
+    y_reference: Any
+    slope: Callable[[Any], Any]  # the derivative f′ at other values of z
+
+
+@dataclasses.dataclass(eq=False)
+class Rule:
+    """`multiplier(activation) -> like z` stands for f′; `reference` are values `[...]` like one example of each entry.
+
+    What the rule cannot treat (products, softmax, loops) is an UnsupportedModelError, or keeps its gradient and is
+    named in `untreated`.
+    """
+
+    method: str
+    multiplier: Callable[[Activation], Any]
+    reference: Sequence[Any] | None = None
+    on_unsupported: Literal["error", "gradient"] = "error"
+    untreated: list[str] = dataclasses.field(default_factory=list)
+
+    def notes(self) -> list[tuple[str, None]]:
+        """What a reader of the map must know, once the rule was applied."""
+        return [
+            (f"plain gradient through {step}: the map may not mean what {self.method} promises", None)
+            for step in self.untreated
+        ]
+
+
+@tf.RegisterGradient(_MULTIPLY)
+def _multiply(op: Any, gradient: Any, *_: Any) -> list[Any]:
+    return [None, gradient * op.inputs[2], None]
+
+
+def apply(
+    rule: Rule,
+    plan: Plan,
+    place: Placement,
+    at: Callable[[Sequence[Any], Sequence[Any]], Placement],
+    entries: Sequence[Any],
+    context: Sequence[Any],
+) -> None:
+    """Put the regions of `plan` into `place`, each with the rule's multiplier; `at` places the model at other entries."""
+    if plan.untreated and rule.on_unsupported == "error":
+        raise UnsupportedModelError(
+            f"{rule.method} has no rule for {'; '.join(plan.untreated)}. Use integrated_gradients, which any differentiable "
+            "model allows, or on_unsupported='gradient' to take the plain gradient there, as DeepExplain did"
+        )
+    rule.untreated[:] = plan.untreated
+    reference = _Reference(rule.reference, at, entries, context) if rule.reference is not None else None
+    for region in plan.regions:
+        z, y = place.fetch([region.z, region.y])
+        if z.shape.rank != y.shape.rank or not z.shape.is_compatible_with(y.shape):
+            raise UnsupportedModelError(
+                f"{rule.method}: {region.y!r} is computed elementwise of {region.z!r} but changes its shape from {z.shape} "
+                f"to {y.shape}, which no rule treats; use integrated_gradients"
+            )
+        referred = reference.of(region, z) if reference else (None, None)
+        zr, yr = (_single(t) for t in referred)
+        seen = Activation(_single(z), _single(y), zr, yr, _slope(region, place, z.dtype))
+        multiplier = tf.cast(rule.multiplier(seen), y.dtype)
+        with tf.compat.v1.get_default_graph().gradient_override_map({"IdentityN": _MULTIPLY}):
+            place.replace(region.y, tf.identity_n([y, z, multiplier])[0])
+
+
+def _single(values: Any) -> Any:
+    """Half precision made single."""
+    return values if values is None or values.dtype.size >= 4 else tf.cast(values, tf.float32)
+
+
+def _slope(region: Region, place: Placement, kind: Any) -> Callable[[Any], Any]:
+    """f′ of a region of this dtype, by TensorFlow's own derivative of it."""
+
+    def slope(values: Any) -> Any:
+        values = tf.cast(values, kind)
+        (y,) = place.beside({region.z: values}).fetch([region.y])
+        (found,) = tf.gradients(y, values)
+        return _single(tf.zeros_like(values) if found is None else tf.convert_to_tensor(found))
+
+    return slope
+
+
+class _Reference:
+    """The regions' tensors at the reference: from one evaluation for all examples where that can be broadcast to them."""
+
+    def __init__(
+        self,
+        base: Sequence[Any],
+        at: Callable[[Sequence[Any], Sequence[Any]], Placement],
+        entries: Sequence[Any],
+        context: Sequence[Any],
+    ) -> None:
+        base = [tf.cast(b, e.dtype) for b, e in zip(base, entries, strict=True)]
+        # What the model reads besides differs between the examples, and then so do the activations.
+        self._one = None if context else at([b[None] for b in base], [])
+        self._every = at([tf.broadcast_to(b, tf.shape(e)) for b, e in zip(base, entries, strict=True)], context)
+
+    def of(self, region: Region, z: Any) -> tuple[Any, Any]:
+        found = self._one.fetch([region.z, region.y]) if self._one else None
+        if found is None or not _broadcasts(found[0].shape, z.shape):
+            found = self._every.fetch([region.z, region.y])
+        return found[0], found[1]
+
+
+def _broadcasts(one: Any, many: Any) -> bool:
+    """Whether a tensor made of one example serves all: an axis of size one where the examples are, all others alike."""
+    if one.rank is None or one.rank != many.rank:
+        return False
+    differing = [a for a, b in zip(one, many, strict=True) if a is None or a != b]
+    return differing in ([], [1])
