@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import threading
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -12,7 +13,8 @@ import numpy as np
 import tensorflow as tf
 
 from tb_deepexplain.arrays import check_batch_size, check_target, check_ys, read_inputs, same_structure, seeds
-from tb_deepexplain.errors import InputError, UnsupportedModelError
+from tb_deepexplain.diagnosis import Diagnosis
+from tb_deepexplain.errors import InputError, ParameterError, UnsupportedModelError
 from tb_deepexplain.graph.load import load_model
 from tb_deepexplain.methods import find_method
 from tb_deepexplain.score import Score
@@ -97,9 +99,17 @@ class Explainer:
         **params: Any,
     ) -> None:
         self.method = find_method(method)
-        self.parameters = self.method.check(params)
+        self.method.check(params)  # before the model is loaded, which may take a while
         self.graph = load_model(model)
         self._bound = self.graph.bind(inputs, output)
+        self.parameters = self.method.check(self._in_order(params))
+        if self.graph.is_softmax(self._bound.cut.output):
+            warnings.warn(
+                "the explained output is a softmax: its probabilities share one sum and saturate, so that evidence for one "
+                "class shows as evidence against others; output=None explains the logits before it",
+                stacklevel=2,
+            )
+        self._diagnosis = Diagnosis(self._bound)
         self._target, self._jit = target, jit
         self._compiled: dict[Any, _Compiled] = {}
         self._compiling = threading.Lock()
@@ -161,6 +171,15 @@ class Explainer:
         notes = [notes[i] for i in np.argsort(np.concatenate(chunks))][:n]
         result = self._result(xs, maps, score, baseline_score, evaluations, target, notes)
         return result if return_result else result.attributions
+
+    def _in_order(self, params: dict[str, Any]) -> dict[str, Any]:
+        """The parameters, with a baseline given by name as the list in which the method takes it."""
+        given, names = params.get("baseline"), self._bound.entry_names
+        if not isinstance(given, dict):
+            return params
+        if set(given) != set(names):
+            raise ParameterError(f"baseline: got {', '.join(map(str, given))}; what is explained is {', '.join(names)}")
+        return params | {"baseline": [given[name] for name in names] if len(names) > 1 else given[names[0]]}
 
     def _read(self, xs: Any) -> tuple[list[np.ndarray], bool]:
         """The arrays given, and whether they are values of inner tensors instead of the model's inputs."""
@@ -248,11 +267,11 @@ class Explainer:
                 f"the output {self._bound.cut.output!r} has {len(found.score)} rows for {len(entries[0])} examples; "
                 "it needs the batch as its first axis: choose another output"
             )
-        notes = [
-            [text for text, of in zip(compiled.notes, found.notes, strict=True) if of[i]]
-            for i in range(len(found.score))
-        ]
-        return found, notes
+        said = self._diagnosis.of(self.method.family, found.maps, found.score, entries, context, target, ys)
+        for text, which in zip(compiled.notes, found.notes, strict=True):
+            for i in np.flatnonzero(which):
+                said[i].append(text)
+        return found, said
 
     def _compile(self, entries: list[Any], context: list[Any], target: Any, ys: Any, own: Any) -> _Compiled:
         """The method as one function of (entries, context, target, ys, seeds, batch size)."""
@@ -277,6 +296,7 @@ class Explainer:
                 embeddings=[lookup is not None for lookup in self._bound.cut.lookups],
                 seeds=own,
                 jit=self._jit,
+                ends=self._bound.ends,
             )
             found = self.method.function(score, **self.parameters)
             notes[:] = [text for text, _ in found.notes]
@@ -328,7 +348,7 @@ class Explainer:
             gap=gap.astype(kind),
             target=target,
             evaluations=evaluations,
-            warnings=[said + found for said, found in zip(notes, _warnings(flat), strict=True)],
+            warnings=notes,
         )
 
 
@@ -351,23 +371,6 @@ def explain(
     """Attributions of `xs` by one method: `Explainer(method, model, ...).run(xs, ...)`. Keep an Explainer for more than one call."""
     explainer = Explainer(method, model, target=target, inputs=inputs, output=output, jit=jit, **params)
     return explainer.run(xs, ys=ys, batch_size=batch_size, seed=seed, progress=progress, return_result=return_result)
-
-
-def _warnings(flat: list[np.ndarray]) -> list[list[str]]:
-    found: list[list[str]] = [[] for _ in flat[0]]
-    for rows, text in (
-        (
-            np.any([~np.isfinite(f).all(1) for f in flat], axis=0),
-            "holds NaN or infinity: features that no window covers, or such values in the input or model",
-        ),
-        (
-            np.all([(f == 0).all(1) for f in flat], axis=0),
-            "is zero everywhere: the score does not change with the input here; occlusion may still show why",
-        ),
-    ):
-        for i in np.flatnonzero(rows):
-            found[i].append(f"the map {text}")
-    return found
 
 
 def _lengths(ids: np.ndarray) -> np.ndarray:

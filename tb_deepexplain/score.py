@@ -40,7 +40,7 @@ class Score:
     `output(points, context) -> [B, ...]` is the model; `context` are tensors `[N, ...]` that go with the
     examples. The score is the unit `target[n]` of the last axis (summed over axes between), or
     sum(ys * output), or the sum of all units. `seeds` `[N]` are each example's own; `jit` compiles the model's
-    evaluations with XLA.
+    evaluations with XLA; `ends` tells where the gradient of an input ends that has none, "" if it is truly zero.
     """
 
     def __init__(
@@ -55,6 +55,7 @@ class Score:
         embeddings: Sequence[bool] | None = None,
         seeds: Any = None,
         jit: bool = False,
+        ends: Callable[[int], str] = lambda _: "",
     ) -> None:
         self._output = output
         self.x = [tf.convert_to_tensor(t) for t in x]
@@ -62,7 +63,7 @@ class Score:
         self.embeddings = list(embeddings) if embeddings is not None else [False] * len(self.x)
         self._context, self._target, self._ys = list(context), target, ys
         self._batch_size = tf.convert_to_tensor(batch_size, tf.int32)
-        self._seeds, self._jit = seeds, jit
+        self._seeds, self._jit, self._ends = seeds, jit, ends
         self._value = self._function(self._compute)
         self._value_and_gradient = self._function(self._differentiate)
 
@@ -83,7 +84,7 @@ class Score:
         if self._context:
             return self(every)
         output = self._output([b[None] for b in base], [])
-        return self._select(tf.repeat(output, self.n, axis=0), self._target, self._ys)
+        return select(tf.repeat(output, self.n, axis=0), self._target, self._ys)
 
     def uniform(self, shape: Sequence[int]) -> Any:
         """[N, *shape] random numbers in [0, 1): an example's own, wherever it stands and whatever stands beside it."""
@@ -183,17 +184,7 @@ class Score:
 
     def _compute(self, points: list[Any], context: list[Any], target: Any, ys: Any, rule: Any = None) -> Any:
         output = self._output(points, context) if rule is None else self._output(points, context, rule)
-        return self._select(output, target, ys)
-
-    def _select(self, output: Any, target: Any, ys: Any) -> Any:
-        """The score [B] of the model's output [B, ...]."""
-        if output.dtype.size < 4:  # half precision: sum in single
-            output = tf.cast(output, tf.float32)
-        if target is not None and output.shape.rank != 1:
-            output = tf.gather(output, target, axis=-1, batch_dims=1)
-        if ys is not None:
-            output = output * tf.cast(ys, output.dtype)
-        return tf.reduce_sum(output, axis=list(range(1, output.shape.rank)))
+        return select(output, target, ys)
 
     def _differentiate(
         self, points: list[Any], context: list[Any], target: Any, ys: Any, rule: Any = None
@@ -201,11 +192,23 @@ class Score:
         score = self._compute(points, context, target, ys, rule)
         # tf.gradients, not a tape: a tape does not see the ops of an imported graph.
         gradients = tf.gradients(score, points)
-        if all(g is None for g in gradients):
-            raise UnsupportedModelError(
-                "no gradient reaches the explained input from the output: on the way is a step that has none, such as "
-                "an argmax, a rounding or a look-up; choose another output or input, or use occlusion"
-            )
+        for i, gradient in enumerate(gradients):
+            if gradient is None and (where := self._ends(i)):
+                raise UnsupportedModelError(
+                    f"no gradient reaches what is to be explained: it ends at {where}. An argmax, a rounding and a look-up by "
+                    "number have none: choose another output or input (inputs='embedding' behind a look-up), or use occlusion"
+                )
         return score, [
             tf.zeros_like(p) if g is None else tf.convert_to_tensor(g) for g, p in zip(gradients, points, strict=True)
         ]
+
+
+def select(output: Any, target: Any, ys: Any) -> Any:
+    """The score [B] of the model's output [B, ...]."""
+    if output.dtype.size < 4:  # half precision: sum in single
+        output = tf.cast(output, tf.float32)
+    if target is not None and output.shape.rank != 1:
+        output = tf.gather(output, target, axis=-1, batch_dims=1)
+    if ys is not None:
+        output = output * tf.cast(ys, output.dtype)
+    return tf.reduce_sum(output, axis=list(range(1, output.shape.rank)))

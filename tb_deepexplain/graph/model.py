@@ -7,17 +7,17 @@ memory once, and training it further shows in the next explanation.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 import tensorflow as tf
 
-from tb_deepexplain.errors import UnsupportedModelError
-from tb_deepexplain.graph.cut import Cut, GraphView, make_cut, tensor
+from tb_deepexplain.errors import InputError, UnsupportedModelError
+from tb_deepexplain.graph.cut import Cut, GraphView, make_cut, node_of, step_back, tensor
 from tb_deepexplain.graph.inline import inline, outputs_of
 from tb_deepexplain.graph.place import Placement
-from tb_deepexplain.graph.regions import Plan, find_regions
+from tb_deepexplain.graph.regions import Plan, find_ends, find_regions
 from tb_deepexplain.graph.rules import Rule, apply
 
 
@@ -89,6 +89,32 @@ class ModelGraph:
     def regions(self, cut: Cut) -> Plan:
         return find_regions(self._view, cut)
 
+    def is_softmax(self, name: str) -> bool:
+        """Whether a tensor comes straight from a softmax."""
+        back = step_back(self._view, name)
+        return back is not None and "Softmax" in {self._view.nodes[n].op for n in self._view.readers[node_of(back)]}
+
+    def ends(self, cut: Cut, entry: str) -> str:
+        """Where the gradient of an entry ends on its way to the output, in words; "" where the output ignores it."""
+        return find_ends(self._view, cut, entry)
+
+    def layer_of(self, name: str) -> str:
+        """The Keras layer whose output a tensor is; where that is not known, the scope in which it is computed."""
+        known = next((layer for layer, t in self._layers.items() if t == name), None)
+        *scopes, last = node_of(name).split("/")
+        return (
+            f"layer {known!r}" if known else f"{'/'.join(scopes[-2:]) or last!r} ({self._view.nodes[node_of(name)].op})"
+        )
+
+    def weights(self) -> Iterator[tuple[str, Any]]:
+        """The variables that the model reads: the scope of the step that reads each, and its values."""
+        for name, external in self._captures.items():
+            for reader in self._view.consumers.get(name, ()):
+                node = self._view.nodes[reader]
+                if node.op == "ReadVariableOp":
+                    values = tf.raw_ops.ReadVariableOp(resource=external, dtype=node.attr["dtype"].type)
+                    yield reader.rsplit("/", 1)[0], values
+
     def __repr__(self) -> str:
         return f"ModelGraph({self.source}: {'; '.join(map(str, self.inputs))} -> {', '.join(self.outputs)})"
 
@@ -99,25 +125,59 @@ class BoundGraph:
     def __init__(self, graph: ModelGraph, cut: Cut, names: Sequence[str] | None) -> None:
         self.graph, self.cut = graph, cut
         self.entry_names = tuple(names) if names is not None else tuple(cut.names)
-        self.enter = tf.function(self._enter, autograph=False, reduce_retracing=True)
-        self.tokens = tf.function(self._tokens, autograph=False, reduce_retracing=True)
-        self.predict = tf.function(self._predict, autograph=False, reduce_retracing=True)
+        self._entering = tf.function(self._enter, autograph=False, reduce_retracing=True)
+        self._predicting = tf.function(self._predict, autograph=False, reduce_retracing=True)
+        self._looking_up = tf.function(
+            lambda raw: self._look_up(self._place(raw)), autograph=False, reduce_retracing=True
+        )
+
+    def enter(self, raw: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+        """Model inputs → (entries, context), each with the batch first; InputError for token ids out of range."""
+        return self._within(self._entering, raw)
+
+    def predict(self, raw: Sequence[Any]) -> tuple[Any, Any, Any]:
+        """Model inputs → (what is explained, the model's own output, token ids or an empty tensor)."""
+        return self._within(self._predicting, raw)
+
+    def tokens(self, raw: Sequence[Any]) -> list[Any]:
+        """Model inputs → the token ids that are looked up, one tensor for each embedding."""
+        return [ids for ids, _ in self._looking_up(raw)]
+
+    def _within(self, function: Any, raw: Sequence[Any]) -> Any:
+        try:
+            return function(raw)
+        except tf.errors.InvalidArgumentError as error:
+            for ids, rows in self._looking_up(raw):
+                low, high = int(tf.reduce_min(ids)), int(tf.reduce_max(ids))
+                if low < 0 or high >= int(rows):
+                    raise InputError(
+                        f"xs: token ids from {low} to {high} came; the embedding has {int(rows)} rows, numbered from 0"
+                    ) from error
+            raise
+
+    def _look_up(self, place: Placement) -> list[tuple[Any, Any]]:
+        """The token ids and the number of rows of each embedding."""
+        found = []
+        for lookup in self.cut.lookups:
+            if lookup:
+                table, ids = place.fetch([lookup.table, lookup.indices])
+                rows = tf.raw_ops.VariableShape(input=table)[0] if table.dtype == tf.resource else tf.shape(table)[0]
+                found.append((ids, tf.cast(rows, ids.dtype)))
+        return found
 
     def _place(self, raw: Sequence[Any]) -> Placement:
         cast = [tf.cast(x, spec.dtype) if spec.is_float else x for spec, x in zip(self.graph.inputs, raw, strict=True)]
         return self.graph.place({tensor(spec.node): x for spec, x in zip(self.graph.inputs, cast, strict=True)})
 
     def _enter(self, raw: Sequence[Any]) -> tuple[list[Any], list[Any]]:
-        """Model inputs → (entries, context), each with the batch first."""
-        found = self._place(raw).fetch([*self.cut.entries, *self.cut.context])
+        place = self._place(raw)
+        for ids, rows in self._look_up(place):
+            # A GPU would read zeros there and say nothing.
+            tf.debugging.Assert(tf.reduce_all((ids >= 0) & (ids < rows)), [ids])
+        found = place.fetch([*self.cut.entries, *self.cut.context])
         return found[: len(self.cut.entries)], found[len(self.cut.entries) :]
 
-    def _tokens(self, raw: Sequence[Any]) -> list[Any]:
-        """Model inputs → the token ids that are looked up, one tensor for each embedding."""
-        return self._place(raw).fetch([lookup.indices for lookup in self.cut.lookups if lookup])
-
     def _predict(self, raw: Sequence[Any]) -> tuple[Any, Any, Any]:
-        """Model inputs → (what is explained, the model's own output, token ids or an empty tensor)."""
         lookup = next((lookup for lookup in self.cut.lookups if lookup), None)
         fetches = [self.cut.output, self.cut.final, *([lookup.indices] if lookup else [])]
         found = self._place(raw).fetch(fetches)
@@ -128,16 +188,20 @@ class BoundGraph:
         """What a backward rule finds on the way."""
         return self.graph.regions(self.cut)
 
+    def place(self, entries: Sequence[Any], context: Sequence[Any]) -> Placement:
+        """The model behind its entries, in the function that is being traced."""
+        ends = [*self.cut.entries, *self.cut.context]
+        return self.graph.place(dict(zip(ends, [*entries, *context], strict=True)))
+
+    def ends(self, entry: int) -> str:
+        """Where the gradient of the entry of this number ends, in words; "" where the output ignores it."""
+        return self.graph.ends(self.cut, self.cut.entries[entry])
+
     def leave(self, entries: Sequence[Any], context: Sequence[Any], rule: Rule | None = None) -> Any:
         """Entries and context → output, its gradient changed by the rule; to be called while a function is traced."""
-        ends = [*self.cut.entries, *self.cut.context]
-        place = self.graph.place(dict(zip(ends, [*entries, *context], strict=True)))
+        place = self.place(entries, context)
         if rule is not None:
-
-            def at(base: Sequence[Any], beside: Sequence[Any]) -> Placement:
-                return self.graph.place(dict(zip(ends, [*base, *beside], strict=True)))
-
-            apply(rule, self.plan, place, at, entries, context)
+            apply(rule, self.plan, place, self.place, entries, context)
         output = place.fetch([self.cut.output])[0]
         if not output.shape.rank:
             shape = "one number for all examples" if output.shape.rank == 0 else "of unknown rank"

@@ -9,8 +9,11 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
-from tb_deepexplain.graph.cut import SHAPE_OPS, Cut, GraphView, node_of
+from tensorflow.python.framework import ops  # which ops have a gradient is not said in public
+
+from tb_deepexplain.graph.cut import FLOATS, SHAPE_OPS, Cut, GraphView, node_of
 
 ACTIVATIONS = frozenset(
     {"Relu", "Relu6", "LeakyRelu", "Elu", "Selu", "Softplus", "Softsign", "Tanh", "Sigmoid"}
@@ -41,6 +44,9 @@ _BILINEAR = frozenset(
     Conv3DBackpropInputV2 Cross SparseTensorDenseMatMul""".split()
 )
 _LARGEST = frozenset("MaxPool MaxPoolV2 MaxPool3D MaxPoolWithArgmax Max Min Maximum Minimum TopKV2 SegmentMax".split())
+_FLAT = frozenset(
+    "Floor Ceil Round Rint Sign StopGradient ArgMax ArgMin OneHot Bincount DenseBincount Where Bucketize".split()
+)  # with a gradient that is zero or none
 _LOOPS = frozenset("While StatelessWhile If StatelessIf Case StatelessCase".split())
 _CALLS = frozenset("PartitionedCall StatefulPartitionedCall".split())
 
@@ -66,6 +72,35 @@ class Plan:
 def find_regions(view: GraphView, cut: Cut) -> Plan:
     """The elementwise regions on the way from the cut's entries to its output."""
     return _Analysis(view, cut).plan()
+
+
+def find_ends(view: GraphView, cut: Cut, entry: str) -> str:
+    """Where the gradient ends between an entry and the output, in words; "" where the output does not depend on it."""
+    tail = view.ancestors([cut.output], stop=cut.entries)
+    readers = [n for n in view.consumers.get(entry, ()) if n in tail and view.nodes[n].op not in SHAPE_OPS]
+    if node_of(cut.output) not in view.value_descendants(readers):
+        return ""
+    found: dict[str, None] = {}
+    reached, stack = set(readers), list(readers)
+    while stack:
+        name = stack.pop()
+        if _ends(view.nodes[name]):
+            found[f"{name} ({view.nodes[name].op})"] = None
+            continue
+        new = {n for n in view.readers.get(name, ()) if n in tail} - reached
+        reached |= new
+        stack += sorted(new)
+    return ", ".join(list(found)[:3]) or "an unknown step"
+
+
+def _ends(node: Any) -> bool:
+    """Whether a node passes no gradient on."""
+    if node.op in _FLAT or (node.op == "Cast" and node.attr["DstT"].type not in FLOATS):
+        return True
+    try:
+        return ops.gradient_registry.lookup(node.op) is None
+    except LookupError:
+        return True
 
 
 class _Analysis:
@@ -154,7 +189,7 @@ class _Analysis:
             return len(inputs) == 1 and self.view.inputs[name][0] in self.varying
         if op in ("Select", "SelectV2"):
             return self.view.inputs[name][0] not in self.varying
-        return op == "Cast" and all(self.view.nodes[name].attr[a].type in (1, 2, 14, 19) for a in ("SrcT", "DstT"))
+        return op == "Cast" and all(self.view.nodes[name].attr[a].type in FLOATS for a in ("SrcT", "DstT"))
 
     def _why_not(self, name: str, op: str, inputs: Sequence[str]) -> str | None:
         """Why the plain gradient of this node, which no region holds, is not right under a rule; None if it is."""

@@ -200,7 +200,10 @@ def _adaptive(score: Score, base: list[Any], tolerance: float, max_evaluations: 
         lambda state: tf.size(state["rows"]) > 0, refine, (state,), shape_invariants=(shapes,), parallel_iterations=1
     )
     attributions = [t * (x - b) for t, x, b in zip(state["total"], score.x, base, strict=True)]
-    return Explanation(attributions, state["spent"], value, start)
+    total = tf.add_n([tf.reduce_sum(tf.reshape(tf.cast(a, tf.float64), [n, -1]), 1) for a in attributions])
+    missed = tf.abs(total - (value - start)) > allowed
+    note = f"the completeness gap is above tolerance={tolerance:g} after max_evaluations={max_evaluations}; allow more"
+    return Explanation(attributions, state["spent"], value, start, [(note, missed)])
 
 
 def _to_split(rows: Any, error: Any, width: Any, budget: Any, pairs: Any, n: Any) -> Any:

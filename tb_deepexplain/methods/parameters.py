@@ -56,7 +56,9 @@ class Lengths(tuple[int, ...]):
 
 Baseline = Annotated[
     np.ndarray | float | None,
-    Doc("What stands for a missing feature: zeros, one number, or an array like one example."),
+    Doc(
+        "What stands for a missing feature: zeros, one number, or an array like one example; of several inputs, a list or dict of these."
+    ),
 ]
 
 OnUnsupported = Annotated[
@@ -149,8 +151,8 @@ def _as_kind(kind: Any, value: Any) -> Any:
     if kind is Lengths:
         whole = isinstance(value, list | tuple) and value and all(isinstance(v, numbers.Integral) for v in value)
         return Lengths(int(v) for v in value) if whole else _NO
-    if kind is np.ndarray:  # fitted to the model by Score.baseline
-        return value if isinstance(value, list | tuple | np.ndarray) or hasattr(value, "__array__") else _NO
+    if kind is np.ndarray:  # fitted to the model by Score.baseline, put in order by Explainer
+        return value if isinstance(value, list | tuple | dict | np.ndarray) or hasattr(value, "__array__") else _NO
     raise TypeError(f"a method parameter cannot be of type {kind}")
 
 

@@ -1,0 +1,174 @@
+"""Guidance instead of silent nonsense: what is wrong is said, where it is, and what to do."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+import tb_deepexplain as dx
+from tests import models
+
+RNG = np.random.default_rng(0)
+PICTURES = RNG.normal(size=(4, 8, 8, 3)).astype(np.float32)
+
+
+def _said(method: str, model: Any, xs: Any, **options: Any) -> list[list[str]]:
+    return dx.explain(method, model, xs, return_result=True, **options).warnings
+
+
+def _dead() -> keras.Model:
+    """Its second ReLU is off for inputs below one, on above."""
+    x = keras.Input((3,))
+    y = layers.Dense(4, "relu", name="first")(x)
+    y = layers.ReLU(name="gate")(layers.Dense(4, name="second")(y))
+    model = keras.Model(x, layers.Dense(2, name="head")(y))
+    for name, kernel, bias in (("first", 1.0, 1.0), ("second", 1.0, -32.0), ("head", 1.0, 0.5)):
+        layer = model.get_layer(name)
+        layer.set_weights([np.full(layer.kernel.shape, kernel), np.full(layer.bias.shape, bias)])
+    return model
+
+
+@pytest.mark.parametrize("method", ["saliency", "gradient_x_input", "integrated_gradients", "epsilon_lrp"])
+def test_dead_relus_are_named(method: str) -> None:
+    xs = np.array([[0.5, 0.5, 0.5], [5, 5, 5]], np.float32)
+    dead, alive = _said(method, _dead(), xs, target=0)
+    assert dead == [
+        (
+            "the map is zero everywhere: every unit of layer 'gate' is flat for this example (off or saturated) and "
+            "lets no gradient through; "
+            "occlusion may still show what the score depends on"
+        )
+    ]
+    assert alive == []
+
+
+def test_other_zero_maps_have_other_reasons() -> None:
+    zeros = np.zeros((1, 8, 8, 3), np.float32)
+    assert (
+        "wherever the gradient is not zero, the input is zero" in _said("gradient_x_input", models.image(), zeros)[0][0]
+    )
+    assert "or as the baseline" in _said("deeplift", models.image(), zeros + 1, baseline=1.0)[0][0]
+    assert "nothing that was taken away changes" in _said("occlusion", _dead(), np.zeros((1, 3)), target=0)[0][0]
+    flat = tf.function(lambda x: tf.sign(x) * 2 + 0 * x, input_signature=[tf.TensorSpec([None, 3], tf.float32)])
+    assert "is flat for this example (off or saturated)" in _said("saliency", flat, np.ones((1, 3)))[0][0]
+
+
+def test_where_the_gradient_ends_is_named() -> None:
+    @tf.function(input_signature=[tf.TensorSpec([None, 3], tf.float32, name="a")] * 2)
+    def model(a: Any, b: Any) -> Any:
+        return tf.reduce_sum(a, 1) + tf.cast(tf.argmax(b, 1, name="choice"), tf.float32)
+
+    xs = [np.ones((2, 3), np.float32)] * 2
+    with pytest.raises(
+        dx.UnsupportedModelError, match=r"it ends at choice \(ArgMax\).*inputs='embedding'.*use occlusion"
+    ):
+        dx.explain("saliency", model, xs)  # a map of zeros would say that b does not matter
+    first, second = dx.explain("occlusion", model, [xs[0], xs[1] * [3, 2, 1]])
+    assert first.any() and second.any()
+
+
+def test_a_softmax_is_spoken_of_once() -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        explainer = dx.Explainer("saliency", models.image(), output="output")
+        explainer.run(PICTURES, target=0)
+        explainer.run(PICTURES, target=1)
+    (said,) = [str(w.message) for w in caught if w.category is UserWarning]
+    assert said.startswith("the explained output is a softmax")
+    assert said.endswith("output=None explains the logits before it")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        dx.Explainer("saliency", models.image())
+        dx.Explainer("saliency", models.image(activation="sigmoid"), output="output")
+
+
+def test_nan_and_infinity_are_traced_to_their_source() -> None:
+    xs = PICTURES.copy()
+    xs[1, 0, 0, 0], xs[2, 3, 3, 1] = np.nan, np.inf
+    said = _said("gradient_x_input", models.image(), xs, target=0)
+    assert [len(s) for s in said] == [0, 1, 1, 0]
+    assert said[1] == ["the map holds NaN or infinity: so does the input"]
+    broken = models.image()
+    kernel = broken.get_layer("conv").kernel
+    kernel.assign(np.where(np.arange(6) == 2, np.nan, kernel))
+    assert "so do the model's weights (" in _said("saliency", broken, PICTURES, target=0)[0][0]
+    assert "conv" in _said("saliency", broken, PICTURES, target=0)[0][0]
+    log = tf.function(lambda x: tf.math.log(x), input_signature=[tf.TensorSpec([None, 3], tf.float32)])
+    assert "so does the model's output" in _said("saliency", log, np.zeros((1, 3)))[0][0]
+    assert "at the baseline, something overflows" in _said("integrated_gradients", log, np.ones((1, 3)))[0][0]
+    assert (
+        "or no window covers a feature"
+        in _said("occlusion", models.image(), PICTURES, window_shape=(5, 5, 3), step=5)[0][0]
+    )
+
+
+@pytest.mark.parametrize(
+    ("baseline", "message"),
+    [
+        (np.zeros((1, 8, 8, 3)), "leave the batch dimension out"),
+        (np.zeros((8, 8)), r"expected shape \(8, 8, 3\), one example of the input, got \(8, 8\)"),
+        (np.full((8, 8, 3), np.inf), "holds NaN or infinity"),
+        ("black", "baseline='black' is not accepted"),
+        ({"picture": 0.0}, "baseline: got picture; what is explained is image"),
+        ([[1, 2], [3]], "expected numbers"),
+    ],
+)
+def test_baselines_that_do_not_fit_are_refused(baseline: Any, message: str) -> None:
+    for method in ("integrated_gradients", "deeplift", "occlusion"):
+        with pytest.raises(dx.ParameterError, match=message):
+            dx.explain(method, models.image(), PICTURES, baseline=baseline)
+
+
+def test_baselines_of_several_inputs_go_by_name_or_order() -> None:
+    xs = {"numbers": RNG.normal(size=(3, 4)), "ids": RNG.integers(0, 10, (3, 6))}
+    model = models.two_inputs()
+    by_name = {"numbers": np.arange(4.0), "ids": np.full((6, 5), 0.1)}
+    explainer = dx.Explainer("deeplift", model, target=0, baseline=by_name)
+    order = [by_name[name] for name in explainer._bound.entry_names]
+    found, expected = explainer.run(xs), dx.explain("deeplift", model, xs, target=0, baseline=order)
+    for name in xs:
+        np.testing.assert_array_equal(found[name], expected[name])
+    with pytest.raises(dx.ParameterError, match="2 inputs are explained"):
+        dx.explain("deeplift", model, xs, target=0, baseline=np.zeros(4))
+
+
+def test_token_ids_out_of_range_are_refused() -> None:
+    explainer = dx.Explainer("saliency", models.text())
+    for ask in (explainer.run, explainer.predict):
+        with pytest.raises(
+            dx.InputError, match="token ids from 3 to 8 came; the embedding has 8 rows, numbered from 0"
+        ):
+            ask(np.array([[3, 8]]))
+
+
+def test_a_tolerance_that_is_not_met_is_said() -> None:
+    hard, easy = (
+        _said(
+            "integrated_gradients", models.image(activation=None), PICTURES, target=0, max_evaluations=n, tolerance=1e-4
+        )
+        for n in (3, 512)
+    )
+    assert all(
+        s == ["the completeness gap is above tolerance=0.0001 after max_evaluations=3; allow more"] for s in hard
+    )
+    assert not any(easy)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("deep_lift", "unknown method 'deep_lift'; did you mean deeplift"),
+        ("integrated_gradient", "did you mean integrated_gradients"),
+        ("lrp", "did you mean elrp"),
+        ("", "Known: saliency"),
+    ],
+)
+def test_unknown_methods_are_answered_with_near_ones(name: str, message: str) -> None:
+    with pytest.raises(dx.UnknownMethodError, match=message):
+        dx.Explainer(name, models.image())
