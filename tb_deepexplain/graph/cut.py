@@ -19,7 +19,10 @@ SHAPE_OPS = frozenset(
 )
 _PASS_THROUGH = frozenset({"Identity", "Cast", "StopGradient", "PreventGradient", "CheckNumerics"})
 _LOOKUPS = {"GatherV2": "Tparams", "Gather": "Tparams", "ResourceGather": "dtype"}
-_FLOATS = frozenset({1, 2, 14, 19})  # DT_FLOAT, DT_DOUBLE, DT_BFLOAT16, DT_HALF
+FLOATS = frozenset({1, 2, 14, 19})  # DT_FLOAT, DT_DOUBLE, DT_BFLOAT16, DT_HALF
+_INTEGERS = frozenset({3, 9})  # DT_INT32, DT_INT64
+_RESHAPES = frozenset({"Identity", "Reshape", "ExpandDims", "Squeeze"})
+_COMPARISONS = frozenset({"Equal", "NotEqual", "Greater", "GreaterEqual", "Less", "LessEqual"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +61,9 @@ class GraphView:
         for name, inputs in self.inputs.items():
             for i in inputs:
                 self.consumers.setdefault(i, []).append(name)
+        self.readers: dict[str, list[str]] = {}  # of nodes: those whose values depend on theirs
+        for i, names in self.consumers.items():
+            self.readers.setdefault(node_of(i), []).extend(n for n in names if self.nodes[n].op not in SHAPE_OPS)
 
     def ancestors(
         self, tensors: Iterable[str], stop: Collection[str] = (), through: Callable[[Any], bool] | None = None
@@ -75,12 +81,9 @@ class GraphView:
     def value_descendants(self, sources: Iterable[str], stop: Collection[str] = ()) -> set[str]:
         """Nodes whose values depend on the values (not only the shapes) of the source nodes."""
         found, stack = set(sources), list(sources)
-        by_node: dict[str, list[str]] = {}
-        for source, names in self.consumers.items():
-            by_node.setdefault(node_of(source), []).extend(names)
         while stack:
-            for name in by_node.get(stack.pop(), ()):
-                if name not in found and name not in stop and self.nodes[name].op not in SHAPE_OPS:
+            for name in self.readers.get(stack.pop(), ()):
+                if name not in found and name not in stop:
                     found.add(name)
                     stack.append(name)
         return found
@@ -130,7 +133,7 @@ def step_back(view: GraphView, output: str) -> str | None:
 def find_lookups(view: GraphView, sources: Collection[str], output: str) -> list[Lookup]:
     """Embedding look-ups on the way from integer or string inputs (`sources`, node names) to `output`."""
     gathers = {
-        n for n, node in view.nodes.items() if node.op in _LOOKUPS and node.attr[_LOOKUPS[node.op]].type in _FLOATS
+        n for n, node in view.nodes.items() if node.op in _LOOKUPS and node.attr[_LOOKUPS[node.op]].type in FLOATS
     }
     needed = view.ancestors([output])
     tainted = view.value_descendants(sources, stop=gathers)
@@ -141,6 +144,32 @@ def find_lookups(view: GraphView, sources: Collection[str], output: str) -> list
             if node_of(indices) in tainted and not view.ancestors([table]) & tainted:
                 found.append(Lookup(table, indices, f"{name}:0"))
     return found
+
+
+def _holds_ids(view: GraphView, node: str) -> bool:
+    """Whether an input is only cast to integers and compared (with padding, say): Keras 2 has token ids in floats."""
+    cast, stack = False, [node]
+    while stack:
+        for name in view.consumers.get(f"{stack.pop()}:0", ()):
+            op = view.nodes[name]
+            if op.op == "Cast" and op.attr["DstT"].type in _INTEGERS:
+                cast = True
+            elif op.op in _RESHAPES:
+                stack.append(name)
+            elif op.op not in _COMPARISONS and op.op not in SHAPE_OPS:
+                return False
+    return cast
+
+
+def _pooled(view: GraphView, lookup: Lookup) -> list[str]:
+    """Where a look-up of the ids that occur in a batch, each once (a sparse column's), becomes one row an example."""
+    ids = node_of(lookup.indices)
+    while view.nodes[ids].op == "Identity":
+        ids = node_of(view.inputs[ids][0])
+    if view.nodes[ids].op not in ("Unique", "UniqueV2"):
+        return []
+    behind = view.value_descendants([node_of(lookup.output)])
+    return [f"{n}:0" for n in view.nodes if n in behind and view.nodes[n].op.startswith("SparseSegment")]
 
 
 def resolve(view: GraphView, layers: Mapping[str, str], name: str) -> str:
@@ -187,12 +216,19 @@ def make_cut(
     final = _final(view, outputs, layers, output)
     logits = step_back(view, final) if output is None else None  # a name means exactly that tensor
     target = logits or final
-    discrete = [spec.node for spec in specs if not spec.is_float]
+    discrete = [spec.node for spec in specs if not spec.is_float or _holds_ids(view, spec.node)]
     lookups = {lookup.output: lookup for lookup in find_lookups(view, discrete, target)}
+    looked_up = view.ancestors([lookup.indices for lookup in lookups.values()]) & set(discrete)
+    pooled = [t for lookup in lookups.values() for t in _pooled(view, lookup)]
+    if pooled and (inputs is None or "embedding" in inputs):
+        raise UnsupportedModelError(
+            "the embedding is looked up once for each id that occurs in a batch, so it has no row for each example; explain "
+            f"what it is pooled into: inputs={pooled}"
+        )
     if inputs is None:
         # A real-valued input that the output ignores stays: its map is zero, and the result keeps the model's structure.
         order = [spec.node for spec in specs]
-        own = {tensor(spec.node): spec.node for spec in specs if spec.is_float}
+        own = {tensor(spec.node): spec.node for spec in specs if spec.is_float and spec.node not in looked_up}
         own |= {
             out: min(view.ancestors([lookup.indices]) & set(order), key=order.index) for out, lookup in lookups.items()
         }
