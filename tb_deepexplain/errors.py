@@ -8,6 +8,8 @@ DeepExplainError
 └── StoreError
 """
 
+import re
+
 
 class DeepExplainError(Exception):
     """Base of every error raised on purpose by this package."""
@@ -31,3 +33,10 @@ class UnsupportedModelError(DeepExplainError):
 
 class StoreError(DeepExplainError):
     """An attribution store that cannot be read or written."""
+
+
+def first_line(error: BaseException) -> str:
+    """The line that matters of another library's message, which may be a page long."""
+    lines = [line.strip() for line in re.sub(r"\x1b\[\d*m", "", str(error)).splitlines() if line.strip()]
+    found = [line for line in lines if re.match(r"(\w+Error|Exception encountered): ", line)] or lines
+    return (found or [type(error).__name__])[0][:300]

@@ -11,33 +11,47 @@ from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
 from tensorflow.python.eager import context
 from tensorflow.python.grappler import tf_optimizer  # no public way to inline functions exists
 
+from tb_deepexplain.errors import UnsupportedModelError
+from tb_deepexplain.graph import ranks
+
 
 def inline(function: Any) -> Any:
     """The function's GraphDef with every call inlined; While and If stay functional, so that they keep a gradient."""
     graph_def = function.graph.as_graph_def()
+    fed = {t.op.name for t in function.inputs}
     for node in _all_nodes(graph_def):
         if "_lower_using_switch_merge" in node.attr:
             node.attr["_lower_using_switch_merge"].b = False
         node.attr.pop("_XlaMustCompile", None)  # such calls would not be inlined
+        if node.op == "PlaceholderWithDefault" and node.name not in fed:  # XLA compiles no placeholder
+            node.op = "Identity"
+            node.attr["T"].CopyFrom(node.attr["dtype"])
+            del node.attr["dtype"], node.attr["shape"]
         # The gradient that a library or user wrote for some function (Keras' silu has one) refers to tensors of the
         # original graph; what the function computes has its own derivative.
         if node.op == "IdentityN" and "_gradient_op_type" in node.attr:
             node.attr.pop("_gradient_op_type")
     for inner in graph_def.library.function:
-        inner.attr.pop("api_implements", None)  # marks GPU twins of Keras 2 recurrent layers; it prevents inlining
-        inner.attr.pop("_XlaMustCompile", None)
-    meta_graph: meta_graph_pb2.MetaGraphDef = tf.compat.v1.train.export_meta_graph(
-        graph_def=graph_def, graph=function.graph
-    )
-    for name in ("variables", "trainable_variables", "model_variables", "local_variables"):
-        meta_graph.collection_def.pop(name, None)
+        # api_implements marks GPU twins of Keras 2 recurrent layers; TensorFlow marks what XLA compiles _noinline.
+        for attribute in ("api_implements", "_implements", "_XlaMustCompile", "_noinline"):
+            inner.attr.pop(attribute, None)
+    meta_graph = meta_graph_pb2.MetaGraphDef(graph_def=graph_def)
     fetches = meta_graph_pb2.CollectionDef()
     fetches.node_list.value.extend(t.name for t in [*function.inputs, *outputs_of(function)])
     meta_graph.collection_def["train_op"].CopyFrom(fetches)
     config = config_pb2.ConfigProto()
     config.graph_options.rewrite_options.min_graph_nodes = -1  # small graphs too
     config.graph_options.rewrite_options.optimizers.append("function")
-    return _renamed(tf_optimizer.OptimizeGraph(config, meta_graph))
+    inlined = _renamed(tf_optimizer.OptimizeGraph(config, meta_graph))
+    loops = [node.name for node in inlined.node if node.op == "Enter"]
+    if loops:
+        raise UnsupportedModelError(
+            f"the model holds a loop of TensorFlow 1, {loops[0]!r}, which TensorFlow 2 cannot differentiate: export the "
+            "model again, with tf.compat.v1.enable_control_flow_v2() before it is built"
+        )
+    if any(t.shape.rank is None for t in outputs_of(function)):
+        ranks.fill_in(inlined, function)
+    return inlined
 
 
 def _all_nodes(graph_def: Any) -> Iterator[Any]:
@@ -71,4 +85,4 @@ def _renamed(graph_def: Any) -> Any:
 
 def outputs_of(function: Any) -> list[Any]:
     """A function's outputs, without the intermediate values that TensorFlow appends once it was differentiated."""
-    return list(function.outputs[: len(tf.nest.flatten(function.structured_outputs))])
+    return list(function.outputs[: sum(t is not None for t in tf.nest.flatten(function.structured_outputs))])
