@@ -57,6 +57,7 @@ class Region:
 
     z: str
     y: str
+    op: str = ""  # where it is a single one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -255,10 +256,14 @@ class _Analysis:
             if kind == "primitive":
                 run.append((before, after))
             elif kind == "activation":
-                found += [Region(run[0][0], run[-1][1])] if run else []
+                found += [self._region(run[0][0], run[-1][1])] if run else []
                 run = []
-                found.append(Region(before, after))
-        return found + ([Region(run[0][0], run[-1][1])] if run else [])
+                found.append(self._region(before, after))
+        return found + ([self._region(run[0][0], run[-1][1])] if run else [])
+
+    def _region(self, z: str, y: str) -> Region:
+        single = self._inputs(node_of(y)) == [z]
+        return Region(z, y, self.view.nodes[node_of(y)].op if single else "")
 
     def _step(self, before: str, after: str) -> str:
         """What stands between a tensor and its dominator: affine, primitive, or a whole activation."""

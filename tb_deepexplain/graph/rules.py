@@ -19,6 +19,7 @@ _MULTIPLY = "TbDeepExplainMultiply"
 class Activation:
     """One elementwise region while it is computed; all tensors in single precision at least."""
 
+    op: str  # the TensorFlow op that it is, "" if it is made of several
     z: Any  # [B, ...]
     y: Any  # f(z)
     z_reference: Any  # the same at the rule's reference, to be broadcast; None where it has none
@@ -78,7 +79,7 @@ def apply(
             )
         referred = reference.of(region, z) if reference else (None, None)
         zr, yr = (_single(t) for t in referred)
-        seen = Activation(_single(z), _single(y), zr, yr, _slope(region, place, z.dtype))
+        seen = Activation(region.op, _single(z), _single(y), zr, yr, _slope(region, place, z.dtype))
         multiplier = tf.cast(rule.multiplier(seen), y.dtype)
         with tf.compat.v1.get_default_graph().gradient_override_map({"IdentityN": _MULTIPLY}):
             place.replace(region.y, tf.identity_n([y, z, multiplier])[0])

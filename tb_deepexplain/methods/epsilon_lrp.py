@@ -25,7 +25,9 @@ def epsilon_lrp(
     """
 
     def stabilised(a: Activation) -> Any:
-        return a.y / (a.z + tf.where(a.z >= 0, tf.constant(epsilon, a.z.dtype), -epsilon))
+        if a.op == "Relu":  # the same with less work: y is z, or zero
+            return a.y / (a.y + epsilon)
+        return a.y / tf.where(a.z >= 0, a.z + epsilon, a.z - epsilon)
 
     rule = Rule("epsilon_lrp", stabilised, on_unsupported=on_unsupported)
     value, gradient = score.gradient(score.x, rule=rule)

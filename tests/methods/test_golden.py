@@ -39,6 +39,7 @@ def _parameters(case: dict[str, Any], data: Any) -> dict[str, Any]:
     return params
 
 
+@pytest.mark.filterwarnings("ignore:the explained output is a softmax")
 @pytest.mark.parametrize("case", CASES, ids=lambda c: c["id"])
 def test_matches_the_original(case: dict[str, Any]) -> None:
     data = dict(np.load(golden.FOLDER / case["file"]))
