@@ -1,0 +1,1 @@
+"""How fast and how accurate the methods are; results in docs/benchmarks.md."""
