@@ -34,8 +34,7 @@ class Diagnosis:
     ) -> list[list[str]]:
         """What is to be said of each example's map, made by a method of this family."""
         flat = [m.reshape(len(m), -1) for m in maps]
-        empty = np.all([(f == 0).all(1) for f in flat], axis=0)
-        broken = np.any([~np.isfinite(f).all(1) for f in flat], axis=0)
+        empty = np.all([~f.any(1) for f in flat], axis=0)
         found: list[list[str]] = [[] for _ in score]
         for n in np.flatnonzero(empty):
             own, beside = ([t[n : n + 1] for t in tensors] for tensors in (entries, context))
@@ -43,6 +42,11 @@ class Diagnosis:
             unmoved = "nothing that was taken away changes the score"
             why = unmoved if family == "perturbation" else self._why_zero(own, beside, unit, weights)
             found[n].append(f"the map is zero everywhere: {why}")
+        with np.errstate(invalid="ignore", over="ignore"):
+            suspect = not all(
+                np.isfinite(f.sum()) for f in flat
+            )  # one cheap pass says for most batches that all is well
+        broken = np.any([~np.isfinite(f).all(1) for f in flat], axis=0) if suspect else np.zeros(len(score), bool)
         for n in np.flatnonzero(broken):
             finite = all(np.isfinite(e[n].numpy()).all() for e in entries if e.dtype.is_floating)
             why = self._why_not_finite(family, bool(np.isfinite(score[n]))) if finite else "so does the input"

@@ -20,7 +20,8 @@ from tb_deepexplain.methods import find_method
 from tb_deepexplain.score import Score
 
 # Points evaluated at once unless the caller says: bounded by their size, so that large pictures fit into memory.
-BATCH_VALUES, LARGEST_BATCH, SMALLEST_BATCH = 4_000_000, 256, 8
+BATCH_VALUES, SMALLEST_BATCH = 4_000_000, 8
+LARGEST_BATCH = {"CPU": 128, "GPU": 256}
 HELD_VALUES = 256_000_000  # what a method may hold besides, at worst: one gigabyte of float32
 
 
@@ -112,6 +113,7 @@ class Explainer:
         self._diagnosis = Diagnosis(self._bound)
         self._target, self._jit = target, jit
         self._compiled: dict[Any, _Compiled] = {}
+        self._sizes: dict[Any, int] = {}
         self._compiling = threading.Lock()
 
     def predict(self, xs: Any, *, batch_size: int | None = None) -> Predictions:
@@ -119,7 +121,9 @@ class Explainer:
         raw, n = _at_least_one(read_inputs(self.graph.inputs, xs, self.graph.ordered))
         size = self._batch_size(raw, False, batch_size)
         chunks = self._chunks(raw, False, size)
-        parts = [[t.numpy() for t in self._bound.predict([tf.constant(r[chunk]) for r in raw])] for chunk in chunks]
+        parts = [
+            [t.numpy() for t in self._bound.predict([tf.constant(_rows(r, chunk)) for r in raw])] for chunk in chunks
+        ]
         cut, widths = self._bound.cut, [np.full(len(p[2]), p[2].shape[-1]) for p in parts]
         outputs, final, ids, lengths = _joined([[*p, w] for p, w in zip(parts, widths, strict=True)], chunks, n)
         return Predictions(
@@ -161,7 +165,7 @@ class Explainer:
         chunks = self._chunks(raw, direct, self._examples_at_once(raw, direct, size))
         parts, notes = [], list[list[str]]()
         for chunk in _track(chunks, self.method.title if progress else None):
-            inputs = [tf.constant(r[chunk]) for r in raw]
+            inputs = [tf.constant(_rows(r, chunk)) for r in raw]
             entries, context = (inputs, []) if direct else self._bound.enter(inputs)
             chosen = [None if a is None else a[chunk] for a in (*beside, own)]
             found, said = self._explain(entries, context, chosen[0], chosen[1], chosen[2], size)
@@ -231,9 +235,12 @@ class Explainer:
 
     def _values(self, raw: list[np.ndarray], direct: bool) -> int:
         """Numbers in one example of what is explained."""
-        first = [tf.constant(r[:1]) for r in raw]
-        entries = first if direct else self._bound.enter(first)[0]
-        return max(1, sum(math.prod(e.shape[1:]) for e in entries))
+        shapes = tuple(r.shape[1:] for r in raw)
+        if shapes not in self._sizes:
+            first = [tf.constant(r[:1]) for r in raw]
+            entries = first if direct else self._bound.enter(first)[0]
+            self._sizes[shapes] = max(1, sum(math.prod(e.shape[1:]) for e in entries))
+        return self._sizes[shapes]
 
     def _examples_at_once(self, raw: list[np.ndarray], direct: bool, batch_size: int) -> int:
         """Examples in one call: as many as evaluations in a batch, fewer where the method holds much of each."""
@@ -246,7 +253,8 @@ class Explainer:
         if asked is not None:
             return check_batch_size(asked)
         values = self._values(raw, direct)
-        return int(np.clip(2 ** int(math.log2(max(1, BATCH_VALUES / values))), SMALLEST_BATCH, LARGEST_BATCH))
+        largest = LARGEST_BATCH["GPU" if tf.config.list_logical_devices("GPU") else "CPU"]
+        return int(np.clip(2 ** int(math.log2(max(1, BATCH_VALUES / values))), SMALLEST_BATCH, largest))
 
     def _explain(
         self, entries: list[Any], context: list[Any], target: Any, ys: Any, own: Any, batch_size: int
@@ -332,10 +340,11 @@ class Explainer:
         target: Any,
         notes: list[list[str]],
     ) -> Result:
-        flat = [v.reshape(len(v), math.prod(v.shape[1:])) for v in values]
-        with np.errstate(invalid="ignore"):  # a map with NaN has a gap of NaN
-            total = np.sum([f.sum(1, dtype=np.float64) for f in flat], axis=0)
-            gap = total - (score - baseline_score) if self.method.sums_to else np.full(len(score), np.nan)
+        gap = np.full(len(score), np.nan)
+        if self.method.sums_to:
+            flat = [v.reshape(len(v), math.prod(v.shape[1:])) for v in values]
+            with np.errstate(invalid="ignore"):  # a map with NaN has a gap of NaN
+                gap = np.sum([f.sum(1, dtype=np.float64) for f in flat], axis=0) - (score - baseline_score)
         tokens = [
             v.sum(-1) if v.ndim > 2 else v for v, lookup in zip(values, self._bound.cut.lookups, strict=True) if lookup
         ]
@@ -393,17 +402,28 @@ def _track(chunks: list[np.ndarray], title: str | None) -> Iterator[np.ndarray]:
         yield from track(chunks, description=title, total=len(chunks))
 
 
+def _rows(array: np.ndarray, chunk: np.ndarray) -> np.ndarray:
+    """Those rows, not copied where they follow one another."""
+    return array[chunk[0] : chunk[-1] + 1] if chunk[-1] - chunk[0] == len(chunk) - 1 else array[chunk]
+
+
 def _joined(parts: list[list[np.ndarray]], chunks: list[np.ndarray], n: int) -> list[np.ndarray]:
     """The chunks' arrays as one each, in the order of the examples."""
-    order = np.argsort(np.concatenate(chunks))
-    return [_concatenate([p[i] for p in parts])[order][:n] for i in range(len(parts[0]))]
+    places = np.concatenate(chunks)
+    joined = [_concatenate([p[i] for p in parts]) for i in range(len(parts[0]))]
+    if (np.diff(places) < 0).any():
+        joined = [j[np.argsort(places)] for j in joined]
+    return [j[:n] for j in joined]
 
 
 def _concatenate(parts: list[np.ndarray]) -> np.ndarray:
     """Along the batch; parts of a text model whose batches were padded to different lengths are padded with zeros."""
+    if len(parts) == 1:
+        return parts[0]
     longest = [max(sizes) for sizes in zip(*(p.shape[1:] for p in parts), strict=True)]
-    padded = [np.pad(p, [(0, 0), *((0, m - s) for m, s in zip(longest, p.shape[1:], strict=True))]) for p in parts]
-    return np.concatenate(padded)
+    if any(list(p.shape[1:]) != longest for p in parts):
+        parts = [np.pad(p, [(0, 0), *((0, m - s) for m, s in zip(longest, p.shape[1:], strict=True))]) for p in parts]
+    return np.concatenate(parts)
 
 
 __all__ = ["Explainer", "Predictions", "Result", "explain"]
