@@ -36,7 +36,8 @@ class StoreError(DeepExplainError):
 
 
 def first_line(error: BaseException) -> str:
-    """The line that matters of another library's message, which may be a page long."""
+    """The sentence that matters of another library's message, which may be a page long."""
     lines = [line.strip() for line in re.sub(r"\x1b\[\d*m", "", str(error)).splitlines() if line.strip()]
-    found = [line for line in lines if re.match(r"(\w+Error|Exception encountered): ", line)] or lines
-    return (found or [type(error).__name__])[0][:300]
+    told = [line for line in lines if re.match(r"(\w+Error|Exception encountered): ", line)] or lines
+    text = (told or [type(error).__name__])[0].removeprefix("Exception encountered: ")
+    return re.split(r"\.\s", text)[0].removesuffix(".")[:300]

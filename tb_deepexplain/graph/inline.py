@@ -33,8 +33,9 @@ def inline(function: Any) -> Any:
             node.attr.pop("_gradient_op_type")
     for inner in graph_def.library.function:
         # api_implements marks GPU twins of Keras 2 recurrent layers; TensorFlow marks what XLA compiles _noinline.
-        for attribute in ("api_implements", "_implements", "_XlaMustCompile", "_noinline"):
+        for attribute in ("api_implements", "_XlaMustCompile", "_noinline"):
             inner.attr.pop(attribute, None)
+    # Without the graph's collections: of a TensorFlow 1 model they name nodes that are no longer there.
     meta_graph = meta_graph_pb2.MetaGraphDef(graph_def=graph_def)
     fetches = meta_graph_pb2.CollectionDef()
     fetches.node_list.value.extend(t.name for t in [*function.inputs, *outputs_of(function)])

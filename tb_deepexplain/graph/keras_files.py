@@ -12,6 +12,7 @@ from tb_deepexplain.errors import UnsupportedModelError, first_line
 from tb_deepexplain.graph.keras_models import KERAS, from_keras
 from tb_deepexplain.graph.model import ModelGraph
 
+_OWN = "if it needs code of yours, load it and give the model"
 SUFFIXES = (".keras", ".h5", ".hdf5")
 
 
@@ -60,7 +61,7 @@ def _load(path: Path, version: int, config: str) -> tuple[str, Any]:
         except Exception as error:  # Keras raises whatever its layers raise
             reason = first_line(error)
             if version >= 3:
-                raise UnsupportedModelError(f"Keras cannot load {path}: {reason}") from error
+                raise UnsupportedModelError(f"Keras cannot load {path}: {reason}; {_OWN}") from error
     if '"Lambda"' in config:  # Keras 2 would run it unasked
         raise UnsupportedModelError(
             f"{path} holds a Lambda layer, which is Python code that may do anything: if you trust it, load it with "
@@ -77,7 +78,7 @@ def _load(path: Path, version: int, config: str) -> tuple[str, Any]:
         return "tf_keras", tf_keras.models.load_model(path, compile=False)
     except Exception as error:
         raise UnsupportedModelError(
-            f"no Keras can load {path}: Keras 3: {reason}; Keras 2: {first_line(error)}"
+            f"no Keras can load {path}: Keras 3: {reason}; Keras 2: {first_line(error)}; {_OWN}"
         ) from error
 
 

@@ -29,6 +29,10 @@ def from_keras(model: Any, source: str = "") -> ModelGraph:
     """A model with inputs of its own, or a subclassed one that was called."""
     keras = sys.modules[str(keras_of(model))]
     source = source or f"{KERAS[keras.__name__]} model {model.name!r}"
+    if keras.backend.backend() != "tensorflow":
+        raise UnsupportedModelError(
+            f"{source} runs on {keras.backend.backend()}: set KERAS_BACKEND=tensorflow before Keras is imported"
+        )
     inputs = list(getattr(model, "inputs", None) or [])
     if not inputs:
         return from_call(model, _built_for(model, source), source)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -205,6 +206,12 @@ def test_subclassed_models_that_were_called(package: Any, named: bool) -> None:
         dx.load_model((model, {"x": tf.TensorSpec([None, 5])}))
 
 
+def test_keras_on_another_backend_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    with pytest.raises(dx.UnsupportedModelError, match=r"Keras 3 model .* runs on jax: set KERAS_BACKEND=tensorflow"):
+        dx.load_model(models.sequential())
+
+
 # Keras 2
 
 
@@ -302,6 +309,16 @@ def test_what_keras_3_would_silently_change_is_left_to_keras_2(tmp_path: Path, m
 
 
 @pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
+def test_a_mask_that_keras_3_would_let_through(tmp_path: Path) -> None:
+    ids = tf_keras.Input((5,), name="ids")
+    x = tf_keras.layers.Embedding(9, 4, mask_zero=True)(ids)
+    model = tf_keras.Model(ids, tf_keras.layers.GlobalAveragePooling1D()(tf_keras.layers.Rescaling(2.0)(x)))
+    model.save(tmp_path / "model.h5")
+    found = dx.Explainer("saliency", tmp_path / "model.h5").predict(IDS).outputs
+    np.testing.assert_allclose(found, model(IDS), rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
 def test_files_that_no_keras_should_read(tmp_path: Path) -> None:
     model = _keras2()
     model.save_weights(tmp_path / "weights.h5")
@@ -316,7 +333,7 @@ def test_files_that_no_keras_should_read(tmp_path: Path) -> None:
         "weights": "holds weights without a model: load them",
         "noise": "Keras cannot load",
         "lambda": "holds a Lambda layer, .* if you trust it, load it with tf_keras and give the model",
-        "own": "no Keras can load .*Keras 3: .*Own.*; Keras 2: .*Own",
+        "own": "no Keras can load .*Keras 3: .*Own.*; Keras 2: .*Own.*; if it needs code of yours, load it",
     }.items():
         with pytest.raises(dx.UnsupportedModelError, match=message) as caught:
             dx.load_model(tmp_path / f"{name}.h5")
@@ -324,6 +341,38 @@ def test_files_that_no_keras_should_read(tmp_path: Path) -> None:
 
 
 # SavedModels
+
+
+def test_strings_and_vocabularies_in_nested_calls(tmp_path: Path) -> None:
+    class Texts(tf.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            initializer = tf.lookup.KeyValueTensorInitializer(models.VOCABULARY, tf.range(1, 7, dtype=tf.int64))
+            self.lookup = tf.lookup.StaticHashTable(initializer, 0)
+            self.table = tf.Variable(RNG.normal(size=(7, 2)), dtype=tf.float32)
+
+        @tf.function
+        def ids(self, text: Any) -> Any:
+            return self.lookup.lookup(tf.strings.split(text).to_tensor(shape=[None, 4]))
+
+        @tf.function(jit_compile=True)
+        def pool(self, embedded: Any) -> Any:
+            return tf.reduce_mean(tf.tanh(embedded), 1)
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+        def __call__(self, text: Any) -> Any:
+            return {"score": self.pool(tf.gather(self.table, self.ids(text))), "nothing": None}
+
+    texts, module = np.array(["a dull film", "great", "not the film unheardof"]), Texts()
+    tf.saved_model.save(module, str(tmp_path))
+    for form in (module, tmp_path):
+        graph = dx.load_model(form)
+        assert list(graph.outputs) == ["score"]
+        explainer = dx.Explainer("gradient_x_input", graph, target=1)
+        np.testing.assert_allclose(explainer.predict(texts).outputs, module(tf.constant(texts))["score"], rtol=1e-5)
+        embedded = module.table.numpy()[module.ids(tf.constant(texts))]
+        expected = embedded * (1 - np.tanh(embedded) ** 2) / 4 * [0, 1]
+        np.testing.assert_allclose(explainer.run(texts), expected, rtol=1e-5, atol=1e-7)
 
 
 def test_signatures_are_chosen_by_name(tmp_path: Path) -> None:
@@ -379,6 +428,34 @@ def test_tensorflow_1_saved_models(kind: str, tmp_path: Path) -> None:
     assert not {n.op for n in graph._view.nodes.values()} & {"PlaceholderWithDefault"}
     np.testing.assert_allclose(dx.Explainer("saliency", graph).predict(X).outputs, output, rtol=1e-5)
     np.testing.assert_allclose(dx.explain("saliency", graph, X, target=1), abs(gradient), rtol=1e-5)
+
+
+def test_vocabularies_and_sparse_columns_of_tensorflow_1(tmp_path: Path) -> None:
+    """As Estimators wrote them: a table that is filled when the model is loaded, ids of a batch looked up once each."""
+    with tf.Graph().as_default(), v1.Session() as session:
+        text = v1.placeholder(tf.string, [None], name="text")
+        words = v1.string_split(text)
+        initializer = tf.lookup.KeyValueTensorInitializer(["a", "dull", "film"], tf.range(3, dtype=tf.int64))
+        ids = tf.lookup.StaticVocabularyTable(initializer, 1).lookup(words.values)
+        table = v1.get_variable("table", initializer=tf.constant(RNG.normal(size=(4, 2)), tf.float32))
+        sparse = tf.SparseTensor(words.indices, ids, words.dense_shape)
+        pooled = tf.nn.embedding_lookup_sparse(table, sparse, None, combiner="mean", name="pooled")
+        score = tf.tanh(pooled)
+        session.run([v1.global_variables_initializer(), v1.tables_initializer()])
+        main_op = v1.tables_initializer()
+        v1.saved_model.simple_save(session, str(tmp_path / "saved"), {"text": text}, {"score": score}, main_op)
+        texts = np.array(["a dull film", "film film", "dull zebra"])
+        output, rows = session.run([score, pooled], {text: texts})
+    graph = dx.load_model(tmp_path / "saved")
+    with pytest.raises(
+        dx.UnsupportedModelError, match=r"no row for each example; explain .*: inputs=\['pooled/?.*:0'\]"
+    ) as caught:
+        dx.Explainer("saliency", graph)
+    (pooled_into,) = re.findall(r"\['(.*)'\]", str(caught.value))
+    explainer = dx.Explainer("gradient_x_input", graph, inputs=pooled_into)
+    np.testing.assert_allclose(explainer.predict(texts).outputs, output, rtol=1e-6)
+    expected = rows * (1 - np.tanh(rows) ** 2) * [0, 1]
+    np.testing.assert_allclose(explainer.run(texts, target=1), expected, rtol=1e-5, atol=1e-7)
 
 
 # Frozen graphs
@@ -437,6 +514,15 @@ def test_ranks_are_found_by_running_an_example(tmp_path: Path) -> None:
     for output in (None, "output"):
         assert dx.Explainer("saliency", graph, output=output).predict(X).outputs.shape == (4, 4, 2)
         dx.explain("saliency", graph, X, output=output, target=1)
+
+
+def test_an_example_is_large_enough_for_a_window() -> None:
+    def plain(x: Any) -> Any:
+        rows = tf.nn.conv1d(x, tf.ones([8, 3, 2]), 1, "VALID")
+        return tf.reshape(rows[:, 0], tf.py_function(lambda s: s, [tf.shape(rows[:, 0])], tf.int32))
+
+    x = RNG.normal(size=(4, 9, 3)).astype(np.float32)
+    _means((plain, tf.TensorSpec([None, None, 3])), plain, x)
 
 
 def test_a_rank_that_cannot_be_found_is_refused() -> None:

@@ -86,6 +86,7 @@ def test_variables_are_captured_not_copied() -> None:
     np.testing.assert_allclose(explainer.run(PICTURES, target=0), 2 * before, rtol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:the explained output is a softmax")
 @pytest.mark.parametrize(
     ("activation", "back"), [("softmax", True), ("sigmoid", True), ("linear", False), ("tanh", False)]
 )
@@ -99,6 +100,7 @@ def test_logits_are_found_behind_softmax_and_sigmoid(activation: str, back: bool
     np.testing.assert_allclose(as_it_is.outputs, probability, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:the explained output is a softmax")
 def test_inner_layers_can_be_entered_and_left() -> None:
     model = models.image()
     inner = keras.Model(model.input, model.get_layer("norm").output)
