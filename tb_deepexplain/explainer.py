@@ -173,8 +173,9 @@ class Explainer:
             notes += said
         *maps, score, baseline_score, evaluations = _joined(parts, chunks, n)
         notes = [notes[i] for i in np.argsort(np.concatenate(chunks))][:n]
-        result = self._result(xs, maps, score, baseline_score, evaluations, target, notes)
-        return result if return_result else result.attributions
+        if not return_result:
+            return same_structure(xs, self._bound.entry_names, maps)
+        return self._result(xs, maps, score, baseline_score, evaluations, target, notes)
 
     def _in_order(self, params: dict[str, Any]) -> dict[str, Any]:
         """The parameters, with a baseline given by name as the list in which the method takes it."""

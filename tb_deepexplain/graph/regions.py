@@ -37,7 +37,8 @@ _LINEAR = frozenset(
     Gather GatherV2 GatherNd Tile BroadcastTo Sum Mean Cumsum ReverseV2 Reverse ReverseSequence SpaceToBatchND
     BatchToSpaceND SpaceToDepth DepthToSpace AvgPool AvgPool3D ResizeBilinear ResizeNearestNeighbor ResizeBicubic
     ResizeArea MatrixDiagPart MatrixDiagPartV3 MatrixBandPart Roll ScatterNd TensorScatterAdd TensorScatterUpdate
-    UnsortedSegmentSum SegmentSum SegmentMean StopGradient EnsureShape DynamicStitch ParallelConcat""".split()
+    UnsortedSegmentSum SegmentSum SegmentMean StopGradient EnsureShape DynamicStitch ParallelConcat
+    TensorListFromTensor TensorListStack TensorListConcatV2""".split()
 )
 _BILINEAR = frozenset(
     """MatMul BatchMatMul BatchMatMulV2 BatchMatMulV3 Conv2D Conv3D Conv DepthwiseConv2dNative Einsum Conv2DBackpropInput
