@@ -61,7 +61,9 @@ def parser(prog: str) -> Parser:
         "2 nothing could run, 130 stopped.",
     )
     needed = found.add_argument_group("needed")
-    needed.add_argument("--model", required=True, metavar="DIR", help="SavedModel directory or .keras file")
+    needed.add_argument(
+        "--model", required=True, metavar="DIR", help="SavedModel directory, .keras, .h5 or frozen .pb file"
+    )
     needed.add_argument("--input", required=True, nargs="+", metavar="GLOB", help="TFRecord files, plain or gzip")
     needed.add_argument("--logdir", required=True, metavar="DIR", help="where TensorBoard looks")
     needed.add_argument("--methods", required=True, metavar="A,B", help="attribution methods, separated by commas")
@@ -168,7 +170,8 @@ def _positive(text: str) -> int:
 
 
 def _run_of(model: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_.-]", "_", Path(model).resolve().name.removesuffix(".keras")).strip(".") or "explain"
+    name = re.sub(r"\.(keras|h5|hdf5|pb|pbtxt)$", "", Path(model).resolve().name)
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", name).strip(".") or "explain"
 
 
 def _checked_run(run: str) -> str:

@@ -22,7 +22,7 @@ def fingerprint(path: str | os.PathLike[str]) -> str:
     """A digest of every file of a model."""
     root, digest = Path(path), hashlib.sha256()
     if not root.exists():
-        raise UnsupportedModelError(f"no model at {path}: give a SavedModel directory or a .keras file")
+        raise UnsupportedModelError(f"no model at {path}: give a SavedModel directory or a .keras, .h5 or .pb file")
     files = sorted(file for file in root.rglob("*") if file.is_file()) if root.is_dir() else [root]
     for file in files:
         digest.update(f"{file.relative_to(root)}\0{file.stat().st_size}\0".encode())

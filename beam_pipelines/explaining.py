@@ -17,6 +17,7 @@ from beam_pipelines.trouble import describe
 from tb_deepexplain.errors import UnsupportedModelError
 from tb_deepexplain.explainer import Explainer, Predictions, Result
 from tb_deepexplain.graph.load import load_model
+from tb_deepexplain.graph.model import ModelGraph
 from tb_deepexplain.record import Attribution, Failure, Input
 
 
@@ -52,7 +53,7 @@ class BatchExplainer:
         self.request = request
         self.graph = load_model(request.model)
         self.names = tuple(spec.name for spec in self.graph.inputs)
-        self.kind = _kind(self.graph.inputs)
+        self.kind = _kind(self.graph)
         self._explainers = [Explainer(name, self.graph, **given) for name, given in request.methods]
 
     def explain(self, examples: Sequence[Example], done: Callable[[float], None] = lambda _: None) -> Records:
@@ -186,9 +187,11 @@ class BatchExplainer:
         return Input(example.id, "text", tokens=tokens, label=example.label)
 
 
-def _kind(specs: Sequence[Any]) -> str:
-    """image, text or tabular: what the store shows for a model with these inputs."""
-    floats = [spec for spec in specs if spec.is_float]
+def _kind(graph: ModelGraph) -> str:
+    """image, text or tabular: what the store shows for the model's inputs."""
+    specs, cut = graph.inputs, graph.bind().cut
+    ids = {name for name, lookup in zip(cut.names, cut.lookups, strict=True) if lookup}  # Keras 2 has them in floats
+    floats = [spec for spec in specs if spec.is_float and spec.name not in ids]
     if not floats:
         return "text"
     if len(floats) == len(specs) == 1 and len(specs[0].shape) == 4:

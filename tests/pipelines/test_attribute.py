@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras
 from PIL import Image
 
 import tb_deepexplain as dx
@@ -102,6 +103,19 @@ def test_token_ids(exported: Exported, tmp_path: Path) -> None:
     expected = dx.Explainer("gradient_x_input", str(run.model)).run(np.array(ids), target=1, return_result=True)
     np.testing.assert_allclose(run.store.maps([0, 2]), expected.tokens, rtol=2e-3, atol=1e-5)
     assert run.store.index.column("target").to_pylist() == [1] * 4
+
+
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
+def test_a_file_of_keras_2_whose_token_ids_are_floats(tmp_path: Path) -> None:
+    ids = tf_keras.Input((5,), name="ids")
+    x = tf_keras.layers.Embedding(9, 4, mask_zero=True, embeddings_initializer="normal")(ids)
+    tf_keras.Model(ids, tf_keras.layers.Dense(2)(tf_keras.layers.LSTM(4)(x))).save(tmp_path / "old.h5")
+    run, row = Run(tmp_path / "old.h5", tmp_path / "logs"), [7, 6, 4, 0, 0]
+    assert run(write_records(tmp_path / "a.tfrecord", [{"ids": row}]), methods="gradient_x_input") == 0
+    assert run.store.manifest["kind"] == "text"
+    assert run.store.inputs([0])[0]["tokens"] == ["7", "6", "4", "", ""]
+    expected = dx.Explainer("gradient_x_input", run.model, target="predicted").run(np.array([row]), return_result=True)
+    np.testing.assert_allclose(run.store.maps([0]), expected.tokens, rtol=2e-3, atol=1e-6)
 
 
 def test_texts_of_different_length_do_not_influence_each_other(exported: Exported, tmp_path: Path) -> None:
