@@ -81,7 +81,7 @@ def test_two_threads_explain_one_model(graph: dx.ModelGraph) -> None:
     """New explainers, so that analysis, tracing and compilation run at once too."""
 
     def work(method: str) -> np.ndarray:
-        return np.asarray(dx.explain(method, graph, PICTURES, target=1, output="head", **FEW.get(method, {})))
+        return np.asarray(dx.explain(method, graph, PICTURES, target=1, **FEW.get(method, {})))
 
     alone = [work(method) for method in EVERY]
     for _ in range(3):
