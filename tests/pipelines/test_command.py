@@ -41,7 +41,7 @@ def flags(options: dict[str, str]) -> list[str]:
     ("changed", "reason"),
     [
         ({"--model": "{tmp}/none"}, "no model at .*/none: give a SavedModel directory"),
-        ({"--model": "{tmp}/text.txt"}, "neither a SavedModel directory nor a .keras file"),
+        ({"--model": "{tmp}/text.txt"}, "neither a SavedModel directory nor a .keras, .h5 or .pb file"),
         ({"--input": "{tmp}/*.none"}, "no file matches"),
         ({"--input": "{tmp}/text.txt"}, "is not a TFRecord file"),
         ({"--input": "{tmp}/empty"}, "hold no records"),
