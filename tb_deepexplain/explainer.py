@@ -261,10 +261,11 @@ class Explainer:
         self, entries: list[Any], context: list[Any], target: Any, ys: Any, own: Any, batch_size: int
     ) -> tuple[_Found, list[list[str]]]:
         """What the method finds, and what is to be said of each example."""
-        key = (*((e.dtype, tuple(e.shape[1:])) for e in entries), target is None, None if ys is None else ys.ndim)
+        shapes = self._shapes(entries)
+        key = (shapes, target is None, None if ys is None else ys.ndim)
         with self._compiling:
             if key not in self._compiled:
-                self._compiled[key] = self._compile(entries, context, target, ys, own)
+                self._compiled[key] = self._compile(shapes, entries, context, target, ys, own)
         compiled = self._compiled[key]
         check_target(target, None, compiled.shape)
         check_ys(ys, None, compiled.shape)
@@ -282,7 +283,27 @@ class Explainer:
                 said[i].append(text)
         return found, said
 
-    def _compile(self, entries: list[Any], context: list[Any], target: Any, ys: Any, own: Any) -> _Compiled:
+    def _shapes(self, entries: list[Any]) -> tuple[tuple[int | None, ...], ...]:
+        """What the compiled function expects: texts of any length, where the model and the method take any."""
+        any_length = (
+            self.method.family != "perturbation"  # features that are taken away one by one are counted when compiled
+            and self.parameters.get("baseline") is None
+            and any(spec.dtype == "string" or None in spec.shape[1:] for spec in self.graph.inputs)
+        )
+        return tuple(
+            (None, *[None] * (len(e.shape) - 2), e.shape[-1]) if any_length and lookup else (None, *e.shape[1:])
+            for e, lookup in zip(entries, self._bound.cut.lookups, strict=True)
+        )
+
+    def _compile(
+        self,
+        expected: tuple[tuple[int | None, ...], ...],
+        entries: list[Any],
+        context: list[Any],
+        target: Any,
+        ys: Any,
+        own: Any,
+    ) -> _Compiled:
         """The method as one function of (entries, context, target, ys, seeds, batch size)."""
         shapes: list[tuple[int | None, ...]] = []
         notes: list[str] = []
@@ -322,7 +343,7 @@ class Explainer:
             return tf.TensorSpec([None] * len(array.shape) if rows_only else [None, *array.shape[1:]], array.dtype)
 
         function = tf.function(call, autograph=False).get_concrete_function(
-            [spec(e) for e in entries],
+            [tf.TensorSpec(shape, e.dtype) for shape, e in zip(expected, entries, strict=True)],
             [spec(c, rows_only=True) for c in context],
             None if target is None else tf.TensorSpec([None], tf.int64),
             None if ys is None else spec(ys, rows_only=True),

@@ -80,9 +80,8 @@ class Score:
     def at(self, base: Sequence[Any]) -> Any:
         """The score [N] of every example's target at one point `base`: one evaluation for all, unless the model
         reads more than what is explained."""
-        every = [tf.broadcast_to(b, [self.n, *b.shape]) for b in base]
         if self._context:
-            return self(every)
+            return self([tf.broadcast_to(b, tf.shape(x)) for b, x in zip(base, self.x, strict=True)])
         output = self._output([b[None] for b in base], [])
         return select(tf.repeat(output, self.n, axis=0), self._target, self._ys)
 
@@ -115,7 +114,9 @@ class Score:
         _, arrays = tf.while_loop(lambda i, _: i < chunks, step, (tf.constant(0), arrays), parallel_iterations=1)
         # A TensorArray without elements cannot be concatenated.
         found = [
-            tf.cond(total > 0, lambda a=a: a.concat(), lambda s=s: tf.zeros([0, *s.shape[1:]], s.dtype))
+            tf.cond(
+                total > 0, lambda a=a: a.concat(), lambda s=s: tf.zeros([0, *(d or 0 for d in s.shape[1:])], s.dtype)
+            )
             for a, s in zip(arrays, specs, strict=True)
         ]
         for tensor, spec in zip(found, specs, strict=True):
@@ -158,7 +159,7 @@ class Score:
                 )
             if not np.all(np.isfinite(array)):
                 raise ParameterError("baseline: holds NaN or infinity; give finite numbers")
-            found.append(tf.broadcast_to(tf.constant(array, x.dtype), shape))
+            found.append(tf.broadcast_to(tf.constant(array, x.dtype), tf.shape(x)[1:] if None in shape else shape))
         return found
 
     def _function(self, function: Callable[..., Any]) -> Any:

@@ -128,5 +128,7 @@ def _broadcasts(one: Any, many: Any) -> bool:
     """Whether a tensor made of one example serves all: an axis of size one where the examples are, all others alike."""
     if one.rank is None or one.rank != many.rank:
         return False
-    differing = [a for a, b in zip(one, many, strict=True) if a is None or a != b]
-    return differing in ([], [1])
+    differing = [a for a, b in zip(one, many, strict=True) if a != b]
+    unknown = [a for a, b in zip(one, many, strict=True) if a is None and b is None]
+    # Lengths that are not known may be compared where another axis is known to be the examples'.
+    return differing == [1] or (not differing and not unknown)

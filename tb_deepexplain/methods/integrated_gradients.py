@@ -138,8 +138,11 @@ def _adaptive(score: Score, path: _Path, tolerance: float, max_evaluations: int)
             value, slope, gradient = path.evaluate(tf.gather(rows, items), tf.gather(alpha, items))
             return [value, slope, *gradient]
 
-        value, slope, *gradient = score.map(tf.shape(rows)[0], at)
-        return value, slope, gradient
+        count = tf.shape(rows)[0]
+        value, slope, *gradient = score.map(count, at)
+        # Of no points at all, map does not know the length of a text.
+        shapes = [tf.concat([[count], tf.shape(x)[1:]], 0) for x in score.x]
+        return value, slope, [tf.reshape(g, shape) for g, shape in zip(gradient, shapes, strict=True)]
 
     def triples(nodes: Any, count: int) -> Any:
         """[m · (2·count + 1)] values at nodes in order → [m · count, 3] those of each interval."""

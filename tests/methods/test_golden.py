@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import tb_deepexplain as dx
 from tb_deepexplain.errors import UnknownMethodError
-from tb_deepexplain.methods import find_method
+from tb_deepexplain.graph.rules import Rule
+from tb_deepexplain.methods import TABLE, Method, find_method
+from tb_deepexplain.score import Explanation, Score
 from tests.methods import golden
 
 
@@ -55,6 +58,23 @@ def test_matches_the_original(case: dict[str, Any]) -> None:
         np.testing.assert_allclose(
             actual[name], data[f"expected:{name}"], rtol=tolerance["rtol"], atol=tolerance["atol"], equal_nan=True
         )
+
+
+def _zero(score: Score) -> Explanation:
+    """DeepExplain's test method: the gradient, with every activation's slope replaced by zero."""
+    value, gradient = score.gradient(score.x, rule=Rule("zero", lambda a: tf.zeros_like(a.z)))
+    return Explanation(gradient, tf.ones([score.n], tf.int32), value)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [c for c in golden.index()["cases"] if c["method"] == "zero" and c["match"] == "must"],
+    ids=lambda c: c["id"],
+)
+def test_another_rule_is_one_row_more(case: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    row = Method(_zero, "Zero", "backprop rule", True, None, "DeepExplain", "1", "A test.", ("zero",))
+    monkeypatch.setattr("tb_deepexplain.methods.TABLE", (*TABLE, row))
+    test_matches_the_original(case)
 
 
 def test_the_cases_are_all_there() -> None:
