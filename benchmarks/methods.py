@@ -4,6 +4,7 @@
 
 The floor is a compiled forward pass for methods that perturb, forward and backward for the others, on ready
 tensors at its best size of batch. Floor and method run in turn, several times; the least time of each counts.
+On one thread, the default, it is the processor's time, so that other work on the machine disturbs little.
 """
 
 from __future__ import annotations

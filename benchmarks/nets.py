@@ -88,7 +88,9 @@ class Positions(layers.Layer):
     """Adds a learnt vector to every place of a text."""
 
     def build(self, shape: Any) -> None:
-        self.table = self.add_weight(shape=shape[1:], initializer="random_normal", name="table")
+        self.table = self.add_weight(
+            shape=shape[1:], initializer=tf.keras.initializers.RandomNormal(stddev=0.02), name="table"
+        )
 
     def call(self, x: Any) -> Any:
         return x + self.table
@@ -96,18 +98,19 @@ class Positions(layers.Layer):
 
 def transformer() -> tuple[Any, Any]:
     """Four pre-norm encoder blocks of four heads over 64 words."""
+    norm = functools.partial(layers.LayerNormalization, epsilon=1e-6)
 
     def block(x: Any) -> Any:
-        y = layers.LayerNormalization()(x)
+        y = norm()(x)
         x = layers.Add()([x, layers.MultiHeadAttention(4, 32)(y, y)])
-        y = layers.Dense(512, activation="gelu")(layers.LayerNormalization()(x))
+        y = layers.Dense(512, activation="gelu")(norm()(x))
         return layers.Add()([x, layers.Dense(128)(y)])
 
     embedded = layers.Input((64, 128))
     x = Positions()(embedded)
     for _ in range(4):
         x = block(x)
-    x = layers.Dropout(0.3)(layers.GlobalAveragePooling1D()(layers.LayerNormalization()(x)))
+    x = layers.Dropout(0.3)(layers.GlobalAveragePooling1D()(norm()(x)))
     return _of_ids(tf.keras.Model(embedded, layers.Dense(2)(x)))
 
 
