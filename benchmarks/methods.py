@@ -47,9 +47,9 @@ def parameters(method: Any, net: Net) -> dict[str, Any]:
 def measure(net: Net, method: Any, floor: Floor, repeat: int, *, jit: bool, batch: int | None) -> dict[str, Any]:
     """Times of one method on one net."""
     explainer = dx.Explainer(method.id, net.model, jit=jit, **parameters(method, net))
-    few = net.examples(32)
+    few = net.examples(8)
     target = net.model.predict(net.examples(len(net.x)), verbose=0).argmax(1)
-    each = explainer.run(few, target=target[:32], batch_size=batch, return_result=True).evaluations.mean()
+    each = explainer.run(few, target=target[:8], batch_size=batch, return_result=True).evaluations.mean()
     size = batch or explainer._batch_size([few], False, None)  # noqa: SLF001 - to print it
     wanted = 1.0 / (each * floor.per_example(0.1))
     count = max(1, math.ceil(wanted / size)) * size if each < 2 else max(8, math.ceil(wanted / 8) * 8)

@@ -1,0 +1,49 @@
+"""The figure of benchmarks.accuracy: a column for each net, gap above, the map's error below."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+RULES = {
+    "right": ("right sum (DeepExplain)", "#999999", "s"),
+    "trapezoid": ("trapezoid", "#56b4e9", "^"),
+    "gauss_legendre": ("Gauss–Legendre", "#e69f00", "o"),
+    "adaptive": ("refined to a tolerance", "#d6006c", "D"),
+}
+
+
+def draw(curves: dict[str, list[dict[str, Any]]], default: float, file: Path) -> None:
+    """Write the figure; the default tolerance is circled."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(
+        2, len(curves), figsize=(3.3 * len(curves), 6), sharex="col", sharey="row", squeeze=False, layout="constrained"
+    )
+    for (name, rows), (above, below) in zip(curves.items(), axes.T, strict=True):
+        for rule, (label, colour, marker) in RULES.items():
+            own = [r for r in rows if r["rule"] == rule]
+            spent = [r["evaluations"] for r in own]
+            style = {"color": colour, "marker": marker, "markersize": 4}
+            above.loglog(spent, [r["gap"] for r in own], label=label, **style)
+            above.loglog(spent, [r["worst_gap"] for r in own], linestyle=":", **style)
+            below.loglog(spent, [r["map_error"] for r in own], **style)
+            for axis, key in ((above, "gap"), (above, "worst_gap"), (below, "map_error")):
+                chosen = [r for r in own if rule == "adaptive" and r["size"] == default]
+                axis.scatter(
+                    [r["evaluations"] for r in chosen], [r[key] for r in chosen], 110, "none", edgecolors="black"
+                )
+        above.set_title(name)
+        below.set_xlabel("evaluations for each example")
+        for axis in (above, below):
+            axis.grid(color="#dddddd", linewidth=0.6)
+    axes[0, 0].set_ylabel("completeness gap\nmedian, and worst (dotted)")
+    axes[1, 0].set_ylabel("error of the map (L2), median")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=4, title=f"circled: the default, tolerance {default:g}"
+    )
+    figure.savefig(file, dpi=110)
