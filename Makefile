@@ -34,6 +34,9 @@ format: $(VENV)/dev.stamp ## put the code into its format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+docs: $(VENV)/dev.stamp ## write docs/methods.md from the table of methods
+	$(BIN)/python -m tb_deepexplain.listing > docs/methods.md.new && mv docs/methods.md.new docs/methods.md
+
 dist: $(VENV)/dev.stamp ## wheel and sdist, the page built into both
 	$(BIN)/python -m build
 
@@ -65,4 +68,4 @@ chromium:
 	  { echo "installing chromium"; apt-get update -qq; DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; }; } || \
 	  { echo "the browser tests need Chromium: install it, or name one with CHROMIUM=/path/to/chromium" >&2; exit 2; }
 
-.PHONY: help demo test check format dist clean chromium
+.PHONY: help demo test check format docs dist clean chromium

@@ -120,9 +120,13 @@ def seeds(arrays: Sequence[np.ndarray], seed: int) -> np.ndarray:
         digest = hashlib.blake2b(str(int(seed)).encode(), digest_size=8)
         for array in arrays:
             row = array[i]
-            digest.update(repr(np.asarray(row).tolist()).encode() if array.dtype == object else row.tobytes())
+            digest.update(b"\0".join(map(_encoded, np.ravel(row))) if array.dtype == object else row.tobytes())
         found.append(int.from_bytes(digest.digest(), "little", signed=True))
     return np.array(found, np.int64)
+
+
+def _encoded(text: Any) -> bytes:
+    return text if isinstance(text, bytes) else str(text).encode()
 
 
 def same_structure(xs: Any, names: Sequence[str], values: list[np.ndarray]) -> Any:

@@ -18,7 +18,11 @@ from tests.browser.tensorboard_server import Server
 from tests.pipelines.data import write_records
 
 PICTURES = np.random.default_rng(0).uniform(0, 1, (6, 8, 8, 3)).astype(np.float32)
-STRINGS = ["a great film", "dull", "not the dull film unheardof", "the film"]
+OPTIONS = {
+    "image": {"occlusion": {"window_shape": (2, 2, 3)}, "shapley_sampling": {"samples": 1}},
+    "text": {m: {"on_unsupported": "gradient"} for m in ("epsilon_lrp", "deeplift")},  # it has an LSTM
+}
+STRINGS = ["a great film", "dull", "not unheardof film", "film"]
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +34,10 @@ def logdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_records(folder / "image.tfrecord", [{"image": x, "label": i % 3} for i, x in enumerate(PICTURES)])
     write_records(folder / "text.tfrecord", [{"text": text, "label": 1} for text in STRINGS])
     (folder / "vocabulary.txt").write_text("\n".join(["", "[UNK]", *models.VOCABULARY]) + "\n")
-    for kind, *more in (("image", "--occlusion.window_shape=2,2,3"), ("text", f"--vocab={folder}/vocabulary.txt")):
+    for kind, *more in (("image",), ("text", f"--vocab={folder}/vocabulary.txt")):
+        for method, given in OPTIONS[kind].items():
+            for name, value in given.items():
+                more.append(f"--{method}.{name}={','.join(map(str, value)) if isinstance(value, tuple) else value}")
         place = [f"--model={folder / kind}", f"--input={folder / kind}.tfrecord", f"--logdir={folder / 'logs'}"]
         methods = "--methods=" + ",".join(m.id for m in dx.methods())
         assert command(["explain", *place, f"--run={kind}", methods, *more]) == 0
@@ -44,7 +51,7 @@ def expected(logdir: Path) -> dict[tuple[str, str], np.ndarray]:
     for kind, xs in (("image", PICTURES), ("text", np.array(STRINGS))):
         graph = dx.load_model(logdir / kind)
         for method in dx.methods():
-            given = {"window_shape": (2, 2, 3)} if (kind, method.id) == ("image", "occlusion") else {}
+            given = OPTIONS[kind].get(method.id, {})
             result = dx.explain(method.id, graph, xs, target="predicted", return_result=True, **given)
             found[kind, method.id] = result.attributions if kind == "image" else result.tokens
     return found

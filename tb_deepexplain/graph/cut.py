@@ -94,7 +94,10 @@ class GraphView:
         placeholders = {n for n in kept if self.nodes[n].op == "Placeholder"}
         graph_def = type(self._template())()
         graph_def.versions.CopyFrom(self.versions)
-        graph_def.library.CopyFrom(self.library)
+        functions = {function.signature.name for function in self.library.function}
+        used = [self.nodes[n] for n in kept] if functions else []
+        if any(n.op in functions or any(map(_names_functions, n.attr.values())) for n in used):
+            graph_def.library.CopyFrom(self.library)
         for name, node in self.nodes.items():
             if name in kept and name not in placeholders:
                 copy = graph_def.node.add()
@@ -113,6 +116,10 @@ class GraphView:
         from tensorflow.core.framework import graph_pb2
 
         return graph_pb2.GraphDef()
+
+
+def _names_functions(attribute: Any) -> bool:
+    return attribute.HasField("func") or bool(attribute.list.func)
 
 
 def tensor(name: str) -> str:

@@ -43,7 +43,7 @@ def inline(function: Any) -> Any:
     config = config_pb2.ConfigProto()
     config.graph_options.rewrite_options.min_graph_nodes = -1  # small graphs too
     config.graph_options.rewrite_options.optimizers.append("function")
-    inlined = _renamed(tf_optimizer.OptimizeGraph(config, meta_graph))
+    inlined = renamed(tf_optimizer.OptimizeGraph(config, meta_graph))
     loops = [node.name for node in inlined.node if node.op == "Enter"]
     if loops:
         raise UnsupportedModelError(
@@ -64,9 +64,13 @@ def _all_nodes(graph_def: Any) -> Iterator[Any]:
 _COPIES = itertools.count()
 
 
-def _renamed(graph_def: Any) -> Any:
-    """The inlined bodies of loops under names of their own: TensorFlow knows the old names with the old bodies."""
-    suffix = f"_inlined_{next(_COPIES)}"
+def renamed(graph_def: Any) -> Any:
+    """The graph with its functions (bodies of loops) under names of their own.
+
+    TensorFlow knows the old names with the old bodies, and where it differentiates one loop twice it makes two
+    functions of one name.
+    """
+    suffix = f"_copy_{next(_COPIES)}"
     names = {f.signature.name: f.signature.name + suffix for f in graph_def.library.function}
     for function in graph_def.library.function:
         function.signature.name = names[function.signature.name]

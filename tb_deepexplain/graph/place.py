@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from tb_deepexplain.graph.cut import GraphView, tensor
+from tb_deepexplain.graph.inline import renamed
 
 
 class Placement:
@@ -33,6 +34,7 @@ class Placement:
                 if tensor(name) not in self._placed:
                     self._placed[tensor(name)] = graph.capture(self._captures[tensor(name)])
             graph_def = self._view.subgraph(wanted, self._placed)
+            graph_def = renamed(graph_def) if graph_def.library.function else graph_def
             used = {tensor(i) for node in graph_def.node for i in node.input}
             new = [node.name for node in graph_def.node]
             placed = tf.graph_util.import_graph_def(

@@ -18,6 +18,8 @@ from tb_deepexplain.methods.integrated_gradients import held, integrated_gradien
 from tb_deepexplain.methods.occlusion import occlusion
 from tb_deepexplain.methods.parameters import Parameter, read_parameters
 from tb_deepexplain.methods.saliency import saliency
+from tb_deepexplain.methods.shapley_sampling import held as held_by_sampling
+from tb_deepexplain.methods.shapley_sampling import shapley_sampling
 from tb_deepexplain.score import Explanation
 
 
@@ -32,6 +34,7 @@ class Method:
     sums_to: str | None
     paper: str
     cost: str  # model evaluations for each example
+    limits: str  # what it does not say, and where it cannot be used
     aliases: tuple[str, ...] = ()
     held: Callable[..., int] | None = None  # copies of an example that the method may hold in memory, by its parameters
     sampled: bool = False  # draws random numbers: its answer depends on the seed
@@ -43,6 +46,11 @@ class Method:
     @property
     def summary(self) -> str:
         return (self.function.__doc__ or "").strip().splitlines()[0]
+
+    @property
+    def details(self) -> str:
+        """What its docstring says behind the summary, as one paragraph."""
+        return " ".join((self.function.__doc__ or "").split("\n", 1)[-1].split())
 
     @cached_property
     def parameters(self) -> tuple[Parameter, ...]:
@@ -61,7 +69,16 @@ class Method:
 
 
 TABLE: tuple[Method, ...] = (
-    Method(saliency, "Saliency", "gradient", False, None, "Simonyan et al. 2014, arXiv 1312.6034", "1"),
+    Method(
+        saliency,
+        "Saliency",
+        "gradient",
+        False,
+        None,
+        "Simonyan et al. 2014, arXiv 1312.6034",
+        "1",
+        "Says how sensitive the score is, not what a feature contributes; blind to saturated activations; without a sign.",
+    ),
     Method(
         gradient_x_input,
         "Gradient × input",
@@ -70,6 +87,7 @@ TABLE: tuple[Method, ...] = (
         None,
         "Shrikumar et al. 2016, arXiv 1605.01713",
         "1",
+        "Blind to saturated activations; a feature of value zero gets nothing, whatever its absence would mean.",
         ("grad*input",),
     ),
     Method(
@@ -80,6 +98,7 @@ TABLE: tuple[Method, ...] = (
         "f(x) − f(baseline)",
         "Sundararajan et al. 2017, arXiv 1703.01365",
         "9 to max_evaluations, or steps + 2",
+        "Its answer depends on the baseline and on a straight path, which leaves the data; needs a gradient everywhere on it.",
         ("intgrad",),
         held=held,
     ),
@@ -91,6 +110,10 @@ TABLE: tuple[Method, ...] = (
         None,
         "Bach et al. 2015, PLOS ONE 10(7); Ancona et al. 2018, arXiv 1711.06104",
         "1",
+        "No rule for products of two computed tensors (attention, layer norm, gates), for softmax inside the network and for "
+        "loops (LSTM, GRU): refused by name, or their plain gradient with on_unsupported='gradient'. Max pooling gives all to "
+        "the winner; batch norm at inference, average pooling, concatenation and skip connections are linear and exact. "
+        "Depends on how a function is written (a bias is part of z); not for activations with f(0) ≠ 0.",
         ("elrp",),
     ),
     Method(
@@ -101,8 +124,35 @@ TABLE: tuple[Method, ...] = (
         "f(x) − f(baseline)",
         "Shrikumar et al. 2017, arXiv 1704.02685",
         "1, and one of the baseline for all",
+        "No rule for products of two computed tensors (attention, layer norm, gates), for softmax inside the network and for "
+        "loops (LSTM, GRU): refused by name, or their plain gradient with on_unsupported='gradient'. Max pooling gives all to "
+        "the winner, and then the map does not sum: see the gap. Batch norm at inference, average pooling, concatenation and "
+        "skip connections are linear and exact.",
     ),
-    Method(occlusion, "Occlusion", "perturbation", True, None, "Zeiler & Fergus 2014, arXiv 1311.2901", "windows + 1"),
+    Method(
+        occlusion,
+        "Occlusion",
+        "perturbation",
+        True,
+        None,
+        "Zeiler & Fergus 2014, arXiv 1311.2901",
+        "windows + 1",
+        "Removes one window at a time: features that stand in for each other get nothing; what is put in the window's place may "
+        "itself be evidence.",
+    ),
+    Method(
+        shapley_sampling,
+        "Shapley value sampling",
+        "perturbation",
+        True,
+        "f(x) − f(baseline)",
+        "Castro, Gómez, Tejada 2009, Computers & Operations Research 36(5); Mitchell et al. 2022, arXiv 2104.12199",
+        "samples · (players − 1) + 2",
+        "An estimate: its error falls with the square root of samples. Features leave together, so that most inputs it asks "
+        "about are unlike the data.",
+        held=held_by_sampling,
+        sampled=True,
+    ),
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from functools import cache
 from typing import Any
 
@@ -36,6 +37,8 @@ def _parameters(case: dict[str, Any], data: Any) -> dict[str, Any]:
     params = {k: tuple(v) if isinstance(v, list) else v for k, v in case["params"].items() if k != "baseline"}
     if case["method"] == "intgrad":
         params = {"steps": 100, "quadrature": "right", **params}
+    if case["method"] == "shapley_sampling":
+        params = {"estimator": "permutation", **params}
     baselines = [data[f"baseline:{name}"] for name in case["wrt"] if f"baseline:{name}" in data]
     if baselines:
         params["baseline"] = baselines if len(baselines) > 1 else baselines[0]
@@ -50,9 +53,14 @@ def test_matches_the_original(case: dict[str, Any]) -> None:
     explainer = dx.Explainer(
         case["method"], _graph(case["model"]), inputs=case["wrt"], output=case["target"], **_parameters(case, data)
     )
-    actual = explainer.run(
-        {name: data[f"x:{name}"] for name in case["wrt"]}, ys=data.get("ys"), batch_size=case["batch_size"]
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        if "permutations" in data:  # of the players, the same for all examples
+            places = np.argsort(data["permutations"])[None].astype(np.int32)
+            sampling = importlib.import_module("tb_deepexplain.methods.shapley_sampling")
+            patch.setattr(sampling, "_ranks", lambda score, *_: tf.repeat(places, score.n, axis=0))
+        actual = explainer.run(
+            {name: data[f"x:{name}"] for name in case["wrt"]}, ys=data.get("ys"), batch_size=case["batch_size"]
+        )
     for name in case["wrt"]:
         tolerance = case["tolerance"]
         np.testing.assert_allclose(

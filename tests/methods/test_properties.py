@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 import tb_deepexplain as dx
+from tb_deepexplain.arrays import seeds
 from tb_deepexplain.errors import ParameterError
 from tb_deepexplain.methods import TABLE, find_method
 from tb_deepexplain.score import Explanation, Score
@@ -23,11 +24,11 @@ def run(method: Any, output: Callable[[Any], Any], x: Any, *, batch_size: int = 
     """A method on `output(x)`; `method` is an id or a function like those in the table."""
     function = find_method(method).function if isinstance(method, str) else method
     model = tf.function(output, input_signature=[tf.TensorSpec([None, *x.shape[1:]], x.dtype)], autograph=False)
-    leave = dx.load_model(model).bind().leave
+    leave, own = dx.load_model(model).bind().leave, seeds([x], 0)
 
     @tf.function(autograph=False)
     def call(x: Any) -> Explanation:
-        return function(Score(leave, [x], batch_size=batch_size), **params)
+        return function(Score(leave, [x], batch_size=batch_size, seeds=tf.constant(own)), **params)
 
     found = call(tf.constant(x))
     return Explanation(found.attributions[0].numpy(), *(None if f is None else f.numpy() for f in found[1:4]))

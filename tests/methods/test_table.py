@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ def test_ids_and_aliases_are_unique_and_stable() -> None:
         "epsilon_lrp",
         "deeplift",
         "occlusion",
+        "shapley_sampling",
     ]
     assert find_method("intgrad").id == "integrated_gradients"
     assert find_method("grad*input").id == "gradient_x_input"
@@ -31,6 +33,8 @@ def test_every_row_says_what_it_is() -> None:
     for method in dx.methods():
         assert method.summary
         assert "arXiv" in method.paper
+        assert method.details
+        assert method.limits.endswith(".")
         assert all(p.doc for p in method.parameters)
         for p in method.parameters:
             assert p.check(p.default) == p.default
@@ -94,3 +98,12 @@ def test_baselines_come_from_files(tmp_path: Any) -> None:
 def test_values_out_of_bounds_are_refused(method: str, params: dict[str, Any]) -> None:
     with pytest.raises(dx.ParameterError, match=f"{next(iter(params))}=.* expected"):
         find_method(method).check(params)
+
+
+def test_the_documentation_is_current() -> None:
+    from tb_deepexplain import listing
+
+    text = (Path(__file__).parents[2] / "docs" / "methods.md").read_text(encoding="utf-8")
+    assert text == listing.markdown(), "run make docs"
+    for method in dx.methods():
+        assert f"`{method.id}`" in text
