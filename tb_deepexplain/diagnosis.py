@@ -34,7 +34,10 @@ class Diagnosis:
     ) -> list[list[str]]:
         """What is to be said of each example's map, made by a method of this family."""
         flat = [m.reshape(len(m), -1) for m in maps]
-        empty = np.all([~f.any(1) for f in flat], axis=0)
+        empty = np.all(
+            [~f[:, :: max(1, f.shape[1] // 64)].any(1) for f in flat], axis=0
+        )  # a few values clear most maps
+        empty[empty] = np.all([~f[empty].any(1) for f in flat], axis=0)
         found: list[list[str]] = [[] for _ in score]
         for n in np.flatnonzero(empty):
             own, beside = ([t[n : n + 1] for t in tensors] for tensors in (entries, context))

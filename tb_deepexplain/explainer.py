@@ -21,7 +21,7 @@ from tb_deepexplain.score import Score
 
 # Points evaluated at once unless the caller says: bounded by their size, so that large pictures fit into memory.
 BATCH_VALUES, SMALLEST_BATCH = 4_000_000, 8
-LARGEST_BATCH = {"CPU": 128, "GPU": 256}
+LARGEST_BATCH = {"CPU": 64, "GPU": 256}
 HELD_VALUES = 256_000_000  # what a method may hold besides, at worst: one gigabyte of float32
 
 
@@ -271,7 +271,7 @@ class Explainer:
         check_ys(ys, None, compiled.shape)
         given = [None if a is None else tf.constant(a) for a in (target, ys, own)]
         found = compiled.function(entries, context, *given, tf.constant(batch_size, tf.int32))
-        found = _Found(*tf.nest.map_structure(lambda t: t.numpy(), tuple(found)))
+        found = _Found(*tf.nest.map_structure(lambda t: np.asarray(memoryview(t)), tuple(found)))  # .numpy() copies
         if any(len(f) != len(entries[0]) for f in (*found.maps, found.score, found.evaluations)):
             raise UnsupportedModelError(
                 f"the output {self._bound.cut.output!r} has {len(found.score)} rows for {len(entries[0])} examples; "
@@ -441,7 +441,7 @@ def _joined(parts: list[list[np.ndarray]], chunks: list[np.ndarray], n: int) -> 
 def _concatenate(parts: list[np.ndarray]) -> np.ndarray:
     """Along the batch; parts of a text model whose batches were padded to different lengths are padded with zeros."""
     if len(parts) == 1:
-        return parts[0]
+        return parts[0] if parts[0].flags.writeable else parts[0].copy()
     longest = [max(sizes) for sizes in zip(*(p.shape[1:] for p in parts), strict=True)]
     if any(list(p.shape[1:]) != longest for p in parts):
         parts = [np.pad(p, [(0, 0), *((0, m - s) for m, s in zip(longest, p.shape[1:], strict=True))]) for p in parts]
