@@ -21,7 +21,7 @@ demo: $(VENV)/demo.stamp ## explain three real models and open TensorBoard (LOGD
 
 test: $(VENV)/dev.stamp frontend/node_modules/.package-lock.json chromium ## all tests: the page's and Python's, in a real TensorBoard and Chromium
 	cd frontend && npm test --silent
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 check: $(VENV)/dev.stamp frontend/node_modules/.package-lock.json ## linters, types, import rules
 	$(BIN)/ruff check .

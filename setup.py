@@ -27,6 +27,7 @@ EXTRAS = {
         "playwright>=1.55",
         "pre-commit>=4",
         "pytest>=8.4",
+        "pytest-xdist>=3.6",
         "ruff>=0.14",
         "setuptools>=77",
         "tf-keras~=2.21",
