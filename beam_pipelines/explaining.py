@@ -14,11 +14,14 @@ from beam_pipelines.parsing import Example
 from beam_pipelines.progress import Stopped
 from beam_pipelines.targets import Classes, Target
 from beam_pipelines.trouble import describe
-from tb_deepexplain.errors import UnsupportedModelError
+from tb_deepexplain.errors import ParameterError, UnsupportedModelError
 from tb_deepexplain.explainer import Explainer, Predictions, Result
 from tb_deepexplain.graph.load import load_model
 from tb_deepexplain.graph.model import ModelGraph
 from tb_deepexplain.record import Attribution, Failure, Input
+
+# Axes of a map that the page can lay over the input; whoever wants others has tb_deepexplain.explain.
+DRAWN: dict[str, tuple[tuple[int, ...], ...]] = {"image": ((1, 2), (1, 2, 3)), "text": ((1,), (1, 2)), "tabular": ()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +58,13 @@ class BatchExplainer:
         self.names = tuple(spec.name for spec in self.graph.inputs)
         self.kind = _kind(self.graph)
         self._explainers = [Explainer(name, self.graph, **given) for name, given in request.methods]
+        for explainer in self._explainers:
+            axes = explainer.parameters.get("sampling_dims")
+            if axes is not None and tuple(np.ravel(axes)) not in DRAWN[self.kind]:
+                raise ParameterError(
+                    f"{explainer.method.id}: sampling_dims={','.join(map(str, np.ravel(axes)))} makes maps that cannot be shown on "
+                    f"{self.kind} inputs; expected {' or '.join(','.join(map(str, d)) for d in DRAWN[self.kind]) or 'none'}"
+                )
 
     def explain(self, examples: Sequence[Example], done: Callable[[float], None] = lambda _: None) -> Records:
         """The records in the order of the examples; `done` hears after every map which share of an example is behind.

@@ -367,8 +367,11 @@ class Explainer:
             flat = [v.reshape(len(v), math.prod(v.shape[1:])) for v in values]
             with np.errstate(invalid="ignore"):  # a map with NaN has a gap of NaN
                 gap = np.sum([f.sum(1, dtype=np.float64) for f in flat], axis=0) - (score - baseline_score)
+        axes = np.ravel(self.parameters.get("sampling_dims") or 1)  # a map of other axes says nothing of tokens
         tokens = [
-            v.sum(-1) if v.ndim > 2 else v for v, lookup in zip(values, self._bound.cut.lookups, strict=True) if lookup
+            v.sum(tuple(range(2, v.ndim)))
+            for v, lookup in zip(values, self._bound.cut.lookups, strict=True)
+            if lookup and axes[0] == 1
         ]
         kind = np.float64 if values[0].dtype == np.float64 else np.float32
         return Result(

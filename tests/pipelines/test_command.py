@@ -57,6 +57,10 @@ def flags(options: dict[str, str]) -> list[str]:
         ({"--saliency.steps": "2"}, "saliency has no parameter 'steps'"),
         ({"--methods": "occlusion", "--occlusion.step": "0"}, "step=0 is not accepted; expected .*at least 1"),
         ({"--methods": "occlusion", "--occlusion.window_shape": "9,9,9"}, "does not fit into an example"),
+        (
+            {"--methods": "shapley_sampling", "--shapley_sampling.sampling_dims": "2,1"},
+            "sampling_dims=2,1 makes maps that cannot be shown on image inputs; expected 1,2 or 1,2,3",
+        ),
         ({"--target": "best"}, "--target best: expected predicted"),
         ({"--target": "3"}, "--target 3: the model has 3 classes, numbered from 0"),
         ({"--target": "top:4"}, "--target top:4: the model has only 3 classes"),
