@@ -19,9 +19,10 @@ from tb_deepexplain.graph.load import load_model
 from tb_deepexplain.methods import find_method
 from tb_deepexplain.score import Score
 
-# Points evaluated at once unless the caller says: bounded by their size, so that large pictures fit into memory.
-BATCH_VALUES, SMALLEST_BATCH = 4_000_000, 8
-LARGEST_BATCH = {"CPU": 64, "GPU": 256}
+# Points evaluated at once unless the caller says: as many as keep the numbers that the model computes near the processor.
+BATCH_VALUES, SMALLEST_BATCH = 32_000_000, 8
+LARGEST_BATCH = 256
+LARGEST_PACK = {"CPU": 64, "GPU": 256}  # of methods that evaluate an example often, and so need no large batches
 HELD_VALUES = 256_000_000  # what a method may hold besides, at worst: one gigabyte of float32
 
 
@@ -113,7 +114,7 @@ class Explainer:
         self._diagnosis = Diagnosis(self._bound)
         self._target, self._jit = target, jit
         self._compiled: dict[Any, _Compiled] = {}
-        self._sizes: dict[Any, int] = {}
+        self._known_sizes: dict[Any, tuple[int, float]] = {}
         self._compiling = threading.Lock()
 
     def predict(self, xs: Any, *, batch_size: int | None = None) -> Predictions:
@@ -234,28 +235,33 @@ class Explainer:
                 groups = [np.flatnonzero(group == g) for g in range(group.max() + 1)]
         return [g[start : start + size] for g in groups for start in range(0, len(g), size)]
 
-    def _values(self, raw: list[np.ndarray], direct: bool) -> int:
-        """Numbers in one example of what is explained."""
+    def _sizes(self, raw: list[np.ndarray], direct: bool) -> tuple[int, float]:
+        """Numbers in one example of what is explained, and those that the model computes of it."""
         shapes = tuple(r.shape[1:] for r in raw)
-        if shapes not in self._sizes:
+        if shapes not in self._known_sizes:
             first = [tf.constant(r[:1]) for r in raw]
-            entries = first if direct else self._bound.enter(first)[0]
-            self._sizes[shapes] = max(1, sum(math.prod(e.shape[1:]) for e in entries))
-        return self._sizes[shapes]
+            entries, context = (first, []) if direct else self._bound.enter(first)
+            values = max(1, sum(math.prod(e.shape[1:]) for e in entries))
+            self._known_sizes[shapes] = values, values * self._bound.growth(entries, context)
+        return self._known_sizes[shapes]
 
     def _examples_at_once(self, raw: list[np.ndarray], direct: bool, batch_size: int) -> int:
-        """Examples in one call: as many as evaluations in a batch, fewer where the method holds much of each."""
+        """Examples in one call: as many as evaluations in a batch; more where their work is shared out anew again and
+        again, but fewer where the method holds much of each."""
         if self.method.held is None:
             return batch_size
-        values = self._values(raw, direct) * self.method.held(**self.parameters)
-        return int(np.clip(HELD_VALUES // values, 1, batch_size))
+        values = self._sizes(raw, direct)[0] * self.method.held(**self.parameters)
+        return int(np.clip(HELD_VALUES // values, 1, max(batch_size, LARGEST_BATCH)))
 
     def _batch_size(self, raw: list[np.ndarray], direct: bool, asked: int | None) -> int:
         if asked is not None:
             return check_batch_size(asked)
-        values = self._values(raw, direct)
-        largest = LARGEST_BATCH["GPU" if tf.config.list_logical_devices("GPU") else "CPU"]
-        return int(np.clip(2 ** int(math.log2(max(1, BATCH_VALUES / values))), SMALLEST_BATCH, largest))
+        values, computed = self._sizes(raw, direct)
+        once = self.method.family != "perturbation" and self.method.held is None
+        largest = LARGEST_BATCH if once else LARGEST_PACK["GPU" if tf.config.list_logical_devices("GPU") else "CPU"]
+        return int(
+            np.clip(2 ** round(math.log2(max(1, BATCH_VALUES / max(values, computed)))), SMALLEST_BATCH, largest)
+        )
 
     def _explain(
         self, entries: list[Any], context: list[Any], target: Any, ys: Any, own: Any, batch_size: int
@@ -369,7 +375,7 @@ class Explainer:
                 gap = np.sum([f.sum(1, dtype=np.float64) for f in flat], axis=0) - (score - baseline_score)
         axes = np.ravel(self.parameters.get("sampling_dims") or 1)  # a map of other axes says nothing of tokens
         tokens = [
-            v.sum(tuple(range(2, v.ndim)))
+            v @ np.ones(v.shape[-1], v.dtype) if v.ndim == 3 else v.sum(tuple(range(2, v.ndim)))  # the same, sooner
             for v, lookup in zip(values, self._bound.cut.lookups, strict=True)
             if lookup and axes[0] == 1
         ]

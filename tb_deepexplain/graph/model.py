@@ -7,6 +7,7 @@ memory once, and training it further shows in the next explanation.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -125,6 +126,7 @@ class BoundGraph:
     def __init__(self, graph: ModelGraph, cut: Cut, names: Sequence[str] | None) -> None:
         self.graph, self.cut = graph, cut
         self.entry_names = tuple(names) if names is not None else tuple(cut.names)
+        self._growth: float | None = None
         self._entering = tf.function(self._enter, autograph=False, reduce_retracing=True)
         self._predicting = tf.function(self._predict, autograph=False, reduce_retracing=True)
         self._looking_up = tf.function(
@@ -196,6 +198,18 @@ class BoundGraph:
     def ends(self, entry: int) -> str:
         """Where the gradient of the entry of this number ends, in words; "" where the output ignores it."""
         return self.graph.ends(self.cut, self.cut.entries[entry])
+
+    def growth(self, entries: Sequence[Any], context: Sequence[Any]) -> float:
+        """How many numbers the model computes on its way to the output for each number that enters it; by the first asked."""
+        if self._growth is None:
+            specs = [[tf.TensorSpec([None, *t.shape[1:]], t.dtype) for t in ends] for ends in (entries, context)]
+            graph = tf.function(self.leave, autograph=False).get_concrete_function(*specs).graph
+            shapes = [
+                t.shape[1:] for op in graph.get_operations() for t in op.outputs if t.shape.rank and t.shape[0] is None
+            ]
+            computed = sum(shape.num_elements() or 0 for shape in shapes)
+            self._growth = computed / max(1, sum(math.prod(e.shape[1:]) for e in entries))
+        return self._growth
 
     def leave(self, entries: Sequence[Any], context: Sequence[Any], rule: Rule | None = None) -> Any:
         """Entries and context → output, its gradient changed by the rule; to be called while a function is traced."""

@@ -12,8 +12,6 @@ from tb_deepexplain.errors import UnsupportedModelError
 from tb_deepexplain.graph.place import Placement
 from tb_deepexplain.graph.regions import Plan, Region
 
-_MULTIPLY = "TbDeepExplainMultiply"
-
 
 @dataclasses.dataclass(frozen=True)
 class Activation:
@@ -49,11 +47,6 @@ class Rule:
         ]
 
 
-@tf.RegisterGradient(_MULTIPLY)
-def _multiply(op: Any, gradient: Any, *_: Any) -> list[Any]:
-    return [None, gradient * op.inputs[2], None]
-
-
 def apply(
     rule: Rule,
     plan: Plan,
@@ -80,9 +73,21 @@ def apply(
         referred = reference.of(region, z) if reference else (None, None)
         zr, yr = (_single(t) for t in referred)
         seen = Activation(region.op, _single(z), _single(y), zr, yr, _slope(region, place, z.dtype))
-        multiplier = tf.cast(rule.multiplier(seen), y.dtype)
-        with tf.compat.v1.get_default_graph().gradient_override_map({"IdentityN": _MULTIPLY}):
-            place.replace(region.y, tf.identity_n([y, z, multiplier])[0])
+        place.replace(region.y, _multiplied(y, z, rule, seen))
+
+
+def _multiplied(y: Any, z: Any, rule: Rule, seen: Activation) -> Any:
+    """y, whose gradient with respect to z is the rule's multiplier."""
+
+    @tf.custom_gradient
+    def value(y: Any, _: Any) -> tuple[Any, Callable[[Any], tuple[None, Any]]]:
+        def back(gradient: Any) -> tuple[None, Any]:
+            with tf.control_dependencies([gradient]):  # sooner, it would lie in memory all the way forward and back
+                return None, gradient * tf.cast(rule.multiplier(seen), y.dtype)
+
+        return tf.identity(y), back
+
+    return value(y, z)
 
 
 def _single(values: Any) -> Any:
@@ -95,7 +100,8 @@ def _slope(region: Region, place: Placement, kind: Any) -> Callable[[Any], Any]:
 
     def slope(values: Any) -> Any:
         values = tf.cast(values, kind)
-        (y,) = place.beside({region.z: values}).fetch([region.y])
+        with tf.control_dependencies(None):  # graphs cannot be imported under any
+            (y,) = place.beside({region.z: values}).fetch([region.y])
         (found,) = tf.gradients(y, values)
         return _single(tf.zeros_like(values) if found is None else tf.convert_to_tensor(found))
 

@@ -39,8 +39,7 @@ def _rescaled(a: Activation) -> Any:
 
 def _share_above_zero(a: Activation) -> Any:
     """A ReLU's quotient without its quotient: how much of the way between z′ and z lies above zero."""
-    above, below = tf.maximum(a.z, a.y_reference), tf.minimum(a.z, tf.minimum(a.z_reference, 0))
-    return tf.math.divide_no_nan(above, above - below)
+    return tf.math.divide_no_nan(a.y + a.y_reference, tf.abs(a.z) + tf.abs(a.z_reference))
 
 
 def _rescaled_relu(a: Activation, near: float) -> Any:

@@ -95,8 +95,7 @@ def _like(values: Any, tensor: Any) -> Any:
 
 def _dot(a: Any, b: Any) -> Any:
     """Σ a · b of each row."""
-    flat = [tf.reshape(t, [tf.shape(t)[0], 1, tf.reduce_prod(tf.shape(t)[1:])]) for t in (a, b)]
-    return tf.matmul(flat[0], flat[1], transpose_b=True)[:, 0, 0]
+    return tf.reduce_sum(a * b, axis=list(range(1, len(a.shape))))
 
 
 def _sum_by_row(values: list[Any], weights: Any, rows: Any, n: Any) -> list[Any]:
