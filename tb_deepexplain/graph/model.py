@@ -64,7 +64,7 @@ class ModelGraph:
             if spec.shape and spec.shape[0] is not None:
                 raise UnsupportedModelError(
                     f"{source}: input {spec} takes exactly {spec.shape[0]} examples at once; "
-                    "export the model with a batch of None"
+                    "export the model with a batch of None, or give (function, tf.TensorSpec([None, ...])) for a function"
                 )
         self._view = GraphView(inline(function))
         self.outputs = {name: tensor(t.name) for name, t in zip(outputs, outputs_of(function), strict=True)}
