@@ -71,11 +71,14 @@ class Score:
         """The score [B] at the points; `rows` None means that points are the examples themselves."""
         return self._evaluate(self._value, points, rows)
 
-    def gradient(self, points: Sequence[Any], rows: Any = None, *, rule: Any = None) -> tuple[Any, list[Any]]:
-        """The score [B] and its gradient, like the points; with a `rule` (graph.rules.Rule), what that makes of it."""
-        if rule is None:
-            return self._evaluate(self._value_and_gradient, points, rows)
-        return self._evaluate(self._function(functools.partial(self._differentiate, rule=rule)), points, rows)
+    def gradient(self, points: Sequence[Any], rows: Any = None) -> tuple[Any, list[Any]]:
+        """The score [B] and its gradient, like the points."""
+        return self._evaluate(self._value_and_gradient, points, rows)
+
+    def propagate(self, rule: Any) -> tuple[Any, list[Any], Any]:
+        """At the examples: the score [N], what the rule (graph.rules.Rule) makes of its gradient, like x, and the score
+        [N] at the rule's reference, NaN if it has none."""
+        return self._evaluate(self._function(functools.partial(self._differentiate, rule=rule)), self.x, None)
 
     def at(self, base: Sequence[Any]) -> Any:
         """The score [N] of every example's target at one point `base`: one evaluation for all, unless the model
@@ -187,9 +190,7 @@ class Score:
         output = self._output(points, context) if rule is None else self._output(points, context, rule)
         return select(output, target, ys)
 
-    def _differentiate(
-        self, points: list[Any], context: list[Any], target: Any, ys: Any, rule: Any = None
-    ) -> tuple[Any, list[Any]]:
+    def _differentiate(self, points: list[Any], context: list[Any], target: Any, ys: Any, rule: Any = None) -> Any:
         score = self._compute(points, context, target, ys, rule)
         # tf.gradients, not a tape: a tape does not see the ops of an imported graph.
         gradients = tf.gradients(score, points)
@@ -199,9 +200,13 @@ class Score:
                     f"no gradient reaches what is to be explained: it ends at {where}. An argmax, a rounding and a look-up by "
                     "number have none: choose another output or input (inputs='embedding' behind a look-up), or use occlusion"
                 )
-        return score, [
+        found = [
             tf.zeros_like(p) if g is None else tf.convert_to_tensor(g) for g, p in zip(gradients, points, strict=True)
         ]
+        if rule is None:
+            return score, found
+        nowhere = tf.fill(tf.shape(score), tf.constant(np.nan, score.dtype))
+        return score, found, nowhere if rule.outcome is None else select(rule.outcome, target, ys)
 
 
 def select(output: Any, target: Any, ys: Any) -> Any:

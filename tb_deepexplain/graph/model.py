@@ -215,7 +215,7 @@ class BoundGraph:
         """Entries and context → output, its gradient changed by the rule; to be called while a function is traced."""
         place = self.place(entries, context)
         if rule is not None:
-            apply(rule, self.plan, place, self.place, entries, context)
+            apply(rule, self.plan, place, self.place, entries, context, self.cut.output)
         output = place.fetch([self.cut.output])[0]
         if not output.shape.rank:
             shape = "one number for all examples" if output.shape.rank == 0 else "of unknown rank"
