@@ -66,6 +66,8 @@ class Score:
         self._seeds, self._jit, self._ends = seeds, jit, ends
         self._value = self._function(self._compute)
         self._value_and_gradient = self._function(self._differentiate)
+        # Kept apart from the loops that call it: within one, chance decides whether oneDNN's max pooling is used.
+        self._in_loops = self._function(self._differentiate, apart=not jit)
 
     def __call__(self, points: Sequence[Any], rows: Any = None) -> Any:
         """The score [B] at the points; `rows` None means that points are the examples themselves."""
@@ -73,7 +75,7 @@ class Score:
 
     def gradient(self, points: Sequence[Any], rows: Any = None) -> tuple[Any, list[Any]]:
         """The score [B] and its gradient, like the points."""
-        return self._evaluate(self._value_and_gradient, points, rows)
+        return self._evaluate(self._value_and_gradient if rows is None else self._in_loops, points, rows)
 
     def propagate(self, rule: Any) -> tuple[Any, list[Any], Any]:
         """At the examples: the score [N], what the rule (graph.rules.Rule) makes of its gradient, like x, and the score
@@ -165,8 +167,14 @@ class Score:
             found.append(tf.broadcast_to(tf.constant(array, x.dtype), tf.shape(x)[1:] if None in shape else shape))
         return found
 
-    def _function(self, function: Callable[..., Any]) -> Any:
-        return tf.function(function, autograph=False, reduce_retracing=not self._jit, jit_compile=self._jit or None)
+    def _function(self, function: Callable[..., Any], apart: bool = False) -> Any:
+        return tf.function(
+            function,
+            autograph=False,
+            reduce_retracing=not self._jit,
+            jit_compile=self._jit or None,
+            experimental_attributes={"_noinline": True} if apart else None,
+        )
 
     def _evaluate(self, function: Any, points: Sequence[Any], rows: Any) -> Any:
         """`function` at the points; XLA compiles for each size of a batch, so there it is always a full one."""
