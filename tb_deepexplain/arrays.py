@@ -10,6 +10,8 @@ import numpy as np
 
 from tb_deepexplain.errors import InputError
 
+LARGEST_BATCH = 2**20  # beyond it, counts of what there is to do would not fit into 32 bits
+
 
 def read_inputs(specs: Sequence[Any], xs: Any, ordered: bool = True) -> list[np.ndarray]:
     """One array `[N, ...]` for each InputSpec, in the model's order and dtypes; `ordered`: whether a list may be given."""
@@ -71,7 +73,7 @@ def _fits(shape: Sequence[int], expected: Sequence[int | None]) -> bool:
 def check_batch_size(size: Any) -> int:
     if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1:
         raise InputError(f"batch_size={size!r}: expected a whole number of at least 1, or None")
-    return int(size)
+    return min(int(size), LARGEST_BATCH)
 
 
 def check_target(target: Any, n: int | None, output: tuple[int | None, ...] | None = None) -> Any:
@@ -108,7 +110,7 @@ def check_ys(ys: Any, n: int | None, output: tuple[int | None, ...] | None = Non
         raise InputError(
             f"ys: got weights of shape {weights.shape[1:]} for each example; the output has shape {output[1:]}"
         )
-    return weights.astype(np.float64 if weights.dtype == np.float64 else np.float32)
+    return weights.astype(np.float64)
 
 
 def seeds(arrays: Sequence[np.ndarray], seed: int) -> np.ndarray:
@@ -129,10 +131,10 @@ def _encoded(text: Any) -> bytes:
     return text if isinstance(text, bytes) else str(text).encode()
 
 
-def same_structure(xs: Any, names: Sequence[str], values: list[np.ndarray]) -> Any:
-    """The explained tensors' values as the caller gave his: dict by name, list, tuple or a bare array."""
+def same_structure(specs: Sequence[Any], xs: Any, names: Sequence[str], values: list[np.ndarray]) -> Any:
+    """The explained tensors' values as the caller gave his inputs: dict by name, list, tuple or a bare array."""
     if isinstance(xs, dict):
         return dict(zip(names, values, strict=True))
-    if len(values) > 1 or (isinstance(xs, list | tuple) and _wraps_one(xs, values[0].ndim)):
+    if len(values) > 1 or len(specs) > 1 or _wraps_one(xs, len(specs[0].shape)):
         return tuple(values) if isinstance(xs, tuple) else values
     return values[0]

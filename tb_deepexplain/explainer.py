@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from tb_deepexplain.arrays import check_batch_size, check_target, check_ys, read_inputs, same_structure, seeds
+from tb_deepexplain.chunks import at_least_one, divide, joined, rows, track
 from tb_deepexplain.diagnosis import Diagnosis
 from tb_deepexplain.errors import InputError, ParameterError, UnsupportedModelError
 from tb_deepexplain.graph.load import load_model
 from tb_deepexplain.methods import find_method
+from tb_deepexplain.results import Predictions, Result
 from tb_deepexplain.score import Score
 
 # Points evaluated at once unless the caller says: as many as keep the numbers that the model computes near the processor.
@@ -24,42 +26,6 @@ BATCH_VALUES, SMALLEST_BATCH = 32_000_000, 8
 LARGEST_BATCH = 256
 LARGEST_PACK = {"CPU": 64, "GPU": 256}  # of methods that evaluate an example often, and so need no large batches
 HELD_VALUES = 256_000_000  # what a method may hold besides, at worst: one gigabyte of float32
-
-
-@dataclasses.dataclass(frozen=True)
-class Predictions:
-    """What the model says about N examples."""
-
-    outputs: np.ndarray  # [N, ...] what is explained: the logits where they were found
-    probabilities: np.ndarray | None  # [N, ...] the softmax or sigmoid behind them
-    token_ids: np.ndarray | None  # [N, T] for a text model
-    lengths: np.ndarray | None = (
-        None  # [N] of its ids, those that the model read; zeros behind them only fill the array
-    )
-
-    @property
-    def classes(self) -> np.ndarray | None:
-        """[N] the class predicted: the largest output, or whether the probability of a single one is above one half.
-
-        None for a single output without a sigmoid behind it: it may be a logit, a probability or a quantity.
-        """
-        if self.outputs.ndim > 1 and self.outputs.shape[-1] > 1:
-            return self.outputs.argmax(-1)
-        return None if self.probabilities is None else (self.outputs.reshape(-1) > 0).astype(np.int64)
-
-
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """Attributions of N examples and what is known about them."""
-
-    attributions: Any  # [N, ...] in the structure of the inputs; float32, float64 where the model is
-    tokens: Any  # [N, T] sums over the embedding; None where nothing is embedded
-    score: np.ndarray  # [N]
-    baseline_score: np.ndarray  # [N], NaN where the method needs none
-    gap: np.ndarray  # [N] Σ attributions − (score − baseline score), NaN where the method promises no sum
-    target: np.ndarray | None  # [N]
-    evaluations: np.ndarray  # [N] model evaluations spent
-    warnings: list[list[str]]
 
 
 class _Found(NamedTuple):
@@ -119,14 +85,14 @@ class Explainer:
 
     def predict(self, xs: Any, *, batch_size: int | None = None) -> Predictions:
         """What the model says about `xs`."""
-        raw, n = _at_least_one(read_inputs(self.graph.inputs, xs, self.graph.ordered))
+        raw, n = at_least_one(read_inputs(self.graph.inputs, xs, self.graph.ordered))
         size = self._batch_size(raw, False, batch_size)
         chunks = self._chunks(raw, False, size)
         parts = [
-            [t.numpy() for t in self._bound.predict([tf.constant(_rows(r, chunk)) for r in raw])] for chunk in chunks
+            [t.numpy() for t in self._bound.predict([tf.constant(rows(r, chunk)) for r in raw])] for chunk in chunks
         ]
         cut, widths = self._bound.cut, [np.full(len(p[2]), p[2].shape[-1]) for p in parts]
-        outputs, final, ids, lengths = _joined([[*p, w] for p, w in zip(parts, widths, strict=True)], chunks, n)
+        outputs, final, ids, lengths = joined([[*p, w] for p, w in zip(parts, widths, strict=True)], chunks, n)
         return Predictions(
             outputs, final if cut.stepped_back else None, *((ids, lengths) if any(cut.lookups) else (None, None))
         )
@@ -159,15 +125,14 @@ class Explainer:
         if isinstance(target, str):
             target = self._predicted(target, xs, direct, batch_size)
         target, ys = check_target(target, n), check_ys(ys, n)
-        raw, _ = _at_least_one(raw)
-        beside = [None if a is None else _at_least_one([a])[0][0] for a in (target, ys)]
+        raw, _ = at_least_one(raw)
+        beside = [None if a is None else at_least_one([a])[0][0] for a in (target, ys)]
         own = seeds(raw, seed) if self.method.sampled else None
         size = self._batch_size(raw, direct, batch_size)
         chunks = self._chunks(raw, direct, self._examples_at_once(raw, direct, size))
-        parts, notes = [], list[list[str]]()
-        for chunk in _track(chunks, self.method.title if progress else None):
-            inputs = [tf.constant(_rows(r, chunk)) for r in raw]
-            entries, context = (inputs, []) if direct else self._bound.enter(inputs)
+        parts, notes, ranks = [], list[list[str]](), list[int]()
+        for chunk in track(chunks, self.method.title if progress else None):
+            entries, context = self._enter([tf.constant(rows(r, chunk)) for r in raw], direct, size)
             for name, entry in zip(self._bound.entry_names, entries, strict=True):
                 if not entry.shape.rank or len(entry) != len(chunk):
                     raise UnsupportedModelError(
@@ -176,13 +141,14 @@ class Explainer:
                     )
             chosen = [None if a is None else a[chunk] for a in (*beside, own)]
             found, said = self._explain(entries, context, chosen[0], chosen[1], chosen[2], size)
+            ranks = [e.shape.rank for e in entries]
             parts.append([*found.maps, found.score, found.baseline_score, found.evaluations])
             notes += said
-        *maps, score, baseline_score, evaluations = _joined(parts, chunks, n)
+        *maps, score, baseline_score, evaluations = joined(parts, chunks, n)
         notes = [notes[i] for i in np.argsort(np.concatenate(chunks))][:n]
         if not return_result:
-            return same_structure(xs, self._bound.entry_names, maps)
-        return self._result(xs, maps, score, baseline_score, evaluations, target, notes)
+            return same_structure(self.graph.inputs, xs, self._bound.entry_names, maps)
+        return self._result(xs, maps, score, baseline_score, evaluations, target, notes, ranks)
 
     def _in_order(self, params: dict[str, Any]) -> dict[str, Any]:
         """The parameters, with a baseline given by name as the list in which the method takes it."""
@@ -200,15 +166,18 @@ class Explainer:
             return read_inputs(self.graph.inputs, xs, self.graph.ordered), False
         if self._bound.cut.context:
             raise InputError(f"values of {', '.join(names)} are not enough: the model needs its other inputs too")
-        arrays = [
-            np.asarray(xs[name], np.float64 if np.asarray(xs[name]).dtype == np.float64 else np.float32)
-            for name in names
-        ]
-        if len({len(a) for a in arrays}) > 1:
-            raise InputError(
-                f"{', '.join(names)}: every one needs the same number of examples, got {[len(a) for a in arrays]}"
-            )
+        arrays = read_inputs(self._bound.entry_specs, xs)
         return arrays, True
+
+    def _enter(self, given: list[Any], direct: bool, size: int) -> tuple[list[Any], list[Any]]:
+        """What is explained and what goes with it, of examples however many; the model's head sees `size` at once."""
+        if direct:
+            return [tf.cast(x, spec.dtype) for x, spec in zip(given, self._bound.entry_specs, strict=True)], []
+        parts = [self._bound.enter([x[i : i + size] for x in given]) for i in range(0, len(given[0]), size)]
+        if len(parts) == 1:
+            return parts[0]
+        entries, context = ([tf.concat(t, 0) for t in zip(*side, strict=True)] for side in zip(*parts, strict=True))
+        return entries, context
 
     def _predicted(self, target: str, xs: Any, direct: bool, batch_size: int | None) -> np.ndarray:
         if target != "predicted":
@@ -227,26 +196,21 @@ class Explainer:
         return np.zeros(len(outputs), np.int64) if one_unit else outputs.argmax(-1)
 
     def _chunks(self, raw: list[np.ndarray], direct: bool, size: int) -> list[np.ndarray]:
-        """Which examples are taken together: row numbers, at most `size` at once.
+        """Which examples are taken together.
 
         Raw strings are grouped by length where the model pads them to the longest of a batch: what is said of one
         must not depend on its neighbours.
         """
-        groups = [np.arange(len(raw[0]))]
-        if not direct and any(self._bound.cut.lookups) and any(r.dtype == object for r in raw):
-            ids = [i.numpy() for i in self._bound.tokens([tf.constant(r) for r in raw])]
-            lengths = [_lengths(i) if i.ndim == 2 else np.zeros(len(i)) for i in ids]
-            if any(i.ndim == 2 and i.shape[1] == longest.max() for i, longest in zip(ids, lengths, strict=True)):
-                _, group = np.unique(np.stack(lengths, 1), axis=0, return_inverse=True)
-                groups = [np.flatnonzero(group == g) for g in range(group.max() + 1)]
-        return [g[start : start + size] for g in groups for start in range(0, len(g), size)]
+        padded = not direct and self._bound.cut.reads and any(r.dtype == object for r in raw)
+        ids = [i.numpy() for i in self._bound.tokens([tf.constant(r) for r in raw])] if padded else []
+        return divide(len(raw[0]), size, ids)
 
     def _sizes(self, raw: list[np.ndarray], direct: bool) -> tuple[int, float]:
         """Numbers in one example of what is explained, and those that the model computes of it."""
         shapes = tuple(r.shape[1:] for r in raw)
         if shapes not in self._known_sizes:
             first = [tf.constant(r[:1]) for r in raw]
-            entries, context = (first, []) if direct else self._bound.enter(first)
+            entries, context = self._enter(first, direct, 1)
             values = max(1, sum(math.prod(e.shape[1:]) for e in entries))
             self._known_sizes[shapes] = values, values * self._bound.growth(entries, context)
         return self._known_sizes[shapes]
@@ -297,9 +261,11 @@ class Explainer:
 
     def _shapes(self, entries: list[Any]) -> tuple[tuple[int | None, ...], ...]:
         """What the compiled function expects: texts of any length, where the model and the method take any."""
+        given = self.parameters.get("baseline")
+        baselines = given if isinstance(given, list | tuple) and len(entries) > 1 else [given]
         any_length = (
-            self.method.family != "perturbation"  # features that are taken away one by one are counted when compiled
-            and self.parameters.get("baseline") is None
+            self.method.any_length(**self.parameters)
+            and all(b is None or isinstance(b, Real) for b in baselines)
             and any(spec.dtype == "string" or None in spec.shape[1:] for spec in self.graph.inputs)
         )
         return tuple(
@@ -373,21 +339,22 @@ class Explainer:
         evaluations: np.ndarray,
         target: Any,
         notes: list[list[str]],
+        ranks: list[int],
     ) -> Result:
         gap = np.full(len(score), np.nan)
         if self.method.sums_to:
             flat = [v.reshape(len(v), math.prod(v.shape[1:])) for v in values]
             with np.errstate(invalid="ignore"):  # a map with NaN has a gap of NaN
                 gap = np.sum([f.sum(1, dtype=np.float64) for f in flat], axis=0) - (score - baseline_score)
-        axes = np.ravel(self.parameters.get("sampling_dims") or 1)  # a map of other axes says nothing of tokens
+        own = self.parameters.get("sampling_dims")  # a map of other axes says nothing of tokens
         tokens = [
-            v @ np.ones(v.shape[-1], v.dtype) if v.ndim == 3 else v.sum(tuple(range(2, v.ndim)))  # the same, sooner
-            for v, lookup in zip(values, self._bound.cut.lookups, strict=True)
-            if lookup and axes[0] == 1
+            v @ np.ones(v.shape[-1], v.dtype) if v.ndim == rank else v  # sooner than v.sum(-1)
+            for v, rank, lookup in zip(values, ranks, self._bound.cut.lookups, strict=True)
+            if lookup and (own is None or list(np.ravel(own))[: rank - 2] == list(range(1, rank - 1)))
         ]
         kind = np.float64 if values[0].dtype == np.float64 else np.float32
         return Result(
-            attributions=same_structure(xs, self._bound.entry_names, values),
+            attributions=same_structure(self.graph.inputs, xs, self._bound.entry_names, values),
             tokens=tokens[0] if len(tokens) == 1 else tokens or None,
             score=score.astype(kind),
             baseline_score=baseline_score.astype(kind),
@@ -417,50 +384,6 @@ def explain(
     """Attributions of `xs` by one method: `Explainer(method, model, ...).run(xs, ...)`. Keep an Explainer for more than one call."""
     explainer = Explainer(method, model, target=target, inputs=inputs, output=output, jit=jit, **params)
     return explainer.run(xs, ys=ys, batch_size=batch_size, seed=seed, progress=progress, return_result=return_result)
-
-
-def _lengths(ids: np.ndarray) -> np.ndarray:
-    """How many tokens of each row come before the padding, which is zero."""
-    return np.where(ids.any(1), ids.shape[1] - np.argmax(ids[:, ::-1] != 0, axis=1), 0)
-
-
-def _at_least_one(arrays: list[np.ndarray]) -> tuple[list[np.ndarray], int]:
-    """The arrays and their length; a blank example stands in for none, because kernels fail on empty batches."""
-    n = len(arrays[0])
-    return (arrays if n else [np.full((1, *a.shape[1:]), "" if a.dtype == object else 0, a.dtype) for a in arrays]), n
-
-
-def _track(chunks: list[np.ndarray], title: str | None) -> Iterator[np.ndarray]:
-    if title is None:
-        yield from chunks
-    else:
-        from rich.progress import track
-
-        yield from track(chunks, description=title, total=len(chunks))
-
-
-def _rows(array: np.ndarray, chunk: np.ndarray) -> np.ndarray:
-    """Those rows, not copied where they follow one another."""
-    return array[chunk[0] : chunk[-1] + 1] if chunk[-1] - chunk[0] == len(chunk) - 1 else array[chunk]
-
-
-def _joined(parts: list[list[np.ndarray]], chunks: list[np.ndarray], n: int) -> list[np.ndarray]:
-    """The chunks' arrays as one each, in the order of the examples."""
-    places = np.concatenate(chunks)
-    joined = [_concatenate([p[i] for p in parts]) for i in range(len(parts[0]))]
-    if (np.diff(places) < 0).any():
-        joined = [j[np.argsort(places)] for j in joined]
-    return [j[:n] for j in joined]
-
-
-def _concatenate(parts: list[np.ndarray]) -> np.ndarray:
-    """Along the batch; parts of a text model whose batches were padded to different lengths are padded with zeros."""
-    if len(parts) == 1:
-        return parts[0] if parts[0].flags.writeable else parts[0].copy()
-    longest = [max(sizes) for sizes in zip(*(p.shape[1:] for p in parts), strict=True)]
-    if any(list(p.shape[1:]) != longest for p in parts):
-        parts = [np.pad(p, [(0, 0), *((0, m - s) for m, s in zip(longest, p.shape[1:], strict=True))]) for p in parts]
-    return np.concatenate(parts)
 
 
 __all__ = ["Explainer", "Predictions", "Result", "explain"]

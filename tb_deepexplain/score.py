@@ -82,21 +82,29 @@ class Score:
         [N] at the rule's reference, NaN if it has none."""
         return self._evaluate(self._function(functools.partial(self._differentiate, rule=rule)), self.x, None)
 
+    def values(self) -> Any:
+        """The score [N] at the examples, however many there are."""
+        return self.map(self.n, lambda items: [self([tf.gather(x, items) for x in self.x], items)])[0]
+
     def at(self, base: Sequence[Any]) -> Any:
         """The score [N] of every example's target at one point `base`: one evaluation for all, unless the model
         reads more than what is explained."""
         if self._context:
-            return self([tf.broadcast_to(b, tf.shape(x)) for b, x in zip(base, self.x, strict=True)])
+
+            def repeated(items: Any) -> list[Any]:
+                return [self([tf.repeat(b[None], tf.size(items), axis=0) for b in base], items)]
+
+            return self.map(self.n, repeated)[0]
         output = self._output([b[None] for b in base], [])
         return select(tf.repeat(output, self.n, axis=0), self._target, self._ys)
 
-    def uniform(self, shape: Sequence[int]) -> Any:
+    def uniform(self, shape: Sequence[Any]) -> Any:
         """[N, *shape] random numbers in [0, 1): an example's own, wherever it stands and whatever stands beside it."""
 
         def draw(seed: Any) -> Any:
             return tf.random.stateless_uniform(shape, tf.stack([seed, 0]), alg="philox")
 
-        spec = tf.TensorSpec(shape, tf.float32)
+        spec = tf.TensorSpec([s if isinstance(s, int) else None for s in shape], tf.float32)
         return tf.map_fn(draw, tf.cast(self._seeds, tf.int64), fn_output_signature=spec)
 
     def map(self, total: Any, evaluate: Callable[[Any], list[Any]]) -> list[Any]:

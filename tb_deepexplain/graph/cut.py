@@ -44,6 +44,7 @@ class Cut:
     output: str
     final: str
     lookups: tuple[Lookup | None, ...]  # one for each entry; None where it is not an embedding
+    reads: tuple[Lookup, ...]  # every one between the inputs and the output
     stepped_back: bool
 
 
@@ -261,6 +262,7 @@ def make_cut(
         output=target,
         final=final,
         lookups=tuple(lookups.get(entry) for entry in entries),
+        reads=tuple(lookups.values()),
         stepped_back=logits is not None,
     )
 

@@ -160,11 +160,10 @@ class BoundGraph:
     def _look_up(self, place: Placement) -> list[tuple[Any, Any]]:
         """The token ids and the number of rows of each embedding."""
         found = []
-        for lookup in self.cut.lookups:
-            if lookup:
-                table, ids = place.fetch([lookup.table, lookup.indices])
-                rows = tf.raw_ops.VariableShape(input=table)[0] if table.dtype == tf.resource else tf.shape(table)[0]
-                found.append((ids, tf.cast(rows, ids.dtype)))
+        for lookup in self.cut.reads:
+            table, ids = place.fetch([lookup.table, lookup.indices])
+            rows = tf.raw_ops.VariableShape(input=table)[0] if table.dtype == tf.resource else tf.shape(table)[0]
+            found.append((ids, tf.cast(rows, ids.dtype)))
         return found
 
     def _place(self, raw: Sequence[Any]) -> Placement:
@@ -184,6 +183,16 @@ class BoundGraph:
         fetches = [self.cut.output, self.cut.final, *([lookup.indices] if lookup else [])]
         found = self._place(raw).fetch(fetches)
         return found[0], found[1], found[2] if lookup else tf.zeros([tf.shape(raw[0])[0], 0], tf.int64)
+
+    @cached_property
+    def entry_specs(self) -> tuple[InputSpec, ...]:
+        """What is explained, for those who give its values and not the model's inputs."""
+        inputs = [tf.TensorSpec(spec.shape, spec.dtype) for spec in self.graph.inputs]
+        entries, _ = tf.function(self._enter, autograph=False).get_concrete_function(inputs).structured_outputs
+        return tuple(
+            InputSpec(name, e.dtype.name, tuple(e.shape), node_of(t))
+            for name, e, t in zip(self.entry_names, entries, self.cut.entries, strict=True)
+        )
 
     @cached_property
     def plan(self) -> Plan:

@@ -37,6 +37,7 @@ class Method:
     limits: str  # what it does not say, and where it cannot be used
     aliases: tuple[str, ...] = ()
     held: Callable[..., int] | None = None  # copies of an example that the method may hold in memory, by its parameters
+    any_length: Callable[..., bool] = lambda **_: True  # whether texts of any length share a compiled function
     sampled: bool = False  # draws random numbers: its answer depends on the seed
 
     @property
@@ -139,6 +140,7 @@ TABLE: tuple[Method, ...] = (
         "windows + 1",
         "Removes one window at a time: features that stand in for each other get nothing; what is put in the window's place may "
         "itself be evidence.",
+        any_length=lambda window_shape=None, **_: window_shape is None,  # else it may not fit
     ),
     Method(
         shapley_sampling,
@@ -151,6 +153,7 @@ TABLE: tuple[Method, ...] = (
         "An estimate: its error falls with the square root of samples. Features leave together, so that most inputs it asks "
         "about are unlike the data.",
         held=held_by_sampling,
+        any_length=lambda estimator="", **_: estimator != "kernel",  # whose coalitions are chosen beforehand
         sampled=True,
     ),
 )

@@ -13,6 +13,7 @@ from tb_deepexplain.score import Explanation, Score
 
 FIRST_INTERVALS = 4
 NARROWEST = 2.0**-20  # of the path; below it float32 points no longer differ
+SIMPSON, MIDDLE = np.array([1.0, 4.0, 1.0]) / 6, np.array([0.0, 1.0, 0.0])  # weights of an interval's nodes
 
 
 def integrated_gradients(
@@ -117,7 +118,7 @@ def _fixed(score: Score, path: _Path, nodes: np.ndarray, weights: np.ndarray) ->
 
     total = score.fold(score.n * steps, step, [tf.zeros_like(x) for x in score.x])
     attributions = [t * w for t, w in zip(total, path.way, strict=True)]
-    return Explanation(attributions, tf.fill([score.n], steps + 2), score(score.x), path.start())
+    return Explanation(attributions, tf.fill([score.n], steps + 2), score.values(), path.start())
 
 
 def _adaptive(score: Score, path: _Path, tolerance: float, max_evaluations: int) -> Explanation:
@@ -176,12 +177,15 @@ def _adaptive(score: Score, path: _Path, tolerance: float, max_evaluations: int)
     def refine(state: dict[str, Any]) -> tuple[dict[str, Any]]:
         rows, nodes, ends, f, s = (state[k] for k in ("rows", "nodes", "ends", "f", "s"))
         width = ends[:, 2] - ends[:, 0]
-        error = width / 6 * (s[:, 0] + 4 * s[:, 1] + s[:, 2]) - (f[:, 2] - f[:, 0])
+        # Simpson's rule; that of the middle where an end has no derivative, as a distance has none from itself.
+        known, smooth = (tf.reduce_all(tf.math.is_finite(v), 1, keepdims=True) for v in (f, s))
+        rule = width[:, None] * tf.where(known & ~smooth, MIDDLE, SIMPSON)
+        error = tf.reduce_sum(tf.where(rule == 0, rule, rule * s), 1) - (f[:, 2] - f[:, 0])
         split = _to_split(rows, error, width, allowed, (max_evaluations - state["spent"]) // 2, n)
         ready = tf.gather(tf.math.unsorted_segment_sum(tf.cast(split, tf.int32), rows, n), rows) == 0
-        simpson = tf.where(ready, width, tf.zeros_like(width))[:, None] * tf.constant([1.0, 4.0, 1.0], tf.float64) / 6
+        rule = tf.where(ready[:, None], rule, tf.zeros_like(rule))
         count = tf.shape(state["of"])[0]
-        weights = tf.math.unsorted_segment_sum(tf.reshape(simpson, [-1]), tf.reshape(nodes, [-1]), count)
+        weights = tf.math.unsorted_segment_sum(tf.reshape(rule, [-1]), tf.reshape(nodes, [-1]), count)
         shares = _sum_by_row(state["g"], weights, state["of"], n)
 
         # Intervals of examples that are not ready stay, those to be split as their halves.
@@ -222,8 +226,13 @@ def _adaptive(score: Score, path: _Path, tolerance: float, max_evaluations: int)
     attributions = [t * w for t, w in zip(state["total"], path.way, strict=True)]
     total = tf.add_n([tf.reduce_sum(tf.reshape(tf.cast(a, tf.float64), [n, -1]), 1) for a in attributions])
     missed = tf.abs(total - (value - start)) > allowed
-    note = f"the completeness gap is above tolerance={tolerance:g} after max_evaluations={max_evaluations}; allow more"
-    return Explanation(attributions, state["spent"], value, start, [(note, missed)])
+    spent = state["spent"] + 2 > max_evaluations
+    above = f"the completeness gap is above tolerance={tolerance:g}"
+    more = f"{above} after max_evaluations={max_evaluations}; allow more"
+    jumps = (
+        f"{above}: on the way from the baseline the score jumps or has no derivative, and more evaluations do not help"
+    )
+    return Explanation(attributions, state["spent"], value, start, [(more, missed & spent), (jumps, missed & ~spent)])
 
 
 def _to_split(rows: Any, error: Any, width: Any, allowed: Any, pairs: Any, n: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -18,9 +18,11 @@ def occlusion(
     score: Score,
     *,
     window_shape: Annotated[
-        Lengths | None,
+        Lengths | int | None,
         AtLeast(1),
-        Doc("Size of the window along each axis of an example; one feature, or one token, by default."),
+        Doc(
+            "Size of the window along each axis of an example, or along all that are as long; one feature, or one token, by default."
+        ),
     ] = None,
     step: Annotated[
         Lengths | int | None,
@@ -39,67 +41,86 @@ def occlusion(
     bases = score.baseline(baseline)
     attributions, evaluations = [], tf.ones([score.n], tf.int32)
     for i, x in enumerate(score.x):
-        cover = _coverage(tuple(x.shape[1:]), window_shape, step, score.embeddings[i])
-        windows = math.prod(len(c) for c in cover)
-        attributions.append(_occlude(score, i, bases[i], cover, windows, value))
-        evaluations += windows
+        axes = _axes(x, window_shape, step, score.embeddings[i])
+        attributions.append(_occlude(score, i, bases[i], axes, value))
+        evaluations += math.prod(a.count for a in axes)
     return Explanation(attributions, evaluations, value)
 
 
-def _coverage(
-    shape: Sequence[int], window: Lengths | None, step: Lengths | int | None, embedding: bool
-) -> list[np.ndarray]:
-    """For each axis, which positions [windows, size] each window covers; a window is their outer product."""
+class _Axis(NamedTuple):
+    """Windows along one axis of an example: at 0, step, 2·step, ..."""
+
+    size: Any  # whole numbers; tensors where texts are of any length
+    width: Any
+    step: int
+    count: Any
+
+    def hidden(self, window: Any) -> Any:
+        """[B, size] whether a position is in the window of that number."""
+        start = (window * self.step)[:, None]
+        place = tf.range(self.size)[None]
+        return (place >= start) & (place < start + self.width)
+
+    def covering(self) -> tuple[Any, Any]:
+        """[size] the first window that covers each position, and the first behind it that does not."""
+        place = tf.range(self.size)
+        last = tf.minimum(place // self.step + 1, self.count)
+        return tf.minimum(tf.maximum(place - self.width + self.step, 0) // self.step, last), last
+
+
+def _axes(x: Any, window: Lengths | int | None, step: Lengths | int | None, embedding: bool) -> list[_Axis]:
+    shape, sizes = tuple(x.shape[1:]), tf.unstack(tf.shape(x)[1:])
+    sizes = [static or size for static, size in zip(shape, sizes, strict=True)]
+    widths, steps = _along(shape, window), _along(shape, step)
     if embedding and window is None:  # whole tokens: single embedding dimensions mean nothing to a reader
-        window = Lengths((*[1] * (len(shape) - 1), shape[-1]))
-        step = window if step is None else step
-    window = window or Lengths([1] * len(shape))
-    steps = step if isinstance(step, tuple) else (step or 1,) * len(shape)
-    for name, given in (("window_shape", window), ("step", steps)):
+        widths[-1] = shape[-1]
+        steps = steps if step is not None else widths
+    if isinstance(window, int):
+        widths = [min(window, size or window) for size in shape]
+    for name, given in (("window_shape", widths), ("step", steps)):
         if len(given) != len(shape):
             raise ParameterError(
                 f"occlusion: {name}={tuple(given)} has {len(given)} entries; an example has {len(shape)} axes {tuple(shape)}"
             )
-    if any(w > s for w, s in zip(window, shape, strict=True)):
+    if any(s and w > s for w, s in zip(widths, shape, strict=True)):
         raise ParameterError(
-            f"occlusion: window_shape={tuple(window)} does not fit into an example of shape {tuple(shape)}"
+            f"occlusion: window_shape={tuple(widths)} does not fit into an example of shape {tuple(shape)}"
         )
-    cover = []
-    for size, width, stride in zip(shape, window, steps, strict=True):
-        starts = np.arange(0, size - width + 1, stride)[:, None]
-        positions = np.arange(size)[None, :]
-        cover.append(((positions >= starts) & (positions < starts + width)).astype(np.float64))
-    return cover
+    return [_Axis(s, w, k, (s - w) // k + 1) for s, w, k in zip(sizes, widths, steps, strict=True)]
 
 
-def _occlude(score: Score, i: int, base: Any, cover: list[np.ndarray], windows: int, value: Any) -> Any:
+def _along(shape: Sequence[Any], given: Lengths | int | None) -> list[int]:
+    return list(given) if isinstance(given, tuple) else [given or 1] * len(shape)
+
+
+def _occlude(score: Score, i: int, base: Any, axes: list[_Axis], value: Any) -> Any:
     x = score.x[i]
-    axes = [tf.constant(c, x.dtype) for c in cover]
-    counts = [len(c) for c in cover]
+    counts = [a.count for a in axes]
+    windows = math.prod(counts)
 
     def evaluate(items: Any) -> list[Any]:
         rows, window = items // windows, items % windows
         hidden = tf.ones([tf.shape(items)[0], *[1] * len(axes)], x.dtype)
-        for axis, count in enumerate(counts):  # windows are numbered row-major
-            line = tf.gather(axes[axis], window // math.prod(counts[axis + 1 :]) % count)
-            hidden *= tf.reshape(line, [-1, *[1] * axis, line.shape[1], *[1] * (len(axes) - axis - 1)])
+        for n, axis in enumerate(axes):  # windows are numbered row-major
+            line = axis.hidden(window // math.prod(counts[n + 1 :]) % axis.count)
+            shape = [-1, *[1] * n, axis.size, *[1] * (len(axes) - n - 1)]
+            hidden *= tf.cast(tf.reshape(line, shape), x.dtype)
         points = [tf.gather(t, rows) for t in score.x]
         points[i] = points[i] * (1 - hidden) + base * hidden  # a product, so that NaN in x stays NaN
         return [score(points, rows)]
 
     (occluded,) = score.map(score.n * windows, evaluate)
-    # Windows are boxes, so spreading their differences over the features goes one axis at a time.
-    spread = tf.reshape(value[:, None] - tf.reshape(occluded, [-1, windows]), [-1, *counts])
-    spread = tf.cast(spread, x.dtype)
-    for axis in axes:
-        spread = tf.tensordot(spread, axis, [[1], [0]])
-    size = math.prod(int(c[0].sum()) for c in cover)
-    covered = _outer([c.sum(axis=0) for c in cover]) * size
-    return spread / tf.constant(np.where(covered == 0, np.nan, covered), x.dtype)
-
-
-def _outer(lines: list[np.ndarray]) -> np.ndarray:
-    product = np.ones(())
-    for line in lines:
-        product = np.multiply.outer(product, line)
-    return product
+    change = tf.cast(value[:, None] - tf.reshape(occluded, [-1, windows]), tf.float64)
+    spread, covered = tf.reshape(change, [-1, *counts]), tf.ones([1, *[1] * len(axes)], tf.float64)
+    for n, axis in enumerate(axes, 1):  # windows are boxes: a feature sums those that cover it, one axis at a time
+        first, last = axis.covering()
+        times = tf.reshape(tf.cast(last - first, tf.float64), [1, *[1] * (n - 1), -1, *[1] * (len(axes) - n)])
+        if axis.step >= axis.width:  # one, or none
+            spread = times * tf.gather(spread, tf.minimum(first, axis.count - 1), axis=n)
+        else:
+            sums = tf.pad(tf.cumsum(spread, n), [[int(n == a), 0] for a in range(len(axes) + 1)])
+            spread = tf.gather(sums, last, axis=n) - tf.gather(sums, first, axis=n)
+        covered *= times
+    size = math.prod(a.width for a in axes)
+    mean = tf.where(covered == 0, tf.constant(np.nan, tf.float64), spread / (covered * size))
+    return tf.ensure_shape(tf.cast(mean, x.dtype), x.shape)

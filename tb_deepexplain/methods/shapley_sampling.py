@@ -47,23 +47,23 @@ def shapley_sampling(
     """
     base = score.baseline(baseline)
     axes = [_axes(x.shape[1:], sampling_dims, e) for x, e in zip(score.x, score.embeddings, strict=True)]
-    lengths = [[x.shape[a] for a in own] for x, own in zip(score.x, axes, strict=True)]
+    shapes = [_shape(x) for x in score.x]  # numbers, but for the lengths of texts of any length
+    lengths = [[shape[a] for a in own] for shape, own in zip(shapes, axes, strict=True)]
     counts = [math.prod(own) for own in lengths]
 
     def evaluate(rows: Any, off: Any) -> Any:
-        masks = zip(score.x, base, axes, tf.split(off, counts, axis=1), strict=True)
-        points = [tf.where(_spread(mask, x.shape, own), b, tf.gather(x, rows)) for x, b, own, mask in masks]
+        masks = map(_spread, tf.split(off, counts, axis=1), shapes, axes)
+        points = [tf.where(mask, b, tf.gather(x, rows)) for mask, b, x in zip(masks, base, score.x, strict=True)]
         return tf.cast(score(points, rows), tf.float64)
 
-    value, start = (tf.cast(t, tf.float64) for t in (score(score.x), score.at(base)))
+    value, start = (tf.cast(t, tf.float64) for t in (score.values(), score.at(base)))
     if estimator == "kernel":
         credit, spent = _regress(score, samples, sum(counts), evaluate, value, start)
     else:
-        ranks = _ranks(score, samples, sum(counts), estimator)
         shares = np.ones(samples)
         if estimator == "antithetic" and samples % 2:  # without its reverse, an order is so much worse than a pair
             shares[-1] = 0.5
-        credit, spent = _walk(score, ranks, shares / shares.sum(), evaluate, value, start)
+        credit, spent = _walk(score, sum(counts), estimator, shares / shares.sum(), evaluate, value, start)
     parts = zip(tf.split(credit, counts, axis=1), score.x, lengths, strict=True)
     maps = [tf.cast(tf.reshape(c, [-1, *own]), x.dtype) for c, x, own in parts]
     return Explanation(maps, tf.fill([score.n], spent + 2), value, start)
@@ -86,14 +86,18 @@ def _axes(shape: Sequence[int], given: Lengths | int | None, embedding: bool) ->
     return found
 
 
-def _spread(mask: Any, shape: Sequence[int], axes: Sequence[int]) -> Any:
+def _spread(mask: Any, shape: Sequence[Any], axes: Sequence[int]) -> Any:
     """[B, players], row-major over `axes` in their order, as a mask that broadcasts to [B, *shape[1:]]."""
     own = tf.reshape(mask, [-1, *(shape[a] for a in axes)])
     ascending = tf.transpose(own, [0, *(1 + axes.index(a) for a in sorted(axes))])
     return tf.reshape(ascending, [-1, *(shape[a] if a in axes else 1 for a in range(1, len(shape)))])
 
 
-def _ranks(score: Score, samples: int, players: int, estimator: str) -> Any:
+def _shape(x: Any) -> list[Any]:
+    return [static or size for static, size in zip(x.shape, tf.unstack(tf.shape(x)), strict=True)]
+
+
+def _ranks(score: Score, samples: int, players: Any, estimator: str) -> Any:
     """[N, samples, players] the place of each player in orders that are each example's own."""
     if estimator != "antithetic":
         return tf.argsort(score.uniform([samples, players]))
@@ -102,14 +106,17 @@ def _ranks(score: Score, samples: int, players: int, estimator: str) -> Any:
     return tf.reshape(tf.stack([ranks, players - 1 - ranks], 2), [-1, 2 * pairs, players])[:, :samples]
 
 
-def _walk(score: Score, ranks: Any, shares: np.ndarray, evaluate: Evaluate, value: Any, start: Any) -> tuple[Any, int]:
+def _walk(
+    score: Score, players: Any, estimator: str, shares: np.ndarray, evaluate: Evaluate, value: Any, start: Any
+) -> tuple[Any, Any]:
     """Credits [N, players] by switching the players off one by one in every order, and evaluations for each example."""
-    samples, players = ranks.shape[1:]
+    samples = len(shares)
+    ranks = _ranks(score, samples, players, estimator)
     inner = players - 1  # points of an order between its ends, which all orders share
     flat = tf.reshape(ranks, [-1, players])
 
     def at(items: Any) -> list[Any]:
-        order, off = items // max(inner, 1), items % max(inner, 1) + 1
+        order, off = items // tf.maximum(inner, 1), items % tf.maximum(inner, 1) + 1
         return [evaluate(order // samples, tf.gather(flat, order) < off[:, None])]
 
     (between,) = score.map(score.n * samples * inner, at)

@@ -12,6 +12,7 @@ import tensorflow as tf
 from keras import layers
 
 import tb_deepexplain as dx
+from tb_deepexplain.errors import InputError
 from tests import models
 
 RNG = np.random.default_rng(0)
@@ -78,17 +79,22 @@ def test_one_trace_serves_every_batch(method: str, graph: dx.ModelGraph, monkeyp
     assert explainer._compiled.popitem()[1].function.name  # a concrete function: it cannot trace again
 
 
-@pytest.mark.parametrize("method", [m.id for m in dx.methods() if m.family != "perturbation"])
-def test_texts_of_any_length_share_one_function(method: str) -> None:
+@pytest.mark.parametrize(
+    ("method", "params"),
+    [*((m, {}) for m in EVERY), ("integrated_gradients", {"baseline": 0.1}), ("integrated_gradients", {"steps": 3})],
+)
+def test_texts_of_any_length_share_one_function(method: str, params: dict[str, Any]) -> None:
     keras.utils.set_random_seed(0)
     ids = keras.Input((None,), dtype="int32")
     y = layers.Conv1D(4, 2, activation="tanh")(layers.Embedding(10, 3, embeddings_initializer="normal")(ids))
-    explainer = dx.Explainer(method, keras.Model(ids, layers.Dense(2)(layers.GlobalAveragePooling1D()(y))), target=1)
+    explainer = dx.Explainer(
+        method, keras.Model(ids, layers.Dense(2)(layers.GlobalAveragePooling1D()(y))), target=1, **params
+    )
     for length in (3, 5, 9):
         xs = RNG.integers(0, 10, (4, length))
         result = explainer.run(xs, return_result=True)
-        assert result.attributions.shape == (4, length, 3)
-        if method in ("deeplift", "integrated_gradients"):
+        assert result.attributions.shape == ((4, length) if method == "shapley_sampling" else (4, length, 3))
+        if method in ("deeplift", "integrated_gradients") and not params.get("steps"):
             assert (abs(result.gap) <= 0.011 * abs(result.score - result.baseline_score) + 1e-6).all()
     assert len(explainer._compiled) == 1
 
@@ -168,3 +174,78 @@ def test_half_precision_sums_in_single() -> None:
     found = dx.explain("intgrad", model, x, steps=5000, quadrature="right")
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, 1.5**2, rtol=2e-3)
+
+
+@pytest.mark.parametrize(("method", "params"), [*((m, {}) for m in EVERY), ("integrated_gradients", {"steps": 4})])
+def test_batch_size_bounds_what_the_model_sees(method: str, params: dict[str, Any]) -> None:
+    """The model tells how many points came at once, as its score."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 3])])
+    def crowd(x: Any) -> Any:
+        return 0 * tf.reduce_sum(x, 1) + tf.cast(tf.shape(x)[0], tf.float32)
+
+    for size in (1, 4):
+        found = dx.explain(method, crowd, np.ones((30, 3)), batch_size=size, return_result=True, **params)
+        assert found.score.max() == size
+        assert np.nanmax(np.append(found.baseline_score, 0)) <= size
+    dx.explain(method, crowd, np.ones((2, 3)), batch_size=2**40, **params)
+
+
+@pytest.mark.parametrize("inputs", ["conv", "embedding", None])
+def test_strings_behind_any_entry_are_explained_as_if_alone(inputs: str | None) -> None:
+    keras.utils.set_random_seed(0)
+    vectorise = layers.TextVectorization(vocabulary=["a", "great", "dull", "film", "not", "the"])
+    strings = keras.Input((), dtype="string")
+    y = layers.Embedding(9, 4, embeddings_initializer="normal")(vectorise(strings))
+    y = layers.GlobalAveragePooling1D()(layers.Conv1D(4, 2, padding="same", activation="tanh", name="conv")(y))
+    model = keras.Model(strings, layers.Dense(2)(y))
+    explainer = dx.Explainer("gradient_x_input", model, inputs=inputs, target=1)
+    together = explainer.run(STRINGS, return_result=True)
+    predicted = explainer.predict(STRINGS).outputs
+    for i, text in enumerate(STRINGS):
+        alone = explainer.run([text], return_result=True)
+        _close(together.score[i], alone.score[0])
+        _close(predicted[i], explainer.predict([text]).outputs[0])
+
+
+def test_weights_of_either_precision_fit() -> None:
+    explainer = dx.Explainer("saliency", models.image())
+    ys = RNG.normal(size=(11, 3))
+    found = [explainer.run(PICTURES, ys=ys.astype(kind)) for kind in (np.float32, np.float64, np.float32)]
+    _close(found[1], found[0])
+    assert len(explainer._compiled) == 1
+
+
+def test_values_of_an_inner_tensor_are_read_like_inputs() -> None:
+    x = keras.Input((4,))
+    h = layers.Dense(5, "tanh", name="hidden")(x)
+    explainer = dx.Explainer("gradient_x_input", keras.Model(x, layers.Dense(2)(h)), inputs="hidden", target=0)
+    values = RNG.normal(size=(6, 5))
+    _close(explainer.run({"hidden": values})["hidden"], explainer.run({"hidden": values.astype(np.float32)})["hidden"])
+    with pytest.raises(InputError, match=r"hidden: float32 \[\?, 5\]: got an array of shape \(6, 7\)"):
+        explainer.run({"hidden": np.ones((6, 7))})
+
+
+def test_results_come_in_the_structure_of_what_was_given() -> None:
+    text, picture = dx.Explainer("saliency", models.text(), target=0), models.image()
+    ids = np.array([[3, 4, 0], [2, 5, 6]])
+    assert isinstance(text.run([ids]), list)
+    assert isinstance(text.run((ids,)), tuple)
+    assert isinstance(text.run(ids), np.ndarray)
+    assert isinstance(text.run(ids.tolist()), np.ndarray)
+    for images in (PICTURES, PICTURES[:1]):
+        found = dx.explain("shapley_sampling", picture, [images], target=0, sampling_dims=[1, 2], samples=1)
+        assert isinstance(found, list)
+        assert found[0].shape == images.shape[:3]
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (3, 2)])
+@pytest.mark.parametrize("method", ["gradient_x_input", "occlusion", "shapley_sampling"])
+def test_tokens_have_the_shape_of_their_ids(shape: tuple[int, ...], method: str) -> None:
+    ids = keras.Input(shape, dtype="int32")
+    y = layers.Embedding(9, 4, embeddings_initializer="normal")(ids)
+    y = layers.Dense(1)(layers.Flatten()(y)) if shape else layers.Dense(1)(y)
+    found = dx.explain(method, keras.Model(ids, y), RNG.integers(0, 9, (5, *shape)), return_result=True)
+    assert found.tokens.shape == (5, *shape)
+    summed = found.attributions if method == "shapley_sampling" else found.attributions.sum(-1)
+    _close(found.tokens, summed)

@@ -31,7 +31,8 @@ def run(method: Any, output: Callable[[Any], Any], x: Any, *, batch_size: int = 
         return function(Score(leave, [x], batch_size=batch_size, seeds=tf.constant(own)), **params)
 
     found = call(tf.constant(x))
-    return Explanation(found.attributions[0].numpy(), *(None if f is None else f.numpy() for f in found[1:4]))
+    notes = [(text.numpy().decode(), which.numpy()) for text, which in found.notes]
+    return Explanation(found.attributions[0].numpy(), *(None if f is None else f.numpy() for f in found[1:4]), notes)
 
 
 def linear(x: Any) -> Any:
@@ -113,6 +114,28 @@ def test_integrated_gradients_meets_its_tolerance(score: Callable[[Any], Any], b
         np.testing.assert_allclose(found.score, score(tf.constant(x)).numpy(), rtol=1e-12)
 
 
+def test_integrated_gradients_of_a_distance_need_no_derivative_at_the_baseline() -> None:
+    def distance(x: Any) -> Any:
+        return tf.sqrt(tf.reduce_sum(x**2, [1, 2]))
+
+    x = X.astype(np.float64)
+    found = run("integrated_gradients", distance, x)
+    np.testing.assert_allclose(found.attributions, x**2 / distance(tf.constant(x)).numpy()[:, None, None], rtol=1e-9)
+    assert not any(np.any(which) for _, which in found.notes)
+
+
+def test_integrated_gradients_tell_a_jump_from_too_few_evaluations() -> None:
+    def jump(x: Any) -> Any:
+        return tf.reduce_sum(tf.where(x > 0.37, 5.0, 0.0) + x, [1, 2])
+
+    def said(score: Callable[[Any], Any], **params: Any) -> list[str]:
+        found = run("integrated_gradients", score, np.ones((1, 2, 2), np.float32), **params)
+        return [text for text, which in found.notes if np.any(which)]
+
+    assert "the score jumps" in said(jump)[0]
+    assert "allow more" in said(jump, max_evaluations=16)[0]
+
+
 def test_integrated_gradients_never_spends_more_than_allowed() -> None:
     for bound in (3, 5, 16, 33):
         found = run("integrated_gradients", singular, X.astype(np.float64), tolerance=1e-9, max_evaluations=bound)
@@ -162,11 +185,30 @@ def _literal_occlusion(
         return total / count
 
 
-@pytest.mark.parametrize(("window", "step"), [((1, 1), (1, 1)), ((2, 3), (1, 3)), ((3, 2), (1, 1)), ((2, 2), (2, 2))])
+@pytest.mark.parametrize(
+    ("window", "step"),
+    [((1, 1), (1, 1)), ((2, 3), (1, 3)), ((3, 2), (1, 1)), ((2, 2), (2, 2)), ((3, 2), (2, 1)), ((1, 1), (3, 2))],
+)
 def test_occlusion_is_the_literal_mean_over_windows(window: tuple[int, int], step: tuple[int, int]) -> None:
     x = X.astype(np.float64)
     found = run("occlusion", cubic, x, window_shape=window, step=step, baseline=0.5)
     np.testing.assert_allclose(found.attributions, _literal_occlusion(cubic, x, window, step, 0.5), rtol=1e-10)
+
+
+def test_one_length_of_window_is_that_of_every_axis_as_long() -> None:
+    for window, lengths in ((2, (2, 2)), (4, (4, 3))):
+        found, expected = (run("occlusion", cubic, X, window_shape=w).attributions for w in (window, lengths))
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_occlusion_of_a_long_signal_holds_no_window_for_each_sample() -> None:
+    """A matrix of windows by samples would be 20 GB."""
+    x = np.zeros((1, 50_000), np.float32)
+    x[0, 123] = 3
+    found = run("occlusion", lambda x: tf.reduce_sum(x, 1), x, window_shape=(10,), step=5_000).attributions
+    assert found.shape == x.shape
+    many = run("occlusion", lambda x: tf.reduce_sum(x, 1), x[:, :20_000], window_shape=(19_000,)).attributions
+    assert many[0, 123] == pytest.approx(3 / 19_000)
 
 
 def test_occlusion_leaves_uncovered_features_nan() -> None:
