@@ -78,6 +78,8 @@ class Explainer:
                 stacklevel=2,
             )
         self._diagnosis = Diagnosis(self._bound)
+        own = [] if self.method.family == "perturbation" else self.graph.own_gradients(self._bound.cut)
+        self._note = own and f"the gradient written for {', '.join(own[:3])} is not used, but that of what it computes"
         self._target, self._jit = target, jit
         self._compiled: dict[Any, _Compiled] = {}
         self._known_sizes: dict[Any, tuple[int, float]] = {}
@@ -257,6 +259,9 @@ class Explainer:
         for text, which in zip(compiled.notes, found.notes, strict=True):
             for i in np.flatnonzero(which):
                 said[i].append(text)
+        if self._note:
+            for of_one in said:
+                of_one.append(self._note)
         return found, said
 
     def _shapes(self, entries: list[Any]) -> tuple[tuple[int | None, ...], ...]:

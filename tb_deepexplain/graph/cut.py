@@ -21,6 +21,7 @@ _PASS_THROUGH = frozenset({"Identity", "Cast", "StopGradient", "PreventGradient"
 _LOOKUPS = {"GatherV2": "Tparams", "Gather": "Tparams", "ResourceGather": "dtype"}
 FLOATS = frozenset({1, 2, 14, 19})  # DT_FLOAT, DT_DOUBLE, DT_BFLOAT16, DT_HALF
 _INTEGERS = frozenset({3, 9})  # DT_INT32, DT_INT64
+_SQUASHES = frozenset({"Softmax", "LogSoftmax", "Sigmoid"})
 _RESHAPES = frozenset({"Identity", "Reshape", "ExpandDims", "Squeeze"})
 _COMPARISONS = frozenset({"Equal", "NotEqual", "Greater", "GreaterEqual", "Less", "LessEqual"})
 
@@ -55,16 +56,11 @@ class GraphView:
         self.nodes = {node.name: node for node in graph_def.node}
         self.library = graph_def.library
         self.versions = graph_def.versions
-        self.inputs = {
-            name: [tensor(i) for i in node.input if not i.startswith("^")] for name, node in self.nodes.items()
-        }
+        self.inputs: dict[str, list[str]] = {}
         self.consumers: dict[str, list[str]] = {}
-        for name, inputs in self.inputs.items():
-            for i in inputs:
-                self.consumers.setdefault(i, []).append(name)
-        self.readers: dict[str, list[str]] = {}  # of nodes: those whose values depend on theirs
-        for i, names in self.consumers.items():
-            self.readers.setdefault(node_of(i), []).extend(n for n in names if self.nodes[n].op not in SHAPE_OPS)
+        self.readers: dict[str, list[str]] = {}
+        for name in self.nodes:
+            self._connect(name)
 
     def ancestors(
         self, tensors: Iterable[str], stop: Collection[str] = (), through: Callable[[Any], bool] | None = None
@@ -109,6 +105,24 @@ class GraphView:
                 copy.device = ""
         return graph_def
 
+    def add_copy(self, name: str, new: str, first: str) -> str:
+        """The output of a copy of a node, under a new name, that reads `first` as its first input."""
+        if new not in self.nodes:
+            copy = type(self.nodes[name])()
+            copy.CopyFrom(self.nodes[name])
+            copy.name, copy.input[0] = new, first
+            self.nodes[new] = copy
+            self._connect(new)
+        return f"{new}:0"
+
+    def _connect(self, name: str) -> None:
+        self.inputs[name] = [tensor(i) for i in self.nodes[name].input if not i.startswith("^")]
+        for i in self.inputs[name]:
+            self.consumers.setdefault(i, []).append(name)
+            readers = self.readers.setdefault(node_of(i), [])  # those whose values depend on a node's
+            if self.nodes[name].op not in SHAPE_OPS:
+                readers.append(name)
+
     def placeholders(self, fetches: Sequence[str], feeds: Collection[str]) -> set[str]:
         kept = self.ancestors(fetches, stop=feeds)
         return {n for n in kept if self.nodes[n].op == "Placeholder"}
@@ -131,11 +145,30 @@ def node_of(name: str) -> str:
     return name.lstrip("^").split(":")[0]
 
 
+def last_squash(view: GraphView, output: str) -> str | None:
+    """The node of the softmax or sigmoid that `output` ends with, whatever its values' order and shape; or None."""
+    return _behind(view, output)[0]
+
+
+def _behind(view: GraphView, output: str) -> tuple[str | None, list[str]]:
+    """The last softmax or sigmoid, and the nodes behind it, the last first."""
+    behind = []
+    while (op := view.nodes[name := node_of(output)].op) in _PASS_THROUGH | _RESHAPES | {"Transpose"}:
+        behind.append(name)
+        output = view.inputs[name][0]
+    return (name if op in _SQUASHES else None), behind
+
+
 def step_back(view: GraphView, output: str) -> str | None:
-    """The input of the Softmax or Sigmoid that `output` ends with, or None."""
-    while (op := view.nodes[node_of(output)].op) in (*_PASS_THROUGH, "Squeeze", "ExpandDims"):
-        output = view.inputs[node_of(output)][0]
-    return view.inputs[node_of(output)][0] if op in ("Softmax", "Sigmoid") else None
+    """The logits behind the softmax or sigmoid that `output` ends with, or None; in the shape and order of the output."""
+    squash, behind = _behind(view, output)
+    if squash is None:
+        return None
+    logits = view.inputs[squash][0]
+    if any(view.nodes[name].op not in _PASS_THROUGH for name in behind):
+        for name in reversed(behind):
+            logits = view.add_copy(name, f"{name}/of_logits", logits)
+    return logits
 
 
 def find_lookups(view: GraphView, sources: Collection[str], output: str) -> list[Lookup]:
@@ -249,6 +282,8 @@ def make_cut(
             )
     else:
         entries = [entry for name in inputs for entry in _entries(view, name, specs, lookups, layers, target)]
+        if twice := next((e for e in entries if entries.count(e) > 1), None):
+            raise ParameterError(f"inputs={list(inputs)}: {twice!r} is named twice; name what is explained once")
         for entry in entries:
             if behind := [e for e in entries if e != entry and node_of(e) in view.ancestors([entry])]:
                 raise UnsupportedModelError(

@@ -13,6 +13,7 @@ from tensorflow.python.grappler import tf_optimizer  # no public way to inline f
 
 from tb_deepexplain.errors import UnsupportedModelError
 from tb_deepexplain.graph import ranks
+from tb_deepexplain.graph.effects import OWN_GRADIENT
 
 
 def inline(function: Any) -> Any:
@@ -30,7 +31,7 @@ def inline(function: Any) -> Any:
         # The gradient that a library or user wrote for some function (Keras' silu has one) refers to tensors of the
         # original graph; what the function computes has its own derivative.
         if node.op == "IdentityN" and "_gradient_op_type" in node.attr:
-            node.attr.pop("_gradient_op_type")
+            node.attr[OWN_GRADIENT].CopyFrom(node.attr.pop("_gradient_op_type"))
     for inner in graph_def.library.function:
         # api_implements marks GPU twins of Keras 2 recurrent layers; TensorFlow marks what XLA compiles _noinline.
         for attribute in ("api_implements", "_XlaMustCompile", "_noinline"):

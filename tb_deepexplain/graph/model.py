@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 import tensorflow as tf
 
 from tb_deepexplain.errors import InputError, UnsupportedModelError
-from tb_deepexplain.graph.cut import Cut, GraphView, make_cut, node_of, step_back, tensor
+from tb_deepexplain.graph.cut import Cut, GraphView, last_squash, make_cut, node_of, tensor
+from tb_deepexplain.graph.effects import own_gradients, refuse_effects
 from tb_deepexplain.graph.inline import inline, outputs_of
 from tb_deepexplain.graph.place import Placement
 from tb_deepexplain.graph.regions import Plan, find_ends, find_regions
@@ -78,9 +79,9 @@ class ModelGraph:
         key = (asked, output)
         if key not in self._cuts:
             names = None if asked is None or "embedding" in asked else asked
-            self._cuts[key] = BoundGraph(
-                self, make_cut(self._view, self.inputs, self.outputs, self._layers, asked, output), names
-            )
+            cut = make_cut(self._view, self.inputs, self.outputs, self._layers, asked, output)
+            refuse_effects(self._view, cut.final)
+            self._cuts[key] = BoundGraph(self, cut, names)
         return self._cuts[key]
 
     def place(self, feeds: dict[str, Any]) -> Placement:
@@ -91,13 +92,22 @@ class ModelGraph:
         return find_regions(self._view, cut)
 
     def is_softmax(self, name: str) -> bool:
-        """Whether a tensor comes straight from a softmax."""
-        back = step_back(self._view, name)
-        return back is not None and "Softmax" in {self._view.nodes[n].op for n in self._view.readers[node_of(back)]}
+        """Whether a tensor comes straight from a softmax, or the logarithm of one."""
+        squash = last_squash(self._view, name)
+        return squash is not None and self._view.nodes[squash].op != "Sigmoid"
 
     def ends(self, cut: Cut, entry: str) -> str:
         """Where the gradient of an entry ends on its way to the output, in words; "" where the output ignores it."""
         return find_ends(self._view, cut, entry)
+
+    def own_gradients(self, cut: Cut) -> list[str]:
+        """The steps before the output whose gradient somebody wrote: not used, what they compute has its own."""
+        return own_gradients(self._view, cut.output)
+
+    def is_logarithm(self, name: str) -> bool:
+        """Whether a tensor is the logarithm of a softmax."""
+        squash = last_squash(self._view, name)
+        return squash is not None and self._view.nodes[squash].op == "LogSoftmax"
 
     def layer_of(self, name: str) -> str:
         """The Keras layer whose output a tensor is; where that is not known, the scope in which it is computed."""
@@ -127,18 +137,31 @@ class BoundGraph:
         self.graph, self.cut = graph, cut
         self.entry_names = tuple(names) if names is not None else tuple(cut.names)
         self._growth: float | None = None
-        self._entering = tf.function(self._enter, autograph=False, reduce_retracing=True)
-        self._predicting = tf.function(self._predict, autograph=False, reduce_retracing=True)
-        self._looking_up = tf.function(
-            lambda raw: self._look_up(self._place(raw)), autograph=False, reduce_retracing=True
-        )
+
+    def _traced(self, function: Callable[..., Any]) -> Any:
+        """A function of the model's inputs, once for any number of examples."""
+        kinds = ["float32" if spec.dtype == "bfloat16" else spec.dtype for spec in self.graph.inputs]  # as NumPy has it
+        specs = [tf.TensorSpec(spec.shape, kind) for spec, kind in zip(self.graph.inputs, kinds, strict=True)]
+        return tf.function(function, autograph=False).get_concrete_function(specs)
+
+    @cached_property
+    def _entering(self) -> Any:
+        return self._traced(self._enter)
+
+    @cached_property
+    def _predicting(self) -> Any:
+        return self._traced(self._predict)
+
+    @cached_property
+    def _looking_up(self) -> Any:
+        return self._traced(lambda raw: self._look_up(self._place(raw)))
 
     def enter(self, raw: Sequence[Any]) -> tuple[list[Any], list[Any]]:
         """Model inputs → (entries, context), each with the batch first; InputError for token ids out of range."""
         return self._within(self._entering, raw)
 
     def predict(self, raw: Sequence[Any]) -> tuple[Any, Any, Any]:
-        """Model inputs → (what is explained, the model's own output, token ids or an empty tensor)."""
+        """Model inputs → (what is explained, the model's own output as probabilities, token ids or an empty tensor)."""
         return self._within(self._predicting, raw)
 
     def tokens(self, raw: Sequence[Any]) -> list[Any]:
@@ -182,13 +205,13 @@ class BoundGraph:
         lookup = next((lookup for lookup in self.cut.lookups if lookup), None)
         fetches = [self.cut.output, self.cut.final, *([lookup.indices] if lookup else [])]
         found = self._place(raw).fetch(fetches)
-        return found[0], found[1], found[2] if lookup else tf.zeros([tf.shape(raw[0])[0], 0], tf.int64)
+        final = tf.exp(found[1]) if self.graph.is_logarithm(self.cut.final) else found[1]
+        return found[0], final, found[2] if lookup else tf.zeros([tf.shape(raw[0])[0], 0], tf.int64)
 
     @cached_property
     def entry_specs(self) -> tuple[InputSpec, ...]:
         """What is explained, for those who give its values and not the model's inputs."""
-        inputs = [tf.TensorSpec(spec.shape, spec.dtype) for spec in self.graph.inputs]
-        entries, _ = tf.function(self._enter, autograph=False).get_concrete_function(inputs).structured_outputs
+        entries, _ = self._entering.structured_outputs
         return tuple(
             InputSpec(name, e.dtype.name, tuple(e.shape), node_of(t))
             for name, e, t in zip(self.entry_names, entries, self.cut.entries, strict=True)

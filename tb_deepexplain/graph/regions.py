@@ -13,7 +13,7 @@ from typing import Any
 
 from tensorflow.python.framework import ops  # which ops have a gradient is not said in public
 
-from tb_deepexplain.graph.cut import FLOATS, SHAPE_OPS, Cut, GraphView, node_of
+from tb_deepexplain.graph.cut import FLOATS, SHAPE_OPS, Cut, GraphView, last_squash, node_of
 
 ACTIVATIONS = frozenset(
     {"Relu", "Relu6", "LeakyRelu", "Elu", "Selu", "Softplus", "Softsign", "Tanh", "Sigmoid"}
@@ -67,7 +67,6 @@ class Plan:
 
     regions: tuple[Region, ...]  # in the order of computation
     untreated: tuple[str, ...]  # steps that no rule can treat, in words
-    loops: bool  # whether loops are among them
     softmax: bool  # the output is itself a softmax
 
 
@@ -136,7 +135,6 @@ class _Analysis:
         return Plan(
             tuple(sorted(regions, key=lambda r: place[node_of(r.y)])),
             tuple(_in_words(why, names) for why, names in foreign.items() if names),
-            any(self.view.nodes[n].op in _LOOPS for names in foreign.values() for n in names),
             final is not None,
         )
 
@@ -211,7 +209,7 @@ class _Analysis:
                 if inference and inputs == self.view.inputs[name][:1]
                 else "normalisation by the batch's statistics"
             )
-        if op in _BILINEAR or op in _PRODUCTS or op in _QUOTIENTS:
+        if op in _BILINEAR or op in _PRODUCTS or op in _QUOTIENTS or (op in ("SquaredDifference", "Pow") and not one):
             return "product of two tensors that both depend on the input"
         if op in ("Softmax", "LogSoftmax"):
             return "softmax inside the network"
@@ -221,10 +219,8 @@ class _Analysis:
 
     def _last_softmax(self) -> str | None:
         """The node of the softmax that is itself explained."""
-        name = node_of(self.cut.output)
-        while self.view.nodes[name].op in _PASS and name in self.nodes:
-            name = node_of(self.view.inputs[name][0])
-        return name if name in self.nodes and self.view.nodes[name].op in ("Softmax", "LogSoftmax") else None
+        name = last_squash(self.view, self.cut.output)
+        return name if name in self.nodes and self.view.nodes[name].op != "Sigmoid" else None
 
     def _exits(self) -> list[str]:
         """Tensors inside groups that something outside of their group reads."""

@@ -63,7 +63,7 @@ def apply(
             f"{rule.method} has no rule for {'; '.join(plan.untreated)}. Use integrated_gradients, which any differentiable "
             "model allows, or on_unsupported='gradient' to take the plain gradient there, as DeepExplain did"
         )
-    rule.untreated[:] = plan.untreated
+    rule.untreated[:] = [*plan.untreated, *(["the softmax that is itself explained"] if plan.softmax else [])]
     reference = _Reference(rule.reference, at, entries, context) if rule.reference is not None else None
     for region in plan.regions:
         z, y = place.fetch([region.z, region.y])

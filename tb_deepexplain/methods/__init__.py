@@ -98,7 +98,7 @@ TABLE: tuple[Method, ...] = (
         True,
         "f(x) − f(baseline)",
         "Sundararajan et al. 2017, arXiv 1703.01365",
-        "9 to max_evaluations, or steps + 2",
+        "at most max_evaluations, of easy ones 9; or steps + 2",
         "Its answer depends on the baseline and on a straight path, which leaves the data; needs a gradient everywhere on it.",
         ("intgrad",),
         held=held,
