@@ -99,7 +99,7 @@ TABLE: tuple[Method, ...] = (
         "f(x) − f(baseline)",
         "Sundararajan et al. 2017, arXiv 1703.01365",
         "at most max_evaluations, of easy ones 9; or steps + 2",
-        "Its answer depends on the baseline and on a straight path, which leaves the data; needs a gradient everywhere on it.",
+        "Its answer depends on the baseline and on a straight path, which leaves the data; needs a gradient almost everywhere on it.",
         ("intgrad",),
         held=held,
     ),
@@ -126,8 +126,9 @@ TABLE: tuple[Method, ...] = (
         "Shrikumar et al. 2017, arXiv 1704.02685",
         "1, and one of the baseline for all",
         "No rule for products of two computed tensors (attention, layer norm, gates), for softmax inside the network and for "
-        "loops (LSTM, GRU): refused by name, or their plain gradient with on_unsupported='gradient'. Max pooling gives all to "
-        "the winner, and then the map does not sum: see the gap. Batch norm at inference, average pooling, concatenation and "
+        "loops (LSTM, GRU): refused by name, or their plain gradient with on_unsupported='gradient'. Maxima (max pooling, "
+        "the larger of two tensors, top-k) give all to the winner, and then the map does not sum: see the gap. Batch norm at "
+        "inference, average pooling, concatenation and "
         "skip connections are linear and exact.",
     ),
     Method(

@@ -17,7 +17,7 @@ def deeplift(score: Score, *, baseline: Baseline = None, on_unsupported: OnUnsup
     """(x − x′) · ∂f/∂x with (f(z) − f(z′)) / (z − z′) in place of every activation's f′(z); z′ is z at the baseline x′.
 
     Shrikumar, Greenside, Kundaje 2017 (arXiv 1704.02685), the Rescale rule. Where z ≈ z′ the derivative
-    stands for the quotient. Sums to f(x) − f(x′), but for max pooling, which gives all to the winner.
+    stands for the quotient. Sums to f(x) − f(x′), but for maxima, which give all to the winner.
     """
     base = score.baseline(baseline)
     rule = Rule("deeplift", _rescaled, base, on_unsupported)
