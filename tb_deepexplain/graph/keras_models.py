@@ -113,10 +113,9 @@ def _specs(shape: Any) -> Any:
 def _with_layers(model: Any, keras: Any) -> Callable[[Any], Any]:
     """inputs → (the model's outputs, layer name → its output), the latter where Keras knows it: TensorFlow's name
     scopes do not tell layer `dense_1` from a second scope of layer `dense`."""
-    sequential = isinstance(model, keras.Sequential)
-    # A subclass may have a call of its own.
-    if type(model).call is not keras.Sequential.call if sequential else type(model).__name__ != "Functional":
-        return lambda x: (model(x, training=False), {})
+    own: Any = next((c for c in type(model).__mro__ if c is keras.Sequential or _is_functional(c, keras)), None)
+    if own is None or (type(model).call, type(model).__call__) != (own.call, own.__call__):
+        return lambda x: (model(x, training=False), {})  # a user's call() may do more than the layers do
     known: dict[str, list[Any]] = {}
     # A layer's own `output` may be of another graph, if the layer is a model itself.
     for nodes in (getattr(model, "_functional", None) or model)._nodes_by_depth.values():  # noqa: SLF001
@@ -124,6 +123,11 @@ def _with_layers(model: Any, keras: Any) -> Callable[[Any], Any]:
             layer = getattr(node, "operation", None) or node.layer  # Keras 3, Keras 2
             known.setdefault(layer.name, []).extend(tf.nest.flatten(node.outputs))
     once = {name: outputs[0] for name, outputs in known.items() if len(outputs) == 1}  # called once, with one output
+    sequential = isinstance(model, keras.Sequential)
     ends = (model.inputs[0], model.outputs[0]) if sequential else (model.input, model.output)
     both = keras.Model(ends[0], [ends[1], once])
     return lambda x: both(x, training=False)
+
+
+def _is_functional(kind: type, keras: Any) -> bool:
+    return kind.__name__ == "Functional" and kind.__module__.startswith(f"{keras.__name__}.")

@@ -206,6 +206,22 @@ def test_subclassed_models_that_were_called(package: Any, named: bool) -> None:
         dx.load_model((model, {"x": tf.TensorSpec([None, 5])}))
 
 
+@pytest.mark.parametrize("named", ["Sequential", "Model"])
+@pytest.mark.parametrize("package", [keras, tf_keras])
+def test_a_subclass_with_a_call_of_its_own_is_called(package: Any, named: str) -> None:
+    class Functional(getattr(package, named)):  # type: ignore[misc] # as Keras names its own
+        def call(self, x: Any, training: Any = None, mask: Any = None) -> Any:
+            return super().call(x) * 10.0 + 1.0
+
+    dense = package.layers.Dense(2)
+    if named == "Model":
+        inputs = package.Input((3,))
+        model = Functional(inputs=inputs, outputs=dense(inputs))
+    else:
+        model = Functional([package.Input((3,)), dense])
+    _means(model, lambda x: 10 * dense(x) + 1)
+
+
 def test_keras_on_another_backend_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
     with pytest.raises(dx.UnsupportedModelError, match=r"Keras 3 model .* runs on jax: set KERAS_BACKEND=tensorflow"):
