@@ -13,7 +13,7 @@ from tensorflow.python.grappler import tf_optimizer  # no public way to inline f
 
 from tb_deepexplain.errors import UnsupportedModelError
 from tb_deepexplain.graph import ranks
-from tb_deepexplain.graph.effects import OWN_GRADIENT
+from tb_deepexplain.graph.gradients import OWN_GRADIENT
 
 
 def inline(function: Any) -> Any:

@@ -15,8 +15,9 @@ from typing import Any
 import tensorflow as tf
 
 from tb_deepexplain.errors import InputError, UnsupportedModelError
+from tb_deepexplain.graph.constancy import check_constancy
 from tb_deepexplain.graph.cut import Cut, GraphView, last_squash, make_cut, node_of, tensor
-from tb_deepexplain.graph.effects import own_gradients, refuse_effects
+from tb_deepexplain.graph.gradients import own_gradients
 from tb_deepexplain.graph.inline import inline, outputs_of
 from tb_deepexplain.graph.place import Placement
 from tb_deepexplain.graph.regions import Plan, find_ends, find_regions
@@ -80,7 +81,7 @@ class ModelGraph:
         if key not in self._cuts:
             names = None if asked is None or "embedding" in asked else asked
             cut = make_cut(self._view, self.inputs, self.outputs, self._layers, asked, output)
-            refuse_effects(self._view, cut.final)
+            check_constancy(self._view, [cut.output, cut.final])
             self._cuts[key] = BoundGraph(self, cut, names)
         return self._cuts[key]
 
