@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from tb_deepexplain.errors import UnsupportedModelError
@@ -107,13 +106,13 @@ def _switched_off(view: GraphView) -> set[str]:
 
 def _is_idle(view: GraphView, name: str) -> bool:
     """Whether whatever is drawn in [0, 1) says the same: a dropout of rate 0, as TensorFlow 1 exported them."""
-    end = name
+    end, kind = name, view.nodes[name].attr["dtype"].type
     while end == name or view.nodes[end].op in _SCALINGS:
-        if view.nodes[name].op != "RandomUniform" or len(readers := view.readers.get(end, ())) != 1:
+        readers = view.readers.get(end, [])
+        if view.nodes[name].op != "RandomUniform" or len(readers) != 1:
             return False
         end = readers[0]
-    almost_one = np.nextafter(np.float32(1), np.float32(0))
-    low, high = (_value(view, f"{end}:0", {f"{name}:0": drawn}) for drawn in (np.float32(0), almost_one))
+    low, high = [_value(view, f"{end}:0", {f"{name}:0": tf.constant(u, kind)}) for u in (0.0, 1 - 2**-24)]
     return low is not None and bool(low == high)
 
 
@@ -123,7 +122,9 @@ def _value(view: GraphView, name: str, drawn: dict[str, Any] | None = None) -> A
     needed = [view.nodes[n] for n in view.ancestors([name], stop=drawn)]
     if any(n.op in ("Placeholder", "VarHandleOp") or n.op in _RANDOM or _functions(n) for n in needed):
         return None
-    import_ = lambda: tf.graph_util.import_graph_def(  # noqa: E731
-        view.subgraph([name], drawn), {n: tf.constant(v) for n, v in drawn.items()}, [name], name=""
-    )
-    return tf.function(import_, autograph=False).get_concrete_function()()[0].numpy()
+
+    def value() -> Any:
+        fed = {n: tf.identity(v) for n, v in drawn.items()}
+        return tf.graph_util.import_graph_def(view.subgraph([name], fed), fed, [name], name="")
+
+    return tf.function(value, autograph=False).get_concrete_function()()[0].numpy()
