@@ -1,4 +1,4 @@
-"""The pipeline: TFRecords of tf.Example in, an attribution store and its marker event out.
+"""The pipeline: examples in files of many formats in, an attribution store and its marker event out.
 
 plan units → drop those whose shard stands → one DoFn that reads, explains and writes a unit → index and
 manifest. Nothing is shuffled, and a unit is done when its shard stands: what a runner repeats, loses or
@@ -7,6 +7,7 @@ abandons is right again after the next run with --resume.
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 import threading
 import time
@@ -15,9 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import apache_beam as beam
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.utils.shared import Shared
 
-from beam_pipelines import arguments, configuration, runners, sources, summary
+from beam_pipelines import arguments, configuration, runners, schema, sources, summary
 from beam_pipelines.arguments import Arguments
 from beam_pipelines.progress import Counts, Display, Stopped, note, watch
 from beam_pipelines.quiet import chatter_filtered, silence
@@ -83,19 +86,20 @@ def run(asked: Arguments) -> int:
     """Check everything that can be checked, explain what is not yet explained, commit."""
     started = time.monotonic()
     directory, plan = _check_places(asked)
+    asked, job_options = _describe_input(asked, plan)
     fingerprint = configuration.fingerprint(asked.model)
     runner, options = runners.choose(asked.beam)
     note("loading TensorFlow")
     with chatter_filtered():
         from beam_pipelines import manifest
     request = _request(asked)
-    wanted = manifest.configure(asked, request, fingerprint, plan.fingerprint)
+    wanted = manifest.configure(asked, request, fingerprint, plan)
     if not asked.overwrite:
         configuration.check(directory, wanted, asked.resume)
     pending = plan.units if asked.overwrite else _unfinished(directory, plan)
     already = not pending and (directory / MANIFEST).exists()
     if not already:
-        job = Job(request, str(directory), asked.label_feature, asked.id_feature, asked.features)
+        job = Job(request, str(directory), asked.label_feature, asked.id_feature, asked.features, **job_options)
         shared = Shared()
         note("loading the model and trying it on one example")
         with chatter_filtered():
@@ -122,10 +126,23 @@ def _check_places(asked: Arguments) -> tuple[Path, sources.Plan]:
         raise ParameterError(f"--name {asked.name!r}: expected {expected}")
     directory = store_path(asked.logdir, asked.run, asked.name)
     configuration.check_writable(directory)
-    plan = sources.plan(sources.find_files(asked.input), asked.unit_size)
+    FileSystems.set_options(PipelineOptions(list(asked.beam)))  # where hdfs:// is, say
+    plan = sources.plan(sources.find_files(asked.input, asked.format), asked.unit_size)
     if not plan.records:
-        raise InputError(f"--input {' '.join(asked.input)}: the files hold no records; give TFRecords of tf.Example")
+        raise InputError(f"--input {' '.join(asked.input)}: the files hold no records; give files with examples")
     return directory, plan
+
+
+def _describe_input(asked: Arguments, plan: sources.Plan) -> tuple[Arguments, dict[str, Any]]:
+    """The arguments with the labels that the input itself names, and what a Job says of how its records are read."""
+    found = schema.load(asked.schema) if asked.schema else None
+    if asked.label_feature != "label":  # the source's own names are of `label`
+        plan = dataclasses.replace(plan, labels=None)
+    if found and plan.labels is None:
+        plan = dataclasses.replace(plan, labels=found.labels(asked.label_feature))
+    labels, numbers = sources.number_labels(plan, asked.labels)
+    options = {"labels": numbers, "resize": asked.resize, "preprocess": asked.preprocess, "schema": found}
+    return dataclasses.replace(asked, labels=labels), options
 
 
 def _unfinished(directory: Path, plan: sources.Plan) -> Sequence[Unit]:

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from beam_pipelines import preprocessing
 from beam_pipelines.progress import Counts
 from beam_pipelines.sources import Unit, read
 from tb_deepexplain.errors import InputError
@@ -15,6 +16,7 @@ from tb_deepexplain.store import StoreWriter
 if TYPE_CHECKING:  # TensorFlow comes with these: they are imported when a worker starts
     from beam_pipelines.explaining import BatchExplainer, Request
     from beam_pipelines.parsing import Example, Parser
+    from beam_pipelines.schema import Schema
 
 EXAMPLES_AT_ONCE = (
     16  # where no batch size is asked for: enough to fill a batch of evaluations, few enough to see progress
@@ -30,6 +32,10 @@ class Job:
     label_feature: str
     id_feature: str
     renamed: Mapping[str, str]
+    labels: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    resize: bool = False
+    preprocess: str | None = None
+    schema: Schema | None = None
 
 
 class UnitWorker:
@@ -40,7 +46,16 @@ class UnitWorker:
         from beam_pipelines.parsing import Parser
 
         self.explainer: BatchExplainer = BatchExplainer(job.request)
-        self._parse: Parser = Parser(self.explainer.graph.inputs, job.label_feature, job.id_feature, job.renamed)
+        self._parse: Parser = Parser(
+            self.explainer.graph.inputs,
+            job.label_feature,
+            job.id_feature,
+            job.renamed,
+            job.labels,
+            job.resize,
+            preprocessing.load(job.preprocess) if job.preprocess else None,
+            job.schema,
+        )
         self._size = job.request.batch_size or EXAMPLES_AT_ONCE
         self._writer = StoreWriter(job.directory)
 

@@ -43,7 +43,7 @@ def flags(options: dict[str, str]) -> list[str]:
         ({"--model": "{tmp}/none"}, "no model at .*/none: give a SavedModel directory"),
         ({"--model": "{tmp}/text.txt"}, "neither a SavedModel directory nor a .keras, .h5 or .pb file"),
         ({"--input": "{tmp}/*.none"}, "no file matches"),
-        ({"--input": "{tmp}/text.txt"}, "is not a TFRecord file"),
+        ({"--input": "{tmp}/text.txt"}, "text.txt is of no format known by its suffix or content; name one with --format: tfrecord, "),
         ({"--input": "{tmp}/empty"}, "hold no records"),
         ({"--logdir": "{tmp}/text.txt/logs"}, "cannot write to .*text.txt is not a directory; choose another --logdir"),
         ({"--labels": "{tmp}/none"}, "--labels .*: No such file or directory"),
