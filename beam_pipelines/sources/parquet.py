@@ -50,7 +50,7 @@ def read(unit: Unit) -> Iterator[dict[str, Any] | Damaged]:
 
 def _open(file: BinaryIO) -> Any:
     try:
-        return pq.ParquetFile(file, buffer_size=_BUFFER, page_checksum_verification=True)
+        return pq.ParquetFile(file, buffer_size=_BUFFER, pre_buffer=False, page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:
         _raise_unless_damage(error)
         raise Broken(f"it is not a whole Parquet file ({_reason(error)})") from error

@@ -33,7 +33,8 @@ def shards(folder: str) -> list[str]:
 
 def labels(folder: str) -> tuple[str, ...] | None:
     """The class names of the feature `label`."""
-    names = getattr(_builder(folder).info.features.get(LABEL), "names", None)
+    features = _builder(folder).info.features
+    names = getattr(features[LABEL], "names", None) if LABEL in features else None
     return tuple(names) if names else None
 
 

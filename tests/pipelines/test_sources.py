@@ -128,7 +128,7 @@ def test_a_gzip_file_that_is_cut_off_keeps_what_can_be_read(tmp_path: Path) -> N
 @pytest.mark.parametrize("content", [b"hello, this is text", b"abc", b"\x1f\x8bnot gzip at all"])
 def test_what_is_no_tfrecord_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.tfrecord").write_bytes(content)
-    with pytest.raises(InputError, match="not a TFRecord file|Unknown compression method"):
+    with pytest.raises(InputError, match=r"not a TFRecord file|Unknown compression method"):
         plan([str(tmp_path / "a.tfrecord")], 4)
     (tmp_path / "a").write_bytes(content)
     with pytest.raises(InputError, match=r"of no format known .* --format: tfrecord, parquet"):
