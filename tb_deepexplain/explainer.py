@@ -168,6 +168,12 @@ class Explainer:
         for chunk in _track(chunks, self.method.title if progress else None):
             inputs = [tf.constant(_rows(r, chunk)) for r in raw]
             entries, context = (inputs, []) if direct else self._bound.enter(inputs)
+            for name, entry in zip(self._bound.entry_names, entries, strict=True):
+                if not entry.shape.rank or len(entry) != len(chunk):
+                    raise UnsupportedModelError(
+                        f"the input {name!r} has shape {tuple(entry.shape)} for {len(chunk)} examples; it needs the batch as "
+                        "its first axis: choose another"
+                    )
             chosen = [None if a is None else a[chunk] for a in (*beside, own)]
             found, said = self._explain(entries, context, chosen[0], chosen[1], chosen[2], size)
             parts.append([*found.maps, found.score, found.baseline_score, found.evaluations])

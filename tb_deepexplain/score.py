@@ -66,16 +66,21 @@ class Score:
         self._seeds, self._jit, self._ends = seeds, jit, ends
         self._value = self._function(self._compute)
         self._value_and_gradient = self._function(self._differentiate)
+        # Kept apart from the loops that call it: within one, chance decides whether oneDNN's max pooling is used.
+        self._in_loops = self._function(self._differentiate, apart=not jit)
 
     def __call__(self, points: Sequence[Any], rows: Any = None) -> Any:
         """The score [B] at the points; `rows` None means that points are the examples themselves."""
         return self._evaluate(self._value, points, rows)
 
-    def gradient(self, points: Sequence[Any], rows: Any = None, *, rule: Any = None) -> tuple[Any, list[Any]]:
-        """The score [B] and its gradient, like the points; with a `rule` (graph.rules.Rule), what that makes of it."""
-        if rule is None:
-            return self._evaluate(self._value_and_gradient, points, rows)
-        return self._evaluate(self._function(functools.partial(self._differentiate, rule=rule)), points, rows)
+    def gradient(self, points: Sequence[Any], rows: Any = None) -> tuple[Any, list[Any]]:
+        """The score [B] and its gradient, like the points."""
+        return self._evaluate(self._value_and_gradient if rows is None else self._in_loops, points, rows)
+
+    def propagate(self, rule: Any) -> tuple[Any, list[Any], Any]:
+        """At the examples: the score [N], what the rule (graph.rules.Rule) makes of its gradient, like x, and the score
+        [N] at the rule's reference, NaN if it has none."""
+        return self._evaluate(self._function(functools.partial(self._differentiate, rule=rule)), self.x, None)
 
     def at(self, base: Sequence[Any]) -> Any:
         """The score [N] of every example's target at one point `base`: one evaluation for all, unless the model
@@ -162,8 +167,14 @@ class Score:
             found.append(tf.broadcast_to(tf.constant(array, x.dtype), tf.shape(x)[1:] if None in shape else shape))
         return found
 
-    def _function(self, function: Callable[..., Any]) -> Any:
-        return tf.function(function, autograph=False, reduce_retracing=not self._jit, jit_compile=self._jit or None)
+    def _function(self, function: Callable[..., Any], apart: bool = False) -> Any:
+        return tf.function(
+            function,
+            autograph=False,
+            reduce_retracing=not self._jit,
+            jit_compile=self._jit or None,
+            experimental_attributes={"_noinline": True} if apart else None,
+        )
 
     def _evaluate(self, function: Any, points: Sequence[Any], rows: Any) -> Any:
         """`function` at the points; XLA compiles for each size of a batch, so there it is always a full one."""
@@ -187,9 +198,7 @@ class Score:
         output = self._output(points, context) if rule is None else self._output(points, context, rule)
         return select(output, target, ys)
 
-    def _differentiate(
-        self, points: list[Any], context: list[Any], target: Any, ys: Any, rule: Any = None
-    ) -> tuple[Any, list[Any]]:
+    def _differentiate(self, points: list[Any], context: list[Any], target: Any, ys: Any, rule: Any = None) -> Any:
         score = self._compute(points, context, target, ys, rule)
         # tf.gradients, not a tape: a tape does not see the ops of an imported graph.
         gradients = tf.gradients(score, points)
@@ -199,9 +208,13 @@ class Score:
                     f"no gradient reaches what is to be explained: it ends at {where}. An argmax, a rounding and a look-up by "
                     "number have none: choose another output or input (inputs='embedding' behind a look-up), or use occlusion"
                 )
-        return score, [
+        found = [
             tf.zeros_like(p) if g is None else tf.convert_to_tensor(g) for g, p in zip(gradients, points, strict=True)
         ]
+        if rule is None:
+            return score, found
+        nowhere = tf.fill(tf.shape(score), tf.constant(np.nan, score.dtype))
+        return score, found, nowhere if rule.outcome is None else select(rule.outcome, target, ys)
 
 
 def select(output: Any, target: Any, ys: Any) -> Any:

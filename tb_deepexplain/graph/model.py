@@ -64,7 +64,7 @@ class ModelGraph:
             if spec.shape and spec.shape[0] is not None:
                 raise UnsupportedModelError(
                     f"{source}: input {spec} takes exactly {spec.shape[0]} examples at once; "
-                    "export the model with a batch of None"
+                    "export the model with a batch of None, or give (function, tf.TensorSpec([None, ...])) for a function"
                 )
         self._view = GraphView(inline(function))
         self.outputs = {name: tensor(t.name) for name, t in zip(outputs, outputs_of(function), strict=True)}
@@ -215,7 +215,7 @@ class BoundGraph:
         """Entries and context → output, its gradient changed by the rule; to be called while a function is traced."""
         place = self.place(entries, context)
         if rule is not None:
-            apply(rule, self.plan, place, self.place, entries, context)
+            apply(rule, self.plan, place, self.place, entries, context, self.cut.output)
         output = place.fetch([self.cut.output])[0]
         if not output.shape.rank:
             shape = "one number for all examples" if output.shape.rank == 0 else "of unknown rank"

@@ -30,7 +30,7 @@ class Rule:
     """`multiplier(activation) -> like z` stands for f′; `reference` are values `[...]` like one example of each entry.
 
     What the rule cannot treat (products, softmax, loops) is an UnsupportedModelError, or keeps its gradient and is
-    named in `untreated`.
+    named in `untreated`. While a function is traced, `outcome` is the model's output `[B, ...]` at the reference.
     """
 
     method: str
@@ -38,6 +38,7 @@ class Rule:
     reference: Sequence[Any] | None = None
     on_unsupported: Literal["error", "gradient"] = "error"
     untreated: list[str] = dataclasses.field(default_factory=list)
+    outcome: Any = None
 
     def notes(self) -> list[tuple[str, None]]:
         """What a reader of the map must know, once the rule was applied."""
@@ -54,6 +55,7 @@ def apply(
     at: Callable[[Sequence[Any], Sequence[Any]], Placement],
     entries: Sequence[Any],
     context: Sequence[Any],
+    output: str,
 ) -> None:
     """Put the regions of `plan` into `place`, each with the rule's multiplier; `at` places the model at other entries."""
     if plan.untreated and rule.on_unsupported == "error":
@@ -74,6 +76,7 @@ def apply(
         zr, yr = (_single(t) for t in referred)
         seen = Activation(region.op, _single(z), _single(y), zr, yr, _slope(region, place, z.dtype))
         place.replace(region.y, _multiplied(y, z, rule, seen))
+    rule.outcome = reference.output(output, tf.shape(entries[0])[0]) if reference else None
 
 
 def _multiplied(y: Any, z: Any, rule: Rule, seen: Activation) -> Any:
@@ -120,12 +123,20 @@ class _Reference:
     ) -> None:
         base = [tf.cast(b, e.dtype) for b, e in zip(base, entries, strict=True)]
         # What the model reads besides differs between the examples, and then so do the activations.
-        self._one = None if context else at([b[None] for b in base], [])
+        self._one, self._two = (
+            None if context else at([tf.tile(b[None], [n, *[1] * len(b.shape)]) for b in base], []) for n in (1, 2)
+        )
         self._every = at([tf.broadcast_to(b, tf.shape(e)) for b, e in zip(base, entries, strict=True)], context)
+
+    def output(self, name: str, n: Any) -> Any:
+        return tf.repeat(self._one.fetch([name])[0], n, axis=0) if self._one else self._every.fetch([name])[0]
 
     def of(self, region: Region, z: Any) -> tuple[Any, Any]:
         found = self._one.fetch([region.z, region.y]) if self._one else None
-        if found is None or not _broadcasts(found[0].shape, z.shape):
+        many = z.shape
+        if self._two and list(many).count(None) > 1:  # two examples tell what is not known of many
+            many = self._two.fetch([region.z])[0].shape
+        if found is None or not _broadcasts(found[0].shape, many):
             found = self._every.fetch([region.z, region.y])
         return found[0], found[1]
 

@@ -20,11 +20,10 @@ def deeplift(score: Score, *, baseline: Baseline = None, on_unsupported: OnUnsup
     stands for the quotient. Sums to f(x) − f(x′), but for max pooling, which gives all to the winner.
     """
     base = score.baseline(baseline)
-
     rule = Rule("deeplift", _rescaled, base, on_unsupported)
-    value, gradient = score.gradient(score.x, rule=rule)
+    value, gradient, start = score.propagate(rule)
     attributions = [g * (x - b) for g, x, b in zip(gradient, score.x, base, strict=True)]
-    return Explanation(attributions, tf.ones([score.n], tf.int32), value, score.at(base), rule.notes())
+    return Explanation(attributions, tf.ones([score.n], tf.int32), value, start, rule.notes())
 
 
 def _rescaled(a: Activation) -> Any:

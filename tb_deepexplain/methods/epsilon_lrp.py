@@ -30,6 +30,6 @@ def epsilon_lrp(
         return a.y / tf.where(a.z >= 0, a.z + epsilon, a.z - epsilon)
 
     rule = Rule("epsilon_lrp", stabilised, on_unsupported=on_unsupported)
-    value, gradient = score.gradient(score.x, rule=rule)
+    value, gradient, _ = score.propagate(rule)
     attributions = [g * x for g, x in zip(gradient, score.x, strict=True)]
     return Explanation(attributions, tf.ones([score.n], tf.int32), value, notes=rule.notes())

@@ -163,51 +163,55 @@ def _adaptive(score: Score, path: _Path, tolerance: float, max_evaluations: int)
         "s": triples(s, parts),
         "g": g,
         "of": rows,  # the example of each gradient
-        "done": tf.zeros([n], tf.float64),
         "spent": tf.fill([n], knots),
         "total": [tf.zeros_like(x) for x in score.x],
     }
     every = [tf.TensorShape([None, *x.shape[1:]]) for x in score.x]
     shapes = {
         **{k: tf.TensorShape([None, 3]) for k in ("nodes", "ends", "f", "s")},
-        **{k: tf.TensorShape([None]) for k in ("rows", "of", "done", "spent")},
+        **{k: tf.TensorShape([None]) for k in ("rows", "of", "spent")},
         **dict.fromkeys(("g", "total"), every),
     }
 
     def refine(state: dict[str, Any]) -> tuple[dict[str, Any]]:
         rows, nodes, ends, f, s = (state[k] for k in ("rows", "nodes", "ends", "f", "s"))
         width = ends[:, 2] - ends[:, 0]
-        error = tf.abs(f[:, 2] - f[:, 0] - width / 6 * (s[:, 0] + 4 * s[:, 1] + s[:, 2]))
-        split = _to_split(rows, error, width, allowed - state["done"], (max_evaluations - state["spent"]) // 2, n)
-        simpson = tf.where(split, tf.zeros_like(width), width)[:, None] * tf.constant([1.0, 4.0, 1.0], tf.float64) / 6
+        error = width / 6 * (s[:, 0] + 4 * s[:, 1] + s[:, 2]) - (f[:, 2] - f[:, 0])
+        split = _to_split(rows, error, width, allowed, (max_evaluations - state["spent"]) // 2, n)
+        ready = tf.gather(tf.math.unsorted_segment_sum(tf.cast(split, tf.int32), rows, n), rows) == 0
+        simpson = tf.where(ready, width, tf.zeros_like(width))[:, None] * tf.constant([1.0, 4.0, 1.0], tf.float64) / 6
         count = tf.shape(state["of"])[0]
         weights = tf.math.unsorted_segment_sum(tf.reshape(simpson, [-1]), tf.reshape(nodes, [-1]), count)
         shares = _sum_by_row(state["g"], weights, state["of"], n)
-        done = state["done"] + tf.math.unsorted_segment_sum(tf.where(split, tf.zeros_like(error), error), rows, n)
 
-        halved = tf.where(split)[:, 0]
-        rows, nodes, ends, f, s = (tf.gather(t, halved) for t in (rows, nodes, ends, f, s))
-        live, places = tf.unique(tf.reshape(nodes, [-1]))
-        quarters = tf.stack([ends[:, 0] + ends[:, 1], ends[:, 1] + ends[:, 2]], 1) / 2
-        fresh = tf.repeat(rows, 2)
+        # Intervals of examples that are not ready stay, those to be split as their halves.
+        kept, halved = tf.where(~ready & ~split)[:, 0], tf.where(split)[:, 0]
+        live, places = tf.unique(tf.reshape(tf.gather(nodes, tf.concat([kept, halved], 0)), [-1]))
+        places = tf.reshape(places, [-1, 3])
+        kept_places, halved_places = places[: tf.size(kept)], places[tf.size(kept) :]
+        middle = tf.gather(ends, halved)
+        quarters = tf.stack([middle[:, 0] + middle[:, 1], middle[:, 1] + middle[:, 2]], 1) / 2
+        fresh = tf.repeat(tf.gather(rows, halved), 2)
         new_f, new_s, new_g = evaluate(fresh, tf.reshape(quarters, [-1]))
         new_places = tf.size(live) + tf.range(tf.size(fresh))
 
         def halves(old: Any, new: Any) -> Any:
-            old, new = tf.reshape(old, [-1, 3]), tf.reshape(new, [-1, 2])
+            new = tf.reshape(new, [-1, 2])
             return triples(tf.stack([old[:, 0], new[:, 0], old[:, 1], new[:, 1], old[:, 2]], 1), 2)
+
+        def with_halves(old: Any, new: Any) -> Any:
+            return tf.concat([tf.gather(old, kept), halves(tf.gather(old, halved), new)], 0)
 
         return (
             {
-                "rows": fresh,
-                "nodes": halves(places, new_places),
-                "ends": halves(ends, quarters),
-                "f": halves(f, new_f),
-                "s": halves(s, new_s),
+                "rows": tf.concat([tf.gather(rows, kept), fresh], 0),
+                "nodes": tf.concat([kept_places, halves(halved_places, new_places)], 0),
+                "ends": with_halves(ends, quarters),
+                "f": with_halves(f, new_f),
+                "s": with_halves(s, new_s),
                 "g": [tf.concat([tf.gather(o, live), new], 0) for o, new in zip(state["g"], new_g, strict=True)],
                 "of": tf.concat([tf.gather(state["of"], live), fresh], 0),
-                "done": done,
-                "spent": state["spent"] + tf.math.unsorted_segment_sum(tf.fill(tf.shape(rows), 2), rows, n),
+                "spent": state["spent"] + tf.math.unsorted_segment_sum(tf.ones_like(fresh), fresh, n),
                 "total": [t + share for t, share in zip(state["total"], shares, strict=True)],
             },
         )
@@ -222,27 +226,26 @@ def _adaptive(score: Score, path: _Path, tolerance: float, max_evaluations: int)
     return Explanation(attributions, state["spent"], value, start, [(note, missed)])
 
 
-def _to_split(rows: Any, error: Any, width: Any, budget: Any, pairs: Any, n: Any) -> Any:
-    """Which intervals to halve: the worst of each example, until the errors of the others fit the budget.
+def _to_split(rows: Any, error: Any, width: Any, allowed: Any, pairs: Any, n: Any) -> Any:
+    """Which intervals to halve, by their signed errors: none of an example whose error is within what is allowed.
 
-    An example whose errors fit as they are is finished; otherwise those left alone may use half of what is
-    left, so that the halves of the others have room. `pairs` bounds the halvings an example can still pay.
+    An example's error is the sum of its intervals' errors, but not where they cancel by chance: the root of the sum
+    of their squares must be within what is allowed too. (The sum of their sizes would be too much to ask: nets of
+    many kinks have errors of random signs.) Halved are those with more than half of an even share, the worst first;
+    `pairs` bounds the halvings an example can still pay.
     """
     finite = tf.math.is_finite(error)
-    whole = tf.math.unsorted_segment_sum(error, rows, n)  # NaN where an example cannot be integrated: never greater
-    order = tf.argsort(tf.where(finite, error, 0))
-    order = tf.gather(order, tf.argsort(tf.gather(rows, order), stable=True))  # by example, then by error
-    by_row, sorted_error = tf.gather(rows, order), tf.gather(tf.where(finite, error, 0), order)
-    counts = tf.math.unsorted_segment_sum(tf.ones_like(rows), rows, n)
-    before = tf.cumsum(counts, exclusive=True)
-    running = tf.cumsum(sorted_error)
-    offset = tf.gather(tf.concat([[tf.constant(0.0, error.dtype)], running], 0), tf.gather(before, by_row))
-    worst_rank = tf.gather(before + counts, by_row) - 1 - tf.range(tf.size(rows))
-    split = (
-        (tf.gather(whole, by_row) > tf.gather(budget, by_row))
-        & (running - offset > tf.gather(budget, by_row) / 2)
-        & (worst_rank < tf.gather(pairs, by_row))
-        & (tf.gather(width, order) > NARROWEST)
-    )
+    size = tf.where(finite, tf.abs(error), 0)
+    # NaN where an example cannot be integrated: never greater.
+    whole, squares, count = (tf.math.unsorted_segment_sum(v, rows, n) for v in (error, error**2, tf.ones_like(error)))
+    spread = tf.sqrt(squares) > allowed
+    unmet = spread | (tf.abs(whole) > allowed)
+    share = allowed / (2 * tf.where(spread, tf.sqrt(count), count))
+    order = tf.argsort(-size)
+    order = tf.gather(order, tf.argsort(tf.gather(rows, order), stable=True))  # by example, the worst first
+    by_row = tf.gather(rows, order)
+    before = tf.cumsum(tf.cast(count, tf.int32), exclusive=True)
+    rank = tf.range(tf.size(rows)) - tf.gather(before, by_row)
     # Not tf.scatter_nd: inside a loop the graph optimiser takes its shape from the first round.
-    return tf.gather(split, tf.math.invert_permutation(order))
+    affordable = tf.gather(rank < tf.gather(pairs, by_row), tf.math.invert_permutation(order))
+    return tf.gather(unmet, rows) & (size > tf.gather(share, rows)) & (width > NARROWEST) & affordable

@@ -90,7 +90,7 @@ class Parameter:
                     {
                         int: "whole number",
                         float: "number",
-                        Lengths: "whole numbers, one for each axis",
+                        Lengths: "list of whole numbers",
                         np.ndarray: "array",
                     }.get(kind, "none")
                 )

@@ -36,7 +36,7 @@ def shapley_sampling(
         Literal["antithetic", "permutation", "kernel"],
         Doc(
             "Each order beside its reverse, a last one alone counting half; independent orders, as DeepExplain's; or a "
-            "regression on coalitions at the same cost, the most accurate from 8 samples on, exact once they allow all."
+            "regression on coalitions at the same cost, the most accurate from 16 samples on, exact once they allow all."
         ),
     ] = "antithetic",
 ) -> Explanation:

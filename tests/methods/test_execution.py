@@ -67,6 +67,7 @@ def test_one_trace_serves_every_batch(method: str, graph: dx.ModelGraph, monkeyp
     placed = []
     real = explainer._bound.leave
     monkeypatch.setattr(explainer._bound, "leave", lambda *given: placed.append(1) or real(*given))
+    explainer.run(PICTURES[:1])  # which also looks once how much the model computes
     explainer.run(PICTURES, batch_size=4)  # two full batches and a ragged one
     first = len(placed)
     assert 0 < first < 8

@@ -70,7 +70,7 @@ def test_matches_the_original(case: dict[str, Any]) -> None:
 
 def _zero(score: Score) -> Explanation:
     """DeepExplain's test method: the gradient, with every activation's slope replaced by zero."""
-    value, gradient = score.gradient(score.x, rule=Rule("zero", lambda a: tf.zeros_like(a.z)))
+    value, gradient, _ = score.propagate(Rule("zero", lambda a: tf.zeros_like(a.z)))
     return Explanation(gradient, tf.ones([score.n], tf.int32), value)
 
 

@@ -73,6 +73,18 @@ def test_where_the_gradient_ends_is_named() -> None:
     assert first.any() and second.any()
 
 
+def test_tensors_without_the_batch_first_cannot_be_explained() -> None:
+    @tf.function(input_signature=[tf.TensorSpec([None, 6, 4], tf.float32, name="x")])
+    def model(x: Any) -> Any:
+        steps = tf.reshape(x, [-1, 4], name="steps")
+        return tf.reduce_sum(tf.reshape(tf.tanh(steps), [-1, 24]), 1)
+
+    with pytest.raises(
+        dx.UnsupportedModelError, match=r"'steps:0' has shape \(12, 4\) for 2 examples.*batch as its first"
+    ):
+        dx.explain("gradient_x_input", model, np.ones((2, 6, 4), np.float32), inputs="steps:0")
+
+
 def test_a_softmax_is_spoken_of_once() -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)

@@ -333,8 +333,8 @@ def test_compiled_by_xla_it_is_the_same() -> None:
     [
         ({"sampling_dims": (0, 1)}, "is not accepted; expected .* at least 1"),
         ({"sampling_dims": 0}, "is not accepted; expected .* at least 1"),
-        ({"sampling_dims": ()}, "is not accepted; expected whole numbers"),
-        ({"sampling_dims": (1.5,)}, "is not accepted; expected whole numbers"),
+        ({"sampling_dims": ()}, "is not accepted; expected list of whole numbers"),
+        ({"sampling_dims": (1.5,)}, "is not accepted; expected list of whole numbers"),
         (
             {"sampling_dims": (4,)},
             r"\(4,\) does not fit an example of shape \(4, 3, 2\); expected different axes from 1 to 3",

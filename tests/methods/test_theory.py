@@ -92,6 +92,34 @@ def test_completeness(method: str, activation: str) -> None:
     np.testing.assert_allclose(result.gap, result.attributions.sum(1) - change, atol=1e-8)
 
 
+def _joined_paths(activation: str) -> keras.Model:
+    """Skip connection, concatenation, batch norm with statistics of its own, average and global pooling."""
+    keras.utils.set_random_seed(3)
+    double = {"dtype": "float64"}
+    options = {**double, "padding": "same", "bias_initializer": "normal"}
+    norm = layers.BatchNormalization(**double)
+    x = keras.Input((8, 8, 2), **double)
+    a = layers.Activation(activation, **double)(norm(layers.Conv2D(4, 3, **options)(x)))
+    a = layers.Add(**double)([a, layers.Conv2D(4, 1, activation=activation, **options)(x)])
+    b = layers.AveragePooling2D(2, **double)(layers.Concatenate(**double)([a, x]))
+    c = layers.GlobalAveragePooling2D(**double)(layers.Conv2D(5, 3, activation=activation, **options)(b))
+    model = keras.Model(x, layers.Dense(2, **double)(c))
+    norm.set_weights([RNG.uniform(0.5, 2, 4), RNG.normal(size=4), RNG.normal(size=4), RNG.uniform(0.5, 2, 4)])
+    return model
+
+
+@pytest.mark.parametrize("activation", ["relu", "gelu"])
+def test_steps_that_are_linear_keep_their_sums(activation: str) -> None:
+    x = RNG.normal(size=(4, 8, 8, 2))
+    model = _joined_paths(activation)
+    result = dx.explain("deeplift", model, x, target=1, baseline=0.3, return_result=True)
+    change = np.abs(result.score - result.baseline_score)
+    assert (np.abs(result.gap) < 1e-9 * change).all() and (change > 0.01).all()
+    if activation == "relu":  # and ε-LRP is gradient × input there, in the limit
+        lrp, reference = _explain("epsilon_lrp", model, x), _explain("gradient_x_input", model, x)
+        np.testing.assert_allclose(lrp, reference, rtol=1e-6, atol=1e-9)
+
+
 @pytest.mark.parametrize("method", EVERY)
 def test_a_feature_that_the_model_ignores_gets_nothing(method: str) -> None:
     model = net("tanh")
