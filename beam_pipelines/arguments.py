@@ -40,7 +40,11 @@ class Arguments:
     resize: bool
     preprocess: str | None
     resume: bool
+    retry_errors: bool
     overwrite: bool
+    max_error_rate: float | None
+    stall_timeout: float
+    dry_run: bool
     debug: bool
     parameters: tuple[tuple[str, str, str], ...]  # (method, parameter, text)
     beam: tuple[str, ...]
@@ -129,7 +133,27 @@ def parser(prog: str) -> Parser:
         help="examples written and resumed together (default: 256)",
     )
     where.add_argument("--resume", action="store_true", help="go on with a store that was begun with the same options")
+    where.add_argument(
+        "--retry_errors", action="store_true", help="with --resume: do the units anew in which examples failed"
+    )
     where.add_argument("--overwrite", action="store_true", help="replace a store of the same name")
+    where.add_argument(
+        "--max_error_rate",
+        type=_share,
+        metavar="SHARE",
+        help="stop when a larger share of the examples fails (default: 0.5; looked at from 100 examples on, and, where it "
+        "is given, of all examples at the end; 1 never stops)",
+    )
+    where.add_argument(
+        "--stall_timeout",
+        type=_seconds,
+        default=600.0,
+        metavar="SECONDS",
+        help="say so when no worker has finished a map for so long (default: 600)",
+    )
+    where.add_argument(
+        "--dry_run", action="store_true", help="tell what the run would take, of time and of the disk; write nothing"
+    )
     where.add_argument("--debug", action="store_true", help="show tracebacks and the logs of TensorFlow and Beam")
     return found
 
@@ -140,6 +164,8 @@ def parse(argv: Sequence[str], prog: str) -> Arguments:
     options, beam = parser(prog).parse_known_args(rest)
     if beam and not beam[0].startswith("-"):
         raise ParameterError(f"unexpected argument {beam[0]!r}; options begin with --")
+    if options.retry_errors and not options.resume:
+        raise ParameterError("--retry_errors goes with --resume: it does part of a store anew")
     features = dict(_split_feature(text) for text in options.feature)
     return Arguments(
         model=options.model,
@@ -162,7 +188,11 @@ def parse(argv: Sequence[str], prog: str) -> Arguments:
         resize=options.resize,
         preprocess=options.preprocess,
         resume=options.resume,
+        retry_errors=options.retry_errors,
         overwrite=options.overwrite,
+        max_error_rate=options.max_error_rate,
+        stall_timeout=options.stall_timeout,
+        dry_run=options.dry_run,
         debug=options.debug,
         parameters=tuple(parameters),
         beam=tuple(beam),
@@ -195,6 +225,27 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 1")
     return int(text)
+
+
+def _share(text: str) -> float:
+    value = _number(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a share between 0 and 1")
+    return value
+
+
+def _seconds(text: str) -> float:
+    value = _number(text)
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds above 0")
+    return value
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text} is not a number") from None
 
 
 def _run_of(model: str) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from beam_pipelines import preprocessing
+from beam_pipelines.metrics import Metrics
 from beam_pipelines.progress import Counts
 from beam_pipelines.sources import Unit, read
 from tb_deepexplain.errors import InputError
@@ -18,6 +20,7 @@ if TYPE_CHECKING:  # TensorFlow comes with these: they are imported when a worke
     from beam_pipelines.parsing import Example, Parser
     from beam_pipelines.schema import Schema
 
+NOTE = "metrics"  # of a shard: what it took to make it
 EXAMPLES_AT_ONCE = (
     16  # where no batch size is asked for: enough to fill a batch of evaluations, few enough to see progress
 )
@@ -36,6 +39,15 @@ class Job:
     resize: bool = False
     preprocess: str | None = None
     schema: Schema | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """A unit as it is to be worked on."""
+
+    unit: Unit
+    one_by_one: bool = False  # it is at work whenever a worker dies: the example at fault is to be found
+    fatal: Mapping[str, str] = dataclasses.field(default_factory=dict)  # examples that killed their workers, and how
 
 
 class UnitWorker:
@@ -57,24 +69,33 @@ class UnitWorker:
             job.schema,
         )
         self._size = job.request.batch_size or EXAMPLES_AT_ONCE
-        self._writer = StoreWriter(job.directory)
+        self._writer = StoreWriter(job.directory, begun=True)
 
-    def work(self, unit: Unit, counts: Counts) -> tuple[int, int]:
-        """Write the unit's shard; how many examples were explained, and how many failed."""
-        explained = failed = 0
+    def work(self, task: Task, counts: Counts) -> Metrics:
+        """Write the unit's shard; what it took, which the shard holds too."""
+        started, metrics = time.perf_counter(), Metrics()
+        counts.enter(task.unit.id)
         counts.add(0)  # hears of a stop before the first batch
-        with self._writer.shard(unit.id) as shard:
-            for batch, errors in self._batches(unit):
-                shard.add(errors=errors)
-                records = self.explainer.explain(batch, counts.add) if batch else None
+        with self._writer.shard(task.unit.id) as shard:
+            for batch, errors in self._batches(task.unit, 1 if task.one_by_one else self._size):
+                if task.one_by_one:
+                    batch, fatal = _without(batch, task.fatal)
+                    errors = errors + fatal
+                    counts.enter(task.unit.id, batch[0].id if batch else None)
+                records = self.explainer.explain(batch, counts.add, metrics) if batch else None
+                wrong = errors
                 if records:
-                    shard.add(records.attributions, records.inputs, records.errors)
-                    explained += len(records.inputs)
-                wrong = len(errors) + (len(records.errors) if records else 0)
-                failed += wrong
-                counts.add(len(errors), wrong)
-        counts.flush()
-        return explained, failed
+                    wrong = errors + records.errors
+                    shard.add(records.attributions, records.inputs)
+                    metrics.explained += len(records.inputs)
+                shard.add(errors=wrong)
+                for failure in wrong:
+                    metrics.fail(failure.stage)
+                counts.add(len(errors), len(wrong), wrong[-1].message if wrong else "")
+            metrics.total_seconds = time.perf_counter() - started
+            shard.note(NOTE, metrics.encode())
+        counts.enter(None)
+        return metrics
 
     def parsed(self, unit: Unit) -> Iterator[Example | Failure]:
         """The unit's examples in order, with a Failure in the place of each that cannot be explained."""
@@ -95,7 +116,7 @@ class UnitWorker:
             positions[example.id] = record.position
             yield example
 
-    def _batches(self, unit: Unit) -> Iterator[tuple[list[Example], list[Failure]]]:
+    def _batches(self, unit: Unit, size: int) -> Iterator[tuple[list[Example], list[Failure]]]:
         batch: list[Example] = []
         errors: list[Failure] = []
         for found in self.parsed(unit):
@@ -103,8 +124,14 @@ class UnitWorker:
                 errors.append(found)
             else:
                 batch.append(found)
-            if len(batch) + len(errors) >= self._size:
+            if len(batch) + len(errors) >= size:
                 yield batch, errors
                 batch, errors = [], []
         if batch or errors:
             yield batch, errors
+
+
+def _without(batch: list[Example], fatal: Mapping[str, str]) -> tuple[list[Example], list[Failure]]:
+    """The examples that may be explained, and a Failure for each that killed its worker before."""
+    kept = [example for example in batch if example.id not in fatal]
+    return kept, [Failure(e.id, "explain", "WorkerDied", fatal[e.id]) for e in batch if e.id in fatal]
