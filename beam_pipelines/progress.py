@@ -148,7 +148,7 @@ class Display:
             )
 
     def say(self, text: str) -> None:
-        self._bar.console.print(text, highlight=False, markup=False)
+        self._bar.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def _speed(rate: float) -> str:

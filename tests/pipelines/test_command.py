@@ -177,7 +177,7 @@ def test_ctrl_c_leaves_a_store_that_can_be_resumed(image: Run, base: dict[str, s
     assert image.store.manifest["counts"] == {"examples": 1500, "maps": 3000, "errors": 0}
 
 
-def test_a_worker_process_may_die_and_the_next_run_makes_the_store_of_one_process(
+def test_a_worker_process_may_die_and_the_store_is_that_of_one_process(
     exported: Callable[[str], Path], tmp_path: Path
 ) -> None:
     source = write_records(tmp_path / "a.tfrecord", pictures(400))
@@ -195,15 +195,14 @@ def test_a_worker_process_may_die_and_the_next_run_makes_the_store_of_one_proces
         wait_for_shards(many, 1, running)
         workers = subprocess.run(["pgrep", "-P", str(running.pid)], capture_output=True, text=True, check=True)
         os.kill(int(workers.stdout.split()[0]), signal.SIGKILL)
-        _, said = running.communicate(timeout=60)
+        _, said = running.communicate(timeout=120)
     told = [line for line in said.splitlines() if not line.startswith("explained ")]
-    assert running.returncode == 2, said
+    assert running.returncode == 0, said
     assert len(told) == 1, said
-    assert "a worker process died" in told[0]
-    assert "--resume goes on" in told[0]
-    assert 1 <= len(StoreWriter(many.directory).finished_units()) < 80
-    assert many(source, *processes, "--resume") == 0
+    assert "a worker process died (return code 9" in told[0]
+    assert "units that are left" in told[0]
     assert len(many.store.manifest["units"]) == 80
+    assert many.store.manifest["spent"]["units_retried"] >= 1
     assert_same(one, many)
 
 
