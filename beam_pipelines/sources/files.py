@@ -86,18 +86,25 @@ def _below(folder: str) -> Iterator[str]:
 
 def _find_remote(pattern: str) -> Iterator[Found]:
     filesystem = _filesystems(pattern)
-    folder = pattern.rstrip("/")
-    listed, root = _match(filesystem, pattern), _root(pattern)
-    if not listed and not glob.has_magic(pattern):
-        listed, root = _match(filesystem, f"{folder}/**"), folder
-        listed = [m for m in listed if not any(map(_is_hidden, m.path[len(folder) + 1 :].split("/")))]
-    for m in listed:
-        if not m.path.endswith("/"):  # object stores may hold an object for a folder
-            yield Found(m.path, root, f"{m.size_in_bytes} {m.last_updated_in_seconds}", root == folder)
+    folder, listed = pattern.rstrip("/"), []
+    if not glob.has_magic(pattern):  # perhaps a folder: some filesystems match it as if it were a file
+        below = _match(filesystem, f"{folder}/**")
+        listed = [m for m in below if not any(map(_is_hidden, m.path[len(folder) + 1 :].split("/")))]
+    walked = bool(listed)
+    for m in listed or _match(filesystem, pattern):
+        # Object stores may hold an object for a folder, and HDFS lists folders as empty files.
+        if m.size_in_bytes and not m.path.endswith("/"):
+            root = folder if walked else _root(pattern)
+            yield Found(m.path, root, f"{m.size_in_bytes} {m.last_updated_in_seconds}", walked)
 
 
 def _match(filesystem: Any, pattern: str) -> list[Any]:
-    return list(filesystem.match([pattern])[0].metadata_list)
+    from apache_beam.io.filesystem import BeamIOError
+
+    try:
+        return list(filesystem.match([pattern])[0].metadata_list)
+    except BeamIOError as error:
+        raise InputError(f"cannot list {pattern}: {str(error).splitlines()[0]}") from error
 
 
 def _root(pattern: str) -> str:

@@ -14,6 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
+from apache_beam.io.filesystem import FileMetadata, FileSystem, MatchResult
+from apache_beam.io.localfilesystem import LocalFileSystem
 
 from beam_pipelines.parsing import Parser
 from beam_pipelines.sources import FORMATS, Plan, Record, csv, find_files, lines, plan, read
@@ -380,6 +382,71 @@ def test_pictures_that_are_none_cost_themselves(photos: Path) -> None:
         ("b/10.PNG", "cannot be read: No such file or directory"),
     ]
     assert len(items) == 5
+
+
+# Files that are not on this machine
+
+
+@pytest.fixture
+def far(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What Beam finds under far:// while the test runs; no file can be opened there but through Beam."""
+    root = tmp_path / "there"
+    root.mkdir()
+
+    class Far(LocalFileSystem):
+        @classmethod
+        def scheme(cls) -> str:
+            return "far"
+
+        @staticmethod
+        def _near(path: str) -> str:
+            return path.replace("far:/", str(root), 1)
+
+        def match(self, patterns: list[str], limits: Any = None) -> list[MatchResult]:
+            found = LocalFileSystem.match(self, [self._near(p) for p in patterns], limits)
+            for result in found:
+                result.metadata_list = [
+                    FileMetadata(m.path.replace(str(root), "far:/", 1), m.size_in_bytes, m.last_updated_in_seconds)
+                    for m in result.metadata_list
+                ]
+            return found
+
+        def open(self, path: str, *args: Any, **options: Any) -> Any:
+            return super().open(self._near(path), *args, **options)
+
+        def exists(self, path: str) -> bool:
+            return super().exists(self._near(path))
+
+        def checksum(self, path: str) -> str:
+            return super().checksum(self._near(path))
+
+    monkeypatch.setattr(FileSystem, "get_all_subclasses", classmethod(lambda cls: [Far]))
+    return root
+
+
+def test_any_format_is_read_through_beams_filesystems(file: Path, far: Path) -> None:
+    here = everything(planned(file))
+    (far / "in").mkdir()
+    file.rename(far / "in" / file.name)
+    for pattern in (f"far://in/{file.name}", "far://in/*", "far://in"):
+        assert list(map(plain, everything(planned(pattern)))) == list(map(plain, here))
+    assert planned("far://in").fingerprint == planned("far://in", 3).fingerprint
+    with pytest.raises(InputError, match="no file matches"):
+        planned("far://in/none*")
+
+
+def test_pictures_from_afar_are_labelled_by_their_folders(photos: Path, far: Path) -> None:
+    here = planned(photos)
+    photos.rename(far / "photos")
+    found = planned("far://photos")
+    assert list(map(plain, everything(found))) == list(map(plain, everything(found)))
+    assert [i.position for i in everything(found) if isinstance(i, Record)] == [n for u in here.units for n in u.names]
+    assert found.labels == ("a", "b")  # an empty folder does not exist in an object store
+
+
+def test_a_filesystem_that_is_not_installed_is_named() -> None:
+    with pytest.raises(InputError, match="Beam knows no filesystem for nowhere://; install the extra"):
+        planned("nowhere://bucket/a.csv")
 
 
 # Folders, and what is in none of the formats
