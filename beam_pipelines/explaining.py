@@ -162,7 +162,7 @@ class BatchExplainer:
         silent = np.isnan(predictions.outputs.reshape(len(examples), -1)).any(1)  # no class is predicted from these
         return [
             _not_finite(example.id)
-            if silent[i] or not all(_is_finite(row.score) for row in rows[i])
+            if silent[i] or not all(_is_finite(row) for row in rows[i])
             else (self._show(example, i, predictions), rows[i])
             for i, example in enumerate(examples)
         ]
@@ -249,12 +249,12 @@ def _kind(graph: ModelGraph) -> str:
     )
 
 
-def _is_finite(score: float | None) -> bool:
-    return score is not None and math.isfinite(score)
+def _is_finite(row: Attribution) -> bool:
+    return row.score is not None and math.isfinite(row.score) and bool(np.isfinite(row.values).all())
 
 
 def _not_finite(example_id: str) -> Failure:
-    why = "the model's output is NaN or infinite for it; look at its values and at the model's weights"
+    why = "the model's output or a map is NaN or infinite for it; look at its values and at the model's weights"
     return Failure(example_id, "explain", "NotFinite", why)
 
 

@@ -38,7 +38,7 @@ class Report:
     failed: int = 0
     reason: str = ""  # of the last failure
     unit: str | None = None  # at work
-    example: str | None = None  # at work, where examples are taken one by one
+    step: str | None = None  # at work, where examples are taken one by one
 
 
 class Counts:
@@ -60,9 +60,9 @@ class Counts:
     def clear(self) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def enter(self, unit: str | None, example: str | None = None) -> None:
+    def enter(self, unit: str | None, step: str | None = None) -> None:
         """For a worker: what it is at from now on."""
-        self._own = dataclasses.replace(self._own, unit=unit, example=example)
+        self._own = dataclasses.replace(self._own, unit=unit, step=step)
         self.flush()
 
     def add(self, done: float, failed: int = 0, reason: str = "") -> None:

@@ -52,7 +52,7 @@ class Suspects:
     """What was at work when workers died."""
 
     units: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
-    examples: collections.Counter[tuple[str, str]] = dataclasses.field(default_factory=collections.Counter)
+    steps: collections.Counter[tuple[str, str]] = dataclasses.field(default_factory=collections.Counter)
 
     def blame(self, reports: Iterable[Report]) -> bool:
         """Count what these workers were at; whether it says more than was known: the example at fault."""
@@ -60,8 +60,8 @@ class Suspects:
         for report in reports:
             if report.unit is not None:
                 self.units[report.unit] += 1
-            if report.unit is not None and report.example is not None:
-                self.examples[report.unit, report.example] += 1
+            if report.unit is not None and report.step is not None:
+                self.steps[report.unit, report.step] += 1
                 learnt = True
         return learnt
 
@@ -73,8 +73,8 @@ class Suspects:
         return [Task(unit, one_by_one=True, fatal=self._fatal(unit.id)) for unit in units]
 
     def _fatal(self, unit: str) -> dict[str, str]:
-        why = "its worker process died each time the model was given it; it may need more memory than there is"
-        return {ex: why for (of, ex), deaths in self.examples.items() if of == unit and deaths >= _DEATHS}
+        why = "its worker process died each time it came to it; it may need more memory than there is"
+        return {step: why for (of, step), deaths in self.steps.items() if of == unit and deaths >= _DEATHS}
 
 
 class Recovery:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from beam_pipelines import preprocessing
@@ -47,7 +47,28 @@ class Task:
 
     unit: Unit
     one_by_one: bool = False  # it is at work whenever a worker dies: the example at fault is to be found
-    fatal: Mapping[str, str] = dataclasses.field(default_factory=dict)  # examples that killed their workers, and how
+    fatal: Mapping[str, str] = dataclasses.field(default_factory=dict)  # steps that killed their workers, and how
+
+
+class _Steps:
+    """Where the example that kills workers is sought: each step, such as `parse a:000001`, is told before it is done."""
+
+    def __init__(self, task: Task, counts: Counts) -> None:
+        self._task, self._counts = task, counts
+
+    def begin(self, stage: str, example: str) -> Failure | None:
+        """A Failure in the place of a step that was fatal before."""
+        if not self._task.one_by_one:
+            return None
+        step = f"{stage} {example}"
+        if why := self._task.fatal.get(step):
+            return Failure(example, stage, "WorkerDied", why)
+        self._counts.enter(self._task.unit.id, step)
+        return None
+
+    def end(self) -> None:
+        if self._task.one_by_one:
+            self._counts.enter(self._task.unit.id)
 
 
 class UnitWorker:
@@ -73,16 +94,15 @@ class UnitWorker:
 
     def work(self, task: Task, counts: Counts) -> Metrics:
         """Write the unit's shard; what it took, which the shard holds too."""
-        started, metrics = time.perf_counter(), Metrics()
+        started, metrics, steps = time.perf_counter(), Metrics(), _Steps(task, counts)
         counts.enter(task.unit.id)
         counts.add(0)  # hears of a stop before the first batch
         with self._writer.shard(task.unit.id) as shard:
-            for batch, errors in self._batches(task.unit, 1 if task.one_by_one else self._size):
-                if task.one_by_one:
-                    batch, fatal = _without(batch, task.fatal)
-                    errors = errors + fatal
-                    counts.enter(task.unit.id, batch[0].id if batch else None)
+            for batch, errors in self._batches(self.parsed(task.unit, steps), 1 if task.one_by_one else self._size):
+                if batch and (fatal := steps.begin("explain", batch[0].id)):
+                    batch, errors = [], [*errors, fatal]
                 records = self.explainer.explain(batch, counts.add, metrics) if batch else None
+                steps.end()
                 wrong = errors
                 if records:
                     wrong = errors + records.errors
@@ -97,12 +117,15 @@ class UnitWorker:
         counts.enter(None)
         return metrics
 
-    def parsed(self, unit: Unit) -> Iterator[Example | Failure]:
+    def parsed(self, unit: Unit, steps: _Steps | None = None) -> Iterator[Example | Failure]:
         """The unit's examples in order, with a Failure in the place of each that cannot be explained."""
         positions: dict[str, str] = {}
         for record in read(unit):
             if isinstance(record, Failure):
                 yield record
+                continue
+            if steps and (fatal := steps.begin("parse", record.position)):
+                yield fatal
                 continue
             try:
                 example = self._parse(record.payload, record.position)
@@ -116,10 +139,11 @@ class UnitWorker:
             positions[example.id] = record.position
             yield example
 
-    def _batches(self, unit: Unit, size: int) -> Iterator[tuple[list[Example], list[Failure]]]:
+    @staticmethod
+    def _batches(items: Iterable[Example | Failure], size: int) -> Iterator[tuple[list[Example], list[Failure]]]:
         batch: list[Example] = []
         errors: list[Failure] = []
-        for found in self.parsed(unit):
+        for found in items:
             if isinstance(found, Failure):
                 errors.append(found)
             else:
@@ -129,9 +153,3 @@ class UnitWorker:
                 batch, errors = [], []
         if batch or errors:
             yield batch, errors
-
-
-def _without(batch: list[Example], fatal: Mapping[str, str]) -> tuple[list[Example], list[Failure]]:
-    """The examples that may be explained, and a Failure for each that killed its worker before."""
-    kept = [example for example in batch if example.id not in fatal]
-    return kept, [Failure(e.id, "explain", "WorkerDied", fatal[e.id]) for e in batch if e.id in fatal]

@@ -52,7 +52,7 @@ def writing(directory: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            said = f"the disk that holds {directory} is full ({error.strerror}); make room"
+            said = f"the disk that holds {directory} is full ({os.strerror(error.errno)}); make room"
         elif error.errno == errno.ENOENT:
             said = f"{directory} is gone: it was removed while it was being written; run again"
         else:
