@@ -15,16 +15,20 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from beam_pipelines.quiet import chatter_filtered, silence
+
+if __name__ == "__main__" and "--debug" not in sys.argv:
+    silence()  # before Beam is imported, which already has something to say
+
 import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.utils.shared import Shared
 
-from beam_pipelines import arguments, configuration, lock, runners, schema, sources, summary
+from beam_pipelines import arguments, configuration, counters, lock, runners, schema, sources, summary
 from beam_pipelines.arguments import Arguments
 from beam_pipelines.metrics import Metrics
 from beam_pipelines.progress import Counts, Stopped, note
-from beam_pipelines.quiet import chatter_filtered, silence
 from beam_pipelines.recovery import Limits, Recovery
 from beam_pipelines.sources import Unit
 from beam_pipelines.units import NOTE, Job, Task, UnitWorker
@@ -45,8 +49,6 @@ class ExplainUnit(beam.DoFn):
 
     def __init__(self, job: Job, shared: Shared) -> None:
         self._job, self._shared = job, shared
-        self._explained = beam.metrics.Metrics.counter("tb_deepexplain", "explained")
-        self._failed = beam.metrics.Metrics.counter("tb_deepexplain", "failed")
 
     def setup(self) -> None:
         with chatter_filtered():
@@ -58,8 +60,7 @@ class ExplainUnit(beam.DoFn):
             metrics = self._worker.work(task, self._counts)
         except Stopped:  # wanted: no error of the pipeline, and the unit has left nothing
             return
-        self._explained.inc(metrics.explained)
-        self._failed.inc(metrics.failures)
+        counters.publish(metrics)
         yield task.unit.id
 
 
@@ -250,8 +251,6 @@ def _fail(reason: str) -> int:
 
 
 if __name__ == "__main__":
-    if "--debug" not in sys.argv:
-        silence()
     # Imported by name: workers must find the same classes, which they could not in __main__.
     from beam_pipelines.attribute import main as run_main
 

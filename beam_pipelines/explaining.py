@@ -155,10 +155,7 @@ class BatchExplainer:
                     target = None if targets is None else int(targets[i])
                     rows[i].append(self._row(explainer.method.id, example, i, maps[i], result, classes, target))
                 done(len(examples) / (len(self._explainers) * len(chosen)))
-        metrics.model_seconds += seconds
-        metrics.evaluations += evaluations
-        metrics.batches += 1
-        metrics.batch_examples += len(examples)
+        metrics.batch(len(examples), evaluations, seconds)
         silent = np.isnan(predictions.outputs.reshape(len(examples), -1)).any(1)  # no class is predicted from these
         return [
             _not_finite(example.id)

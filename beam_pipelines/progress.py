@@ -17,11 +17,12 @@ import time
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from tb_deepexplain.errors import StoreError
 
-_SECONDS_BETWEEN_LINES = 10.0
+_SECONDS_BETWEEN_LINES = 10.0, 60.0  # at first, and of a run that goes on and on
+_SECONDS_OF_RATE = 30.0  # that the rate and the time left are told from
 
 
 class Stopped(Exception):
@@ -110,19 +111,21 @@ class Display:
     """A progress bar on a terminal, now and then a line anywhere else; on standard error."""
 
     def __init__(self, total: int, already: int = 0) -> None:
-        self._total, self._already, self._start, self._last = total, already, time.monotonic(), time.monotonic()
         self._console = Console(file=sys.stderr)
         self._bar = Progress(
-            TextColumn("explaining"),
+            TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[failed]}"),
+            TextColumn("{task.fields[rate]}", style="progress.data.speed"),
+            TextColumn("{task.fields[left]}", style="progress.remaining"),
+            TextColumn("{task.fields[failed]}", style="red"),
             console=self._console,
             disable=not self._console.is_terminal,
+            speed_estimate_period=_SECONDS_OF_RATE,
         )
-        self._task = self._bar.add_task("", total=total, completed=already, rate="", failed="")
+        id_ = self._bar.add_task("starting", total=total, completed=already, rate="", left="", failed="")
+        self._task = next(task for task in self._bar.tasks if task.id == id_)
+        self._already, self._last, self._wait = already, time.monotonic(), _SECONDS_BETWEEN_LINES[0]
 
     def __enter__(self) -> Display:
         self._bar.start()
@@ -132,25 +135,39 @@ class Display:
         self._bar.stop()
 
     def restart(self, already: int) -> None:
-        """What was done but not finished is lost with a worker."""
-        self._already, self._start = already, time.monotonic()
+        """What was done but not finished is lost with a worker; and the time that others take to start is no work."""
+        self._already = already
+        self._bar.reset(self._task.id, completed=already, description="starting", rate="", left="", failed="")
 
     def update(self, done: float, failed: int) -> None:
-        elapsed = time.monotonic() - self._start
-        rate = done / elapsed if elapsed else 0.0
-        failures = f"[red]{failed} failed[/red]" if failed else ""
-        self._bar.update(self._task, completed=int(self._already + done), rate=_speed(rate), failed=failures)
-        if not self._console.is_terminal and time.monotonic() - self._last > _SECONDS_BETWEEN_LINES:
-            self._last = time.monotonic()
-            left = f", {(self._total - self._already - done) / rate:.0f} s left" if rate else ""
-            self.say(
-                f"explained {int(self._already + done)} of {self._total} examples, {_speed(rate)}{left}, {failed} failed"
-            )
+        at = int(self._already + done)
+        failures = f"{failed:,} failed" if failed else ""
+        self._bar.update(self._task.id, completed=at, failed=failures)
+        speed, seconds = self._task.speed, self._task.time_remaining
+        if speed and seconds is not None:
+            left = f"{duration(seconds)} left" if seconds else ""
+            self._bar.update(self._task.id, description="explaining", rate=_rate(speed), left=left)
+        if not self._console.is_terminal and time.monotonic() - self._last > self._wait:
+            self._last, self._wait = time.monotonic(), min(2 * self._wait, _SECONDS_BETWEEN_LINES[1])
+            fields = self._task.fields
+            told = [f"explained {at:,} of {self._task.total:,.0f} examples", fields["rate"], fields["left"], failures]
+            self.say(", ".join(filter(None, told)))
 
     def say(self, text: str) -> None:
         self._bar.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
-def _speed(rate: float) -> str:
+def duration(seconds: float) -> str:
+    """As one says it: 4.2 s, 3 min 20 s, 5 h 7 min, 2 d 3 h."""
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    for unit, below, small, size in (("min", 60, "s", 1), ("h", 24, "min", 60), ("d", 10**9, "h", 3600)):
+        larger = size * (24 if unit == "d" else 60)
+        if seconds < below * larger:
+            return f"{int(seconds // larger)} {unit} {int(seconds % larger // size)} {small}"
+    raise AssertionError(seconds)
+
+
+def _rate(speed: float) -> str:
     """Examples in a second, or seconds for an example, whichever is above one."""
-    return f"{1 / rate:.1f} s each" if 0 < rate < 1 else f"{rate:.1f}/s"
+    return f"{duration(1 / speed)} each" if speed < 1 else f"{speed:,.1f}/s" if speed < 100 else f"{speed:,.0f}/s"

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.text import Text
 
+from beam_pipelines.progress import duration
 from tb_deepexplain.store import Store
 
 _REASONS_SHOWN = 3
@@ -23,7 +24,7 @@ def report(logdir: Path, directory: Path, seconds: float, already: bool = False)
     counts = store.manifest["counts"]
     console = Console(highlight=False, soft_wrap=True)
     methods = ", ".join(method["title"] for method in store.manifest["methods"])
-    took = "before, nothing was left to do" if already else f"in {_duration(seconds)}"
+    took = "before, nothing was left to do" if already else f"in {duration(seconds)}"
     console.print(
         f"explained {_count(counts['examples'], 'example')} {took}: {_count(counts['maps'], 'map')} ({methods})"
     )
@@ -77,7 +78,3 @@ def _spent(spent: dict[str, Any]) -> str:
 
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.1f} s" if seconds < 60 else f"{int(seconds // 60)} min {int(seconds % 60)} s"
