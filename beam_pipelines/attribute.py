@@ -128,6 +128,8 @@ def run(asked: Arguments) -> int:
                 limits.check(*_behind(directory, plan), summary.reasons(directory, units), least=1)
             described = manifest.build(asked, request, worker.explainer.kind, fingerprint, runners.name(runner))
             _commit(directory, units, described, recovery.retried)
+        configuration.remove_leftovers(directory)
+        Counts(directory).clear()
         with writing(asked.logdir):
             write_marker(asked.logdir, asked.run, asked.name)
     return summary.report(asked.logdir, directory, time.monotonic() - started, already)
@@ -242,7 +244,6 @@ def _commit(directory: Path, units: list[str], described: dict[str, Any], retrie
     notes = (writer.notes(unit).get(NOTE, "{}") for unit in units)
     spent = sum(map(Metrics.decode, notes), Metrics())
     writer.commit(units, described | {"spent": {**spent.described(), "units_retried": retried}})
-    configuration.remove_leftovers(directory)
 
 
 def _fail(reason: str) -> int:

@@ -102,8 +102,12 @@ class Recovery:
                 attempt = _Attempt(self._counts, self._limits, display, behind())
                 dead = attempt.run(self._runner, self._options, tasks, do)
                 before, left = left, unfinished()
-                if dead is None:
-                    return attempt.interrupted
+                if attempt.interrupted:
+                    return True
+                if dead is None:  # those that were not tried, because workers die of them, come next
+                    if len(left) == len(before):
+                        raise StoreError(f"the runner ended without an error and left {len(left)} units; {_KEPT}")
+                    continue
                 learnt = self._suspects.blame(attempt.at_work)
                 self.retried += len({report.unit for report in attempt.reports if report.unit})
                 tries = 0 if learnt or len(left) < len(before) else tries + 1

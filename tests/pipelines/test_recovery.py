@@ -135,6 +135,37 @@ def test_an_example_that_kills_its_worker_each_time_is_found_and_costs_itself(
     assert [tasks[0].one_by_one for tasks in mortal] == [False, False, True, True, True]
 
 
+def test_a_unit_that_is_put_off_is_not_forgotten(
+    image: Run, tmp_path: Path, mortal: list[list[Task]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = UnitWorker.work
+
+    def deadly(self: UnitWorker, task: Task, counts: Counts) -> Metrics:
+        if task.unit.id == "00000-00001" and not task.one_by_one:
+            counts.enter(task.unit.id)
+            raise Died
+        return work(self, task, counts)
+
+    monkeypatch.setattr(UnitWorker, "work", deadly)
+    monkeypatch.setattr(recovery.Suspects, "tasks", _reversed(recovery.Suspects.tasks))  # runners keep no order
+    assert image(write_records(tmp_path / "a.tfrecord", pictures(6)), "--unit_size=2") == 0
+    assert [[task.unit.id[-1] for task in tasks] for tasks in mortal] == [list("210"), list("10"), ["0"], ["1"]]
+
+
+def _reversed(tasks: Callable[..., list[Task]]) -> Callable[..., list[Task]]:
+    return lambda *given: tasks(*given)[::-1]
+
+
+def test_what_a_killed_run_left_is_removed_even_if_nothing_is_left_to_do(image: Run, tmp_path: Path) -> None:
+    source = write_records(tmp_path / "a.tfrecord", pictures(2))
+    assert image(source) == 0
+    (image.directory / ".progress").mkdir()
+    (image.directory / ".progress" / "host-1-2").write_text("{}")
+    (image.directory / ".attributions-00000-00000.dead.tmp").touch()
+    assert image(source, "--resume") == 0
+    assert not [path for path in image.directory.iterdir() if path.name.startswith(".")]
+
+
 def test_metrics_of_a_unit_that_was_begun_anew_count_once(
     image: Run, tmp_path: Path, mortal: list[list[Task]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
