@@ -152,7 +152,9 @@ def parser(prog: str) -> Parser:
         help="say so when no worker has finished a map for so long (default: 600)",
     )
     where.add_argument(
-        "--dry_run", action="store_true", help="tell what the run would take, of time and of the disk; write nothing"
+        "--dry_run",
+        action="store_true",
+        help="tell from a sample what the run would take, of time and disk; write nothing",
     )
     where.add_argument("--debug", action="store_true", help="show tracebacks and the logs of TensorFlow and Beam")
     return found

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -22,7 +23,7 @@ if __name__ == "__main__" and "--debug" not in sys.argv:
 
 import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
-from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
 from apache_beam.utils.shared import Shared
 
 from beam_pipelines import arguments, configuration, counters, lock, runners, schema, sources, summary
@@ -101,6 +102,8 @@ def run(asked: Arguments) -> int:
     if not asked.overwrite:
         configuration.check(directory, wanted, asked.resume)
     job = Job(request, str(directory), asked.label_feature, asked.id_feature, asked.features, **job_options)
+    if asked.dry_run:
+        return _tell(job, directory, plan, asked, started, options)
     shared = Shared()
     again = asked.overwrite or asked.retry_errors
     worker = _ready(job, shared, plan) if again or not _is_finished(directory, plan) else None
@@ -133,6 +136,25 @@ def run(asked: Arguments) -> int:
         with writing(asked.logdir):
             write_marker(asked.logdir, asked.run, asked.name)
     return summary.report(asked.logdir, directory, time.monotonic() - started, already)
+
+
+def _tell(
+    job: Job, directory: Path, plan: sources.Plan, asked: Arguments, started: float, options: PipelineOptions
+) -> int:
+    """What is left to do, and what it would take."""
+    left = plan.units if asked.overwrite else _unfinished(directory, plan)
+    if not left:
+        print("nothing is left to do")
+        return 0
+    note("explaining a sample")
+    with chatter_filtered():
+        from beam_pipelines.estimate import estimate
+
+        found = estimate(job, left, started)
+    direct = options.view_as(DirectOptions)
+    processes = (direct.direct_num_workers or os.cpu_count() or 1) if runners.in_processes(asked.beam) else 1
+    print(found.describe(directory, processes))
+    return 0
 
 
 def _check_places(asked: Arguments) -> tuple[Path, sources.Plan]:

@@ -54,6 +54,11 @@ def _local(options: PipelineOptions) -> FnApiRunner:
     return FnApiRunner(default_environment=SubprocessSDKEnvironment.from_command_string(command))
 
 
+def in_processes(flags: Sequence[str]) -> bool:
+    """Whether these flags ask for worker processes on this machine."""
+    return PipelineOptions(list(flags)).view_as(DirectOptions).direct_running_mode == "multi_processing"
+
+
 def name(runner: Any) -> str:
     return type(runner).__name__
 

@@ -89,7 +89,7 @@ class UnitWorker:
             preprocessing.load(job.preprocess) if job.preprocess else None,
             job.schema,
         )
-        self._size = job.request.batch_size or EXAMPLES_AT_ONCE
+        self.size = job.request.batch_size or EXAMPLES_AT_ONCE
         self._writer = StoreWriter(job.directory, begun=True)
 
     def work(self, task: Task, counts: Counts) -> Metrics:
@@ -98,7 +98,7 @@ class UnitWorker:
         counts.enter(task.unit.id)
         counts.add(0)  # hears of a stop before the first batch
         with self._writer.shard(task.unit.id) as shard:
-            for batch, errors in self._batches(self.parsed(task.unit, steps), 1 if task.one_by_one else self._size):
+            for batch, errors in self._batches(self.parsed(task.unit, steps), 1 if task.one_by_one else self.size):
                 if batch and (fatal := steps.begin("explain", batch[0].id)):
                     batch, errors = [], [*errors, fatal]
                 records = self.explainer.explain(batch, counts.add, metrics) if batch else None
