@@ -95,7 +95,7 @@ class Counts:
         if not self._folder.is_dir():
             raise StoreError(f"{self._folder.parent} was removed while the run was writing to it; run again")
         found = []
-        for path in self._folder.glob("*-*"):
+        for path in self._folder.glob("[!.]*-*"):  # not those that are being written
             with contextlib.suppress(FileNotFoundError):
                 found.append(Report(**json.loads(path.read_text(encoding="utf-8"))))
         return found

@@ -13,7 +13,7 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from beam_pipelines import progress
 from beam_pipelines.metrics import Metrics
-from beam_pipelines.progress import Display, duration
+from beam_pipelines.progress import Counts, Display, duration
 from tests.pipelines.data import Run, pictures, write_records
 
 
@@ -131,6 +131,14 @@ def test_beam_and_the_manifest_hold_the_same_figures(
     assert (sizes.count, sizes.min, sizes.max) == (spent["batches"], 2, 4)
     assert spent["examples_in_a_batch"] == round(sizes.mean, 2)
     assert "took      42 evaluations, " in capsys.readouterr().out
+
+
+def test_a_report_that_is_being_written_is_not_read(tmp_path: Path) -> None:
+    counts = Counts(tmp_path)
+    counts.begin()
+    counts.add(2, 1, "why")
+    (tmp_path / ".progress" / ".host-1-2").write_text("")
+    assert [(report.done, report.failed, report.reason) for report in counts.reports()] == [(2, 1, "why")]
 
 
 def test_metrics_add_up_and_travel() -> None:
