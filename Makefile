@@ -23,6 +23,9 @@ test: $(VENV)/dev.stamp frontend/node_modules/.package-lock.json chromium ## all
 	cd frontend && npm test --silent
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
+test-kills: $(VENV)/dev.stamp ## kill -9 workers and drivers 20 times at random moments (KILLS=N, SEED=N); no example may be lost
+	KILLS=$${KILLS:-20} $(BIN)/python -m pytest -s tests/pipelines/test_kills.py
+
 check: $(VENV)/dev.stamp frontend/node_modules/.package-lock.json ## linters, types, import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -68,4 +71,4 @@ chromium:
 	  { echo "installing chromium"; apt-get update -qq; DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; }; } || \
 	  { echo "the browser tests need Chromium: install it, or name one with CHROMIUM=/path/to/chromium" >&2; exit 2; }
 
-.PHONY: help demo test check format docs dist clean chromium
+.PHONY: help demo test test-kills check format docs dist clean chromium

@@ -20,6 +20,8 @@ EXTRAS = {
     "tfma": ["tensorflow-model-analysis~=0.52"],  # Python 3.11 and later
     "tfx": ["tfx~=1.21"],  # where its ml-metadata has a wheel: glibc 2.39 or newer
     "gcp": ["apache-beam[gcp]~=2.77"],
+    "schema": ["tensorflow-metadata~=1.17"],
+    "tfds": ["tensorflow-datasets~=4.9"],
     "dev": [
         "build>=1.2",
         "import-linter>=2.5",
@@ -30,6 +32,8 @@ EXTRAS = {
         "pytest-xdist>=3.6",
         "ruff>=0.14",
         "setuptools>=77",
+        "tensorflow-datasets~=4.9",
+        "tensorflow-metadata~=1.17",
         "tf-keras~=2.21",
     ],
 }

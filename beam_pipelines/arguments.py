@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from beam_pipelines.sources import FORMATS
 from beam_pipelines.targets import Target
 from tb_deepexplain.errors import InputError, ParameterError
 
@@ -34,8 +35,16 @@ class Arguments:
     label_feature: str
     id_feature: str
     features: dict[str, str]
+    format: str | None
+    schema: str | None
+    resize: bool
+    preprocess: str | None
     resume: bool
+    retry_errors: bool
     overwrite: bool
+    max_error_rate: float | None
+    stall_timeout: float
+    dry_run: bool
     debug: bool
     parameters: tuple[tuple[str, str, str], ...]  # (method, parameter, text)
     beam: tuple[str, ...]
@@ -54,8 +63,9 @@ def parser(prog: str) -> Parser:
         prog=prog,
         allow_abbrev=False,
         usage="%(prog)s --model DIR --input GLOB --logdir DIR --methods A,B [options] [--METHOD.PARAMETER VALUE] [Beam options]",
-        description="Explain every example of TFRecord files of tf.Example and write the result where TensorBoard finds it. "
-        "Features are named like the model's inputs; a picture input takes PNG or JPEG bytes.",
+        description="Explain every example of the input and write the result where TensorBoard finds it. "
+        "Features (columns, keys, arrays) are named like the model's inputs; a picture input takes PNG, JPEG, GIF or BMP bytes. "
+        "Formats: " + "; ".join(f"{row.id} ({row.holds})" for row in FORMATS.values()) + ".",
         epilog="'tb-deepexplain methods' lists the methods and their parameters. Options that are not listed here go to Apache Beam "
         "(--runner, --direct_num_workers, --direct_running_mode, ...). Exit status: 0 all explained, 1 some examples failed, "
         "2 nothing could run, 130 stopped.",
@@ -64,28 +74,46 @@ def parser(prog: str) -> Parser:
     needed.add_argument(
         "--model", required=True, metavar="DIR", help="SavedModel directory, .keras, .h5 or frozen .pb file"
     )
-    needed.add_argument("--input", required=True, nargs="+", metavar="GLOB", help="TFRecord files, plain or gzip")
+    needed.add_argument(
+        "--input", required=True, nargs="+", metavar="GLOB", help="files or folders, also gs://, s3://, hdfs://"
+    )
     needed.add_argument("--logdir", required=True, metavar="DIR", help="where TensorBoard looks")
     needed.add_argument("--methods", required=True, metavar="A,B", help="attribution methods, separated by commas")
     what = found.add_argument_group("what is explained")
     what.add_argument("--target", default="predicted", help="predicted (default) | label | top:K | class number | sum")
-    what.add_argument("--labels", metavar="FILE", help="class names, one a line")
+    what.add_argument("--labels", metavar="FILE", help="class names, one a line (default: the input's)")
     what.add_argument("--vocab", metavar="FILE", help="tokens, one a line; the line number, from 0, is the id")
-    what.add_argument(
-        "--label_feature", default="label", metavar="NAME", help="int64 feature with the true class (default: label)"
+    read = found.add_argument_group("how the input is read")
+    read.add_argument(
+        "--format", choices=list(FORMATS), metavar="NAME", help=f"{' | '.join(FORMATS)} (default: by suffix or content)"
     )
-    what.add_argument(
+    read.add_argument(
+        "--feature",
+        action="append",
+        default=[],
+        metavar="INPUT=NAME",
+        help="the feature for a model input, if named differently; A,B,C for columns that make it up",
+    )
+    read.add_argument(
+        "--label_feature",
+        default="label",
+        metavar="NAME",
+        help="feature with the true class, its number or name (default: label)",
+    )
+    read.add_argument(
         "--id_feature",
         default="id",
         metavar="NAME",
         help="feature with the example's id (default: id); else its position",
     )
-    what.add_argument(
-        "--feature",
-        action="append",
-        default=[],
-        metavar="INPUT=NAME",
-        help="the feature for a model input, if named differently",
+    read.add_argument("--resize", action="store_true", help="resize pictures to the model's input")
+    read.add_argument(
+        "--preprocess",
+        metavar="MODULE:FUNCTION",
+        help="function of a record, a dict, that returns the model's inputs, perhaps with label, id and image (to be shown)",
+    )
+    read.add_argument(
+        "--schema", metavar="FILE", help="schema.pbtxt of tensorflow_metadata: shapes, defaults, class names"
     )
     where = found.add_argument_group("where and how")
     where.add_argument("--run", help="run in TensorBoard (default: the model's name)")
@@ -105,7 +133,29 @@ def parser(prog: str) -> Parser:
         help="examples written and resumed together (default: 256)",
     )
     where.add_argument("--resume", action="store_true", help="go on with a store that was begun with the same options")
+    where.add_argument(
+        "--retry_errors", action="store_true", help="with --resume: do the units anew in which examples failed"
+    )
     where.add_argument("--overwrite", action="store_true", help="replace a store of the same name")
+    where.add_argument(
+        "--max_error_rate",
+        type=_share,
+        metavar="SHARE",
+        help="stop when a larger share of the examples fails (default: 0.5; looked at from 100 examples on, and, where it "
+        "is given, of all examples at the end; 1 never stops)",
+    )
+    where.add_argument(
+        "--stall_timeout",
+        type=_seconds,
+        default=600.0,
+        metavar="SECONDS",
+        help="say so when no worker has finished a map for so long (default: 600)",
+    )
+    where.add_argument(
+        "--dry_run",
+        action="store_true",
+        help="tell from a sample what the run would take, of time and disk; write nothing",
+    )
     where.add_argument("--debug", action="store_true", help="show tracebacks and the logs of TensorFlow and Beam")
     return found
 
@@ -116,6 +166,8 @@ def parse(argv: Sequence[str], prog: str) -> Arguments:
     options, beam = parser(prog).parse_known_args(rest)
     if beam and not beam[0].startswith("-"):
         raise ParameterError(f"unexpected argument {beam[0]!r}; options begin with --")
+    if options.retry_errors and not options.resume:
+        raise ParameterError("--retry_errors goes with --resume: it does part of a store anew")
     features = dict(_split_feature(text) for text in options.feature)
     return Arguments(
         model=options.model,
@@ -133,8 +185,16 @@ def parse(argv: Sequence[str], prog: str) -> Arguments:
         label_feature=options.label_feature,
         id_feature=options.id_feature,
         features=features,
+        format=options.format,
+        schema=options.schema,
+        resize=options.resize,
+        preprocess=options.preprocess,
         resume=options.resume,
+        retry_errors=options.retry_errors,
         overwrite=options.overwrite,
+        max_error_rate=options.max_error_rate,
+        stall_timeout=options.stall_timeout,
+        dry_run=options.dry_run,
         debug=options.debug,
         parameters=tuple(parameters),
         beam=tuple(beam),
@@ -167,6 +227,27 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 1")
     return int(text)
+
+
+def _share(text: str) -> float:
+    value = _number(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a share between 0 and 1")
+    return value
+
+
+def _seconds(text: str) -> float:
+    value = _number(text)
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds above 0")
+    return value
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text} is not a number") from None
 
 
 def _run_of(model: str) -> str:

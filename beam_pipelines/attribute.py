@@ -1,32 +1,42 @@
-"""The pipeline: TFRecords of tf.Example in, an attribution store and its marker event out.
+"""The pipeline: examples in files of many formats in, an attribution store and its marker event out.
 
 plan units → drop those whose shard stands → one DoFn that reads, explains and writes a unit → index and
 manifest. Nothing is shuffled, and a unit is done when its shard stands: what a runner repeats, loses or
-abandons is right again after the next run with --resume.
+abandons is done again, by `recovery` or after the next run with --resume.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import os
 import sys
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from beam_pipelines.quiet import chatter_filtered, silence
+
+if __name__ == "__main__" and "--debug" not in sys.argv:
+    silence()  # before Beam is imported, which already has something to say
+
 import apache_beam as beam
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
 from apache_beam.utils.shared import Shared
 
-from beam_pipelines import arguments, configuration, runners, sources, summary
+from beam_pipelines import arguments, configuration, counters, lock, runners, schema, sources, summary
 from beam_pipelines.arguments import Arguments
-from beam_pipelines.progress import Counts, Display, Stopped, note, watch
-from beam_pipelines.quiet import chatter_filtered, silence
+from beam_pipelines.metrics import Metrics
+from beam_pipelines.progress import Counts, Stopped, note
+from beam_pipelines.recovery import Limits, Recovery
 from beam_pipelines.sources import Unit
-from beam_pipelines.units import Job, UnitWorker
-from tb_deepexplain.errors import DeepExplainError, InputError, ParameterError, StoreError, UnsupportedModelError
+from beam_pipelines.units import NOTE, Job, Task, UnitWorker
+from tb_deepexplain.errors import DeepExplainError, InputError, ParameterError, UnsupportedModelError
 from tb_deepexplain.marker import is_store_name, write_marker
 from tb_deepexplain.record import Failure
-from tb_deepexplain.store import MANIFEST, StoreWriter, store_path
+from tb_deepexplain.store import MANIFEST, StoreWriter, store_path, writing
 
 if TYPE_CHECKING:
     from beam_pipelines.explaining import Request
@@ -36,26 +46,23 @@ _TRIES = 8  # examples that fail before the run is left to find out which are go
 
 
 class ExplainUnit(beam.DoFn):
-    """Unit → its id, when its shard stands. The model is loaded once in a process."""
+    """Task → its unit's id, when its shard stands. The model is loaded once in a process."""
 
     def __init__(self, job: Job, shared: Shared) -> None:
         self._job, self._shared = job, shared
-        self._explained = beam.metrics.Metrics.counter("tb_deepexplain", "explained")
-        self._failed = beam.metrics.Metrics.counter("tb_deepexplain", "failed")
 
     def setup(self) -> None:
         with chatter_filtered():
             self._worker = self._shared.acquire(lambda: UnitWorker(self._job))
         self._counts = Counts(self._job.directory)
 
-    def process(self, unit: Unit) -> Iterator[str]:
+    def process(self, task: Task) -> Iterator[str]:
         try:
-            explained, failed = self._worker.work(unit, self._counts)
+            metrics = self._worker.work(task, self._counts)
         except Stopped:  # wanted: no error of the pipeline, and the unit has left nothing
             return
-        self._explained.inc(explained)
-        self._failed.inc(failed)
-        yield unit.id
+        counters.publish(metrics)
+        yield task.unit.id
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "python -m beam_pipelines.attribute") -> int:
@@ -83,36 +90,71 @@ def run(asked: Arguments) -> int:
     """Check everything that can be checked, explain what is not yet explained, commit."""
     started = time.monotonic()
     directory, plan = _check_places(asked)
+    asked, job_options = _describe_input(asked, plan)
     fingerprint = configuration.fingerprint(asked.model)
     runner, options = runners.choose(asked.beam)
+    lock.refuse_if_locked(directory)
     note("loading TensorFlow")
     with chatter_filtered():
         from beam_pipelines import manifest
     request = _request(asked)
-    wanted = manifest.configure(asked, request, fingerprint, plan.fingerprint)
+    wanted = manifest.configure(asked, request, fingerprint, plan)
     if not asked.overwrite:
         configuration.check(directory, wanted, asked.resume)
-    pending = plan.units if asked.overwrite else _unfinished(directory, plan)
-    already = not pending and (directory / MANIFEST).exists()
-    if not already:
-        job = Job(request, str(directory), asked.label_feature, asked.id_feature, asked.features)
-        shared = Shared()
-        note("loading the model and trying it on one example")
-        with chatter_filtered():
-            worker = shared.acquire(lambda: UnitWorker(job))
-        try_one(worker, plan.units)
+    job = Job(request, str(directory), asked.label_feature, asked.id_feature, asked.features, **job_options)
+    if asked.dry_run:
+        return _tell(job, directory, plan, asked, started, options)
+    shared = Shared()
+    again = asked.overwrite or asked.retry_errors
+    worker = _ready(job, shared, plan) if again or not _is_finished(directory, plan) else None
+    with lock.locked(directory):
         if asked.overwrite:
             configuration.clear(directory)
-        configuration.begin(directory, wanted)
-        interrupted = pending and _explain(pending, plan, job, shared, runner, options)
-        if interrupted and (left := len(_unfinished(directory, plan))):
-            advice = f"stopped with {left} of {len(plan.units)} units left; the same command with --resume goes on"
-            print(advice, file=sys.stderr)
-            return INTERRUPTED
-        described = manifest.build(asked, request, worker.explainer.kind, fingerprint, runners.name(runner))
-        _commit(directory, [unit.id for unit in plan.units], described)
-    write_marker(asked.logdir, asked.run, asked.name)
+        else:
+            configuration.check(directory, wanted, asked.resume)  # another run may have been at it since
+        if asked.retry_errors:
+            configuration.forget_failures(directory)
+        if not (already := _is_finished(directory, plan)):
+            worker = worker or _ready(job, shared, plan)
+            configuration.begin(directory, wanted)
+            limits = Limits(0.5 if asked.max_error_rate is None else asked.max_error_rate, asked.stall_timeout)
+            recovery = Recovery(Counts(directory), limits, runner, options)
+            left = functools.partial(_unfinished, directory, plan)
+            transform = functools.partial(beam.ParDo, ExplainUnit(job, shared))
+            interrupted = recovery.run(left, functools.partial(_behind, directory, plan), transform, plan.records)
+            if interrupted and left():
+                advice = f"stopped with {len(left())} of {len(plan.units)} units left"
+                print(f"{advice}; the same command with --resume goes on", file=sys.stderr)
+                return INTERRUPTED
+            units = [unit.id for unit in plan.units]
+            if asked.max_error_rate is not None:
+                limits.check(*_behind(directory, plan), summary.reasons(directory, units), least=1)
+            described = manifest.build(asked, request, worker.explainer.kind, fingerprint, runners.name(runner))
+            _commit(directory, units, described, recovery.retried)
+        configuration.remove_leftovers(directory)
+        Counts(directory).clear()
+        with writing(asked.logdir):
+            write_marker(asked.logdir, asked.run, asked.name)
     return summary.report(asked.logdir, directory, time.monotonic() - started, already)
+
+
+def _tell(
+    job: Job, directory: Path, plan: sources.Plan, asked: Arguments, started: float, options: PipelineOptions
+) -> int:
+    """What is left to do, and what it would take."""
+    left = plan.units if asked.overwrite else _unfinished(directory, plan)
+    if not left:
+        print("nothing is left to do")
+        return 0
+    note("explaining a sample")
+    with chatter_filtered():
+        from beam_pipelines.estimate import estimate
+
+        found = estimate(job, left, started)
+    direct = options.view_as(DirectOptions)
+    processes = (direct.direct_num_workers or os.cpu_count() or 1) if runners.in_processes(asked.beam) else 1
+    print(found.describe(directory, processes))
+    return 0
 
 
 def _check_places(asked: Arguments) -> tuple[Path, sources.Plan]:
@@ -122,15 +164,48 @@ def _check_places(asked: Arguments) -> tuple[Path, sources.Plan]:
         raise ParameterError(f"--name {asked.name!r}: expected {expected}")
     directory = store_path(asked.logdir, asked.run, asked.name)
     configuration.check_writable(directory)
-    plan = sources.plan(sources.find_files(asked.input), asked.unit_size)
+    FileSystems.set_options(PipelineOptions(list(asked.beam)))  # where hdfs:// is, say
+    plan = sources.plan(sources.find_files(asked.input, asked.format), asked.unit_size)
     if not plan.records:
-        raise InputError(f"--input {' '.join(asked.input)}: the files hold no records; give TFRecords of tf.Example")
+        raise InputError(f"--input {' '.join(asked.input)}: the files hold no records; give files with examples")
     return directory, plan
+
+
+def _describe_input(asked: Arguments, plan: sources.Plan) -> tuple[Arguments, dict[str, Any]]:
+    """The arguments with the labels that the input itself names, and what a Job says of how its records are read."""
+    found = schema.load(asked.schema) if asked.schema else None
+    if asked.label_feature != "label":  # the source's own names are of `label`
+        plan = dataclasses.replace(plan, labels=None)
+    if found and plan.labels is None:
+        plan = dataclasses.replace(plan, labels=found.labels(asked.label_feature))
+    labels, numbers = sources.number_labels(plan, asked.labels)
+    options = {"labels": numbers, "resize": asked.resize, "preprocess": asked.preprocess, "schema": found}
+    return dataclasses.replace(asked, labels=labels), options
 
 
 def _unfinished(directory: Path, plan: sources.Plan) -> Sequence[Unit]:
     finished = StoreWriter(directory).finished_units()
     return [unit for unit in plan.units if unit.id not in finished]
+
+
+def _is_finished(directory: Path, plan: sources.Plan) -> bool:
+    return (directory / MANIFEST).exists() and not _unfinished(directory, plan)
+
+
+def _behind(directory: Path, plan: sources.Plan) -> tuple[int, int]:
+    """Examples in shards, and how many of them failed."""
+    finished = StoreWriter(directory).finished_units()
+    units = [unit for unit in plan.units if unit.id in finished]
+    return sum(unit.records for unit in units), summary.failures(directory, [unit.id for unit in units])
+
+
+def _ready(job: Job, shared: Shared, plan: sources.Plan) -> UnitWorker:
+    """This process's worker, with the model loaded and tried."""
+    note("loading the model and trying it on one example")
+    with chatter_filtered():
+        worker: UnitWorker = shared.acquire(lambda: UnitWorker(job))
+    try_one(worker, plan.units)
+    return worker
 
 
 def try_one(worker: UnitWorker, units: Sequence[Unit]) -> None:
@@ -182,54 +257,15 @@ def _request(asked: Arguments) -> Request:
     )
 
 
-def _explain(pending: Sequence[Unit], plan: sources.Plan, job: Job, shared: Shared, runner: Any, options: Any) -> bool:
-    """Run the pipeline over the units and show how far it is; whether Ctrl-C stopped it."""
-    counts = Counts(job.directory)
-    counts.begin()
-    trouble: list[BaseException] = []
-    ended = threading.Event()
-
-    def run_pipeline() -> None:
-        try:
-            pipeline = beam.Pipeline(runner=runner, options=options)
-            _ = (
-                pipeline
-                | "PlanUnits" >> beam.Create(list(pending))
-                | "ExplainUnit" >> beam.ParDo(ExplainUnit(job, shared))
-            )
-            pipeline.run().wait_until_finish()
-        except BaseException as error:  # handed to the thread that waits
-            trouble.append(error)
-        finally:
-            ended.set()
-
-    def give_up(error: BaseException) -> None:
-        trouble.append(error)
-        ended.set()
-
-    already = plan.records - sum(unit.records for unit in pending)
-    try:
-        with Display(plan.records, already) as display, runners.told_of_dead_workers(give_up):
-            # In a thread, so that this one can draw the progress and hear Ctrl-C whatever the runner is doing. Its end
-            # is told by an event: Thread.join that Ctrl-C interrupts takes a living thread for dead (Python 3.11).
-            threading.Thread(target=run_pipeline, daemon=True).start()
-            interrupted = watch(ended.wait, counts, display)
-    finally:
-        counts.clear()
-    if trouble and not interrupted:
-        raise StoreError(
-            f"{runners.reason(trouble[0])}; what is finished is kept: the same command with --resume goes on"
-        ) from trouble[0]
-    return interrupted
-
-
-def _commit(directory: Path, units: list[str], described: dict[str, Any]) -> None:
+def _commit(directory: Path, units: list[str], described: dict[str, Any], retried: int) -> None:
     """Index, manifest; but no store of errors alone."""
     if reasons := summary.all_failed(directory, units):
         configuration.clear(directory)
         raise InputError(f"none of the examples could be explained: {reasons}")
-    StoreWriter(directory).commit(units, described)
-    configuration.remove_leftovers(directory)
+    writer = StoreWriter(directory)
+    notes = (writer.notes(unit).get(NOTE, "{}") for unit in units)
+    spent = sum(map(Metrics.decode, notes), Metrics())
+    writer.commit(units, described | {"spent": {**spent.described(), "units_retried": retried}})
 
 
 def _fail(reason: str) -> int:
@@ -238,8 +274,6 @@ def _fail(reason: str) -> int:
 
 
 if __name__ == "__main__":
-    if "--debug" not in sys.argv:
-        silence()
     # Imported by name: workers must find the same classes, which they could not in __main__.
     from beam_pipelines.attribute import main as run_main
 

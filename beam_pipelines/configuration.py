@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 
 from tb_deepexplain.errors import StoreError, UnsupportedModelError
 from tb_deepexplain.store import MANIFEST
@@ -62,7 +63,6 @@ def check(directory: Path, configuration: dict[str, Any], resume: bool) -> None:
 def begin(directory: Path, configuration: dict[str, Any]) -> None:
     """Note in the directory what its store is made of."""
     try:
-        directory.mkdir(parents=True, exist_ok=True)
         temporary = directory / f".{_FILE}.tmp"
         temporary.write_text(json.dumps(configuration, indent=1), encoding="utf-8")
         os.replace(temporary, directory / _FILE)
@@ -77,6 +77,14 @@ def clear(directory: Path) -> None:
             path.unlink(missing_ok=True)
     if directory.is_dir() and not any(directory.iterdir()):
         directory.rmdir()
+
+
+def forget_failures(directory: Path) -> None:
+    """Take back the units in which examples failed, and with them the manifest."""
+    failed = [path for path in directory.glob(_OURS[2]) if pq.read_metadata(path).num_rows]
+    for path in [directory / MANIFEST, *failed] if failed else []:
+        for kind in ("attributions", "inputs", "errors"):  # attributions first: the unit then does not count
+            path.with_name(path.name.replace("errors", kind, 1)).unlink(missing_ok=True)
 
 
 def remove_leftovers(directory: Path) -> None:

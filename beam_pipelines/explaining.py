@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+import tensorflow as tf
 
 from beam_pipelines import viewing
+from beam_pipelines.metrics import Metrics
 from beam_pipelines.parsing import Example
 from beam_pipelines.progress import Stopped
 from beam_pipelines.targets import Classes, Target
@@ -19,6 +22,8 @@ from tb_deepexplain.explainer import Explainer, Predictions, Result
 from tb_deepexplain.graph.load import load_model
 from tb_deepexplain.graph.model import ModelGraph
 from tb_deepexplain.record import Attribution, Failure, Input
+
+_Explained: TypeAlias = tuple[Input, list[Attribution]]
 
 # Axes of a map that the page can lay over the input; whoever wants others has tb_deepexplain.explain.
 DRAWN: dict[str, tuple[tuple[int, ...], ...]] = {"image": ((1, 2), (1, 2, 3)), "text": ((1,), (1, 2)), "tabular": ()}
@@ -66,7 +71,12 @@ class BatchExplainer:
                     f"{self.kind} inputs; expected {' or '.join(','.join(map(str, d)) for d in DRAWN[self.kind]) or 'none'}"
                 )
 
-    def explain(self, examples: Sequence[Example], done: Callable[[float], None] = lambda _: None) -> Records:
+    def explain(
+        self,
+        examples: Sequence[Example],
+        done: Callable[[float], None] = lambda _: None,
+        metrics: Metrics | None = None,
+    ) -> Records:
         """The records in the order of the examples; `done` hears after every map which share of an example is behind.
 
         Whatever makes the model fail costs only the example that causes it: a batch that fails is halved until
@@ -79,30 +89,40 @@ class BatchExplainer:
             behind += share
             done(share)
 
+        metrics = Metrics() if metrics is None else metrics
         try:
-            return self.attempt(examples, hear)
+            return self.attempt(examples, hear, metrics)
         except Stopped:
             raise
         except Exception as error:  # the model may raise anything
+            metrics.oom_retries += isinstance(error, tf.errors.ResourceExhaustedError) and len(examples) > 1
             done(-behind)
             if len(examples) == 1:
                 done(1)
                 return Records(errors=[Failure(examples[0].id, "explain", *describe(error))])
             middle = len(examples) // 2
-            return self.explain(examples[:middle], done) + self.explain(examples[middle:], done)
+            return self.explain(examples[:middle], done, metrics) + self.explain(examples[middle:], done, metrics)
 
-    def attempt(self, examples: Sequence[Example], done: Callable[[float], None] = lambda _: None) -> Records:
+    def attempt(
+        self,
+        examples: Sequence[Example],
+        done: Callable[[float], None] = lambda _: None,
+        metrics: Metrics | None = None,
+    ) -> Records:
         """As `explain`, but the first error is raised."""
+        metrics = Metrics() if metrics is None else metrics
         groups: dict[Any, list[int]] = {}
         for i, example in enumerate(examples):  # only examples of one shape make a batch
             shapes = tuple(np.shape(example.inputs[name]) for name in self.names)
             groups.setdefault(shapes, []).append(i)
-        found: list[tuple[Input, list[Attribution]] | None] = [None] * len(examples)
+        found: list[_Explained | Failure | None] = [None] * len(examples)
         for members in groups.values():
-            for i, pair in zip(members, self._explain_alike([examples[i] for i in members], done), strict=True):
-                found[i] = pair
-        pairs = [pair for pair in found if pair is not None]
-        return Records([row for _, rows in pairs for row in rows], [shown for shown, _ in pairs])
+            alike = self._explain_alike([examples[i] for i in members], done, metrics)
+            for i, outcome in zip(members, alike, strict=True):
+                found[i] = outcome
+        pairs = [outcome for outcome in found if isinstance(outcome, tuple)]
+        failures = [outcome for outcome in found if isinstance(outcome, Failure)]
+        return Records([row for _, rows in pairs for row in rows], [shown for shown, _ in pairs], failures)
 
     def classes(self, example: Example) -> Classes:
         """What the model says of one example; InputError or ParameterError if labels or target do not fit it."""
@@ -111,26 +131,38 @@ class BatchExplainer:
         return classes
 
     def _explain_alike(
-        self, examples: Sequence[Example], done: Callable[[float], None]
-    ) -> list[tuple[Input, list[Attribution]]]:
+        self, examples: Sequence[Example], done: Callable[[float], None], metrics: Metrics
+    ) -> list[_Explained | Failure]:
         xs = self._stack(examples)
+        started = time.perf_counter()
         predictions = self._predict(xs)
+        seconds = time.perf_counter() - started
         classes = Classes.of(predictions, self.request.labels)
         classes.check(self.request.target)
         rows: list[list[Attribution]] = [[] for _ in examples]
         chosen = classes.choose(self.request.target, [example.label for example in examples])
+        evaluations = 0
         for explainer in self._explainers:
             for targets in chosen:
+                started = time.perf_counter()
                 result = explainer.run(
                     xs, batch_size=self.request.batch_size, return_result=True, **classes.weights(targets)
                 )
+                seconds += time.perf_counter() - started
+                evaluations += int(result.evaluations.sum())
                 maps = self._maps(result, predictions.lengths)
                 for i, example in enumerate(examples):
                     target = None if targets is None else int(targets[i])
                     rows[i].append(self._row(explainer.method.id, example, i, maps[i], result, classes, target))
                 done(len(examples) / (len(self._explainers) * len(chosen)))
-        shown = [self._show(example, i, predictions) for i, example in enumerate(examples)]
-        return list(zip(shown, rows, strict=True))
+        metrics.batch(len(examples), evaluations, seconds)
+        silent = np.isnan(predictions.outputs.reshape(len(examples), -1)).any(1)  # no class is predicted from these
+        return [
+            _not_finite(example.id)
+            if silent[i] or not all(_is_finite(row) for row in rows[i])
+            else (self._show(example, i, predictions), rows[i])
+            for i, example in enumerate(examples)
+        ]
 
     def _stack(self, examples: Sequence[Example]) -> dict[str, np.ndarray]:
         return {name: np.stack([example.inputs[name] for example in examples]) for name in self.names}
@@ -212,6 +244,15 @@ def _kind(graph: ModelGraph) -> str:
         f"the model takes {'; '.join(map(str, specs))}; the pipeline explains one picture, one text, or any number of "
         "numeric inputs for each example: explain this model with tb_deepexplain.explain"
     )
+
+
+def _is_finite(row: Attribution) -> bool:
+    return row.score is not None and math.isfinite(row.score) and bool(np.isfinite(row.values).all())
+
+
+def _not_finite(example_id: str) -> Failure:
+    why = "the model's output or a map is NaN or infinite for it; look at its values and at the model's weights"
+    return Failure(example_id, "explain", "NotFinite", why)
 
 
 def _number(value: Any) -> float | None:

@@ -7,9 +7,11 @@ import importlib.metadata
 import sys
 from typing import Any
 
+from beam_pipelines import preprocessing
 from beam_pipelines.arguments import Arguments
 from beam_pipelines.configuration import as_json
 from beam_pipelines.explaining import Request
+from beam_pipelines.sources import Plan, files
 from tb_deepexplain.methods import find_method
 
 _PACKAGES = ("tensorboard-plugin-deepexplain", "tensorflow", "keras", "apache-beam", "numpy", "pyarrow")
@@ -26,14 +28,15 @@ def describe_methods(request: Request) -> list[dict[str, Any]]:
     return found
 
 
-def configure(arguments: Arguments, request: Request, model: str, inputs: str) -> dict[str, Any]:
+def configure(arguments: Arguments, request: Request, model: str, plan: Plan) -> dict[str, Any]:
     """What the content of a store depends on: a store may only be resumed with the same."""
     import tb_deepexplain
 
     return {
         "version": tb_deepexplain.__version__,
         "model": model,
-        "input": inputs,
+        "input": plan.fingerprint,
+        "format": ",".join(plan.formats),
         "methods": {m["id"]: m["parameters"] for m in describe_methods(request)},
         "target": str(request.target),
         "labels": _listed(request.labels),
@@ -43,6 +46,9 @@ def configure(arguments: Arguments, request: Request, model: str, inputs: str) -
         "label_feature": arguments.label_feature,
         "id_feature": arguments.id_feature,
         "features": arguments.features,
+        "schema": arguments.schema and files.fingerprint(arguments.schema).hex(),
+        "resize": arguments.resize,
+        "preprocess": arguments.preprocess and preprocessing.identify(arguments.preprocess),
     }
 
 
@@ -58,6 +64,7 @@ def build(arguments: Arguments, request: Request, kind: str, fingerprint: str, r
         "model": {"path": request.model, "fingerprint": fingerprint},
         "options": {
             "input": list(arguments.input),
+            "preprocess": arguments.preprocess,
             "runner": runner,
             "batch_size": arguments.batch_size,
             "unit_size": arguments.unit_size,

@@ -1,4 +1,4 @@
-"""How far a run is: workers leave counts in a folder beside the shards, the driver adds them up and shows them.
+"""How far a run is: workers say so in a folder beside the shards, the driver adds it up and shows it.
 
 Files, because they work the same for a thread of this process and for a process of its own, and because a
 runner reports its own metrics only when it has finished.
@@ -6,43 +6,72 @@ runner reports its own metrics only when it has finished.
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import json
 import os
 import shutil
 import socket
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-_SECONDS_BETWEEN_LINES = 10.0
+from tb_deepexplain.errors import StoreError
+
+_SECONDS_BETWEEN_LINES = 10.0, 60.0  # at first, and of a run that goes on and on
+_SECONDS_OF_RATE = 30.0  # that the rate and the time left are told from
 
 
 class Stopped(Exception):
     """The driver asked its workers to stop."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What one worker last said of itself."""
+
+    host: str
+    process: int
+    done: float = 0.0  # examples behind it, in shares where an example has several maps
+    failed: int = 0
+    reason: str = ""  # of the last failure
+    unit: str | None = None  # at work
+    step: str | None = None  # at work, where examples are taken one by one
+
+
 class Counts:
-    """The folder `<store>/.progress`: one file of counts for each process, and the request to stop."""
+    """The folder `<store>/.progress`: what each worker says of itself, and the request to stop."""
 
     def __init__(self, store: str | os.PathLike[str]) -> None:
         self._folder = Path(store) / ".progress"
-        self._done, self._failed, self._written = 0.0, 0, 0.0
+        self._own = Report(socket.gethostname(), os.getpid())
+        self._written = 0.0
 
     def begin(self) -> None:
         """For the driver, before the workers."""
         self.clear()
-        self._folder.mkdir(parents=True)
+        try:
+            self._folder.mkdir()
+        except OSError as error:
+            raise StoreError(f"cannot write to {self._folder.parent}: {error.strerror or error}") from error
 
     def clear(self) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def add(self, done: float, failed: int = 0) -> None:
+    def enter(self, unit: str | None, step: str | None = None) -> None:
+        """For a worker: what it is at from now on."""
+        self._own = dataclasses.replace(self._own, unit=unit, step=step)
+        self.flush()
+
+    def add(self, done: float, failed: int = 0, reason: str = "") -> None:
         """For a worker: so many more examples are behind, failed ones among them. Raises Stopped when asked to stop."""
-        self._done += done
-        self._failed += failed
+        own = self._own
+        self._own = dataclasses.replace(
+            own, done=own.done + done, failed=own.failed + failed, reason=reason or own.reason
+        )
         if time.monotonic() - self._written > 0.1:
             self.flush()
         if (self._folder / "stop").exists():
@@ -50,27 +79,26 @@ class Counts:
 
     def flush(self) -> None:
         self._written = time.monotonic()
-        if self._folder.is_dir():
-            # One short write in place, never truncated: a reader sees the old counts or the new ones.
-            file = os.open(self._folder / f"{socket.gethostname()}-{os.getpid()}-{id(self)}", os.O_WRONLY | os.O_CREAT)
-            try:
-                os.write(file, f"{self._done:20.3f} {self._failed:12d}".encode())
-            finally:
-                os.close(file)
+        path = self._folder / f"{self._own.host}-{self._own.process}-{id(self)}"
+        temporary = path.with_name(f".{path.name}")
+        with contextlib.suppress(OSError):  # no reason to stop working: the driver sees to the folder
+            temporary.write_text(json.dumps(dataclasses.asdict(self._own)), encoding="utf-8")
+            temporary.replace(path)
 
     def stop(self) -> None:
         """For the driver: ask all workers to stop after the map they are at."""
         if self._folder.is_dir():
             (self._folder / "stop").touch()
 
-    def total(self) -> tuple[float, int]:
-        """For the driver: examples done and failed, over all workers."""
-        done, failed = 0.0, 0
-        for path in self._folder.glob("*-*"):
-            fields = path.read_text(encoding="ascii").split()
-            if len(fields) == 2:
-                done, failed = done + float(fields[0]), failed + int(fields[1])
-        return done, failed
+    def reports(self) -> list[Report]:
+        """For the driver: the last word of every worker. StoreError if the folder, and so the store, is gone."""
+        if not self._folder.is_dir():
+            raise StoreError(f"{self._folder.parent} was removed while the run was writing to it; run again")
+        found = []
+        for path in self._folder.glob("[!.]*-*"):  # not those that are being written
+            with contextlib.suppress(FileNotFoundError):
+                found.append(Report(**json.loads(path.read_text(encoding="utf-8"))))
+        return found
 
 
 def note(text: str) -> None:
@@ -83,19 +111,21 @@ class Display:
     """A progress bar on a terminal, now and then a line anywhere else; on standard error."""
 
     def __init__(self, total: int, already: int = 0) -> None:
-        self._total, self._already, self._start, self._last = total, already, time.monotonic(), time.monotonic()
         self._console = Console(file=sys.stderr)
         self._bar = Progress(
-            TextColumn("explaining"),
+            TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[failed]}"),
+            TextColumn("{task.fields[rate]}", style="progress.data.speed"),
+            TextColumn("{task.fields[left]}", style="progress.remaining"),
+            TextColumn("{task.fields[failed]}", style="red"),
             console=self._console,
             disable=not self._console.is_terminal,
+            speed_estimate_period=_SECONDS_OF_RATE,
         )
-        self._task = self._bar.add_task("", total=total, completed=already, rate="", failed="")
+        id_ = self._bar.add_task("starting", total=total, completed=already, rate="", left="", failed="")
+        self._task = next(task for task in self._bar.tasks if task.id == id_)
+        self._already, self._last, self._wait = already, time.monotonic(), _SECONDS_BETWEEN_LINES[0]
 
     def __enter__(self) -> Display:
         self._bar.start()
@@ -104,42 +134,40 @@ class Display:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
+    def restart(self, already: int) -> None:
+        """What was done but not finished is lost with a worker; and the time that others take to start is no work."""
+        self._already = already
+        self._bar.reset(self._task.id, completed=already, description="starting", rate="", left="", failed="")
+
     def update(self, done: float, failed: int) -> None:
-        elapsed = time.monotonic() - self._start
-        rate = done / elapsed if elapsed else 0.0
-        failures = f"[red]{failed} failed[/red]" if failed else ""
-        self._bar.update(self._task, completed=int(self._already + done), rate=_speed(rate), failed=failures)
-        if not self._console.is_terminal and time.monotonic() - self._last > _SECONDS_BETWEEN_LINES:
-            self._last = time.monotonic()
-            left = f", {(self._total - self._already - done) / rate:.0f} s left" if rate else ""
-            self.say(
-                f"explained {int(self._already + done)} of {self._total} examples, {_speed(rate)}{left}, {failed} failed"
-            )
+        at = int(self._already + done)
+        failures = f"{failed:,} failed" if failed else ""
+        self._bar.update(self._task.id, completed=at, failed=failures)
+        speed, seconds = self._task.speed, self._task.time_remaining
+        if speed and seconds is not None:
+            left = f"{duration(seconds)} left" if seconds else ""
+            self._bar.update(self._task.id, description="explaining", rate=_rate(speed), left=left)
+        if not self._console.is_terminal and time.monotonic() - self._last > self._wait:
+            self._last, self._wait = time.monotonic(), min(2 * self._wait, _SECONDS_BETWEEN_LINES[1])
+            fields = self._task.fields
+            told = [f"explained {at:,} of {self._task.total:,.0f} examples", fields["rate"], fields["left"], failures]
+            self.say(", ".join(filter(None, told)))
 
     def say(self, text: str) -> None:
-        self._bar.console.print(text, highlight=False, markup=False)
+        self._bar.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
-def _speed(rate: float) -> str:
+def duration(seconds: float) -> str:
+    """As one says it: 4.2 s, 3 min 20 s, 5 h 7 min, 2 d 3 h."""
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    for unit, below, small, size in (("min", 60, "s", 1), ("h", 24, "min", 60), ("d", 10**9, "h", 3600)):
+        larger = size * (24 if unit == "d" else 60)
+        if seconds < below * larger:
+            return f"{int(seconds // larger)} {unit} {int(seconds % larger // size)} {small}"
+    raise AssertionError(seconds)
+
+
+def _rate(speed: float) -> str:
     """Examples in a second, or seconds for an example, whichever is above one."""
-    return f"{1 / rate:.1f} s each" if 0 < rate < 1 else f"{rate:.1f}/s"
-
-
-def watch(wait: Callable[[float], bool], counts: Counts, display: Display) -> bool:
-    """Show the counts until `wait(seconds)` says that the work has ended; whether Ctrl-C stopped it.
-
-    A first Ctrl-C lets the workers finish what they are at; a second one goes through.
-    """
-    interrupted = False
-    while True:
-        try:
-            ended = wait(0.2)
-            display.update(*counts.total())
-            if ended:
-                return interrupted
-        except KeyboardInterrupt:
-            if interrupted:
-                raise
-            interrupted = True
-            counts.stop()
-            display.say("stopping after the maps being computed; Ctrl-C again stops at once")
+    return f"{duration(1 / speed)} each" if speed < 1 else f"{speed:,.1f}/s" if speed < 100 else f"{speed:,.0f}/s"

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import difflib
 import re
 import shlex
 import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
@@ -56,6 +54,11 @@ def _local(options: PipelineOptions) -> FnApiRunner:
     return FnApiRunner(default_environment=SubprocessSDKEnvironment.from_command_string(command))
 
 
+def in_processes(flags: Sequence[str]) -> bool:
+    """Whether these flags ask for worker processes on this machine."""
+    return PipelineOptions(list(flags)).view_as(DirectOptions).direct_running_mode == "multi_processing"
+
+
 def name(runner: Any) -> str:
     return type(runner).__name__
 
@@ -66,26 +69,6 @@ def reason(error: BaseException) -> str:
     said = [line for line in lines if re.match(r"[\w.]*(Error|Exception|Stopped)\b", line)]
     found = re.sub(r"\s*\[while running .*", "", said[-1] if said else lines[0])
     return re.sub(r"^tb_deepexplain\.errors\.\w+: ", "", found)
-
-
-@contextlib.contextmanager
-def told_of_dead_workers(tell: Callable[[BaseException], None]) -> Iterator[None]:
-    """Beam waits for ever for a worker process that died; only its thread beside the process ends, in an error."""
-    before = threading.excepthook
-
-    def hear(end: threading.ExceptHookArgs) -> None:
-        if end.thread is not None and end.thread.name == "run_worker":
-            code = re.sub(r"\D*", "", str(end.exc_value)) or "unknown"
-            why = "killed, perhaps for want of memory" if code in ("9", "137") else "--debug shows more"
-            tell(RuntimeError(f"a worker process died (return code {code}: {why})"))
-        else:
-            before(end)
-
-    threading.excepthook = hear
-    try:
-        yield
-    finally:
-        threading.excepthook = before
 
 
 def _check_flags(flags: Sequence[str]) -> None:

@@ -6,11 +6,13 @@ import collections
 import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 from rich.console import Console
 from rich.text import Text
 
+from beam_pipelines.progress import duration
 from tb_deepexplain.store import Store
 
 _REASONS_SHOWN = 3
@@ -22,10 +24,12 @@ def report(logdir: Path, directory: Path, seconds: float, already: bool = False)
     counts = store.manifest["counts"]
     console = Console(highlight=False, soft_wrap=True)
     methods = ", ".join(method["title"] for method in store.manifest["methods"])
-    took = "before, nothing was left to do" if already else f"in {_duration(seconds)}"
+    took = "before, nothing was left to do" if already else f"in {duration(seconds)}"
     console.print(
         f"explained {_count(counts['examples'], 'example')} {took}: {_count(counts['maps'], 'map')} ({methods})"
     )
+    if spent := store.manifest.get("spent"):
+        console.print(_spent(spent))
     if counts["errors"]:
         errors = store.errors().to_pylist()
         console.print(Text(f"failed    {_count(counts['errors'], 'example')}: {_reasons(errors)}", "red"))
@@ -39,6 +43,16 @@ def all_failed(directory: Path, units: Sequence[str]) -> str | None:
     """The commonest reasons, if not one example was explained; else None."""
     if any(pq.read_metadata(directory / f"inputs-{unit}.parquet").num_rows for unit in units):
         return None
+    return reasons(directory, units)
+
+
+def failures(directory: Path, units: Sequence[str]) -> int:
+    """How many examples of these finished units failed."""
+    return sum(pq.read_metadata(directory / f"errors-{unit}.parquet").num_rows for unit in units)
+
+
+def reasons(directory: Path, units: Sequence[str]) -> str:
+    """The commonest reasons of these finished units' failures."""
     return _reasons(row for unit in units for row in pq.read_table(directory / f"errors-{unit}.parquet").to_pylist())
 
 
@@ -48,9 +62,19 @@ def _reasons(errors: Iterable[dict[str, str]]) -> str:
     return shown + ("; ..." if len(found) > _REASONS_SHOWN else "")
 
 
+def _spent(spent: dict[str, Any]) -> str:
+    seconds = spent["seconds_in_model"] + spent["seconds_outside"]
+    share = f"{spent['seconds_in_model'] / seconds:.0%} of the workers' time in the model" if seconds else ""
+    size = f"{spent['examples_in_a_batch']:g} examples in a batch"
+    names = (("units_retried", "units begun anew"), ("out_of_memory_retries", "batches halved for want of memory"))
+    beside = [f"{spent[name]} {what}" for name, what in names if spent[name]]
+    told = [
+        f"{_count(spent['evaluations'], 'evaluation')}, {spent['evaluations_per_second']:,.0f}/s a worker",
+        share,
+        size,
+    ]
+    return "took      " + ", ".join([*told, *beside])
+
+
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.1f} s" if seconds < 60 else f"{int(seconds // 60)} min {int(seconds % 60)} s"

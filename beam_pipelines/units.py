@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from beam_pipelines import preprocessing
+from beam_pipelines.metrics import Metrics
 from beam_pipelines.progress import Counts
 from beam_pipelines.sources import Unit, read
 from tb_deepexplain.errors import InputError
@@ -15,7 +18,9 @@ from tb_deepexplain.store import StoreWriter
 if TYPE_CHECKING:  # TensorFlow comes with these: they are imported when a worker starts
     from beam_pipelines.explaining import BatchExplainer, Request
     from beam_pipelines.parsing import Example, Parser
+    from beam_pipelines.schema import Schema
 
+NOTE = "metrics"  # of a shard: what it took to make it
 EXAMPLES_AT_ONCE = (
     16  # where no batch size is asked for: enough to fill a batch of evaluations, few enough to see progress
 )
@@ -30,6 +35,40 @@ class Job:
     label_feature: str
     id_feature: str
     renamed: Mapping[str, str]
+    labels: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    resize: bool = False
+    preprocess: str | None = None
+    schema: Schema | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """A unit as it is to be worked on."""
+
+    unit: Unit
+    one_by_one: bool = False  # it is at work whenever a worker dies: the example at fault is to be found
+    fatal: Mapping[str, str] = dataclasses.field(default_factory=dict)  # steps that killed their workers, and how
+
+
+class _Steps:
+    """Where the example that kills workers is sought: each step, such as `parse a:000001`, is told before it is done."""
+
+    def __init__(self, task: Task, counts: Counts) -> None:
+        self._task, self._counts = task, counts
+
+    def begin(self, stage: str, example: str) -> Failure | None:
+        """A Failure in the place of a step that was fatal before."""
+        if not self._task.one_by_one:
+            return None
+        step = f"{stage} {example}"
+        if why := self._task.fatal.get(step):
+            return Failure(example, stage, "WorkerDied", why)
+        self._counts.enter(self._task.unit.id, step)
+        return None
+
+    def end(self) -> None:
+        if self._task.one_by_one:
+            self._counts.enter(self._task.unit.id)
 
 
 class UnitWorker:
@@ -40,33 +79,53 @@ class UnitWorker:
         from beam_pipelines.parsing import Parser
 
         self.explainer: BatchExplainer = BatchExplainer(job.request)
-        self._parse: Parser = Parser(self.explainer.graph.inputs, job.label_feature, job.id_feature, job.renamed)
-        self._size = job.request.batch_size or EXAMPLES_AT_ONCE
-        self._writer = StoreWriter(job.directory)
+        self._parse: Parser = Parser(
+            self.explainer.graph.inputs,
+            job.label_feature,
+            job.id_feature,
+            job.renamed,
+            job.labels,
+            job.resize,
+            preprocessing.load(job.preprocess) if job.preprocess else None,
+            job.schema,
+        )
+        self.size = job.request.batch_size or EXAMPLES_AT_ONCE
+        self._writer = StoreWriter(job.directory, begun=True)
 
-    def work(self, unit: Unit, counts: Counts) -> tuple[int, int]:
-        """Write the unit's shard; how many examples were explained, and how many failed."""
-        explained = failed = 0
+    def work(self, task: Task, counts: Counts) -> Metrics:
+        """Write the unit's shard; what it took, which the shard holds too."""
+        started, metrics, steps = time.perf_counter(), Metrics(), _Steps(task, counts)
+        counts.enter(task.unit.id)
         counts.add(0)  # hears of a stop before the first batch
-        with self._writer.shard(unit.id) as shard:
-            for batch, errors in self._batches(unit):
-                shard.add(errors=errors)
-                records = self.explainer.explain(batch, counts.add) if batch else None
+        with self._writer.shard(task.unit.id) as shard:
+            for batch, errors in self._batches(self.parsed(task.unit, steps), 1 if task.one_by_one else self.size):
+                if batch and (fatal := steps.begin("explain", batch[0].id)):
+                    batch, errors = [], [*errors, fatal]
+                records = self.explainer.explain(batch, counts.add, metrics) if batch else None
+                steps.end()
+                wrong = errors
                 if records:
-                    shard.add(records.attributions, records.inputs, records.errors)
-                    explained += len(records.inputs)
-                wrong = len(errors) + (len(records.errors) if records else 0)
-                failed += wrong
-                counts.add(len(errors), wrong)
-        counts.flush()
-        return explained, failed
+                    wrong = errors + records.errors
+                    shard.add(records.attributions, records.inputs)
+                    metrics.explained += len(records.inputs)
+                shard.add(errors=wrong)
+                for failure in wrong:
+                    metrics.fail(failure.stage)
+                counts.add(len(errors), len(wrong), wrong[-1].message if wrong else "")
+            metrics.total_seconds = time.perf_counter() - started
+            shard.note(NOTE, metrics.encode())
+        counts.enter(None)
+        return metrics
 
-    def parsed(self, unit: Unit) -> Iterator[Example | Failure]:
+    def parsed(self, unit: Unit, steps: _Steps | None = None) -> Iterator[Example | Failure]:
         """The unit's examples in order, with a Failure in the place of each that cannot be explained."""
         positions: dict[str, str] = {}
         for record in read(unit):
             if isinstance(record, Failure):
                 yield record
+                continue
+            if steps and (fatal := steps.begin("parse", record.position)):
+                yield fatal
                 continue
             try:
                 example = self._parse(record.payload, record.position)
@@ -80,15 +139,16 @@ class UnitWorker:
             positions[example.id] = record.position
             yield example
 
-    def _batches(self, unit: Unit) -> Iterator[tuple[list[Example], list[Failure]]]:
+    @staticmethod
+    def _batches(items: Iterable[Example | Failure], size: int) -> Iterator[tuple[list[Example], list[Failure]]]:
         batch: list[Example] = []
         errors: list[Failure] = []
-        for found in self.parsed(unit):
+        for found in items:
             if isinstance(found, Failure):
                 errors.append(found)
             else:
                 batch.append(found)
-            if len(batch) + len(errors) >= self._size:
+            if len(batch) + len(errors) >= size:
                 yield batch, errors
                 batch, errors = [], []
         if batch or errors:

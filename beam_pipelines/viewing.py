@@ -11,6 +11,7 @@ from beam_pipelines.parsing import Example
 from tb_deepexplain.record import Input
 
 PADDING = 0
+_LARGE = float(np.finfo(np.float32).max)  # in the place of infinity
 
 
 def picture(example: Example, name: str) -> Input:
@@ -25,12 +26,12 @@ def encode_png(values: np.ndarray) -> bytes:
     Channel counts that PNG does not have are shown by their mean.
     """
     values = values if values.shape[-1] in (1, 3, 4) else values.mean(-1, keepdims=True)
-    values = np.nan_to_num(values.astype(np.float64))
+    values = np.nan_to_num(values.astype(np.float64), posinf=_LARGE, neginf=-_LARGE)
     low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
     if low >= 0 and high <= 1:
         values = values * 255
     elif low < 0 or high > 255:
-        values = (values - low) * (255 / (high - low))
+        values = (values - low) * (255 / ((high - low) or 1))
     encoded: bytes = tf.io.encode_png(np.round(values).astype(np.uint8)).numpy()
     return encoded
 

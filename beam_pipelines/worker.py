@@ -7,11 +7,13 @@ import logging
 import signal
 import sys
 
+from beam_pipelines import workers
 from beam_pipelines.quiet import chatter_filtered, is_silent
 
 
 def main() -> None:
     """Serve the runner that started this process."""
+    workers.register()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if is_silent():
         logging.disable()  # errors travel to the driver, which tells them

@@ -8,10 +8,12 @@ wrong one.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -43,11 +45,41 @@ def store_path(logdir: str | os.PathLike[str], run: str, name: str) -> Path:
     return Path(logdir) / run / "plugins" / PLUGIN_NAME / name
 
 
+@contextlib.contextmanager
+def writing(directory: Path) -> Iterator[None]:
+    """Within, an error of the file system is a StoreError that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            said = f"the disk that holds {directory} is full ({os.strerror(error.errno)}); make room"
+        elif error.errno == errno.ENOENT:
+            said = f"{directory} is gone: it was removed while it was being written; run again"
+        else:
+            said = f"cannot write to {directory}: {error.strerror or error}"
+        raise StoreError(said) from error
+
+
+@contextlib.contextmanager
+def _renamed(path: Path) -> Iterator[Path]:
+    """A name to write to; the file gets its own when it is whole."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    with writing(path.parent):
+        try:
+            yield temporary
+            os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
+
+
 class ShardWriter:
     """Writes one work unit's three files under temporary names; `close` renames them into place."""
 
     def __init__(self, directory: Path, unit: str) -> None:
         self._directory, self._unit, self._token = directory, unit, uuid.uuid4().hex[:8]
+        self._notes: dict[str, str] = {}
         self._writers: dict[str, pq.ParquetWriter] = {}
         self._pending: dict[str, list[dict[str, Any]]] = {kind: [] for kind in _KINDS}
         self._pending_bytes = dict.fromkeys(_KINDS, 0)
@@ -63,22 +95,38 @@ class ShardWriter:
                 if self._pending_bytes[kind] >= ROW_GROUP_BYTES:
                     self._flush(kind)
 
+    def note(self, name: str, text: str) -> None:
+        """Keep a text beside the unit's errors; `StoreWriter.notes` reads it."""
+        self._notes[name] = text
+
     def close(self) -> None:
         """Commit the unit. A unit that a twin committed first keeps the twin's files."""
+        try:
+            self._close()
+        except BaseException:
+            self.discard()
+            raise
+
+    def _close(self) -> None:
         for kind in _KINDS:
             self._flush(kind)
-            self._writer(kind).close()
-        if (self._directory / f"attributions-{self._unit}.parquet").exists():
-            self.discard()
-            return
-        for kind in ("inputs", "errors", "attributions"):  # attributions last: it is what makes the unit count
-            os.replace(self._temporary(kind), self._directory / f"{kind}-{self._unit}.parquet")
+        with writing(self._directory):
+            self._writer("errors").add_key_value_metadata(self._notes)
+            for kind in _KINDS:
+                self._writer(kind).close()
+            if (self._directory / f"attributions-{self._unit}.parquet").exists():
+                self.discard()
+                return
+            for kind in ("inputs", "errors", "attributions"):  # attributions last: it is what makes the unit count
+                os.replace(self._temporary(kind), self._directory / f"{kind}-{self._unit}.parquet")
 
     def discard(self) -> None:
         for kind in _KINDS:
-            if kind in self._writers:
-                self._writers[kind].close()
-            self._temporary(kind).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # to close is to write, for which a full disk has no room
+                if kind in self._writers:
+                    self._writers[kind].close()
+            with contextlib.suppress(OSError):
+                self._temporary(kind).unlink(missing_ok=True)
 
     def __enter__(self) -> ShardWriter:
         return self
@@ -91,29 +139,40 @@ class ShardWriter:
 
     def _writer(self, kind: str) -> pq.ParquetWriter:
         if kind not in self._writers:
-            try:
-                self._directory.mkdir(parents=True, exist_ok=True)
+            with writing(self._directory):
                 self._writers[kind] = pq.ParquetWriter(self._temporary(kind), _KINDS[kind], compression="zstd")
-            except OSError as error:
-                raise StoreError(f"cannot write to {self._directory}: {error.strerror or error}") from error
         return self._writers[kind]
 
     def _flush(self, kind: str) -> None:
         rows = self._pending[kind]
         if rows:
-            # One call, one row group.
-            self._writer(kind).write_table(pa.Table.from_pylist(rows, _KINDS[kind]), row_group_size=len(rows))
+            writer = self._writer(kind)
+            with writing(self._directory):  # one call, one row group
+                writer.write_table(pa.Table.from_pylist(rows, _KINDS[kind]), row_group_size=len(rows))
             self._pending[kind], self._pending_bytes[kind] = [], 0
 
 
 class StoreWriter:
     """Writes a store: `with writer.shard(unit) as shard: shard.add(...)` per unit, then `commit`."""
 
-    def __init__(self, directory: str | os.PathLike[str]) -> None:
-        self.directory = Path(directory)
+    def __init__(self, directory: str | os.PathLike[str], *, begun: bool = False) -> None:
+        """`begun`: the directory is there; it is not made anew if someone removes it."""
+        self.directory, self._begun = Path(directory), begun
+
+    def begin(self) -> None:
+        with writing(self.directory):
+            self.directory.mkdir(parents=True, exist_ok=True)
+        self._begun = True
 
     def shard(self, unit: str) -> ShardWriter:
+        if not self._begun:
+            self.begin()
         return ShardWriter(self.directory, unit)
+
+    def notes(self, unit: str) -> dict[str, str]:
+        """What was noted of a finished unit."""
+        found = pq.read_metadata(self.directory / f"errors-{unit}.parquet").metadata or {}
+        return {name.decode(): text.decode() for name, text in found.items()}
 
     def finished_units(self) -> set[str]:
         return {path.stem.removeprefix("attributions-") for path in self.directory.glob("attributions-*.parquet")}
@@ -127,10 +186,10 @@ class StoreWriter:
         index = pa.concat_tables(tables) if tables else _index_schema().empty_table()
         _refuse_twice(self.directory, index)
         index_name = f"index-{uuid.uuid4().hex[:8]}.parquet"
-        temporary = self.directory / f".{index_name}.tmp"
-        self.directory.mkdir(parents=True, exist_ok=True)
-        pq.write_table(index, temporary, compression="zstd", row_group_size=65_536)
-        os.replace(temporary, self.directory / index_name)
+        if not self._begun:
+            self.begin()
+        with _renamed(self.directory / index_name) as temporary:
+            pq.write_table(index, temporary, compression="zstd", row_group_size=65_536)
         errors = sum(pq.read_metadata(self.directory / f"errors-{unit}.parquet").num_rows for unit in units)
         examples = sum(pq.read_metadata(self.directory / f"inputs-{unit}.parquet").num_rows for unit in units)
         written = {
@@ -141,9 +200,8 @@ class StoreWriter:
             "units": list(units),
             "index": [index_name],
         }
-        temporary = self.directory / f".{MANIFEST}.{uuid.uuid4().hex[:8]}.tmp"
-        temporary.write_text(json.dumps(written, indent=1), encoding="utf-8")
-        os.replace(temporary, self.directory / MANIFEST)
+        with _renamed(self.directory / MANIFEST) as temporary:
+            temporary.write_text(json.dumps(written, indent=1), encoding="utf-8")
         for old in set(self.directory.glob("index-*.parquet")) - {self.directory / index_name}:
             old.unlink(missing_ok=True)
         return written

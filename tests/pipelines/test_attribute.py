@@ -16,6 +16,7 @@ from PIL import Image
 import tb_deepexplain as dx
 from tb_deepexplain.marker import read_marker
 from tests.models import VOCABULARY
+from tests.pipelines import formats
 from tests.pipelines.data import Run, assert_same, pictures, write_records
 
 Exported = Callable[[str], Path]
@@ -240,3 +241,56 @@ def test_a_file_that_is_cut_off_is_explained_as_far_as_it_goes(
     assert "failed    1 example" in said
     assert "cut off within a record" in said
     assert f"tensorboard --logdir {image.logdir}" in said
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.csv.gz", "a.jsonl", "a.npz"])
+def test_every_format_makes_the_same_store(name: str, exported: Exported, tmp_path: Path) -> None:
+    rows = formats.rows(11)
+    one, other = (Run(exported("binary"), tmp_path / which) for which in ("one", "other"))
+    assert one(formats.WRITERS["a.tfrecord"](tmp_path / "a.tfrecord", rows), "--unit_size=4") == 0
+    assert other(formats.WRITERS[name](tmp_path / name, rows), "--unit_size=4") == 0
+    assert_same(one, other)
+
+
+def test_a_folder_of_pictures_needs_no_other_option(image: Run, tmp_path: Path) -> None:
+    for i, label in enumerate(["wolf", "cat", "cow", "cat"]):
+        (tmp_path / "photos" / label).mkdir(parents=True, exist_ok=True)
+        pixels = np.full((20, 30, 3), 50 * i, np.uint8)
+        (tmp_path / "photos" / label / f"{i}.png").write_bytes(tf.io.encode_png(pixels).numpy())
+    (tmp_path / "photos" / "cow" / "broken.jpg").write_bytes(b"\xff\xd8\xff nothing more")
+    assert image(tmp_path / "photos", "--resize") == 1
+    assert image.store.manifest["labels"] == ["cat", "cow", "wolf"]
+    found = {row["example_id"]: row["label_name"] for row in image.store.index.to_pylist()}
+    assert found == {"wolf/0.png": "wolf", "cat/1.png": "cat", "cow/2.png": "cow", "cat/3.png": "cat"}
+    (error,) = image.store.errors().to_pylist()
+    assert (error["example_id"], error["stage"]) == ("cow/broken.jpg", "parse")
+    assert "cannot be decoded" in error["message"]
+
+
+def test_bad_lines_of_a_table_are_rows_of_the_errors(exported: Exported, tmp_path: Path) -> None:
+    lines = [
+        "a,b,c,d,label",
+        "1,2,3,4,0",
+        "1,2,3",
+        "1,2,three,4,1",
+        '"1"x,2,3,4,0',
+        "1,2,3,nan,1",
+        "4,3,2,1,one",
+        "0,0,0,1,1",
+    ]
+    source = formats.write(tmp_path / "a.csv", "\n".join(lines).encode())
+    run = Run(exported("binary"), tmp_path / "logs")
+    assert run(source, "--feature=x=a,b,c,d", "--max_error_rate=0.9") == 1
+    assert [row["example_id"] for row in run.store.index.to_pylist()][::2] == ["a:000000", "a:000006"]
+    found = {e["example_id"]: (e["stage"], e["message"]) for e in run.store.errors().to_pylist()}
+    assert {id_: stage for id_, (stage, _) in found.items()} == {
+        "a:000001": "read", "a:000002": "parse", "a:000003": "read", "a:000004": "explain", "a:000005": "parse",
+    }  # fmt: skip
+    for id_, reason in [
+        ("a:000001", "it has 3 fields; the header has 5"),
+        ("a:000002", "its feature 'c' is 'three'; expected a number"),
+        ("a:000003", "it is not CSV"),
+        ("a:000004", "NaN or infinite"),
+        ("a:000005", "'one'; expected a class number, or --labels"),
+    ]:
+        assert reason in found[id_][1]

@@ -76,7 +76,7 @@ def test_a_feature_of_another_name() -> None:
             {"x": tf.io.encode_png(np.zeros((4, 5, 3), np.uint8)).numpy()},
             "float32",
             (4, 4, 3),
-            "picture is 4×5×3 .* resize",
+            "picture is 4×5×3 .* --resize makes it fit",
         ),
         ({"x": 1.0, "label": 1.5}, "float32", (1,), "its label, feature 'label', is 1 float values"),
         ({"x": 1.0, "label": [1, 2]}, "float32", (1,), "is 2 int64 values"),

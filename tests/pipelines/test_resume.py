@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from beam_pipelines.metrics import Metrics
 from beam_pipelines.progress import Counts
-from beam_pipelines.sources import Unit
-from beam_pipelines.units import UnitWorker
+from beam_pipelines.units import Task, UnitWorker
 from tb_deepexplain.errors import StoreError
 from tests.pipelines.data import Run, assert_same, pictures, write_records
 
@@ -21,9 +21,9 @@ def worked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     begun: list[str] = []
     real = UnitWorker.work
 
-    def work(self: UnitWorker, unit: Unit, counts: Counts) -> tuple[int, int]:
-        begun.append(unit.id)
-        return real(self, unit, counts)
+    def work(self: UnitWorker, task: Task, counts: Counts) -> Metrics:
+        begun.append(task.unit.id)
+        return real(self, task, counts)
 
     monkeypatch.setattr(UnitWorker, "work", work)
     return begun
@@ -35,13 +35,13 @@ def crash(monkeypatch: pytest.MonkeyPatch, worked: list[str]) -> Callable[[str |
     real = UnitWorker.work
 
     def install(unit_id: str | None) -> None:
-        def work(self: UnitWorker, unit: Unit, counts: Counts) -> tuple[int, int]:
-            if unit.id == unit_id:
-                with self._writer.shard(unit.id) as shard:
+        def work(self: UnitWorker, task: Task, counts: Counts) -> Metrics:
+            if task.unit.id == unit_id:
+                with self._writer.shard(unit_id) as shard:
                     shard.add(errors=())
                     shard._writer("attributions")
                     raise OSError("the disk is gone")
-            return real(self, unit, counts)
+            return real(self, task, counts)
 
         monkeypatch.setattr(UnitWorker, "work", work)
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from beam_pipelines.sources import Plan, Record, find_files, plan, read
+from beam_pipelines import sources
+from beam_pipelines.sources import Plan, Record, find_files, read
 from tb_deepexplain.errors import InputError
 from tb_deepexplain.record import Failure
 from tests.pipelines.data import write_records
@@ -18,6 +19,10 @@ PAYLOADS = [bytes([65 + i]) * (1 + 100 * i) for i in range(11)]
 
 def records(path: Path, payloads: list[bytes] = PAYLOADS, compression: str = "") -> Path:
     return write_records(path, payloads, compression)
+
+
+def plan(paths: list[str], unit_size: int) -> Plan:
+    return sources.plan(find_files(paths), unit_size)
 
 
 def everything(found: Plan) -> list[Record | Failure]:
@@ -122,8 +127,11 @@ def test_a_gzip_file_that_is_cut_off_keeps_what_can_be_read(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("content", [b"hello, this is text", b"abc", b"\x1f\x8bnot gzip at all"])
 def test_what_is_no_tfrecord_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.tfrecord").write_bytes(content)
+    with pytest.raises(InputError, match=r"not a TFRecord file|Unknown compression method"):
+        plan([str(tmp_path / "a.tfrecord")], 4)
     (tmp_path / "a").write_bytes(content)
-    with pytest.raises(InputError, match="is not a TFRecord file"):
+    with pytest.raises(InputError, match=r"of no format known .* --format: tfrecord, parquet"):
         plan([str(tmp_path / "a")], 4)
 
 
@@ -135,7 +143,7 @@ def test_files_of_one_name_in_two_folders_keep_their_ids_apart(tmp_path: Path) -
     for folder in ("x", "y"):
         (tmp_path / folder).mkdir()
         records(tmp_path / folder / "a.tfrecord")
-    ids = {r.position for r in everything(plan(find_files([f"{tmp_path}/*/a.tfrecord"]), 4)) if isinstance(r, Record)}
+    ids = {r.position for r in everything(plan([f"{tmp_path}/*/a.tfrecord"], 4)) if isinstance(r, Record)}
     assert len(ids) == 22
     assert "y/a.tfrecord:000010" in ids
 

@@ -1,0 +1,70 @@
+"""What the work cost and what came of it: plain numbers that any process can add up."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any
+
+
+@dataclasses.dataclass
+class Metrics:
+    """Of one unit of work, or of many."""
+
+    explained: int = 0  # examples
+    failed: dict[str, int] = dataclasses.field(default_factory=dict)  # examples, by stage
+    evaluations: int = 0  # of the model, in maps
+    oom_retries: int = 0
+    batch_sizes: dict[str, int] = dataclasses.field(default_factory=dict)  # examples in a batch → batches
+    model_seconds: float = 0.0  # wherever the model ran: predictions and maps
+    total_seconds: float = 0.0
+
+    @property
+    def failures(self) -> int:
+        return sum(self.failed.values())
+
+    def fail(self, stage: str) -> None:
+        self.failed[stage] = self.failed.get(stage, 0) + 1
+
+    def batch(self, examples: int, evaluations: int, seconds: float) -> None:
+        """One batch was explained."""
+        self.batch_sizes[str(examples)] = self.batch_sizes.get(str(examples), 0) + 1
+        self.evaluations += evaluations
+        self.model_seconds += seconds
+
+    def __add__(self, other: Metrics) -> Metrics:
+        return Metrics(
+            **{f.name: _add(getattr(self, f.name), getattr(other, f.name)) for f in dataclasses.fields(self)}
+        )
+
+    def encode(self) -> str:
+        return json.dumps(dataclasses.asdict(self))
+
+    @staticmethod
+    def decode(text: str | bytes) -> Metrics:
+        known = {field.name for field in dataclasses.fields(Metrics)}
+        return Metrics(**{name: value for name, value in json.loads(text).items() if name in known})
+
+    def described(self) -> Mapping[str, Any]:
+        """As the manifest holds them."""
+        seconds = self.total_seconds or float("inf")
+        batches = sum(self.batch_sizes.values())
+        explained = sum(int(size) * number for size, number in self.batch_sizes.items())
+        return {
+            "examples": self.explained,
+            "errors": dict(self.failed),
+            "evaluations": self.evaluations,
+            "evaluations_per_second": round(self.evaluations / seconds, 1),  # of one process
+            "seconds_in_model": round(self.model_seconds, 2),
+            "seconds_outside": round(max(0.0, self.total_seconds - self.model_seconds), 2),
+            "batches": batches,
+            "examples_in_a_batch": round(explained / batches, 2) if batches else 0.0,
+            "out_of_memory_retries": self.oom_retries,
+        }
+
+
+def _add(one: Any, other: Any) -> Any:
+    if not isinstance(one, dict):
+        return one + other
+    return {key: one.get(key, 0) + other.get(key, 0) for key in sorted(one.keys() | other.keys())}

@@ -1,0 +1,346 @@
+"""What goes wrong around the examples: workers that die, a store in use, disks and permissions, too many errors."""
+
+from __future__ import annotations
+
+import copy
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from beam_pipelines import lock, recovery
+from beam_pipelines.explaining import BatchExplainer
+from beam_pipelines.metrics import Metrics
+from beam_pipelines.progress import Counts, Report
+from beam_pipelines.units import Task, UnitWorker
+from beam_pipelines.workers import WorkerDied
+from tests.pipelines.data import Run, assert_same, pictures, write_records
+
+PROCESSES = ("--direct_num_workers=2", "--direct_running_mode=multi_processing")
+
+
+# Workers that die
+
+
+@pytest.fixture
+def starting(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], None]:
+    """Makes every worker process run this before anything else."""
+
+    def install(code: str) -> None:
+        folder = tmp_path / "site"
+        folder.mkdir()
+        guard = "import os, sys, pathlib\nif 'beam_pipelines.worker' in sys.orig_argv:\n    "
+        (folder / "sitecustomize.py").write_text(guard + code)
+        monkeypatch.setenv("PYTHONPATH", f"{folder}:{Path(__file__).parents[2]}:{os.environ.get('PYTHONPATH', '')}")
+
+    return install
+
+
+def test_workers_that_all_die_while_starting_end_the_run_soon(
+    image: Run, tmp_path: Path, starting: Callable[[str], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    starting("os._exit(7)")
+    begun = time.monotonic()
+    assert image(write_records(tmp_path / "a.tfrecord", pictures(6)), "--unit_size=2", *PROCESSES) == 2
+    assert time.monotonic() - begun < 60
+    said = capsys.readouterr().err
+    assert "a worker process died (return code 7), 3 times without a unit finished, while starting" in said
+    assert "--resume goes on" in said
+    assert not (image.directory / "manifest.json").exists()
+    assert not (image.directory / ".lock").exists()
+
+
+def test_a_worker_that_dies_while_starting_is_replaced(
+    image: Run, tmp_path: Path, starting: Callable[[str], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    once = tmp_path / "died"
+    starting(f"p = pathlib.Path({str(once)!r}); d = p.exists(); p.touch(); d or os._exit(7)")
+    assert image(write_records(tmp_path / "a.tfrecord", pictures(6)), "--unit_size=2", *PROCESSES) == 0
+    assert "return code 7); going on with the 3 units that are left" in capsys.readouterr().err
+    assert image.store.manifest["counts"]["examples"] == 6
+
+
+class Died(BaseException):
+    """In the place of a process's death."""
+
+
+@pytest.fixture
+def mortal(monkeypatch: pytest.MonkeyPatch) -> list[list[Task]]:
+    """Attempts end where Died is raised, as they do where a process dies; the tasks of each attempt."""
+    attempts: list[list[Task]] = []
+
+    def run(self: Any, runner: Any, options: Any, tasks: Sequence[Task], do: Callable[[], Any]) -> WorkerDied | None:
+        attempts.append(list(tasks))
+        self._counts.begin()
+        function = copy.copy(do().fn)
+        function.setup()
+        try:
+            for task in tasks:
+                list(function.process(task))
+        except Died:
+            self.reports = self.at_work = function._counts.reports()
+            return WorkerDied("a worker process died")
+        finally:
+            self._counts.clear()
+        return None
+
+    monkeypatch.setattr(recovery._Attempt, "run", run)
+    return attempts
+
+
+@pytest.mark.parametrize("stage", ["parse", "explain"])
+def test_an_example_that_kills_its_worker_each_time_is_found_and_costs_itself(
+    image: Run, tmp_path: Path, mortal: list[list[Task]], monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    rows = pictures(12)
+    rows[6] = {"image": np.full((8, 8, 3), 7, np.float32), "id": "deadly"}
+    parse, attempt = UnitWorker.parsed, BatchExplainer.attempt
+
+    def parsed(self: UnitWorker, unit: Any, steps: Any = None) -> Any:
+        if not getattr(self, "_patched", False):
+            self._patched, real = True, self._parse
+
+            def deadly(payload: Any, position: str) -> Any:
+                if position == "a:000006":
+                    raise Died
+                return real(payload, position)
+
+            self._parse = deadly
+        return parse(self, unit, steps)
+
+    def attempted(self: BatchExplainer, examples: Any, *rest: Any) -> Any:
+        if any(example.id == "deadly" for example in examples):
+            raise Died
+        return attempt(self, examples, *rest)
+
+    if stage == "parse":
+        monkeypatch.setattr(UnitWorker, "parsed", parsed)
+    else:
+        monkeypatch.setattr(BatchExplainer, "attempt", attempted)
+    assert image(write_records(tmp_path / "a.tfrecord", rows), "--unit_size=4") == 1
+    assert image.store.manifest["counts"]["examples"] == 11
+    (error,) = image.store.errors().to_pylist()
+    name = "a:000006" if stage == "parse" else "deadly"
+    assert (error["example_id"], error["stage"], error["error"]) == (name, stage, "WorkerDied")
+    # Two deaths with all that is left, the unit at fault last; two with it alone; then without its example.
+    assert [[task.unit.id[-1] for task in tasks] for tasks in mortal] == [list("012"), list("21"), ["1"], ["1"], ["1"]]
+    assert [tasks[0].one_by_one for tasks in mortal] == [False, False, True, True, True]
+
+
+def test_a_unit_that_is_put_off_is_not_forgotten(
+    image: Run, tmp_path: Path, mortal: list[list[Task]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = UnitWorker.work
+
+    def deadly(self: UnitWorker, task: Task, counts: Counts) -> Metrics:
+        if task.unit.id == "00000-00001" and not task.one_by_one:
+            counts.enter(task.unit.id)
+            raise Died
+        return work(self, task, counts)
+
+    monkeypatch.setattr(UnitWorker, "work", deadly)
+    monkeypatch.setattr(recovery.Suspects, "tasks", _reversed(recovery.Suspects.tasks))  # runners keep no order
+    assert image(write_records(tmp_path / "a.tfrecord", pictures(6)), "--unit_size=2") == 0
+    assert [[task.unit.id[-1] for task in tasks] for tasks in mortal] == [list("210"), list("10"), ["0"], ["1"]]
+
+
+def _reversed(tasks: Callable[..., list[Task]]) -> Callable[..., list[Task]]:
+    return lambda *given: tasks(*given)[::-1]
+
+
+def test_what_a_killed_run_left_is_removed_even_if_nothing_is_left_to_do(image: Run, tmp_path: Path) -> None:
+    source = write_records(tmp_path / "a.tfrecord", pictures(2))
+    assert image(source) == 0
+    (image.directory / ".progress").mkdir()
+    (image.directory / ".progress" / "host-1-2").write_text("{}")
+    (image.directory / ".attributions-00000-00000.dead.tmp").touch()
+    assert image(source, "--resume") == 0
+    assert not [path for path in image.directory.iterdir() if path.name.startswith(".")]
+
+
+def test_metrics_of_a_unit_that_was_begun_anew_count_once(
+    image: Run, tmp_path: Path, mortal: list[list[Task]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work, dead = UnitWorker.work, []
+
+    def dies_at_the_end(self: UnitWorker, task: Task, counts: Counts) -> Metrics:
+        found = work(self, task, counts)
+        if not dead:
+            dead.append(task)
+            raise Died
+        return found
+
+    monkeypatch.setattr(UnitWorker, "work", dies_at_the_end)
+    assert image(write_records(tmp_path / "a.tfrecord", pictures(6)), "--unit_size=2") == 0
+    assert image.store.manifest["spent"]["examples"] == 6
+
+
+def test_a_suspect_unit_comes_last() -> None:
+    suspects = recovery.Suspects()
+    assert not suspects.blame([Report("h", 1, unit="a")])
+    assert suspects.blame([Report("h", 1, unit="a", step="explain x")])
+
+
+# The lock
+
+
+def test_a_store_that_another_run_writes_is_refused(
+    image: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = write_records(tmp_path / "a.tfrecord", pictures(2))
+    with lock.locked(image.directory):
+        for options in ((), ("--resume",), ("--overwrite",)):
+            assert image(source, *options) == 2
+            said = capsys.readouterr().err
+            assert f"is being written by process {os.getpid()} on " in said
+            assert "--name for another store" in said
+        assert image(source, "--name=other") == 0
+    assert not image.directory.exists()
+    assert image(source) == 0
+
+
+def test_the_lock_of_a_killed_run_is_taken_over(image: Run, tmp_path: Path) -> None:
+    code = f"""
+import pathlib, time
+from beam_pipelines import lock
+with lock.locked(pathlib.Path({str(image.directory)!r})):
+    print("held", flush=True)
+    time.sleep(100)
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout
+        assert other.stdout.readline() == "held\n"
+        source = write_records(tmp_path / "a.tfrecord", pictures(2))
+        assert image(source) == 2
+        other.send_signal(signal.SIGKILL)
+    assert (image.directory / ".lock").exists()
+    assert image(source) == 0
+    assert not (image.directory / ".lock").exists()
+
+
+# Disks and permissions
+
+
+def test_a_full_disk_ends_the_run_and_what_was_finished_is_kept(
+    image: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small, large = pictures(4), pictures(4, seed=1)
+    rng = np.random.default_rng(0)
+    noise = [{**row, "id": f"{i}" + rng.bytes(20_000).hex()} for i, row in enumerate(large)]  # does not compress
+    source = write_records(tmp_path / "a.tfrecord", [*small, *noise])
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, hard))
+    try:
+        assert image(source, "--unit_size=4") == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    said = capsys.readouterr().err
+    assert "is full (File too large); make room" in said
+    assert "--resume goes on" in said
+    assert {p.name for p in image.directory.iterdir()} == {
+        "configuration.json", *(f"{kind}-00000-00000.parquet" for kind in ("attributions", "inputs", "errors")),
+    }  # fmt: skip
+    assert image(source, "--unit_size=4", "--resume") == 0
+    assert image.store.manifest["counts"]["examples"] == 8
+
+
+@pytest.mark.parametrize("at", ["attributions-00000-00001", "index", "manifest"])
+def test_permission_lost_on_the_way(
+    image: Run, tmp_path: Path, at: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = write_records(tmp_path / "a.tfrecord", pictures(6))
+    real = os.replace
+
+    def replace(old: Any, new: Any) -> None:
+        if Path(new).name.startswith(at):
+            raise PermissionError(13, "Permission denied")
+        real(old, new)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", replace)
+        assert image(source, "--unit_size=2") == 2
+    said = capsys.readouterr().err
+    assert f"cannot write to {image.directory}: Permission denied" in said
+    assert not (image.directory / "manifest.json").exists()
+    assert not [p for p in image.directory.iterdir() if p.name.endswith(".tmp")]
+    assert image(source, "--unit_size=2", "--resume") == 0
+    assert image.store.manifest["counts"]["examples"] == 6
+
+
+def test_a_store_removed_on_the_way_is_not_made_anew(
+    image: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real = UnitWorker.work
+
+    def work(self: UnitWorker, task: Task, counts: Counts) -> Metrics:
+        if task.unit.id == "00000-00001":
+            subprocess.run(["rm", "-r", str(image.directory)], check=True)
+        return real(self, task, counts)
+
+    monkeypatch.setattr(UnitWorker, "work", work)
+    assert image(write_records(tmp_path / "a.tfrecord", pictures(6)), "--unit_size=2") == 2
+    assert "removed while" in capsys.readouterr().err
+    assert not image.directory.exists()
+
+
+# Errors of examples
+
+
+def test_too_many_errors_end_the_run_early(image: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [*pictures(1), *([b"no example"] * 399)]
+    assert image(write_records(tmp_path / "a.tfrecord", rows), "--unit_size=10") == 2
+    said = capsys.readouterr().err
+    assert "failed, more than --max_error_rate 0.5 allows (one of them: the record is not a tf.Example" in said
+    assert not (image.directory / "manifest.json").exists()
+    assert image(tmp_path / "a.tfrecord", "--unit_size=10", "--resume", "--max_error_rate=1") == 1
+    assert image.store.manifest["counts"] == {"examples": 1, "maps": 2, "errors": 399}
+
+
+def test_a_given_error_rate_is_also_looked_at_at_the_end(
+    image: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = write_records(tmp_path / "a.tfrecord", [*pictures(8), b"no example", b"nor this"])
+    assert image(source, "--max_error_rate=0.1") == 2
+    assert "2 of 10 examples failed, more than --max_error_rate 0.1 allows" in capsys.readouterr().err
+    assert not (image.directory / "manifest.json").exists()
+    assert image(source, "--max_error_rate=0.2", "--resume") == 1
+    assert image.store.manifest["spent"]["errors"] == {"parse": 2}
+
+
+def test_errors_are_retried_and_nothing_else(image: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = write_records(tmp_path / "a.tfrecord", pictures(9))
+    whole = Run(image.model, tmp_path / "whole")
+    assert whole(source, "--unit_size=3") == 0
+    real = BatchExplainer.attempt
+
+    def attempt(self: BatchExplainer, examples: Any, *rest: Any) -> Any:
+        if any(example.id == "a:000004" for example in examples):
+            raise RuntimeError("the GPU fell off the bus")
+        return real(self, examples, *rest)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(BatchExplainer, "attempt", attempt)
+        assert image(source, "--unit_size=3") == 1
+    assert image(source, "--unit_size=3", "--resume") == 1  # finished; errors stay errors
+    kept = {p.name: p.stat().st_mtime_ns for p in image.directory.glob("*-00000-0000[02].parquet")}
+    assert image(source, "--unit_size=3", "--resume", "--retry_errors") == 0
+    assert {p.name: p.stat().st_mtime_ns for p in image.directory.glob("*-00000-0000[02].parquet")} == kept
+    assert_same(whole, image)
+
+
+def test_an_output_that_is_not_a_number_is_an_error(image: Run, tmp_path: Path) -> None:
+    rows = pictures(5)
+    rows[2]["image"] = np.full((8, 8, 3), np.nan, np.float32)
+    rows[3]["image"] = np.full((8, 8, 3), np.inf, np.float32)
+    assert image(write_records(tmp_path / "a.tfrecord", rows)) == 1
+    errors = {e["example_id"]: (e["stage"], e["error"]) for e in image.store.errors().to_pylist()}
+    assert errors == {f"a:{i:06d}": ("explain", "NotFinite") for i in (2, 3)}
+    assert np.isfinite(image.store.index.column("score").to_numpy()).all()
