@@ -57,8 +57,8 @@ def parser(prog: str) -> Parser:
         description="Explain every example of TFRecord files of tf.Example and write the result where TensorBoard finds it. "
         "Features are named like the model's inputs; a picture input takes PNG or JPEG bytes.",
         epilog="'tb-deepexplain methods' lists the methods and their parameters. Options that are not listed here go to Apache Beam "
-        "(--runner, --direct_num_workers, --direct_running_mode, ...). Exit status: 0 all explained, 1 some examples failed, "
-        "2 nothing could run, 130 stopped.",
+        "(--runner, --direct_num_workers, --direct_running_mode, ...); Dataflow takes --accelerator and --min_ram besides. "
+        "Exit status: 0 all explained, 1 some examples failed, 2 nothing could run, 130 stopped.",
     )
     needed = found.add_argument_group("needed")
     needed.add_argument(

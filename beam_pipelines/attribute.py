@@ -105,6 +105,9 @@ def run(asked: Arguments) -> int:
             configuration.clear(directory)
         configuration.begin(directory, wanted)
         interrupted = pending and _explain(pending, plan, job, shared, runner, options)
+        if pending and runners.is_template(options):
+            print("the job is described; when it has run, the same command with --resume makes its shards a store")
+            return 0
         if interrupted and (left := len(_unfinished(directory, plan))):
             advice = f"stopped with {left} of {len(plan.units)} units left; the same command with --resume goes on"
             print(advice, file=sys.stderr)
@@ -195,9 +198,11 @@ def _explain(pending: Sequence[Unit], plan: sources.Plan, job: Job, shared: Shar
             _ = (
                 pipeline
                 | "PlanUnits" >> beam.Create(list(pending))
-                | "ExplainUnit" >> beam.ParDo(ExplainUnit(job, shared))
+                | "ExplainUnit" >> runners.hinted(beam.ParDo(ExplainUnit(job, shared)), options)
             )
-            pipeline.run().wait_until_finish()
+            result = pipeline.run()
+            if not runners.is_template(options):
+                result.wait_until_finish()
         except BaseException as error:  # handed to the thread that waits
             trouble.append(error)
         finally:
