@@ -52,6 +52,7 @@ class Cluster:
                 "rest.port": self.rest,
                 "taskmanager.host": "localhost",
                 "taskmanager.numberOfTaskSlots": 2,  # what is left after one has died can do all
+                "taskmanager.load-balance.mode": "SLOTS",  # else the first one is filled before the second
                 "parallelism.default": 2,
                 "heartbeat.interval": 1000,
                 "heartbeat.timeout": 6000,
@@ -79,6 +80,10 @@ class Cluster:
     def ask(self, path: str) -> Any:
         with urllib.request.urlopen(f"http://localhost:{self.rest}/{path}", timeout=10) as answer:
             return json.load(answer)
+
+    def busy(self) -> int:
+        """How many task managers have work."""
+        return sum(t["freeSlots"] < t["slotsNumber"] for t in self.ask("taskmanagers")["taskmanagers"])
 
     def _wait(self, holds: Any, what: str) -> None:
         until = time.monotonic() + 60
