@@ -86,7 +86,7 @@ $(ENGINES)/prism: $(BIN)/uv
 
 # Flink from PyPI, Beam's job server from Maven Central in its parts. Java and Maven come from Debian where there are none.
 $(ENGINES)/flink.stamp: $(BIN)/uv tests/engines/flink_job_server.xml
-	@command -v java mvn >/dev/null || { apt-get update -qq; DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends default-jre-headless maven >/dev/null; }
+	@{ command -v java && command -v mvn; } >/dev/null || { apt-get update -qq; DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends default-jre-headless maven >/dev/null; }
 	rm -rf $(ENGINES)/flink && mkdir -p $(ENGINES)/flink
 	$(BIN)/uv pip install --quiet --target $(ENGINES)/flink/python --no-deps apache-flink-libraries==1.19.3
 	mv $(ENGINES)/flink/python/pyflink $(ENGINES)/flink/dist

@@ -85,7 +85,9 @@ def choose(flags: Sequence[str]) -> tuple[Any, PipelineOptions]:
             _start_job_server(runner, options)
         return runner, options
     except NotImplementedError as error:
-        raise ParameterError(f"--runner {asked} needs --job_endpoint=HOST:PORT, where its job server listens") from error
+        raise ParameterError(
+            f"--runner {asked} needs --job_endpoint=HOST:PORT, where its job server listens"
+        ) from error
     except (ValueError, ImportError, AttributeError) as error:
         if isinstance(error, ImportError) and short == "dataflowrunner":
             message = "needs Google's clients: pip install 'tensorboard-plugin-deepexplain[gcp]'"

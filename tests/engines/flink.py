@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,7 +66,7 @@ class Cluster:
         wait_for(self.rest)
         for _ in range(2):
             self.add_task_manager()
-        self._wait(lambda: self.ask("taskmanagers")["taskmanagers"][1:], "two task managers")
+        self._wait_for_task_managers(2)
         self.job_endpoint = f"localhost:{self._job_server()}"
 
     def add_task_manager(self) -> None:
@@ -85,13 +86,14 @@ class Cluster:
         """How many task managers have work."""
         return sum(t["freeSlots"] < t["slotsNumber"] for t in self.ask("taskmanagers")["taskmanagers"])
 
-    def _wait(self, holds: Any, what: str) -> None:
+    def _wait_for_task_managers(self, number: int) -> None:
         until = time.monotonic() + 60
-        while not holds():
-            dead = [process.args for process in self._processes if process.poll() is not None]
-            if dead or time.monotonic() > until:
-                raise TimeoutError(f"no {what}; see {self._folder}")
+        while time.monotonic() < until and all(process.poll() is None for process in self._processes):
+            with contextlib.suppress(urllib.error.HTTPError):  # it listens before it can answer
+                if len(self.ask("taskmanagers")["taskmanagers"]) >= number:
+                    return
             time.sleep(0.3)
+        raise TimeoutError(f"no {number} task managers; see {self._folder}")
 
     def _configure(self, options: dict[str, Any]) -> None:
         lines = (f"{name}: {value}\n" for name, value in options.items())

@@ -14,7 +14,9 @@ from tests.engines.flink import FLINK, JAVA, Cluster, cluster
 from tests.engines.workers import pool
 from tests.pipelines.data import Run, assert_same, pictures, write_records
 
-pytestmark = pytest.mark.skipif(not (FLINK / "job-server").exists() or not JAVA, reason="make test-flink installs Flink")
+pytestmark = pytest.mark.skipif(
+    not (FLINK / "job-server").exists() or not JAVA, reason="make test-flink installs Flink"
+)
 
 UNITS = 40
 METHODS = "integrated_gradients,saliency"
@@ -69,7 +71,9 @@ def test_a_task_manager_is_killed(image: Run, flink: tuple[Cluster, list[str]], 
         assert image(source, *SLOW, *flags, "--resume", methods=METHODS) == 1
     assert_same(local, image)  # which counts every id: none twice, none missing
     assert image.store.errors().to_pylist() == local.store.errors().to_pylist()
-    print(f"killed after {done} of {UNITS} units; exit status {process.returncode} {ended:.0f} s later: {said.splitlines()[-1:]}")
+    print(
+        f"killed after {done} of {UNITS} units; exit status {process.returncode} {ended:.0f} s later: {said.splitlines()[-1:]}"
+    )
 
 
 def wait_for_shards(directory: Path, number: int, process: subprocess.Popen[str]) -> int:
