@@ -34,7 +34,7 @@ def wait_for(port: int, seconds: float = 60) -> None:
 def pool(log: Path) -> Iterator[str]:
     """HOST:PORT of a worker pool."""
     port = free_port()
-    command = [sys.executable, "-m", "apache_beam.runners.worker.worker_pool_main", f"--service_port={port}"]
+    command = [sys.executable, "-m", "tests.engines.worker_pool", str(port)]
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # it starts `python`
     with (
         log.open("w") as file,
