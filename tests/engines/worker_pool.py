@@ -10,13 +10,13 @@ import signal
 import sys
 from typing import Any
 
-from apache_beam.portability.api.beam_fn_api_pb2 import StopWorkerResponse
+from apache_beam.portability.api import beam_fn_api_pb2
 from apache_beam.runners.worker.worker_pool_main import BeamFnExternalWorkerPoolServicer
 
 
 class Pool(BeamFnExternalWorkerPoolServicer):
-    def StopWorker(self, request: Any, context: Any) -> StopWorkerResponse:
-        return StopWorkerResponse()
+    def StopWorker(self, request: Any, context: Any) -> beam_fn_api_pb2.StopWorkerResponse:  # noqa: N802  gRPC's name
+        return beam_fn_api_pb2.StopWorkerResponse()
 
 
 if __name__ == "__main__":
