@@ -20,6 +20,6 @@ class Pool(BeamFnExternalWorkerPoolServicer):
 
 
 if __name__ == "__main__":
-    Pool.start(use_process=True, port=int(sys.argv[1]))
+    _, server = Pool.start(use_process=True, port=int(sys.argv[1]))  # which listens as long as it is held
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
-    signal.pause()
+    server.wait_for_termination()
