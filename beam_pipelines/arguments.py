@@ -67,8 +67,8 @@ def parser(prog: str) -> Parser:
         "Features (columns, keys, arrays) are named like the model's inputs; a picture input takes PNG, JPEG, GIF or BMP bytes. "
         "Formats: " + "; ".join(f"{row.id} ({row.holds})" for row in FORMATS.values()) + ".",
         epilog="'tb-deepexplain methods' lists the methods and their parameters. Options that are not listed here go to Apache Beam "
-        "(--runner, --direct_num_workers, --direct_running_mode, ...). Exit status: 0 all explained, 1 some examples failed, "
-        "2 nothing could run, 130 stopped.",
+        "(--runner, --direct_num_workers, --direct_running_mode, ...); Dataflow takes --accelerator and --min_ram besides. "
+        "Exit status: 0 all explained, 1 some examples failed, 2 nothing could run, 130 stopped.",
     )
     needed = found.add_argument_group("needed")
     needed.add_argument(

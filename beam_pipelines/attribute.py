@@ -30,7 +30,7 @@ from beam_pipelines import arguments, configuration, counters, lock, runners, sc
 from beam_pipelines.arguments import Arguments
 from beam_pipelines.metrics import Metrics
 from beam_pipelines.progress import Counts, Stopped, note
-from beam_pipelines.recovery import Limits, Recovery
+from beam_pipelines.recovery import Limits, Recovery, start
 from beam_pipelines.sources import Unit
 from beam_pipelines.units import NOTE, Job, Task, UnitWorker
 from tb_deepexplain.errors import DeepExplainError, InputError, ParameterError, UnsupportedModelError
@@ -120,8 +120,15 @@ def run(asked: Arguments) -> int:
             limits = Limits(0.5 if asked.max_error_rate is None else asked.max_error_rate, asked.stall_timeout)
             recovery = Recovery(Counts(directory), limits, runner, options)
             left = functools.partial(_unfinished, directory, plan)
-            transform = functools.partial(beam.ParDo, ExplainUnit(job, shared))
-            interrupted = recovery.run(left, functools.partial(_behind, directory, plan), transform, plan.records)
+
+            def explain() -> beam.PTransform:
+                return runners.hinted(beam.ParDo(ExplainUnit(job, shared)), options)
+
+            if runners.is_template(options):
+                start(runner, options, [Task(unit) for unit in left()], explain)
+                print("the job is described; when it has run, the same command with --resume makes its shards a store")
+                return 0
+            interrupted = recovery.run(left, functools.partial(_behind, directory, plan), explain, plan.records)
             if interrupted and left():
                 advice = f"stopped with {len(left())} of {len(plan.units)} units left"
                 print(f"{advice}; the same command with --resume goes on", file=sys.stderr)

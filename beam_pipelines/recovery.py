@@ -16,6 +16,7 @@ from typing import Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import DirectOptions
+from apache_beam.runners.runner import PipelineResult
 
 from beam_pipelines import runners
 from beam_pipelines.progress import Counts, Display, Report
@@ -75,6 +76,13 @@ class Suspects:
     def _fatal(self, unit: str) -> dict[str, str]:
         why = "its worker process died each time it came to it; it may need more memory than there is"
         return {step: why for (of, step), deaths in self.steps.items() if of == unit and deaths >= _DEATHS}
+
+
+def start(runner: Any, options: Any, tasks: Sequence[Task], do: Callable[[], beam.PTransform]) -> PipelineResult:
+    """Hand the pipeline over these tasks to the runner."""
+    pipeline = beam.Pipeline(runner=runner, options=options)
+    _ = pipeline | "PlanUnits" >> beam.Create(list(tasks)) | "ExplainUnit" >> do()
+    return pipeline.run()
 
 
 class Recovery:
@@ -162,9 +170,7 @@ class _Attempt:
 
     def _pipeline(self, runner: Any, options: Any, tasks: Sequence[Task], do: Callable[[], Any]) -> None:
         try:
-            pipeline = beam.Pipeline(runner=runner, options=options)
-            _ = pipeline | "PlanUnits" >> beam.Create(list(tasks)) | "ExplainUnit" >> do()
-            pipeline.run().wait_until_finish()
+            start(runner, options, tasks, do).wait_until_finish()
         except BaseException as error:  # handed to the thread that waits
             self._error = error
         finally:

@@ -6,22 +6,54 @@ import argparse
 import difflib
 import re
 import shlex
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
+import apache_beam as beam
+from apache_beam.options.pipeline_options import (
+    DebugOptions,
+    DirectOptions,
+    GoogleCloudOptions,
+    PipelineOptions,
+    PortableOptions,
+    PrismRunnerOptions,
+    SetupOptions,
+    StandardOptions,
+    WorkerOptions,
+)
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.runners.portability.portable_runner import PortableRunner
 from apache_beam.runners.runner import create_runner
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
+from apache_beam.transforms.resources import parse_resource_hints
 
 from beam_pipelines import arguments
+from beam_pipelines.quiet import is_silent
 from tb_deepexplain.errors import ParameterError
 
 _REFUSED = {
     "daskrunner": "DaskRunner loses data without saying so (it drops elements and sinks); "
     "use the local runner (--direct_num_workers N --direct_running_mode multi_processing), Flink, Spark or Dataflow",
 }
+_OFFERED = ("DirectRunner", "PrismRunner", "FlinkRunner", "SparkRunner", "DataflowRunner", "PortableRunner")
+
+
+class HintOptions(PipelineOptions):
+    """What the steps that run the model ask of Dataflow's workers, and only they: all others do with any worker."""
+
+    @classmethod
+    def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument(
+            "--accelerator",
+            help="Dataflow: the GPU of a worker, as type:nvidia-l4;count:1;install-nvidia-driver",
+        )
+        parser.add_argument("--min_ram", help="Dataflow: the least memory of a worker, as 24GB")
+
+    def hints(self) -> dict[str, str]:
+        """Those that were given."""
+        return {name: value for name in ("accelerator", "min_ram") if (value := getattr(self, name))}
 
 
 def choose(flags: Sequence[str]) -> tuple[Any, PipelineOptions]:
@@ -33,15 +65,83 @@ def choose(flags: Sequence[str]) -> tuple[Any, PipelineOptions]:
     _check_flags(flags)
     options = PipelineOptions(list(flags))
     asked = options.view_as(StandardOptions).runner or "DirectRunner"
-    short = asked.rsplit(".", 1)[-1]
-    if short.lower() in _REFUSED:
-        raise ParameterError(f"--runner {asked}: {_REFUSED[short.lower()]}")
-    if short.lower() in ("directrunner", "fnapirunner"):
+    short = asked.rsplit(".", 1)[-1].lower().removesuffix("runner") + "runner"
+    if short in _REFUSED:
+        raise ParameterError(f"--runner {asked}: {_REFUSED[short]}")
+    hints = options.view_as(HintOptions).hints()
+    if short == "dataflowrunner":
+        _prepare_dataflow(options, hints)
+    elif hints:
+        raise ParameterError(
+            f"--{next(iter(hints))} is for Dataflow's workers; --runner {asked} takes them as they are"
+        )
+    if short in ("directrunner", "fnapirunner"):
         return _local(options), options
     try:
-        return create_runner(asked), options
+        runner = create_runner(asked)
+        if isinstance(runner, PortableRunner):
+            _start_job_server(runner, options)
+        return runner, options
+    except NotImplementedError as error:
+        raise ParameterError(
+            f"--runner {asked} needs --job_endpoint=HOST:PORT, where its job server listens"
+        ) from error
     except (ValueError, ImportError, AttributeError) as error:
-        raise ParameterError(f"--runner {asked}: {str(error).splitlines()[0]}") from error
+        if isinstance(error, ImportError) and short == "dataflowrunner":
+            message = "needs Google's clients: pip install 'tensorboard-plugin-deepexplain[gcp]'"
+            raise ParameterError(f"--runner {asked} {message}") from error
+        raise ParameterError(f"--runner {asked}: {_unknown(asked, error)}") from error
+
+
+def hinted(transform: beam.PTransform, options: PipelineOptions) -> beam.PTransform:
+    """A step that runs the model, with what it asks of its workers."""
+    hints = options.view_as(HintOptions).hints()
+    return transform.with_resource_hints(**hints) if hints else transform
+
+
+def is_template(options: PipelineOptions) -> bool:
+    """Whether the job is only described, for a flex template's launcher to start it after this process has ended."""
+    return bool(options.view_as(GoogleCloudOptions).template_location)
+
+
+def _start_job_server(runner: PortableRunner, options: PipelineOptions) -> None:
+    """From here, not from the pipeline's thread: Beam's server wants a signal handler, which only the main thread may set."""
+    if is_silent():
+        options.view_as(PrismRunnerOptions).prism_log_level = "error"
+    if options.view_as(PortableOptions).job_endpoint:
+        return
+    on_interrupt = signal.getsignal(signal.SIGINT)
+    server = runner.default_job_server(options)
+    server.start()
+    signal.signal(signal.SIGINT, on_interrupt)  # the driver handles it for all
+    runner.default_job_server = lambda _: server  # which, once started, says where it is
+
+
+def _unknown(asked: str, error: Exception) -> str:
+    if "." in asked:
+        return f"{error}; expected the name of a runner, or module.Class"
+    stems = {name.removesuffix("Runner").lower(): name for name in _OFFERED}
+    near = [stems[stem] for stem in difflib.get_close_matches(asked.lower().removesuffix("runner"), stems, n=2)]
+    hint = f"did you mean {' or '.join(near)}?" if near else f"expected one of {', '.join(_OFFERED)}"
+    return f"there is no such runner; {hint}"
+
+
+def _prepare_dataflow(options: PipelineOptions, hints: dict[str, str]) -> None:
+    """Refuse what would fail only on the workers; one process for each GPU."""
+    try:
+        parse_resource_hints(hints)
+    except ValueError as error:
+        raise ParameterError(f"{error} Give --min_ram with a unit, as 24GB") from error
+    setup = options.view_as(SetupOptions)
+    brought = setup.extra_packages or setup.setup_file or setup.requirements_file
+    if not options.view_as(WorkerOptions).sdk_container_image and not brought:
+        raise ParameterError(
+            "Dataflow's workers need this package: give --sdk_container_image=IMAGE, built from "
+            "beam_pipelines/container/Dockerfile (docs/scale.md)"
+        )
+    debug = options.view_as(DebugOptions)
+    if "accelerator" in hints and "use_multiple_sdk_containers" not in (debug.experiments or []):
+        debug.add_experiment("no_use_multiple_sdk_containers")  # else one process for each core, all on the one GPU
 
 
 def _local(options: PipelineOptions) -> FnApiRunner:

@@ -72,7 +72,11 @@ def flags(options: dict[str, str]) -> list[str]:
         ({"--batchsize": "3"}, "unknown option --batchsize=3; did you mean --batch_size"),
         ({"--runner": "DaskRunner"}, "--runner DaskRunner: DaskRunner loses data"),
         ({"--runner": "apache_beam.runners.dask.dask_runner.DaskRunner"}, "loses data"),
-        ({"--runner": "NoRunner"}, "--runner NoRunner: "),
+        ({"--runner": "NoRunner"}, "--runner NoRunner: there is no such runner; expected one of DirectRunner, "),
+        ({"--runner": "FlikRunner"}, "--runner FlikRunner: there is no such runner; did you mean FlinkRunner?"),
+        ({"--runner": "PortableRunner"}, "--runner PortableRunner needs --job_endpoint=HOST:PORT"),
+        ({"--runner": "Dataflow"}, "Dataflow's workers need this package: give --sdk_container_image=IMAGE"),
+        ({"--accelerator": "type:nvidia-l4"}, "--accelerator is for Dataflow's workers; --runner DirectRunner"),
         ({"--direct_num_workers": "many"}, "--direct_num_workers: invalid int value"),
     ],
 )  # fmt: skip

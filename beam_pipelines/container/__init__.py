@@ -1,0 +1,1 @@
+"""What runs in containers: their recipe, and a flex template."""
