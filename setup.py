@@ -21,7 +21,7 @@ EXTRAS = {
     "tfx": ["tfx~=1.21"],  # where its ml-metadata has a wheel: glibc 2.39 or newer
     "gcp": ["apache-beam[gcp]~=2.77"],
     "schema": ["tensorflow-metadata~=1.17"],
-    "tfds": ["tensorflow-datasets~=4.9"],
+    "tfds": ["tensorflow-datasets~=4.9", "importlib_resources"],
     "dev": [
         "build>=1.2",
         "import-linter>=2.5",
@@ -33,6 +33,7 @@ EXTRAS = {
         "ruff>=0.14",
         "setuptools>=77",
         "tensorflow-datasets~=4.9",
+        "importlib_resources",  # which it forgets to ask for
         "tensorflow-metadata~=1.17",
         "tf-keras~=2.21",
     ],

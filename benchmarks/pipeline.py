@@ -1,0 +1,190 @@
+"""What the pipeline costs above a bare loop that computes and writes the same, and what a second worker brings.
+
+    python -m benchmarks.pipeline [--examples 20000 80000] [--method gradient_x_input ...] [--workers] [--json FILE]
+
+Every run is a process of its own, as a user starts it. The marginal cost of an example is the difference between
+a run over the larger and one over the smaller number of examples, divided by the difference of the numbers: what
+is paid once (imports, planning, loading) falls out. The bare loop reads the same TFRecords by tf.data, calls
+the same compiled method at its own best size of batch, and writes the same three Parquet files by pyarrow.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+METHODS: dict[str, dict[str, Any]] = {
+    "gradient_x_input": {},
+    "integrated_gradients": {"steps": 30},
+}  # and both ends: 32
+SHAPE = (32, 32, 3)
+
+
+def write_data(folder: Path, examples: int) -> Path:
+    """TFRecords of pictures as numbers, in four files."""
+    import tensorflow as tf
+
+    path = folder / f"data{examples}"
+    if not path.exists():
+        path.mkdir(parents=True)
+        rng = np.random.default_rng(0)
+        for part in range(4):
+            with tf.io.TFRecordWriter(str(path / f"{part}.tfrecord")) as writer:
+                for _ in range(examples // 4):
+                    feature = tf.train.Feature(float_list={"value": rng.random(SHAPE, np.float32).ravel()})
+                    writer.write(tf.train.Example(features={"feature": {"image": feature}}).SerializeToString())
+    return path
+
+
+def write_model(folder: Path) -> Path:
+    import keras
+    from keras import layers
+
+    keras.utils.set_random_seed(0)
+    x = y = keras.Input(SHAPE, name="image")
+    for width in (16, 32):
+        y = layers.Conv2D(width, 3, strides=2, activation="relu")(y)
+    model = keras.Model(x, layers.Dense(10, activation="softmax")(layers.GlobalAveragePooling2D()(y)))
+    model.export(folder / "model", verbose=False)
+    return folder / "model"
+
+
+def bare(model: Path, data: Path, out: Path, method: str, batch: int = 64) -> None:
+    """The loop that a person would write for this one case; no checks, no errors, no progress, no resuming."""
+    import io
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    import tensorflow as tf
+    from PIL import Image
+
+    import tb_deepexplain as dx
+    from tb_deepexplain.record import ATTRIBUTION_SCHEMA, INPUT_SCHEMA, Attribution, Input
+
+    explainer = dx.Explainer(method, model, **METHODS[method])
+    spec = {"image": tf.io.FixedLenFeature(SHAPE, tf.float32)}
+    records = tf.data.TFRecordDataset([str(p) for p in sorted(data.glob("*.tfrecord"))])
+    out.mkdir(parents=True)
+    maps = pq.ParquetWriter(out / "attributions.parquet", ATTRIBUTION_SCHEMA, compression="zstd")
+    inputs = pq.ParquetWriter(out / "inputs.parquet", INPUT_SCHEMA, compression="zstd")
+    number = 0
+    for chunk in records.batch(batch).map(lambda r: tf.io.parse_example(r, spec)["image"]).prefetch(2):
+        x = chunk.numpy()
+        predicted = explainer.predict(x)
+        target = predicted.outputs.argmax(1)
+        found = explainer.run(x, target=target, return_result=True)
+        rows, shown = [], []
+        for i in range(len(x)):
+            name = f"example-{number}"
+            number += 1
+            rows.append(
+                Attribution(
+                    name,
+                    method,
+                    found.attributions[i],
+                    target=int(target[i]),
+                    predicted=int(target[i]),
+                    score=float(found.score[i]),
+                    probability=float(predicted.probabilities[i, target[i]]),
+                    evaluations=int(found.evaluations[i]),
+                ).row()
+            )
+            png = io.BytesIO()
+            Image.fromarray((x[i] * 255).astype(np.uint8)).save(png, "PNG")
+            shown.append(Input(name, "image", image=png.getvalue()).row())
+        maps.write_table(pa.Table.from_pylist(rows, ATTRIBUTION_SCHEMA))
+        inputs.write_table(pa.Table.from_pylist(shown, INPUT_SCHEMA))
+    maps.close()
+    inputs.close()
+
+
+def piped(model: Path, data: Path, out: Path, method: str, workers: int = 1) -> list[str]:
+    """The command of a run."""
+    command = [sys.executable, "-m", "beam_pipelines.attribute", "--model", str(model), "--logdir", str(out)]
+    command += ["--input", f"{data}/*.tfrecord", "--run", "benchmark", "--methods", method]
+    command += [f"--{method}.{name}={value}" for name, value in METHODS[method].items()]
+    if workers > 1:
+        command += ["--direct_running_mode", "multi_processing", "--direct_num_workers", str(workers)]
+    return command
+
+
+def timed(command: list[str], threads: int | None = None) -> tuple[float, float]:
+    """Seconds of a process, and the most memory, in MiB, that any process so far has held."""
+    own = {} if threads is None else {"TF_NUM_INTRAOP_THREADS": str(threads), "TF_NUM_INTEROP_THREADS": str(threads)}
+    started = time.monotonic()
+    done = subprocess.run(command, env=os.environ | own, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
+    return time.monotonic() - started, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--examples", nargs=2, type=int, default=[20_000, 80_000], metavar=("FEW", "MANY"))
+    parser.add_argument("--method", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--workers", action="store_true", help="one single-threaded worker against two, too")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--bare", nargs=4, metavar=("MODEL", "DATA", "OUT", "METHOD"), help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.bare:
+        model, data, out, method = asked.bare
+        bare(Path(model), Path(data), Path(out), method)
+        return
+    console = Console(width=110)
+    few, many = asked.examples
+    found: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        model = write_model(root)
+        data = {n: write_data(root, n) for n in (few, many)}
+        for method in asked.method:
+            ways = {"bare loop": None, "pipeline": 1}
+            ways |= {"pipeline, one thread": 1, "pipeline, two single-threaded workers": 2} if asked.workers else {}
+            for way, workers in ways.items():
+                times, memory = {}, 0.0
+                for n in (few, many):
+                    out = root / f"{method}-{way}-{n}".replace(" ", "-").replace(",", "")
+                    command = [
+                        sys.executable,
+                        "-m",
+                        "benchmarks.pipeline",
+                        "--bare",
+                        str(model),
+                        str(data[n]),
+                        str(out),
+                        method,
+                    ]
+                    threads = 1 if "thread" in way else None
+                    if workers:
+                        command = piped(model, data[n], out, method, workers)
+                    times[n], memory = timed(command, threads)
+                marginal = (times[many] - times[few]) / (many - few)
+                fixed = times[few] - marginal * few
+                row = {"method": method, "way": way, "marginal_us": marginal * 1e6, "fixed_s": fixed, "MiB": memory}
+                row["ratio"] = marginal * 1e6 / next(r for r in [*found, row] if r["method"] == method)["marginal_us"]
+                found.append(row)
+                console.print(f"{method}, {way}: {times[few]:.1f} s, {times[many]:.1f} s")
+    table = Table("method", "way", title=f"From {few:,} to {many:,} examples of 32×32×3")
+    for column in ("µs an example", "once, s", "/ bare loop"):
+        table.add_column(column, justify="right")
+    for r in found:
+        table.add_row(r["method"], r["way"], f"{r['marginal_us']:.0f}", f"{r['fixed_s']:.1f}", f"{r['ratio']:.2f}")
+    console.print(table)
+    if asked.json:
+        asked.json.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
