@@ -18,7 +18,7 @@ from beam_pipelines.progress import Stopped
 from beam_pipelines.targets import Classes, Target
 from beam_pipelines.trouble import describe
 from tb_deepexplain.errors import ParameterError, UnsupportedModelError
-from tb_deepexplain.explainer import Explainer, Predictions, Result
+from tb_deepexplain.explainer import LARGEST_BATCH, Explainer, Predictions, Result
 from tb_deepexplain.graph.load import load_model
 from tb_deepexplain.graph.model import ModelGraph
 from tb_deepexplain.record import Attribution, Failure, Input
@@ -60,6 +60,7 @@ class BatchExplainer:
     def __init__(self, request: Request) -> None:
         self.request = request
         self.graph = load_model(request.model)
+        self._points = request.batch_size  # evaluated at once; None: as many as the method chooses
         self.names = tuple(spec.name for spec in self.graph.inputs)
         self.kind = _kind(self.graph)
         self._explainers = [Explainer(name, self.graph, **given) for name, given in request.methods]
@@ -95,8 +96,11 @@ class BatchExplainer:
         except Stopped:
             raise
         except Exception as error:  # the model may raise anything
-            metrics.oom_retries += isinstance(error, tf.errors.ResourceExhaustedError) and len(examples) > 1
             done(-behind)
+            if isinstance(error, tf.errors.ResourceExhaustedError) and self._points != 1:
+                self._points = max(1, (self._points or LARGEST_BATCH) // 2)  # from now on
+                metrics.oom_retries += 1
+                return self.explain(examples, done, metrics)
             if len(examples) == 1:
                 done(1)
                 return Records(errors=[Failure(examples[0].id, "explain", *describe(error))])
@@ -145,9 +149,7 @@ class BatchExplainer:
         for explainer in self._explainers:
             for targets in chosen:
                 started = time.perf_counter()
-                result = explainer.run(
-                    xs, batch_size=self.request.batch_size, return_result=True, **classes.weights(targets)
-                )
+                result = explainer.run(xs, batch_size=self._points, return_result=True, **classes.weights(targets))
                 seconds += time.perf_counter() - started
                 evaluations += int(result.evaluations.sum())
                 maps = self._maps(result, predictions.lengths)
@@ -168,7 +170,7 @@ class BatchExplainer:
         return {name: np.stack([example.inputs[name] for example in examples]) for name in self.names}
 
     def _predict(self, xs: dict[str, np.ndarray]) -> Predictions:
-        return self._explainers[0].predict(xs, batch_size=self.request.batch_size)
+        return self._explainers[0].predict(xs, batch_size=self._points)
 
     def _maps(self, result: Result, lengths: np.ndarray | None) -> list[np.ndarray]:
         """One map for each example: [H, W, C], token sums [T], or all features [F]."""

@@ -17,7 +17,7 @@ from tb_deepexplain.errors import InputError
 
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 _KINDS = {"f": "float", "i": "int64", "u": "int64", "b": "bool"}  # of a NumPy dtype; all others are strings
-_DTYPES = {"float_list": np.float32, "int64_list": np.int64, "bytes_list": object}  # of a tf.Example's lists
+_DTYPES = {"int64_list": np.int64, "bytes_list": object}  # of a tf.Example's lists
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +43,13 @@ class Features(Mapping[str, np.ndarray]):
         if name not in self._found:  # the proto would make it
             raise KeyError(name)
         field = self._found[name].WhichOneof("kind")
-        return np.array(getattr(self._found[name], field).value if field else [], _DTYPES.get(field))
+        if field is None:
+            return np.array([])
+        found = getattr(self._found[name], field)
+        if field == "float_list":  # in a message they stand as in memory; the list would make an object of each
+            count, packed = len(found.value), found.SerializeToString()
+            return np.frombuffer(packed, "<f4", count, len(packed) - 4 * count)
+        return np.array(found.value, _DTYPES[field])
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._found)

@@ -21,9 +21,8 @@ if TYPE_CHECKING:  # TensorFlow comes with these: they are imported when a worke
     from beam_pipelines.schema import Schema
 
 NOTE = "metrics"  # of a shard: what it took to make it
-EXAMPLES_AT_ONCE = (
-    16  # where no batch size is asked for: enough to fill a batch of evaluations, few enough to see progress
-)
+# Where no batch size is asked for: more with every batch, while it takes so few seconds that progress is seen.
+FIRST_EXAMPLES, MOST_EXAMPLES, SECONDS_AT_ONCE = 16, 256, 0.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +88,8 @@ class UnitWorker:
             preprocessing.load(job.preprocess) if job.preprocess else None,
             job.schema,
         )
-        self.size = job.request.batch_size or EXAMPLES_AT_ONCE
+        self._size = job.request.batch_size or FIRST_EXAMPLES
+        self._grows = job.request.batch_size is None
         self._writer = StoreWriter(job.directory, begun=True)
 
     def work(self, task: Task, counts: Counts) -> Metrics:
@@ -98,7 +98,8 @@ class UnitWorker:
         counts.enter(task.unit.id)
         counts.add(0)  # hears of a stop before the first batch
         with self._writer.shard(task.unit.id) as shard:
-            for batch, errors in self._batches(self.parsed(task.unit, steps), 1 if task.one_by_one else self.size):
+            for batch, errors in self._batches(self.parsed(task.unit, steps), task.one_by_one):
+                begun = time.perf_counter()
                 if batch and (fatal := steps.begin("explain", batch[0].id)):
                     batch, errors = [], [*errors, fatal]
                 records = self.explainer.explain(batch, counts.add, metrics) if batch else None
@@ -112,6 +113,8 @@ class UnitWorker:
                 for failure in wrong:
                     metrics.fail(failure.stage)
                 counts.add(len(errors), len(wrong), wrong[-1].message if wrong else "")
+                if len(batch) == self._size:
+                    self._adapt(time.perf_counter() - begun)
             metrics.total_seconds = time.perf_counter() - started
             shard.note(NOTE, metrics.encode())
         counts.enter(None)
@@ -139,8 +142,15 @@ class UnitWorker:
             positions[example.id] = record.position
             yield example
 
-    @staticmethod
-    def _batches(items: Iterable[Example | Failure], size: int) -> Iterator[tuple[list[Example], list[Failure]]]:
+    def _adapt(self, seconds: float) -> None:
+        """How many examples are taken next, where one batch took so long."""
+        if self._grows and not SECONDS_AT_ONCE / 3 < seconds < 2 * SECONDS_AT_ONCE:
+            faster = seconds < SECONDS_AT_ONCE
+            self._size = min(2 * self._size, MOST_EXAMPLES) if faster else max(self._size // 2, 1)
+
+    def _batches(
+        self, items: Iterable[Example | Failure], one_by_one: bool
+    ) -> Iterator[tuple[list[Example], list[Failure]]]:
         batch: list[Example] = []
         errors: list[Failure] = []
         for found in items:
@@ -148,7 +158,7 @@ class UnitWorker:
                 errors.append(found)
             else:
                 batch.append(found)
-            if len(batch) + len(errors) >= size:
+            if len(batch) + len(errors) >= (1 if one_by_one else self._size):
                 yield batch, errors
                 batch, errors = [], []
         if batch or errors:

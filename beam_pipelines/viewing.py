@@ -26,8 +26,11 @@ def encode_png(values: np.ndarray) -> bytes:
     Channel counts that PNG does not have are shown by their mean.
     """
     values = values if values.shape[-1] in (1, 3, 4) else values.mean(-1, keepdims=True)
-    values = np.nan_to_num(values.astype(np.float64), posinf=_LARGE, neginf=-_LARGE)
+    values = values.astype(np.float64)
     low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
+    if not np.isfinite([low, high]).all():
+        values = np.nan_to_num(values, posinf=_LARGE, neginf=-_LARGE)
+        low, high = float(values.min()), float(values.max())
     if low >= 0 and high <= 1:
         values = values * 255
     elif low < 0 or high > 255:

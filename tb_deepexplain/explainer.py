@@ -72,9 +72,10 @@ class Explainer:
         self._bound = self.graph.bind(inputs, output)
         self.parameters = self.method.check(self._in_order(params))
         if self.graph.is_softmax(self._bound.cut.output):
+            better = self.graph.logits_behind(self._bound.cut.output)
             warnings.warn(
                 "the explained output is a softmax: its probabilities share one sum and saturate, so that evidence for one "
-                "class shows as evidence against others; output=None explains the logits before it",
+                f"class shows as evidence against others; output={better!r} explains the logits before it",
                 stacklevel=2,
             )
         self._diagnosis = Diagnosis(self._bound)

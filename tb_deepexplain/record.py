@@ -120,13 +120,13 @@ def encode_map(values: np.ndarray, dtype: str | None = None) -> dict[str, Any]:
     2^-14 of the largest. A map whose median magnitude lies below that is kept as float32.
     """
     values = np.asarray(values)
-    finite = np.abs(values[np.isfinite(values)]).astype(np.float64)
-    marks = np.quantile(finite, list(QUANTILES.values())) if finite.size else [None] * len(QUANTILES)
-    largest = float(finite.max()) if finite.size else 0.0
+    sizes = np.abs(values.ravel().astype(np.float64))
+    sizes = np.sort(sizes if np.isfinite(values).all() else sizes[np.isfinite(sizes)])
+    largest = float(sizes[-1]) if sizes.size else 0.0
     if dtype is None:
-        nonzero = finite[finite > 0]
-        lossy = nonzero.size > 0 and float(np.median(nonzero)) < largest * 2.0**-14
-        dtype = "float32" if lossy else "float16"
+        nonzero = sizes[np.searchsorted(sizes, 0, "right") :]
+        middle = (nonzero[(nonzero.size - 1) // 2] + nonzero[nonzero.size // 2]) / 2 if nonzero.size else largest
+        dtype = "float32" if middle < largest * 2.0**-14 else "float16"
     # The scale is stored as float32: divide by what the reader will multiply by.
     scale = np.float32(largest) if dtype == "float16" and np.float32(largest) > 0 else np.float32(1)
     data = (values.astype(np.float64) / float(scale)).astype(np.dtype(dtype).newbyteorder("<"))
@@ -135,8 +135,19 @@ def encode_map(values: np.ndarray, dtype: str | None = None) -> dict[str, Any]:
         "dtype": dtype,
         "scale": float(scale),
         "shape": list(values.shape),
-        **dict(zip(QUANTILES, marks, strict=True)),
+        **dict(zip(QUANTILES, _quantiles(sizes), strict=True)),
     }
+
+
+def _quantiles(ordered: np.ndarray) -> list[float | None]:
+    """Those of QUANTILES, as np.quantile has them, which sorts anew; None of nothing."""
+    if not ordered.size:
+        return [None] * len(QUANTILES)
+    place = np.array(list(QUANTILES.values())) * (ordered.size - 1)
+    low = place.astype(np.int64)
+    high = np.minimum(low + 1, ordered.size - 1)
+    found: list[float | None] = (ordered[low] + (ordered[high] - ordered[low]) * (place - low)).tolist()
+    return found
 
 
 def decode_map(attribution: bytes, dtype: str, scale: float, shape: Sequence[int]) -> np.ndarray:

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from tb_deepexplain.errors import InputError, UnsupportedModelError
 from tb_deepexplain.graph.constancy import check_constancy
-from tb_deepexplain.graph.cut import Cut, GraphView, last_squash, make_cut, node_of, tensor
+from tb_deepexplain.graph.cut import Cut, GraphView, last_squash, make_cut, node_of, step_back, tensor
 from tb_deepexplain.graph.gradients import own_gradients
 from tb_deepexplain.graph.inline import inline, outputs_of
 from tb_deepexplain.graph.place import Placement
@@ -96,6 +96,10 @@ class ModelGraph:
         """Whether a tensor comes straight from a softmax, or the logarithm of one."""
         squash = last_squash(self._view, name)
         return squash is not None and self._view.nodes[squash].op != "Sigmoid"
+
+    def logits_behind(self, name: str) -> str | None:
+        """How the logits behind a softmax are asked for: None for those of a model's only output, else their tensor."""
+        return None if list(self.outputs.values()) == [name] else step_back(self._view, name)
 
     def ends(self, cut: Cut, entry: str) -> str:
         """Where the gradient of an entry ends on its way to the output, in words; "" where the output ignores it."""

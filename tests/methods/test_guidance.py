@@ -94,6 +94,13 @@ def test_a_softmax_is_spoken_of_once() -> None:
     (said,) = [str(w.message) for w in caught if w.category is UserWarning]
     assert said.startswith("the explained output is a softmax")
     assert said.endswith("output=None explains the logits before it")
+    x = keras.Input((4,))
+    heads = {"p": keras.layers.Dense(3, "softmax", name="p")(x), "q": keras.layers.Dense(1, name="q")(x)}
+    with pytest.warns(UserWarning, match="softmax") as told:
+        of_two = dx.Explainer("saliency", keras.Model(x, heads), output="p")
+    advice = str(told[0].message).split("output='")[1].split("'")[0]
+    found = dx.Explainer("saliency", of_two.graph, output=advice).predict(np.ones((1, 4))).outputs
+    np.testing.assert_allclose(tf.nn.softmax(found), of_two.predict(np.ones((1, 4))).outputs, rtol=1e-5)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         dx.Explainer("saliency", models.image())

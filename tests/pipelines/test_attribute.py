@@ -14,7 +14,13 @@ import tf_keras
 from PIL import Image
 
 import tb_deepexplain as dx
+from beam_pipelines.explaining import BatchExplainer, Request
+from beam_pipelines.metrics import Metrics
+from beam_pipelines.parsing import Example
+from beam_pipelines.targets import Target
+from tb_deepexplain.explainer import Explainer
 from tb_deepexplain.marker import read_marker
+from tests import models
 from tests.models import VOCABULARY
 from tests.pipelines import formats
 from tests.pipelines.data import Run, assert_same, pictures, write_records
@@ -294,3 +300,27 @@ def test_bad_lines_of_a_table_are_rows_of_the_errors(exported: Exported, tmp_pat
         ("a:000005", "'one'; expected a class number, or --labels"),
     ]:
         assert reason in found[id_][1]
+
+
+def test_a_batch_that_does_not_fit_into_memory_is_divided_once_for_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = models.image()
+    model.export(tmp_path / "model", verbose=False)
+    worker = BatchExplainer(Request(str(tmp_path / "model"), (("integrated_gradients", {}),), Target("class", 1)))
+    real, asked = Explainer.run, list[Any]()
+
+    def small_device(self: Any, xs: Any, *, batch_size: int | None = None, **options: Any) -> Any:
+        asked.append(batch_size)
+        if batch_size is None or batch_size > 20:
+            raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+        return real(self, xs, batch_size=batch_size, **options)
+
+    monkeypatch.setattr(Explainer, "run", small_device)
+    rng = np.random.default_rng(0)
+    examples = [Example(str(i), {"image": rng.random((8, 8, 3), np.float32)}) for i in range(5)]
+    metrics = Metrics()
+    for _ in range(2):
+        assert [row.example_id for row in worker.explain(examples, metrics=metrics).attributions] == list("01234")
+    assert asked == [None, 128, 64, 32, 16, 16]
+    assert metrics.oom_retries == 4
