@@ -10,10 +10,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from beam_pipelines.batching import BatchSize
 from beam_pipelines.metrics import Metrics
 from beam_pipelines.progress import Counts, duration
 from beam_pipelines.sources import Unit
-from beam_pipelines.units import FIRST_EXAMPLES, Job, Task, UnitWorker
+from beam_pipelines.units import Job, Task, UnitWorker
 from tb_deepexplain.errors import InputError
 from tb_deepexplain.store import StoreWriter
 
@@ -61,7 +62,7 @@ def estimate(job: Job, units: Sequence[Unit], begun: float) -> Estimate:
     """From growing parts of units spread over the input; `begun` is when the run was, by the monotonic clock."""
     with tempfile.TemporaryDirectory(prefix="tb_deepexplain-dry_run-") as folder:
         worker, counts = UnitWorker(dataclasses.replace(job, directory=folder)), Counts(folder)
-        warm, *parts = _parts(units, job.request.batch_size or FIRST_EXAMPLES)
+        warm, *parts = _parts(units, BatchSize(job.request.batch_size).now)
         worker.work(Task(warm), counts)  # compiles
         ready, sampled, busy = time.monotonic(), Metrics(), time.process_time()
         for part in parts:

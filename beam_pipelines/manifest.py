@@ -53,23 +53,29 @@ def configure(arguments: Arguments, request: Request, model: str, plan: Plan) ->
 
 
 def build(arguments: Arguments, request: Request, kind: str, fingerprint: str, runner: str) -> dict[str, Any]:
-    """The manifest, less what the store itself adds."""
+    """The manifest of the command's store, less what the store itself adds."""
+    options = {
+        "input": list(arguments.input),
+        "preprocess": arguments.preprocess,
+        "runner": runner,
+        "batch_size": arguments.batch_size,
+        "unit_size": arguments.unit_size,
+        "beam": list(arguments.beam),
+    }
+    return describe(request, kind, fingerprint, arguments.name, options)
+
+
+def describe(request: Request, kind: str, fingerprint: str, name: str, options: dict[str, Any]) -> dict[str, Any]:
+    """What readers of any store are told."""
     return {
-        "name": arguments.name,
+        "name": name,
         "kind": kind,
         "step": request.step,
         "methods": describe_methods(request),
         "target": str(request.target),
         "labels": _listed(request.labels),
         "model": {"path": request.model, "fingerprint": fingerprint},
-        "options": {
-            "input": list(arguments.input),
-            "preprocess": arguments.preprocess,
-            "runner": runner,
-            "batch_size": arguments.batch_size,
-            "unit_size": arguments.unit_size,
-            "beam": list(arguments.beam),
-        },
+        "options": options,
         "versions": _versions(),
         "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
     }

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from beam_pipelines import preprocessing
+from beam_pipelines.batching import BatchSize
 from beam_pipelines.metrics import Metrics
 from beam_pipelines.progress import Counts
 from beam_pipelines.sources import Unit, read
@@ -21,8 +22,6 @@ if TYPE_CHECKING:  # TensorFlow comes with these: they are imported when a worke
     from beam_pipelines.schema import Schema
 
 NOTE = "metrics"  # of a shard: what it took to make it
-# Where no batch size is asked for: more with every batch, while it takes so few seconds that progress is seen.
-FIRST_EXAMPLES, MOST_EXAMPLES, SECONDS_AT_ONCE = 16, 256, 0.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,8 +87,7 @@ class UnitWorker:
             preprocessing.load(job.preprocess) if job.preprocess else None,
             job.schema,
         )
-        self._size = job.request.batch_size or FIRST_EXAMPLES
-        self._grows = job.request.batch_size is None
+        self._size = BatchSize(job.request.batch_size)
         self._writer = StoreWriter(job.directory, begun=True)
 
     def work(self, task: Task, counts: Counts) -> Metrics:
@@ -113,8 +111,7 @@ class UnitWorker:
                 for failure in wrong:
                     metrics.fail(failure.stage)
                 counts.add(len(errors), len(wrong), wrong[-1].message if wrong else "")
-                if len(batch) == self._size:
-                    self._adapt(time.perf_counter() - begun)
+                self._size.took(len(batch), time.perf_counter() - begun)
             metrics.total_seconds = time.perf_counter() - started
             shard.note(NOTE, metrics.encode())
         counts.enter(None)
@@ -142,12 +139,6 @@ class UnitWorker:
             positions[example.id] = record.position
             yield example
 
-    def _adapt(self, seconds: float) -> None:
-        """How many examples are taken next, where one batch took so long."""
-        if self._grows and not SECONDS_AT_ONCE / 3 < seconds < 2 * SECONDS_AT_ONCE:
-            faster = seconds < SECONDS_AT_ONCE
-            self._size = min(2 * self._size, MOST_EXAMPLES) if faster else max(self._size // 2, 1)
-
     def _batches(
         self, items: Iterable[Example | Failure], one_by_one: bool
     ) -> Iterator[tuple[list[Example], list[Failure]]]:
@@ -158,7 +149,7 @@ class UnitWorker:
                 errors.append(found)
             else:
                 batch.append(found)
-            if len(batch) + len(errors) >= (1 if one_by_one else self._size):
+            if len(batch) + len(errors) >= (1 if one_by_one else self._size.now):
                 yield batch, errors
                 batch, errors = [], []
         if batch or errors:
