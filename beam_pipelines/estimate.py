@@ -84,7 +84,9 @@ def estimate(job: Job, units: Sequence[Unit], begun: float) -> Estimate:
         failed=sampled.failures / done,
         evaluations=sampled.evaluations * scale,
         seconds_to_start=ready - begun,
-        seconds_to_explain=sampled.total_seconds * scale,
+        seconds_to_explain=metrics.total_seconds
+        / (metrics.explained + metrics.failures)
+        * examples,  # the longest part
         cores=busy / sampled.total_seconds,
         bytes=size * examples,
     )

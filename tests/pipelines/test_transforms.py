@@ -74,6 +74,16 @@ def test_a_store_of_ones_own_examples(model: Path, tmp_path: Path) -> None:
         _ = p | beam.Create(_elements()) | Attribute(model, ["saliency"]) | WriteAttributions(tmp_path, "run")
 
 
+def test_the_readmes_pipeline_runs(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    code = readme.split("## In your own Beam pipeline")[1].split("```python\n")[1].split("```")[0]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_model").symlink_to(model)
+    exec(code.replace("beam.Pipeline()", "beam.Pipeline(runner='FnApiRunner')"), {"picture": PICTURES[0]})
+    store = dx.Store(tmp_path / "logs" / "mine" / "plugins" / PLUGIN_NAME / "default")
+    assert store.manifest["counts"] == {"examples": 1, "maps": 2, "errors": 0}
+
+
 def test_windows_and_times_are_kept(model: Path) -> None:
     def check(found: list[Any]) -> None:
         assert sorted(found) == [(f"p{i:02}", i, i // 10) for i in range(40)]
