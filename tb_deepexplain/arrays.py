@@ -113,6 +113,17 @@ def check_ys(ys: Any, n: int | None, output: tuple[int | None, ...] | None = Non
     return weights.astype(np.float64)
 
 
+def not_finite(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """`[N]` whether an example's numbers hold NaN or infinity."""
+    found = np.zeros(len(arrays[0]), bool)
+    for array in arrays:
+        with np.errstate(invalid="ignore", over="ignore"):  # one cheap pass says of most that all is well
+            suspect = array.dtype.kind == "f" and not np.isfinite(array.sum())
+        if suspect:
+            found |= ~np.isfinite(array).reshape(len(array), -1).all(1)
+    return found
+
+
 def seeds(arrays: Sequence[np.ndarray], seed: int) -> np.ndarray:
     """`[N]` int64, made of `seed` and what an example holds: the same wherever and in whatever company it is explained."""
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer):

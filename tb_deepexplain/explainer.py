@@ -12,7 +12,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tb_deepexplain.arrays import check_batch_size, check_target, check_ys, read_inputs, same_structure, seeds
+from tb_deepexplain.arrays import (
+    check_batch_size,
+    check_target,
+    check_ys,
+    not_finite,
+    read_inputs,
+    same_structure,
+    seeds,
+)
 from tb_deepexplain.chunks import at_least_one, divide, joined, rows, track
 from tb_deepexplain.diagnosis import Diagnosis
 from tb_deepexplain.errors import InputError, ParameterError, UnsupportedModelError
@@ -149,6 +157,9 @@ class Explainer:
             notes += said
         *maps, score, baseline_score, evaluations = joined(parts, chunks, n)
         notes = [notes[i] for i in np.argsort(np.concatenate(chunks))][:n]
+        for i in np.flatnonzero(not_finite(raw)[:n]):
+            if not any("NaN" in note for note in notes[i]):  # a ReLU may make zero of it
+                notes[i].append("the input holds NaN or infinity, which the model passes over")
         if not return_result:
             return same_structure(self.graph.inputs, xs, self._bound.entry_names, maps)
         return self._result(xs, maps, score, baseline_score, evaluations, target, notes, ranks)

@@ -113,6 +113,9 @@ def test_nan_and_infinity_are_traced_to_their_source() -> None:
     said = _said("gradient_x_input", models.image(), xs, target=0)
     assert [len(s) for s in said] == [0, 1, 1, 0]
     assert said[1] == ["the map holds NaN or infinity: so does the input"]
+    said = _said("saliency", models.image(), xs, target=0)  # oneDNN's ReLU makes zero of NaN
+    assert [bool(s) for s in said] == [False, True, True, False]
+    assert all("the input holds NaN or infinity" in s[0] or "so does the input" in s[0] for s in said[1:3])
     broken = models.image()
     kernel = broken.get_layer("conv").kernel
     kernel.assign(np.where(np.arange(6) == 2, np.nan, kernel))
