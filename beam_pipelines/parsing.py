@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from beam_pipelines.schema import Schema
 from beam_pipelines.trouble import describe
-from tb_deepexplain.errors import InputError
+from tb_deepexplain.errors import InputError, ParameterError
 
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 _KINDS = {"f": "float", "i": "int64", "u": "int64", "b": "bool"}  # of a NumPy dtype; all others are strings
@@ -74,6 +74,12 @@ class Parser:
     resize: bool = False  # pictures, to the size that the model wants
     preprocess: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None  # record → inputs, label, id, image
     schema: Schema | None = None
+
+    def __post_init__(self) -> None:
+        names = [spec.name for spec in self.specs]
+        for name in self.renamed:
+            if name not in names:
+                raise ParameterError(f"--feature {name}={self.renamed[name]}: the model takes {', '.join(names)}")
 
     def __call__(self, record: bytes | Mapping[str, Any], position: str) -> Example:
         """The example; InputError says what does not fit the model."""

@@ -57,9 +57,16 @@ def _read(spec: Any, given: Any) -> np.ndarray:
             raise InputError(f"xs for {spec}: holds {array.max()}, which {spec.dtype} cannot hold")
     array = array.astype(object if kind == "string" else "float32" if spec.dtype == "bfloat16" else spec.dtype)
     expected = spec.shape
+    if kind == "string" and (wrong := [v for v in array.ravel() if not isinstance(v, str | bytes)]):
+        raise InputError(f"xs for {spec}: holds {wrong[0]!r}; expected strings")
+    if len(expected) == 2 and expected[1] == 1 and array.ndim == 1:  # as Keras takes it
+        array = array[:, None]
+    if len(expected) == 1 and array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
     if array.ndim == len(expected) - 1 and _fits(array.shape, expected[1:]):
+        give = "[xs]" if kind == "string" else "xs[None]"
         raise InputError(
-            f"xs for {spec}: got shape {array.shape}, one example without the batch dimension; give xs[None]"
+            f"xs for {spec}: got shape {array.shape}, one example without the batch dimension; give {give}"
         )
     if array.ndim != len(expected) or not _fits(array.shape[1:], expected[1:]):
         raise InputError(f"xs for {spec}: got an array of shape {array.shape}, which does not fit")
@@ -82,7 +89,8 @@ def check_target(target: Any, n: int | None, output: tuple[int | None, ...] | No
         return None
     classes = np.asarray(target)
     if classes.dtype.kind not in "iu":
-        raise InputError(f"target: expected class numbers, got {classes.dtype}")
+        hint = "; weights of the units go to ys" if classes.ndim > 1 else ""
+        raise InputError(f"target: expected class numbers, got {classes.dtype}{hint}")
     if n is not None:
         if classes.shape not in ((), (n,)):
             raise InputError(

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from tb_deepexplain.errors import DeepExplainError
 
 _COMMANDS = {
-    "demo": "train two small real models, explain them, open TensorBoard",
+    "demo": "explain three real models, two of them trained here, and open TensorBoard",
     "explain": "explain the examples of TFRecord files with a model of yours",
     "methods": "list the attribution methods, or one method's parameters",
 }

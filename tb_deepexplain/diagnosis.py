@@ -19,7 +19,7 @@ class Diagnosis:
 
     def __init__(self, bound: BoundGraph) -> None:
         self._bound = bound
-        self._passes = tf.function(self._where_it_passes, autograph=False, reduce_retracing=True)
+        self._passes: dict[Any, Any] = {}
         self._weights: str | None = None
 
     def of(
@@ -57,7 +57,18 @@ class Diagnosis:
 
     def _why_zero(self, entries: list[Any], context: list[Any], target: Any, ys: Any) -> str:
         regions = self._bound.plan.regions
-        passes = self._passes(entries, context, target, ys).numpy()
+        given = [entries, context, target, ys]
+        key = (
+            tuple((tuple(t.shape), t.dtype) for t in tf.nest.flatten(given) if t is not None),
+            target is None,
+            ys is None,
+        )
+        if (
+            key not in self._passes
+        ):  # concrete: TensorFlow warns of functions that are traced often, and means all models'
+            specs = tf.nest.map_structure(lambda t: None if t is None else tf.TensorSpec(t.shape, t.dtype), given)
+            self._passes[key] = tf.function(self._where_it_passes, autograph=False).get_concrete_function(*specs)
+        passes = self._passes[key](*given).numpy()
         behind, before = passes[: len(regions)], passes[len(regions) : 2 * len(regions)]
         dead = [region for region, y, z in zip(regions, behind, before, strict=True) if y and not z]
         if passes[2 * len(regions) :].any():

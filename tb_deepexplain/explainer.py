@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import math
 import threading
 import warnings
@@ -94,6 +95,9 @@ class Explainer:
         self._known_sizes: dict[Any, tuple[int, float]] = {}
         self._compiling = threading.Lock()
 
+    def __repr__(self) -> str:
+        return f"Explainer({self.method.id}, {self.graph})"
+
     def predict(self, xs: Any, *, batch_size: int | None = None) -> Predictions:
         """What the model says about `xs`."""
         raw, n = at_least_one(read_inputs(self.graph.inputs, xs, self.graph.ordered))
@@ -124,7 +128,8 @@ class Explainer:
         `ys` are weights of the output's units, elementwise, `[N, ...output]`; `target` as in the class; at most
         one of the two. `batch_size` bounds the points evaluated at once and does not change the answer; `seed`
         makes methods that sample repeatable. A dict of values of the explained inner tensors is taken as it is.
-        Returns the attributions, or a Result. Raises InputError or ParameterError.
+        Returns the attributions, or a Result. Raises InputError or ParameterError. What a reader of the maps must know is in
+        the Result's warnings; without one it is a UserWarning.
         """
         target = self._target if target is None and ys is None else target
         if ys is not None and target is not None:
@@ -161,6 +166,7 @@ class Explainer:
             if not any("NaN" in note for note in notes[i]):  # a ReLU may make zero of it
                 notes[i].append("the input holds NaN or infinity, which the model passes over")
         if not return_result:
+            _tell(notes)
             return same_structure(self.graph.inputs, xs, self._bound.entry_names, maps)
         return self._result(xs, maps, score, baseline_score, evaluations, target, notes, ranks)
 
@@ -399,8 +405,22 @@ def explain(
     **params: Any,
 ) -> Any:
     """Attributions of `xs` by one method: `Explainer(method, model, ...).run(xs, ...)`. Keep an Explainer for more than one call."""
-    explainer = Explainer(method, model, target=target, inputs=inputs, output=output, jit=jit, **params)
-    return explainer.run(xs, ys=ys, batch_size=batch_size, seed=seed, progress=progress, return_result=return_result)
+    explainer = Explainer(method, model, inputs=inputs, output=output, jit=jit, **params)
+    return explainer.run(
+        xs,
+        ys=ys,
+        target=target,
+        batch_size=batch_size,
+        seed=seed,
+        progress=progress,
+        return_result=return_result,
+    )
+
+
+def _tell(notes: list[list[str]]) -> None:
+    """What is to be said of the maps, where no Result holds it: a UserWarning for each text."""
+    for text, count in collections.Counter(text for of_one in notes for text in of_one).items():
+        warnings.warn(f"{count} of {len(notes)} examples: {text}", stacklevel=3)
 
 
 __all__ = ["Explainer", "Predictions", "Result", "explain"]

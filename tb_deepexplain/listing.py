@@ -25,7 +25,7 @@ def _all() -> Table:
     table.add_column("method", no_wrap=True)
     table.add_column("alias", no_wrap=True)
     for title in ("family", "sums to", "model evaluations"):
-        table.add_column(title)
+        table.add_column(title, overflow="fold")
     for method in TABLE:
         table.add_row(method.id, ", ".join(method.aliases), method.family, method.sums_to or "", method.cost)
     return table

@@ -14,7 +14,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tb_deepexplain.errors import InputError, UnsupportedModelError
+from tb_deepexplain.errors import InputError, ParameterError, UnsupportedModelError
 from tb_deepexplain.graph.constancy import check_constancy
 from tb_deepexplain.graph.cut import Cut, GraphView, last_squash, make_cut, node_of, step_back, tensor
 from tb_deepexplain.graph.gradients import own_gradients
@@ -76,7 +76,13 @@ class ModelGraph:
 
     def bind(self, inputs: str | Sequence[str] | None = None, output: str | None = None) -> BoundGraph:
         """This model, entered and left at the given places; the same answer for the same question."""
-        asked = None if inputs is None else (inputs,) if isinstance(inputs, str) else tuple(inputs)
+        asked = None if inputs is None else tuple(inputs) if isinstance(inputs, list | tuple) else (inputs,)
+        for given, option in (*((name, "inputs") for name in asked or ()), (output, "output")):
+            if given is not None and not isinstance(given, str):
+                hint = f"; its name is {given.name!r}" if isinstance(getattr(given, "name", None), str) else ""
+                raise ParameterError(
+                    f"{option}: got a {type(given).__name__}; give the name of a layer or tensor{hint}"
+                )
         key = (asked, output)
         if key not in self._cuts:
             names = None if asked is None or "embedding" in asked else asked

@@ -64,6 +64,7 @@ class Method:
             if name not in known:
                 near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
                 hint = f"; did you mean {near[0]}?" if near else ""
+                hint = "; that goes to run()" if name in ("batch_size", "seed", "ys", "progress") else hint
                 takes = f"it takes {', '.join(known)}" if known else "it takes none"
                 raise ParameterError(f"{self.id} has no parameter {name!r}{hint} ({takes})")
         return {name: known[name].check(value) for name, value in given.items()}

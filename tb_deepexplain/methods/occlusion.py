@@ -21,13 +21,14 @@ def occlusion(
         Lengths | int | None,
         AtLeast(1),
         Doc(
-            "Size of the window along each axis of an example, or along all that are as long; one feature, or one token, by default."
+            "Size of the window along each axis of an example; one number is that of every axis as long, or of whole tokens; "
+            "1 by default."
         ),
     ] = None,
     step: Annotated[
         Lengths | int | None,
         AtLeast(1),
-        Doc("Distance between windows, for all axes or along each; 1 by default, or the window at a token."),
+        Doc("Distance between windows, for all axes or along each; 1 by default."),
     ] = None,
     baseline: Baseline = None,
 ) -> Explanation:
@@ -72,10 +73,11 @@ def _axes(x: Any, window: Lengths | int | None, step: Lengths | int | None, embe
     shape, sizes = tuple(x.shape[1:]), tf.unstack(tf.shape(x)[1:])
     sizes = [static or size for static, size in zip(shape, sizes, strict=True)]
     widths, steps = _along(shape, window), _along(shape, step)
-    if embedding and window is None:  # whole tokens: single embedding dimensions mean nothing to a reader
+    if embedding and not isinstance(
+        window, tuple
+    ):  # whole tokens: single embedding dimensions mean nothing to a reader
         widths[-1] = shape[-1]
-        steps = steps if step is not None else widths
-    if isinstance(window, int):
+    elif isinstance(window, int) and any((size or window) >= window for size in shape):
         widths = [min(window, size or window) for size in shape]
     for name, given in (("window_shape", widths), ("step", steps)):
         if len(given) != len(shape):

@@ -194,3 +194,46 @@ def test_a_tolerance_that_is_not_met_is_said() -> None:
 def test_unknown_methods_are_answered_with_near_ones(name: str, message: str) -> None:
     with pytest.raises(dx.UnknownMethodError, match=message):
         dx.Explainer(name, models.image())
+
+
+def test_what_is_to_be_said_is_said_without_a_result_too() -> None:
+    xs = PICTURES.copy()
+    xs[1] = np.nan
+    with pytest.warns(UserWarning, match=r"1 of 4 examples: .*NaN"):
+        dx.explain("gradient_x_input", models.image(), xs, target=0)
+
+
+def test_target_and_weights_exclude_each_other() -> None:
+    with pytest.raises(dx.InputError, match="both ys and target"):
+        dx.explain("saliency", models.image(), PICTURES, target=1, ys=np.ones((4, 3)))
+
+
+def test_tensors_and_layers_are_named() -> None:
+    model = models.image()
+    with pytest.raises(dx.ParameterError, match=r"output: got a .*; give the name of a layer or tensor; its name is"):
+        dx.explain("saliency", model, PICTURES, output=model.layers[-2].output)
+    with pytest.raises(dx.ParameterError, match=r"inputs: got a Conv2D; .* its name is 'conv'"):
+        dx.explain("saliency", model, PICTURES, inputs=model.get_layer("conv"))
+    with pytest.raises(dx.ParameterError, match="that goes to run"):
+        dx.Explainer("saliency", model, batch_size=3)
+
+
+def test_an_axis_of_one_may_be_left_out_as_keras_does() -> None:
+    x = keras.Input((1,), dtype="string")
+    ids = keras.layers.TextVectorization(vocabulary=["a", "dull", "film"])(x)
+    y = keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(6, 3, embeddings_initializer="normal")(ids))
+    explainer = dx.Explainer("saliency", keras.Model(x, keras.layers.Dense(2)(y)), target=1)
+    found, expected = (explainer.run(xs) for xs in (["a film", "dull"], [["a film"], ["dull"]]))
+    np.testing.assert_array_equal(found, expected)
+    with pytest.raises(dx.InputError, match="holds None; expected strings"):
+        explainer.run(["a", None])
+
+
+def test_one_number_as_a_window_is_of_whole_tokens() -> None:
+    ids = np.array([[3, 4, 5, 2]])
+    found, expected = (dx.explain("occlusion", models.text(), ids, target=1, window_shape=w) for w in (2, (2, 5)))
+    np.testing.assert_array_equal(found, expected)
+    with pytest.raises(dx.ParameterError, match="does not fit"):
+        dx.explain("occlusion", models.text(), ids, target=1, window_shape=9)
+    with pytest.raises(dx.ParameterError, match="does not fit"):
+        dx.explain("occlusion", models.image(), PICTURES, target=1, window_shape=9)
