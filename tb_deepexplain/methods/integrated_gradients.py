@@ -229,9 +229,7 @@ def _adaptive(score: Score, path: _Path, tolerance: float, max_evaluations: int)
     spent = state["spent"] + 2 > max_evaluations
     above = f"the completeness gap is above tolerance={tolerance:g}"
     more = f"{above} after max_evaluations={max_evaluations}; allow more"
-    jumps = (
-        f"{above}: on the way from the baseline the score jumps or has no derivative, and more evaluations do not help"
-    )
+    jumps = f"{above}: on its way the score jumps, has no derivative or is rounded too coarsely; more evaluations do not help"
     return Explanation(attributions, state["spent"], value, start, [(more, missed & spent), (jumps, missed & ~spent)])
 
 

@@ -259,6 +259,7 @@ def test_keras_2_models(form: str, tmp_path: Path) -> None:
     }[form] in graph.source
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of maps of zeros
 def test_keras_2_sequential_and_nested_models() -> None:
     sequential = tf_keras.Sequential(
         [tf_keras.Input((3,)), tf_keras.layers.Dense(4, "relu", name="inner"), tf_keras.layers.Dense(2)]

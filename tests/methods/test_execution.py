@@ -176,6 +176,7 @@ def test_half_precision_sums_in_single() -> None:
     np.testing.assert_allclose(found, 1.5**2, rtol=2e-3)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of maps of zeros
 @pytest.mark.parametrize(("method", "params"), [*((m, {}) for m in EVERY), ("integrated_gradients", {"steps": 4})])
 def test_batch_size_bounds_what_the_model_sees(method: str, params: dict[str, Any]) -> None:
     """The model tells how many points came at once, as its score."""

@@ -45,6 +45,7 @@ def _parameters(case: dict[str, Any], data: Any) -> dict[str, Any]:
     return params
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of maps of zeros and NaN
 @pytest.mark.filterwarnings("ignore:the explained output is a softmax")
 @pytest.mark.parametrize("case", CASES, ids=lambda c: c["id"])
 def test_matches_the_original(case: dict[str, Any]) -> None:
@@ -74,6 +75,7 @@ def _zero(score: Score) -> Explanation:
     return Explanation(gradient, tf.ones([score.n], tf.int32), value)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of maps of zeros and NaN
 @pytest.mark.parametrize(
     "case",
     [c for c in golden.index()["cases"] if c["method"] == "zero" and c["match"] == "must"],

@@ -40,6 +40,7 @@ def _explain(method: str, model: Any, x: np.ndarray = X, **options: Any) -> np.n
     return np.asarray(dx.explain(method, model, x, **{"target": 0, **params.get(method, {}), **options}))
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of a tolerance below rounding
 def test_without_biases_relu_nets_have_one_explanation() -> None:
     model = net(bias=False)
     reference = _explain("gradient_x_input", model)
