@@ -32,6 +32,8 @@ class Arguments:
     batch_size: int | None
     unit_size: int
     step: int
+    gpus: int | None
+    mixed_precision: bool
     label_feature: str
     id_feature: str
     features: dict[str, str]
@@ -126,6 +128,18 @@ def parser(prog: str) -> Parser:
         help="model evaluations at once (default: by the size of an example)",
     )
     where.add_argument(
+        "--gpus",
+        type=_count,
+        metavar="N",
+        help="GPUs for each process, which no other process is given (default: all for the only process of a machine, 1 for "
+        "each of several; 0: the CPU)",
+    )
+    where.add_argument(
+        "--mixed_precision",
+        action="store_true",
+        help="matrix products and convolutions in half precision (float16 on GPUs, bfloat16 on CPUs): faster, and the maps less exact",
+    )
+    where.add_argument(
         "--unit_size",
         type=_positive,
         default=256,
@@ -182,6 +196,8 @@ def parse(argv: Sequence[str], prog: str) -> Arguments:
         batch_size=options.batch_size,
         unit_size=options.unit_size,
         step=options.step,
+        gpus=options.gpus,
+        mixed_precision=options.mixed_precision,
         label_feature=options.label_feature,
         id_feature=options.id_feature,
         features=features,
@@ -223,10 +239,14 @@ def _split_feature(text: str) -> tuple[str, str]:
     return name, feature
 
 
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 1")
+def _count(text: str, least: int = 0) -> int:
+    if not text.isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least {least}")
     return int(text)
+
+
+def _positive(text: str) -> int:
+    return _count(text, 1)
 
 
 def _share(text: str) -> float:

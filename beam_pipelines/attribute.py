@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -23,7 +22,7 @@ if __name__ == "__main__" and "--debug" not in sys.argv:
 
 import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
-from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
+from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.utils.shared import Shared
 
 from beam_pipelines import arguments, configuration, counters, lock, runners, schema, sources, summary
@@ -32,13 +31,14 @@ from beam_pipelines.metrics import Metrics
 from beam_pipelines.progress import Counts, Stopped, note
 from beam_pipelines.recovery import Limits, Recovery, start
 from beam_pipelines.sources import Unit
-from beam_pipelines.units import NOTE, Job, Task, UnitWorker
+from beam_pipelines.units import NOTE, Job, Task, UnitWorker, unit_workers
 from tb_deepexplain.errors import DeepExplainError, InputError, ParameterError, UnsupportedModelError
 from tb_deepexplain.marker import is_store_name, write_marker
 from tb_deepexplain.record import Failure
 from tb_deepexplain.store import MANIFEST, StoreWriter, store_path, writing
 
 if TYPE_CHECKING:
+    from beam_pipelines.devices import Pool
     from beam_pipelines.explaining import Request
 
 INTERRUPTED = 130
@@ -46,19 +46,20 @@ _TRIES = 8  # examples that fail before the run is left to find out which are go
 
 
 class ExplainUnit(beam.DoFn):
-    """Task → its unit's id, when its shard stands. The model is loaded once in a process."""
+    """Task → its unit's id, when its shard stands. The model is loaded once for each device of a process."""
 
     def __init__(self, job: Job, shared: Shared) -> None:
         self._job, self._shared = job, shared
 
     def setup(self) -> None:
         with chatter_filtered():
-            self._worker = self._shared.acquire(lambda: UnitWorker(self._job))
+            self._pool: Pool[UnitWorker] = self._shared.acquire(lambda: unit_workers(self._job))
         self._counts = Counts(self._job.directory)
 
     def process(self, task: Task) -> Iterator[str]:
         try:
-            metrics = self._worker.work(task, self._counts)
+            with self._pool.one() as worker:
+                metrics = worker.work(task, self._counts)
         except Stopped:  # wanted: no error of the pipeline, and the unit has left nothing
             return
         counters.publish(metrics)
@@ -103,10 +104,10 @@ def run(asked: Arguments) -> int:
         configuration.check(directory, wanted, asked.resume)
     job = Job(request, str(directory), asked.label_feature, asked.id_feature, asked.features, **job_options)
     if asked.dry_run:
-        return _tell(job, directory, plan, asked, started, options)
+        return _tell(job, directory, plan, asked, started)
     shared = Shared()
     again = asked.overwrite or asked.retry_errors
-    worker = _ready(job, shared, plan) if again or not _is_finished(directory, plan) else None
+    pool = _ready(job, shared, plan, asked, options) if again or not _is_finished(directory, plan) else None
     with lock.locked(directory):
         if asked.overwrite:
             configuration.clear(directory)
@@ -115,7 +116,7 @@ def run(asked: Arguments) -> int:
         if asked.retry_errors:
             configuration.forget_failures(directory)
         if not (already := _is_finished(directory, plan)):
-            worker = worker or _ready(job, shared, plan)
+            pool = pool or _ready(job, shared, plan, asked, options)
             configuration.begin(directory, wanted)
             limits = Limits(0.5 if asked.max_error_rate is None else asked.max_error_rate, asked.stall_timeout)
             recovery = Recovery(Counts(directory), limits, runner, options)
@@ -136,7 +137,9 @@ def run(asked: Arguments) -> int:
             units = [unit.id for unit in plan.units]
             if asked.max_error_rate is not None:
                 limits.check(*_behind(directory, plan), summary.reasons(directory, units), least=1)
-            described = manifest.build(asked, request, worker.explainer.kind, fingerprint, runners.name(runner))
+            with pool.one() as worker:
+                kind = worker.explainer.kind
+            described = manifest.build(asked, request, kind, fingerprint, runners.name(runner))
             _commit(directory, units, described, recovery.retried)
         configuration.remove_leftovers(directory)
         Counts(directory).clear()
@@ -145,9 +148,7 @@ def run(asked: Arguments) -> int:
     return summary.report(asked.logdir, directory, time.monotonic() - started, already)
 
 
-def _tell(
-    job: Job, directory: Path, plan: sources.Plan, asked: Arguments, started: float, options: PipelineOptions
-) -> int:
+def _tell(job: Job, directory: Path, plan: sources.Plan, asked: Arguments, started: float) -> int:
     """What is left to do, and what it would take."""
     left = plan.units if asked.overwrite else _unfinished(directory, plan)
     if not left:
@@ -157,10 +158,8 @@ def _tell(
     with chatter_filtered():
         from beam_pipelines.estimate import estimate
 
-        found = estimate(job, left, started)
-    direct = options.view_as(DirectOptions)
-    processes = (direct.direct_num_workers or os.cpu_count() or 1) if runners.in_processes(asked.beam) else 1
-    print(found.describe(directory, processes))
+        found = estimate(job, left, started, runners.threads(asked.beam))
+    print(found.describe(directory, max(1, runners.processes(asked.beam))))
     return 0
 
 
@@ -206,13 +205,23 @@ def _behind(directory: Path, plan: sources.Plan) -> tuple[int, int]:
     return sum(unit.records for unit in units), summary.failures(directory, [unit.id for unit in units])
 
 
-def _ready(job: Job, shared: Shared, plan: sources.Plan) -> UnitWorker:
-    """This process's worker, with the model loaded and tried."""
+def _ready(
+    job: Job, shared: Shared, plan: sources.Plan, asked: Arguments, options: PipelineOptions
+) -> Pool[UnitWorker]:
+    """This process's workers, one tried on an example: on the CPU, if devices are for other processes to take."""
     note("loading the model and trying it on one example")
+    here = runners.is_here(asked.beam)
+    if not here:
+        job = dataclasses.replace(job, request=dataclasses.replace(job.request, gpus=0, mixed_precision=False))
     with chatter_filtered():
-        worker: UnitWorker = shared.acquire(lambda: UnitWorker(job))
-    try_one(worker, plan.units)
-    return worker
+        pool: Pool[UnitWorker] = shared.acquire(lambda: unit_workers(job)) if here else unit_workers(job)
+        with pool.one():  # loads
+            pass
+    with pool.one() as worker:
+        try_one(worker, plan.units)
+    if here:
+        runners.spread(options, len(pool.devices))
+    return pool
 
 
 def try_one(worker: UnitWorker, units: Sequence[Unit]) -> None:
@@ -261,6 +270,9 @@ def _request(asked: Arguments) -> Request:
         vocabulary=asked.vocabulary,
         batch_size=asked.batch_size,
         step=asked.step,
+        gpus=asked.gpus,
+        alone=runners.is_alone(asked.beam),
+        mixed_precision=asked.mixed_precision,
     )
 
 

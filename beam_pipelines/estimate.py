@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import shutil
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
+
+import tensorflow as tf
 
 from beam_pipelines.batching import BatchSize
 from beam_pipelines.metrics import Metrics
 from beam_pipelines.progress import Counts, duration
 from beam_pipelines.sources import Unit
-from beam_pipelines.units import Job, Task, UnitWorker
+from beam_pipelines.units import Job, Task, unit_workers
 from tb_deepexplain.errors import InputError
 from tb_deepexplain.store import StoreWriter
 
@@ -58,10 +62,17 @@ class Estimate:
         return "\n".join(lines)
 
 
-def estimate(job: Job, units: Sequence[Unit], begun: float) -> Estimate:
-    """From growing parts of units spread over the input; `begun` is when the run was, by the monotonic clock."""
-    with tempfile.TemporaryDirectory(prefix="tb_deepexplain-dry_run-") as folder:
-        worker, counts = UnitWorker(dataclasses.replace(job, directory=folder)), Counts(folder)
+def estimate(job: Job, units: Sequence[Unit], begun: float, threads: int | None = None) -> Estimate:
+    """From growing parts of units spread over the input. `begun` is when the run was, by the monotonic clock; `threads` are
+    TensorFlow's in each worker."""
+    if threads:
+        with contextlib.suppress(RuntimeError):  # TensorFlow has begun
+            tf.config.threading.set_intra_op_parallelism_threads(threads)
+            tf.config.threading.set_inter_op_parallelism_threads(threads)
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="tb_deepexplain-dry_run-"))
+        worker = stack.enter_context(unit_workers(dataclasses.replace(job, directory=folder)).one())
+        counts = Counts(folder)
         warm, *parts = _parts(units, BatchSize(job.request.batch_size).now)
         worker.work(Task(warm), counts)  # compiles
         ready, sampled, busy = time.monotonic(), Metrics(), time.process_time()

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import tensorflow as tf
 
-from beam_pipelines import viewing
+from beam_pipelines import devices, viewing
 from beam_pipelines.metrics import Metrics
 from beam_pipelines.parsing import Example
 from beam_pipelines.progress import Stopped
@@ -40,6 +40,9 @@ class Request:
     vocabulary: tuple[str, ...] | None = None
     batch_size: int | None = None
     step: int = 0
+    gpus: int | None = None  # for each process; None: one, or all for a process that is alone on its machine
+    alone: bool = False
+    mixed_precision: bool = False
 
 
 @dataclasses.dataclass
@@ -52,6 +55,19 @@ class Records:
 
     def __add__(self, other: Records) -> Records:
         return Records(self.attributions + other.attributions, self.inputs + other.inputs, self.errors + other.errors)
+
+
+def explainers(request: Request) -> devices.Pool[BatchExplainer]:
+    """One for each device of this process."""
+    return devices.Pool(start(request), lambda: BatchExplainer(request))
+
+
+def start(request: Request) -> tuple[str, ...]:
+    """This process's devices, made ready."""
+    names = devices.take(request.gpus, request.alone)
+    if request.mixed_precision:
+        devices.mix_precision()
+    return names
 
 
 class BatchExplainer:

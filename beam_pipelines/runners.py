@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import os
 import re
 import shlex
 import signal
@@ -40,6 +41,10 @@ _REFUSED = {
 _OFFERED = ("DirectRunner", "PrismRunner", "FlinkRunner", "SparkRunner", "DataflowRunner", "PortableRunner")
 
 
+_LOCAL = ("directrunner", "fnapirunner")
+_THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+
+
 class HintOptions(PipelineOptions):
     """What the steps that run the model ask of Dataflow's workers, and only they: all others do with any worker."""
 
@@ -65,7 +70,7 @@ def choose(flags: Sequence[str]) -> tuple[Any, PipelineOptions]:
     _check_flags(flags)
     options = PipelineOptions(list(flags))
     asked = options.view_as(StandardOptions).runner or "DirectRunner"
-    short = asked.rsplit(".", 1)[-1].lower().removesuffix("runner") + "runner"
+    short = _short(options)
     if short in _REFUSED:
         raise ParameterError(f"--runner {asked}: {_REFUSED[short]}")
     hints = options.view_as(HintOptions).hints()
@@ -75,8 +80,8 @@ def choose(flags: Sequence[str]) -> tuple[Any, PipelineOptions]:
         raise ParameterError(
             f"--{next(iter(hints))} is for Dataflow's workers; --runner {asked} takes them as they are"
         )
-    if short in ("directrunner", "fnapirunner"):
-        return _local(options), options
+    if short in _LOCAL:
+        return _local(flags, options), options
     try:
         runner = create_runner(asked)
         if isinstance(runner, PortableRunner):
@@ -91,6 +96,11 @@ def choose(flags: Sequence[str]) -> tuple[Any, PipelineOptions]:
             message = "needs Google's clients: pip install 'tensorboard-plugin-deepexplain[gcp]'"
             raise ParameterError(f"--runner {asked} {message}") from error
         raise ParameterError(f"--runner {asked}: {_unknown(asked, error)}") from error
+
+
+def _short(options: PipelineOptions) -> str:
+    asked: str = options.view_as(StandardOptions).runner or "DirectRunner"
+    return asked.rsplit(".", 1)[-1].lower().removesuffix("runner") + "runner"
 
 
 def hinted(transform: beam.PTransform, options: PipelineOptions) -> beam.PTransform:
@@ -144,19 +154,56 @@ def _prepare_dataflow(options: PipelineOptions, hints: dict[str, str]) -> None:
         debug.add_experiment("no_use_multiple_sdk_containers")  # else one process for each core, all on the one GPU
 
 
-def _local(options: PipelineOptions) -> FnApiRunner:
+def _local(flags: Sequence[str], options: PipelineOptions) -> FnApiRunner:
     direct = options.view_as(DirectOptions)
     if direct.direct_running_mode != "multi_processing":
         return FnApiRunner()
+    given = {name: os.environ.get(name, str(threads(flags))) for name in _THREADS}
     direct.direct_running_mode = None  # it would start Beam's own worker processes instead of ours
     # exec: the shell between would die of Ctrl-C.
-    command = f"exec {shlex.quote(sys.executable)} -m beam_pipelines.worker"
+    command = shlex.join(["exec", "env", *map("=".join, given.items()), sys.executable, "-m", "beam_pipelines.worker"])
     return FnApiRunner(default_environment=SubprocessSDKEnvironment.from_command_string(command))
 
 
-def in_processes(flags: Sequence[str]) -> bool:
-    """Whether these flags ask for worker processes on this machine."""
-    return PipelineOptions(list(flags)).view_as(DirectOptions).direct_running_mode == "multi_processing"
+def processes(flags: Sequence[str]) -> int:
+    """How many worker processes these flags ask for on this machine; 0 if the work is done in this one, or elsewhere."""
+    direct = PipelineOptions(list(flags)).view_as(DirectOptions)
+    if direct.direct_running_mode != "multi_processing":
+        return 0
+    return direct.direct_num_workers or _cores()
+
+
+def threads(flags: Sequence[str]) -> int | None:
+    """TensorFlow's threads in each of them, so that all together have one for each core; None if it is to choose."""
+    number = processes(flags)
+    return max(1, _cores() // number) if number else None
+
+
+def is_here(flags: Sequence[str]) -> bool:
+    """Whether this process itself explains."""
+    options = PipelineOptions(list(flags))
+    if _short(options) in _LOCAL:
+        return not processes(flags)
+    asked = options.view_as(PortableOptions).environment_type
+    return asked == "LOOPBACK" or (_short(options) == "prismrunner" and asked is None)
+
+
+def is_alone(flags: Sequence[str]) -> bool:
+    """Whether a process that explains is the only one on its machine, and may take all of its GPUs."""
+    options = PipelineOptions(list(flags))
+    on_dataflow = _short(options) == "dataflowrunner" and "accelerator" in options.view_as(HintOptions).hints()
+    return on_dataflow or is_here(flags)
+
+
+def spread(options: PipelineOptions, devices: int) -> None:
+    """A thread for each device of this process, where Beam was not told otherwise."""
+    direct = options.view_as(DirectOptions)
+    if devices > 1 and direct.direct_running_mode == "in_memory":
+        direct.direct_running_mode, direct.direct_num_workers = "multi_threading", devices
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def name(runner: Any) -> str:

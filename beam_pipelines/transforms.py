@@ -23,7 +23,8 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from beam_pipelines import configuration, counters, manifest
 from beam_pipelines.batching import BatchSize
-from beam_pipelines.explaining import BatchExplainer, Request
+from beam_pipelines.devices import Pool
+from beam_pipelines.explaining import BatchExplainer, Request, explainers
 from beam_pipelines.metrics import Metrics
 from beam_pipelines.parsing import Example, Parser
 from beam_pipelines.targets import Target
@@ -79,8 +80,9 @@ class _Explain(beam.DoFn):
         self._request, self._options, self._shared = request, options, shared
 
     def setup(self) -> None:
-        self._explainer: BatchExplainer = self._shared.acquire(lambda: BatchExplainer(self._request))
-        self._read = _Reader(self._explainer, self._options)
+        self._pool = self._shared.acquire(lambda: explainers(self._request))
+        with self._pool.one() as explainer:
+            self._read = _Reader(explainer, self._options)
         self._size = BatchSize(self._request.batch_size)
 
     def start_bundle(self) -> None:
@@ -111,7 +113,8 @@ class _Explain(beam.DoFn):
 
     def _flush(self, window: Any, waiting: Mapping[str, tuple[Example, Any]]) -> Iterator[Any]:
         started, metrics = time.perf_counter(), Metrics()
-        records = self._explainer.explain([example for example, _ in waiting.values()], metrics=metrics)
+        with self._pool.one() as explainer:
+            records = explainer.explain([example for example, _ in waiting.values()], metrics=metrics)
         when = {id_: timestamp for id_, (_, timestamp) in waiting.items()}
         metrics.explained = len(records.inputs)
         for failure in records.errors:
@@ -134,8 +137,9 @@ class _About(beam.DoFn):
         self._shared = shared
 
     def process(self, request: Request) -> Iterator[dict[str, Any]]:
-        explainer = self._shared.acquire(lambda: BatchExplainer(request))
-        yield manifest.describe(request, explainer.kind, configuration.fingerprint(request.model), "", {})
+        with self._shared.acquire(lambda: explainers(request)).one() as explainer:
+            kind = explainer.kind
+        yield manifest.describe(request, kind, configuration.fingerprint(request.model), "", {})
 
 
 class Attribute(beam.PTransform):
@@ -161,6 +165,8 @@ class Attribute(beam.PTransform):
         vocabulary: Sequence[str] | None = None,
         batch_size: int | None = None,
         step: int = 0,
+        gpus: int | None = None,
+        mixed_precision: bool = False,
         features: Mapping[str, str] | None = None,
         preprocess: Any = None,
         id_feature: str = "id",
@@ -175,6 +181,8 @@ class Attribute(beam.PTransform):
             None if vocabulary is None else tuple(vocabulary),
             batch_size,
             step,
+            gpus,
+            mixed_precision=mixed_precision,
         )
         self._options = {
             "label_feature": label_feature,
@@ -283,7 +291,7 @@ class WriteAttributions(beam.PTransform):
         return {"store": str(store_path(*self._place))}
 
 
-class AttributionModelHandler(ModelHandler[Any, PredictionResult, BatchExplainer]):
+class AttributionModelHandler(ModelHandler[Any, PredictionResult, Pool[BatchExplainer]]):
     """`Attribute`'s explainer for Beam's RunInference: PredictionResult(element, Explained or Failure).
 
     RunInference gives up a whole batch for one example that fails, and knows no windows within it; this handler therefore
@@ -294,18 +302,19 @@ class AttributionModelHandler(ModelHandler[Any, PredictionResult, BatchExplainer
         super().__init__(max_batch_size=attribute.request.batch_size)
         self._request, self._options = attribute.request, attribute._options  # noqa: SLF001
 
-    def load_model(self) -> BatchExplainer:
-        return BatchExplainer(self._request)
+    def load_model(self) -> Pool[BatchExplainer]:
+        return explainers(self._request)
 
     def run_inference(
-        self, batch: Sequence[Any], model: BatchExplainer, inference_args: Mapping[str, Any] | None = None
+        self, batch: Sequence[Any], model: Pool[BatchExplainer], inference_args: Mapping[str, Any] | None = None
     ) -> Iterable[PredictionResult]:
         """One answer for each element, in order."""
         if inference_args:
             raise ParameterError(f"inference_args={dict(inference_args)}: there are none; give them to Attribute")
-        read = _Reader(model, self._options)
-        found = [read(element) for element in batch]
-        records = model.explain([example for example in found if isinstance(example, Example)])
+        with model.one() as explainer:
+            read = _Reader(explainer, self._options)
+            found = [read(element) for element in batch]
+            records = explainer.explain([example for example in found if isinstance(example, Example)])
         failures = {failure.example_id: failure for failure in records.errors}
         shown = {each.example_id: each for each in records.inputs}
         for element, example in zip(batch, found, strict=True):

@@ -17,6 +17,7 @@ from tb_deepexplain.record import Failure
 from tb_deepexplain.store import StoreWriter
 
 if TYPE_CHECKING:  # TensorFlow comes with these: they are imported when a worker starts
+    from beam_pipelines.devices import Pool
     from beam_pipelines.explaining import BatchExplainer, Request
     from beam_pipelines.parsing import Example, Parser
     from beam_pipelines.schema import Schema
@@ -67,6 +68,14 @@ class _Steps:
     def end(self) -> None:
         if self._task.one_by_one:
             self._counts.enter(self._task.unit.id)
+
+
+def unit_workers(job: Job) -> Pool[UnitWorker]:
+    """One for each device of this process."""
+    from beam_pipelines.devices import Pool
+    from beam_pipelines.explaining import start
+
+    return Pool(start(job.request), lambda: UnitWorker(job))
 
 
 class UnitWorker:
