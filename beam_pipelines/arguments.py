@@ -161,9 +161,10 @@ def parser(prog: str) -> Parser:
     where.add_argument(
         "--stall_timeout",
         type=_seconds,
-        default=600.0,
+        default=3600.0,
         metavar="SECONDS",
-        help="say so when no worker has finished a map for so long (default: 600)",
+        help="when no worker has finished a map for so long, begin with new worker processes, or, where this process is the "
+        "worker, stop (default: 3600; said after 600)",
     )
     where.add_argument(
         "--dry_run",

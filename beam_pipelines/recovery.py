@@ -16,10 +16,11 @@ from typing import Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import DirectOptions
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.runner import PipelineResult
 
 from beam_pipelines import runners
-from beam_pipelines.progress import Counts, Display, Report
+from beam_pipelines.progress import Counts, Display, Report, duration
 from beam_pipelines.sources import Unit
 from beam_pipelines.units import Task
 from beam_pipelines.workers import WorkerDied, Workers, alone
@@ -29,15 +30,16 @@ LEAST_EXAMPLES = 100  # behind, before their errors can end a run
 TRIES = 3  # in a row in which no unit was finished and nothing was learnt
 _DEATHS = 2  # at one unit before its examples are taken one by one; at one example before it is given up
 _SECONDS_TO_STOP = 10.0
+_SECONDS_TO_WONDER = 600.0  # about a silence that does not yet end the run
 _KEPT = "what is finished is kept: the same command with --resume goes on"
 
 
 @dataclasses.dataclass
 class Limits:
-    """When a run is ended, or its silence told of."""
+    """When a run is ended."""
 
     error_rate: float  # at most so large a share of the examples may fail
-    silent_seconds: float
+    stall_timeout: float  # seconds without a map from any worker
 
     def check(self, examples: float, failed: int, reason: str, least: int = LEAST_EXAMPLES) -> None:
         """StoreError if too many of the examples behind failed; of very few, that says nothing."""
@@ -74,7 +76,7 @@ class Suspects:
         return [Task(unit, one_by_one=True, fatal=self._fatal(unit.id)) for unit in units]
 
     def _fatal(self, unit: str) -> dict[str, str]:
-        why = "its worker process died each time it came to it; it may need more memory than there is"
+        why = "its worker process died or fell silent each time it came to it; it may need more memory than there is"
         return {step: why for (of, step), deaths in self.steps.items() if of == unit and deaths >= _DEATHS}
 
 
@@ -121,7 +123,7 @@ class Recovery:
                 tries = 0 if learnt or len(left) < len(before) else tries + 1
                 if tries >= TRIES:
                     raise StoreError(f"{dead}, {TRIES} times without a unit finished{self._accused(left)}; {_KEPT}")
-                display.say(f"{dead}{_at(attempt.at_work)}; going on with the {len(left)} units that are left")
+                display.say(f"{dead}{_at(attempt.at_work)}; going on with what is left, {_units(len(left))}")
         return False
 
     def _accused(self, left: Sequence[Unit]) -> str:
@@ -139,13 +141,14 @@ class _Attempt:
         self._behind, self._failed_before = behind
         self._error: BaseException | None = None
         self._ended = threading.Event()
-        self._heard, self._told = (0.0, time.monotonic()), False
+        self._heard, self._told, self._here = (0.0, time.monotonic()), False, False
         self.reports: list[Report] = []
         self.at_work: list[Report] = []  # of the workers that died
         self.interrupted = False
 
     def run(self, runner: Any, options: Any, tasks: Sequence[Task], do: Callable[[], Any]) -> WorkerDied | None:
         """The death that ended it early; None if nothing did, or Ctrl-C."""
+        self._here = isinstance(runner, FnApiRunner)
         self._counts.begin()
         self._display.restart(self._behind)
         with ExitStack() as stack:
@@ -160,7 +163,7 @@ class _Attempt:
             dead = self._watch(workers) or self._late(workers)
             if dead:
                 self.reports = self._counts.reports()
-                gone = workers.gone()
+                gone = workers.gone() or workers.numbers()  # none is gone: all have fallen silent
                 self.at_work = [report for report in self.reports if report.process in gone]
         if self.interrupted or dead:
             return None if self.interrupted else dead
@@ -185,7 +188,7 @@ class _Attempt:
                 self._look()
                 if ended:
                     return None
-                if dead := workers.death():
+                if dead := workers.death() or self._stalled(workers):
                     return dead
             except KeyboardInterrupt:
                 if self.interrupted:
@@ -206,6 +209,20 @@ class _Attempt:
             time.sleep(0.1)
         return dead
 
+    def _stalled(self, workers: Workers) -> WorkerDied | None:
+        """Worker processes that have all been silent for too long count as dead; this process itself cannot be replaced;
+        an engine looks after its own."""
+        silent, limit = time.monotonic() - self._heard[1], self._limits.stall_timeout
+        said, at = f"no worker has finished a map for {duration(silent)}", _at(self.reports)
+        if silent > limit and workers.numbers():
+            return WorkerDied(f"{said}, which --stall_timeout takes for death")
+        if silent > limit and self._here:
+            raise StoreError(f"{said}{at}; {_KEPT}, if need be with a longer --stall_timeout than {limit:g}")
+        if silent > min(_SECONDS_TO_WONDER, limit) and not self._told:
+            self._told = True
+            self._display.say(said + at)
+        return None
+
     def _look(self) -> None:
         self.reports = self._counts.reports()
         done, failed = sum(r.done for r in self.reports), sum(r.failed for r in self.reports)
@@ -214,15 +231,15 @@ class _Attempt:
         self._limits.check(self._behind + done, self._failed_before + failed, reason)
         if done != self._heard[0]:
             self._heard, self._told = (done, time.monotonic()), False
-        silent = time.monotonic() - self._heard[1]
-        if silent > self._limits.silent_seconds and not self._told:
-            self._told = True
-            self._display.say(f"no worker has finished a map for {silent:.0f} s{_at(self.reports)}")
 
 
 def _at(reports: Sequence[Report]) -> str:
     units = sorted({report.unit for report in reports if report.unit})
     return f", at unit {', '.join(units)}" if units else ""
+
+
+def _units(number: int) -> str:
+    return f"{number} unit{'' if number == 1 else 's'}"
 
 
 def _name(unit: Unit) -> str:

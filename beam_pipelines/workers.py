@@ -40,7 +40,7 @@ class Workers:
 
     def __exit__(self, *_: object) -> None:
         os.environ.pop(_VARIABLE, None)
-        numbers = self._numbers()
+        numbers = self.numbers()
         shutil.rmtree(self._folder, ignore_errors=True)  # a worker that is only starting ends by itself
         for number in numbers:
             if _is_child(number):
@@ -52,7 +52,7 @@ class Workers:
 
     def gone(self) -> list[int]:
         """Process numbers of workers that have ended."""
-        return [number for number in self._numbers() if not _is_child(number)]
+        return [number for number in self.numbers() if not _is_child(number)]
 
     def death(self) -> WorkerDied | None:
         """What is known of a worker that died, if one has."""
@@ -71,7 +71,8 @@ class Workers:
         else:
             self._before(end)
 
-    def _numbers(self) -> list[int]:
+    def numbers(self) -> list[int]:
+        """Process numbers of all workers that have begun."""
         return [int(path.name) for path in self._folder.glob("*")] if self._folder.is_dir() else []
 
 

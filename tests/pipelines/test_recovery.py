@@ -8,6 +8,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -64,8 +65,58 @@ def test_a_worker_that_dies_while_starting_is_replaced(
     once = tmp_path / "died"
     starting(f"p = pathlib.Path({str(once)!r}); d = p.exists(); p.touch(); d or os._exit(7)")
     assert image(write_records(tmp_path / "a.tfrecord", pictures(6)), "--unit_size=2", *PROCESSES) == 0
-    assert "return code 7); going on with the 3 units that are left" in capsys.readouterr().err
+    assert "return code 7); going on with what is left, 3 units" in capsys.readouterr().err
     assert image.store.manifest["counts"]["examples"] == 6
+
+
+def test_workers_that_fall_silent_are_replaced(
+    image: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    once = tmp_path / "slept"
+    (tmp_path / "sleepy.py").write_text(
+        "import pathlib, time\n"
+        "def parse(record):\n"
+        f"    once = pathlib.Path({str(once)!r})\n"
+        "    if record['label'] == 2 and not once.exists():\n"
+        "        once.touch()\n"
+        "        time.sleep(600)\n"
+        "    return {'image': record['image'].reshape(8, 8, 3)}\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", f"{Path(__file__).parents[2]}:{tmp_path}:{os.environ.get('PYTHONPATH', '')}")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr("beam_pipelines.attribute.try_one", lambda *_: None)  # it would fall asleep here
+    source = write_records(
+        tmp_path / "a.tfrecord", [{**row, "label": 2 * (i == 4)} for i, row in enumerate(pictures(6))]
+    )
+    flags = ["--unit_size=2", "--preprocess=sleepy:parse", "--direct_num_workers=1", PROCESSES[1], "--stall_timeout=25"]
+    assert image(source, *flags) == 0
+    said = capsys.readouterr().err
+    assert (
+        "for 25 s, which --stall_timeout takes for death, at unit 00000-00002; going on with what is left, 1 unit\n"
+        in said
+    )
+    assert image.store.manifest["counts"]["examples"] == 6
+
+
+def test_a_process_that_falls_silent_itself_ends_the_run(
+    image: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    work, awake = UnitWorker.work, threading.Event()
+
+    def falls_asleep(self: UnitWorker, task: Task, counts: Counts) -> Metrics:
+        if task.unit.id == "00000-00001":
+            counts.enter(task.unit.id)
+            awake.wait(60)
+        return work(self, task, counts)
+
+    monkeypatch.setattr(UnitWorker, "work", falls_asleep)
+    monkeypatch.setattr(recovery, "_SECONDS_TO_STOP", 0.1)
+    source = write_records(tmp_path / "a.tfrecord", pictures(6))
+    assert image(source, "--unit_size=2", "--stall_timeout=3") == 2
+    awake.set()
+    said = capsys.readouterr().err
+    assert "at unit 00000-00001; what is finished is kept: the same command with --resume goes on" in said
+    assert "with a longer --stall_timeout than 3" in said
 
 
 class Died(BaseException):
