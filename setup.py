@@ -19,7 +19,8 @@ EXTRAS = {
     "keras2": ["tf-keras~=2.21"],  # files that only Keras 2 reads, or that Keras 3 would read as another model
     "tfma": ["tensorflow-model-analysis~=0.52"],  # Python 3.11 and later
     "tfx": ["tfx~=1.21"],  # where its ml-metadata has a wheel: glibc 2.39 or newer
-    "gcp": ["apache-beam[gcp]~=2.77"],
+    "gcp": ["apache-beam[gcp]~=2.77", "gcsfs>=2025.3"],
+    "s3": ["apache-beam[aws]~=2.77", "s3fs>=2025.3"],
     "schema": ["tensorflow-metadata~=1.17"],
     "tfds": ["tensorflow-datasets~=4.9", "importlib_resources"],
     "dev": [
@@ -33,6 +34,8 @@ EXTRAS = {
         "ruff>=0.14",
         "setuptools>=77",
         "tensorflow-datasets~=4.9",
+        "moto[server]>=5.1",  # a real S3 server for tests
+        "s3fs>=2025.3",
         "importlib_resources",  # which it forgets to ask for
         "tensorflow-metadata~=1.17",
         "tf-keras~=2.21",
@@ -73,6 +76,7 @@ setup(
         "rich>=13",
         "tensorboard~=2.21",
         "tensorflow~=2.21",
+        "universal-pathlib>=0.3",
     ],
     extras_require=EXTRAS,
     entry_points={

@@ -12,6 +12,7 @@ from typing import NoReturn
 from beam_pipelines.sources import FORMATS
 from beam_pipelines.targets import Target
 from tb_deepexplain.errors import InputError, ParameterError
+from tb_deepexplain.places import place
 
 _METHOD_PARAMETER = re.compile(r"--([A-Za-z_*]+\.[A-Za-z_]+)(?:=(.*))?", re.DOTALL)
 
@@ -79,7 +80,7 @@ def parser(prog: str) -> Parser:
     needed.add_argument(
         "--input", required=True, nargs="+", metavar="GLOB", help="files or folders, also gs://, s3://, hdfs://"
     )
-    needed.add_argument("--logdir", required=True, metavar="DIR", help="where TensorBoard looks")
+    needed.add_argument("--logdir", required=True, metavar="DIR", help="where TensorBoard looks, also gs:// or s3://")
     needed.add_argument("--methods", required=True, metavar="A,B", help="attribution methods, separated by commas")
     what = found.add_argument_group("what is explained")
     what.add_argument("--target", default="predicted", help="predicted (default) | label | top:K | class number | sum")
@@ -187,7 +188,7 @@ def parse(argv: Sequence[str], prog: str) -> Arguments:
     return Arguments(
         model=options.model,
         input=tuple(options.input),
-        logdir=Path(options.logdir).expanduser(),
+        logdir=place(options.logdir).expanduser(),
         run=_checked_run(options.run if options.run is not None else _run_of(options.model)),
         name=options.name,
         methods=tuple(name for name in map(str.strip, options.methods.split(",")) if name),
@@ -287,7 +288,7 @@ def _read_lines(option: str, path: str | None) -> tuple[str, ...] | None:
     if path is None:
         return None
     try:
-        text = Path(path).expanduser().read_text(encoding="utf-8-sig")
+        text = place(path).expanduser().read_text(encoding="utf-8-sig")
     except OSError as error:
         raise InputError(
             f"{option} {path}: {error.strerror or error}; give a text file with one entry a line"

@@ -34,6 +34,7 @@ from beam_pipelines.sources import Unit
 from beam_pipelines.units import NOTE, Job, Task, UnitWorker, unit_workers
 from tb_deepexplain.errors import DeepExplainError, InputError, ParameterError, UnsupportedModelError
 from tb_deepexplain.marker import is_store_name, write_marker
+from tb_deepexplain.places import each
 from tb_deepexplain.record import Failure
 from tb_deepexplain.store import MANIFEST, StoreWriter, store_path, writing
 
@@ -202,7 +203,7 @@ def _behind(directory: Path, plan: sources.Plan) -> tuple[int, int]:
     """Examples in shards, and how many of them failed."""
     finished = StoreWriter(directory).finished_units()
     units = [unit for unit in plan.units if unit.id in finished]
-    return sum(unit.records for unit in units), summary.failures(directory, [unit.id for unit in units])
+    return sum(unit.records for unit in units), sum(StoreWriter(directory).rows("errors", [unit.id for unit in units]))
 
 
 def _ready(
@@ -282,8 +283,8 @@ def _commit(directory: Path, units: list[str], described: dict[str, Any], retrie
         configuration.clear(directory)
         raise InputError(f"none of the examples could be explained: {reasons}")
     writer = StoreWriter(directory)
-    notes = (writer.notes(unit).get(NOTE, "{}") for unit in units)
-    spent = sum(map(Metrics.decode, notes), Metrics())
+    notes = each(writer.notes, units, directory)
+    spent = sum((Metrics.decode(note.get(NOTE, "{}")) for note in notes), Metrics())
     writer.commit(units, described | {"spent": {**spent.described(), "units_retried": retried}})
 
 

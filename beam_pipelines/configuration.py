@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from tb_deepexplain.errors import StoreError, UnsupportedModelError
-from tb_deepexplain.store import MANIFEST
+from tb_deepexplain.places import each, is_remote, make, place, whole
+from tb_deepexplain.store import MANIFEST, StoreWriter, writing
 
 _FILE = "configuration.json"
 _OURS = ("attributions-*.parquet", "inputs-*.parquet", "errors-*.parquet", "index-*.parquet", ".*.tmp")
@@ -21,12 +23,12 @@ _OURS = ("attributions-*.parquet", "inputs-*.parquet", "errors-*.parquet", "inde
 
 def fingerprint(path: str | os.PathLike[str]) -> str:
     """A digest of every file of a model."""
-    root, digest = Path(path), hashlib.sha256()
+    root, digest = place(path), hashlib.sha256()
     if not root.exists():
         raise UnsupportedModelError(f"no model at {path}: give a SavedModel directory or a .keras, .h5 or .pb file")
     files = sorted(file for file in root.rglob("*") if file.is_file()) if root.is_dir() else [root]
     for file in files:
-        digest.update(f"{file.relative_to(root)}\0{file.stat().st_size}\0".encode())
+        digest.update(f"{'/'.join(file.parts[len(root.parts) :]) or '.'}\0{file.stat().st_size}\0".encode())
         with file.open("rb") as stream:
             while block := stream.read(1 << 20):
                 digest.update(block)
@@ -62,26 +64,23 @@ def check(directory: Path, configuration: dict[str, Any], resume: bool) -> None:
 
 def begin(directory: Path, configuration: dict[str, Any]) -> None:
     """Note in the directory what its store is made of."""
-    try:
-        temporary = directory / f".{_FILE}.tmp"
+    with writing(directory), whole(directory / _FILE) as temporary:
         temporary.write_text(json.dumps(configuration, indent=1), encoding="utf-8")
-        os.replace(temporary, directory / _FILE)
-    except OSError as error:
-        raise StoreError(f"cannot write to {directory}: {error.strerror or error}; choose another --logdir") from error
 
 
 def clear(directory: Path) -> None:
     """Remove a store's files and, where nothing else is in it, its directory."""
     for pattern in (MANIFEST, *_OURS, _FILE):  # the manifest first: what is half removed is no store
-        for path in directory.glob(pattern):
-            path.unlink(missing_ok=True)
-    if directory.is_dir() and not any(directory.iterdir()):
+        each(_remove, list(directory.glob(pattern)), directory)
+    with contextlib.suppress(OSError):  # others' files are in it, or there is nothing that could be removed
         directory.rmdir()
 
 
 def forget_failures(directory: Path) -> None:
     """Take back the units in which examples failed, and with them the manifest."""
-    failed = [path for path in directory.glob(_OURS[2]) if pq.read_metadata(path).num_rows]
+    errors = list(directory.glob(_OURS[2]))
+    rows = StoreWriter(directory).rows("errors", [path.stem.removeprefix("errors-") for path in errors])
+    failed = [path for path, number in zip(errors, rows, strict=True) if number]
     for path in [directory / MANIFEST, *failed] if failed else []:
         for kind in ("attributions", "inputs", "errors"):  # attributions first: the unit then does not count
             path.with_name(path.name.replace("errors", kind, 1)).unlink(missing_ok=True)
@@ -94,12 +93,23 @@ def remove_leftovers(directory: Path) -> None:
 
 
 def check_writable(directory: Path) -> None:
-    """StoreError unless the directory, or the nearest one above it that exists, can be written to."""
+    """StoreError unless the directory, or the nearest one above it that exists, can be written to; remote ones are tried."""
+    if is_remote(directory):
+        with writing(directory):
+            probe = directory / f".probe-{uuid.uuid4().hex[:8]}"
+            make(directory)
+            probe.write_bytes(b"")
+            probe.unlink()
+        return
     nearest = next(path for path in (directory, *directory.absolute().parents) if path.exists() or path.is_symlink())
     if not nearest.is_dir():
         raise StoreError(f"cannot write to {directory}: {nearest} is not a directory; choose another --logdir")
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise StoreError(f"cannot write to {directory}: no permission to write in {nearest}; choose another --logdir")
+
+
+def _remove(path: Path) -> None:
+    path.unlink(missing_ok=True)
 
 
 def _read(directory: Path) -> dict[str, Any] | None:

@@ -20,6 +20,7 @@ from beam_pipelines.progress import Counts, duration
 from beam_pipelines.sources import Unit
 from beam_pipelines.units import Job, Task, unit_workers
 from tb_deepexplain.errors import InputError
+from tb_deepexplain.places import is_remote
 from tb_deepexplain.store import StoreWriter
 
 SECONDS = 8.0  # of sampling, after which no further part is begun
@@ -44,8 +45,6 @@ class Estimate:
         return self.seconds_to_start + self.seconds_to_explain / useful
 
     def describe(self, directory: Path, workers: int) -> str:
-        nearest = next(path for path in (directory, *directory.absolute().parents) if path.exists())
-        free = shutil.disk_usage(nearest).free
         by = f"{workers} worker processes" if workers > 1 else "one worker like this process"
         each = [
             f"{self.evaluations / self.examples:,.1f} evaluations",
@@ -56,10 +55,17 @@ class Estimate:
             f"would explain {self.examples:,} examples: {self.evaluations:,.0f} evaluations",
             f"measured  {self.sampled:,}: {', '.join(each)}" + (f"; {self.failed:.1%} failed" if self.failed else ""),
             f"time      {duration(self.seconds(workers))} by {by}, {duration(self.seconds_to_start)} of it to start",
-            f"disk      {_size(self.bytes)}, {_size(free)} are free" + (": not enough" if self.bytes > free else ""),
+            f"disk      {_size(self.bytes)}{self._free(directory)}",
             "nothing was written; the same command without --dry_run begins",
         ]
         return "\n".join(lines)
+
+    def _free(self, directory: Path) -> str:
+        if is_remote(directory):
+            return ""
+        nearest = next(path for path in (directory, *directory.absolute().parents) if path.exists())
+        free = shutil.disk_usage(nearest).free
+        return f", {_size(free)} are free" + (": not enough" if self.bytes > free else "")
 
 
 def estimate(job: Job, units: Sequence[Unit], begun: float, threads: int | None = None) -> Estimate:

@@ -21,6 +21,7 @@ from tb_deepexplain.errors import ParameterError, UnsupportedModelError
 from tb_deepexplain.explainer import LARGEST_BATCH, Explainer, Predictions, Result
 from tb_deepexplain.graph.load import load_model
 from tb_deepexplain.graph.model import ModelGraph
+from tb_deepexplain.places import fetched
 from tb_deepexplain.record import Attribution, Failure, Input
 
 _Explained: TypeAlias = tuple[Input, list[Attribution]]
@@ -75,7 +76,8 @@ class BatchExplainer:
 
     def __init__(self, request: Request) -> None:
         self.request = request
-        self.graph = load_model(request.model)
+        with fetched(request.model) as model:
+            self.graph = load_model(model)
         self._points = request.batch_size  # evaluated at once; None: as many as the method chooses
         self.names = tuple(spec.name for spec in self.graph.inputs)
         self.kind = _kind(self.graph)
@@ -132,9 +134,8 @@ class BatchExplainer:
         """As `explain`, but the first error is raised."""
         metrics = Metrics() if metrics is None else metrics
         groups: dict[Any, list[int]] = {}
-        for i, example in enumerate(examples):  # only examples of one shape make a batch
-            shapes = tuple(np.shape(example.inputs[name]) for name in self.names)
-            groups.setdefault(shapes, []).append(i)
+        for i, example in enumerate(examples):
+            groups.setdefault(example.alike, []).append(i)
         found: list[_Explained | Failure | None] = [None] * len(examples)
         for members in groups.values():
             alike = self._explain_alike([examples[i] for i in members], done, metrics)

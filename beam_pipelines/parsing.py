@@ -29,6 +29,17 @@ class Example:
     label: int | None = None
     picture: bytes | None = None  # the PNG or JPEG it came as
 
+    @property
+    def alike(self) -> tuple[Any, ...]:
+        """What the examples of a batch have in common: the shapes of their inputs; and of texts, which the model itself pads
+        to the longest of a batch, the length in powers of two."""
+        return tuple((name, np.shape(value), _bits(value)) for name, value in sorted(self.inputs.items()))
+
+
+def _bits(value: np.ndarray) -> int | None:
+    strings = value.dtype.kind in "OSU"
+    return max((len(text) for text in value.ravel()), default=0).bit_length() if strings else None
+
 
 class Features(Mapping[str, np.ndarray]):
     """The features of a serialized tf.Example: arrays of one axis, float32, int64 or bytes."""

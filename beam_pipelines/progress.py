@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import math
 import os
 import shutil
 import socket
@@ -20,8 +21,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from tb_deepexplain.errors import StoreError
+from tb_deepexplain.places import each, is_remote, place, read_text
+from tb_deepexplain.store import writing
 
 _SECONDS_BETWEEN_LINES = 10.0, 60.0  # at first, and of a run that goes on and on
+_SECONDS_BETWEEN_REQUESTS = 10.0  # to remote storage
 _SECONDS_OF_RATE = 30.0  # that the rate and the time left are told from
 
 
@@ -43,23 +47,32 @@ class Report:
 
 
 class Counts:
-    """The folder `<store>/.progress`: what each worker says of itself, and the request to stop."""
+    """The folder `<store>/.progress`: what each worker says of itself, and the request to stop.
+
+    In remote storage, where each word is a request, it is written and looked at every ten seconds.
+    """
 
     def __init__(self, store: str | os.PathLike[str]) -> None:
-        self._folder = Path(store) / ".progress"
+        self._folder = place(store) / ".progress"
+        self._remote = is_remote(self._folder)
         self._own = Report(socket.gethostname(), os.getpid())
-        self._written = 0.0
+        self._written = self._read = self._asked = -math.inf
+        self._last: list[Report] = []
 
     def begin(self) -> None:
         """For the driver, before the workers."""
         self.clear()
-        try:
-            self._folder.mkdir()
-        except OSError as error:
-            raise StoreError(f"cannot write to {self._folder.parent}: {error.strerror or error}") from error
+        with writing(self._folder.parent):
+            if not self._remote:
+                self._folder.mkdir()
 
     def clear(self) -> None:
-        shutil.rmtree(self._folder, ignore_errors=True)
+        if not self._remote:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            return
+        with contextlib.suppress(FileNotFoundError):
+            each(lambda path: path.unlink(missing_ok=True), list(self._folder.glob("*")), self._folder)
+        self._last = []
 
     def enter(self, unit: str | None, step: str | None = None) -> None:
         """For a worker: what it is at from now on."""
@@ -72,33 +85,49 @@ class Counts:
         self._own = dataclasses.replace(
             own, done=own.done + done, failed=own.failed + failed, reason=reason or own.reason
         )
-        if time.monotonic() - self._written > 0.1:
+        if time.monotonic() - self._written > (_SECONDS_BETWEEN_REQUESTS if self._remote else 0.1):
             self.flush()
-        if (self._folder / "stop").exists():
-            raise Stopped("the run was stopped")
+        if self._due(self._asked):
+            self._asked = time.monotonic()
+            if (self._folder / "stop").exists():
+                raise Stopped("the run was stopped")
 
     def flush(self) -> None:
         self._written = time.monotonic()
         path = self._folder / f"{self._own.host}-{self._own.process}-{id(self)}"
-        temporary = path.with_name(f".{path.name}")
-        with contextlib.suppress(OSError):  # no reason to stop working: the driver sees to the folder
+        with contextlib.suppress(Exception if self._remote else OSError):  # the driver sees to the folder
+            if self._remote:
+                path.write_text(json.dumps(dataclasses.asdict(self._own)), encoding="utf-8")
+                return
+            temporary = path.with_name(f".{path.name}")
             temporary.write_text(json.dumps(dataclasses.asdict(self._own)), encoding="utf-8")
             temporary.replace(path)
 
     def stop(self) -> None:
         """For the driver: ask all workers to stop after the map they are at."""
-        if self._folder.is_dir():
+        if self._remote or self._folder.is_dir():
             (self._folder / "stop").touch()
 
-    def reports(self) -> list[Report]:
-        """For the driver: the last word of every worker. StoreError if the folder, and so the store, is gone."""
-        if not self._folder.is_dir():
+    def reports(self, now: bool = False) -> list[Report]:
+        """For the driver: the last word of every worker, in remote storage as of a while ago unless it is needed `now`.
+        StoreError if the folder, and so the store, is gone."""
+        if not (now or self._due(self._read)):
+            return self._last
+        self._read = time.monotonic()
+        if not self._remote and not self._folder.is_dir():
             raise StoreError(f"{self._folder.parent} was removed while the run was writing to it; run again")
-        found = []
-        for path in self._folder.glob("[!.]*-*"):  # not those that are being written
-            with contextlib.suppress(FileNotFoundError):
-                found.append(Report(**json.loads(path.read_text(encoding="utf-8"))))
-        return found
+        names = list(self._folder.glob("[!.]*-*"))  # not those that are being written
+        self._last = [report for report in each(_report, names, self._folder) if report]
+        return self._last
+
+    def _due(self, last: float) -> bool:
+        return not self._remote or time.monotonic() - last > _SECONDS_BETWEEN_REQUESTS
+
+
+def _report(path: Path) -> Report | None:
+    with contextlib.suppress(Exception if is_remote(path) else FileNotFoundError):  # heard the next time
+        return Report(**json.loads(read_text(path)))
+    return None
 
 
 def note(text: str) -> None:

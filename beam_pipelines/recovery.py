@@ -162,7 +162,7 @@ class _Attempt:
             stack.push(self._stop_on_error)
             dead = self._watch(workers) or self._late(workers)
             if dead:
-                self.reports = self._counts.reports()
+                self.reports = self._counts.reports(now=True)
                 gone = workers.gone() or workers.numbers()  # none is gone: all have fallen silent
                 self.at_work = [report for report in self.reports if report.process in gone]
         if self.interrupted or dead:

@@ -8,12 +8,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 from rich.console import Console
 from rich.text import Text
 
 from beam_pipelines.progress import duration
-from tb_deepexplain.store import Store
+from tb_deepexplain.places import each, read_table
+from tb_deepexplain.store import Store, StoreWriter
 
 _REASONS_SHOWN = 3
 
@@ -41,19 +41,15 @@ def report(logdir: Path, directory: Path, seconds: float, already: bool = False)
 
 def all_failed(directory: Path, units: Sequence[str]) -> str | None:
     """The commonest reasons, if not one example was explained; else None."""
-    if any(pq.read_metadata(directory / f"inputs-{unit}.parquet").num_rows for unit in units):
+    if any(StoreWriter(directory).rows("inputs", [unit]) != [0] for unit in units):
         return None
     return reasons(directory, units)
 
 
-def failures(directory: Path, units: Sequence[str]) -> int:
-    """How many examples of these finished units failed."""
-    return sum(pq.read_metadata(directory / f"errors-{unit}.parquet").num_rows for unit in units)
-
-
 def reasons(directory: Path, units: Sequence[str]) -> str:
     """The commonest reasons of these finished units' failures."""
-    return _reasons(row for unit in units for row in pq.read_table(directory / f"errors-{unit}.parquet").to_pylist())
+    tables = each(read_table, [directory / f"errors-{unit}.parquet" for unit in units], directory)
+    return _reasons(row for table in tables for row in table.to_pylist())
 
 
 def _reasons(errors: Iterable[dict[str, str]]) -> str:

@@ -74,7 +74,7 @@ class _Reader:
 
 
 class _Explain(beam.DoFn):
-    """Element → Explained, or Failure to `errors`; examples of one window and one shape make batches, within a bundle."""
+    """Element → Explained, or Failure to `errors`; examples of one window that are alike make batches, within a bundle."""
 
     def __init__(self, request: Request, options: Mapping[str, Any], shared: Shared) -> None:
         self._request, self._options, self._shared = request, options, shared
@@ -86,7 +86,7 @@ class _Explain(beam.DoFn):
         self._size = BatchSize(self._request.batch_size)
 
     def start_bundle(self) -> None:
-        self._waiting: dict[Any, dict[str, tuple[Example, Any]]] = {}  # by window and shapes, then by id
+        self._waiting: dict[Any, dict[str, tuple[Example, Any]]] = {}  # by window and kind, then by id
 
     def process(
         self, element: Any, timestamp: Any = beam.DoFn.TimestampParam, window: Any = beam.DoFn.WindowParam
@@ -98,7 +98,7 @@ class _Explain(beam.DoFn):
             counters.publish(metrics)
             yield TaggedOutput("errors", found)
             return
-        key = window, tuple(np.shape(value) for value in found.inputs.values())
+        key = window, found.alike
         if found.id in self._waiting.get(key, ()):  # a batch holds no id twice
             yield from self._flush(window, self._waiting.pop(key))
         waiting = self._waiting.setdefault(key, {})

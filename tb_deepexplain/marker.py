@@ -11,8 +11,6 @@ import json
 import os
 import re
 import time
-import uuid
-from pathlib import Path
 
 from tb_deepexplain.errors import ParameterError
 
@@ -27,16 +25,19 @@ def write_marker(logdir: str | os.PathLike[str], run: str, name: str) -> None:
         raise ParameterError(
             f"store name {name!r}: expected letters, digits, '_', '-' or '.', not starting with '.' or '-'; rename it"
         )
-    directory = Path(logdir) / run
+    from tb_deepexplain.places import make, place, whole  # which pyarrow comes with
+
+    directory = place(logdir) / run
     suffix = f".{PLUGIN_NAME}.{name}"
     # A second file would make TensorBoard leave the file that a training job is still writing beside it.
     if any(path.name.endswith(suffix) and ".tfevents." in path.name for path in directory.glob("events.out.*")):
         return
-    directory.mkdir(parents=True, exist_ok=True)
-    temporary = directory / f".marker.{uuid.uuid4().hex[:8]}.tmp"
-    with temporary.open("wb") as file:
+    make(directory)
+    with (
+        whole(directory / f"events.out.tfevents.{int(time.time()):010d}{suffix}") as temporary,
+        temporary.open("wb") as file,
+    ):
         _write_events(file, name)
-    os.replace(temporary, directory / f"events.out.tfevents.{int(time.time()):010d}{suffix}")
 
 
 def is_store_name(name: object) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import json
 import os
 import uuid
@@ -25,6 +26,17 @@ import pyarrow.parquet as pq
 
 from tb_deepexplain.errors import StoreError
 from tb_deepexplain.marker import FORMAT_VERSION, PLUGIN_NAME
+from tb_deepexplain.places import (
+    draft,
+    each,
+    is_remote,
+    make,
+    open_parquet,
+    place,
+    publish,
+    read_table,
+    whole,
+)
 from tb_deepexplain.record import (
     ATTRIBUTION_SCHEMA,
     ERROR_SCHEMA,
@@ -42,16 +54,20 @@ _LOCATION = ["shard", "row_group", "row", "input_row_group", "input_row"]
 
 
 def store_path(logdir: str | os.PathLike[str], run: str, name: str) -> Path:
-    return Path(logdir) / run / "plugins" / PLUGIN_NAME / name
+    return place(logdir) / run / "plugins" / PLUGIN_NAME / name
 
 
 @contextlib.contextmanager
 def writing(directory: Path) -> Iterator[None]:
-    """Within, an error of the file system is a StoreError that says what to do."""
+    """Within, an error of the file system is a StoreError that says what to do. Those of remote ones are of many kinds."""
     try:
         yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    except Exception as error:
+        if isinstance(error, StoreError) or not (isinstance(error, OSError) or is_remote(directory)):
+            raise
+        if not isinstance(error, OSError) or is_remote(directory):
+            said = f"cannot write to {directory}: {type(error).__name__}: {error}; check its name and your credentials"
+        elif error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             said = f"the disk that holds {directory} is full ({os.strerror(error.errno)}); make room"
         elif error.errno == errno.ENOENT:
             said = f"{directory} is gone: it was removed while it was being written; run again"
@@ -60,25 +76,13 @@ def writing(directory: Path) -> Iterator[None]:
         raise StoreError(said) from error
 
 
-@contextlib.contextmanager
-def _renamed(path: Path) -> Iterator[Path]:
-    """A name to write to; the file gets its own when it is whole."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
-    with writing(path.parent):
-        try:
-            yield temporary
-            os.replace(temporary, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
-            raise
-
-
 class ShardWriter:
     """Writes one work unit's three files under temporary names; `close` renames them into place."""
 
     def __init__(self, directory: Path, unit: str) -> None:
-        self._directory, self._unit, self._token = directory, unit, uuid.uuid4().hex[:8]
+        self._directory, self._unit = directory, unit
+        self._places = {kind: directory / f"{kind}-{unit}.parquet" for kind in _KINDS}
+        self._drafts = {kind: draft(path) for kind, path in self._places.items()}
         self._notes: dict[str, str] = {}
         self._writers: dict[str, pq.ParquetWriter] = {}
         self._pending: dict[str, list[dict[str, Any]]] = {kind: [] for kind in _KINDS}
@@ -114,11 +118,11 @@ class ShardWriter:
             self._writer("errors").add_key_value_metadata(self._notes)
             for kind in _KINDS:
                 self._writer(kind).close()
-            if (self._directory / f"attributions-{self._unit}.parquet").exists():
+            if self._places["attributions"].exists():
                 self.discard()
                 return
             for kind in ("inputs", "errors", "attributions"):  # attributions last: it is what makes the unit count
-                os.replace(self._temporary(kind), self._directory / f"{kind}-{self._unit}.parquet")
+                publish(self._drafts[kind], self._places[kind])
 
     def discard(self) -> None:
         for kind in _KINDS:
@@ -126,7 +130,7 @@ class ShardWriter:
                 if kind in self._writers:
                     self._writers[kind].close()
             with contextlib.suppress(OSError):
-                self._temporary(kind).unlink(missing_ok=True)
+                self._drafts[kind].unlink(missing_ok=True)
 
     def __enter__(self) -> ShardWriter:
         return self
@@ -134,13 +138,10 @@ class ShardWriter:
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         self.discard() if error else self.close()
 
-    def _temporary(self, kind: str) -> Path:
-        return self._directory / f".{kind}-{self._unit}.{self._token}.tmp"
-
     def _writer(self, kind: str) -> pq.ParquetWriter:
         if kind not in self._writers:
             with writing(self._directory):
-                self._writers[kind] = pq.ParquetWriter(self._temporary(kind), _KINDS[kind], compression="zstd")
+                self._writers[kind] = pq.ParquetWriter(self._drafts[kind], _KINDS[kind], compression="zstd")
         return self._writers[kind]
 
     def _flush(self, kind: str) -> None:
@@ -157,11 +158,11 @@ class StoreWriter:
 
     def __init__(self, directory: str | os.PathLike[str], *, begun: bool = False) -> None:
         """`begun`: the directory is there; it is not made anew if someone removes it."""
-        self.directory, self._begun = Path(directory), begun
+        self.directory, self._begun = place(directory), begun
 
     def begin(self) -> None:
         with writing(self.directory):
-            self.directory.mkdir(parents=True, exist_ok=True)
+            make(self.directory)
         self._begun = True
 
     def shard(self, unit: str) -> ShardWriter:
@@ -171,8 +172,14 @@ class StoreWriter:
 
     def notes(self, unit: str) -> dict[str, str]:
         """What was noted of a finished unit."""
-        found = pq.read_metadata(self.directory / f"errors-{unit}.parquet").metadata or {}
+        with open_parquet(self.directory / f"errors-{unit}.parquet") as file:
+            found = file.metadata.metadata or {}
         return {name.decode(): text.decode() for name, text in found.items()}
+
+    def rows(self, kind: str, units: Iterable[str]) -> list[int]:
+        """How many rows the shards of these finished units have; `kind`: "attributions", "inputs" or "errors"."""
+        paths = [self.directory / f"{kind}-{unit}.parquet" for unit in units]
+        return each(_rows_of, paths, self.directory)
 
     def finished_units(self) -> set[str]:
         return {path.stem.removeprefix("attributions-") for path in self.directory.glob("attributions-*.parquet")}
@@ -182,16 +189,15 @@ class StoreWriter:
         missing = set(units) - self.finished_units()
         if missing:
             raise StoreError(f"{self.directory}: units {sorted(missing)[:5]} have no shard; run again to finish them")
-        tables = [_index_of(self.directory, unit) for unit in units]
+        tables = each(functools.partial(_index_of, self.directory), units, self.directory)
         index = pa.concat_tables(tables) if tables else _index_schema().empty_table()
         _refuse_twice(self.directory, index)
         index_name = f"index-{uuid.uuid4().hex[:8]}.parquet"
         if not self._begun:
             self.begin()
-        with _renamed(self.directory / index_name) as temporary:
+        with writing(self.directory), whole(self.directory / index_name) as temporary:
             pq.write_table(index, temporary, compression="zstd", row_group_size=65_536)
-        errors = sum(pq.read_metadata(self.directory / f"errors-{unit}.parquet").num_rows for unit in units)
-        examples = sum(pq.read_metadata(self.directory / f"inputs-{unit}.parquet").num_rows for unit in units)
+        examples, errors = sum(self.rows("inputs", units)), sum(self.rows("errors", units))
         written = {
             "format_version": FORMAT_VERSION,
             "version": uuid.uuid4().hex[:12],  # changes with every commit: makes answers about the store cacheable
@@ -200,10 +206,11 @@ class StoreWriter:
             "units": list(units),
             "index": [index_name],
         }
-        with _renamed(self.directory / MANIFEST) as temporary:
+        with writing(self.directory), whole(self.directory / MANIFEST) as temporary:
             temporary.write_text(json.dumps(written, indent=1), encoding="utf-8")
-        for old in set(self.directory.glob("index-*.parquet")) - {self.directory / index_name}:
-            old.unlink(missing_ok=True)
+        for old in list(self.directory.glob("index-*.parquet")):
+            if old.name != index_name:
+                old.unlink(missing_ok=True)
         return written
 
 
@@ -211,7 +218,7 @@ class Store:
     """Reads a committed store."""
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
-        self.directory = Path(directory)
+        self.directory = place(directory)
         try:
             self.manifest: dict[str, Any] = json.loads((self.directory / MANIFEST).read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -246,12 +253,13 @@ class Store:
         return self._rows("inputs", rows, "input_row_group", "input_row", INPUT_SCHEMA.names)
 
     def errors(self) -> pa.Table:
-        tables = [self._read(f"errors-{unit}.parquet") for unit in self.manifest["units"]]
+        names = [f"errors-{unit}.parquet" for unit in self.manifest["units"]]
+        tables = each(self._read, names, self.directory)
         return pa.concat_tables(tables) if tables else ERROR_SCHEMA.empty_table()
 
     def _read(self, name: str) -> pa.Table:
         try:
-            return pq.read_table(self.directory / name)
+            return read_table(self.directory / name)
         except (OSError, pa.ArrowException) as error:
             raise StoreError(f"{self.directory / name} cannot be read ({error}); run the pipeline again") from error
 
@@ -259,13 +267,13 @@ class Store:
         # Row groups are read directly: engines that plan a scan take ten times as long for a page of maps.
         where = self.index.select(["shard", group, row]).take(pa.array(rows, pa.int64())).to_pylist()
         groups: dict[tuple[str, int], list[int]] = {}
-        for position, place in enumerate(where):
-            groups.setdefault((place["shard"], place[group]), []).append(position)
+        for position, at in enumerate(where):
+            groups.setdefault((at["shard"], at[group]), []).append(position)
         found: list[Any] = [None] * len(where)
         for (shard, number), positions in sorted(groups.items()):
             path = self.directory / f"{kind}-{shard}.parquet"
             try:
-                with pq.ParquetFile(path) as file:
+                with open_parquet(path) as file:
                     table = file.read_row_group(number, columns=columns)
             except (OSError, pa.ArrowException) as error:
                 raise StoreError(f"{path} cannot be read ({error}); run the pipeline again") from error
@@ -280,14 +288,20 @@ def _index_schema() -> pa.Schema:
     return pa.schema([*kept, pa.field("shard", pa.string()), *(pa.field(n, pa.int32()) for n in _LOCATION[1:])])
 
 
+def _rows_of(path: Path) -> int:
+    with open_parquet(path) as file:
+        return int(file.metadata.num_rows)
+
+
 def _index_of(directory: Path, unit: str) -> pa.Table:
     path = directory / f"attributions-{unit}.parquet"
     schema = _index_schema()
-    table = pq.read_table(path, columns=[n for n in schema.names if n not in _LOCATION])
-    group, row = _positions(path)
-    inputs = directory / f"inputs-{unit}.parquet"
-    ids = pq.read_table(inputs, columns=["example_id"]).column(0).to_pylist()
-    input_group, input_row = _positions(inputs)
+    with open_parquet(path) as file:
+        table = file.read([n for n in schema.names if n not in _LOCATION])
+        group, row = _positions(file)
+    with open_parquet(directory / f"inputs-{unit}.parquet") as file:
+        ids = file.read(["example_id"]).column(0).to_pylist()
+        input_group, input_row = _positions(file)
     at = {example_id: i for i, example_id in enumerate(ids)}
     try:
         order = np.array([at[example_id] for example_id in table.column("example_id").to_pylist()], np.int64)
@@ -317,10 +331,9 @@ def _refuse_twice(directory: Path, index: pa.Table) -> None:
         raise StoreError(f"{directory}: example id {example!r} is in unit {places}; give every example its own id")
 
 
-def _positions(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """(row group, row within it) of every row of a Parquet file."""
-    metadata = pq.read_metadata(path)
-    sizes = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
+def _positions(file: pq.ParquetFile) -> tuple[np.ndarray, np.ndarray]:
+    """(row group, row within it) of every row."""
+    sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
     group = np.repeat(np.arange(len(sizes)), sizes)
     row = np.concatenate([np.arange(n) for n in sizes]) if sizes else np.zeros(0, np.int64)
     return group.astype(np.int32), row.astype(np.int32)

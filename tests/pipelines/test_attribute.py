@@ -324,3 +324,22 @@ def test_a_batch_that_does_not_fit_into_memory_is_divided_once_for_all(
         assert [row.example_id for row in worker.explain(examples, metrics=metrics).attributions] == list("01234")
     assert asked == [None, 128, 64, 32, 16, 16]
     assert metrics.oom_retries == 4
+
+
+def test_short_texts_are_not_padded_to_long_ones(
+    exported: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches: list[list[int]] = []
+    real = Explainer.run
+
+    def run(self: Explainer, xs: Any, **options: Any) -> Any:
+        batches.append([len(text) for text in next(iter(xs.values())).ravel()])
+        return real(self, xs, **options)
+
+    monkeypatch.setattr(Explainer, "run", run)
+    texts = [" ".join([VOCABULARY[i % 5]] * (1 + 40 * (i % 2) + i)) for i in range(10)]
+    source = write_records(tmp_path / "a.tfrecord", [{"text": text} for text in texts])
+    assert Run(exported("strings"), tmp_path / "logs")(source, methods="gradient_x_input") == 0
+    several = [batch for batch in batches if len(batch) > 1]
+    assert several
+    assert all(max(batch) < 2 * min(batch) for batch in batches)
