@@ -150,7 +150,8 @@ class Attribute(beam.PTransform):
 
     An element is a serialized tf.Example, a dict of columns (the model's inputs by name; `label` and `id` if known), or a
     pair of an id and one of these. An element without an id is named by a digest of its content. `features`, `preprocess`
-    (a function of a dict), `id_feature` and `label_feature` are as on the command line.
+    (a function of a dict), `id_feature` and `label_feature` are as on the command line; so are `gpus` (for each process, which
+    leases them; by default one, if the machine has any) and `mixed_precision`.
 
     Returns `Attributions`. Raises ParameterError or UnknownMethodError when the pipeline is built.
     """
