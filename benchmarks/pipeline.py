@@ -1,11 +1,13 @@
 """What the pipeline costs above a bare loop that computes and writes the same, and what a second worker brings.
 
     python -m benchmarks.pipeline [--examples 20000 80000] [--method gradient_x_input ...] [--workers] [--json FILE]
+    python -m benchmarks.pipeline --memory [--json FILE]
 
 Every run is a process of its own, as a user starts it. The marginal cost of an example is the difference between
 a run over the larger and one over the smaller number of examples, divided by the difference of the numbers: what
 is paid once (imports, planning, loading) falls out. The bare loop reads the same TFRecords by tf.data, calls
 the same compiled method at its own best size of batch, and writes the same three Parquet files by pyarrow.
+--memory tells the most memory that runs over 10⁴, 10⁵ and 10⁶ small pictures held. --dry_run is compared with each run.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
+import re
 import subprocess
 import sys
 import tempfile
@@ -29,10 +31,10 @@ METHODS: dict[str, dict[str, Any]] = {
     "gradient_x_input": {},
     "integrated_gradients": {"steps": 30},
 }  # and both ends: 32
-SHAPE = (32, 32, 3)
+SHAPE, SMALL = (32, 32, 3), (8, 8, 3)
 
 
-def write_data(folder: Path, examples: int) -> Path:
+def write_data(folder: Path, examples: int, shape: tuple[int, ...] = SHAPE) -> Path:
     """TFRecords of pictures as numbers, in four files."""
     import tensorflow as tf
 
@@ -43,17 +45,17 @@ def write_data(folder: Path, examples: int) -> Path:
         for part in range(4):
             with tf.io.TFRecordWriter(str(path / f"{part}.tfrecord")) as writer:
                 for _ in range(examples // 4):
-                    feature = tf.train.Feature(float_list={"value": rng.random(SHAPE, np.float32).ravel()})
+                    feature = tf.train.Feature(float_list={"value": rng.random(shape, np.float32).ravel()})
                     writer.write(tf.train.Example(features={"feature": {"image": feature}}).SerializeToString())
     return path
 
 
-def write_model(folder: Path) -> Path:
+def write_model(folder: Path, shape: tuple[int, ...] = SHAPE) -> Path:
     import keras
     from keras import layers
 
     keras.utils.set_random_seed(0)
-    x = y = keras.Input(SHAPE, name="image")
+    x = y = keras.Input(shape, name="image")
     for width in (16, 32):
         y = layers.Conv2D(width, 3, strides=2, activation="relu")(y)
     model = keras.Model(x, layers.Dense(10, activation="softmax")(layers.GlobalAveragePooling2D()(y)))
@@ -120,14 +122,93 @@ def piped(model: Path, data: Path, out: Path, method: str, workers: int = 1) -> 
     return command
 
 
-def timed(command: list[str], threads: int | None = None) -> tuple[float, float]:
-    """Seconds of a process, and the most memory, in MiB, that any process so far has held."""
+def timed(command: list[str], threads: int | None = None) -> tuple[float, float, str]:
+    """Seconds of a process, the most memory, in MiB, that it or one of its children held, and what it printed."""
     own = {} if threads is None else {"TF_NUM_INTRAOP_THREADS": str(threads), "TF_NUM_INTEROP_THREADS": str(threads)}
     started = time.monotonic()
-    done = subprocess.run(command, env=os.environ | own, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
-    return time.monotonic() - started, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    with tempfile.TemporaryFile("w+") as said:
+        process = subprocess.Popen(command, env=os.environ | own, stdout=said, stderr=subprocess.STDOUT)
+        _, status, used = os.wait4(process.pid, 0)
+        seconds = time.monotonic() - started
+        said.seek(0)
+        text = said.read()
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command)}\n{text}")
+    return seconds, used.ru_maxrss / 1024, text
+
+
+def foretold(command: list[str], threads: int | None) -> float:
+    """Seconds that --dry_run tells of a run."""
+    _, _, text = timed([*command, "--dry_run"], threads)
+    found = re.search(r"^time +(.*) by ", text, re.MULTILINE)
+    assert found, text
+    units = {"s": 1, "min": 60, "h": 3600}
+    return sum(float(number) * units[unit] for number, unit in re.findall(r"([\d.]+) (s|min|h)", found[1]))
+
+
+def memory(console: Console) -> list[dict[str, Any]]:
+    """The most that runs of ever more examples held."""
+    found: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        model = write_model(root, SMALL)
+        for n in (10**4, 10**5, 10**6):
+            data = write_data(root, n, SMALL)
+            seconds, most, _ = timed(piped(model, data, root / f"out{n}", "gradient_x_input"))
+            found.append({"examples": n, "seconds": seconds, "MiB": most})
+            console.print(f"{n:>9,} examples of 8×8×3: {seconds:.0f} s, {most:,.0f} MiB at most")
+    return found
+
+
+def measure(root: Path, method: str, way: str, workers: int, data: dict[int, Path], model: Path) -> dict[str, Any]:
+    """Runs over the smaller and the larger number of examples; `workers`: 0 is the bare loop."""
+    threads = 1 if way == "pipeline, one thread" else None
+    times = {}
+    for n in data:
+        out = root / re.sub(r"\W+", "-", f"{method} {way} {n}")
+        here = [sys.executable, "-m", "benchmarks.pipeline", "--bare", str(model), str(data[n]), str(out), method]
+        command = piped(model, data[n], out, method, workers) if workers else here
+        told = foretold(command, threads) if workers else None  # of the larger, which comes last
+        times[n], most, _ = timed(command, threads)
+    (few, short), (many, long) = times.items()
+    marginal = (long - short) / (many - few)
+    return {
+        "method": method,
+        "way": way,
+        "marginal_us": marginal * 1e6,
+        "fixed_s": short - marginal * few,
+        "MiB": most,
+        "seconds": long,
+        "foretold_s": told,
+    }
+
+
+def compare(methods: list[str], examples: list[int], single: bool, console: Console) -> list[dict[str, Any]]:
+    """All ways of all methods; a table of them."""
+    found: list[dict[str, Any]] = []
+    ways = {"bare loop": 0, "pipeline": 1}
+    ways |= {"pipeline, one thread": 1, "pipeline, two single-threaded workers": 2} if single else {}
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        model = write_model(root)
+        data = {n: write_data(root, n) for n in examples}
+        for method in methods:
+            for way, workers in ways.items():
+                row = measure(root, method, way, workers, data, model)
+                found.append(row)
+                bare = next(r for r in found if r["method"] == method)
+                row["ratio"] = row["marginal_us"] / bare["marginal_us"]
+                console.print(f"{method}, {way}: {row['marginal_us']:.0f} µs an example, {row['fixed_s']:.1f} s once")
+    few, many = examples
+    table = Table("method", "way", title=f"From {few:,} to {many:,} examples of 32×32×3")
+    for column in ("µs an example", "once, s", "/ bare loop", "MiB", f"{many:,}, s", "--dry_run, s"):
+        table.add_column(column, justify="right")
+    for r in found:
+        numbers = (f"{r['marginal_us']:.0f}", f"{r['fixed_s']:.1f}", f"{r['ratio']:.2f}", f"{r['MiB']:,.0f}")
+        table.add_row(r["method"], r["way"], *numbers, f"{r['seconds']:.0f}", f"{r['foretold_s'] or 0:.0f}")
+    console.print(table)
+    return found
 
 
 def main() -> None:
@@ -135,6 +216,7 @@ def main() -> None:
     parser.add_argument("--examples", nargs=2, type=int, default=[20_000, 80_000], metavar=("FEW", "MANY"))
     parser.add_argument("--method", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--workers", action="store_true", help="one single-threaded worker against two, too")
+    parser.add_argument("--memory", action="store_true", help="only the memory of runs of ever more examples")
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--bare", nargs=4, metavar=("MODEL", "DATA", "OUT", "METHOD"), help=argparse.SUPPRESS)
     asked = parser.parse_args()
@@ -142,46 +224,8 @@ def main() -> None:
         model, data, out, method = asked.bare
         bare(Path(model), Path(data), Path(out), method)
         return
-    console = Console(width=110)
-    few, many = asked.examples
-    found: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        model = write_model(root)
-        data = {n: write_data(root, n) for n in (few, many)}
-        for method in asked.method:
-            ways = {"bare loop": None, "pipeline": 1}
-            ways |= {"pipeline, one thread": 1, "pipeline, two single-threaded workers": 2} if asked.workers else {}
-            for way, workers in ways.items():
-                times, memory = {}, 0.0
-                for n in (few, many):
-                    out = root / f"{method}-{way}-{n}".replace(" ", "-").replace(",", "")
-                    command = [
-                        sys.executable,
-                        "-m",
-                        "benchmarks.pipeline",
-                        "--bare",
-                        str(model),
-                        str(data[n]),
-                        str(out),
-                        method,
-                    ]
-                    threads = 1 if "thread" in way else None
-                    if workers:
-                        command = piped(model, data[n], out, method, workers)
-                    times[n], memory = timed(command, threads)
-                marginal = (times[many] - times[few]) / (many - few)
-                fixed = times[few] - marginal * few
-                row = {"method": method, "way": way, "marginal_us": marginal * 1e6, "fixed_s": fixed, "MiB": memory}
-                row["ratio"] = marginal * 1e6 / next(r for r in [*found, row] if r["method"] == method)["marginal_us"]
-                found.append(row)
-                console.print(f"{method}, {way}: {times[few]:.1f} s, {times[many]:.1f} s")
-    table = Table("method", "way", title=f"From {few:,} to {many:,} examples of 32×32×3")
-    for column in ("µs an example", "once, s", "/ bare loop"):
-        table.add_column(column, justify="right")
-    for r in found:
-        table.add_row(r["method"], r["way"], f"{r['marginal_us']:.0f}", f"{r['fixed_s']:.1f}", f"{r['ratio']:.2f}")
-    console.print(table)
+    console = Console(width=120)
+    found = memory(console) if asked.memory else compare(asked.method, asked.examples, asked.workers, console)
     if asked.json:
         asked.json.write_text(json.dumps(found, indent=1) + "\n")
 

@@ -71,7 +71,9 @@ def _explain(argv: Sequence[str]) -> int:
 
 def _demo(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog=f"{_PROG} demo", description=_COMMANDS["demo"].capitalize() + ".")
-    parser.add_argument("--logdir", metavar="DIR", help="where to write; the models go to DIR_models (default: demo_logdir)")
+    parser.add_argument(
+        "--logdir", metavar="DIR", help="where to write; the models go to DIR_models (default: demo_logdir)"
+    )
     parser.add_argument("--port", type=int, default=6006, help="port of TensorBoard (default: 6006)")
     parser.add_argument("--no-serve", dest="serve", action="store_false", help="end when the data are written")
     parser.add_argument("--debug", action="store_true", help="show the logs of TensorFlow and Beam")

@@ -17,7 +17,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pyarrow as pa
@@ -49,6 +49,7 @@ from tb_deepexplain.record import (
 
 MANIFEST = "manifest.json"
 ROW_GROUP_BYTES = 512 * 1024  # any one row is then one small read; measured best between 0.25 and 1 MiB
+_INDEX_ROWS, _UNITS_AT_ONCE = 65_536, 64  # in a row group of the index; looked at
 _KINDS = {"attributions": ATTRIBUTION_SCHEMA, "inputs": INPUT_SCHEMA, "errors": ERROR_SCHEMA}
 _LOCATION = ["shard", "row_group", "row", "input_row_group", "input_row"]
 
@@ -189,20 +190,17 @@ class StoreWriter:
         missing = set(units) - self.finished_units()
         if missing:
             raise StoreError(f"{self.directory}: units {sorted(missing)[:5]} have no shard; run again to finish them")
-        tables = each(functools.partial(_index_of, self.directory), units, self.directory)
-        index = pa.concat_tables(tables) if tables else _index_schema().empty_table()
-        _refuse_twice(self.directory, index)
         index_name = f"index-{uuid.uuid4().hex[:8]}.parquet"
         if not self._begun:
             self.begin()
         with writing(self.directory), whole(self.directory / index_name) as temporary:
-            pq.write_table(index, temporary, compression="zstd", row_group_size=65_536)
+            maps = self._write_index(temporary, units)
         examples, errors = sum(self.rows("inputs", units)), sum(self.rows("errors", units))
         written = {
             "format_version": FORMAT_VERSION,
             "version": uuid.uuid4().hex[:12],  # changes with every commit: makes answers about the store cacheable
             **manifest,
-            "counts": {"examples": examples, "maps": index.num_rows, "errors": errors},
+            "counts": {"examples": examples, "maps": maps, "errors": errors},
             "units": list(units),
             "index": [index_name],
         }
@@ -212,6 +210,61 @@ class StoreWriter:
             if old.name != index_name:
                 old.unlink(missing_ok=True)
         return written
+
+    def _write_index(self, path: Path, units: Sequence[str]) -> int:
+        """The number of its rows, of which only some are in memory at any time."""
+        ids, rows, waiting = _Ids(self.directory), 0, [_index_schema().empty_table()]
+        with pq.ParquetWriter(path, _index_schema(), compression="zstd") as writer:
+            for start in range(0, len(units), _UNITS_AT_ONCE):
+                some = units[start : start + _UNITS_AT_ONCE]
+                for table in each(functools.partial(_index_of, self.directory), some, self.directory):
+                    ids.add(table)
+                    waiting.append(table)
+                if sum(table.num_rows for table in waiting) >= _INDEX_ROWS or some[-1] == units[-1]:
+                    table = pa.concat_tables(waiting)
+                    rows, waiting = rows + table.num_rows, []
+                    writer.write_table(table, row_group_size=_INDEX_ROWS)
+        ids.check(units)
+        return rows
+
+
+class _Ids:
+    """Refuses one id for two examples: readers would show one under the other's name. Holds eight bytes of each."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._hashes: list[np.ndarray] = []
+
+    def add(self, index: pa.Table) -> None:
+        """The rows of one unit."""
+        if not index.num_rows:
+            return
+        counts = index.group_by(["example_id", "method", "target", "step"]).aggregate([([], "count_all")])
+        twice = counts.filter(pc.greater(counts.column("count_all"), 1))
+        if twice.num_rows:
+            self._refuse(twice.column("example_id")[0].as_py(), f"{index.column('shard')[0]} twice")
+        ids = index.column("example_id").unique().to_pylist()
+        self._hashes.append(np.fromiter(map(hash, ids), np.int64, len(ids)))
+
+    def check(self, units: Sequence[str]) -> None:
+        """When all units are added."""
+        values, counts = np.unique(np.concatenate([np.zeros(0, np.int64), *self._hashes]), return_counts=True)
+        suspect = set(values[counts > 1].tolist())
+        if not suspect:
+            return
+        homes: dict[str, str] = {}
+        for unit in units:
+            with open_parquet(self._directory / f"inputs-{unit}.parquet") as file:
+                ids = file.read(["example_id"]).column(0).to_pylist()
+            for example in (example for example in ids if hash(example) in suspect):
+                if example in homes:
+                    self._refuse(example, f"{homes[example]} and in unit {unit}")
+                homes[example] = unit
+
+    def _refuse(self, example: str, places: str) -> NoReturn:
+        raise StoreError(
+            f"{self._directory}: example id {example!r} is in unit {places}; give every example its own id"
+        )
 
 
 class Store:
@@ -314,21 +367,6 @@ def _index_of(directory: Path, unit: str) -> pa.Table:
         [*table.columns, *(pa.array(c, schema.field(n).type) for n, c in zip(_LOCATION, location, strict=True))],
         schema=schema,
     )
-
-
-def _refuse_twice(directory: Path, index: pa.Table) -> None:
-    """Readers tell examples apart by their ids: one id for two examples would show one under the other's name."""
-    key = ["example_id", "method", "target", "step"]
-    counts = index.select(key).group_by(key).aggregate([([], "count_all")])
-    twice = counts.filter(pc.greater(counts.column("count_all"), 1))
-    if not twice.num_rows:  # two examples may differ in their targets and still have one id
-        homes = index.select(["example_id", "shard"]).group_by("example_id").aggregate([("shard", "count_distinct")])
-        twice = homes.filter(pc.greater(homes.column("shard_count_distinct"), 1))
-    if twice.num_rows:
-        example = twice.column("example_id")[0].as_py()
-        units = index.filter(pc.equal(index.column("example_id"), example)).column("shard").unique().to_pylist()
-        places = " and in unit ".join(units) if len(units) > 1 else f"{units[0]} twice"
-        raise StoreError(f"{directory}: example id {example!r} is in unit {places}; give every example its own id")
 
 
 def _positions(file: pq.ParquetFile) -> tuple[np.ndarray, np.ndarray]:

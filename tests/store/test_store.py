@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+import tb_deepexplain.store as module
 from tb_deepexplain.errors import StoreError
 from tb_deepexplain.record import Attribution, Failure, Input
 from tb_deepexplain.store import Store, StoreWriter
@@ -159,6 +160,31 @@ def test_one_id_for_two_examples_is_refused(tmp_path: Path) -> None:
     write(tmp_path, {"u": ["a", "b"], "v": ["b"]})
     with pytest.raises(StoreError, match="example id 'b' is in unit u and in unit v"):
         StoreWriter(tmp_path).commit(["u", "v"], MANIFEST)
+
+
+def test_one_id_twice_in_one_unit_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, {"u": ["a", "b", "b"]})
+    with pytest.raises(StoreError, match="example id 'b' is in unit u twice"):
+        StoreWriter(tmp_path).commit(["u"], MANIFEST)
+
+
+def test_two_ids_of_one_hash_are_two_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "hash", lambda text: len(text), raising=False)
+    write(tmp_path, {"u": ["a", "b"], "v": ["c"]})
+    assert StoreWriter(tmp_path).commit(["u", "v"], MANIFEST)["counts"]["examples"] == 3
+
+
+def test_an_index_of_many_parts_is_that_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    units = {f"{i:05}": [f"{i}-{j}" for j in range(i % 4)] for i in range(23)}
+    write(tmp_path, units)
+    StoreWriter(tmp_path).commit(list(units), MANIFEST)
+    whole = Store(tmp_path).index
+    monkeypatch.setattr(module, "_UNITS_AT_ONCE", 3)
+    monkeypatch.setattr(module, "_INDEX_ROWS", 7)
+    manifest = StoreWriter(tmp_path).commit(list(units), MANIFEST)
+    assert manifest["counts"]["maps"] == whole.num_rows == 33
+    assert Store(tmp_path).index.equals(whole)
+    assert pq.read_metadata(tmp_path / manifest["index"][0]).num_row_groups > 3
 
 
 def test_a_map_without_its_input_is_refused(tmp_path: Path) -> None:
