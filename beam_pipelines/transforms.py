@@ -6,6 +6,7 @@ command line runs the same explainer and the same writer over files, by units th
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import time
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple
 
 import apache_beam as beam
 import numpy as np
+import tensorflow as tf
 from apache_beam.ml.inference.base import ModelHandler, PredictionResult
 from apache_beam.pvalue import AsSingleton, TaggedOutput
 from apache_beam.transforms.window import GlobalWindows
@@ -137,7 +139,10 @@ class _About(beam.DoFn):
         self._shared = shared
 
     def process(self, request: Request) -> Iterator[dict[str, Any]]:
-        with self._shared.acquire(lambda: explainers(request)).one() as explainer:
+        anywhere = dataclasses.replace(request, gpus=None, mixed_precision=False)
+        asks = anywhere != request and not tf.config.get_visible_devices("GPU")  # this may not be where maps are made
+        pool = explainers(anywhere) if asks else self._shared.acquire(lambda: explainers(request))
+        with pool.one() as explainer:
             kind = explainer.kind
         yield manifest.describe(request, kind, configuration.fingerprint(request.model), "", {})
 
