@@ -1,7 +1,7 @@
 """The pipeline: examples in files of many formats in, an attribution store and its marker event out.
 
 plan units → drop those whose shard stands → one DoFn that reads, explains and writes a unit → index and
-manifest. Nothing is shuffled, and a unit is done when its shard stands: what a runner repeats, loses or
+manifest. Only the units' names are shuffled, and a unit is done when its shard stands: what a runner repeats, loses or
 abandons is done again, by `recovery` or after the next run with --resume.
 """
 
@@ -46,6 +46,8 @@ INTERRUPTED = 130
 _TRIES = 8  # examples that fail before the run is left to find out which are good
 
 
+@beam.typehints.with_input_types(Task)
+@beam.typehints.with_output_types(str)
 class ExplainUnit(beam.DoFn):
     """Task → its unit's id, when its shard stands. The model is loaded once for each device of a process."""
 
@@ -55,9 +57,12 @@ class ExplainUnit(beam.DoFn):
     def setup(self) -> None:
         with chatter_filtered():
             self._pool: Pool[UnitWorker] = self._shared.acquire(lambda: unit_workers(self._job))
-        self._counts = Counts(self._job.directory)
+        self._counts, self._store = Counts(self._job.directory), StoreWriter(self._job.directory)
 
     def process(self, task: Task) -> Iterator[str]:
+        if self._store.is_finished(task.unit.id):  # a bundle that is done again
+            yield task.unit.id
+            return
         try:
             with self._pool.one() as worker:
                 metrics = worker.work(task, self._counts)
@@ -65,6 +70,11 @@ class ExplainUnit(beam.DoFn):
             return
         counters.publish(metrics)
         yield task.unit.id
+
+    def display_data(self) -> dict[str, Any]:
+        request = self._job.request
+        methods = ", ".join(name for name, _ in request.methods)
+        return {"model": request.model, "methods": methods, "target": str(request.target), "store": self._job.directory}
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "python -m beam_pipelines.attribute") -> int:
@@ -101,6 +111,7 @@ def run(asked: Arguments) -> int:
         from beam_pipelines import manifest
     request = _request(asked)
     wanted = manifest.configure(asked, request, fingerprint, plan)
+    plan = plan.of(configuration.digest(wanted))
     if not asked.overwrite:
         configuration.check(directory, wanted, asked.resume)
     job = Job(request, str(directory), asked.label_feature, asked.id_feature, asked.features, **job_options)

@@ -35,6 +35,11 @@ def fingerprint(path: str | os.PathLike[str]) -> str:
     return digest.hexdigest()[:16]
 
 
+def digest(configuration: dict[str, Any]) -> str:
+    """A few letters that tell it from others."""
+    return hashlib.sha256(json.dumps(configuration, sort_keys=True).encode()).hexdigest()[:6]
+
+
 def as_json(value: Any) -> Any:
     """A method parameter as the manifest holds it; an array by its shape and a digest."""
     if isinstance(value, np.ndarray):
@@ -87,9 +92,10 @@ def forget_failures(directory: Path) -> None:
 
 
 def remove_leftovers(directory: Path) -> None:
-    """Remove the temporary files of workers that were killed; for when all units are finished."""
-    for path in directory.glob(_OURS[-1]):
-        path.unlink(missing_ok=True)
+    """Remove what workers and drivers that were killed left; for when the manifest stands."""
+    index = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))["index"]
+    old = [path for path in directory.glob("index-*.parquet") if path.name not in index]
+    each(_remove, [*directory.glob(_OURS[-1]), *old], directory)
 
 
 def check_writable(directory: Path) -> None:

@@ -14,6 +14,7 @@ import tensorflow as tf
 from beam_pipelines.schema import Schema
 from beam_pipelines.trouble import describe
 from tb_deepexplain.errors import InputError, ParameterError
+from tb_deepexplain.record import printable
 
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 _KINDS = {"f": "float", "i": "int64", "u": "int64", "b": "bool"}  # of a NumPy dtype; all others are strings
@@ -28,6 +29,10 @@ class Example:
     inputs: Mapping[str, np.ndarray]
     label: int | None = None
     picture: bytes | None = None  # the PNG or JPEG it came as
+
+    @property
+    def nbytes(self) -> int:
+        return sum(value.nbytes for value in self.inputs.values()) + len(self.picture or b"")
 
     @property
     def alike(self) -> tuple[Any, ...]:
@@ -159,7 +164,7 @@ class Parser:
             return None
         if not isinstance(found, str | int):
             raise InputError(f"its id, feature {name!r}, is {_count(columns[name])}; expected one bytes value")
-        return str(found)
+        return printable(str(found))
 
     def _label(self, columns: Mapping[str, Any], name: str) -> int | None:
         found = _single(columns.get(name))

@@ -16,9 +16,13 @@ _CHATTER = re.compile(
     rb"^([IW]\d{4} |WARNING: All log messages before absl|To enable the following instructions|E\d{4} .*(cuInit|Unable to register cu))"
 )
 
+_VARIABLE = "TB_DEEPEXPLAIN_QUIET"
+_one_at_a_time = threading.RLock()  # there is one standard error
+
 
 def silence() -> None:
     """To be called by a program before it imports TensorFlow or Beam, never by a library."""
+    os.environ[_VARIABLE] = "1"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.getLogger().setLevel(logging.CRITICAL)  # Beam logs on the root logger even while it is imported
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
@@ -27,7 +31,7 @@ def silence() -> None:
 
 def is_silent() -> bool:
     """Whether this process, or the one that started it, called `silence`."""
-    return os.environ.get("TF_CPP_MIN_LOG_LEVEL", "0") >= "2"
+    return _VARIABLE in os.environ
 
 
 @contextlib.contextmanager
@@ -37,8 +41,8 @@ def chatter_filtered() -> Iterator[None]:
         yield
         return
     sys.stderr.flush()
-    saved = os.dup(2)
-    with tempfile.TemporaryFile() as held:
+    with _one_at_a_time, tempfile.TemporaryFile() as held:
+        saved = os.dup(2)
         os.dup2(held.fileno(), 2)
         try:
             yield

@@ -7,6 +7,7 @@ is an error of the run like any other. What a runner reports as an error, a full
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import threading
 import time
@@ -83,7 +84,7 @@ class Suspects:
 def start(runner: Any, options: Any, tasks: Sequence[Task], do: Callable[[], beam.PTransform]) -> PipelineResult:
     """Hand the pipeline over these tasks to the runner."""
     pipeline = beam.Pipeline(runner=runner, options=options)
-    _ = pipeline | "PlanUnits" >> beam.Create(list(tasks)) | "ExplainUnit" >> do()
+    _ = pipeline | "Units" >> beam.Create(list(tasks)) | "ExplainUnit" >> do()
     return pipeline.run()
 
 
@@ -140,6 +141,7 @@ class _Attempt:
         self._counts, self._limits, self._display = counts, limits, display
         self._behind, self._failed_before = behind
         self._error: BaseException | None = None
+        self._result: PipelineResult | None = None
         self._ended = threading.Event()
         self._heard, self._told, self._here = (0.0, time.monotonic()), False, False
         self.reports: list[Report] = []
@@ -152,7 +154,7 @@ class _Attempt:
         self._counts.begin()
         self._display.restart(self._behind)
         with ExitStack() as stack:
-            stack.callback(self._counts.clear)
+            stack.callback(self._clear)
             workers = stack.enter_context(Workers())
             if tasks[0].one_by_one:
                 stack.enter_context(alone(options.view_as(DirectOptions)))
@@ -173,7 +175,8 @@ class _Attempt:
 
     def _pipeline(self, runner: Any, options: Any, tasks: Sequence[Task], do: Callable[[], Any]) -> None:
         try:
-            start(runner, options, tasks, do).wait_until_finish()
+            self._result = start(runner, options, tasks, do)
+            self._result.wait_until_finish()
         except BaseException as error:  # handed to the thread that waits
             self._error = error
         finally:
@@ -196,11 +199,24 @@ class _Attempt:
                 self.interrupted = True
                 self._counts.stop()
                 self._display.say("stopping after the maps being computed; Ctrl-C again stops at once")
+                if not self._here:
+                    threading.Timer(_SECONDS_TO_STOP, self._cancel).start()
 
     def _stop_on_error(self, error: type[BaseException] | None, *_: object) -> None:
         if error:  # workers in this process cannot be ended from outside
             self._counts.stop()
             self._ended.wait(_SECONDS_TO_STOP)
+            self._cancel()
+
+    def _clear(self) -> None:
+        if self._here or self._ended.is_set():  # else workers elsewhere have yet to hear that they are to stop
+            self._counts.clear()
+
+    def _cancel(self) -> None:
+        """A job on an engine would go on without its driver; the shards that it has written are safe."""
+        if self._result is not None and not self._here and not self._ended.is_set():
+            with contextlib.suppress(Exception):  # a runner that cannot, or an engine that is gone
+                self._result.cancel()
 
     def _late(self, workers: Workers) -> WorkerDied | None:
         """Beam's own word of a death, "Channel closed prematurely", may come before that of the process."""

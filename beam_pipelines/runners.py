@@ -67,8 +67,8 @@ def choose(flags: Sequence[str]) -> tuple[Any, PipelineOptions]:
     Without --runner, and for DirectRunner, it is FnApiRunner in this process: Beam's own choice would first try
     to download another one.
     """
-    _check_flags(flags)
     options = PipelineOptions(list(flags))
+    _check_flags(flags, more=bool(options.view_as(PortableOptions).job_endpoint))
     asked = options.view_as(StandardOptions).runner or "DirectRunner"
     short = _short(options)
     if short in _REFUSED:
@@ -218,7 +218,9 @@ def reason(error: BaseException) -> str:
     return re.sub(r"^tb_deepexplain\.errors\.\w+: ", "", found)
 
 
-def _check_flags(flags: Sequence[str]) -> None:
+def _check_flags(flags: Sequence[str], more: bool) -> None:
+    """`more`: a job server may know options that Beam's Python does not."""
+
     class Strict(argparse.ArgumentParser):
         def error(self, message: str) -> NoReturn:
             raise ParameterError(f"{message}; see the options of Apache Beam")
@@ -227,8 +229,10 @@ def _check_flags(flags: Sequence[str]) -> None:
     for options in PipelineOptions.__subclasses__():
         options._add_argparse_args(parser)  # noqa: SLF001  Beam tells its options in no other way
     _, unknown = parser.parse_known_args(list(flags))
-    if unknown:
-        known = re.findall(r"--\w+", arguments.parser("").format_help() + parser.format_help())
-        near = difflib.get_close_matches(unknown[0].split("=")[0], known, n=1)
+    known = re.findall(r"--\w+", arguments.parser("").format_help() + parser.format_help())
+    for option in unknown:
+        near = difflib.get_close_matches(option.split("=")[0], known, n=1, cutoff=0.8 if more else 0.6)
+        if more and not near:
+            continue
         hint = f"; did you mean {near[0]}?" if near else "; --help lists the options"
-        raise ParameterError(f"unknown option {unknown[0]}{hint}")
+        raise ParameterError(f"unknown option {option}{hint}")

@@ -12,31 +12,34 @@ import os
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import apache_beam as beam
 import numpy as np
-import tensorflow as tf
 from apache_beam.ml.inference.base import ModelHandler, PredictionResult
 from apache_beam.pvalue import AsSingleton, TaggedOutput
 from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.shared import Shared
 from apache_beam.utils.windowed_value import WindowedValue
 
-from beam_pipelines import configuration, counters, manifest
+from beam_pipelines import configuration, counters, manifest, preprocessing, summary
 from beam_pipelines.batching import BatchSize
 from beam_pipelines.devices import Pool
-from beam_pipelines.explaining import BatchExplainer, Request, explainers
+from beam_pipelines.explaining import BatchExplainer, Records, Request, explainers
 from beam_pipelines.metrics import Metrics
 from beam_pipelines.parsing import Example, Parser
+from beam_pipelines.preprocessing import Preprocess
+from beam_pipelines.schema import load as load_schema
 from beam_pipelines.targets import Target
+from beam_pipelines.trouble import describe
 from tb_deepexplain.errors import InputError, ParameterError, StoreError
 from tb_deepexplain.marker import is_store_name, write_marker
 from tb_deepexplain.methods import find_method
 from tb_deepexplain.record import Attribution, Failure, Input
-from tb_deepexplain.store import MANIFEST, ShardWriter, Store, StoreWriter, store_path
+from tb_deepexplain.store import DUPLICATES, MANIFEST, ShardWriter, Store, StoreWriter, duplicate, store_path
 
-Methods = Sequence[str] | Mapping[str, Mapping[str, Any]]
+Methods: TypeAlias = Sequence[str] | Mapping[str, Mapping[str, Any]]
+_MOST_BYTES, _MOST_KINDS = 1 << 28, 1000  # of examples that wait for others like them; of kinds of them
 
 
 class Explained(NamedTuple):
@@ -49,9 +52,9 @@ class Explained(NamedTuple):
 class Attributions(NamedTuple):
     """What `Attribute` returns; `WriteAttributions` takes all of it."""
 
-    explained: beam.PCollection  # of Explained
-    errors: beam.PCollection  # of Failure: examples that could not be explained, and why
-    about: beam.PCollection  # one dict: what readers of a store are told of methods and model
+    explained: beam.PCollection[Explained]
+    errors: beam.PCollection[Failure]  # examples that could not be explained, and why
+    request: beam.PCollection[Request]  # the one that was asked
 
 
 class _Reader:
@@ -62,19 +65,21 @@ class _Reader:
 
     def __call__(self, element: Any) -> Example | Failure:
         key, value = element if isinstance(element, tuple) and len(element) == 2 else (None, element)
-        name = _digest(value) if key is None else str(key)
+        name = "unnamed" if key is None else str(key)
         try:
             if not isinstance(value, bytes | Mapping):
                 raise InputError(
                     f"the element is a {type(value).__name__}; expected a serialized tf.Example, a dict of columns, "
                     "or a pair of an id and one of these"
                 )
+            name = _digest(value) if key is None else name
             found = self._parse(value, name)
-            return found if key is None else Example(name, found.inputs, found.label, found.picture)
-        except InputError as error:
-            return Failure(name, "parse", type(error).__name__, str(error))
+            return found if key is None else dataclasses.replace(found, id=name)
+        except Exception as error:  # a record's own trouble, whatever it raises
+            return Failure(name, "parse", *describe(error))
 
 
+@beam.typehints.with_input_types(Any)
 class _Explain(beam.DoFn):
     """Element → Explained, or Failure to `errors`; examples of one window that are alike make batches, within a bundle."""
 
@@ -89,6 +94,7 @@ class _Explain(beam.DoFn):
 
     def start_bundle(self) -> None:
         self._waiting: dict[Any, dict[str, tuple[Example, Any]]] = {}  # by window and kind, then by id
+        self._held = 0  # bytes
 
     def process(
         self, element: Any, timestamp: Any = beam.DoFn.TimestampParam, window: Any = beam.DoFn.WindowParam
@@ -102,49 +108,37 @@ class _Explain(beam.DoFn):
             return
         key = window, found.alike
         if found.id in self._waiting.get(key, ()):  # a batch holds no id twice
-            yield from self._flush(window, self._waiting.pop(key))
+            yield from self._flush(key)
         waiting = self._waiting.setdefault(key, {})
         waiting[found.id] = found, timestamp
+        self._held += found.nbytes
         if len(waiting) >= self._size.now:
-            yield from self._flush(window, self._waiting.pop(key))
+            yield from self._flush(key)
+        while self._held > _MOST_BYTES or len(self._waiting) > _MOST_KINDS:
+            yield from self._flush(max(self._waiting, key=lambda key: len(self._waiting[key])))
 
     def finish_bundle(self) -> Iterator[Any]:
         while self._waiting:
-            (window, _), waiting = self._waiting.popitem()
-            yield from self._flush(window, waiting)
+            yield from self._flush(next(iter(self._waiting)))
 
-    def _flush(self, window: Any, waiting: Mapping[str, tuple[Example, Any]]) -> Iterator[Any]:
-        started, metrics = time.perf_counter(), Metrics()
+    def _flush(self, key: Any) -> list[Any]:
+        """What comes of a batch: a list, so that the steps behind are not in its time."""
+        started, metrics, found, (window, _) = time.perf_counter(), Metrics(), [], key
+        waiting = self._waiting.pop(key)
+        self._held -= sum(example.nbytes for example, _ in waiting.values())
         with self._pool.one() as explainer:
             records = explainer.explain([example for example, _ in waiting.values()], metrics=metrics)
         when = {id_: timestamp for id_, (_, timestamp) in waiting.items()}
         metrics.explained = len(records.inputs)
         for failure in records.errors:
             metrics.fail(failure.stage)
-            yield TaggedOutput("errors", WindowedValue(failure, when[failure.example_id], (window,)))
-        maps: dict[str, list[Attribution]] = {}
-        for attribution in records.attributions:
-            maps.setdefault(attribution.example_id, []).append(attribution)
-        for shown in records.inputs:
-            yield WindowedValue(Explained(shown, maps[shown.example_id]), when[shown.example_id], (window,))
+            found.append(TaggedOutput("errors", WindowedValue(failure, when[failure.example_id], (window,))))
+        for each in _together(records):
+            found.append(WindowedValue(each, when[each.input.example_id], (window,)))
         metrics.total_seconds = time.perf_counter() - started
         self._size.took(len(waiting), metrics.total_seconds)
         counters.publish(metrics)
-
-
-class _About(beam.DoFn):
-    """Request → what readers of a store are told, once the model is loaded."""
-
-    def __init__(self, shared: Shared) -> None:
-        self._shared = shared
-
-    def process(self, request: Request) -> Iterator[dict[str, Any]]:
-        anywhere = dataclasses.replace(request, gpus=None, mixed_precision=False)
-        asks = anywhere != request and not tf.config.get_visible_devices("GPU")  # this may not be where maps are made
-        pool = explainers(anywhere) if asks else self._shared.acquire(lambda: explainers(request))
-        with pool.one() as explainer:
-            kind = explainer.kind
-        yield manifest.describe(request, kind, configuration.fingerprint(request.model), "", {})
+        return found
 
 
 class Attribute(beam.PTransform):
@@ -155,8 +149,9 @@ class Attribute(beam.PTransform):
 
     An element is a serialized tf.Example, a dict of columns (the model's inputs by name; `label` and `id` if known), or a
     pair of an id and one of these. An element without an id is named by a digest of its content. `features`, `preprocess`
-    (a function of a dict), `id_feature` and `label_feature` are as on the command line; so are `gpus` (for each process, which
-    leases them; by default one, if the machine has any) and `mixed_precision`.
+    (a function of a dict, or "module:function"), `schema` (a file), `resize`, `id_feature` and `label_feature` are as on the
+    command line; so are `gpus` (for each process, which leases them; by default one, if the machine has any) and
+    `mixed_precision`. `with_resource_hints` are those of the step that runs the model, and of no other.
 
     Returns `Attributions`. Raises ParameterError or UnknownMethodError when the pipeline is built.
     """
@@ -174,7 +169,9 @@ class Attribute(beam.PTransform):
         gpus: int | None = None,
         mixed_precision: bool = False,
         features: Mapping[str, str] | None = None,
-        preprocess: Any = None,
+        preprocess: Preprocess | str | None = None,
+        schema: str | None = None,
+        resize: bool = False,
         id_feature: str = "id",
         label_feature: str = "label",
     ) -> None:
@@ -195,18 +192,21 @@ class Attribute(beam.PTransform):
             "id_feature": id_feature,
             "renamed": dict(features or {}),
             "labels": {name: number for number, name in enumerate(labels or ())},
-            "preprocess": preprocess,
+            "preprocess": preprocessing.load(preprocess) if isinstance(preprocess, str) else preprocess,
+            "schema": load_schema(schema) if schema else None,
+            "resize": resize,
         }
+        self._hints: dict[str, Any] = {}
 
-    def expand(self, examples: beam.PCollection) -> Attributions:
-        shared = Shared()
-        explain = beam.ParDo(_Explain(self.request, self._options, shared))
-        hints = self.get_resource_hints()
-        if hints:  # where the model runs, and nowhere else
-            explain._resource_hints = dict(hints)  # noqa: SLF001 - hints are already parsed
+    def with_resource_hints(self, **hints: Any) -> Attribute:
+        """What the step that runs the model asks of its workers. (Beam's own hints reach every step inside.)"""
+        self._hints |= hints
+        return self
+
+    def expand(self, examples: beam.PCollection[Any]) -> Attributions:
+        explain = beam.ParDo(_Explain(self.request, self._options, Shared())).with_resource_hints(**self._hints)
         found = examples | "Explain" >> explain.with_outputs("errors", main="explained")
-        about = examples.pipeline | "Request" >> beam.Create([self.request]) | "Describe" >> beam.ParDo(_About(shared))
-        return Attributions(found.explained, found.errors, about)
+        return Attributions(found.explained, found.errors, examples.pipeline | "Request" >> beam.Create([self.request]))
 
     def display_data(self) -> dict[str, Any]:
         methods = ", ".join(name for name, _ in self.request.methods)
@@ -219,64 +219,100 @@ class _WriteShards(beam.DoFn):
 
     def __init__(self, directory: str) -> None:
         self._directory = directory
+        self._shard: ShardWriter | None = None
 
     def start_bundle(self) -> None:
-        self._unit = f"bundle-{uuid.uuid4().hex[:12]}"
-        self._shard: ShardWriter | None = None
+        self.teardown()
+        self._unit, self._ids = f"bundle-{uuid.uuid4().hex[:12]}", set[str]()
 
     def process(self, element: Explained | Failure) -> None:
         if self._shard is None:
             self._shard = StoreWriter(self._directory).shard(self._unit)
         if isinstance(element, Failure):
             self._shard.add(errors=[element])
+        elif element.input.example_id in self._ids:
+            self._shard.add(errors=[duplicate(element.input.example_id, self._unit)])
         else:
+            self._ids.add(element.input.example_id)
             self._shard.add(element.attributions, [element.input])
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
         if self._shard is not None:
             self._shard.close()
+            self._shard = None
             yield GlobalWindows.windowed_value(self._unit)
+
+    def teardown(self) -> None:
+        if self._shard is not None:  # of a bundle that failed
+            self._shard.discard()
+            self._shard = None
 
 
 class _Commit(beam.DoFn):
     """All units → the manifest, the last thing to be written; once, however often it is tried."""
 
-    def __init__(self, logdir: str, run: str, name: str) -> None:
-        self._place = logdir, run, name
+    def __init__(self, place: tuple[str, str, str], max_error_rate: float) -> None:
+        self._place, self._rate = place, max_error_rate
 
-    def process(self, units: Sequence[str], about: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        logdir, run, name = self._place
-        directory = store_path(logdir, run, name)
+    def process(self, units: Sequence[str], request: Request) -> Iterator[dict[str, Any]]:
+        directory, units = store_path(*self._place), sorted(units)
+        writer = StoreWriter(directory)
         if (directory / MANIFEST).exists():
             written = Store(directory).manifest
-            if written["units"] != sorted(units):
+            if [unit for unit in written["units"] if unit != DUPLICATES] != units:
                 raise StoreError(f"{directory} was committed by another run meanwhile; give another name")
         else:
-            written = StoreWriter(directory).commit(sorted(units), {**about, "name": name})
-        for path in directory.glob("*-bundle-*.parquet"):  # of bundles that were done again
-            if path.stem.split("-", 1)[1] not in units:
+            explained, failed = sum(writer.rows("inputs", units)), sum(writer.rows("errors", units))
+            if failed > self._rate * (explained + failed):
+                raise StoreError(
+                    f"{failed} of {explained + failed} examples failed, more than max_error_rate={self._rate:g} allows: "
+                    f"{summary.reasons(directory, units)}"
+                )
+            written = writer.commit(units, self._described(request, writer, units))
+        kept = set(written["units"])
+        for path in [
+            *directory.glob("*-bundle-*.parquet"),
+            *directory.glob(".*.tmp"),
+        ]:  # of bundles that were done again
+            if path.stem.split("-", 1)[-1] not in kept:
                 path.unlink(missing_ok=True)
-        write_marker(logdir, run, name)
+        write_marker(*self._place)
         yield written
+
+    def _described(self, request: Request, writer: StoreWriter, units: Sequence[str]) -> dict[str, Any]:
+        kind = next((kind for kind in map(writer.kind, units) if kind), "tabular")
+        fingerprint = configuration.fingerprint(request.model)
+        return manifest.describe(request, kind, fingerprint, self._place[2], {})
 
 
 class WriteAttributions(beam.PTransform):
     """Writes what `Attribute` returns as a store that TensorBoard opens; the result is its manifest, one element.
 
     `logdir`, `run` and `name` as on the command line; every worker must see the directory. Nothing counts before the
-    manifest stands, which is written last; bundles that are repeated leave nothing behind. For bounded PCollections.
-    Raises StoreError if the store is there already.
+    manifest stands, which is written last; bundles that are repeated leave nothing behind. If more than `max_error_rate`
+    of the examples failed, StoreError ends the pipeline without a manifest. Of examples with one id, the first found is
+    kept and the others become errors. A bundle makes three files: where an engine's bundles are small, group the
+    elements first. For bounded PCollections. Raises StoreError if the store is there already.
     """
 
-    def __init__(self, logdir: str | os.PathLike[str], run: str = "attributions", name: str = "default") -> None:
+    def __init__(
+        self,
+        logdir: str | os.PathLike[str],
+        run: str = "attributions",
+        name: str = "default",
+        *,
+        max_error_rate: float = 0.5,
+    ) -> None:
         super().__init__()
         if not is_store_name(name):
             raise ParameterError(
                 f"name {name!r}: expected letters, digits, '_', '-' or '.', not starting with '.' or '-'"
             )
-        self._place = str(logdir), run, name
+        if not 0 <= max_error_rate <= 1:
+            raise ParameterError(f"max_error_rate={max_error_rate}: expected a share between 0 and 1")
+        self._place, self._rate = (str(logdir), run, name), max_error_rate
 
-    def expand(self, found: Attributions) -> beam.PCollection:
+    def expand(self, found: Attributions) -> beam.PCollection[dict[str, Any]]:
         directory = store_path(*self._place)
         if (directory / MANIFEST).exists():
             raise StoreError(f"{directory} holds a store already; give another name, or remove it")
@@ -291,7 +327,7 @@ class WriteAttributions(beam.PTransform):
             | "WriteShards" >> beam.ParDo(_WriteShards(str(directory)))
             | "Units" >> beam.combiners.ToList()
         )
-        return units | "Commit" >> beam.ParDo(_Commit(*self._place), AsSingleton(found.about))
+        return units | "Commit" >> beam.ParDo(_Commit(self._place, self._rate), AsSingleton(found.request))
 
     def display_data(self) -> dict[str, Any]:
         return {"store": str(store_path(*self._place))}
@@ -320,15 +356,30 @@ class AttributionModelHandler(ModelHandler[Any, PredictionResult, Pool[BatchExpl
         with model.one() as explainer:
             read = _Reader(explainer, self._options)
             found = [read(element) for element in batch]
-            records = explainer.explain([example for example in found if isinstance(example, Example)])
-        failures = {failure.example_id: failure for failure in records.errors}
-        shown = {each.example_id: each for each in records.inputs}
-        for element, example in zip(batch, found, strict=True):
-            if isinstance(example, Failure) or example.id in failures:
-                yield PredictionResult(element, example if isinstance(example, Failure) else failures[example.id])
-            else:
-                maps = [row for row in records.attributions if row.example_id == example.id]
-                yield PredictionResult(element, Explained(shown[example.id], maps))
+            # By their positions: two elements may have one id.
+            examples = [dataclasses.replace(e, id=str(i)) for i, e in enumerate(found) if isinstance(e, Example)]
+            records = explainer.explain(examples)
+        answers: dict[str, Explained | Failure] = {failure.example_id: failure for failure in records.errors}
+        answers |= {each.input.example_id: each for each in _together(records)}
+        for i, (element, example) in enumerate(zip(batch, found, strict=True)):
+            answer = example if isinstance(example, Failure) else _named(answers[str(i)], example.id)
+            yield PredictionResult(element, answer)
+
+
+def _together(records: Records) -> Iterator[Explained]:
+    """Each input with its maps."""
+    maps: dict[str, list[Attribution]] = {}
+    for attribution in records.attributions:
+        maps.setdefault(attribution.example_id, []).append(attribution)
+    for shown in records.inputs:
+        yield Explained(shown, maps[shown.example_id])
+
+
+def _named(answer: Explained | Failure, name: str) -> Explained | Failure:
+    if isinstance(answer, Failure):
+        return dataclasses.replace(answer, example_id=name)
+    maps = [dataclasses.replace(each, example_id=name) for each in answer.attributions]
+    return Explained(dataclasses.replace(answer.input, example_id=name), maps)
 
 
 def _checked(methods: Methods) -> tuple[tuple[str, dict[str, Any]], ...]:
@@ -344,10 +395,10 @@ def _checked(methods: Methods) -> tuple[tuple[str, dict[str, Any]], ...]:
 def _digest(value: Any) -> str:
     digest = hashlib.blake2b(digest_size=10)
     if isinstance(value, Mapping):
-        for name in sorted(map(str, value)):
+        for name in sorted(value, key=str):
             array = np.asarray(value[name])
             content = repr(array.tolist()).encode() if array.dtype.hasobject else array.tobytes()
-            digest.update(name.encode() + b"\0" + content + b"\0")
+            digest.update(str(name).encode() + b"\0" + content + b"\0")
     else:
         digest.update(value if isinstance(value, bytes) else repr(value).encode())
     return digest.hexdigest()

@@ -142,8 +142,10 @@ class UnitWorker:
                     raise InputError(
                         f"its id {example.id!r} is that of {positions[example.id]}; give every example its own"
                     )
-            except InputError as error:
-                yield Failure(record.position, "parse", type(error).__name__, str(error))
+            except Exception as error:  # a record's own trouble, whatever it raises
+                from beam_pipelines.trouble import describe
+
+                yield Failure(record.position, "parse", *describe(error))
                 continue
             positions[example.id] = record.position
             yield example

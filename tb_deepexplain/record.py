@@ -110,7 +110,12 @@ class Failure:
     message: str
 
     def row(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        return {name: printable(text) for name, text in dataclasses.asdict(self).items()}
+
+
+def printable(text: str) -> str:
+    """The text without lone surrogates, which no file can hold."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def encode_map(values: np.ndarray, dtype: str | None = None) -> dict[str, Any]:

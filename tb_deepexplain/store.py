@@ -14,10 +14,11 @@ import functools
 import json
 import os
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NoReturn
+from types import MappingProxyType
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -48,9 +49,11 @@ from tb_deepexplain.record import (
 )
 
 MANIFEST = "manifest.json"
+DUPLICATES = "duplicates"  # the unit of examples whose ids others have
 ROW_GROUP_BYTES = 512 * 1024  # any one row is then one small read; measured best between 0.25 and 1 MiB
 _INDEX_ROWS, _UNITS_AT_ONCE = 65_536, 64  # in a row group of the index; looked at
 _KINDS = {"attributions": ATTRIBUTION_SCHEMA, "inputs": INPUT_SCHEMA, "errors": ERROR_SCHEMA}
+_Homes: TypeAlias = Mapping[str, Mapping[str, str]]  # unit → id → the unit that has it, too
 _LOCATION = ["shard", "row_group", "row", "input_row_group", "input_row"]
 
 
@@ -182,6 +185,14 @@ class StoreWriter:
         paths = [self.directory / f"{kind}-{unit}.parquet" for unit in units]
         return each(_rows_of, paths, self.directory)
 
+    def kind(self, unit: str) -> str | None:
+        """Of the first input of a finished unit: "image", "text" or "tabular"; None if it has none."""
+        with open_parquet(self.directory / f"inputs-{unit}.parquet") as file:
+            return str(file.read(["kind"]).column(0)[0]) if file.metadata.num_rows else None
+
+    def is_finished(self, unit: str) -> bool:
+        return (self.directory / f"attributions-{unit}.parquet").exists()
+
     def finished_units(self) -> set[str]:
         return {path.stem.removeprefix("attributions-") for path in self.directory.glob("attributions-*.parquet")}
 
@@ -190,12 +201,19 @@ class StoreWriter:
         missing = set(units) - self.finished_units()
         if missing:
             raise StoreError(f"{self.directory}: units {sorted(missing)[:5]} have no shard; run again to finish them")
+        before = self._committed_index()
         index_name = f"index-{uuid.uuid4().hex[:8]}.parquet"
         if not self._begun:
             self.begin()
         with writing(self.directory), whole(self.directory / index_name) as temporary:
-            maps = self._write_index(temporary, units)
-        examples, errors = sum(self.rows("inputs", units)), sum(self.rows("errors", units))
+            twice = self._write_index(temporary, units)
+            if twice:
+                self._write_index(temporary, units, twice)
+            maps = _rows_of(temporary)
+        examples = sum(self.rows("inputs", units)) - sum(map(len, twice.values()))
+        if twice:
+            units = [*units, self._write_duplicates(twice)]
+        errors = sum(self.rows("errors", units))
         written = {
             "format_version": FORMAT_VERSION,
             "version": uuid.uuid4().hex[:12],  # changes with every commit: makes answers about the store cacheable
@@ -206,30 +224,49 @@ class StoreWriter:
         }
         with writing(self.directory), whole(self.directory / MANIFEST) as temporary:
             temporary.write_text(json.dumps(written, indent=1), encoding="utf-8")
-        for old in list(self.directory.glob("index-*.parquet")):
-            if old.name != index_name:
-                old.unlink(missing_ok=True)
+        for old in before:  # only those: another process may just be committing the same units
+            (self.directory / old).unlink(missing_ok=True)
         return written
 
-    def _write_index(self, path: Path, units: Sequence[str]) -> int:
-        """The number of its rows, of which only some are in memory at any time."""
-        ids, rows, waiting = _Ids(self.directory), 0, [_index_schema().empty_table()]
+    def _committed_index(self) -> list[str]:
+        with contextlib.suppress(StoreError):
+            return list(Store(self.directory).manifest["index"])
+        return []
+
+    def _write_index(self, path: Path, units: Sequence[str], without: _Homes = MappingProxyType({})) -> _Homes:
+        """Write it without the maps of these examples; of its rows only some are in memory at any time. Returns what it
+        holds twice: in each unit the ids that another unit has, too, and which that is."""
+        ids, waiting = _Ids(self.directory), [_index_schema().empty_table()]
         with pq.ParquetWriter(path, _index_schema(), compression="zstd") as writer:
             for start in range(0, len(units), _UNITS_AT_ONCE):
                 some = units[start : start + _UNITS_AT_ONCE]
-                for table in each(functools.partial(_index_of, self.directory), some, self.directory):
-                    ids.add(table)
-                    waiting.append(table)
+                tables = each(functools.partial(_index_of, self.directory), some, self.directory)
+                for unit, table in zip(some, tables, strict=True):
+                    left_out = pa.array(list(without.get(unit, ())), pa.string())
+                    kept = table.filter(pc.invert(pc.is_in(table.column("example_id"), left_out)))
+                    ids.add(kept)
+                    waiting.append(kept)
                 if sum(table.num_rows for table in waiting) >= _INDEX_ROWS or some[-1] == units[-1]:
-                    table = pa.concat_tables(waiting)
-                    rows, waiting = rows + table.num_rows, []
-                    writer.write_table(table, row_group_size=_INDEX_ROWS)
-        ids.check(units)
-        return rows
+                    writer.write_table(pa.concat_tables(waiting), row_group_size=_INDEX_ROWS)
+                    waiting = []
+        return {} if without else ids.twice(units)
+
+    def _write_duplicates(self, twice: _Homes) -> str:
+        """A unit of errors alone."""
+        for kind in ("attributions", "inputs", "errors"):
+            (self.directory / f"{kind}-{DUPLICATES}.parquet").unlink(missing_ok=True)
+        with self.shard(DUPLICATES) as shard:
+            shard.add(errors=[duplicate(id_, home) for ids in twice.values() for id_, home in ids.items()])
+        return DUPLICATES
+
+
+def duplicate(example: str, unit: str) -> Failure:
+    """What becomes of an example whose id another one has: readers would show one under the other's name."""
+    return Failure(example, "write", "DuplicateId", f"an example in unit {unit} has its id; give every example its own")
 
 
 class _Ids:
-    """Refuses one id for two examples: readers would show one under the other's name. Holds eight bytes of each."""
+    """Finds one id for two examples. Holds eight bytes of each."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -242,29 +279,27 @@ class _Ids:
         counts = index.group_by(["example_id", "method", "target", "step"]).aggregate([([], "count_all")])
         twice = counts.filter(pc.greater(counts.column("count_all"), 1))
         if twice.num_rows:
-            self._refuse(twice.column("example_id")[0].as_py(), f"{index.column('shard')[0]} twice")
+            example, unit = twice.column("example_id")[0], index.column("shard")[0]
+            raise StoreError(
+                f"{self._directory}: example id {str(example)!r} is in unit {unit} twice; give every example its own id"
+            )
         ids = index.column("example_id").unique().to_pylist()
         self._hashes.append(np.fromiter(map(hash, ids), np.int64, len(ids)))
 
-    def check(self, units: Sequence[str]) -> None:
-        """When all units are added."""
+    def twice(self, units: Sequence[str]) -> _Homes:
+        """When all units are added: in each the ids that an earlier one has, and which."""
         values, counts = np.unique(np.concatenate([np.zeros(0, np.int64), *self._hashes]), return_counts=True)
         suspect = set(values[counts > 1].tolist())
-        if not suspect:
-            return
         homes: dict[str, str] = {}
-        for unit in units:
+        found: dict[str, dict[str, str]] = {}
+        for unit in units if suspect else ():
             with open_parquet(self._directory / f"inputs-{unit}.parquet") as file:
                 ids = file.read(["example_id"]).column(0).to_pylist()
             for example in (example for example in ids if hash(example) in suspect):
                 if example in homes:
-                    self._refuse(example, f"{homes[example]} and in unit {unit}")
-                homes[example] = unit
-
-    def _refuse(self, example: str, places: str) -> NoReturn:
-        raise StoreError(
-            f"{self._directory}: example id {example!r} is in unit {places}; give every example its own id"
-        )
+                    found.setdefault(unit, {})[example] = homes[example]
+                homes.setdefault(example, unit)
+        return found
 
 
 class Store:

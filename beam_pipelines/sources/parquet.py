@@ -66,7 +66,7 @@ def _rows(parquet: Any, group: int, begin: int, end: int) -> Iterator[dict[str, 
     try:
         for batch in parquet.iter_batches(batch_size=_ROWS, row_groups=[group]):
             for i in range(max(begin - at, 0), min(end - at, batch.num_rows)):
-                yield _row(batch, i)
+                yield _checked_row(batch, i)
                 begin += 1
             at += batch.num_rows
             if at >= end:
@@ -77,6 +77,13 @@ def _rows(parquet: Any, group: int, begin: int, end: int) -> Iterator[dict[str, 
         reason = f"row group {group} cannot be decoded ({_reason(error)})"
     for _ in range(begin, end):
         yield Damaged(reason)
+
+
+def _checked_row(batch: Any, i: int) -> dict[str, Any] | Damaged:
+    try:
+        return _row(batch, i)
+    except (ValueError, ArithmeticError) as error:  # text that is not UTF-8, a time that Python cannot hold
+        return Damaged(f"a value cannot be read ({_reason(error)})")
 
 
 def _row(batch: Any, i: int) -> dict[str, Any]:

@@ -55,6 +55,12 @@ class Plan:
     def records(self) -> int:
         return sum(unit.records for unit in self.units)
 
+    def of(self, configuration: str) -> Plan:
+        """With the configuration in the units' names: what workers of an abandoned run still write is then no part of one that
+        is configured otherwise."""
+        named = (dataclasses.replace(unit, id=f"{configuration}-{unit.id}") for unit in self.units)
+        return dataclasses.replace(self, units=tuple(named))
+
 
 @dataclasses.dataclass(frozen=True)
 class Record:

@@ -80,7 +80,7 @@ def test_a_job_for_gpus(image: Run, tmp_path: Path, service: Service, bucket: st
         }
     }
     names = {t.unique_name for t in leaves(pipeline)}
-    assert "PlanUnits/Impulse" in names and any("Reshuffle" in name for name in names)  # units go to any worker
+    assert "Units/Impulse" in names and any("Reshuffle" in name for name in names)  # units go to any worker
 
     # The workers are the image, with nothing to install when they start.
     images = {i["containerImage"] for i in pool["sdkHarnessContainerImages"]}

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from beam_pipelines import runners
 from tb_deepexplain.cli import main
+from tb_deepexplain.errors import ParameterError
 from tb_deepexplain.store import StoreWriter
 from tests.pipelines.data import Run, pictures, write_records
 
@@ -31,6 +33,13 @@ def base(exported: Callable[[str], Path], tmp_path: Path) -> dict[str, str]:
         "--run": "r",
         "--methods": "saliency",
     }
+
+
+def test_a_job_servers_own_options_are_passed_on() -> None:
+    flink = ["--runner=FlinkRunner", "--job_endpoint=localhost:1"]
+    runners.choose([*flink, "--number_of_execution_retries=3"])
+    with pytest.raises(ParameterError, match="unknown option --batchsize=3; did you mean --batch_size"):
+        runners.choose([*flink, "--batchsize=3"])
 
 
 def flags(options: dict[str, str]) -> list[str]:

@@ -6,6 +6,7 @@ import gzip
 import pickle
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from tb_deepexplain.errors import InputError
 from tb_deepexplain.graph.model import InputSpec
 from tb_deepexplain.record import Failure
 from tests.pipelines import formats
-from tests.pipelines.data import write_records
+from tests.pipelines.data import Run, write_records
 from tests.pipelines.formats import WRITERS
 
 ROWS = formats.rows(11)
@@ -580,3 +581,21 @@ def test_memory_does_not_grow_with_the_data(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", _MEASURE, *pairs], capture_output=True, text=True, check=False)
     print(done.stdout)
     assert done.returncode == 0, done.stdout + done.stderr[-1000:]
+
+
+def test_a_value_that_cannot_be_read_costs_its_row(tmp_path: Path) -> None:
+    names = pa.Array.from_buffers(
+        pa.utf8(), 3, [None, pa.py_buffer(np.array([0, 1, 2, 3], np.int32)), pa.py_buffer(b"a\xe9c")]
+    )
+    pq.write_table(pa.table({"x": [[1.0, 2.0, 3.0, 4.0]] * 3, "name": names}), tmp_path / "a.parquet")
+    found = [record for unit in planned(tmp_path / "a.parquet").units for record in read(unit)]
+    assert [type(record) for record in found] == [Record, Failure, Record]
+    assert "a value cannot be read ('utf-8' codec" in found[1].message  # type: ignore[union-attr]
+
+
+def test_an_id_that_no_file_can_hold(exported: Callable[[str], Path], tmp_path: Path) -> None:
+    rows = [b'{"x": [1, 2, 3, 4], "id": "\\ud800"}', b'{"x": [1, 2, 3, 4], "id": "b"}']
+    (tmp_path / "a.jsonl").write_bytes(b"\n".join(rows))
+    run = Run(exported("binary"), tmp_path / "logs")
+    assert run(tmp_path / "a.jsonl") == 0
+    assert run.store.index.column("example_id").unique().to_pylist() == ["?", "b"]

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,7 @@ import pytest
 from apache_beam.metrics import MetricsFilter
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-from beam_pipelines import progress
+from beam_pipelines import progress, quiet
 from beam_pipelines.metrics import Metrics
 from beam_pipelines.progress import Counts, Display, duration
 from tests.pipelines.data import Run, pictures, write_records
@@ -149,3 +152,21 @@ def test_metrics_add_up_and_travel() -> None:
         explained=2, failed={"parse": 2, "read": 2}, evaluations=20, batch_sizes={"2": 1}, model_seconds=0.5,
         total_seconds=1.5,
     )  # fmt: skip
+
+
+def test_threads_that_hold_chatter_back_give_standard_error_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TB_DEEPEXPLAIN_QUIET", "1")
+    before, entered = os.fstat(2), threading.Event()
+
+    def one() -> None:
+        with quiet.chatter_filtered():
+            entered.set()
+            time.sleep(0.2)
+
+    first, second = (threading.Thread(target=one) for _ in range(2))
+    first.start()
+    entered.wait(5)
+    second.start()
+    for thread in (first, second):
+        thread.join()
+    assert os.path.samestat(os.fstat(2), before)

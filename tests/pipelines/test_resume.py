@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from beam_pipelines.attribute import ExplainUnit
 from beam_pipelines.metrics import Metrics
 from beam_pipelines.progress import Counts
 from beam_pipelines.units import Task, UnitWorker
@@ -36,8 +37,8 @@ def crash(monkeypatch: pytest.MonkeyPatch, worked: list[str]) -> Callable[[str |
 
     def install(unit_id: str | None) -> None:
         def work(self: UnitWorker, task: Task, counts: Counts) -> Metrics:
-            if task.unit.id == unit_id:
-                with self._writer.shard(unit_id) as shard:
+            if unit_id and task.unit.id.endswith(unit_id):
+                with self._writer.shard(task.unit.id) as shard:
                     shard.add(errors=())
                     shard._writer("attributions")
                     raise OSError("the disk is gone")
@@ -76,7 +77,7 @@ def test_after_a_crash_resume_does_the_rest_and_gives_the_same_store(
     crash(None)
     worked.clear()
     assert broken(source, "--unit_size=4", "--resume") == 0
-    assert worked == ["00000-00003", "00000-00004"]
+    assert [unit[-11:] for unit in worked] == ["00000-00003", "00000-00004"]
     assert_same(whole, broken)
     after = {p.name: p.stat().st_mtime_ns for p in broken.directory.iterdir()}
     assert finished.items() <= after.items()
@@ -153,3 +154,39 @@ def test_when_every_example_fails_nothing_is_left(
     said = capsys.readouterr().err
     assert "none of the examples could be explained: 20 × it has no label" in said
     assert not image.directory.exists()
+
+
+def test_a_bundle_that_is_done_again_explains_nothing_again(image: Run, tmp_path: Path, worked: list[str]) -> None:
+    source = write_records(tmp_path / "a.tfrecord", pictures(4))
+    real, functions = ExplainUnit.process, []
+
+    def twice(self: ExplainUnit, task: Task) -> Iterator[str]:
+        yield from real(self, task)
+        functions.append(list(real(self, task)))
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(ExplainUnit, "process", twice)
+        assert image(source, "--unit_size=2") == 0
+    assert len(worked) == 2
+    assert functions == [[unit] for unit in worked]
+
+
+def test_what_an_abandoned_run_still_writes_is_no_part_of_another(image: Run, tmp_path: Path) -> None:
+    source = write_records(tmp_path / "a.tfrecord", pictures(4))
+    assert image(source, "--unit_size=2") == 0
+    old = {path.name: path.read_bytes() for path in image.directory.glob("*-00000-0000?.parquet")}
+    assert image(source, "--unit_size=2", "--target=0", "--overwrite") == 0
+    for name, content in old.items():  # its workers were slow to hear
+        (image.directory / name).write_bytes(content)
+    (image.directory / "manifest.json").unlink()
+    assert image(source, "--unit_size=2", "--target=0", "--resume") == 0
+    assert set(image.store.index.column("target").to_pylist()) == {0}
+    assert image.store.manifest["counts"]["examples"] == 4
+
+
+def test_one_id_in_two_units_is_an_error_and_no_end(image: Run, tmp_path: Path) -> None:
+    rows = [{**row, "id": f"p{i % 3}"} for i, row in enumerate(pictures(4))]
+    assert image(write_records(tmp_path / "a.tfrecord", rows), "--unit_size=2") == 1
+    assert image.store.manifest["counts"] == {"examples": 3, "maps": 6, "errors": 1}
+    (error,) = image.store.errors().to_pylist()
+    assert (error["example_id"], error["error"]) == ("p0", "DuplicateId")

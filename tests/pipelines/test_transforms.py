@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,19 @@ from apache_beam.testing.util import assert_that
 from apache_beam.transforms.window import FixedWindows, GlobalWindows, TimestampedValue
 
 import tb_deepexplain as dx
+from beam_pipelines.batching import BatchSize
 from beam_pipelines.explaining import BatchExplainer
-from beam_pipelines.transforms import Attribute, AttributionModelHandler, WriteAttributions, _digest
+from beam_pipelines.transforms import (
+    Attribute,
+    AttributionModelHandler,
+    WriteAttributions,
+    _digest,
+    _Explain,
+    _WriteShards,
+)
 from tb_deepexplain.errors import ParameterError, StoreError, UnknownMethodError
 from tb_deepexplain.marker import PLUGIN_NAME
+from tb_deepexplain.record import Failure
 from tests import models
 
 RNG = np.random.default_rng(0)
@@ -79,7 +89,7 @@ def test_the_readmes_pipeline_runs(model: Path, tmp_path: Path, monkeypatch: pyt
     code = readme.split("## In your own Beam pipeline")[1].split("```python\n")[1].split("```")[0]
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my_model").symlink_to(model)
-    exec(code.replace("beam.Pipeline()", "beam.Pipeline(runner='FnApiRunner')"), {"picture": PICTURES[0]})
+    exec(code, {"picture": PICTURES[0]})
     store = dx.Store(tmp_path / "logs" / "mine" / "plugins" / PLUGIN_NAME / "default")
     assert store.manifest["counts"] == {"examples": 1, "maps": 2, "errors": 0}
 
@@ -161,17 +171,100 @@ def test_run_inference_answers_for_every_element(model: Path) -> None:
         assert_that(kinds, lambda got: np.testing.assert_equal(sorted(got), expected))
 
 
-def test_what_the_model_needs_is_asked_of_its_step_alone(model: Path) -> None:
+def test_what_the_model_needs_is_asked_of_its_step_alone(model: Path, tmp_path: Path) -> None:
     p = _pipeline()
     attribute = Attribute(model, ["saliency"]).with_resource_hints(min_ram="4GB")
-    _ = p | beam.Create(_elements()) | attribute
+    _ = p | beam.Create(_elements()) | attribute | WriteAttributions(tmp_path)
     proto, _ = p.to_runner_api(return_context=True)
     environments = proto.components.environments
     hinted = {
         t.unique_name for t in proto.components.transforms.values()
-        if t.spec.urn and t.environment_id and environments[t.environment_id].resource_hints
+        if not t.subtransforms and t.environment_id and environments[t.environment_id].resource_hints
     }  # fmt: skip
-    assert any(name.endswith("Explain/ParDo(_Explain)") or "Explain" in name for name in hinted)
+    assert hinted == {"Attribute/Explain/ParDo(_Explain)"}
+
+
+def test_equal_examples_are_kept_once(model: Path, tmp_path: Path) -> None:
+    twice = [{"image": PICTURES[i % 3]} for i in range(6)]
+    with _pipeline() as p:
+        _ = p | beam.Create(twice) | Attribute(model, ["saliency"]) | WriteAttributions(tmp_path)
+    store = dx.Store(tmp_path / "attributions" / "plugins" / PLUGIN_NAME / "default")
+    assert store.manifest["counts"] == {"examples": 3, "maps": 3, "errors": 3}
+    assert {row["error"] for row in store.errors().to_pylist()} == {"DuplicateId"}
+
+
+def test_too_many_errors_end_the_pipeline_without_a_store(model: Path, tmp_path: Path) -> None:
+    p = _pipeline()
+    elements = p | beam.Create(_elements()[:4])
+    _ = elements | Attribute(model, ["saliency"], target=9999) | WriteAttributions(tmp_path)
+    with pytest.raises(Exception, match=r"4 of 4 examples failed, more than max_error_rate=0.5 allows"):
+        p.run()
+    assert not list(tmp_path.rglob("manifest.json"))
+
+
+@pytest.mark.parametrize("value", [{"image": [[1, 2], [3]]}, {3: 4}, None])
+def test_whatever_is_wrong_with_an_element_is_its_own_trouble(model: Path, value: Any) -> None:
+    with _pipeline() as p:
+        elements = p | beam.Create([0]) | beam.FlatMap(lambda _: [value, *_elements()[:2]])
+        found = elements | Attribute(model, ["saliency"])
+        assert_that(found.explained | beam.combiners.Count.Globally(), lambda n: np.testing.assert_equal(n, [2]))
+        stages = found.errors | beam.Map(lambda failure: failure.stage)
+        assert_that(stages, lambda got: np.testing.assert_equal(got, ["parse"]), label="errors")
+
+
+def test_the_steps_behind_are_not_in_the_time_of_a_batch(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    took: list[tuple[int, float]] = []
+    monkeypatch.setattr(BatchSize, "took", lambda self, examples, seconds: took.append((examples, seconds)))
+
+    def slow(each: Any) -> Any:
+        time.sleep(0.2)
+        return each
+
+    with _pipeline() as p:
+        _ = (p | beam.Create(_elements()[:32]) | Attribute(model, ["saliency"])).explained | beam.Map(slow)
+    assert [examples for examples, _ in took] == [16, 16]
+    assert took[1][1] < 3  # the first compiles; 16 × 0.2 s are those of the step behind
+
+
+def test_what_waits_for_others_like_it_is_bounded(texts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    most: list[int] = []
+    real = _Explain._flush
+
+    def flush(self: _Explain, key: Any) -> Any:
+        most.append(len(self._waiting))
+        return real(self, key)
+
+    monkeypatch.setattr(_Explain, "_flush", flush)
+    monkeypatch.setattr("beam_pipelines.transforms._MOST_KINDS", 3)
+    ids = [(f"{i:03}", {"ids": RNG.integers(1, 8, 2 + i % 9)}) for i in range(27)]
+    with _pipeline() as p:
+        found = p | beam.Create(ids) | Attribute(texts, ["gradient_x_input"])
+        assert_that(found.explained | beam.combiners.Count.Globally(), lambda n: np.testing.assert_equal(n, [27]))
+    assert max(most) == 4
+
+
+def test_a_bundle_that_fails_leaves_no_file(tmp_path: Path) -> None:
+    write = _WriteShards(str(tmp_path))
+    write.start_bundle()
+    write.process(Failure("x", "parse", "InputError", "no"))
+    write._shard._writer("errors")  # type: ignore[union-attr]
+    assert list(tmp_path.iterdir())
+    write.teardown()
+    assert not list(tmp_path.iterdir())
+
+
+def test_two_elements_with_one_id_get_their_own_answers(model: Path) -> None:
+    handler = AttributionModelHandler(Attribute(model, ["saliency", "gradient_x_input"]))
+    one, two = handler.run_inference(
+        [("a", {"image": PICTURES[0]}), ("a", {"image": PICTURES[1]})], handler.load_model()
+    )
+    expected = dx.explain("gradient_x_input", model, PICTURES[:2], target="predicted")
+    for answer, values in zip((one, two), expected, strict=True):
+        assert [(a.example_id, a.method) for a in answer.inference.attributions] == [
+            ("a", "saliency"),
+            ("a", "gradient_x_input"),
+        ]
+        np.testing.assert_allclose(answer.inference.attributions[1].values, values, rtol=2e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -156,10 +156,20 @@ def test_committing_again_replaces_the_index_and_changes_the_version(tmp_path: P
     assert Store(tmp_path).index.num_rows == 2
 
 
-def test_one_id_for_two_examples_is_refused(tmp_path: Path) -> None:
-    write(tmp_path, {"u": ["a", "b"], "v": ["b"]})
-    with pytest.raises(StoreError, match="example id 'b' is in unit u and in unit v"):
-        StoreWriter(tmp_path).commit(["u", "v"], MANIFEST)
+def test_of_two_examples_with_one_id_the_first_is_kept_and_the_other_an_error(tmp_path: Path) -> None:
+    write(tmp_path, {"u": ["a", "b"], "v": ["b", "c"], "w": ["a", "b"]})
+    for _ in range(2):  # committing again is the same
+        manifest = StoreWriter(tmp_path).commit(["u", "v", "w"], MANIFEST)
+        assert manifest["counts"] == {"examples": 3, "maps": 3, "errors": 3}
+        store = Store(tmp_path)
+        assert store.index.select(["example_id", "shard"]).to_pylist() == [
+            {"example_id": "a", "shard": "u"},
+            {"example_id": "b", "shard": "u"},
+            {"example_id": "c", "shard": "v"},
+        ]
+        failed = [(row["example_id"], row["error"], row["message"][:21]) for row in store.errors().to_pylist()]
+        expected = [("b", "v"), ("a", "w"), ("b", "w")]
+        assert failed == [(example, "DuplicateId", "an example in unit u ") for example, _ in expected]
 
 
 def test_one_id_twice_in_one_unit_is_refused(tmp_path: Path) -> None:
