@@ -187,9 +187,6 @@ class Attribute(beam.PTransform):
     def expand(self, examples: beam.PCollection) -> Attributions:
         shared = Shared()
         explain = beam.ParDo(_Explain(self.request, self._options, shared))
-        hints = self.get_resource_hints()
-        if hints:  # where the model runs, and nowhere else
-            explain._resource_hints = dict(hints)  # noqa: SLF001 - hints are already parsed
         found = examples | "Explain" >> explain.with_outputs("errors", main="explained")
         about = examples.pipeline | "Request" >> beam.Create([self.request]) | "Describe" >> beam.ParDo(_About(shared))
         return Attributions(found.explained, found.errors, about)

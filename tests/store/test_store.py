@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -159,6 +161,51 @@ def test_one_id_for_two_examples_is_refused(tmp_path: Path) -> None:
     write(tmp_path, {"u": ["a", "b"], "v": ["b"]})
     with pytest.raises(StoreError, match="example id 'b' is in unit u and in unit v"):
         StoreWriter(tmp_path).commit(["u", "v"], MANIFEST)
+
+
+def test_one_id_for_two_examples_of_different_targets_is_refused(tmp_path: Path) -> None:
+    for unit, target in (("u", 0), ("v", 1)):
+        with StoreWriter(tmp_path).shard(unit) as shard:
+            shard.add([dataclasses.replace(attribution("b"), target=target)], [shown("b")])
+    with pytest.raises(StoreError, match="example id 'b' is in unit u and in unit v"):
+        StoreWriter(tmp_path).commit(["u", "v"], MANIFEST)
+
+
+@pytest.mark.parametrize("done", range(3))
+def test_a_unit_counts_only_when_all_its_files_stand(
+    tmp_path: Path, done: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, left = os.replace, iter(range(done))
+
+    def replace(old: Path, new: Path) -> None:
+        if next(left, None) is None:
+            raise OSError("killed")
+        real(old, new)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", replace)
+        with pytest.raises(StoreError):
+            write(tmp_path, {"u": ["a"]})
+    assert not StoreWriter(tmp_path).finished_units()
+    write(tmp_path, {"u": ["a"]})
+    assert StoreWriter(tmp_path).commit(["u"], MANIFEST)["counts"]["examples"] == 1
+
+
+def test_a_commit_that_fails_leaves_the_store_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, {"u": ["a"]})
+    before = StoreWriter(tmp_path).commit(["u"], MANIFEST)
+    write(tmp_path, {"v": ["b"]})
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_text", _raise)
+        with pytest.raises(StoreError):
+            StoreWriter(tmp_path).commit(["u", "v"], MANIFEST)
+    assert Store(tmp_path).manifest == before
+    assert Store(tmp_path).index.column("example_id").to_pylist() == ["a"]
+    assert not [name for name in names(tmp_path) if name.endswith(".tmp")]
+
+
+def _raise(*_: object, **__: object) -> None:
+    raise OSError("killed")
 
 
 def test_a_map_without_its_input_is_refused(tmp_path: Path) -> None:
