@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import tb_deepexplain
+from beam_pipelines import configuration
 from beam_pipelines.metrics import Metrics
 from beam_pipelines.progress import Counts
 from beam_pipelines.units import Task, UnitWorker
 from tb_deepexplain.errors import StoreError
+from tb_deepexplain.store import StoreWriter
 from tests.pipelines.data import Run, assert_same, pictures, write_records
 
 
@@ -177,6 +180,34 @@ def test_overwrite_replaces_the_store_and_nothing_else(image: Run, tmp_path: Pat
         "attributions", "inputs", "errors", "index", "manifest.json", "configuration.json", "notes.txt",
     }  # fmt: skip
     assert len(list(image.directory.glob("attributions-*"))) == 1
+
+
+@pytest.mark.parametrize("change", [configuration.clear, configuration.forget_failures])
+def test_a_store_that_is_half_removed_is_no_store(
+    image: Run, tmp_path: Path, change: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [*pictures(3), b"no example", *pictures(2, seed=1)]
+    assert image(write_records(tmp_path / "a.tfrecord", rows), "--unit_size=2") == 1
+    real = Path.unlink
+    for killed_after in range(8):
+        copy = tmp_path / str(killed_after)
+        shutil.copytree(image.directory, copy)
+        left = iter(range(killed_after))
+
+        def unlink(path: Path, missing_ok: bool = False, left: Iterator[int] = left) -> None:
+            if path.exists() and next(left, None) is None:
+                raise KeyboardInterrupt
+            real(path, missing_ok=missing_ok)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "unlink", unlink)
+            with contextlib.suppress(KeyboardInterrupt):
+                change(copy)
+        names = {path.name for path in copy.iterdir()} if copy.exists() else set()
+        assert ("manifest.json" in names) == (killed_after == 0)
+        for unit in StoreWriter(copy).finished_units():
+            if killed_after and change is configuration.forget_failures:  # which the next run builds upon
+                assert {f"{kind}-{unit}.parquet" for kind in ("inputs", "errors")} <= names
 
 
 def test_a_failing_overwrite_keeps_the_old_store(image: Run, tmp_path: Path) -> None:

@@ -224,7 +224,7 @@ def _only(model: Path, element: Any, **options: Any) -> Explained:
 
 
 def test_the_options_are_those_of_the_command(model: Path, texts: Path) -> None:
-    element = {"pixels": PICTURES[0], "class": "dog", "key": "k", "label": 0, "id": "no"}
+    element = {"pixels": PICTURES[0], "other": 1.0, "class": "dog", "key": "k", "label": 0, "id": "no"}
     options = {"features": {"image": "pixels"}, "label_feature": "class", "id_feature": "key"}
     names = ["cat", "dog", "fish"]
     found = _only(model, element, target="label", labels=names, step=7, **options)
