@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import dataclasses
 import fcntl
 import os
 import resource
@@ -20,14 +21,17 @@ import numpy as np
 import pytest
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
 
-from beam_pipelines import attribute, lock, recovery
-from beam_pipelines.explaining import BatchExplainer
+from beam_pipelines import attribute, explaining, lock, recovery
+from beam_pipelines.explaining import BatchExplainer, Request
 from beam_pipelines.metrics import Metrics
+from beam_pipelines.parsing import Example
 from beam_pipelines.progress import Counts, Report
 from beam_pipelines.sources import Unit
+from beam_pipelines.targets import Target
 from beam_pipelines.units import Task, UnitWorker
 from beam_pipelines.workers import WorkerDied
 from tb_deepexplain.errors import StoreError
+from tb_deepexplain.record import Attribution
 from tb_deepexplain.store import StoreWriter
 from tests.pipelines.data import Run, assert_same, pictures, write_records
 
@@ -492,6 +496,33 @@ def test_errors_are_retried_and_nothing_else(image: Run, tmp_path: Path, monkeyp
     assert image(source, "--unit_size=3", "--resume", "--retry_errors") == 0
     assert {p.name: p.stat().st_mtime_ns for p in image.directory.glob("*-00000-0000[02].parquet")} == kept
     assert_same(whole, image)
+
+
+@pytest.mark.parametrize(
+    ("score", "values", "finite"),
+    [(1.0, 1.0, True), (None, 1.0, False), (np.inf, 1.0, False), (np.nan, 1.0, False), (1.0, -np.inf, False)],
+)
+def test_a_map_is_written_if_it_and_its_score_are_numbers(score: float | None, values: float, finite: bool) -> None:
+    row = Attribution("a", "saliency", np.array([0, values], np.float32), score=score)
+    assert explaining._is_finite(row) == finite
+
+
+def test_an_output_of_which_another_class_is_not_a_number_is_an_error(
+    image: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predict = BatchExplainer._predict
+
+    def predicted(self: BatchExplainer, xs: dict[str, np.ndarray]) -> Any:
+        found = predict(self, xs)
+        outputs = np.array(found.outputs)
+        outputs[1, 2] = np.nan
+        return dataclasses.replace(found, outputs=outputs)
+
+    monkeypatch.setattr(BatchExplainer, "_predict", predicted)
+    explainer = BatchExplainer(Request(str(image.model), (("saliency", {}),), Target("class", 0)))
+    records = explainer.explain([Example(str(i), {"image": np.ones((8, 8, 3), np.float32)}) for i in range(3)])
+    assert [shown.example_id for shown in records.inputs] == ["0", "2"]
+    assert [(failure.example_id, failure.error) for failure in records.errors] == [("1", "NotFinite")]
 
 
 def test_an_output_that_is_not_a_number_is_an_error(image: Run, tmp_path: Path) -> None:

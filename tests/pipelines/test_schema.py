@@ -59,7 +59,7 @@ def test_defaults_have_the_shape_of_the_feature_and_may_be_zero(tmp_path: Path) 
     found = _load(tmp_path, f'feature {{ name: "v" type: FLOAT }} feature {{ name: "w" type: BYTES }} {dense}')
     for record in ({}, {"v": np.array([]), "w": np.array([])}, {"v": None, "w": ""}, {"v": []}):
         completed = found.complete(record)
-        np.testing.assert_array_equal(completed["v"], np.zeros((2, 2)))
+        np.testing.assert_array_equal(completed["v"], np.zeros((2, 2)), strict=True)
         assert completed["w"].item() == b"none"
     np.testing.assert_array_equal(found.complete({"v": np.arange(4.0)})["v"], [[0, 1], [2, 3]])
 

@@ -70,6 +70,14 @@ def test_errors_are_counted_and_read(tmp_path: Path) -> None:
     ]
 
 
+def test_errors_of_all_units_are_read(tmp_path: Path) -> None:
+    for unit in ("u", "v"):
+        with StoreWriter(tmp_path).shard(unit) as shard:
+            shard.add(errors=[Failure(unit, "parse", "InputError", "no feature")])
+    assert StoreWriter(tmp_path).commit(["u", "v"], MANIFEST)["counts"]["errors"] == 2
+    assert Store(tmp_path).errors().column("example_id").to_pylist() == ["u", "v"]
+
+
 @pytest.mark.parametrize("units", [[], ["u"], ["u", "v"]])
 def test_a_store_without_rows_is_a_store(tmp_path: Path, units: list[str]) -> None:
     for unit in units:
