@@ -87,6 +87,15 @@ def read_marker_of(path: Path) -> str | None:
     return None
 
 
+def test_a_label_that_is_no_class_has_no_name(image: Run, tmp_path: Path) -> None:
+    (tmp_path / "labels").write_text("cat\ndog\nfish\n")
+    rows = [{**row, "label": label} for row, label in zip(pictures(5), (-1, 0, 2, 3, -3), strict=True)]
+    source = write_records(tmp_path / "a.tfrecord", rows)
+    assert image(source, f"--labels={tmp_path / 'labels'}", methods="saliency") == 0
+    found = [(row["label"], row["label_name"]) for row in image.store.index.to_pylist()]
+    assert found == [(-1, None), (0, "cat"), (2, "fish"), (3, None), (-3, None)]
+
+
 def test_pictures_as_png_and_jpeg_are_stored_as_they_came(image: Run, tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 255, (8, 8, 3), np.uint8)
     encoded = [tf.io.encode_png(pixels).numpy(), tf.io.encode_jpeg(pixels).numpy()]
@@ -343,3 +352,20 @@ def test_short_texts_are_not_padded_to_long_ones(
     several = [batch for batch in batches if len(batch) > 1]
     assert several
     assert all(max(batch) < 2 * min(batch) for batch in batches)
+
+
+def test_what_does_not_fit_into_memory_point_by_point_is_a_failure(image: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker, asked = BatchExplainer(Request(str(image.model), (("saliency", {}),), Target("class", 1))), list[Any]()
+
+    def tiny_device(self: Any, xs: Any, *, batch_size: int | None = None, **options: Any) -> Any:
+        asked.append((len(xs["image"]), batch_size))
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+
+    monkeypatch.setattr(Explainer, "run", tiny_device)
+    metrics = Metrics()
+    records = worker.explain([Example(i, {"image": np.ones((8, 8, 3), np.float32)}) for i in "ab"], metrics=metrics)
+    assert asked == [(2, None), *((2, 2**n) for n in range(7, -1, -1)), (1, 1), (1, 1)]
+    assert metrics.oom_retries == 8
+    assert [(error.example_id, error.error) for error in records.errors] == [
+        (name, "ResourceExhaustedError") for name in "ab"
+    ]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -72,6 +74,28 @@ def test_failures_are_told_and_when_all_fail_it_says_so(
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert run(tmp_path / "a.jsonl", "--dry_run") == 0
     assert "; 25.0% failed" in capsys.readouterr().out
+    assert run(tmp_path / "a.jsonl", "--dry_run", "--target=label", "--batch_size=8") == 2  # there are no labels
+    assert "none of the examples of the sample could be explained; run without" in capsys.readouterr().err
+
+
+def test_what_cannot_be_read_counts_and_workers_are_those_of_the_run(
+    image: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = write_records(tmp_path / "a.tfrecord", pictures(5))
+    source.write_bytes(source.read_bytes()[:-10])
+    assert image(source, "--dry_run", "--direct_num_workers=3", "--direct_running_mode=multi_processing") == 0
+    said = capsys.readouterr().out
+    assert said.startswith("would explain 5 examples")
+    assert "measured  5: " in said
+    assert "; 20.0% failed" in said
+    assert " by 3 worker processes, " in said
+
+
+def test_the_sample_of_a_folder_has_as_many_names_as_pictures_and_damage_at_its_end() -> None:
+    names = tuple(f"{i}.png" for i in range(20))
+    found = _parts([Unit("u", "folder", "", 0, 0, 20, False, "cut off", "pictures", names)], 4)
+    assert [len(part.names) for part in found] == [part.count for part in found] == [4, 4, 8, 16, 20]
+    assert [part.broken for part in found] == [None, None, None, None, "cut off"]
 
 
 @pytest.mark.parametrize(
@@ -89,7 +113,9 @@ def test_the_sample_is_spread_over_the_input_and_grows_to_a_unit(units: int, rec
 
 def test_workers_beyond_the_cores_are_of_no_use(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.cpu_count", lambda: 8)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=5e11))
     found = Estimate(1000, 100, 0.0, 5000, 10, 100, cores=2, bytes=1e12)
     assert [found.seconds(n) for n in (1, 2, 4, 8)] == [110, 60, 35, 35]
-    assert "1.0 TB, " in found.describe(Path("/"), 4)
+    assert "1.0 TB, 500.0 GB are free: not enough\n" in found.describe(Path("/"), 4)
+    assert "500.0 GB are free\n" in dataclasses.replace(found, bytes=5e11).describe(Path("/"), 4)
     assert "35 s by 4 worker processes, 10 s of it to start" in found.describe(Path("/"), 4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import pickle
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from apache_beam.io.filesystem import FileMetadata, FileSystem, MatchResult
 from apache_beam.io.localfilesystem import LocalFileSystem
 
 from beam_pipelines.parsing import Parser
-from beam_pipelines.sources import FORMATS, Plan, Record, csv, find_files, lines, plan, read
+from beam_pipelines.sources import FORMATS, Plan, Record, arrays, csv, find_files, lines, plan, read
 from tb_deepexplain.errors import InputError
 from tb_deepexplain.graph.model import InputSpec
 from tb_deepexplain.record import Failure
@@ -96,6 +97,11 @@ def test_the_fingerprint_is_of_the_content(file: Path, tmp_path: Path) -> None:
     assert planned(file).fingerprint != one
 
 
+def test_a_file_of_another_name_is_another_input(file: Path) -> None:
+    one = planned(file).fingerprint  # examples without an id of their own are named by their file
+    assert planned(file.rename(file.with_name(f"b{file.name[1:]}"))).fingerprint != one
+
+
 def test_a_file_without_its_suffix_is_known_by_its_content(file: Path) -> None:
     expected = planned(file).formats
     if expected == ("csv",):
@@ -140,7 +146,7 @@ def test_a_file_that_cannot_be_opened_is_an_error_of_the_run(file: Path) -> None
 
 
 def test_csv_quotes(tmp_path: Path) -> None:
-    fields = ['a "b" c', 'x\r\ny,"', "", "\n\n", '"', "größer", 'end"', "\u2028\x0b"]
+    fields = ['a "b" c', 'say "x"\nand go', 'x\r\ny,"', "", "\n\n", '"', "größer", 'end"', "\u2028\x0b"]
     path = formats.write(tmp_path / "a.csv", formats.table([{"text": f, "n": i} for i, f in enumerate(fields)]))
     for size in (1, 2, 100):
         assert texts(planned(path, size), "text") == fields
@@ -188,10 +194,12 @@ def test_a_quote_that_is_never_closed_is_one_failure(tmp_path: Path) -> None:
 def test_a_record_too_long_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lines, "LONGEST", 50)
     long = b'"' + b"x\n" * 100 + b'",2\n'
-    path = formats.write(tmp_path / "a.csv", b"a,b\n1,1\n" + long + b"3,3\n")
-    assert texts(planned(path, 1), "a") == ["1", None, "3"]
-    path = formats.write(tmp_path / "a.jsonl", b'{"a": 1}\n{"a": "' + b"x" * 300 + b'"}\n{"a": 3}\n')
-    assert texts(planned(path, 1), "a") == [1, None, 3]
+    for path, expected in (
+        (formats.write(tmp_path / "a.csv", b"a,b\n1,1\n" + long + b"3,3\n"), ["1", None, "3"]),
+        (formats.write(tmp_path / "a.jsonl", b'{"a": 1}\n{"a": "' + b"x" * 300 + b'"}\n{"a": 3}\n'), [1, None, 3]),
+    ):
+        assert texts(planned(path, 1), "a") == expected
+        assert " longer than " in str(everything(planned(path))[1])
 
 
 @pytest.mark.parametrize(("header", "reason"), [(b"a,b,a\n1,2,3\n", "names a twice"), (b"\xff,b\n1,2\n", "not UTF-8")])
@@ -267,6 +275,21 @@ def test_a_damaged_row_group_costs_its_rows(tmp_path: Path) -> None:
         assert "row group 2 cannot be decoded" in str(items[4])
 
 
+def test_a_byte_that_changed_in_a_page_is_damage_even_if_it_can_be_decoded(tmp_path: Path) -> None:
+    plain = {"compression": "none", "use_dictionary": False, "write_page_checksum": True}
+    pq.write_table(pa.table({"x": np.arange(4)}), tmp_path / "a.parquet", row_group_size=2, **plain)
+    column = pq.read_metadata(tmp_path / "a.parquet").row_group(1).column(0)
+    end = column.data_page_offset + column.total_compressed_size
+    path = formats.damage(tmp_path / "a.parquet", end - 8, b"\x07")
+    assert texts(planned(path), "x") == [0, 1, None, None]
+
+
+def test_row_groups_that_fit_into_a_unit_stay_whole(tmp_path: Path) -> None:
+    path = formats.write_parquet(tmp_path / "a.parquet", ROWS, 3)
+    assert [(u.first, u.count) for u in planned(path, 5).units] == [(0, 3), (3, 3), (6, 5)]
+    assert [(u.first, u.count) for u in planned(path, 6).units] == [(0, 6), (6, 5)]
+
+
 def test_a_row_group_larger_than_a_unit_is_cut_a_few_times(tmp_path: Path) -> None:
     many = pa.table({"x": np.arange(5000)})
     pq.write_table(many, tmp_path / "a.parquet", row_group_size=3000)
@@ -303,6 +326,29 @@ def test_arrays_that_cannot_be_read_by_rows(content: dict[str, np.ndarray], reas
     np.savez(tmp_path / "a.npz", **content)
     with pytest.raises(InputError, match=reason):
         planned(tmp_path / "a.npz")
+
+
+def test_npy_of_other_content_is_another_input(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.zeros((3, 2)))
+    one = planned(tmp_path / "a.npy").fingerprint
+    np.save(tmp_path / "a.npy", np.ones((3, 2)))
+    assert planned(tmp_path / "a.npy").fingerprint != one
+
+
+@pytest.mark.parametrize("name", ["a.npz", "a_.npz"])
+def test_arrays_are_read_in_blocks(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = WRITERS[name](tmp_path / name, ROWS)
+    whole = list(map(plain, everything(planned(path, 5))))
+    monkeypatch.setattr(arrays, "_BLOCK", 2 * sum(value.nbytes // 11 for value in formats.arrays(ROWS).values()))
+    assert list(map(plain, everything(planned(path, 5)))) == whole
+
+
+def test_an_array_that_ends_early_keeps_its_whole_rows(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.zeros((5, 2)))
+    (tmp_path / "a.npy").write_bytes((tmp_path / "a.npy").read_bytes()[:-20])  # a row and a part of one
+    items = everything(planned(tmp_path / "a.npy"))
+    assert [isinstance(item, Record) for item in items] == [True, True, True, False, False]
+    assert "the file ends before the array does" in str(items[3])
 
 
 @pytest.mark.parametrize("name", ["a.npz", "a_.npz"])
@@ -368,7 +414,10 @@ def test_pictures_that_changed_are_another_input(photos: Path) -> None:
     one = planned(photos).fingerprint
     assert planned(photos, 1).fingerprint == one
     (photos / "b" / "2.png").write_bytes((photos / "b" / "10.PNG").read_bytes())
-    assert planned(photos).fingerprint != one
+    other = planned(photos).fingerprint
+    assert other != one
+    os.utime(photos / "b" / "2.png", (1, 1))  # other content of the same size
+    assert planned(photos).fingerprint != other
 
 
 def test_pictures_that_are_none_cost_themselves(photos: Path) -> None:
@@ -461,6 +510,9 @@ def test_a_folder_stands_for_its_files_of_a_known_format(tmp_path: Path) -> None
     (folder / "_SUCCESS").write_text("")
     (folder / "_metadata.parquet").write_text("")
     (folder / ".part-0.parquet.crc").write_text("")
+    (folder / ".part-2.parquet").write_text("")
+    (folder / ".staging").mkdir()
+    (folder / ".staging" / "part-3.parquet").write_text("")
     assert planned(folder).records == 22
     formats.write(folder / "notes.csv", b"a\n1\n")
     assert planned(folder, format="parquet").records == 22

@@ -45,6 +45,42 @@ def test_a_picture_is_decoded_to_0_255_and_kept(encode: Any) -> None:
     assert parse({"x": encoded}, "float32", (4, 5, 1)).inputs["x"].shape == (4, 5, 1)
 
 
+def test_a_resized_picture_keeps_its_sides_and_its_colours() -> None:
+    pixels = np.zeros((4, 8, 3), np.uint8)
+    pixels[:, 4:] = 250, 100, 10  # black on the left, a colour on the right
+    encoded = tf.io.encode_png(pixels).numpy()
+    found = parse({"x": encoded}, "float32", (2, 4, 3), resize=True)
+    assert found.picture is None  # what is shown is what the model reads
+    assert found.inputs["x"].shape == (2, 4, 3)
+    np.testing.assert_allclose(found.inputs["x"][:, 0], np.zeros((2, 3)), atol=1)
+    np.testing.assert_allclose(found.inputs["x"][:, 3], [[250, 100, 10]] * 2, atol=1)
+    same = parse({"x": encoded}, "float32", (4, 8, 3), resize=True)
+    np.testing.assert_array_equal(same.inputs["x"], pixels)
+    assert same.picture == encoded
+
+
+def test_a_picture_made_much_smaller_is_averaged() -> None:
+    stripes = np.where(np.arange(64) % 8, 0, 200)[:, None, None].repeat(64, 1).astype(np.uint8)
+    found = parse({"x": tf.io.encode_png(stripes).numpy()}, "float32", (8, 8, 1), resize=True).inputs["x"]
+    np.testing.assert_allclose(found[1:-1], np.full((6, 8, 1), 25), atol=5)  # seen from afar they are grey
+
+
+def test_columns_that_make_up_an_input_come_in_the_order_asked() -> None:
+    parser = Parser([InputSpec("x", "float32", (None, 3), "x")], renamed={"x": "c,a,b"})
+    np.testing.assert_array_equal(parser({"a": "1", "b": 2.5, "c": 3}, "a:000000").inputs["x"], [3, 1, 2.5])
+
+
+@pytest.mark.parametrize("text", ["1 2.5 -3", "[1, 2.5, -3]", " [1, 2.5, -3] "])
+def test_text_of_numbers(text: str) -> None:
+    found = Parser([InputSpec("x", "float32", (None, 3), "x")])({"x": text}, "a:000000")
+    np.testing.assert_array_equal(found.inputs["x"], [1, 2.5, -3])
+
+
+def test_strings_keep_zero_bytes_at_their_end() -> None:
+    found = Parser([InputSpec("x", "string", (None, 2), "x")])({"x": [b"a\0", b"\0"]}, "a:000000")
+    assert found.inputs["x"].tolist() == [b"a\0", b"\0"]
+
+
 def test_id_and_label() -> None:
     found = parse({"x": 1.0, "id": "one", "label": 3}, "float32", (1,))
     assert (found.id, found.label) == ("one", 3)
@@ -53,6 +89,12 @@ def test_id_and_label() -> None:
     assert (bare.id, bare.label) == ("a:000007", None)
     other = parse({"x": 1.0, "key": "k", "class": 2}, "float32", (1,), id_feature="key", label_feature="class")
     assert (other.id, other.label) == ("k", 2)
+
+
+def test_a_label_of_more_than_32_bits_is_refused() -> None:
+    with pytest.raises(InputError, match="expected a class number of 32 bits"):
+        parse({"x": 1.0, "label": 2**31}, "float32", (1,))
+    assert parse({"x": 1.0, "label": 2**31 - 1}, "float32", (1,)).label == 2**31 - 1
 
 
 def test_a_feature_of_another_name() -> None:
@@ -88,6 +130,28 @@ def test_what_does_not_fit_says_why(
 ) -> None:
     with pytest.raises(InputError, match=reason):
         parse(features, dtype, shape)
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype", "shape", "reason"),
+    [
+        (np.ones((3, 2)), "float32", (2, 3), r"has the shape \[3, 2\], which does not fit"),
+        (np.ones((2, 3, 4)), "float32", (None, 3), r"has the shape \[2, 3, 4\]"),
+        ([2**40], "int32", (1,), "holds a number that int32 cannot hold"),
+        ([-1], "uint8", (1,), "holds a number that uint8 cannot hold"),
+        ([[1, 2], [3]], "float32", (None,), "lists of different lengths"),
+    ],
+)
+def test_columns_that_do_not_fit_are_not_bent(
+    value: Any, dtype: str, shape: tuple[int | None, ...], reason: str
+) -> None:
+    with pytest.raises(InputError, match=reason):
+        Parser([InputSpec("x", dtype, (None, *shape), "x")])({"x": value}, "a:000000")
+
+
+def test_axes_of_one_do_not_count() -> None:
+    found = Parser([InputSpec("x", "float32", (None, 2, 3), "x")])({"x": np.arange(6.0).reshape(1, 2, 3)}, "a:000000")
+    np.testing.assert_array_equal(found.inputs["x"], [[0, 1, 2], [3, 4, 5]])
 
 
 def test_a_record_that_is_no_example() -> None:

@@ -26,6 +26,7 @@ def fail(record):
 class Of:
     bad = staticmethod(lambda record: 3)
     shown = staticmethod(lambda record: {"x": np.ones(2), "image": np.zeros((4, 4, 3))})
+    told = staticmethod(lambda record: {"x": record["y"], "id": "another", "label": 0})
 
 number = 7
 """
@@ -51,6 +52,17 @@ def test_the_function_gives_inputs_label_id_and_what_is_shown(mine: Path) -> Non
     assert (found.id, found.label) == ("its own", 1)  # of the record, where the function says nothing else
     assert found.picture is not None
     assert found.picture.startswith(b"\x89PNG")
+
+    found = parser("mine:Of.told")({"y": [1, 2], "id": "its own", "label": 1}, "a:000000")
+    assert (found.id, found.label) == ("another", 0)
+    np.testing.assert_array_equal(found.inputs["x"], [1, 2])
+    assert parser("mine:Of.shown")({"anything": 1}, "a:000000").id == "a:000000"
+
+
+def test_features_are_renamed_before_it_and_not_behind_it(mine: Path) -> None:
+    specs = [InputSpec("x", "float32", (None, 2), "x")]
+    found = Parser(specs, renamed={"x": "y"}, preprocess=preprocessing.load("mine:Of.told"))
+    np.testing.assert_array_equal(found({"y": [1, 2]}, "a:000000").inputs["x"], [1, 2])
 
 
 def test_what_is_wrong_with_one_record_costs_that_record(mine: Path) -> None:

@@ -8,15 +8,22 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from apache_beam.metrics import MetricsFilter
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-from beam_pipelines import progress, quiet
+from beam_pipelines import progress, quiet, recovery
+from beam_pipelines.explaining import BatchExplainer, Request
 from beam_pipelines.metrics import Metrics
-from beam_pipelines.progress import Counts, Display, duration
+from beam_pipelines.parsing import Example
+from beam_pipelines.progress import Counts, Display, Stopped, duration
+from beam_pipelines.targets import Target
+from tb_deepexplain.errors import StoreError
+from tb_deepexplain.explainer import Explainer
 from tests.pipelines.data import Run, pictures, write_records
 
 
@@ -142,6 +149,72 @@ def test_a_report_that_is_being_written_is_not_read(tmp_path: Path) -> None:
     counts.add(2, 1, "why")
     (tmp_path / ".progress" / ".host-1-2").write_text("")
     assert [(report.done, report.failed, report.reason) for report in counts.reports()] == [(2, 1, "why")]
+
+
+def test_a_worker_is_told_to_stop_and_the_next_run_is_not(tmp_path: Path) -> None:
+    driver, worker = Counts(tmp_path), Counts(tmp_path)
+    driver.stop()  # before there is anything to stop
+    driver.begin()
+    worker.add(1, 1, "why")
+    driver.stop()
+    with pytest.raises(Stopped):
+        worker.add(1)
+    driver.begin()
+    assert driver.reports() == []
+    worker.add(1)
+    worker.flush()
+    (report,) = driver.reports()
+    assert (report.done, report.failed, report.reason) == (3, 1, "why")
+    driver.clear()
+    with pytest.raises(StoreError, match="was removed while the run was writing to it"):
+        driver.reports()
+
+
+def test_silence_is_told_once_until_a_map_is_finished(tmp_path: Path, clock: Clock) -> None:
+    said: list[str] = []
+    display: Any = SimpleNamespace(update=lambda *_: None, say=said.append)
+    counts = Counts(tmp_path)
+    counts.begin()
+    counts.enter("00000-00001")
+    attempt = recovery._Attempt(counts, recovery.Limits(0.5, 3600), display, (0, 0))
+    workers: Any = SimpleNamespace(numbers=set)
+    for seconds, done, told in [(590, 0, 0), (20, 0, 1), (2000, 0, 1), (0, 1, 1), (590, 0, 1), (20, 0, 2)]:
+        clock.now += seconds
+        counts.add(done)
+        counts.flush()
+        attempt._look()
+        assert attempt._stalled(workers) is None
+        assert len(said) == told
+    assert said[0] == "no worker has finished a map for 10 min 10 s, at unit 00000-00001"
+
+
+@pytest.mark.parametrize("fails", [None, 0, 2, 4])
+def test_every_example_is_told_as_behind_once(image: Run, fails: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    request = Request(str(image.model), (("saliency", {}), ("gradient_x_input", {})), Target("top", 2))
+    explainer, real = BatchExplainer(request), Explainer.run
+    examples = [Example(str(i), {"image": np.full((8, 8, 3), i, np.float32)}) for i in range(5)]
+
+    def run(self: Explainer, xs: Any, **options: Any) -> Any:
+        if self.method.id == "gradient_x_input" and fails in xs["image"][:, 0, 0, 0]:
+            raise RuntimeError("halfway through")
+        return real(self, xs, **options)
+
+    monkeypatch.setattr(Explainer, "run", run)
+    told: list[float] = []
+    records = explainer.explain(examples, told.append)
+    assert [failure.example_id for failure in records.errors] == ([] if fails is None else [str(fails)])
+    assert [shown.example_id for shown in records.inputs] == [str(i) for i in range(5) if i != fails]
+    assert sum(told) == pytest.approx(5)
+    if fails is None:
+        assert told == [5 / 4] * 4
+
+    def stop(share: float, heard: list[float] = told) -> None:  # once: no halves are tried behind it
+        if heard:
+            heard.clear()
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        explainer.explain(examples, stop)
 
 
 def test_metrics_add_up_and_travel() -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import dataclasses
+import fcntl
 import os
 import re
 import resource
@@ -13,18 +16,25 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
 
-from beam_pipelines import lock, recovery
-from beam_pipelines.explaining import BatchExplainer
+from beam_pipelines import attribute, explaining, lock, recovery
+from beam_pipelines.explaining import BatchExplainer, Request
 from beam_pipelines.metrics import Metrics
+from beam_pipelines.parsing import Example
 from beam_pipelines.progress import Counts, Report
+from beam_pipelines.sources import Unit
+from beam_pipelines.targets import Target
 from beam_pipelines.units import Task, UnitWorker
 from beam_pipelines.workers import WorkerDied
+from tb_deepexplain.errors import StoreError
+from tb_deepexplain.record import Attribution
+from tb_deepexplain.store import StoreWriter
 from tests.pipelines.data import Run, assert_same, pictures, write_records
 
 PROCESSES = ("--direct_num_workers=2", "--direct_running_mode=multi_processing")
@@ -183,6 +193,75 @@ def test_an_example_that_kills_its_worker_each_time_is_found_and_costs_itself(
     # Two deaths with all that is left, the unit at fault last; two with it alone; then without its example.
     assert [[task.unit.id[-1] for task in tasks] for tasks in mortal] == [list("012"), list("21"), ["1"], ["1"], ["1"]]
     assert [tasks[0].one_by_one for tasks in mortal] == [False, False, True, True, True]
+    assert image.store.manifest["spent"]["units_retried"] == 4
+
+
+def test_two_examples_of_one_unit_that_kill_their_workers_are_both_found(
+    image: Run, tmp_path: Path, mortal: list[list[Task]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempt = BatchExplainer.attempt
+
+    def attempted(self: BatchExplainer, examples: Any, *rest: Any) -> Any:
+        if {"a:000001", "a:000002"} & {example.id for example in examples}:
+            raise Died
+        return attempt(self, examples, *rest)
+
+    monkeypatch.setattr(BatchExplainer, "attempt", attempted)
+    assert image(write_records(tmp_path / "a.tfrecord", pictures(5)), "--unit_size=5") == 1
+    assert [row["example_id"] for row in image.store.errors().to_pylist()] == ["a:000001", "a:000002"]
+    assert image.store.manifest["counts"]["examples"] == 3
+
+
+def test_workers_that_die_as_long_as_units_are_finished_end_nothing(
+    image: Run, tmp_path: Path, mortal: list[list[Task]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = UnitWorker.work
+
+    def dies_behind(self: UnitWorker, task: Task, counts: Counts) -> Metrics:
+        work(self, task, counts)
+        raise Died
+
+    monkeypatch.setattr(UnitWorker, "work", dies_behind)
+    assert image(write_records(tmp_path / "a.tfrecord", pictures(6)), "--unit_size=1") == 0
+    assert [len(tasks) for tasks in mortal] == [6, 5, 4, 3, 2, 1]
+
+
+def test_a_runner_that_does_nothing_is_not_asked_for_ever(
+    image: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(recovery, "start", lambda *_: SimpleNamespace(wait_until_finish=lambda: None))
+    assert image(write_records(tmp_path / "a.tfrecord", pictures(6)), "--unit_size=2") == 2
+    assert "the runner ended without an error and left 3 units; what is finished is kept" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("one_by_one", "workers"), [(True, 1), (False, 4)])
+def test_who_looks_for_an_example_at_fault_has_one_worker(
+    tmp_path: Path, one_by_one: bool, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    options = PipelineOptions(["--direct_num_workers=4"])
+
+    def start(runner: Any, options: Any, *_: Any) -> Any:
+        seen.append(options.view_as(DirectOptions).direct_num_workers)
+        return SimpleNamespace(wait_until_finish=lambda: None)
+
+    monkeypatch.setattr(recovery, "start", start)
+    attempt = recovery._Attempt(Counts(tmp_path), recovery.Limits(0.5, 600), recovery.Display(1), (0, 0))
+    tasks = [Task(Unit("u", "a", "a", 0, 0, 1, False), one_by_one)]
+    assert attempt.run(None, options, tasks, lambda: None) is None
+    assert seen == [workers]
+    assert options.view_as(DirectOptions).direct_num_workers == 4
+
+
+def test_a_run_that_is_asked_to_stop_before_it_begins_explains_nothing(
+    image: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin, explained = Counts.begin, list[Any]()
+    monkeypatch.setattr(Counts, "begin", lambda self: (begin(self), self.stop()))
+    monkeypatch.setattr(BatchExplainer, "explain", lambda *given: explained.append(given))
+    assert image(write_records(tmp_path / "a.tfrecord", pictures(6)), "--unit_size=2") == 2
+    assert explained == []
+    assert not list(image.directory.glob("*.parquet"))
 
 
 def test_a_unit_that_is_put_off_is_not_forgotten(
@@ -200,6 +279,7 @@ def test_a_unit_that_is_put_off_is_not_forgotten(
     monkeypatch.setattr(recovery.Suspects, "tasks", _reversed(recovery.Suspects.tasks))  # runners keep no order
     assert image(write_records(tmp_path / "a.tfrecord", pictures(6)), "--unit_size=2") == 0
     assert [[task.unit.id[-1] for task in tasks] for tasks in mortal] == [list("210"), list("10"), ["0"], ["1"]]
+    assert image.store.manifest["spent"]["units_retried"] == 2
 
 
 def _reversed(tasks: Callable[..., list[Task]]) -> Callable[..., list[Task]]:
@@ -239,6 +319,13 @@ def test_a_suspect_unit_comes_last() -> None:
     assert suspects.blame([Report("h", 1, unit="a", step="explain x")])
 
 
+def test_a_step_that_is_fatal_in_one_unit_is_none_in_another() -> None:
+    suspects, units = recovery.Suspects(), [Unit(name, name, name, 0, 0, 1, False) for name in "ab"]
+    for name, step in (("a", "explain x"), ("a", "explain x"), ("b", "explain x"), ("b", "parse y")):
+        suspects.blame([Report("h", 1, unit=name, step=step)])
+    assert [(task.unit.id, list(task.fatal)) for task in suspects.tasks(units)] == [("a", ["explain x"]), ("b", [])]
+
+
 # The lock
 
 
@@ -274,6 +361,65 @@ with lock.locked(pathlib.Path({str(image.directory)!r})):
     assert (image.directory / ".lock").exists()
     assert image(source) == 0
     assert not (image.directory / ".lock").exists()
+
+
+def test_the_store_is_locked_as_long_as_it_is_written(
+    image: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work, commit, refused = UnitWorker.work, StoreWriter.commit, list[str]()
+
+    def try_lock(what: str) -> None:
+        try:
+            lock.refuse_if_locked(image.directory)
+        except StoreError:
+            refused.append(what)
+
+    monkeypatch.setattr(UnitWorker, "work", lambda *given: (try_lock("work"), work(*given))[1])
+    monkeypatch.setattr(StoreWriter, "commit", lambda *given: (try_lock("commit"), commit(*given))[1])
+    assert image(write_records(tmp_path / "a.tfrecord", pictures(2))) == 0
+    assert refused == ["work", "commit"]
+
+
+def test_a_lock_whose_file_was_removed_before_it_was_held_is_taken_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, files = fcntl.flock, list[int]()
+
+    def flock(file: int, how: int) -> None:
+        real(file, how)
+        files.append(file)
+        if len(files) == 1:  # the run before ends
+            (tmp_path / ".lock").unlink()
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with lock.locked(tmp_path), pytest.raises(StoreError, match="is being written by"):
+        lock.refuse_if_locked(tmp_path)
+
+
+def test_a_lock_that_is_another_runs_by_now_is_left_alone(tmp_path: Path) -> None:
+    mine = lock.locked(tmp_path)
+    mine.__enter__()
+    (tmp_path / ".lock").unlink()  # someone removes the folder, say
+    with lock.locked(tmp_path):
+        mine.__exit__(None, None, None)
+        with pytest.raises(StoreError, match="is being written by"):
+            lock.refuse_if_locked(tmp_path)
+
+
+def test_a_store_that_another_run_began_in_the_meantime_is_refused(
+    image: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ready = attribute._ready
+
+    def other(*given: Any) -> UnitWorker:
+        image.directory.mkdir(parents=True)
+        (image.directory / "configuration.json").write_text('{"target": "9"}')
+        return ready(*given)
+
+    monkeypatch.setattr(attribute, "_ready", other)
+    assert image(write_records(tmp_path / "a.tfrecord", pictures(2))) == 2
+    assert 'target was "9", now "predicted"' in capsys.readouterr().err
+    assert {path.name for path in image.directory.iterdir()} == {"configuration.json"}
 
 
 # Disks and permissions
@@ -357,6 +503,28 @@ def test_too_many_errors_end_the_run_early(image: Run, tmp_path: Path, capsys: p
     assert image.store.manifest["counts"] == {"examples": 1, "maps": 2, "errors": 399}
 
 
+@pytest.mark.parametrize(
+    ("examples", "failed", "rate", "ends"),
+    [(99, 99, 0.5, False), (100, 50, 0.5, False), (100, 51, 0.5, True), (100, 100, 1, False), (100, 1, 0, True)],
+)
+def test_what_too_many_errors_are(examples: int, failed: int, rate: float, ends: bool) -> None:
+    with pytest.raises(StoreError) if ends else contextlib.nullcontext():
+        recovery.Limits(rate, 600).check(examples, failed, "why")
+
+
+def test_examples_that_are_behind_count_in_the_error_rate(image: Run, tmp_path: Path) -> None:
+    bad = write_records(tmp_path / "a.tfrecord", [*pictures(30), *([b"no example"] * 90), *pictures(2)])
+    assert image(bad, "--unit_size=60", "--max_error_rate=1") == 1
+    next(image.directory.glob("attributions-*00000-00002.parquet")).unlink()  # 2 examples, both good
+    assert image(bad, "--unit_size=60", "--resume") == 2
+    mostly = [*pictures(150), *([b"no example"] * 110)]
+    other = Run(image.model, tmp_path / "mostly")
+    source = write_records(tmp_path / "b.tfrecord", mostly)
+    assert other(source, "--unit_size=150", "--max_error_rate=1") == 1
+    next(other.directory.glob("attributions-*00000-00001.parquet")).unlink()  # 110 examples, all bad
+    assert other(source, "--unit_size=150", "--resume") == 1
+
+
 def test_a_given_error_rate_is_also_looked_at_at_the_end(
     image: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -387,6 +555,33 @@ def test_errors_are_retried_and_nothing_else(image: Run, tmp_path: Path, monkeyp
     assert image(source, "--unit_size=3", "--resume", "--retry_errors") == 0
     assert {p.name: p.stat().st_mtime_ns for p in image.directory.glob("*-00000-0000[02].parquet")} == kept
     assert_same(whole, image)
+
+
+@pytest.mark.parametrize(
+    ("score", "values", "finite"),
+    [(1.0, 1.0, True), (None, 1.0, False), (np.inf, 1.0, False), (np.nan, 1.0, False), (1.0, -np.inf, False)],
+)
+def test_a_map_is_written_if_it_and_its_score_are_numbers(score: float | None, values: float, finite: bool) -> None:
+    row = Attribution("a", "saliency", np.array([0, values], np.float32), score=score)
+    assert explaining._is_finite(row) == finite
+
+
+def test_an_output_of_which_another_class_is_not_a_number_is_an_error(
+    image: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predict = BatchExplainer._predict
+
+    def predicted(self: BatchExplainer, xs: dict[str, np.ndarray]) -> Any:
+        found = predict(self, xs)
+        outputs = np.array(found.outputs)
+        outputs[1, 2] = np.nan
+        return dataclasses.replace(found, outputs=outputs)
+
+    monkeypatch.setattr(BatchExplainer, "_predict", predicted)
+    explainer = BatchExplainer(Request(str(image.model), (("saliency", {}),), Target("class", 0)))
+    records = explainer.explain([Example(str(i), {"image": np.ones((8, 8, 3), np.float32)}) for i in range(3)])
+    assert [shown.example_id for shown in records.inputs] == ["0", "2"]
+    assert [(failure.example_id, failure.error) for failure in records.errors] == [("1", "NotFinite")]
 
 
 def test_an_output_that_is_not_a_number_is_an_error(image: Run, tmp_path: Path) -> None:

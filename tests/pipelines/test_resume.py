@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import tb_deepexplain
+from beam_pipelines import configuration
 from beam_pipelines.attribute import ExplainUnit
 from beam_pipelines.metrics import Metrics
 from beam_pipelines.progress import Counts
 from beam_pipelines.units import Task, UnitWorker
 from tb_deepexplain.errors import StoreError
+from tb_deepexplain.store import StoreWriter
 from tests.pipelines.data import Run, assert_same, pictures, write_records
 
 
@@ -119,6 +124,54 @@ def test_a_store_of_this_name_is_never_touched_unasked(
     assert image.store.manifest["version"] == version
 
 
+def test_whatever_the_content_depends_on_makes_another_store(
+    image: Run, tmp_path: Path, worked: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = write_records(tmp_path / "a.tfrecord", pictures(3))
+    small, large = "--occlusion.window_shape=4,4,3", "--occlusion.window_shape=8,8,3"
+    assert image(source, small, methods="saliency,occlusion") == 0
+    (tmp_path / "words").write_text("cat\ndog\nfish\n")
+    for options, reason in [
+        ((f"--labels={tmp_path / 'words'}",), 'labels was absent, now ["cat", "dog", "fish"]'),
+        ((f"--vocab={tmp_path / 'words'}",), 'vocab was absent, now ["cat", "dog", "fish"]'),
+        (("--step=3",), "step was 0, now 3"),
+        (("--label_feature=class",), 'label_feature was "label", now "class"'),
+        (("--id_feature=key",), 'id_feature was "id", now "key"'),
+        (("--feature=image=image",), 'features.image was absent, now "image"'),
+        (("--resize",), "resize was false, now true"),
+        ((large,), "methods.occlusion.window_shape was [4, 4, 3], now [8, 8, 3]"),
+    ]:
+        assert image(source, small, "--resume", *options, methods="saliency,occlusion") == 2
+        assert reason in capsys.readouterr().err
+    assert image(source, "--resume", methods="saliency") == 2
+    assert "methods.occlusion was {" in capsys.readouterr().err
+    shutil.copytree(image.model, tmp_path / "model")
+    (tmp_path / "model" / "assets" / "more").write_text("")
+    assert Run(tmp_path / "model", image.logdir)(source, small, "--resume", methods="saliency,occlusion") == 2
+    assert "model was" in capsys.readouterr().err
+    with monkeypatch.context() as patched:
+        patched.setattr(tb_deepexplain, "__version__", "0.0.1")
+        assert image(source, small, "--resume", methods="saliency,occlusion") == 2
+    assert 'now "0.0.1"' in capsys.readouterr().err
+    worked.clear()
+    assert image(source, small, "--resume", "--batch_size=2", methods="saliency,occlusion") == 0
+    assert worked == []
+
+
+def test_a_store_that_another_program_made_is_not_taken_over(
+    image: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = write_records(tmp_path / "a.tfrecord", pictures(2))
+    assert image(source) == 0
+    (image.directory / "configuration.json").unlink()
+    for committed in (True, False):  # or its shards alone
+        assert image(source, "--resume") == 2
+        assert "holds a store that another program made; --overwrite replaces it" in capsys.readouterr().err
+        if committed:
+            (image.directory / "manifest.json").unlink()
+    assert image(source, "--overwrite") == 0
+
+
 def test_overwrite_replaces_the_store_and_nothing_else(image: Run, tmp_path: Path) -> None:
     assert image(write_records(tmp_path / "a.tfrecord", pictures(9)), "--unit_size=3") == 0
     (image.directory / "notes.txt").write_text("mine")
@@ -128,6 +181,34 @@ def test_overwrite_replaces_the_store_and_nothing_else(image: Run, tmp_path: Pat
         "attributions", "inputs", "errors", "index", "manifest.json", "configuration.json", "notes.txt",
     }  # fmt: skip
     assert len(list(image.directory.glob("attributions-*"))) == 1
+
+
+@pytest.mark.parametrize("change", [configuration.clear, configuration.forget_failures])
+def test_a_store_that_is_half_removed_is_no_store(
+    image: Run, tmp_path: Path, change: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [*pictures(3), b"no example", *pictures(2, seed=1)]
+    assert image(write_records(tmp_path / "a.tfrecord", rows), "--unit_size=2") == 1
+    real = Path.unlink
+    for killed_after in range(8):
+        copy = tmp_path / str(killed_after)
+        shutil.copytree(image.directory, copy)
+        left = iter(range(killed_after))
+
+        def unlink(path: Path, missing_ok: bool = False, left: Iterator[int] = left) -> None:
+            if path.exists() and next(left, None) is None:
+                raise KeyboardInterrupt
+            real(path, missing_ok=missing_ok)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "unlink", unlink)
+            with contextlib.suppress(KeyboardInterrupt):
+                change(copy)
+        names = {path.name for path in copy.iterdir()} if copy.exists() else set()
+        assert ("manifest.json" in names) == (killed_after == 0)
+        for unit in StoreWriter(copy).finished_units():
+            if killed_after and change is configuration.forget_failures:  # which the next run builds upon
+                assert {f"{kind}-{unit}.parquet" for kind in ("inputs", "errors")} <= names
 
 
 def test_a_failing_overwrite_keeps_the_old_store(image: Run, tmp_path: Path) -> None:

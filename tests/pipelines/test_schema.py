@@ -45,6 +45,41 @@ def test_shape_default_and_class_names(parse: Callable[[dict[str, Any]], Example
     assert parse({"x": np.arange(6.0), "label": "cat", "age": 7}).inputs["age"] == 7
 
 
+def _load(tmp_path: Path, text: str) -> schema.Schema:
+    (tmp_path / "schema.pbtxt").write_text(text)
+    return schema.load(str(tmp_path / "schema.pbtxt"))
+
+
+def test_defaults_have_the_shape_of_the_feature_and_may_be_zero(tmp_path: Path) -> None:
+    dense = """tensor_representation_group { key: "" value {
+      tensor_representation { key: "v" value { dense_tensor {
+        column_name: "v" shape { dim { size: 2 } dim { size: 2 } } default_value { float_value: 0 } } } }
+      tensor_representation { key: "w" value { dense_tensor {
+        column_name: "w" shape {} default_value { bytes_value: "none" } } } } } }"""
+    found = _load(tmp_path, f'feature {{ name: "v" type: FLOAT }} feature {{ name: "w" type: BYTES }} {dense}')
+    for record in ({}, {"v": np.array([]), "w": np.array([])}, {"v": None, "w": ""}, {"v": []}):
+        completed = found.complete(record)
+        np.testing.assert_array_equal(completed["v"], np.zeros((2, 2)), strict=True)
+        assert completed["w"].item() == b"none"
+    np.testing.assert_array_equal(found.complete({"v": np.arange(4.0)})["v"], [[0, 1], [2, 3]])
+
+
+@pytest.mark.parametrize("presence", ["", "presence { min_count: 1 }", "presence { min_fraction: 0.5 }"])
+def test_what_need_not_be_there_may_be_missing(tmp_path: Path, presence: str) -> None:
+    found = _load(tmp_path, f'feature {{ name: "a" type: INT {presence} }}')
+    assert found.complete({}) == found.complete({"a": np.array([])}) == {}
+
+
+def test_class_names_are_of_the_feature_or_of_a_domain_of_its_schema(tmp_path: Path) -> None:
+    found = _load(
+        tmp_path,
+        'string_domain { name: "animals" value: "cat" value: "dog" } '
+        'feature { name: "a" type: BYTES domain: "animals" } '
+        'feature { name: "b" type: BYTES string_domain { value: "no" value: "yes" } } feature { name: "c" type: INT }',
+    )
+    assert [found.labels(name) for name in "abcd"] == [("cat", "dog"), ("no", "yes"), None, None]
+
+
 @pytest.mark.parametrize(
     ("changed", "reason"),
     [
@@ -52,6 +87,7 @@ def test_shape_default_and_class_names(parse: Callable[[dict[str, Any]], Example
         ({"age": 1.5}, "'age' holds float32 values; the schema says int64"),
         ({"x": np.arange(5.0)}, "leaves 2 sizes open"),
         ({"age": 121}, "'age' is 121 to 121; the schema says 0 to 120"),
+        ({"age": -1}, "'age' is -1 to -1; the schema says 0 to 120"),
         ({"label": "cow"}, "'label', is 'cow'; expected a class number, or one of cat, dog"),
     ],
 )

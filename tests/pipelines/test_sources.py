@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from beam_pipelines import sources
-from beam_pipelines.sources import Plan, Record, find_files, read
+from beam_pipelines.sources import Plan, Record, find_files, number_labels, read
 from tb_deepexplain.errors import InputError
 from tb_deepexplain.record import Failure
 from tests.pipelines.data import write_records
@@ -103,6 +103,15 @@ def test_a_file_that_is_cut_off_ends_in_an_error(tmp_path: Path, cut: int) -> No
         assert "cut off" in last.message
 
 
+def test_damage_makes_another_input_of_a_file(tmp_path: Path) -> None:
+    path = records(tmp_path / "a.tfrecord")
+    content, prints = path.read_bytes(), set()
+    for end in (frame(3), frame(3) + 5, frame(3) + 14):  # the records that can be read are the same three
+        path.write_bytes(content[:end])
+        prints.add(plan([str(path)], 4).fingerprint)
+    assert len(prints) == 3
+
+
 def test_a_damaged_header_ends_the_file_in_an_error(tmp_path: Path) -> None:
     path = records(tmp_path / "a.tfrecord")
     content = bytearray(path.read_bytes())
@@ -160,3 +169,26 @@ def test_a_file_that_shrinks_after_planning_loses_no_record_silently(tmp_path: P
     items = everything(found)
     assert len(items) == 11
     assert sum(isinstance(r, Failure) for r in items) == 5
+
+
+@pytest.mark.parametrize(
+    ("own", "given", "names", "numbers"),
+    [
+        (None, None, None, {}),
+        (None, "cat dog", "cat dog", {"cat": 0, "dog": 1}),
+        ("cat dog", None, "cat dog", {"cat": 0, "dog": 1}),
+        ("cat dog", "dog fish cat", "dog fish cat", {"dog": 0, "fish": 1, "cat": 2}),
+        ("n01 n02", "cat dog", "cat dog", {"n01": 0, "n02": 1}),  # other names for the same classes, in their order
+    ],
+)
+def test_class_names(own: str | None, given: str | None, names: str | None, numbers: dict[str, int]) -> None:
+    split = lambda text: None if text is None else tuple(text.split())  # noqa: E731
+    assert number_labels(Plan((), "", labels=split(own)), split(given)) == (split(names), numbers)
+
+
+@pytest.mark.parametrize(
+    ("given", "odd"), [(("cat",), "dog"), (("cat", "cow"), "dog"), (("a", "b", "c"), "cat, dog"), (("a",), "cat, dog")]
+)
+def test_class_names_that_are_not_those_of_the_source(given: tuple[str, ...], odd: str) -> None:
+    with pytest.raises(InputError, match=f"the source has 2, and {odd} is not among --labels; name every class"):
+        number_labels(Plan((), "", labels=("cat", "dog")), given)

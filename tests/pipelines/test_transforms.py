@@ -9,25 +9,31 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 import pytest
+import tensorflow as tf
 from apache_beam.ml.inference.base import RunInference
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.testing.util import assert_that
 from apache_beam.transforms.window import FixedWindows, GlobalWindows, TimestampedValue
 
 import tb_deepexplain as dx
+from beam_pipelines import configuration
 from beam_pipelines.batching import BatchSize
 from beam_pipelines.explaining import BatchExplainer
 from beam_pipelines.transforms import (
     Attribute,
     AttributionModelHandler,
+    Attributions,
+    Explained,
     WriteAttributions,
+    _Commit,
     _digest,
     _Explain,
     _WriteShards,
 )
 from tb_deepexplain.errors import ParameterError, StoreError, UnknownMethodError
 from tb_deepexplain.marker import PLUGIN_NAME
-from tb_deepexplain.record import Failure
+from tb_deepexplain.record import Attribution, Failure, Input
+from tb_deepexplain.store import StoreWriter
 from tests import models
 
 RNG = np.random.default_rng(0)
@@ -169,6 +175,187 @@ def test_run_inference_answers_for_every_element(model: Path) -> None:
         kinds = answers | beam.Map(lambda a: (a.example[0], type(a.inference).__name__))
         expected = sorted([(f"p{i:02}", "Explained") for i in range(10)] + [("short", "Failure")])
         assert_that(kinds, lambda got: np.testing.assert_equal(sorted(got), expected))
+
+
+def test_errors_keep_their_windows_and_times(model: Path) -> None:
+    broken = {
+        3: {"image": np.ones(5)},
+        17: {"image": np.full((8, 8, 3), np.nan)},
+        18: {},
+        33: {"image": PICTURES[0] * np.inf},
+    }
+    elements = [(name, broken.get(i, columns)) for i, (name, columns) in enumerate(_elements())]
+
+    def check(found: list[Any]) -> None:
+        assert sorted(found) == [("p03", 3, 0), ("p17", 17, 1), ("p18", 18, 1), ("p33", 33, 3)]
+
+    with _pipeline() as p:
+        errors = (
+            p
+            | beam.Create(list(enumerate(elements)))
+            | beam.Map(lambda pair: TimestampedValue(pair[1], pair[0]))
+            | beam.WindowInto(FixedWindows(10))
+            | Attribute(model, ["gradient_x_input"])
+        ).errors
+        seen = errors | beam.Map(
+            lambda e, t=beam.DoFn.TimestampParam, w=beam.DoFn.WindowParam: (e.example_id, int(t), int(w.start) // 10)
+        )
+        assert_that(seen | "All" >> beam.WindowInto(GlobalWindows()), check)
+
+
+def test_two_elements_of_one_id_get_their_own_maps(model: Path) -> None:
+    elements = [(name, {"image": x}) for name, x in zip("aabaa", PICTURES, strict=False)]
+    maps = dx.explain("saliency", model, PICTURES[:5], target="predicted")
+    expected = sorted((name, float(values.sum())) for (name, _), values in zip(elements, maps, strict=True))
+
+    def check(found: list[Any]) -> None:
+        assert [name for name, _ in sorted(found)] == list("aaaab")
+        np.testing.assert_allclose([v for _, v in sorted(found)], [v for _, v in expected], rtol=2e-3)
+
+    with _pipeline() as p:
+        explained = (p | beam.Create(elements) | Attribute(model, ["saliency"])).explained
+        sums = explained | beam.Map(lambda e: (e.input.example_id, float(e.attributions[0].values.sum())))
+        assert_that(sums, check)
+
+
+def _only(model: Path, element: Any, **options: Any) -> Explained:
+    """What comes of one element."""
+    attribute = Attribute(model, ["saliency"], **options)
+    (answer,) = (handler := AttributionModelHandler(attribute)).run_inference([element], handler.load_model())
+    assert isinstance(answer.inference, Explained), answer.inference
+    return answer.inference
+
+
+def test_the_options_are_those_of_the_command(model: Path, texts: Path) -> None:
+    element = {"pixels": PICTURES[0], "other": 1.0, "class": "dog", "key": "k", "label": 0, "id": "no"}
+    options = {"features": {"image": "pixels"}, "label_feature": "class", "id_feature": "key"}
+    names = ["cat", "dog", "fish"]
+    found = _only(model, element, target="label", labels=names, step=7, **options)
+    (row,) = found.attributions
+    assert (found.input.example_id, row.example_id) == ("k", "k")
+    assert (row.target, row.target_label, row.label, row.label_name, row.step) == (1, "dog", 1, "dog", 7)
+    mine = _only(model, element, preprocess=lambda record: {"image": record["pixels"] / 2, "id": "mine", "label": 2})
+    halved = dx.explain("saliency", model, PICTURES[:1] / 2, target="predicted")[0]
+    np.testing.assert_allclose(mine.attributions[0].values, halved, rtol=2e-3, atol=1e-6)
+    assert (mine.input.example_id, mine.attributions[0].label) == ("mine", 2)
+    said = _only(texts, {"ids": [2, 3]}, vocabulary=["", "[UNK]", "a", "great"])
+    assert said.input.tokens == ["a", "great"]
+
+
+def test_the_id_of_a_pair_stands_for_that_of_the_record_and_takes_nothing_else(model: Path) -> None:
+    png = tf.io.encode_png((PICTURES[0] * 255).astype(np.uint8)).numpy()
+    record = {"image": png, "label": 2, "id": "inner"}
+    for element, name in ((("outer", record), "outer"), (record, "inner")):
+        found = _only(model, element)
+        assert (found.input.example_id, found.input.label, found.input.image) == (name, 2, png)
+
+
+def test_batches_are_as_large_as_asked(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    real = BatchExplainer.explain
+
+    def explain(self: BatchExplainer, examples: Any, **options: Any) -> Any:
+        sizes.append(len(examples))
+        return real(self, examples, **options)
+
+    monkeypatch.setattr(BatchExplainer, "explain", explain)
+    with _pipeline() as p:
+        _ = p | beam.Create(_elements(), reshuffle=False) | Attribute(model, ["saliency"], batch_size=3)
+    assert max(sizes) == 3
+    assert sum(sizes) == 40
+    assert AttributionModelHandler(Attribute(model, ["saliency"], batch_size=3)).batch_elements_kwargs() == {
+        "max_batch_size": 3
+    }
+
+
+def test_the_digest_is_of_names_and_values() -> None:
+    one = {"a": np.array(["x" * 50], object), "b": [1, 2]}
+    assert _digest(one) == _digest({"b": [1, 2], "a": np.array(["x" * 49 + "x"[:1]], object)})
+    others = [{"a": "x", "b": 1}, {"c": "x", "b": 1}, {"a": "x", "b": 2}, {"a": "x"}, b"x", b"y"]
+    assert len({_digest(other) for other in others}) == len(others)
+
+
+def _write(directory: Path, *units: str) -> None:
+    for unit in units:
+        with StoreWriter(directory).shard(unit) as shard:
+            shard.add([Attribution(unit, "saliency", np.ones(2, np.float32))], [Input(unit, "tabular", values=[1, 2])])
+
+
+def test_a_commit_that_is_tried_again_changes_nothing(model: Path, tmp_path: Path) -> None:
+    directory = tmp_path / "run" / "plugins" / PLUGIN_NAME / "mine"
+    _write(directory, "bundle-a", "bundle-b", "bundle-c")
+    commit, request = _Commit((str(tmp_path), "run", "mine"), 0.5), Attribute(model, ["saliency"]).request
+    (first,) = commit.process(["bundle-c", "bundle-a"], request)
+    assert (first["name"], first["kind"], first["units"]) == ("mine", "tabular", ["bundle-a", "bundle-c"])
+    kept = {f"{kind}-{unit}.parquet" for kind in ("attributions", "inputs", "errors") for unit in first["units"]}
+    assert {path.name for path in directory.iterdir()} == kept | {"manifest.json", *first["index"]}
+    _write(directory, "bundle-d")  # done again, meanwhile
+    assert list(commit.process(["bundle-a", "bundle-c"], request)) == [first]
+    assert {path.name for path in directory.iterdir()} == kept | {"manifest.json", *first["index"]}
+    assert len(list((tmp_path / "run").glob("events.out.tfevents.*"))) == 1
+    with pytest.raises(StoreError, match="was committed by another run meanwhile; give another name"):
+        list(commit.process(["bundle-e"], request))
+    assert dx.Store(directory).manifest == first
+
+
+def test_every_bundle_is_a_unit_of_its_own_and_an_empty_one_is_none(tmp_path: Path) -> None:
+    write, found = _WriteShards(str(tmp_path)), []
+    for names in ("a", "", "bc", "a"):
+        write.start_bundle()
+        for name in names:
+            write.process(Failure(name, "explain", "NotFinite", "why"))
+        found.append([value.value for value in write.finish_bundle()])
+    assert [len(units) for units in found] == [1, 0, 1, 1]
+    units = [unit for units in found for unit in units]
+    assert StoreWriter(tmp_path).finished_units() == set(units)
+    assert len(set(units)) == 3
+
+
+def test_windows_make_one_store(model: Path, tmp_path: Path) -> None:
+    with _pipeline() as p:
+        _ = (
+            p
+            | beam.Create(list(enumerate([*_elements()[:20], ("short", {"image": np.ones(5)})])))
+            | beam.Map(lambda pair: TimestampedValue(pair[1], pair[0]))
+            | beam.WindowInto(FixedWindows(5))
+            | Attribute(model, ["saliency"])
+            | WriteAttributions(tmp_path, "run", "second")
+        )
+    store = dx.Store(tmp_path / "run" / "plugins" / PLUGIN_NAME / "second")
+    assert store.manifest["name"] == "second"
+    assert store.manifest["counts"] == {"examples": 20, "maps": 20, "errors": 1}
+    assert store.manifest["model"]["fingerprint"] == configuration.fingerprint(model)
+
+
+def test_an_unbounded_collection_is_refused(tmp_path: Path) -> None:
+    p = _pipeline()
+    endless = beam.PCollection(p, is_bounded=False)
+    with pytest.raises(ParameterError, match="needs a bounded PCollection"):
+        WriteAttributions(tmp_path).expand(Attributions(endless, endless, endless))
+
+
+def test_every_answer_is_of_its_own_element(model: Path) -> None:
+    handler = AttributionModelHandler(Attribute(model, METHODS, target="label"))
+    elements = [
+        *_elements()[:4],
+        ("short", {"image": np.ones(5)}),
+        ("nan", {"image": PICTURES[0] * np.nan, "label": 1}),
+    ]
+    elements = [elements[i] for i in (3, 4, 0, 5, 2, 1)]
+    answers = list(handler.run_inference(elements, handler.load_model()))
+    assert [answer.example for answer in answers] == elements
+    expected = dx.explain("gradient_x_input", model, PICTURES[:4], target=np.arange(4) % 3)
+    for (name, _), answer in zip(elements, answers, strict=True):
+        found = answer.inference
+        if name in ("short", "nan"):
+            assert isinstance(found, Failure)
+            assert (found.example_id, found.stage) == (name, "parse" if name == "short" else "explain")
+            continue
+        assert found.input.example_id == name
+        assert [(row.example_id, row.method) for row in found.attributions] == [(name, method) for method in METHODS]
+        np.testing.assert_allclose(found.attributions[0].values, expected[int(name[1:])], rtol=2e-3, atol=1e-5)
+    with pytest.raises(ParameterError, match="there are none; give them to Attribute"):
+        list(handler.run_inference(elements, handler.load_model(), {"target": 1}))
 
 
 def test_what_the_model_needs_is_asked_of_its_step_alone(model: Path, tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +69,14 @@ def test_errors_are_counted_and_read(tmp_path: Path) -> None:
     assert Store(tmp_path).errors().to_pylist() == [
         {"example_id": "b", "stage": "parse", "error": "InputError", "message": "no feature"}
     ]
+
+
+def test_errors_of_all_units_are_read(tmp_path: Path) -> None:
+    for unit in ("u", "v"):
+        with StoreWriter(tmp_path).shard(unit) as shard:
+            shard.add(errors=[Failure(unit, "parse", "InputError", "no feature")])
+    assert StoreWriter(tmp_path).commit(["u", "v"], MANIFEST)["counts"]["errors"] == 2
+    assert Store(tmp_path).errors().column("example_id").to_pylist() == ["u", "v"]
 
 
 @pytest.mark.parametrize("units", [[], ["u"], ["u", "v"]])
@@ -195,6 +205,51 @@ def test_an_index_of_many_parts_is_that_of_one(tmp_path: Path, monkeypatch: pyte
     assert manifest["counts"]["maps"] == whole.num_rows == 33
     assert Store(tmp_path).index.equals(whole)
     assert pq.read_metadata(tmp_path / manifest["index"][0]).num_row_groups > 3
+
+
+def test_one_id_of_different_targets_in_two_units_is_two_examples(tmp_path: Path) -> None:
+    for unit, target in (("u", 0), ("v", 1)):
+        with StoreWriter(tmp_path).shard(unit) as shard:
+            shard.add([dataclasses.replace(attribution("b"), target=target)], [shown("b")])
+    assert StoreWriter(tmp_path).commit(["u", "v"], MANIFEST)["counts"] == {"examples": 1, "maps": 1, "errors": 1}
+    assert Store(tmp_path).index.column("target").to_pylist() == [0]
+
+
+@pytest.mark.parametrize("done", range(3))
+def test_a_unit_counts_only_when_all_its_files_stand(
+    tmp_path: Path, done: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, left = os.replace, iter(range(done))
+
+    def replace(old: Path, new: Path) -> None:
+        if next(left, None) is None:
+            raise OSError("killed")
+        real(old, new)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", replace)
+        with pytest.raises(StoreError):
+            write(tmp_path, {"u": ["a"]})
+    assert not StoreWriter(tmp_path).finished_units()
+    write(tmp_path, {"u": ["a"]})
+    assert StoreWriter(tmp_path).commit(["u"], MANIFEST)["counts"]["examples"] == 1
+
+
+def test_a_commit_that_fails_leaves_the_store_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, {"u": ["a"]})
+    before = StoreWriter(tmp_path).commit(["u"], MANIFEST)
+    write(tmp_path, {"v": ["b"]})
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_text", _raise)
+        with pytest.raises(StoreError):
+            StoreWriter(tmp_path).commit(["u", "v"], MANIFEST)
+    assert Store(tmp_path).manifest == before
+    assert Store(tmp_path).index.column("example_id").to_pylist() == ["a"]
+    assert not [name for name in names(tmp_path) if name.endswith(".tmp")]
+
+
+def _raise(*_: object, **__: object) -> None:
+    raise OSError("killed")
 
 
 def test_a_map_without_its_input_is_refused(tmp_path: Path) -> None:
