@@ -5,15 +5,17 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from beam_pipelines.sources import FORMATS
 from beam_pipelines.targets import Target
-from tb_deepexplain.errors import InputError, ParameterError
+from tb_deepexplain.errors import DeepExplainError, InputError, ParameterError
 from tb_deepexplain.places import place
 
+PROG = "python -m beam_pipelines.attribute"
 _METHOD_PARAMETER = re.compile(r"--([A-Za-z_*]+\.[A-Za-z_]+)(?:=(.*))?", re.DOTALL)
 
 
@@ -53,6 +55,32 @@ class Arguments:
     beam: tuple[str, ...]
 
 
+_DESCRIPTION = """Explain every example of the input and write the result where TensorBoard finds it.
+Features (columns, keys, arrays) are named like the model's inputs; a picture input
+takes PNG, JPEG, GIF or BMP bytes.
+
+formats:
+""" + "\n".join(f"  {row.id:<10} {row.holds}" for row in FORMATS.values())
+_EPILOG = """parameters of methods: --METHOD.PARAMETER VALUE; 'tb-deepexplain methods' lists them.
+
+Apache Beam takes all other options:
+  --runner NAME         DirectRunner (this machine; the default), FlinkRunner, DataflowRunner, ...
+  --direct_running_mode multi_processing --direct_num_workers N
+                        N worker processes on this machine
+  --accelerator type:nvidia-l4;count:1;install-nvidia-driver, --min_ram 24GB
+                        what the workers of Dataflow that run the model must have
+
+examples:
+  %(prog)s --model m.keras --input photos --logdir logs --methods integrated_gradients --resize
+  %(prog)s --model saved --input 'data/*.csv' --logdir logs --methods shapley_sampling,occlusion \\
+      --feature x=age,income --target label --shapley_sampling.samples 64
+  %(prog)s --model gs://b/m --input 'gs://b/*.tfrecord' --logdir gs://b/logs --methods saliency \\
+      --runner DataflowRunner --project p --region r --sdk_container_image IMAGE
+
+exit status: 0 all explained; 1 some examples failed (errors-*.parquet tells which and why);
+2 ended by an error, what is finished is kept; 130 stopped."""
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line."""
 
@@ -66,12 +94,9 @@ def parser(prog: str) -> Parser:
         prog=prog,
         allow_abbrev=False,
         usage="%(prog)s --model DIR --input GLOB --logdir DIR --methods A,B [options] [--METHOD.PARAMETER VALUE] [Beam options]",
-        description="Explain every example of the input and write the result where TensorBoard finds it. "
-        "Features (columns, keys, arrays) are named like the model's inputs; a picture input takes PNG, JPEG, GIF or BMP bytes. "
-        "Formats: " + "; ".join(f"{row.id} ({row.holds})" for row in FORMATS.values()) + ".",
-        epilog="'tb-deepexplain methods' lists the methods and their parameters. Options that are not listed here go to Apache Beam "
-        "(--runner, --direct_num_workers, --direct_running_mode, ...); Dataflow takes --accelerator and --min_ram besides. "
-        "Exit status: 0 all explained, 1 some examples failed, 2 nothing could run, 130 stopped.",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     needed = found.add_argument_group("needed")
     needed.add_argument(
@@ -156,16 +181,16 @@ def parser(prog: str) -> Parser:
         "--max_error_rate",
         type=_share,
         metavar="SHARE",
-        help="stop when a larger share of the examples fails (default: 0.5; looked at from 100 examples on, and, where it "
-        "is given, of all examples at the end; 1 never stops)",
+        help="end the run when more than this share of the examples so far fails (default: 0.5; 1: never). "
+        "Looked at once 100 are behind; if you give it, also at the end, however few there are",
     )
     where.add_argument(
         "--stall_timeout",
         type=_seconds,
         default=3600.0,
         metavar="SECONDS",
-        help="when no worker has finished a map for so long, begin with new worker processes, or, where this process is the "
-        "worker, stop (default: 3600; said after 600)",
+        help="take workers for dead when none has finished a map for so long (default: 3600; from 600 on it is said): "
+        "worker processes are replaced; a run in this process ends",
     )
     where.add_argument(
         "--dry_run",
@@ -174,6 +199,15 @@ def parser(prog: str) -> Parser:
     )
     where.add_argument("--debug", action="store_true", help="show tracebacks and the logs of TensorFlow and Beam")
     return found
+
+
+def check(argv: Sequence[str], prog: str = PROG) -> None:
+    """Ends the process where there is nothing to run: after --help, or a mistake."""
+    try:
+        parse(argv, prog)
+    except DeepExplainError as error:
+        print(f"tb-deepexplain: {error}", file=sys.stderr)
+        sys.exit(2)
 
 
 def parse(argv: Sequence[str], prog: str) -> Arguments:

@@ -15,17 +15,20 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from beam_pipelines import arguments
 from beam_pipelines.quiet import chatter_filtered, silence
 
-if __name__ == "__main__" and "--debug" not in sys.argv:
-    silence()  # before Beam is imported, which already has something to say
+if __name__ == "__main__":  # before Beam is imported, which takes seconds and already has something to say
+    if "--debug" not in sys.argv:
+        silence()
+    arguments.check(sys.argv[1:])
 
 import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.utils.shared import Shared
 
-from beam_pipelines import arguments, configuration, counters, lock, runners, schema, sources, summary
+from beam_pipelines import configuration, counters, lock, runners, schema, sources, summary
 from beam_pipelines.arguments import Arguments
 from beam_pipelines.metrics import Metrics
 from beam_pipelines.progress import Counts, Stopped, note
@@ -77,8 +80,8 @@ class ExplainUnit(beam.DoFn):
         return {"model": request.model, "methods": methods, "target": str(request.target), "store": self._job.directory}
 
 
-def main(argv: Sequence[str] | None = None, prog: str = "python -m beam_pipelines.attribute") -> int:
-    """Run the pipeline; 0, 1 (some examples failed), 2 (nothing could run) or 130 (stopped)."""
+def main(argv: Sequence[str] | None = None, prog: str = arguments.PROG) -> int:
+    """Run the pipeline; 0, 1 (some examples failed), 2 (ended by an error) or 130 (stopped)."""
     argv = sys.argv[1:] if argv is None else list(argv)
     debug = "--debug" in argv
     try:

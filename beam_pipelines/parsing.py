@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from beam_pipelines.schema import Schema
+from beam_pipelines.sources import Columns
 from beam_pipelines.trouble import describe
 from tb_deepexplain.errors import InputError, ParameterError
 from tb_deepexplain.record import printable
@@ -96,6 +98,14 @@ class Parser:
         for name in self.renamed:
             if name not in names:
                 raise ParameterError(f"--feature {name}={self.renamed[name]}: the model takes {', '.join(names)}")
+
+    @property
+    def columns(self) -> Columns | None:
+        """The features that it looks at; None if it may be any."""
+        if self.preprocess or self.schema:
+            return None
+        inputs = [self.renamed.get(spec.name, spec.name).split(",") for spec in self.specs]
+        return Columns(tuple(itertools.chain(*inputs)), (self.label_feature, self.id_feature))
 
     def __call__(self, record: bytes | Mapping[str, Any], position: str) -> Example:
         """The example; InputError says what does not fit the model."""

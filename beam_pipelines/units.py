@@ -129,7 +129,7 @@ class UnitWorker:
     def parsed(self, unit: Unit, steps: _Steps | None = None) -> Iterator[Example | Failure]:
         """The unit's examples in order, with a Failure in the place of each that cannot be explained."""
         positions: dict[str, str] = {}
-        for record in read(unit):
+        for record in read(unit, self._parse.columns):
             if isinstance(record, Failure):
                 yield record
                 continue

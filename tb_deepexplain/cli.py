@@ -11,7 +11,7 @@ from tb_deepexplain.errors import DeepExplainError
 
 _COMMANDS = {
     "demo": "explain three real models, two of them trained here, and open TensorBoard",
-    "explain": "explain the examples of TFRecord files with a model of yours",
+    "explain": "explain the examples in files of many formats with a model of yours",
     "methods": "list the attribution methods, or one method's parameters",
 }
 _PROG = "tb-deepexplain"

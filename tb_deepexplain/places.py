@@ -94,8 +94,11 @@ def read_text(path: Path) -> str:
 
 def each(do: Callable[[_T], _U], items: Iterable[_T], directory: Path) -> list[_U]:
     """`do` of every item, in order; many at once where each is a request to another machine."""
-    if not is_remote(directory):
-        return [do(item) for item in items]
+    return at_once(do, items) if is_remote(directory) else [do(item) for item in items]
+
+
+def at_once(do: Callable[[_T], _U], items: Iterable[_T]) -> list[_U]:
+    """`do` of every item, in order, many at a time: for requests to other machines."""
     with ThreadPoolExecutor(_REQUESTS) as pool:
         return list(pool.map(do, items))
 

@@ -6,6 +6,7 @@ Nothing goes missing without a word: what cannot be read is a Failure in its pla
 from __future__ import annotations
 
 import dataclasses
+import functools
 import glob
 import hashlib
 import importlib
@@ -14,13 +15,26 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from beam_pipelines.sources import files, tfds, tfrecord
-from beam_pipelines.sources.unit import DAMAGE, Damaged, Part, Place, Plan, Record, Unit
+from beam_pipelines.sources.unit import DAMAGE, Columns, Damaged, Part, Place, Plan, Record, Unit
 from tb_deepexplain.errors import InputError
+from tb_deepexplain.places import at_once
 
 if TYPE_CHECKING:  # comes with pyarrow, which --help does without
     from tb_deepexplain.record import Failure
 
-__all__ = ["FORMATS", "File", "Format", "Plan", "Record", "Unit", "find_files", "number_labels", "plan", "read"]
+__all__ = [
+    "FORMATS",
+    "Columns",
+    "File",
+    "Format",
+    "Plan",
+    "Record",
+    "Unit",
+    "find_files",
+    "number_labels",
+    "plan",
+    "read",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +46,7 @@ class Format:
     suffixes: tuple[str, ...]
     starts: tuple[bytes, ...] = ()  # by which a file of another suffix is known
     gzip: bool = False
+    columnar: bool = False  # `read` takes columns
 
     @property
     def module(self) -> Any:
@@ -43,7 +58,7 @@ FORMATS: Mapping[str, Format] = {
     for row in (
         # Without a suffix known by the checksum in its first header.
         Format("tfrecord", "tf.Example protos", (".tfrecord", ".tfrecords", ".tfrec"), gzip=True),
-        Format("parquet", "a row an example", (".parquet", ".pq"), (b"PAR1",)),
+        Format("parquet", "a row an example", (".parquet", ".pq"), (b"PAR1",), columnar=True),
         Format("csv", "a header, then a record an example", (".csv", ".tsv"), gzip=True),
         Format("jsonl", "a JSON object a line", (".jsonl", ".ndjson"), (b"{",), gzip=True),
         Format(
@@ -79,6 +94,15 @@ class _Source(NamedTuple):
     name: str  # in example ids
 
 
+class _Planned(NamedTuple):
+    """What came of it."""
+
+    place: Place
+    parts: list[Part]
+    broken: str | None
+    digest: bytes
+
+
 def find_files(patterns: Sequence[str], format: str | None = None) -> list[File]:  # noqa: A002  as on the command line
     """The files that match, sorted, each with its format; InputError where a pattern matches none.
 
@@ -102,9 +126,12 @@ def plan(found: Sequence[File], unit_size: int) -> Plan:
     """
     digest, units, damage = hashlib.sha256(), [], ""
     sources = list(_sources(found))
-    for number, (row, place, name) in enumerate(sources):
-        digest.update(f"{row.id}\0{name}\0".encode())
-        parts, broken = _plan_source(row, place, unit_size, digest)
+    remote = any(files.is_remote(source.place.path) for source in sources)
+    do = functools.partial(_plan_source, unit_size=unit_size)
+    all_planned = at_once(do, sources) if remote else map(do, sources)
+    for number, ((row, _, name), planned) in enumerate(zip(sources, all_planned, strict=True)):
+        place, parts, broken, content = planned
+        digest.update(f"{row.id}\0{name}\0".encode() + content)
         if broken:
             digest.update(broken.encode())
             damage = damage or f"{place.path}: {broken}"
@@ -129,13 +156,15 @@ def plan(found: Sequence[File], unit_size: int) -> Plan:
     return Plan(tuple(units), digest.hexdigest()[:16], formats, _labels(found, sources))
 
 
-def read(unit: Unit) -> Iterator[Record | Failure]:
-    """The unit's records in order, with a Failure in the place of each that is damaged or out of reach."""
-    end = unit.first + unit.count
-    number = unit.first
+def read(unit: Unit, columns: Columns | None = None) -> Iterator[Record | Failure]:
+    """The unit's records in order, with a Failure in the place of each that is damaged or out of reach.
+
+    Of what is stored by columns only these are read, if given and all that are needed are there.
+    """
+    row, end, number = FORMATS[unit.format], unit.first + unit.count, unit.first
     reason = "it has become shorter"
     try:
-        for record in FORMATS[unit.format].module.read(unit):
+        for record in row.module.read(unit, columns) if row.columnar else row.module.read(unit):
             position = unit.position(number)
             number += 1
             yield _failure(position, record.reason) if isinstance(record, Damaged) else Record(position, record)
@@ -246,24 +275,27 @@ def _sources(found: Sequence[File]) -> Iterator[_Source]:
     for path, root, id_, _ in found:
         row = FORMATS[id_]
         if id_ != "pictures":
-            start = _start(path) if row.gzip else b""
-            # A plain TFRecord may begin with the same two bytes: its first record's length.
-            yield _Source(row, Place(path, start.startswith(_GZIP) and not tfrecord.begins(start)), names[path])
+            yield _Source(row, Place(path), names[path])
         elif pictures := folders.pop(root, None):
             below = tuple(file.path[len(root) :].lstrip("/") for file in pictures)
             yield _Source(row, Place(root, False, below, tuple(file.stamp for file in pictures)), prefixes[root])
 
 
-def _plan_source(row: Format, place: Place, unit_size: int, digest: Any) -> tuple[list[Part], str | None]:
-    parts: list[Part] = []
+def _plan_source(source: _Source, unit_size: int) -> _Planned:
+    row, place, _ = source
+    if row.gzip:
+        start = _start(place.path)
+        # A plain TFRecord may begin with the same two bytes: its first record's length.
+        place = place._replace(compressed=start.startswith(_GZIP) and not tfrecord.begins(start))
+    digest, parts, broken = hashlib.sha256(), list[Part](), None
     try:
         for part in row.module.plan(place, unit_size, digest):
             parts.append(part)
     except DAMAGE as error:
-        return parts or [Part()], str(error)
+        parts, broken = parts or [Part()], str(error)
     except OSError as error:
         raise InputError(f"cannot read {place.path}: {error.strerror or error}") from error
-    return parts, None
+    return _Planned(place, parts, broken, digest.digest())
 
 
 def _labels(found: Sequence[File], sources: Iterable[_Source]) -> tuple[str, ...] | None:

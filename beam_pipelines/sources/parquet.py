@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from beam_pipelines.sources.files import fingerprint, opened
-from beam_pipelines.sources.unit import Broken, Damaged, Part, Place, Unit
+from beam_pipelines.sources.unit import Broken, Columns, Damaged, Part, Place, Unit
 
 _ROWS, _BUFFER = 64, 1 << 20  # decoded at once; read at once from a column
 _CUTS = 16  # of a row group that is larger than a unit: each part decodes the group from its start
@@ -36,15 +36,16 @@ def plan(place: Place, size: int, digest: Any) -> Iterator[Part]:
         yield Part(first, count)
 
 
-def read(unit: Unit) -> Iterator[dict[str, Any] | Damaged]:
+def read(unit: Unit, columns: Columns | None = None) -> Iterator[dict[str, Any] | Damaged]:
     """The rows, values by column."""
     with opened(unit.path) as file:
         parquet = _open(file)
+        wanted = _wanted(parquet, columns) if columns else None
         start = 0
         for group, rows in enumerate(_sizes(parquet)):
             begin, end = max(unit.first - start, 0), min(unit.first + unit.count - start, rows)
             if begin < end:
-                yield from _rows(parquet, group, begin, end)
+                yield from _rows(parquet, group, begin, end, wanted)
             start += rows
 
 
@@ -60,11 +61,20 @@ def _sizes(parquet: Any) -> list[int]:
     return [parquet.metadata.row_group(i).num_rows for i in range(parquet.num_row_groups)]
 
 
-def _rows(parquet: Any, group: int, begin: int, end: int) -> Iterator[dict[str, Any] | Damaged]:
+def _wanted(parquet: Any, columns: Columns) -> list[str] | None:
+    """Those that the file has; None, which is all of them, if it lacks one that is needed: another may stand for it."""
+    paths = [parquet.schema.column(i).path for i in range(len(parquet.schema))]
+    has = [name for name in columns.needed + columns.others if any(f"{path}.".startswith(f"{name}.") for path in paths)]
+    return has if set(columns.needed) <= set(has) else None
+
+
+def _rows(
+    parquet: Any, group: int, begin: int, end: int, columns: list[str] | None
+) -> Iterator[dict[str, Any] | Damaged]:
     """Rows `begin` to `end` of a row group; where it cannot be decoded, Damaged for the rest of them."""
     at = 0
     try:
-        for batch in parquet.iter_batches(batch_size=_ROWS, row_groups=[group]):
+        for batch in parquet.iter_batches(batch_size=_ROWS, row_groups=[group], columns=columns):
             for i in range(max(begin - at, 0), min(end - at, batch.num_rows)):
                 yield _checked_row(batch, i)
                 begin += 1

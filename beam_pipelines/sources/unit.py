@@ -3,7 +3,7 @@
 A format's module has two functions. `plan(place, size, digest)` gives the Parts of a file, `size` records each where
 the format can be entered at any of them, and feeds `digest` what the content depends on; it raises Broken where the
 file cannot be read further. `read(unit)` gives, for each of the unit's records in order, the record or Damaged, and
-raises one of DAMAGE where the rest is out of reach.
+raises one of DAMAGE where the rest is out of reach; that of a columnar format takes Columns, too.
 """
 
 from __future__ import annotations
@@ -68,6 +68,13 @@ class Record:
 
     position: str
     payload: bytes | Mapping[str, Any]  # a serialized tf.Example, or values by column
+
+
+class Columns(NamedTuple):
+    """Which columns of a file are looked at."""
+
+    needed: tuple[str, ...]
+    others: tuple[str, ...]  # if they are there
 
 
 class Place(NamedTuple):

@@ -143,16 +143,34 @@ def environment() -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if not k.startswith(hidden)} | {"PYTHONPATH": str(ROOT)}
 
 
-def test_help_is_instant_and_loads_nothing_heavy() -> None:
+@pytest.mark.parametrize(
+    ("module", "arguments"),
+    [
+        ("tb_deepexplain.cli", ["explain", "--help"]),
+        ("beam_pipelines.attribute", ["--help"]),
+        ("tb_deepexplain.cli", ["explain", "--model=m"]),
+        ("beam_pipelines.attribute", ["--model=m"]),
+    ],
+)
+def test_help_and_mistakes_are_told_before_anything_heavy_is_loaded(module: str, arguments: list[str]) -> None:
     code = (
-        "import sys; from tb_deepexplain.cli import main; status = main(['explain', '--help']); "
-        "heavy = {'tensorflow', 'keras', 'apache_beam', 'pyarrow'} & set(sys.modules); sys.exit(f'loaded {heavy}' if heavy else status)"
+        "import atexit, os, runpy, sys\n"
+        "heavy = {'tensorflow', 'keras', 'apache_beam', 'pyarrow'}\n"
+        f"sys.argv[1:] = {arguments!r}\n"
+        "os._exit = sys.exit\n"
+        "atexit.register(lambda: print('loaded', sorted(heavy & set(sys.modules))))\n"
+        f"runpy.run_module({module!r}, run_name='__main__')"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=environment(), timeout=60, check=False
     )
-    assert done.returncode == 0, done.stderr
-    assert "--METHOD.PARAMETER" in done.stdout
+    assert done.stdout.endswith("loaded []\n")
+    if "--help" in arguments:
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "--METHOD.PARAMETER" in done.stdout
+    else:
+        assert done.returncode == 2
+        assert "the following arguments are required: --input, --logdir, --methods" in done.stderr
 
 
 def test_a_run_in_a_process_says_what_matters_and_nothing_else(base: dict[str, str]) -> None:

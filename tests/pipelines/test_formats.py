@@ -7,6 +7,7 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import tensorflow as tf
 from apache_beam.io.filesystem import FileMetadata, FileSystem, MatchResult
 from apache_beam.io.localfilesystem import LocalFileSystem
 
+from beam_pipelines import sources
 from beam_pipelines.parsing import Parser
 from beam_pipelines.sources import FORMATS, Plan, Record, arrays, csv, find_files, lines, plan, read
 from tb_deepexplain.errors import InputError
@@ -284,6 +286,41 @@ def test_a_byte_that_changed_in_a_page_is_damage_even_if_it_can_be_decoded(tmp_p
     assert texts(planned(path), "x") == [0, 1, None, None]
 
 
+@pytest.mark.parametrize(
+    ("feature", "columns"),
+    [
+        (None, ["x", "label", "id"]),
+        ("s.y", ["s.y", "label", "id"]),
+        ("s", ["s.y", "s.z", "label", "id"]),  # is in no row by itself, and an error names what is there
+        ("label,n", ["label", "n", "id"]),
+        ("q", ["x", "label", "n", "id", "s.y", "s.z"]),
+    ],
+)
+def test_only_the_columns_that_a_model_looks_at_are_read(
+    tmp_path: Path, feature: str | None, columns: list[str]
+) -> None:
+    found = {"x": [[1.0] * 4], "label": [1], "n": [2], "id": ["i"], "s": [{"y": [1.0] * 4, "z": 2}]}
+    pq.write_table(pa.table(found), tmp_path / "a.parquet")
+    (unit,) = planned(tmp_path / "a.parquet").units
+    parser = Parser(PARSE.specs, renamed={"x": feature} if feature else {})
+    (record,) = read(unit, parser.columns)
+    assert isinstance(record, Record)
+    assert set(record.payload) == set(columns)
+    assert Parser(PARSE.specs, preprocess=dict).columns is None
+
+
+def test_damage_in_a_column_that_no_model_looks_at_is_not_met(tmp_path: Path) -> None:
+    plain = {"compression": "none", "use_dictionary": False, "write_page_checksum": True}
+    rows = pa.table({"y": [[float(i)] * 4 for i in range(4)], "other": np.arange(4)})
+    pq.write_table(rows, tmp_path / "a.parquet", **plain)
+    column = pq.read_metadata(tmp_path / "a.parquet").row_group(0).column(1)
+    formats.damage(tmp_path / "a.parquet", column.data_page_offset + column.total_compressed_size - 8, b"\x07")
+    (unit,) = planned(tmp_path / "a.parquet").units
+    parser = Parser(PARSE.specs, renamed={"x": "y"})
+    assert [isinstance(record, Record) for record in read(unit, parser.columns)] == [True] * 4
+    assert [isinstance(record, Record) for record in read(unit)] == [False] * 4
+
+
 def test_row_groups_that_fit_into_a_unit_stay_whole(tmp_path: Path) -> None:
     path = formats.write_parquet(tmp_path / "a.parquet", ROWS, 3)
     assert [(u.first, u.count) for u in planned(path, 5).units] == [(0, 3), (3, 3), (6, 5)]
@@ -483,6 +520,21 @@ def test_any_format_is_read_through_beams_filesystems(file: Path, far: Path) -> 
     assert planned("far://in").fingerprint == planned("far://in", 3).fingerprint
     with pytest.raises(InputError, match="no file matches"):
         planned("far://in/none*")
+
+
+def test_files_from_afar_are_planned_many_at_once(far: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for i in range(6):
+        formats.write_parquet(far / f"{i}.parquet", ROWS)
+    real, met = sources._plan_source, threading.Barrier(6)
+
+    def wait(*arguments: Any, **options: Any) -> Any:
+        met.wait(30)
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(sources, "_plan_source", wait)
+    assert [(unit.source, unit.first) for unit in planned("far://*", 6).units] == [
+        (str(i), first) for i in range(6) for first in (0, 6)
+    ]
 
 
 def test_pictures_from_afar_are_labelled_by_their_folders(photos: Path, far: Path) -> None:
