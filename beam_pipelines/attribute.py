@@ -174,7 +174,7 @@ def _tell(job: Job, directory: Path, plan: sources.Plan, asked: Arguments, start
         from beam_pipelines.estimate import estimate
 
         found = estimate(job, left, started, runners.threads(asked.beam))
-    print(found.describe(directory, max(1, runners.processes(asked.beam))))
+    print(found.describe(directory, runners.processes(asked.beam)))
     return 0
 
 

@@ -34,18 +34,23 @@ class Estimate:
     sampled: int
     failed: float  # share of the sample
     evaluations: float
-    seconds_to_start: float
+    seconds_to_start: float  # a process
     seconds_to_explain: float  # by one worker like this process
     cores: float  # that this one kept busy
     bytes: float
 
     def seconds(self, workers: int) -> float:
-        """By so many processes on this machine: more than its cores keep busy are of no use."""
+        """By so many processes on this machine, or by one like this itself (0). More than its cores keep busy are of no use."""
         useful = max(1.0, min(workers, (os.cpu_count() or 1) / max(self.cores, 1.0)))
-        return self.seconds_to_start + self.seconds_to_explain / useful
+        return self._start(workers) + self.seconds_to_explain / useful
+
+    def _start(self, workers: int) -> float:
+        return self.seconds_to_start * (2 if workers else 1)  # they start when this one has
 
     def describe(self, directory: Path, workers: int) -> str:
-        by = f"{workers} worker processes" if workers > 1 else "one worker like this process"
+        by = "one process like this"
+        if workers:
+            by = f"{workers} worker processes" if workers > 1 else "a worker process"
         each = [
             f"{self.evaluations / self.examples:,.1f} evaluations",
             f"{self.seconds_to_explain / self.examples * 1e3:,.2f} ms",
@@ -54,7 +59,7 @@ class Estimate:
         lines = [
             f"would explain {self.examples:,} examples: {self.evaluations:,.0f} evaluations",
             f"measured  {self.sampled:,}: {', '.join(each)}" + (f"; {self.failed:.1%} failed" if self.failed else ""),
-            f"time      {duration(self.seconds(workers))} by {by}, {duration(self.seconds_to_start)} of it to start",
+            f"time      {duration(self.seconds(workers))} by {by}, {duration(self._start(workers))} of it to start",
             f"disk      {_size(self.bytes)}{self._free(directory)}",
             "nothing was written; the same command without --dry_run begins",
         ]

@@ -115,7 +115,8 @@ def test_workers_beyond_the_cores_are_of_no_use(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("os.cpu_count", lambda: 8)
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=5e11))
     found = Estimate(1000, 100, 0.0, 5000, 10, 100, cores=2, bytes=1e12)
-    assert [found.seconds(n) for n in (1, 2, 4, 8)] == [110, 60, 35, 35]
+    assert [found.seconds(n) for n in (0, 1, 2, 4, 8)] == [110, 120, 70, 45, 45]  # workers start when this one has
     assert "1.0 TB, 500.0 GB are free: not enough\n" in found.describe(Path("/"), 4)
     assert "500.0 GB are free\n" in dataclasses.replace(found, bytes=5e11).describe(Path("/"), 4)
-    assert "35 s by 4 worker processes, 10 s of it to start" in found.describe(Path("/"), 4)
+    assert "45 s by 4 worker processes, 20 s of it to start" in found.describe(Path("/"), 4)
+    assert "1 min 50 s by one process like this, 10 s of it to start" in found.describe(Path("/"), 0)
