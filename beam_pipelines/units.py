@@ -96,6 +96,7 @@ class UnitWorker:
             preprocessing.load(job.preprocess) if job.preprocess else None,
             job.schema,
         )
+        self._columns = self._parse.columns
         self._size = BatchSize(job.request.batch_size)
         self._writer = StoreWriter(job.directory, begun=True)
 
@@ -129,7 +130,7 @@ class UnitWorker:
     def parsed(self, unit: Unit, steps: _Steps | None = None) -> Iterator[Example | Failure]:
         """The unit's examples in order, with a Failure in the place of each that cannot be explained."""
         positions: dict[str, str] = {}
-        for record in read(unit, self._parse.columns):
+        for record in read(unit, self._columns):
             if isinstance(record, Failure):
                 yield record
                 continue
