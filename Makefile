@@ -27,6 +27,7 @@ test: $(VENV)/dev.stamp frontend/node_modules/.package-lock.json chromium ## all
 
 test-kills: $(VENV)/dev.stamp ## kill -9 workers and drivers 20 times at random moments (KILLS=N, SEED=N); no example may be lost
 	KILLS=$${KILLS:-20} $(BIN)/python -m pytest -s tests/pipelines/test_kills.py
+	KILLS=1 $(BIN)/python -m pytest tests/pipelines/test_recovery.py -k silent
 
 test-dataflow: $(ENGINES)/gcp.stamp ## Beam's DataflowRunner against a stand-in on this machine
 	$(ENGINES)/gcp/bin/python -m pytest tests/engines/test_dataflow.py $(ARGS)
@@ -48,8 +49,9 @@ format: $(VENV)/dev.stamp ## put the code into its format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(VENV)/dev.stamp ## write docs/methods.md from the table of methods
-	$(BIN)/python -m tb_deepexplain.listing > docs/methods.md.new && mv docs/methods.md.new docs/methods.md
+docs: $(VENV)/dev.stamp ## write docs/methods.md and docs/measures.md from the tables
+	for table in methods measures; do \
+		$(BIN)/python -m tb_deepexplain.listing $$table > docs/$$table.md.new && mv docs/$$table.md.new docs/$$table.md; done
 
 dist: $(VENV)/dev.stamp ## wheel and sdist, the page built into both
 	$(BIN)/python -m build

@@ -29,6 +29,8 @@ class Arguments:
     run: str
     name: str
     methods: tuple[str, ...]
+    measures: tuple[str, ...]
+    measured: float
     target: Target
     labels: tuple[str, ...] | None
     vocabulary: tuple[str, ...] | None
@@ -61,7 +63,8 @@ takes PNG, JPEG, GIF or BMP bytes.
 
 formats:
 """ + "\n".join(f"  {row.id:<10} {row.holds}" for row in FORMATS.values())
-_EPILOG = """parameters of methods: --METHOD.PARAMETER VALUE; 'tb-deepexplain methods' lists them.
+_EPILOG = """parameters of methods and measures: --METHOD.PARAMETER VALUE; 'tb-deepexplain methods' and
+'tb-deepexplain measures' list them.
 
 Apache Beam takes all other options:
   --runner NAME         DirectRunner (this machine; the default), FlinkRunner, DataflowRunner, ...
@@ -111,6 +114,20 @@ def parser(prog: str) -> Parser:
     what.add_argument("--target", default="predicted", help="predicted (default) | label | top:K | class number | sum")
     what.add_argument("--labels", metavar="FILE", help="class names, one a line (default: the input's)")
     what.add_argument("--vocab", metavar="FILE", help="tokens, one a line; the line number, from 0, is the id")
+    believed = found.add_argument_group("how far the maps can be believed")
+    believed.add_argument(
+        "--measures",
+        default="",
+        metavar="A,B",
+        help="measures of every map, and of a random one, such as deletion,sensitivity_n",
+    )
+    believed.add_argument(
+        "--measured",
+        type=_share,
+        default=1.0,
+        metavar="SHARE",
+        help="measure the maps of this share of the examples only (default: 1)",
+    )
     read = found.add_argument_group("how the input is read")
     read.add_argument(
         "--format", choices=list(FORMATS), metavar="NAME", help=f"{' | '.join(FORMATS)} (default: by suffix or content)"
@@ -225,7 +242,9 @@ def parse(argv: Sequence[str], prog: str) -> Arguments:
         logdir=place(options.logdir).expanduser(),
         run=_checked_run(options.run if options.run is not None else _run_of(options.model)),
         name=options.name,
-        methods=tuple(name for name in map(str.strip, options.methods.split(",")) if name),
+        methods=_names(options.methods),
+        measures=_names(options.measures),
+        measured=options.measured,
         target=Target.parse(options.target),
         labels=_read_lines("--labels", options.labels),
         vocabulary=_read_lines("--vocab", options.vocab),
@@ -273,6 +292,10 @@ def _split_feature(text: str) -> tuple[str, str]:
     if not (name and sign and feature):
         raise ParameterError(f"--feature {text}: expected INPUT=NAME, the model's input and the feature that holds it")
     return name, feature
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name for name in map(str.strip, text.split(",")) if name)
 
 
 def _count(text: str, least: int = 0) -> int:

@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -262,24 +262,28 @@ def try_one(worker: UnitWorker, units: Sequence[Unit]) -> None:
 
 
 def _request(asked: Arguments) -> Request:
-    """The methods and their parameters, checked against the table."""
+    """The methods and measures with their parameters, checked against the tables."""
     from beam_pipelines.explaining import Request
+    from tb_deepexplain.evaluation import TABLE as MEASURES
+    from tb_deepexplain.evaluation import find_measure
     from tb_deepexplain.methods import find_method
 
-    given: dict[str, dict[str, Any]] = {find_method(name).id: {} for name in asked.methods}
-    if len(given) != len(asked.methods) or not given:
-        raise ParameterError(f"--methods {','.join(asked.methods)}: expected different methods, separated by commas")
+    methods = _rows("methods", asked.methods, find_method)
+    measures = _rows("measures", asked.measures, find_measure)
+    if not methods:
+        raise ParameterError("--methods: expected at least one method")
     for name, parameter, text in asked.parameters:
-        method = find_method(name)
-        if method.id not in given:
-            raise ParameterError(
-                f"--{name}.{parameter} was given but {method.id} is not among --methods {','.join(given)}"
-            )
-        known = {p.name: p for p in method.parameters}
-        given[method.id] |= method.check({parameter: known[parameter].parse(text) if parameter in known else text})
+        kind = "measures" if name in {row.id for row in MEASURES} else "methods"
+        row, given = (find_measure(name), measures) if kind == "measures" else (find_method(name), methods)
+        if row.id not in given:
+            raise ParameterError(f"--{name}.{parameter} was given but {row.id} is not among --{kind} {','.join(given)}")
+        known = {p.name: p for p in row.parameters}
+        given[row.id] |= row.check({parameter: known[parameter].parse(text) if parameter in known else text})
     return Request(
         model=asked.model,
-        methods=tuple(given.items()),
+        methods=tuple(methods.items()),
+        measures=tuple(measures.items()),
+        measured=asked.measured,
         target=asked.target,
         labels=asked.labels,
         vocabulary=asked.vocabulary,
@@ -291,12 +295,20 @@ def _request(asked: Arguments) -> Request:
     )
 
 
+def _rows(option: str, names: Sequence[str], find: Callable[[str], Any]) -> dict[str, dict[str, Any]]:
+    """The ids, each with room for its parameters."""
+    found: dict[str, dict[str, Any]] = {find(name).id: {} for name in names}
+    if len(found) != len(names):
+        raise ParameterError(f"--{option} {','.join(names)}: expected different {option}, separated by commas")
+    return found
+
+
 def _commit(directory: Path, units: list[str], described: dict[str, Any], retried: int) -> None:
     """Index, manifest; but no store of errors alone."""
     if reasons := summary.all_failed(directory, units):
         configuration.clear(directory)
         raise InputError(f"none of the examples could be explained: {reasons}")
-    writer = StoreWriter(directory)
+    writer = StoreWriter(directory, measures=[measure["id"] for measure in described["measures"]])
     notes = each(writer.notes, units, directory)
     spent = sum((Metrics.decode(note.get(NOTE, "{}")) for note in notes), Metrics())
     writer.commit(units, described | {"spent": {**spent.described(), "units_retried": retried}})

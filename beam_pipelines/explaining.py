@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -18,6 +19,7 @@ from beam_pipelines.progress import Stopped
 from beam_pipelines.targets import Classes, Target
 from beam_pipelines.trouble import describe
 from tb_deepexplain.errors import ParameterError, UnsupportedModelError
+from tb_deepexplain.evaluation.evaluator import Evaluator, Measured
 from tb_deepexplain.explainer import LARGEST_BATCH, Explainer, Predictions, Result
 from tb_deepexplain.graph.load import load_model
 from tb_deepexplain.graph.model import ModelGraph
@@ -44,6 +46,8 @@ class Request:
     gpus: int | None = None  # for each process; None: one, or all for a process that is alone on its machine
     alone: bool = False
     mixed_precision: bool = False
+    measures: tuple[tuple[str, dict[str, Any]], ...] = ()  # id and the parameters given
+    measured: float = 1.0  # share of the examples whose maps are measured
 
 
 @dataclasses.dataclass
@@ -82,6 +86,7 @@ class BatchExplainer:
         self.names = tuple(spec.name for spec in self.graph.inputs)
         self.kind = _kind(self.graph)
         self._explainers = [Explainer(name, self.graph, **given) for name, given in request.methods]
+        self._evaluator = Evaluator(self._explainers[0], dict(request.measures))
         for explainer in self._explainers:
             axes = explainer.parameters.get("sampling_dims")
             if axes is not None and tuple(np.ravel(axes)) not in DRAWN[self.kind]:
@@ -163,17 +168,21 @@ class BatchExplainer:
         rows: list[list[Attribution]] = [[] for _ in examples]
         chosen = classes.choose(self.request.target, [example.label for example in examples])
         evaluations = 0
-        for explainer in self._explainers:
-            for targets in chosen:
+        for targets in chosen:
+            measuring = _Measuring(self.request, examples, xs, classes.weights(targets), self._points)
+            for explainer in self._explainers:
                 started = time.perf_counter()
                 result = explainer.run(xs, batch_size=self._points, return_result=True, **classes.weights(targets))
+                measured = measuring.run(self._evaluator.of(explainer), result)
                 seconds += time.perf_counter() - started
                 evaluations += int(result.evaluations.sum())
                 maps = self._maps(result, predictions.lengths)
                 for i, example in enumerate(examples):
                     target = None if targets is None else int(targets[i])
-                    rows[i].append(self._row(explainer.method.id, example, i, maps[i], result, classes, target))
+                    row = self._row(explainer.method.id, example, i, maps[i], result, classes, target)
+                    rows[i].append(dataclasses.replace(row, measures=measured.get(i, {})))
                 done(len(examples) / (len(self._explainers) * len(chosen)))
+            evaluations += measuring.evaluations
         metrics.batch(len(examples), evaluations, seconds)
         silent = np.isnan(predictions.outputs.reshape(len(examples), -1)).any(1)  # no class is predicted from these
         return [
@@ -246,6 +255,65 @@ class BatchExplainer:
         ids = predictions.token_ids[i][: predictions.lengths[i]]
         tokens = viewing.words(ids, self.request.vocabulary)
         return Input(example.id, "text", tokens=tokens, label=example.label)
+
+
+class _Measuring:
+    """The measures of a batch's maps for one choice of targets; random maps, which know no method, are measured once."""
+
+    def __init__(
+        self,
+        request: Request,
+        examples: Sequence[Example],
+        xs: dict[str, np.ndarray],
+        asked: dict[str, Any],  # targets or weights
+        points: int | None,
+    ) -> None:
+        chosen = [i for i, e in enumerate(examples) if request.measures and _chance(e.id) < request.measured]
+        self._rows = np.array(chosen, np.int64)
+        self._xs = {name: x[self._rows] for name, x in xs.items()}
+        self._asked: dict[str, Any] = {
+            name: None if given is None else given[self._rows] for name, given in asked.items()
+        }
+        self._points = points
+        self._random: dict[str, Measured] | None = None
+        self.evaluations = 0
+
+    def run(self, evaluator: Evaluator, result: Result) -> dict[int, dict[str, Any]]:
+        """The columns of each example's map that is measured."""
+        if not len(self._rows):
+            return {}
+        if self._random is None:
+            self._random = evaluator.chance(self._xs, batch_size=self._points, **self._asked)
+            self._count(self._random)
+        own = dataclasses.replace(
+            result, attributions={name: np.asarray(values)[self._rows] for name, values in result.attributions.items()}
+        )
+        found = evaluator.run(self._xs, own, batch_size=self._points, **self._asked)
+        self._count(found)
+        rows: dict[int, dict[str, Any]] = {}
+        for k, i in enumerate(self._rows):
+            for name, measured in found.items():
+                row = rows.setdefault(int(i), {})
+                row |= _columns(name, "", measured, k)
+                if name in self._random:
+                    row |= _columns(name, "_random", self._random[name], k)
+        return rows
+
+    def _count(self, found: dict[str, Measured]) -> None:
+        self.evaluations += sum(int(measured.evaluations.sum()) for measured in found.values())
+
+
+def _columns(name: str, kind: str, measured: Measured, k: int) -> dict[str, Any]:
+    """As `record.measure_fields` and `record.curve_fields` have them."""
+    found: dict[str, Any] = {f"{name}{kind}": _number(measured.value[k])}
+    if measured.curve is not None:
+        found[f"{name}{kind}_curve"], found[f"{name}_at"] = measured.curve[k], measured.at[k]
+    return found
+
+
+def _chance(example_id: str) -> float:
+    """A number in [0, 1) that an example always has."""
+    return int.from_bytes(hashlib.blake2b(example_id.encode(), digest_size=4).digest(), "little") / 2**32
 
 
 def _kind(graph: ModelGraph) -> str:

@@ -12,6 +12,7 @@ from beam_pipelines.arguments import Arguments
 from beam_pipelines.configuration import as_json
 from beam_pipelines.explaining import Request
 from beam_pipelines.sources import Plan, files
+from tb_deepexplain.evaluation import find_measure
 from tb_deepexplain.methods import find_method
 
 _PACKAGES = ("tensorboard-plugin-deepexplain", "tensorflow", "keras", "apache-beam", "numpy", "pyarrow")
@@ -28,6 +29,17 @@ def describe_methods(request: Request) -> list[dict[str, Any]]:
     return found
 
 
+def describe_measures(request: Request) -> list[dict[str, Any]]:
+    """The measures in the order asked, with all their parameters."""
+    found = []
+    for name, given in request.measures:
+        measure = find_measure(name)
+        parameters = {p.name: as_json(given.get(p.name, p.default)) for p in measure.parameters}
+        described = {key: getattr(measure, key) for key in ("id", "title", "better", "axis")}
+        found.append({**described, "parameters": parameters})
+    return found
+
+
 def configure(arguments: Arguments, request: Request, model: str, plan: Plan) -> dict[str, Any]:
     """What the content of a store depends on: a store may only be resumed with the same."""
     import tb_deepexplain
@@ -38,6 +50,8 @@ def configure(arguments: Arguments, request: Request, model: str, plan: Plan) ->
         "input": plan.fingerprint,
         "format": ",".join(plan.formats),
         "methods": {m["id"]: m["parameters"] for m in describe_methods(request)},
+        "measures": {m["id"]: m["parameters"] for m in describe_measures(request)},
+        "measured": request.measured if request.measures else None,
         "target": str(request.target),
         "labels": _listed(request.labels),
         "vocab": _listed(request.vocabulary),
@@ -73,6 +87,8 @@ def describe(request: Request, kind: str, fingerprint: str, name: str, options: 
         "kind": kind,
         "step": request.step,
         "methods": describe_methods(request),
+        "measures": describe_measures(request),
+        "measured": request.measured,
         "target": str(request.target),
         "mixed_precision": request.mixed_precision,
         "labels": _listed(request.labels),

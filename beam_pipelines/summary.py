@@ -30,6 +30,8 @@ def report(logdir: Path, directory: Path, seconds: float, already: bool = False)
     )
     if spent := store.manifest.get("spent"):
         console.print(_spent(spent))
+    if found := store.manifest.get("faithfulness"):
+        console.print(Text(_believed(store.manifest["measures"], found)))
     if counts["errors"]:
         errors = store.errors().to_pylist()
         console.print(Text(f"failed    {_count(counts['errors'], 'example')}: {_reasons(errors)}", "red"))
@@ -70,6 +72,27 @@ def _spent(spent: dict[str, Any]) -> str:
         size,
     ]
     return "took      " + ", ".join([*told, *beside])
+
+
+def _believed(measures: Sequence[dict[str, Any]], found: dict[str, Any]) -> str:
+    """The mean of every measure for each method, ± half its interval of 95 %, and for random maps."""
+    first: dict[str, Any] = next(iter(found.values()), {})  # random maps know no method
+    rows = [["", *found, "random maps"]]
+    for measure in measures:
+        told = [own.get(measure["id"]) for own in found.values()] + [first.get(measure["id"], {}).get("random")]
+        rows.append([f"{measure['title']}, {measure['better']} is better", *map(_mean, told)])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        row[0].ljust(widths[0]) + "".join(f"  {cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True))
+        for row in rows
+    ]
+    return "\n".join(("believed  " if not i else " " * 10) + line.rstrip() for i, line in enumerate(lines))
+
+
+def _mean(told: dict[str, Any] | None) -> str:
+    if not told or told["mean"] is None:
+        return ""
+    return f"{told['mean']:.3f}" + ("" if told["high"] is None else f" ± {told['high'] - told['mean']:.3f}")
 
 
 def _count(number: int, noun: str) -> str:

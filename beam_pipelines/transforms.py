@@ -11,7 +11,7 @@ import hashlib
 import os
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import apache_beam as beam
@@ -33,6 +33,7 @@ from beam_pipelines.schema import load as load_schema
 from beam_pipelines.targets import Target
 from beam_pipelines.trouble import describe
 from tb_deepexplain.errors import InputError, ParameterError, StoreError
+from tb_deepexplain.evaluation import find_measure
 from tb_deepexplain.marker import is_store_name, write_marker
 from tb_deepexplain.methods import find_method
 from tb_deepexplain.record import Attribution, Failure, Input
@@ -145,7 +146,8 @@ class Attribute(beam.PTransform):
     """Explains every element of a PCollection; a batch that fails is halved down to the one example at fault.
 
     `model`: the path of a model, seen by every worker. `methods`: ids, or a dict of ids and their parameters; several
-    share the model and its predictions. `target`: "predicted", "label", "top:K", a class number, or "sum".
+    share the model and its predictions. `measures`, likewise, of every map and of a random one. `target`: "predicted",
+    "label", "top:K", a class number, or "sum".
 
     An element is a serialized tf.Example, a dict of columns (the model's inputs by name; `label` and `id` if known), or a
     pair of an id and one of these. An element without an id is named by a digest of its content. `features`, `preprocess`
@@ -161,6 +163,7 @@ class Attribute(beam.PTransform):
         model: str | os.PathLike[str],
         methods: Methods,
         *,
+        measures: Methods = (),
         target: str | int = "predicted",
         labels: Sequence[str] | None = None,
         vocabulary: Sequence[str] | None = None,
@@ -178,7 +181,7 @@ class Attribute(beam.PTransform):
         super().__init__()
         self.request = Request(
             str(model),
-            _checked(methods),
+            tuple(_checked("methods", methods, find_method).items()),
             Target.parse(str(target)),
             None if labels is None else tuple(labels),
             None if vocabulary is None else tuple(vocabulary),
@@ -186,6 +189,7 @@ class Attribute(beam.PTransform):
             step,
             gpus,
             mixed_precision=mixed_precision,
+            measures=tuple(_checked("measures", measures, find_measure).items()),
         )
         self._options = {
             "label_feature": label_feature,
@@ -225,9 +229,10 @@ class _WriteShards(beam.DoFn):
         self.teardown()
         self._unit, self._ids = f"bundle-{uuid.uuid4().hex[:12]}", set[str]()
 
-    def process(self, element: Explained | Failure) -> None:
+    def process(self, element: Explained | Failure, request: Request) -> None:
         if self._shard is None:
-            self._shard = StoreWriter(self._directory).shard(self._unit)
+            measures = [name for name, _ in request.measures]
+            self._shard = StoreWriter(self._directory, measures=measures).shard(self._unit)
         if isinstance(element, Failure):
             self._shard.add(errors=[element])
         elif element.input.example_id in self._ids:
@@ -256,7 +261,7 @@ class _Commit(beam.DoFn):
 
     def process(self, units: Sequence[str], request: Request) -> Iterator[dict[str, Any]]:
         directory, units = store_path(*self._place), sorted(units)
-        writer = StoreWriter(directory)
+        writer = StoreWriter(directory, measures=[name for name, _ in request.measures])
         if (directory / MANIFEST).exists():
             written = Store(directory).manifest
             if [unit for unit in written["units"] if unit != DUPLICATES] != units:
@@ -324,7 +329,7 @@ class WriteAttributions(beam.PTransform):
             (found.explained, found.errors)
             | "Both" >> beam.Flatten()
             | "InOneWindow" >> beam.WindowInto(GlobalWindows())
-            | "WriteShards" >> beam.ParDo(_WriteShards(str(directory)))
+            | "WriteShards" >> beam.ParDo(_WriteShards(str(directory)), AsSingleton(found.request))
             | "Units" >> beam.combiners.ToList()
         )
         return units | "Commit" >> beam.ParDo(_Commit(self._place, self._rate), AsSingleton(found.request))
@@ -382,14 +387,15 @@ def _named(answer: Explained | Failure, name: str) -> Explained | Failure:
     return Explained(dataclasses.replace(answer.input, example_id=name), maps)
 
 
-def _checked(methods: Methods) -> tuple[tuple[str, dict[str, Any]], ...]:
-    if isinstance(methods, str):
-        methods = [methods]
-    given = methods if isinstance(methods, Mapping) else {name: {} for name in methods}
-    found = {method.id: method.check(dict(given[name])) for name in given for method in [find_method(name)]}
-    if not found or len(found) != len(given) or len(given) != len(methods):
-        raise ParameterError(f"methods={list(methods)}: expected different methods, at least one")
-    return tuple(found.items())
+def _checked(kind: str, names: Methods, find: Callable[[str], Any]) -> dict[str, dict[str, Any]]:
+    """Ids with checked parameters."""
+    names = [names] if isinstance(names, str) else names
+    given = names if isinstance(names, Mapping) else {name: {} for name in names}
+    found = {row.id: row.check(dict(given[name])) for name in given for row in [find(name)]}
+    if len(found) != len(given) or len(given) != len(names) or (kind == "methods" and not found):
+        least = ", at least one" if kind == "methods" else ""
+        raise ParameterError(f"{kind}={list(names)}: expected different {kind}{least}")
+    return found
 
 
 def _digest(value: Any) -> str:

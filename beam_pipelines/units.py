@@ -98,7 +98,7 @@ class UnitWorker:
         )
         self._columns = self._parse.columns
         self._size = BatchSize(job.request.batch_size)
-        self._writer = StoreWriter(job.directory, begun=True)
+        self._writer = StoreWriter(job.directory, begun=True, measures=[name for name, _ in job.request.measures])
 
     def work(self, task: Task, counts: Counts) -> Metrics:
         """Write the unit's shard; what it took, which the shard holds too."""

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
         UnknownMethodError,
         UnsupportedModelError,
     )
+    from tb_deepexplain.evaluation import Measure, measures
+    from tb_deepexplain.evaluation.evaluator import Evaluator, Measured, evaluate
     from tb_deepexplain.explainer import Explainer, Predictions, Result, explain
     from tb_deepexplain.graph.load import load_model
     from tb_deepexplain.graph.model import InputSpec, ModelGraph
@@ -38,6 +40,8 @@ _HOMES = {
         "UnknownMethodError",
         "UnsupportedModelError",
     ),
+    "tb_deepexplain.evaluation": ("Measure", "measures"),
+    "tb_deepexplain.evaluation.evaluator": ("Evaluator", "Measured", "evaluate"),
     "tb_deepexplain.explainer": ("Explainer", "Predictions", "Result", "explain"),
     "tb_deepexplain.graph.load": ("load_model",),
     "tb_deepexplain.graph.model": ("InputSpec", "ModelGraph"),
@@ -48,9 +52,12 @@ _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "DeepExplainError",
+    "Evaluator",
     "Explainer",
     "InputError",
     "InputSpec",
+    "Measure",
+    "Measured",
     "Method",
     "ModelGraph",
     "ParameterError",
@@ -61,8 +68,10 @@ __all__ = [
     "UnknownMethodError",
     "UnsupportedModelError",
     "__version__",
+    "evaluate",
     "explain",
     "load_model",
+    "measures",
     "methods",
 ]
 

@@ -10,14 +10,14 @@ import numpy as np
 def divide(n: int, size: int, ids: Sequence[np.ndarray] = ()) -> list[np.ndarray]:
     """Row numbers of at most `size` examples each; of texts, given by their token ids [N, T], those of one length."""
     groups = [np.arange(n)]
-    lengths = [_lengths(i) if i.ndim == 2 else np.zeros(len(i)) for i in ids]
+    lengths = [lengths_of(i) if i.ndim == 2 else np.zeros(len(i)) for i in ids]
     if any(i.ndim == 2 and i.shape[1] == longest.max() for i, longest in zip(ids, lengths, strict=True)):
         _, group = np.unique(np.stack(lengths, 1), axis=0, return_inverse=True)
         groups = [np.flatnonzero(group == g) for g in range(group.max() + 1)]
     return [g[start : start + size] for g in groups for start in range(0, len(g), size)]
 
 
-def _lengths(ids: np.ndarray) -> np.ndarray:
+def lengths_of(ids: np.ndarray) -> np.ndarray:
     """How many tokens of each row come before the padding, which is zero."""
     return np.where(ids.any(1), ids.shape[1] - np.argmax(ids[:, ::-1] != 0, axis=1), 0)
 

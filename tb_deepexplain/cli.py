@@ -13,6 +13,7 @@ _COMMANDS = {
     "demo": "explain three real models, two of them trained here, and open TensorBoard",
     "explain": "explain the examples in files of many formats with a model of yours",
     "methods": "list the attribution methods, or one method's parameters",
+    "measures": "list the measures of how far a map can be believed, or one measure's parameters",
 }
 _PROG = "tb-deepexplain"
 _INTERRUPTED = 130
@@ -46,7 +47,7 @@ def _run(argv: list[str]) -> int:
 
         silence()
     try:
-        return {"demo": _demo, "explain": _explain, "methods": _methods}[command](rest)
+        return {"demo": _demo, "explain": _explain, "methods": _list, "measures": _list}[command](rest, command)
     except DeepExplainError as error:
         if "--debug" in rest:
             raise
@@ -55,7 +56,7 @@ def _run(argv: list[str]) -> int:
         return _INTERRUPTED
 
 
-def _explain(argv: Sequence[str]) -> int:
+def _explain(argv: Sequence[str], _: str) -> int:
     from beam_pipelines.arguments import parse, parser
     from beam_pipelines.quiet import chatter_filtered
 
@@ -69,7 +70,7 @@ def _explain(argv: Sequence[str]) -> int:
     return explain(argv, prog)
 
 
-def _demo(argv: Sequence[str]) -> int:
+def _demo(argv: Sequence[str], _: str) -> int:
     parser = argparse.ArgumentParser(prog=f"{_PROG} demo", description=_COMMANDS["demo"].capitalize() + ".")
     parser.add_argument(
         "--logdir", metavar="DIR", help="where to write; the models go to DIR_models (default: demo_logdir)"
@@ -87,16 +88,17 @@ def _demo(argv: Sequence[str]) -> int:
     return status
 
 
-def _methods(argv: Sequence[str]) -> int:
+def _list(argv: Sequence[str], table: str) -> int:
     if any(item.startswith("-") for item in argv) or len(argv) > 1:
         wrong = not ("-h" in argv or "--help" in argv)
-        print(f"usage: {_PROG} methods [NAME]", file=sys.stderr if wrong else sys.stdout)
+        print(f"usage: {_PROG} {table} [NAME]", file=sys.stderr if wrong else sys.stdout)
         return 2 if wrong else 0
     from beam_pipelines.quiet import chatter_filtered
 
     with chatter_filtered():
         from tb_deepexplain import listing
-    listing.show(argv[0] if argv else None)
+    show = listing.show if table == "methods" else listing.show_measures
+    show(argv[0] if argv else None)
     return 0
 
 

@@ -6,7 +6,7 @@ import collections
 import math
 import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from numbers import Real
 from typing import Any, NamedTuple
 
@@ -47,6 +47,29 @@ class _Found(NamedTuple):
     notes: list[Any]  # [N] bool for each text
 
 
+class Given(NamedTuple):
+    """What is to be explained, as it was given and checked."""
+
+    raw: list[np.ndarray]  # at least one example
+    n: int  # examples
+    direct: bool  # raw are values of inner tensors
+    target: np.ndarray | None
+    ys: np.ndarray | None
+    seeds: np.ndarray | None
+    batch_size: int
+
+
+class Piece(NamedTuple):
+    """Some examples, ready for the compiled function."""
+
+    rows: np.ndarray  # their numbers
+    entries: list[Any]
+    context: list[Any]
+    target: np.ndarray | None
+    ys: np.ndarray | None
+    seeds: np.ndarray | None
+
+
 class _Compiled(NamedTuple):
     function: Any
     shape: tuple[int | None, ...]  # of the model's output
@@ -78,19 +101,20 @@ class Explainer:
         self.method = find_method(method)
         self.method.check(params)  # before the model is loaded, which may take a while
         self.graph = load_model(model)
-        self._bound = self.graph.bind(inputs, output)
+        self.bound = self.graph.bind(inputs, output)
         self.parameters = self.method.check(self._in_order(params))
-        if self.graph.is_softmax(self._bound.cut.output):
-            better = self.graph.logits_behind(self._bound.cut.output)
+        if self.graph.is_softmax(self.bound.cut.output):
+            better = self.graph.logits_behind(self.bound.cut.output)
             warnings.warn(
                 "the explained output is a softmax: its probabilities share one sum and saturate, so that evidence for one "
                 f"class shows as evidence against others; output={better!r} explains the logits before it",
                 stacklevel=2,
             )
-        self._diagnosis = Diagnosis(self._bound)
-        own = [] if self.method.family == "perturbation" else self.graph.own_gradients(self._bound.cut)
+        self._diagnosis = Diagnosis(self.bound)
+        own = [] if self.method.family == "perturbation" else self.graph.own_gradients(self.bound.cut)
         self._note = own and f"the gradient written for {', '.join(own[:3])} is not used, but that of what it computes"
         self._target, self._jit = target, jit
+        self._asked: dict[str, Any] = {"target": target, "inputs": inputs, "output": output, "jit": jit}
         self._compiled: dict[Any, _Compiled] = {}
         self._known_sizes: dict[Any, tuple[int, float]] = {}
         self._compiling = threading.Lock()
@@ -98,15 +122,19 @@ class Explainer:
     def __repr__(self) -> str:
         return f"Explainer({self.method.id}, {self.graph})"
 
+    def on(self, model: Any) -> Explainer:
+        """The same method, with the same parameters and between the same ends, on another model of this architecture."""
+        return Explainer(self.method.id, model, **self._asked, **self.parameters)
+
     def predict(self, xs: Any, *, batch_size: int | None = None) -> Predictions:
         """What the model says about `xs`."""
         raw, n = at_least_one(read_inputs(self.graph.inputs, xs, self.graph.ordered))
         size = self._batch_size(raw, False, batch_size)
         chunks = self._chunks(raw, False, size)
         parts = [
-            [t.numpy() for t in self._bound.predict([tf.constant(rows(r, chunk)) for r in raw])] for chunk in chunks
+            [t.numpy() for t in self.bound.predict([tf.constant(rows(r, chunk)) for r in raw])] for chunk in chunks
         ]
-        cut, widths = self._bound.cut, [np.full(len(p[2]), p[2].shape[-1]) for p in parts]
+        cut, widths = self.bound.cut, [np.full(len(p[2]), p[2].shape[-1]) for p in parts]
         outputs, final, ids, lengths = joined([[*p, w] for p, w in zip(parts, widths, strict=True)], chunks, n)
         return Predictions(
             outputs, final if cut.stepped_back else None, *((ids, lengths) if any(cut.lookups) else (None, None))
@@ -131,6 +159,29 @@ class Explainer:
         Returns the attributions, or a Result. Raises InputError or ParameterError. What a reader of the maps must know is in
         the Result's warnings; without one it is a UserWarning.
         """
+        given = self.read(xs, ys=ys, target=target, batch_size=batch_size, seed=seed if self.method.sampled else None)
+        chunks = self.chunks(given, self._examples_at_once(given.raw, given.direct, given.batch_size))
+        parts, notes, ranks = [], list[list[str]](), list[int]()
+        for chunk in track(chunks, self.method.title if progress else None):
+            piece = self.enter(given, chunk)
+            found, said = self.explain_piece(piece, given.batch_size)
+            ranks = [e.shape.rank for e in piece.entries]
+            parts.append([*found.maps, found.score, found.baseline_score, found.evaluations])
+            notes += said
+        *maps, score, baseline_score, evaluations = joined(parts, chunks, given.n)
+        notes = [notes[i] for i in np.argsort(np.concatenate(chunks))][: given.n]
+        for i in np.flatnonzero(not_finite(given.raw)[: given.n]):
+            if not any("NaN" in note for note in notes[i]):  # a ReLU may make zero of it
+                notes[i].append("the input holds NaN or infinity, which the model passes over")
+        if not return_result:
+            _tell(notes)
+            return same_structure(self.graph.inputs, xs, self.bound.entry_names, maps)
+        return self._result(xs, maps, score, baseline_score, evaluations, given.target, notes, ranks)
+
+    def read(
+        self, xs: Any, *, ys: Any = None, target: Any = None, batch_size: int | None = None, seed: int | None = None
+    ) -> Given:
+        """What `run` takes, checked; each example's own seeds where a seed is given."""
         target = self._target if target is None and ys is None else target
         if ys is not None and target is not None:
             raise InputError(
@@ -142,37 +193,28 @@ class Explainer:
             target = self._predicted(target, xs, direct, batch_size)
         target, ys = check_target(target, n), check_ys(ys, n)
         raw, _ = at_least_one(raw)
-        beside = [None if a is None else at_least_one([a])[0][0] for a in (target, ys)]
-        own = seeds(raw, seed) if self.method.sampled else None
-        size = self._batch_size(raw, direct, batch_size)
-        chunks = self._chunks(raw, direct, self._examples_at_once(raw, direct, size))
-        parts, notes, ranks = [], list[list[str]](), list[int]()
-        for chunk in track(chunks, self.method.title if progress else None):
-            entries, context = self._enter([tf.constant(rows(r, chunk)) for r in raw], direct, size)
-            for name, entry in zip(self._bound.entry_names, entries, strict=True):
-                if not entry.shape.rank or len(entry) != len(chunk):
-                    raise UnsupportedModelError(
-                        f"the input {name!r} has shape {tuple(entry.shape)} for {len(chunk)} examples; it needs the batch as "
-                        "its first axis: choose another"
-                    )
-            chosen = [None if a is None else a[chunk] for a in (*beside, own)]
-            found, said = self._explain(entries, context, chosen[0], chosen[1], chosen[2], size)
-            ranks = [e.shape.rank for e in entries]
-            parts.append([*found.maps, found.score, found.baseline_score, found.evaluations])
-            notes += said
-        *maps, score, baseline_score, evaluations = joined(parts, chunks, n)
-        notes = [notes[i] for i in np.argsort(np.concatenate(chunks))][:n]
-        for i in np.flatnonzero(not_finite(raw)[:n]):
-            if not any("NaN" in note for note in notes[i]):  # a ReLU may make zero of it
-                notes[i].append("the input holds NaN or infinity, which the model passes over")
-        if not return_result:
-            _tell(notes)
-            return same_structure(self.graph.inputs, xs, self._bound.entry_names, maps)
-        return self._result(xs, maps, score, baseline_score, evaluations, target, notes, ranks)
+        own = None if seed is None else seeds(raw, seed)
+        return Given(raw, n, direct, target, ys, own, self._batch_size(raw, direct, batch_size))
+
+    def chunks(self, given: Given, at_once: int) -> list[np.ndarray]:
+        """The numbers of the examples that are taken together."""
+        return self._chunks(given.raw, given.direct, at_once)
+
+    def enter(self, given: Given, chunk: np.ndarray) -> Piece:
+        """These examples where the explanation enters the model."""
+        entries, context = self._enter([tf.constant(rows(r, chunk)) for r in given.raw], given.direct, given.batch_size)
+        for name, entry in zip(self.bound.entry_names, entries, strict=True):
+            if not entry.shape.rank or len(entry) != len(chunk):
+                raise UnsupportedModelError(
+                    f"the input {name!r} has shape {tuple(entry.shape)} for {len(chunk)} examples; it needs the batch as "
+                    "its first axis: choose another"
+                )
+        target, ys = (None if a is None else at_least_one([a])[0][0][chunk] for a in (given.target, given.ys))
+        return Piece(chunk, entries, context, target, ys, None if given.seeds is None else given.seeds[chunk])
 
     def _in_order(self, params: dict[str, Any]) -> dict[str, Any]:
         """The parameters, with a baseline given by name as the list in which the method takes it."""
-        given, names = params.get("baseline"), self._bound.entry_names
+        given, names = params.get("baseline"), self.bound.entry_names
         if not isinstance(given, dict):
             return params
         if set(given) != set(names):
@@ -181,19 +223,19 @@ class Explainer:
 
     def _read(self, xs: Any) -> tuple[list[np.ndarray], bool]:
         """The arrays given, and whether they are values of inner tensors instead of the model's inputs."""
-        names = self._bound.entry_names
+        names = self.bound.entry_names
         if not isinstance(xs, dict) or set(xs) != set(names) or set(xs) == {s.name for s in self.graph.inputs}:
             return read_inputs(self.graph.inputs, xs, self.graph.ordered), False
-        if self._bound.cut.context:
+        if self.bound.cut.context:
             raise InputError(f"values of {', '.join(names)} are not enough: the model needs its other inputs too")
-        arrays = read_inputs(self._bound.entry_specs, xs)
+        arrays = read_inputs(self.bound.entry_specs, xs)
         return arrays, True
 
     def _enter(self, given: list[Any], direct: bool, size: int) -> tuple[list[Any], list[Any]]:
         """What is explained and what goes with it, of examples however many; the model's head sees `size` at once."""
         if direct:
-            return [tf.cast(x, spec.dtype) for x, spec in zip(given, self._bound.entry_specs, strict=True)], []
-        parts = [self._bound.enter([x[i : i + size] for x in given]) for i in range(0, len(given[0]), size)]
+            return [tf.cast(x, spec.dtype) for x, spec in zip(given, self.bound.entry_specs, strict=True)], []
+        parts = [self.bound.enter([x[i : i + size] for x in given]) for i in range(0, len(given[0]), size)]
         if len(parts) == 1:
             return parts[0]
         entries, context = ([tf.concat(t, 0) for t in zip(*side, strict=True)] for side in zip(*parts, strict=True))
@@ -221,8 +263,8 @@ class Explainer:
         Raw strings are grouped by length where the model pads them to the longest of a batch: what is said of one
         must not depend on its neighbours.
         """
-        padded = not direct and self._bound.cut.reads and any(r.dtype == object for r in raw)
-        ids = [i.numpy() for i in self._bound.tokens([tf.constant(r) for r in raw])] if padded else []
+        padded = not direct and self.bound.cut.reads and any(r.dtype == object for r in raw)
+        ids = [i.numpy() for i in self.bound.tokens([tf.constant(r) for r in raw])] if padded else []
         return divide(len(raw[0]), size, ids)
 
     def _sizes(self, raw: list[np.ndarray], direct: bool) -> tuple[int, float]:
@@ -232,7 +274,7 @@ class Explainer:
             first = [tf.constant(r[:1]) for r in raw]
             entries, context = self._enter(first, direct, 1)
             values = max(1, sum(math.prod(e.shape[1:]) for e in entries))
-            self._known_sizes[shapes] = values, values * self._bound.growth(entries, context)
+            self._known_sizes[shapes] = values, values * self.bound.growth(entries, context)
         return self._known_sizes[shapes]
 
     def _examples_at_once(self, raw: list[np.ndarray], direct: bool, batch_size: int) -> int:
@@ -253,15 +295,14 @@ class Explainer:
             np.clip(2 ** round(math.log2(max(1, BATCH_VALUES / max(values, computed)))), SMALLEST_BATCH, largest)
         )
 
-    def _explain(
-        self, entries: list[Any], context: list[Any], target: Any, ys: Any, own: Any, batch_size: int
-    ) -> tuple[_Found, list[list[str]]]:
+    def explain_piece(self, piece: Piece, batch_size: int) -> tuple[_Found, list[list[str]]]:
         """What the method finds, and what is to be said of each example."""
-        shapes = self._shapes(entries)
+        _, entries, context, target, ys, own = piece
+        shapes = self.shapes(entries)
         key = (shapes, target is None, None if ys is None else ys.ndim)
         with self._compiling:
             if key not in self._compiled:
-                self._compiled[key] = self._compile(shapes, entries, context, target, ys, own)
+                self._compiled[key] = self._compile(shapes, piece)
         compiled = self._compiled[key]
         check_target(target, None, compiled.shape)
         check_ys(ys, None, compiled.shape)
@@ -270,7 +311,7 @@ class Explainer:
         found = _Found(*tf.nest.map_structure(lambda t: np.asarray(memoryview(t)), tuple(found)))  # .numpy() copies
         if any(len(f) != len(entries[0]) for f in (*found.maps, found.score, found.evaluations)):
             raise UnsupportedModelError(
-                f"the output {self._bound.cut.output!r} has {len(found.score)} rows for {len(entries[0])} examples; "
+                f"the output {self.bound.cut.output!r} has {len(found.score)} rows for {len(entries[0])} examples; "
                 "it needs the batch as its first axis: choose another output"
             )
         said = self._diagnosis.of(self.method.family, found.maps, found.score, entries, context, target, ys)
@@ -282,7 +323,7 @@ class Explainer:
                 of_one.append(self._note)
         return found, said
 
-    def _shapes(self, entries: list[Any]) -> tuple[tuple[int | None, ...], ...]:
+    def shapes(self, entries: list[Any]) -> tuple[tuple[int | None, ...], ...]:
         """What the compiled function expects: texts of any length, where the model and the method take any."""
         given = self.parameters.get("baseline")
         baselines = given if isinstance(given, list | tuple) and len(entries) > 1 else [given]
@@ -293,42 +334,14 @@ class Explainer:
         )
         return tuple(
             (None, *[None] * (len(e.shape) - 2), e.shape[-1]) if any_length and lookup else (None, *e.shape[1:])
-            for e, lookup in zip(entries, self._bound.cut.lookups, strict=True)
+            for e, lookup in zip(entries, self.bound.cut.lookups, strict=True)
         )
 
-    def _compile(
-        self,
-        expected: tuple[tuple[int | None, ...], ...],
-        entries: list[Any],
-        context: list[Any],
-        target: Any,
-        ys: Any,
-        own: Any,
-    ) -> _Compiled:
+    def _compile(self, shapes: tuple[tuple[int | None, ...], ...], piece: Piece) -> _Compiled:
         """The method as one function of (entries, context, target, ys, seeds, batch size)."""
-        shapes: list[tuple[int | None, ...]] = []
         notes: list[str] = []
 
-        def leave(points: list[Any], beside: list[Any], rule: Any = None) -> Any:
-            cast = [tf.cast(p, e.dtype) for p, e in zip(points, entries, strict=True)]
-            output = self._bound.leave(cast, beside, rule)
-            shapes.append(tuple(output.shape))
-            return output
-
-        def call(entries: list[Any], context: list[Any], target: Any, ys: Any, own: Any, batch_size: Any) -> Any:
-            score = Score(
-                leave,
-                # Half precision is the model's affair: sums over steps and samples would lose their small parts.
-                [tf.cast(e, tf.float32) if e.dtype.size < 4 else e for e in entries],
-                context=context,
-                target=target,
-                ys=ys,
-                batch_size=batch_size,
-                embeddings=[lookup is not None for lookup in self._bound.cut.lookups],
-                seeds=own,
-                jit=self._jit,
-                ends=self._bound.ends,
-            )
+        def call(score: Score) -> Any:
             found = self.method.function(score, **self.parameters)
             notes[:] = [text for text, _ in found.notes]
             unknown = tf.fill([score.n], tf.constant(np.nan, tf.float64))
@@ -340,18 +353,57 @@ class Explainer:
                 [tf.fill([score.n], True) if of is None else of for _, of in found.notes],
             )
 
-        def spec(array: Any, rows_only: bool = False) -> Any:
-            return tf.TensorSpec([None] * len(array.shape) if rows_only else [None, *array.shape[1:]], array.dtype)
+        function, shape = self.trace(call, shapes, piece)
+        return _Compiled(function, shape, tuple(notes))
 
-        function = tf.function(call, autograph=False).get_concrete_function(
-            [tf.TensorSpec(shape, e.dtype) for shape, e in zip(expected, entries, strict=True)],
-            [spec(c, rows_only=True) for c in context],
-            None if target is None else tf.TensorSpec([None], tf.int64),
-            None if ys is None else spec(ys, rows_only=True),
-            None if own is None else tf.TensorSpec([None], tf.int64),
-            tf.TensorSpec([], tf.int32),
+    def trace(
+        self, call: Callable[..., Any], shapes: Sequence[Sequence[int | None]], piece: Piece, more: Sequence[Any] = ()
+    ) -> tuple[Any, tuple[int | None, ...]]:
+        """`call(score, *more)` as one function of (entries, context, target, ys, seeds, batch size, *more) for examples like
+        these, and the shape of the model's output. `shapes` are those of the entries; `more` are TensorSpecs."""
+        outputs: list[tuple[int | None, ...]] = []
+        of_one_unit = piece.target is not None or (
+            piece.ys is not None and piece.ys[0].size == 1 and self.bound.link is tf.sigmoid
         )
-        return _Compiled(function, shapes[0], tuple(notes))
+        kinds = [entry.dtype for entry in piece.entries]
+
+        def leave(points: list[Any], beside: list[Any], rule: Any = None) -> Any:
+            output = self.bound.leave([tf.cast(p, kind) for p, kind in zip(points, kinds, strict=True)], beside, rule)
+            outputs.append(tuple(output.shape))
+            return output
+
+        def bound(
+            entries: list[Any], context: list[Any], target: Any, ys: Any, own: Any, batch_size: Any, *more: Any
+        ) -> Any:
+            score = Score(
+                leave,
+                # Half precision is the model's affair: sums over steps and samples would lose their small parts.
+                [tf.cast(e, tf.float32) if e.dtype.size < 4 else e for e in entries],
+                context=context,
+                target=target,
+                ys=ys,
+                batch_size=batch_size,
+                embeddings=[lookup is not None for lookup in self.bound.cut.lookups],
+                seeds=own,
+                jit=self._jit,
+                ends=self.bound.ends,
+                link=self.bound.link if of_one_unit else None,
+            )
+            return call(score, *more)
+
+        def spec(array: Any) -> Any:
+            return tf.TensorSpec([None] * len(array.shape), array.dtype)
+
+        function = tf.function(bound, autograph=False).get_concrete_function(
+            [tf.TensorSpec(shape, kind) for shape, kind in zip(shapes, kinds, strict=True)],
+            [spec(c) for c in piece.context],
+            None if piece.target is None else tf.TensorSpec([None], tf.int64),
+            None if piece.ys is None else spec(piece.ys),
+            None if piece.seeds is None else tf.TensorSpec([None], tf.int64),
+            tf.TensorSpec([], tf.int32),
+            *more,
+        )
+        return function, outputs[0]
 
     def _result(
         self,
@@ -372,12 +424,12 @@ class Explainer:
         own = self.parameters.get("sampling_dims")  # a map of other axes says nothing of tokens
         tokens = [
             v @ np.ones(v.shape[-1], v.dtype) if v.ndim == rank else v  # sooner than v.sum(-1)
-            for v, rank, lookup in zip(values, ranks, self._bound.cut.lookups, strict=True)
+            for v, rank, lookup in zip(values, ranks, self.bound.cut.lookups, strict=True)
             if lookup and (own is None or list(np.ravel(own))[: rank - 2] == list(range(1, rank - 1)))
         ]
         kind = np.float64 if values[0].dtype == np.float64 else np.float32
         return Result(
-            attributions=same_structure(self.graph.inputs, xs, self._bound.entry_names, values),
+            attributions=same_structure(self.graph.inputs, xs, self.bound.entry_names, values),
             tokens=tokens[0] if len(tokens) == 1 else tokens or None,
             score=score.astype(kind),
             baseline_score=baseline_score.astype(kind),

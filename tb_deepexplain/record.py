@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,19 @@ ATTRIBUTION_SCHEMA = pa.schema(
         pa.field("warnings", pa.list_(pa.string())),
     ]
 )
+
+
+def measure_fields(measures: Iterable[str]) -> list[pa.Field]:
+    """The columns of measures: of each its value, and that of a random map of the example."""
+    names = [name for measure in measures for name in (measure, f"{measure}_random")]
+    return [pa.field(name, pa.float32()) for name in names]
+
+
+def curve_fields(measures: Iterable[str]) -> list[pa.Field]:
+    """Of each measure its curve, that of a random map, and where on the axis their points lie; not in the index."""
+    ends = ("curve", "random_curve", "at")
+    return [pa.field(f"{measure}_{end}", pa.list_(pa.float32())) for measure in measures for end in ends]
+
 
 INPUT_SCHEMA = pa.schema(
     [
@@ -77,10 +90,11 @@ class Attribution:
     evaluations: int | None = None
     step: int = 0
     warnings: Sequence[str] = ()
+    measures: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # by the columns of the measures' fields
 
     def row(self, dtype: str | None = None) -> dict[str, Any]:
-        row = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "values"}
-        return {**row, **encode_map(self.values, dtype)}
+        row = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in ("values", "measures")}
+        return {**row, **encode_map(self.values, dtype), **self.measures}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -40,7 +40,8 @@ class Score:
     `output(points, context) -> [B, ...]` is the model; `context` are tensors `[N, ...]` that go with the
     examples. The score is the unit `target[n]` of the last axis (summed over axes between), or
     sum(ys * output), or the sum of all units. `seeds` `[N]` are each example's own; `jit` compiles the model's
-    evaluations with XLA; `ends` tells where the gradient of an input ends that has none, "" if it is truly zero.
+    evaluations with XLA; `ends` tells where the gradient of an input ends that has none, "" if it is truly zero;
+    `link` makes probabilities of the output, where it is one unit that is explained.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Score:
         seeds: Any = None,
         jit: bool = False,
         ends: Callable[[int], str] = lambda _: "",
+        link: Callable[[Any], Any] | None = None,
     ) -> None:
         self._output = output
         self.x = [tf.convert_to_tensor(t) for t in x]
@@ -64,7 +66,9 @@ class Score:
         self._context, self._target, self._ys = list(context), target, ys
         self._batch_size = tf.convert_to_tensor(batch_size, tf.int32)
         self._seeds, self._jit, self._ends = seeds, jit, ends
+        self.has_probability, self._link = link is not None, link
         self._value = self._function(self._compute)
+        self._probability = self._function(self._link_and_select)
         self._value_and_gradient = self._function(self._differentiate)
         # Kept apart from the loops that call it: within one, chance decides whether oneDNN's max pooling is used.
         self._in_loops = self._function(self._differentiate, apart=not jit)
@@ -76,6 +80,10 @@ class Score:
     def gradient(self, points: Sequence[Any], rows: Any = None) -> tuple[Any, list[Any]]:
         """The score [B] and its gradient, like the points."""
         return self._evaluate(self._value_and_gradient if rows is None else self._in_loops, points, rows)
+
+    def probability(self, points: Sequence[Any], rows: Any = None) -> Any:
+        """The probability [B] of the target at the points; only where `has_probability`."""
+        return self._evaluate(self._probability, points, rows)
 
     def propagate(self, rule: Any) -> tuple[Any, list[Any], Any]:
         """At the examples: the score [N], what the rule (graph.rules.Rule) makes of its gradient, like x, and the score
@@ -101,11 +109,17 @@ class Score:
     def uniform(self, shape: Sequence[Any]) -> Any:
         """[N, *shape] random numbers in [0, 1): an example's own, wherever it stands and whatever stands beside it."""
 
-        def draw(seed: Any) -> Any:
-            return tf.random.stateless_uniform(shape, tf.stack([seed, 0]), alg="philox")
+        return self.draw(tf.range(self.n), tf.zeros([self.n], tf.int32), shape)
+
+    def draw(self, rows: Any, numbers: Any, shape: Sequence[Any]) -> Any:
+        """[B, *shape] random numbers in [0, 1): for each point its example's own draw of that number."""
+
+        def one(seed: Any) -> Any:
+            return tf.random.stateless_uniform(shape, seed, alg="philox")
 
         spec = tf.TensorSpec([s if isinstance(s, int) else None for s in shape], tf.float32)
-        return tf.map_fn(draw, tf.cast(self._seeds, tf.int64), fn_output_signature=spec)
+        seeds = tf.stack([tf.gather(tf.cast(self._seeds, tf.int64), rows), tf.cast(numbers, tf.int64)], 1)
+        return tf.map_fn(one, seeds, fn_output_signature=spec)
 
     def map(self, total: Any, evaluate: Callable[[Any], list[Any]]) -> list[Any]:
         """`evaluate(items) -> tensors [len(items), ...]` over items 0..total-1, in full batches, concatenated.
@@ -205,6 +219,13 @@ class Score:
     def _compute(self, points: list[Any], context: list[Any], target: Any, ys: Any, rule: Any = None) -> Any:
         output = self._output(points, context) if rule is None else self._output(points, context, rule)
         return select(output, target, ys)
+
+    def _link_and_select(self, points: list[Any], context: list[Any], target: Any, ys: Any) -> Any:
+        assert self._link
+        output = self._output(points, context)
+        if ys is not None:  # the sign of a single unit: for its class, or against
+            output *= tf.cast(ys, output.dtype)
+        return select(self._link(output), target, None)
 
     def _differentiate(self, points: list[Any], context: list[Any], target: Any, ys: Any, rule: Any = None) -> Any:
         score = self._compute(points, context, target, ys, rule)

@@ -26,6 +26,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tb_deepexplain.errors import StoreError
+from tb_deepexplain.faithfulness import Faithfulness
 from tb_deepexplain.marker import FORMAT_VERSION, PLUGIN_NAME
 from tb_deepexplain.places import (
     draft,
@@ -45,7 +46,9 @@ from tb_deepexplain.record import (
     Attribution,
     Failure,
     Input,
+    curve_fields,
     decode_map,
+    measure_fields,
 )
 
 MANIFEST = "manifest.json"
@@ -83,8 +86,10 @@ def writing(directory: Path) -> Iterator[None]:
 class ShardWriter:
     """Writes one work unit's three files under temporary names; `close` renames them into place."""
 
-    def __init__(self, directory: Path, unit: str) -> None:
+    def __init__(self, directory: Path, unit: str, measures: Sequence[str] = ()) -> None:
         self._directory, self._unit = directory, unit
+        more = [*measure_fields(measures), *curve_fields(measures)]
+        self._schemas = _KINDS | {"attributions": pa.schema([*ATTRIBUTION_SCHEMA, *more])}
         self._places = {kind: directory / f"{kind}-{unit}.parquet" for kind in _KINDS}
         self._drafts = {kind: draft(path) for kind, path in self._places.items()}
         self._notes: dict[str, str] = {}
@@ -145,7 +150,7 @@ class ShardWriter:
     def _writer(self, kind: str) -> pq.ParquetWriter:
         if kind not in self._writers:
             with writing(self._directory):
-                self._writers[kind] = pq.ParquetWriter(self._drafts[kind], _KINDS[kind], compression="zstd")
+                self._writers[kind] = pq.ParquetWriter(self._drafts[kind], self._schemas[kind], compression="zstd")
         return self._writers[kind]
 
     def _flush(self, kind: str) -> None:
@@ -153,16 +158,16 @@ class ShardWriter:
         if rows:
             writer = self._writer(kind)
             with writing(self._directory):  # one call, one row group
-                writer.write_table(pa.Table.from_pylist(rows, _KINDS[kind]), row_group_size=len(rows))
+                writer.write_table(pa.Table.from_pylist(rows, self._schemas[kind]), row_group_size=len(rows))
             self._pending[kind], self._pending_bytes[kind] = [], 0
 
 
 class StoreWriter:
     """Writes a store: `with writer.shard(unit) as shard: shard.add(...)` per unit, then `commit`."""
 
-    def __init__(self, directory: str | os.PathLike[str], *, begun: bool = False) -> None:
-        """`begun`: the directory is there; it is not made anew if someone removes it."""
-        self.directory, self._begun = place(directory), begun
+    def __init__(self, directory: str | os.PathLike[str], *, begun: bool = False, measures: Sequence[str] = ()) -> None:
+        """`begun`: the directory is there; it is not made anew if someone removes it. `measures` have columns of their own."""
+        self.directory, self._begun, self._measures = place(directory), begun, tuple(measures)
 
     def begin(self) -> None:
         with writing(self.directory):
@@ -172,7 +177,7 @@ class StoreWriter:
     def shard(self, unit: str) -> ShardWriter:
         if not self._begun:
             self.begin()
-        return ShardWriter(self.directory, unit)
+        return ShardWriter(self.directory, unit, self._measures)
 
     def notes(self, unit: str) -> dict[str, str]:
         """What was noted of a finished unit."""
@@ -206,9 +211,9 @@ class StoreWriter:
         if not self._begun:
             self.begin()
         with writing(self.directory), whole(self.directory / index_name) as temporary:
-            twice = self._write_index(temporary, units)
+            twice, found = self._write_index(temporary, units)
             if twice:
-                self._write_index(temporary, units, twice)
+                _, found = self._write_index(temporary, units, twice)
             maps = _rows_of(temporary)
         examples = sum(self.rows("inputs", units)) - sum(map(len, twice.values()))
         if twice:
@@ -218,6 +223,7 @@ class StoreWriter:
             "format_version": FORMAT_VERSION,
             "version": uuid.uuid4().hex[:12],  # changes with every commit: makes answers about the store cacheable
             **manifest,
+            **({"faithfulness": found.described()} if self._measures else {}),
             "counts": {"examples": examples, "maps": maps, "errors": errors},
             "units": list(units),
             "index": [index_name],
@@ -233,23 +239,29 @@ class StoreWriter:
             return list(Store(self.directory).manifest["index"])
         return []
 
-    def _write_index(self, path: Path, units: Sequence[str], without: _Homes = MappingProxyType({})) -> _Homes:
+    def _write_index(
+        self, path: Path, units: Sequence[str], without: _Homes = MappingProxyType({})
+    ) -> tuple[_Homes, Faithfulness]:
         """Write it without the maps of these examples; of its rows only some are in memory at any time. Returns what it
-        holds twice: in each unit the ids that another unit has, too, and which that is."""
-        ids, waiting = _Ids(self.directory), [_index_schema().empty_table()]
-        with pq.ParquetWriter(path, _index_schema(), compression="zstd") as writer:
+        holds twice: in each unit the ids that another unit has, too, and which that is; and what its measures say."""
+        schema = _index_schema(self._measures)
+        ids, found, waiting = _Ids(self.directory), Faithfulness(self._measures), [schema.empty_table()]
+        curves = [field.name for field in curve_fields(self._measures)]
+        index_of = functools.partial(_index_of, self.directory, self._measures)
+        with pq.ParquetWriter(path, schema, compression="zstd") as writer:
             for start in range(0, len(units), _UNITS_AT_ONCE):
                 some = units[start : start + _UNITS_AT_ONCE]
-                tables = each(functools.partial(_index_of, self.directory), some, self.directory)
+                tables = each(index_of, some, self.directory)
                 for unit, table in zip(some, tables, strict=True):
                     left_out = pa.array(list(without.get(unit, ())), pa.string())
                     kept = table.filter(pc.invert(pc.is_in(table.column("example_id"), left_out)))
                     ids.add(kept)
-                    waiting.append(kept)
+                    found.add(kept)
+                    waiting.append(kept.drop_columns(curves))
                 if sum(table.num_rows for table in waiting) >= _INDEX_ROWS or some[-1] == units[-1]:
                     writer.write_table(pa.concat_tables(waiting), row_group_size=_INDEX_ROWS)
                     waiting = []
-        return {} if without else ids.twice(units)
+        return ({} if without else ids.twice(units)), found
 
     def _write_duplicates(self, twice: _Homes) -> str:
         """A unit of errors alone."""
@@ -371,9 +383,10 @@ class Store:
         return found
 
 
-def _index_schema() -> pa.Schema:
+def _index_schema(measures: Sequence[str]) -> pa.Schema:
     kept = [field for field in ATTRIBUTION_SCHEMA if field.name != "attribution"]
-    return pa.schema([*kept, pa.field("shard", pa.string()), *(pa.field(n, pa.int32()) for n in _LOCATION[1:])])
+    where = [pa.field("shard", pa.string()), *(pa.field(n, pa.int32()) for n in _LOCATION[1:])]
+    return pa.schema([*kept, *measure_fields(measures), *where])
 
 
 def _rows_of(path: Path) -> int:
@@ -381,9 +394,10 @@ def _rows_of(path: Path) -> int:
         return int(file.metadata.num_rows)
 
 
-def _index_of(directory: Path, unit: str) -> pa.Table:
+def _index_of(directory: Path, measures: Sequence[str], unit: str) -> pa.Table:
+    """The rows of the index for a unit, and the curves of its measures."""
     path = directory / f"attributions-{unit}.parquet"
-    schema = _index_schema()
+    schema = pa.schema([*_index_schema(measures), *curve_fields(measures)])
     with open_parquet(path) as file:
         table = file.read([n for n in schema.names if n not in _LOCATION])
         group, row = _positions(file)
@@ -398,10 +412,8 @@ def _index_of(directory: Path, unit: str) -> pa.Table:
             f"{path} holds a map of example {missing} but not the example; add an Input for every example"
         ) from None
     location = [pa.array([unit] * table.num_rows), group, row, input_group[order], input_row[order]]
-    return pa.table(
-        [*table.columns, *(pa.array(c, schema.field(n).type) for n, c in zip(_LOCATION, location, strict=True))],
-        schema=schema,
-    )
+    columns = dict(zip(table.column_names, table.columns, strict=True)) | dict(zip(_LOCATION, location, strict=True))
+    return pa.table([columns[field.name] for field in schema], schema=schema)
 
 
 def _positions(file: pq.ParquetFile) -> tuple[np.ndarray, np.ndarray]:

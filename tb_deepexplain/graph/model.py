@@ -6,12 +6,14 @@ memory once, and training it further shows in the next explanation.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from tb_deepexplain.errors import InputError, ParameterError, UnsupportedModelError
@@ -22,6 +24,7 @@ from tb_deepexplain.graph.inline import inline, outputs_of
 from tb_deepexplain.graph.place import Placement
 from tb_deepexplain.graph.regions import Plan, find_ends, find_regions
 from tb_deepexplain.graph.rules import Rule, apply
+from tb_deepexplain.graph.weights import layers_of, variable_reads
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +75,7 @@ class ModelGraph:
         self.outputs = {name: tensor(t.name) for name, t in zip(outputs, outputs_of(function), strict=True)}
         self._captures = {tensor(internal.name): external for external, internal in function.graph.captures}
         self._keep = (function, keep)  # a SavedModel's signature holds its variables weakly
+        self._feeds: dict[str, Any] = {}  # constants that others stand for
         self._cuts: dict[Any, BoundGraph] = {}
 
     def bind(self, inputs: str | Sequence[str] | None = None, output: str | None = None) -> BoundGraph:
@@ -93,15 +97,20 @@ class ModelGraph:
 
     def place(self, feeds: dict[str, Any]) -> Placement:
         """The model in the function that is being traced, with other tensors in place of some of its own."""
-        return Placement(self._view, self._captures, feeds)
+        constants = {name: tf.constant(value) for name, value in self._feeds.items()}
+        return Placement(self._view, self._captures, constants | feeds)
 
     def regions(self, cut: Cut) -> Plan:
         return find_regions(self._view, cut)
 
+    def squash(self, name: str) -> str | None:
+        """Softmax, LogSoftmax or Sigmoid, if a tensor comes straight from one; else None."""
+        found = last_squash(self._view, name)
+        return None if found is None else str(self._view.nodes[found].op)
+
     def is_softmax(self, name: str) -> bool:
         """Whether a tensor comes straight from a softmax, or the logarithm of one."""
-        squash = last_squash(self._view, name)
-        return squash is not None and self._view.nodes[squash].op != "Sigmoid"
+        return self.squash(name) in ("Softmax", "LogSoftmax")
 
     def logits_behind(self, name: str) -> str | None:
         """How the logits behind a softmax are asked for: None for those of a model's only output, else their tensor."""
@@ -117,8 +126,7 @@ class ModelGraph:
 
     def is_logarithm(self, name: str) -> bool:
         """Whether a tensor is the logarithm of a softmax."""
-        squash = last_squash(self._view, name)
-        return squash is not None and self._view.nodes[squash].op == "LogSoftmax"
+        return self.squash(name) == "LogSoftmax"
 
     def layer_of(self, name: str) -> str:
         """The Keras layer whose output a tensor is; where that is not known, the scope in which it is computed."""
@@ -130,12 +138,34 @@ class ModelGraph:
 
     def weights(self) -> Iterator[tuple[str, Any]]:
         """The variables that the model reads: the scope of the step that reads each, and its values."""
-        for name, external in self._captures.items():
-            for reader in self._view.consumers.get(name, ()):
-                node = self._view.nodes[reader]
-                if node.op == "ReadVariableOp":
-                    values = tf.raw_ops.ReadVariableOp(resource=external, dtype=node.attr["dtype"].type)
-                    yield reader.rsplit("/", 1)[0], values
+        for name in self._captures:
+            for reader, kind in variable_reads(self._view, name):
+                yield reader.rsplit("/", 1)[0], self._read(name, kind)
+
+    def layers(self, cut: Cut) -> list[tuple[str, list[str]]]:
+        """The weights on the way to what is explained, by layer, that nearest to the output first; `weight` reads them."""
+        return layers_of(self._view, cut.output, self._captures)
+
+    def weight(self, name: str) -> np.ndarray:
+        """The values of one of `layers`."""
+        if name in self._captures:
+            return self._read(name, variable_reads(self._view, name)[0][1]).numpy()
+        return tf.make_ndarray(self._view.nodes[node_of(name)].attr["value"].tensor)
+
+    def with_weights(self, values: Mapping[str, np.ndarray]) -> ModelGraph:
+        """The same model with these values for some of its weights; this one is left alone."""
+        variables = {name: tf.Variable(value) for name, value in values.items() if name in self._captures}
+        other = copy.copy(self)
+        vars(other).update(
+            _captures=self._captures | {name: variable.handle for name, variable in variables.items()},
+            _feeds=self._feeds | {name: value for name, value in values.items() if name not in self._captures},
+            _keep=(self._keep, variables),
+            _cuts={},
+        )
+        return other
+
+    def _read(self, name: str, kind: int) -> Any:
+        return tf.raw_ops.ReadVariableOp(resource=self._captures[name], dtype=kind)
 
     def __repr__(self) -> str:
         return f"ModelGraph({self.source}: {'; '.join(map(str, self.inputs))} -> {', '.join(self.outputs)})"
@@ -241,6 +271,16 @@ class BoundGraph:
     def ends(self, entry: int) -> str:
         """Where the gradient of the entry of this number ends, in words; "" where the output ignores it."""
         return self.graph.ends(self.cut, self.cut.entries[entry])
+
+    @property
+    def link(self) -> Callable[[Any], Any] | None:
+        """What makes probabilities of the output; None where the model ends in neither a softmax nor a sigmoid."""
+        squash = self.graph.squash(self.cut.final)
+        if squash is None or not (self.cut.stepped_back or self.cut.output == self.cut.final):
+            return None
+        if self.cut.stepped_back:
+            return tf.sigmoid if squash == "Sigmoid" else tf.nn.softmax
+        return tf.exp if squash == "LogSoftmax" else tf.identity
 
     def growth(self, entries: Sequence[Any], context: Sequence[Any]) -> float:
         """How many numbers the model computes on its way to the output for each number that enters it; by the first asked."""

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import sys
 import types
 from collections.abc import Callable
-from functools import cached_property
-from typing import Any
 
-from tb_deepexplain.errors import ParameterError, UnknownMethodError
 from tb_deepexplain.methods.deeplift import deeplift
 from tb_deepexplain.methods.epsilon_lrp import epsilon_lrp
 from tb_deepexplain.methods.gradient_x_input import gradient_x_input
 from tb_deepexplain.methods.integrated_gradients import held, integrated_gradients
 from tb_deepexplain.methods.occlusion import occlusion
-from tb_deepexplain.methods.parameters import Parameter, read_parameters
+from tb_deepexplain.methods.rows import Row, find_row
 from tb_deepexplain.methods.saliency import saliency
 from tb_deepexplain.methods.shapley_sampling import held as held_by_sampling
 from tb_deepexplain.methods.shapley_sampling import shapley_sampling
@@ -24,11 +20,10 @@ from tb_deepexplain.score import Explanation
 
 
 @dataclasses.dataclass(frozen=True)
-class Method:
+class Method(Row):
     """One attribution method: what a person needs to choose it and the program to run it."""
 
     function: Callable[..., Explanation]
-    title: str
     family: str  # gradient | backprop rule | perturbation
     signed: bool
     sums_to: str | None
@@ -39,35 +34,6 @@ class Method:
     held: Callable[..., int] | None = None  # copies of an example that the method may hold in memory, by its parameters
     any_length: Callable[..., bool] = lambda **_: True  # whether texts of any length share a compiled function
     sampled: bool = False  # draws random numbers: its answer depends on the seed
-
-    @property
-    def id(self) -> str:
-        return self.function.__name__
-
-    @property
-    def summary(self) -> str:
-        return (self.function.__doc__ or "").strip().splitlines()[0]
-
-    @property
-    def details(self) -> str:
-        """What its docstring says behind the summary, as one paragraph."""
-        return " ".join((self.function.__doc__ or "").split("\n", 1)[-1].split())
-
-    @cached_property
-    def parameters(self) -> tuple[Parameter, ...]:
-        return read_parameters(self.id, self.function)
-
-    def check(self, given: dict[str, Any]) -> dict[str, Any]:
-        """The parameters given, in their own types; ParameterError names what is wrong."""
-        known = {p.name: p for p in self.parameters}
-        for name in given:
-            if name not in known:
-                near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-                hint = f"; did you mean {near[0]}?" if near else ""
-                hint = "; that goes to run()" if name in ("batch_size", "seed", "ys", "progress") else hint
-                takes = f"it takes {', '.join(known)}" if known else "it takes none"
-                raise ParameterError(f"{self.id} has no parameter {name!r}{hint} ({takes})")
-        return {name: known[name].check(value) for name, value in given.items()}
 
 
 TABLE: tuple[Method, ...] = (
@@ -162,14 +128,8 @@ TABLE: tuple[Method, ...] = (
 
 
 def find_method(name: str) -> Method:
-    """The row with this id or alias."""
-    for method in TABLE:
-        if name == method.id or name in method.aliases:
-            return method
-    known = [n for m in TABLE for n in (m.id, *m.aliases)]
-    near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.4)
-    hint = f"did you mean {' or '.join(near)}? " if near else ""
-    raise UnknownMethodError(f"unknown method {name!r}; {hint}Known: {', '.join(m.id for m in TABLE)}")
+    """The row with this id or alias; UnknownMethodError if there is none."""
+    return find_row("method", TABLE, name)
 
 
 class _Table(types.ModuleType):

@@ -44,6 +44,19 @@ class Above:
 
 
 @dataclasses.dataclass(frozen=True)
+class AtMost:
+    """The largest value allowed."""
+
+    bound: float
+
+    def __str__(self) -> str:
+        return f"at most {self.bound:g}"
+
+    def holds(self, value: float) -> bool:
+        return value <= self.bound
+
+
+@dataclasses.dataclass(frozen=True)
 class Doc:
     """What a parameter means, in one sentence."""
 
@@ -75,7 +88,7 @@ class Parameter:
     name: str
     default: Any
     types: tuple[Any, ...]
-    bounds: tuple[AtLeast | Above, ...]
+    bounds: tuple[AtLeast | AtMost | Above, ...]
     doc: str
 
     @property
@@ -163,7 +176,7 @@ def read_parameters(method: str, function: Callable[..., Any]) -> tuple[Paramete
     for name, parameter in inspect.signature(function).parameters.items():
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
             kind, extras = _unpack(hints[name])
-            bounds = tuple(e for e in extras if isinstance(e, AtLeast | Above))
+            bounds = tuple(e for e in extras if isinstance(e, AtLeast | AtMost | Above))
             doc = " ".join(e.text for e in extras if isinstance(e, Doc))
             found.append(Parameter(method, name, parameter.default, kind, bounds, doc))
     return tuple(found)

@@ -61,7 +61,7 @@ def flags(options: dict[str, str]) -> list[str]:
         ({"--vocab": "{tmp}/latin1"}, "--vocab .*: not UTF-8 text"),
         ({"--methods": "salience"}, "unknown method 'salience'; did you mean saliency"),
         ({"--methods": "saliency,saliency"}, "expected different methods"),
-        ({"--methods": ","}, "expected different methods"),
+        ({"--methods": ","}, "expected at least one method"),
         ({"--occlusion.step": "2"}, "occlusion is not among --methods saliency"),
         ({"--saliency.steps": "2"}, "saliency has no parameter 'steps'"),
         ({"--methods": "occlusion", "--occlusion.step": "0"}, "step=0 is not accepted; expected .*at least 1"),
@@ -111,7 +111,7 @@ def test_missing_options_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain", "--model", "m"]) == 2
     assert "required: --input, --logdir, --methods" in capsys.readouterr().err
     assert main(["explane"]) == 2
-    assert "unknown command 'explane'; expected demo, explain, methods" in capsys.readouterr().err
+    assert "unknown command 'explane'; expected demo, explain, methods, measures" in capsys.readouterr().err
 
 
 def test_a_read_only_folder_is_refused(base: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -119,6 +119,17 @@ def test_a_read_only_folder_is_refused(base: dict[str, str], capsys: pytest.Capt
     said = capsys.readouterr().err
     assert "cannot write to /proc/logs" in said
     assert len(said.splitlines()) == 1
+
+
+def test_measures_are_listed_from_the_table(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["measures"]) == 0
+    assert "infidelity                Infidelity                lower   102 evaluations" in capsys.readouterr().out
+    assert main(["measures", "deletion"]) == 0
+    assert "--deletion.steps  whole number, at least 1; default 20" in capsys.readouterr().out
+    assert main(["measures", "nothing"]) == 2
+    assert "unknown measure 'nothing'" in capsys.readouterr().err
+    assert main(["measures", "a", "b"]) == 2
+    assert capsys.readouterr().err == "usage: tb-deepexplain measures [NAME]\n"
 
 
 def test_methods_are_listed_from_the_table(capsys: pytest.CaptureFixture[str]) -> None:

@@ -81,6 +81,7 @@ def test_a_worker_that_dies_while_starting_is_replaced(
     assert image.store.manifest["counts"]["examples"] == 6
 
 
+@pytest.mark.skipif("KILLS" not in os.environ, reason="most of a minute of waiting: make test-kills")
 def test_workers_that_fall_silent_are_replaced(
     image: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,0 +1,212 @@
+"""Evaluator: measures bound to an explainer; checks what comes in, runs in batches, and knows what a random map would get."""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tb_deepexplain.chunks import joined, lengths_of
+from tb_deepexplain.errors import InputError, ParameterError
+from tb_deepexplain.evaluation import Measure, check, find_measure
+from tb_deepexplain.evaluation.again import Again
+from tb_deepexplain.evaluation.game import Case, Measured
+from tb_deepexplain.explainer import Explainer, Given, Piece
+from tb_deepexplain.results import Result
+
+
+class Evaluator:
+    """Measures of the maps of one explainer; compiled once for each shape of example, whatever the batch.
+
+    `measures`: names of the table, or a dict of names and their parameters. ParameterError or UnknownMethodError for what is
+    wrong with them.
+    """
+
+    def __init__(self, explainer: Explainer, measures: Sequence[str] | Mapping[str, Mapping[str, Any]]) -> None:
+        self.explainer, self.parameters = explainer, check(measures)
+        self.measures = tuple(find_measure(name) for name in self.parameters)
+        self._compiled: dict[Any, Any] = {}
+        self._compiling = threading.Lock()
+
+    def of(self, explainer: Explainer) -> Evaluator:
+        """The same measures for another method on the same model, target and ends; what asks for scores is compiled once for
+        both."""
+        other = copy.copy(self)
+        other.explainer = explainer
+        return other
+
+    def run(
+        self,
+        xs: Any,
+        result: Result | None = None,
+        *,
+        ys: Any = None,
+        target: Any = None,
+        batch_size: int | None = None,
+        seed: int = 0,
+        segments: Any = None,
+    ) -> dict[str, Measured]:
+        """What each measure says of the maps of `xs`: arrays `[N]`, curves `[N, K]` and their places `[N, K]`.
+
+        `result` is what the explainer's `run(xs, ..., return_result=True)` gave, which is done here if it is not given. `xs`,
+        `ys`, `target` and `batch_size` as there; `seed` makes measures that sample repeatable. `segments` `[N, H, W]` number
+        the parts of a picture, from 0, that leave it together, in place of blocks. NaN: the measure is undefined for
+        this map. Raises InputError.
+        """
+        if result is None:
+            result = self.explainer.run(xs, ys=ys, target=target, batch_size=batch_size, seed=seed, return_result=True)
+        if target is None and ys is None:
+            target = result.target
+        given = self.explainer.read(xs, ys=ys, target=target, batch_size=batch_size, seed=seed)
+        return self._measure(given, self._maps(result.attributions, given), self.measures, segments)
+
+    def chance(
+        self,
+        xs: Any,
+        *,
+        ys: Any = None,
+        target: Any = None,
+        batch_size: int | None = None,
+        seed: int = 0,
+        segments: Any = None,
+    ) -> dict[str, Measured]:
+        """As `run`, of random maps: what a measure gives for nothing. Only those that ask for scores."""
+        given = self.explainer.read(xs, ys=ys, target=target, batch_size=batch_size, seed=seed)
+        shapes = [entry.shape[1:] for entry in self._whole(given).entries]
+        assert given.seeds is not None
+        own = [np.random.default_rng([abs(int(s)), int(s < 0), 1]) for s in given.seeds]
+        maps = [np.stack([rng.standard_normal(shape) for rng in own]).astype(np.float32) for shape in shapes]
+        return self._measure(given, maps, [m for m in self.measures if m.asks == "score"], segments)
+
+    def _whole(self, given: Given) -> Piece:
+        return self.explainer.enter(given, np.arange(len(given.raw[0])))
+
+    def _maps(self, attributions: Any, given: Given) -> list[np.ndarray]:
+        names = self.explainer.bound.entry_names
+        if isinstance(attributions, Mapping):
+            attributions = [attributions[name] for name in names]
+        found = [np.asarray(a) for a in (attributions if isinstance(attributions, list | tuple) else [attributions])]
+        if len(found) != len(names) or any(len(a) != given.n for a in found):
+            raise InputError(
+                f"maps: got {len(found)} of {[a.shape for a in found]}; expected those of {given.n} examples for "
+                f"{', '.join(names)}, as the explainer makes them"
+            )
+        return found if given.n else [np.zeros([1, *a.shape[1:]], a.dtype) for a in found]
+
+    def _measure(
+        self, given: Given, maps: list[np.ndarray], measures: Sequence[Measure], segments: Any
+    ) -> dict[str, Measured]:
+        if segments is not None:
+            segments = np.asarray(segments)
+            if segments.dtype.kind not in "iu" or len(segments) != given.n:
+                raise InputError(
+                    f"segments: got {segments.dtype} of shape {segments.shape}; expected whole numbers, one array for each "
+                    f"of {given.n} examples"
+                )
+        parts: dict[str, list[list[np.ndarray]]] = {m.id: [] for m in measures}
+        chunks = self.explainer.chunks(given, given.batch_size)
+        for chunk in chunks:
+            piece = self.explainer.enter(given, chunk)
+            own = [_fitted(m[chunk], entry) for m, entry in zip(maps, piece.entries, strict=True)]
+            beside = self._beside(given, chunk, None if segments is None else segments[chunk])
+            finite = np.all([np.isfinite(m.reshape(len(m), -1)).all(1) for m in own], 0)
+            for measure in measures:
+                if measure.asks == "score":
+                    found = self._ask_score(measure, piece, own, beside, given.batch_size)
+                else:
+                    found = self._ask_method(measure, piece, own, given.batch_size)
+                parts[measure.id].append(_arrays(found, finite))
+        return {name: Measured(*joined(of_one, chunks, given.n)) for name, of_one in parts.items()}
+
+    def _beside(self, given: Given, chunk: np.ndarray, segments: np.ndarray | None) -> dict[str, Any]:
+        """What a Case knows besides scores and maps."""
+        found: dict[str, Any] = {}
+        if segments is not None:
+            found["segments"] = tf.constant(segments, tf.int32)
+        if any(self.explainer.bound.cut.lookups) and not given.direct:
+            ids = self.explainer.bound.tokens([tf.constant(r[chunk]) for r in given.raw])[0].numpy()
+            if ids.ndim == 2:
+                found["lengths"] = tf.constant(lengths_of(ids), tf.int32)
+        return found
+
+    def _ask_score(
+        self, measure: Measure, piece: Piece, maps: list[np.ndarray], beside: dict[str, Any], batch_size: int
+    ) -> Measured:
+        shapes = self.explainer.shapes(piece.entries)
+        ranks = tuple(m.ndim for m in maps)
+        key = (measure.id, shapes, ranks, piece.target is None, None if piece.ys is None else piece.ys.ndim, *beside)
+        with self._compiling:
+            if key not in self._compiled:
+                like = [tf.TensorSpec(shape[:rank], tf.float32) for shape, rank in zip(shapes, ranks, strict=True)]
+                others = {name: tf.TensorSpec([None] * value.shape.rank, tf.int32) for name, value in beside.items()}
+
+                def call(score: Any, maps: list[Any], beside: dict[str, Any]) -> Any:
+                    found = measure.function(Case(score, maps, **beside), **self.parameters[measure.id])
+                    spent = tf.broadcast_to(tf.cast(found.evaluations, tf.int32), [score.n])
+                    return Measured(found.value, spent, *() if found.curve is None else (found.curve, found.at))
+
+                self._compiled[key], _ = self.explainer.trace(call, shapes, piece, [like, others])
+        beside_target = [None if a is None else tf.constant(a) for a in (piece.target, piece.ys, piece.seeds)]
+        given = [tf.constant(m, tf.float32) for m in maps]
+        return self._compiled[key](
+            piece.entries, piece.context, *beside_target, tf.constant(batch_size, tf.int32), given, beside
+        )
+
+    def _ask_method(self, measure: Measure, piece: Piece, maps: list[np.ndarray], batch_size: int) -> Measured:
+        assert piece.seeds is not None
+        seeds = piece.seeds
+        own = piece if self.explainer.method.sampled else piece._replace(seeds=None)
+
+        def explain(points: Sequence[np.ndarray]) -> tuple[list[np.ndarray], np.ndarray]:
+            found, _ = self.explainer.explain_piece(own._replace(entries=[tf.constant(p) for p in points]), batch_size)
+            return found.maps, found.evaluations
+
+        case = Again([entry.numpy() for entry in piece.entries], maps, explain, seeds)
+        return measure.function(case, **self.parameters[measure.id])
+
+
+def evaluate(
+    method: str,
+    model: Any,
+    xs: Any,
+    measures: Sequence[str] | Mapping[str, Mapping[str, Any]],
+    *,
+    ys: Any = None,
+    target: Any = None,
+    batch_size: int | None = None,
+    seed: int = 0,
+    segments: Any = None,
+    **options: Any,
+) -> dict[str, Measured]:
+    """Measures of one method's maps of `xs`: `Evaluator(Explainer(method, model, **options), measures).run(xs, ...)`."""
+    evaluator = Evaluator(Explainer(method, model, **options), measures)
+    return evaluator.run(xs, ys=ys, target=target, batch_size=batch_size, seed=seed, segments=segments)
+
+
+def _fitted(maps: np.ndarray, entry: Any) -> np.ndarray:
+    """The maps of these examples, without what pads texts to the longest of all; ParameterError if they are of other axes."""
+    if maps.ndim > 1 and maps.shape[1] > entry.shape[1]:
+        maps = maps[:, : entry.shape[1]]
+    if maps.shape != tuple(entry.shape[: maps.ndim]):
+        raise ParameterError(
+            f"maps of shape {maps.shape[1:]} do not lie on examples of shape {tuple(entry.shape[1:])}: measures need maps of "
+            "all axes, or of the first ones (sampling_dims=1,2 for pictures)"
+        )
+    return maps
+
+
+def _arrays(found: Measured, finite: np.ndarray) -> list[np.ndarray]:
+    """As arrays, NaN for maps that hold NaN."""
+    value = np.where(finite, np.asarray(found.value), np.nan).astype(np.float32)
+    arrays = [value, np.asarray(found.evaluations)]
+    if found.curve is not None:
+        curve = np.where(finite[:, None], np.asarray(found.curve), np.nan).astype(np.float32)
+        arrays += [curve, np.broadcast_to(np.asarray(found.at), curve.shape).astype(np.float32)]
+    return arrays
+
+
+__all__ = ["Evaluator", "Measured", "evaluate"]

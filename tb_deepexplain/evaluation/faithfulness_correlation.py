@@ -1,0 +1,35 @@
+"""Faithfulness correlation: sensitivity-n at one size, as Bhatt and others measure it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import tensorflow as tf
+
+from tb_deepexplain.evaluation.game import Blocks, Case, Measured, correlation
+from tb_deepexplain.methods.parameters import Above, AtLeast, AtMost, Baseline, Doc
+
+
+def faithfulness_correlation(
+    case: Case,
+    *,
+    share: Annotated[float, Above(0), AtMost(1), Doc("How many of the features leave, as a share of all.")] = 0.2,
+    samples: Annotated[int, AtLeast(3), Doc("Random sets of that size.")] = 100,
+    blocks: Blocks = None,
+    baseline: Baseline = None,
+) -> Measured:
+    """Correlation, over random sets S of one size, of Σ_S attributions and f(x) − f(x without S).
+
+    Bhatt, Weller, Moura 2020 (arXiv 2005.00631), equation 3, there with sets that are set to a baseline.
+    """
+    game = case.game(blocks, baseline)
+    size = tf.cast(tf.round(share * tf.cast(game.sizes, tf.float64)), tf.int32)
+    size = tf.clip_by_value(size, 1, tf.maximum(game.sizes - 1, 1))
+
+    def evaluate(items: tf.Tensor) -> list[tf.Tensor]:
+        rows = items // samples
+        off = game.draw(rows, items % samples, tf.gather(size, rows))
+        return [game.change(rows, off), game.total(rows, off)]
+
+    change, total = (tf.reshape(t, [-1, samples]) for t in game.map(game.n * samples, evaluate))
+    return Measured(correlation(total, change), samples + game.spent)

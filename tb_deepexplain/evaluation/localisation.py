@@ -1,0 +1,42 @@
+"""Localisation: is what the map calls important where a person says that the object is?"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from tb_deepexplain.errors import InputError
+
+
+class Localisation(NamedTuple):
+    """Of N maps; NaN where the mask is empty or the map has nothing positive."""
+
+    pointing: np.ndarray  # [N] 1 where the largest attribution lies in the mask
+    iou: np.ndarray  # [N] of the mask and as many of the largest attributions
+    mass: np.ndarray  # [N] share of the positive attributions that lies in the mask
+
+
+def localise(maps: np.ndarray, masks: np.ndarray) -> Localisation:
+    """Of maps `[N, H, W]` or `[N, H, W, C]`, whose channels are summed, and masks `[N, H, W]`, true where the object is.
+
+    Pointing game: Zhang et al. 2016 (arXiv 1608.00507). Share of the mass: Arras, Osman, Samek 2022 (arXiv 2003.07258).
+    Raises InputError where the shapes do not fit.
+    """
+    maps, masks = np.asarray(maps, np.float64), np.asarray(masks).astype(bool)
+    maps = maps.sum(-1) if maps.ndim == masks.ndim + 1 else maps
+    if maps.shape != masks.shape:
+        raise InputError(f"masks: got shape {masks.shape}; expected {maps.shape}, a mask for each map")
+    maps, masks = maps.reshape(len(maps), -1), masks.reshape(len(masks), -1)
+    order = np.argsort(-maps, 1, kind="stable")
+    places = np.empty_like(order)
+    np.put_along_axis(places, order, np.arange(maps.shape[1])[None], 1)
+    size, positive = masks.sum(1), np.maximum(maps, 0)
+    chosen = places < size[:, None]
+    known = (size > 0) & positive.any(1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return Localisation(
+            np.where(known, np.take_along_axis(masks, order[:, :1], 1)[:, 0], np.nan),
+            np.where(known, (chosen & masks).sum(1) / (chosen | masks).sum(1), np.nan),
+            np.where(known, (positive * masks).sum(1) / positive.sum(1), np.nan),
+        )

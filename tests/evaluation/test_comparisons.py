@@ -1,0 +1,147 @@
+"""Agreement between maps, localisation against masks, and sanity checks by randomisation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from scipy.stats import spearmanr
+
+import tb_deepexplain as dx
+from tb_deepexplain.errors import InputError
+from tb_deepexplain.evaluation.agreement import agree, spearman
+from tb_deepexplain.evaluation.localisation import localise
+from tb_deepexplain.evaluation.randomisation import label_randomisation, parameter_randomisation
+from tb_deepexplain.methods import TABLE
+from tb_deepexplain.score import Explanation, Score
+from tests import models
+
+RNG = np.random.default_rng(0)
+
+
+def test_agreement() -> None:
+    a = RNG.normal(size=(4, 5, 5))
+    b = a + RNG.normal(size=a.shape)
+    b[:, 0] = 0
+    found = agree(a, b, share=0.2)
+    for i in range(4):
+        x, y = a[i].ravel(), b[i].ravel()
+        assert found.spearman[i] == pytest.approx(spearmanr(x, y).statistic)
+        top = [set(np.argsort(-abs(v))[:5]) for v in (x, y)]
+        assert found.top[i] == pytest.approx(len(top[0] & top[1]) / 5)
+        assert found.signs[i] == pytest.approx(np.mean(np.sign(x[y != 0]) == np.sign(y[y != 0])))
+    opposite = agree(a, -a)
+    assert (opposite.spearman == -1).all()
+    assert (opposite.top == 1).all()
+    assert (opposite.signs == 0).all()
+    nothing = agree(a, np.zeros_like(a))
+    assert np.isnan([nothing.spearman, nothing.top, nothing.signs]).all()
+    with pytest.raises(ValueError, match="cannot be compared"):
+        agree(a, a[:, 0])
+    ties = np.array([[1.0, 1, 2, 3]]), np.array([[1.0, 2, 2, 2]])
+    assert spearman(*ties)[0] == pytest.approx(spearmanr(ties[0][0], ties[1][0]).statistic)
+
+
+def test_localisation() -> None:
+    masks = np.zeros((3, 4, 4), bool)
+    masks[:2, :2, :2] = True
+    maps = np.zeros((3, 4, 4, 2))
+    maps[0, 0, 0], maps[0, 3, 3] = 1, [1, 0]  # 2 in the mask, 1 outside
+    maps[1, 3, 3], maps[1, 0, 0], maps[1, 0, 1] = 2, 1, -5
+    found = localise(maps, masks)
+    assert found.pointing[:2].tolist() == [1, 0]
+    assert found.mass[:2] == pytest.approx([2 / 3, 1 / 3])
+    # The four largest: (0,0), (3,3), then the first two of the zeros, which lie in the mask's row.
+    assert found.iou[0] == pytest.approx(2 / 6)
+    assert np.isnan([found.pointing[2], found.iou[2], found.mass[2]]).all()
+    with pytest.raises(InputError, match="a mask for each map"):
+        localise(maps, masks[:2])
+
+
+def deep() -> keras.Model:
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((10, 10, 1))
+    y = inputs
+    for width in (8, 8, 8):
+        y = layers.Conv2D(width, 3, activation="relu", padding="same")(y)
+    return keras.Model(inputs, layers.Dense(3, activation="softmax")(layers.Flatten()(y)))
+
+
+def edges(score: Score) -> Explanation:
+    """A map that knows nothing of the model."""
+    import tensorflow as tf
+
+    return Explanation([score.x[0] * 1.0], tf.ones([score.n], tf.int32))
+
+
+@pytest.mark.parametrize("source", ["keras", "savedmodel", "frozen"])
+def test_randomised_layers_change_a_map_that_knows_the_model(source: str, tmp_path: Path) -> None:
+    model: Any = deep()
+    if source != "keras":
+        model.export(tmp_path / "m", verbose=False)
+        model = tmp_path / "m"
+    if source == "frozen":
+        model = frozen(deep(), tmp_path)
+    xs = RNG.random((6, 10, 10, 1)).astype(np.float32)
+    explainer = dx.Explainer("gradient_x_input", model, target=0)
+    before = explainer.run(xs)
+    found = parameter_randomisation(explainer, xs)
+    assert len(found.layers) == found.similarity.shape[1] == 5
+    assert "dense" in found.layers[1] or source == "frozen"
+    assert (found.similarity[:, 0] == 1).all()
+    assert found.similarity[:, -1].mean() < 0.75 * found.similarity[:, 0].mean()
+    assert (found.similarity[:, 1] < 0.9999).all()
+    assert found.evaluations.tolist() == [5] * 6
+    np.testing.assert_array_equal(explainer.run(xs), before)  # the model itself is as it was
+    again = parameter_randomisation(explainer, xs, most=2)
+    assert again.similarity.shape == (6, 3)
+    np.testing.assert_allclose(again.similarity[:, 2], found.similarity[:, 4], atol=1e-6)
+
+
+def frozen(model: keras.Model, folder: Path) -> Path:
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    function = tf.function(model).get_concrete_function(tf.TensorSpec([None, 10, 10, 1], tf.float32))
+    constant = convert_variables_to_constants_v2(function)
+    tf.io.write_graph(constant.graph, str(folder), "model.pb", as_text=False)
+    return folder / "model.pb"
+
+
+def test_a_map_that_is_no_explanation_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    import dataclasses
+
+    blind = dataclasses.replace(TABLE[0], function=edges)
+    monkeypatch.setattr("tb_deepexplain.explainer.find_method", lambda name: blind)
+    explainer = dx.Explainer("edges", deep(), target=0)
+    found = parameter_randomisation(explainer, RNG.random((3, 10, 10, 1)).astype(np.float32))
+    np.testing.assert_allclose(found.similarity, 1)
+
+
+def test_a_model_of_random_labels_has_other_maps() -> None:
+    xs = RNG.random((300, 6)).astype(np.float32)
+    ys = (xs[:, 0] > xs[:, 1]).astype(int)
+    explainers = []
+    for labels in (ys, RNG.permutation(ys)):
+        keras.utils.set_random_seed(0)
+        model = models.keras.Sequential([keras.Input((6,)), layers.Dense(16, "relu"), layers.Dense(2, "softmax")])
+        model.compile(keras.optimizers.Adam(0.02), "sparse_categorical_crossentropy")
+        model.fit(xs, labels, epochs=20, verbose=0)
+        explainers.append(model)
+    explainer = dx.Explainer("saliency", explainers[0])
+    same = label_randomisation(explainer, explainers[0], xs[:50], target=1)
+    other = label_randomisation(explainer, explainers[1], xs[:50], target=1)
+    np.testing.assert_allclose(same, 1)
+    assert other.mean() < 0.7
+
+
+def test_texts_are_randomised_with_their_embedding() -> None:
+    explainer = dx.Explainer("gradient_x_input", models.text(), target=1)
+    found = parameter_randomisation(explainer, RNG.integers(1, 8, (4, 6)))
+    assert found.similarity.shape == (4, 4)
+    assert "embedding" in found.layers[-1]
+    assert (found.similarity[:, -1] < 0.9).all()
