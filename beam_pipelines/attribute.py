@@ -83,9 +83,14 @@ class ExplainUnit(beam.DoFn):
 def main(argv: Sequence[str] | None = None, prog: str = arguments.PROG) -> int:
     """Run the pipeline; 0, 1 (some examples failed), 2 (ended by an error) or 130 (stopped)."""
     argv = sys.argv[1:] if argv is None else list(argv)
+    return guarded(argv, lambda: run(arguments.parse(argv, prog)))
+
+
+def guarded(argv: Sequence[str], do: Callable[[], int]) -> int:
+    """The exit status of `do`; an error is one line, unless --debug is among the arguments."""
     debug = "--debug" in argv
     try:
-        return run(arguments.parse(argv, prog))
+        return do()
     except SystemExit as end:  # --help
         return int(end.code or 0)
     except DeepExplainError as error:
@@ -104,15 +109,15 @@ def main(argv: Sequence[str] | None = None, prog: str = arguments.PROG) -> int:
 def run(asked: Arguments) -> int:
     """Check everything that can be checked, explain what is not yet explained, commit."""
     started = time.monotonic()
-    directory, plan = _check_places(asked)
-    asked, job_options = _describe_input(asked, plan)
+    directory, plan = check_places(asked)
+    asked, job_options = describe_input(asked, plan)
     fingerprint = configuration.fingerprint(asked.model)
     runner, options = runners.choose(asked.beam)
     lock.refuse_if_locked(directory)
     note("loading TensorFlow")
     with chatter_filtered():
         from beam_pipelines import manifest
-    request = _request(asked)
+    request = request_of(asked)
     wanted = manifest.configure(asked, request, fingerprint, plan)
     plan = plan.of(configuration.digest(wanted))
     if not asked.overwrite:
@@ -178,7 +183,7 @@ def _tell(job: Job, directory: Path, plan: sources.Plan, asked: Arguments, start
     return 0
 
 
-def _check_places(asked: Arguments) -> tuple[Path, sources.Plan]:
+def check_places(asked: Arguments) -> tuple[Path, sources.Plan]:
     """Where the store goes and what the input holds, before anything heavy is loaded."""
     if not is_store_name(asked.name):
         expected = "letters, digits, '_', '-' or '.', not starting with '.' or '-'"
@@ -192,7 +197,7 @@ def _check_places(asked: Arguments) -> tuple[Path, sources.Plan]:
     return directory, plan
 
 
-def _describe_input(asked: Arguments, plan: sources.Plan) -> tuple[Arguments, dict[str, Any]]:
+def describe_input(asked: Arguments, plan: sources.Plan) -> tuple[Arguments, dict[str, Any]]:
     """The arguments with the labels that the input itself names, and what a Job says of how its records are read."""
     found = schema.load(asked.schema) if asked.schema else None
     if asked.label_feature != "label":  # the source's own names are of `label`
@@ -261,7 +266,7 @@ def try_one(worker: UnitWorker, units: Sequence[Unit]) -> None:
         raise InputError(f"none of the examples fits the model; the first, {first.example_id}: {first.message}")
 
 
-def _request(asked: Arguments) -> Request:
+def request_of(asked: Arguments) -> Request:
     """The methods and measures with their parameters, checked against the tables."""
     from beam_pipelines.explaining import Request
     from tb_deepexplain.evaluation import TABLE as MEASURES

@@ -78,16 +78,19 @@ def start(request: Request) -> tuple[str, ...]:
 class BatchExplainer:
     """A model and its explainers, ready for batches of any size."""
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Request, graph: ModelGraph | None = None) -> None:
+        """`graph`: the request's model, where it is loaded already."""
         self.request = request
-        with fetched(request.model) as model:
-            self.graph = load_model(model)
+        if graph is None:
+            with fetched(request.model) as model:
+                graph = load_model(model)
+        self.graph = graph
         self._points = request.batch_size  # evaluated at once; None: as many as the method chooses
         self.names = tuple(spec.name for spec in self.graph.inputs)
         self.kind = _kind(self.graph)
-        self._explainers = [Explainer(name, self.graph, **given) for name, given in request.methods]
-        self._evaluator = Evaluator(self._explainers[0], dict(request.measures))
-        for explainer in self._explainers:
+        self.explainers = [Explainer(name, self.graph, **given) for name, given in request.methods]
+        self._evaluator = Evaluator(self.explainers[0], dict(request.measures))
+        for explainer in self.explainers:
             axes = explainer.parameters.get("sampling_dims")
             if axes is not None and tuple(np.ravel(axes)) not in DRAWN[self.kind]:
                 raise ParameterError(
@@ -152,14 +155,20 @@ class BatchExplainer:
 
     def classes(self, example: Example) -> Classes:
         """What the model says of one example; InputError or ParameterError if labels or target do not fit it."""
-        classes = Classes.of(self._predict(self._stack([example])), self.request.labels)
+        classes = Classes.of(self._predict(self.stack([example])), self.request.labels)
         classes.check(self.request.target)
         return classes
+
+    def asked(self, examples: Sequence[Example]) -> list[dict[str, Any]]:
+        """What is explained of examples that are alike, as `Explainer.run` takes it: once for each map."""
+        classes = Classes.of(self._predict(self.stack(examples)), self.request.labels)
+        chosen = classes.choose(self.request.target, [example.label for example in examples])
+        return [classes.weights(targets) for targets in chosen]
 
     def _explain_alike(
         self, examples: Sequence[Example], done: Callable[[float], None], metrics: Metrics
     ) -> list[_Explained | Failure]:
-        xs = self._stack(examples)
+        xs = self.stack(examples)
         started = time.perf_counter()
         predictions = self._predict(xs)
         seconds = time.perf_counter() - started
@@ -170,7 +179,7 @@ class BatchExplainer:
         evaluations = 0
         for targets in chosen:
             measuring = _Measuring(self.request, examples, xs, classes.weights(targets), self._points)
-            for explainer in self._explainers:
+            for explainer in self.explainers:
                 started = time.perf_counter()
                 result = explainer.run(xs, batch_size=self._points, return_result=True, **classes.weights(targets))
                 measured = measuring.run(self._evaluator.of(explainer), result)
@@ -181,7 +190,7 @@ class BatchExplainer:
                     target = None if targets is None else int(targets[i])
                     row = self._row(explainer.method.id, example, i, maps[i], result, classes, target)
                     rows[i].append(dataclasses.replace(row, measures=measured.get(i, {})))
-                done(len(examples) / (len(self._explainers) * len(chosen)))
+                done(len(examples) / (len(self.explainers) * len(chosen)))
             evaluations += measuring.evaluations
         metrics.batch(len(examples), evaluations, seconds)
         silent = np.isnan(predictions.outputs.reshape(len(examples), -1)).any(1)  # no class is predicted from these
@@ -192,11 +201,12 @@ class BatchExplainer:
             for i, example in enumerate(examples)
         ]
 
-    def _stack(self, examples: Sequence[Example]) -> dict[str, np.ndarray]:
+    def stack(self, examples: Sequence[Example]) -> dict[str, np.ndarray]:
+        """The model's inputs for examples that are alike."""
         return {name: np.stack([example.inputs[name] for example in examples]) for name in self.names}
 
     def _predict(self, xs: dict[str, np.ndarray]) -> Predictions:
-        return self._explainers[0].predict(xs, batch_size=self._points)
+        return self.explainers[0].predict(xs, batch_size=self._points)
 
     def _maps(self, result: Result, lengths: np.ndarray | None) -> list[np.ndarray]:
         """One map for each example: [H, W, C], token sums [T], or all features [F]."""

@@ -12,6 +12,7 @@ from tb_deepexplain.errors import DeepExplainError
 _COMMANDS = {
     "demo": "explain three real models, two of them trained here, and open TensorBoard",
     "explain": "explain the examples in files of many formats with a model of yours",
+    "evaluate": "rank the methods on a model of yours by how faithful their maps are",
     "methods": "list the attribution methods, or one method's parameters",
     "measures": "list the measures of how far a map can be believed, or one measure's parameters",
 }
@@ -47,7 +48,9 @@ def _run(argv: list[str]) -> int:
 
         silence()
     try:
-        return {"demo": _demo, "explain": _explain, "methods": _list, "measures": _list}[command](rest, command)
+        return {"demo": _demo, "explain": _explain, "evaluate": _evaluate, "methods": _list, "measures": _list}[
+            command
+        ](rest, command)
     except DeepExplainError as error:
         if "--debug" in rest:
             raise
@@ -68,6 +71,20 @@ def _explain(argv: Sequence[str], _: str) -> int:
     with chatter_filtered():
         from beam_pipelines.attribute import main as explain
     return explain(argv, prog)
+
+
+def _evaluate(argv: Sequence[str], _: str) -> int:
+    from beam_pipelines.arguments import parse, parser
+    from beam_pipelines.quiet import chatter_filtered
+
+    prog = f"{_PROG} evaluate"
+    if "-h" in argv or "--help" in argv:
+        parser(prog, evaluating=True).print_help()
+        return 0
+    parse(argv, prog, evaluating=True)  # a mistake is told before Beam is imported
+    with chatter_filtered():
+        from beam_pipelines.evaluating import main as evaluate
+    return evaluate(argv, prog)
 
 
 def _demo(argv: Sequence[str], _: str) -> int:

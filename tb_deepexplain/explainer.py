@@ -126,6 +126,13 @@ class Explainer:
         """The same method, with the same parameters and between the same ends, on another model of this architecture."""
         return Explainer(self.method.id, model, **self._asked, **self.parameters)
 
+    def spends(self, xs: Any) -> int:
+        """Model evaluations for each example like the first of `xs`, at most; nothing is explained for that."""
+        given = self.read(xs, ys=np.zeros(len(self._read(xs)[0][0])))
+        entries = self.enter(given, np.arange(1)).entries
+        embedded = [lookup is not None for lookup in self.bound.cut.lookups]
+        return self.method.spends([tuple(e.shape[1:]) for e in entries], embedded, **self.parameters)
+
     def predict(self, xs: Any, *, batch_size: int | None = None) -> Predictions:
         """What the model says about `xs`."""
         raw, n = at_least_one(read_inputs(self.graph.inputs, xs, self.graph.ordered))

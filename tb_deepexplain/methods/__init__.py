@@ -11,11 +11,12 @@ from tb_deepexplain.methods.deeplift import deeplift
 from tb_deepexplain.methods.epsilon_lrp import epsilon_lrp
 from tb_deepexplain.methods.gradient_x_input import gradient_x_input
 from tb_deepexplain.methods.integrated_gradients import held, integrated_gradients
-from tb_deepexplain.methods.occlusion import occlusion
+from tb_deepexplain.methods.occlusion import occlusion, windows
 from tb_deepexplain.methods.rows import Row, find_row
 from tb_deepexplain.methods.saliency import saliency
 from tb_deepexplain.methods.shapley_sampling import held as held_by_sampling
 from tb_deepexplain.methods.shapley_sampling import shapley_sampling
+from tb_deepexplain.methods.shapley_sampling import spent as coalitions
 from tb_deepexplain.score import Explanation
 
 
@@ -34,6 +35,9 @@ class Method(Row):
     held: Callable[..., int] | None = None  # copies of an example that the method may hold in memory, by its parameters
     any_length: Callable[..., bool] = lambda **_: True  # whether texts of any length share a compiled function
     sampled: bool = False  # draws random numbers: its answer depends on the seed
+    spends: Callable[..., int] = lambda *_, **__: (
+        1
+    )  # evaluations at most, by shapes of inputs, which are embeddings, parameters
 
 
 TABLE: tuple[Method, ...] = (
@@ -69,6 +73,7 @@ TABLE: tuple[Method, ...] = (
         "Its answer depends on the baseline and on a straight path, which leaves the data; needs a gradient almost everywhere on it.",
         ("intgrad",),
         held=held,
+        spends=lambda *_, max_evaluations=512, steps=None, **__: max_evaluations if steps is None else steps + 2,
     ),
     Method(
         epsilon_lrp,
@@ -109,6 +114,7 @@ TABLE: tuple[Method, ...] = (
         "Removes one window at a time: features that stand in for each other get nothing; what is put in the window's place may "
         "itself be evidence.",
         any_length=lambda window_shape=None, **_: window_shape is None,  # else it may not fit
+        spends=windows,
     ),
     Method(
         shapley_sampling,
@@ -123,6 +129,7 @@ TABLE: tuple[Method, ...] = (
         held=held_by_sampling,
         any_length=lambda estimator="", **_: estimator != "kernel",  # whose coalitions are chosen beforehand
         sampled=True,
+        spends=coalitions,
     ),
 )
 

@@ -48,6 +48,19 @@ def occlusion(
     return Explanation(attributions, evaluations, value)
 
 
+def windows(
+    shapes: Sequence[Sequence[int]],
+    embeddings: Sequence[bool],
+    *,
+    window_shape: Lengths | int | None = None,
+    step: Lengths | int | None = None,
+    **_: object,
+) -> int:
+    """Evaluations for an example whose inputs have these shapes."""
+    axes = [_layout(shape, window_shape, step, own) for shape, own in zip(shapes, embeddings, strict=True)]
+    return 1 + sum(math.prod(axis.count for axis in of_one) for of_one in axes)
+
+
 class _Axis(NamedTuple):
     """Windows along one axis of an example: at 0, step, 2·step, ..."""
 
@@ -72,6 +85,16 @@ class _Axis(NamedTuple):
 def _axes(x: Any, window: Lengths | int | None, step: Lengths | int | None, embedding: bool) -> list[_Axis]:
     shape, sizes = tuple(x.shape[1:]), tf.unstack(tf.shape(x)[1:])
     sizes = [static or size for static, size in zip(shape, sizes, strict=True)]
+    return [
+        axis._replace(size=size, count=(size - axis.width) // axis.step + 1)
+        for axis, size in zip(_layout(shape, window, step, embedding), sizes, strict=True)
+    ]
+
+
+def _layout(
+    shape: Sequence[Any], window: Lengths | int | None, step: Lengths | int | None, embedding: bool
+) -> list[_Axis]:
+    """Along each axis of an example; lengths that are not known count as 0."""
     widths, steps = _along(shape, window), _along(shape, step)
     if embedding and not isinstance(
         window, tuple
@@ -88,7 +111,7 @@ def _axes(x: Any, window: Lengths | int | None, step: Lengths | int | None, embe
         raise ParameterError(
             f"occlusion: window_shape={tuple(widths)} does not fit into an example of shape {tuple(shape)}"
         )
-    return [_Axis(s, w, k, (s - w) // k + 1) for s, w, k in zip(sizes, widths, steps, strict=True)]
+    return [_Axis(s, w, k, ((s or 0) - w) // k + 1) for s, w, k in zip(shape, widths, steps, strict=True)]
 
 
 def _along(shape: Sequence[Any], given: Lengths | int | None) -> list[int]:

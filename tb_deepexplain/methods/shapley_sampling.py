@@ -74,6 +74,22 @@ def held(*, samples: int = 5, **_: object) -> int:
     return 12 * samples
 
 
+def spent(
+    shapes: Sequence[Sequence[int]],
+    embeddings: Sequence[bool],
+    *,
+    samples: int = 5,
+    sampling_dims: Lengths | int | None = None,
+    **_: object,
+) -> int:
+    """Evaluations at most for an example whose inputs have these shapes."""
+    players = sum(
+        math.prod(shape[axis - 1] for axis in _axes(shape, sampling_dims, own))
+        for shape, own in zip(shapes, embeddings, strict=True)
+    )
+    return samples * max(players - 1, 0) + 2
+
+
 def _axes(shape: Sequence[int], given: Lengths | int | None, embedding: bool) -> list[int]:
     if given is None:  # whole tokens: single embedding dimensions mean nothing to a reader
         return list(range(1, len(shape) + (0 if embedding else 1)))

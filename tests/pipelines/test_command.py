@@ -111,7 +111,7 @@ def test_missing_options_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain", "--model", "m"]) == 2
     assert "required: --input, --logdir, --methods" in capsys.readouterr().err
     assert main(["explane"]) == 2
-    assert "unknown command 'explane'; expected demo, explain, methods, measures" in capsys.readouterr().err
+    assert "unknown command 'explane'; expected demo, explain, evaluate, methods, measures" in capsys.readouterr().err
 
 
 def test_a_read_only_folder_is_refused(base: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -71,6 +71,7 @@ def test_workers_that_all_die_while_starting_end_the_run_soon(
     assert not (image.directory / ".lock").exists()
 
 
+@pytest.mark.skipif("KILLS" not in os.environ, reason="half a minute of workers that start: make test-kills")
 def test_a_worker_that_dies_while_starting_is_replaced(
     image: Run, tmp_path: Path, starting: Callable[[str], None], capsys: pytest.CaptureFixture[str]
 ) -> None:

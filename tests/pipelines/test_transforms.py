@@ -37,6 +37,7 @@ from tb_deepexplain.store import StoreWriter
 from tests import models
 
 RNG = np.random.default_rng(0)
+REQUEST = Attribute("nowhere", ["saliency"]).request
 PICTURES = RNG.random((40, 8, 8, 3)).astype(np.float32)
 EXPECTED_NAMES = sorted(_digest({"image": x}) for x in PICTURES[:3])
 METHODS = {"gradient_x_input": {}, "occlusion": {"window_shape": (4, 4, 3), "step": 4}}
@@ -303,7 +304,7 @@ def test_every_bundle_is_a_unit_of_its_own_and_an_empty_one_is_none(tmp_path: Pa
     for names in ("a", "", "bc", "a"):
         write.start_bundle()
         for name in names:
-            write.process(Failure(name, "explain", "NotFinite", "why"))
+            write.process(Failure(name, "explain", "NotFinite", "why"), REQUEST)
         found.append([value.value for value in write.finish_bundle()])
     assert [len(units) for units in found] == [1, 0, 1, 1]
     units = [unit for units in found for unit in units]
@@ -433,7 +434,7 @@ def test_what_waits_for_others_like_it_is_bounded(texts: Path, monkeypatch: pyte
 def test_a_bundle_that_fails_leaves_no_file(tmp_path: Path) -> None:
     write = _WriteShards(str(tmp_path))
     write.start_bundle()
-    write.process(Failure("x", "parse", "InputError", "no"))
+    write.process(Failure("x", "parse", "InputError", "no"), REQUEST)
     write._shard._writer("errors")  # type: ignore[union-attr]
     assert list(tmp_path.iterdir())
     write.teardown()
