@@ -280,7 +280,7 @@ def _advice(ranked: Sequence[Candidate], records: Any, request: Any) -> str:
         f"{first.id} ranks first, in {first.best:.0%} of {_RESAMPLINGS:,} resamplings of {len(records.inputs)} examples"
     )
     if first.best < _SURE and near:
-        said += f"; too few to tell it from {' and '.join(near)}"
+        said += f"; too few to tell it from {_listed(near)}"
     worthless = []
     for judge in judges:
         own, random = _values(records, first.id, judge.id), _values(records, first.id, f"{judge.id}_random")
@@ -289,13 +289,17 @@ def _advice(ranked: Sequence[Candidate], records: Any, request: Any) -> str:
         if len(gain) < 2 or gain.mean() <= 1.96 * gain.std(ddof=1) / len(gain) ** 0.5:
             worthless.append(judge.id)
     if worthless:
-        said += f". By {' and '.join(worthless)} it is not better than random maps: believe it the less"
+        said += f". By {_listed(worthless)} it is not better than random maps: believe it the less"
     if first.sanity is not None and first.sanity > 0.5:
         said += (
             f". Its maps stay much the same when the model's weights are random ({first.sanity:.2f} of 1): they show the input "
             "as much as the model"
         )
     return said + "."
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def _draw(written: dict[str, Any], directory: Path) -> Path | None:

@@ -52,6 +52,8 @@ def _curves(axis: Any, measure: dict[str, Any], told: dict[str, Any], titles: di
         )
         axis.plot(at, mean, color=colour, label=title, linestyle="--" if which == "random_curve" else "-")
         axis.fill_between(at, low, high, color=colour, alpha=0.15, linewidth=0)
+        if at[0] > 0 and at[-1] > 20 * at[0]:
+            axis.set_xscale("log")
     axis.set_xlabel(measure["axis"])
 
 

@@ -16,7 +16,8 @@ from tb_deepexplain.graph.load import load_model
 
 @dataclasses.dataclass(frozen=True)
 class Randomised:
-    """How like the true maps those of a randomised model are: rank correlation of the magnitudes, for N examples."""
+    """How like the true maps those of a randomised model are, for N examples: rank correlation of the magnitudes, over the
+    features that one of the two credits with anything (where a picture is black, gradient × input is zero whatever the model)."""
 
     layers: tuple[str, ...]  # randomised so far, the last of the model first; () is the model as it is
     similarity: np.ndarray  # [N, K], 1 in the first column; NaN where a map is constant
@@ -53,7 +54,7 @@ def parameter_randomisation(
         other = explainer.on(explainer.graph.with_weights(changed))
         found = other.run(xs, ys=ys, target=target, batch_size=batch_size, seed=seed, return_result=True)
         names.append(", ".join(name for name, _ in group))
-        columns.append(spearman(abs(before), abs(_flat(found.attributions))))
+        columns.append(_likeness(before, _flat(found.attributions)))
         spent = spent + found.evaluations
     return Randomised(("", *names), np.stack(columns, 1), spent)
 
@@ -68,7 +69,7 @@ def label_randomisation(
     batch_size: int | None = None,
     seed: int = 0,
 ) -> np.ndarray:
-    """`[N]` rank correlation of the magnitudes of the maps with those of the same architecture trained on permuted labels.
+    """`[N]` likeness, as in `Randomised`, of the maps to those of the same architecture trained on permuted labels.
 
     Near 1: the method shows the picture, not what the model learnt. Adebayo et al. 2018 (arXiv 1810.03292), section 4.
     """
@@ -76,7 +77,16 @@ def label_randomisation(
     target = true.target if ys is None else None
     other = explainer.on(load_model(random_model))
     found = other.run(xs, ys=ys, target=target, batch_size=batch_size, seed=seed, return_result=True)
-    return spearman(abs(_flat(true.attributions)), abs(_flat(found.attributions)))
+    return _likeness(_flat(true.attributions), _flat(found.attributions))
+
+
+def _likeness(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """[N] Spearman's correlation of the magnitudes where not both are zero."""
+    found = []
+    for one, other in zip(abs(a), abs(b), strict=True):
+        some = (one > 0) | (other > 0)
+        found.append(spearman(one[None, some], other[None, some])[0] if some.any() else np.nan)
+    return np.array(found)
 
 
 def _flat(attributions: Any) -> np.ndarray:

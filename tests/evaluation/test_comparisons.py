@@ -112,6 +112,16 @@ def frozen(model: keras.Model, folder: Path) -> Path:
     return folder / "model.pb"
 
 
+def test_what_both_leave_out_makes_no_maps_alike() -> None:
+    """Three quarters of the picture are black: there gradient × input is zero, whatever the weights."""
+    xs = np.zeros((6, 10, 10, 1), np.float32)
+    xs[:, :5, :5] = RNG.random((6, 5, 5, 1))
+    found = parameter_randomisation(dx.Explainer("gradient_x_input", deep(), target=0), xs)
+    assert found.similarity[:, -1].mean() < 0.75
+    nothing = parameter_randomisation(dx.Explainer("gradient_x_input", deep(), target=0), xs * 0)
+    assert np.isnan(nothing.similarity[:, 1:]).all()
+
+
 def test_a_map_that_is_no_explanation_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     import dataclasses
 
