@@ -31,6 +31,7 @@ class Arguments:
     methods: tuple[str, ...]
     measures: tuple[str, ...]
     measured: float
+    superpixels: int | None
     target: Target
     labels: tuple[str, ...] | None
     vocabulary: tuple[str, ...] | None
@@ -203,6 +204,16 @@ def _add_measures(found: Parser) -> None:
         metavar="SHARE",
         help="measure the maps of this share of the examples only (default: 1)",
     )
+    _add_superpixels(believed)
+
+
+def _add_superpixels(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--superpixels",
+        type=_positive,
+        metavar="N",
+        help="measures take away about N superpixels of a picture instead of single pixels",
+    )
 
 
 def _add_comparison(found: Parser) -> None:
@@ -216,6 +227,7 @@ def _add_comparison(found: Parser) -> None:
     compared.add_argument(
         "--examples", type=_positive, default=64, metavar="N", help="random examples of the input (default: 64)"
     )
+    _add_superpixels(compared)
     compared.add_argument(
         "--budget",
         type=_positive,
@@ -303,6 +315,7 @@ def parse(argv: Sequence[str], prog: str, evaluating: bool = False) -> Arguments
         methods=_names(options.methods),
         measures=_names(options.measures),
         measured=options.measured,
+        superpixels=options.superpixels,
         target=Target.parse(options.target),
         labels=_read_lines("--labels", options.labels),
         vocabulary=_read_lines("--vocab", options.vocab),

@@ -289,6 +289,7 @@ def request_of(asked: Arguments) -> Request:
         methods=tuple(methods.items()),
         measures=tuple(measures.items()),
         measured=asked.measured,
+        superpixels=asked.superpixels if asked.measures else None,
         target=asked.target,
         labels=asked.labels,
         vocabulary=asked.vocabulary,

@@ -20,6 +20,7 @@ from beam_pipelines.targets import Classes, Target
 from beam_pipelines.trouble import describe
 from tb_deepexplain.errors import ParameterError, UnsupportedModelError
 from tb_deepexplain.evaluation.evaluator import Evaluator, Measured
+from tb_deepexplain.evaluation.superpixels import superpixels
 from tb_deepexplain.explainer import LARGEST_BATCH, Explainer, Predictions, Result
 from tb_deepexplain.graph.load import load_model
 from tb_deepexplain.graph.model import ModelGraph
@@ -48,6 +49,7 @@ class Request:
     mixed_precision: bool = False
     measures: tuple[tuple[str, dict[str, Any]], ...] = ()  # id and the parameters given
     measured: float = 1.0  # share of the examples whose maps are measured
+    superpixels: int | None = None  # of a picture, that measures take away; None: single pixels
 
 
 @dataclasses.dataclass
@@ -90,6 +92,10 @@ class BatchExplainer:
         self.kind = _kind(self.graph)
         self.explainers = [Explainer(name, self.graph, **given) for name, given in request.methods]
         self._evaluator = Evaluator(self.explainers[0], dict(request.measures))
+        if request.superpixels and self.kind != "image":
+            raise ParameterError(
+                f"superpixels are parts of pictures; the model takes {'; '.join(map(str, self.graph.inputs))}"
+            )
         for explainer in self.explainers:
             axes = explainer.parameters.get("sampling_dims")
             if axes is not None and tuple(np.ravel(axes)) not in DRAWN[self.kind]:
@@ -284,7 +290,8 @@ class _Measuring:
         self._asked: dict[str, Any] = {
             name: None if given is None else given[self._rows] for name, given in asked.items()
         }
-        self._points = points
+        segments = superpixels(next(iter(self._xs.values())), request.superpixels) if request.superpixels else None
+        self._asked |= {"batch_size": points, "segments": segments}
         self._random: dict[str, Measured] | None = None
         self.evaluations = 0
 
@@ -293,12 +300,12 @@ class _Measuring:
         if not len(self._rows):
             return {}
         if self._random is None:
-            self._random = evaluator.chance(self._xs, batch_size=self._points, **self._asked)
+            self._random = evaluator.chance(self._xs, **self._asked)
             self._count(self._random)
         own = dataclasses.replace(
             result, attributions={name: np.asarray(values)[self._rows] for name, values in result.attributions.items()}
         )
-        found = evaluator.run(self._xs, own, batch_size=self._points, **self._asked)
+        found = evaluator.run(self._xs, own, known=self._random, **self._asked)
         self._count(found)
         rows: dict[int, dict[str, Any]] = {}
         for k, i in enumerate(self._rows):

@@ -146,7 +146,8 @@ class Attribute(beam.PTransform):
     """Explains every element of a PCollection; a batch that fails is halved down to the one example at fault.
 
     `model`: the path of a model, seen by every worker. `methods`: ids, or a dict of ids and their parameters; several
-    share the model and its predictions. `measures`, likewise, of every map and of a random one. `target`: "predicted",
+    share the model and its predictions. `measures`, likewise, of every map and of a random one, by `superpixels` of pictures
+    instead of pixels. `target`: "predicted",
     "label", "top:K", a class number, or "sum".
 
     An element is a serialized tf.Example, a dict of columns (the model's inputs by name; `label` and `id` if known), or a
@@ -164,6 +165,7 @@ class Attribute(beam.PTransform):
         methods: Methods,
         *,
         measures: Methods = (),
+        superpixels: int | None = None,
         target: str | int = "predicted",
         labels: Sequence[str] | None = None,
         vocabulary: Sequence[str] | None = None,
@@ -190,6 +192,7 @@ class Attribute(beam.PTransform):
             gpus,
             mixed_precision=mixed_precision,
             measures=tuple(_checked("measures", measures, find_measure).items()),
+            superpixels=superpixels,
         )
         self._options = {
             "label_feature": label_feature,

@@ -47,3 +47,35 @@ def draw(curves: dict[str, list[dict[str, Any]]], default: float, file: Path) ->
         handles, labels, loc="outside lower center", ncols=4, title=f"circled: the default, tolerance {default:g}"
     )
     figure.savefig(file, dpi=110)
+
+
+def draw_sensitivity(found: dict[str, dict[str, Any]], file: Path) -> None:
+    """Sensitivity-n: a panel for each net, correlation over the share of features removed."""
+    from tb_deepexplain.evaluation.figure import COLOURS, RANDOM, pyplot
+    from tb_deepexplain.methods import TABLE
+
+    order = {method.id: (method.title, colour) for method, colour in zip(TABLE, COLOURS, strict=False)}
+    columns = 4
+    rows = -(-len(found) // columns)
+    figure, axes = pyplot.subplots(
+        rows, columns, figsize=(3.1 * columns, 2.7 * rows), sharey=True, squeeze=False, layout="constrained"
+    )
+    for axis, (name, net) in zip(axes.flat, found.items(), strict=False):
+        for method, curve in net["curves"].items():
+            title, colour = order[method]
+            axis.errorbar(
+                net["at"], curve["mean"], curve["error"], color=colour, label=title, linewidth=1.5, elinewidth=0.6
+            )
+        axis.plot(net["at"], net["random"]["mean"], color=RANDOM, linestyle="--", label="random maps")
+        axis.set_xscale("log")
+        axis.set_title(f"{name}, accuracy {net['accuracy']:.2f}", fontsize=10)
+        axis.grid(color="#dddddd", linewidth=0.6)
+    for axis in list(axes.flat)[len(found) :]:
+        axis.set_visible(False)
+    for row in axes:
+        row[0].set_ylabel("correlation")
+    for axis in axes[-1]:
+        axis.set_xlabel("share of features removed")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+    figure.savefig(file, dpi=110)

@@ -410,7 +410,7 @@ class Explainer:
             tf.TensorSpec([], tf.int32),
             *more,
         )
-        return function, outputs[0]
+        return function, outputs[0] if outputs else ()  # what asks the model for nothing has none
 
     def _result(
         self,

@@ -87,9 +87,10 @@ _OF_MEASURES = """# Measures
 Made from the table in `tb_deepexplain/evaluation/__init__.py` by `make docs`; a test holds that it is current.
 
 A measure says how far a map can be believed. f is the score that is explained, x the input, x′ the baseline. Features
-leave the input for the baseline: pixels with all their channels, tokens, or single numbers, larger `blocks` of them, or
-the `segments` that the caller numbers; what pads a text is no feature. Random sets are each example's own: neither the batch nor
-the order of the examples changes them. A measure that is undefined for a map (a map of zeros, a score that does not change) is NaN.
+leave the input for the baseline: pixels with all their channels, tokens, or single numbers, larger `blocks` of them, or the
+`segments` that the caller numbers, superpixels perhaps (`--superpixels 50`); what pads a text is no feature. Random sets are
+each example's own: neither the batch nor the order of the examples changes them. A measure that is undefined for a map (a map
+of zeros, a score that does not change) is NaN.
 
 The same of a random map, `Evaluator.chance`, is what a measure gives for nothing: read no figure without it.
 

@@ -49,20 +49,22 @@ class Evaluator:
         batch_size: int | None = None,
         seed: int = 0,
         segments: Any = None,
+        known: Mapping[str, Measured] | None = None,
     ) -> dict[str, Measured]:
         """What each measure says of the maps of `xs`: arrays `[N]`, curves `[N, K]` and their places `[N, K]`.
 
         `result` is what the explainer's `run(xs, ..., return_result=True)` gave, which is done here if it is not given. `xs`,
         `ys`, `target` and `batch_size` as there; `seed` makes measures that sample repeatable. `segments` `[N, H, W]` number
-        the parts of a picture, from 0, that leave it together, in place of blocks. NaN: the measure is undefined for
-        this map. Raises InputError.
+        the parts of a picture, from 0, that leave it together, in place of blocks. `known` is what `run` or `chance` answered for
+        other maps of the same examples and targets: what the model said then is not asked again. NaN: the measure is
+        undefined for this map. Raises InputError.
         """
         if result is None:
             result = self.explainer.run(xs, ys=ys, target=target, batch_size=batch_size, seed=seed, return_result=True)
         if target is None and ys is None:
             target = result.target
         given = self.explainer.read(xs, ys=ys, target=target, batch_size=batch_size, seed=seed)
-        return self._measure(given, self._maps(result.attributions, given), self.measures, segments)
+        return self._measure(given, self._maps(result.attributions, given), self.measures, segments, known or {})
 
     def chance(
         self,
@@ -76,14 +78,7 @@ class Evaluator:
     ) -> dict[str, Measured]:
         """As `run`, of random maps: what a measure gives for nothing. Only those that ask for scores."""
         given = self.explainer.read(xs, ys=ys, target=target, batch_size=batch_size, seed=seed)
-        shapes = [entry.shape[1:] for entry in self._whole(given).entries]
-        assert given.seeds is not None
-        own = [np.random.default_rng([abs(int(s)), int(s < 0), 1]) for s in given.seeds]
-        maps = [np.stack([rng.standard_normal(shape) for rng in own]).astype(np.float32) for shape in shapes]
-        return self._measure(given, maps, [m for m in self.measures if m.asks == "score"], segments)
-
-    def _whole(self, given: Given) -> Piece:
-        return self.explainer.enter(given, np.arange(len(given.raw[0])))
+        return self._measure(given, None, [m for m in self.measures if m.asks == "score"], segments, {})
 
     def _maps(self, attributions: Any, given: Given) -> list[np.ndarray]:
         names = self.explainer.bound.entry_names
@@ -98,7 +93,12 @@ class Evaluator:
         return found if given.n else [np.zeros([1, *a.shape[1:]], a.dtype) for a in found]
 
     def _measure(
-        self, given: Given, maps: list[np.ndarray], measures: Sequence[Measure], segments: Any
+        self,
+        given: Given,
+        maps: list[np.ndarray] | None,  # None: random ones
+        measures: Sequence[Measure],
+        segments: Any,
+        known: Mapping[str, Measured],
     ) -> dict[str, Measured]:
         if segments is not None:
             segments = np.asarray(segments)
@@ -107,20 +107,29 @@ class Evaluator:
                     f"segments: got {segments.dtype} of shape {segments.shape}; expected whole numbers, one array for each "
                     f"of {given.n} examples"
                 )
-        parts: dict[str, list[list[np.ndarray]]] = {m.id: [] for m in measures}
+        parts: dict[str, list[dict[str, np.ndarray]]] = {m.id: [] for m in measures}
         chunks = self.explainer.chunks(given, given.batch_size)
         for chunk in chunks:
             piece = self.explainer.enter(given, chunk)
-            own = [_fitted(m[chunk], entry) for m, entry in zip(maps, piece.entries, strict=True)]
+            own = (
+                _random(piece)
+                if maps is None
+                else [_fitted(m[chunk], entry) for m, entry in zip(maps, piece.entries, strict=True)]
+            )
             beside = self._beside(given, chunk, None if segments is None else segments[chunk])
             finite = np.all([np.isfinite(m.reshape(len(m), -1)).all(1) for m in own], 0)
             for measure in measures:
                 if measure.asks == "score":
-                    found = self._ask_score(measure, piece, own, beside, given.batch_size)
+                    before = known[measure.id].changes if measure.id in known and given.n else None
+                    more = {} if before is None else {"changes": tf.constant(before[chunk], tf.float64)}
+                    found = self._ask_score(measure, piece, own, beside | more, given.batch_size)
                 else:
                     found = self._ask_method(measure, piece, own, given.batch_size)
                 parts[measure.id].append(_arrays(found, finite))
-        return {name: Measured(*joined(of_one, chunks, given.n)) for name, of_one in parts.items()}
+        whole = {
+            name: joined([list(part.values()) for part in of_one], chunks, given.n) for name, of_one in parts.items()
+        }
+        return {name: Measured(**dict(zip(parts[name][0], found, strict=True))) for name, found in whole.items()}
 
     def _beside(self, given: Given, chunk: np.ndarray, segments: np.ndarray | None) -> dict[str, Any]:
         """What a Case knows besides scores and maps."""
@@ -142,12 +151,11 @@ class Evaluator:
         with self._compiling:
             if key not in self._compiled:
                 like = [tf.TensorSpec(shape[:rank], tf.float32) for shape, rank in zip(shapes, ranks, strict=True)]
-                others = {name: tf.TensorSpec([None] * value.shape.rank, tf.int32) for name, value in beside.items()}
+                others = {name: tf.TensorSpec([None] * value.shape.rank, value.dtype) for name, value in beside.items()}
 
                 def call(score: Any, maps: list[Any], beside: dict[str, Any]) -> Any:
                     found = measure.function(Case(score, maps, **beside), **self.parameters[measure.id])
-                    spent = tf.broadcast_to(tf.cast(found.evaluations, tf.int32), [score.n])
-                    return Measured(found.value, spent, *() if found.curve is None else (found.curve, found.at))
+                    return found._replace(evaluations=tf.fill([score.n], found.evaluations))
 
                 self._compiled[key], _ = self.explainer.trace(call, shapes, piece, [like, others])
         beside_target = [None if a is None else tf.constant(a) for a in (piece.target, piece.ys, piece.seeds)]
@@ -199,13 +207,26 @@ def _fitted(maps: np.ndarray, entry: Any) -> np.ndarray:
     return maps
 
 
-def _arrays(found: Measured, finite: np.ndarray) -> list[np.ndarray]:
-    """As arrays, NaN for maps that hold NaN."""
-    value = np.where(finite, np.asarray(found.value), np.nan).astype(np.float32)
-    arrays = [value, np.asarray(found.evaluations)]
+def _random(piece: Piece) -> list[np.ndarray]:
+    """Maps of normal random numbers, each example's own."""
+    assert piece.seeds is not None
+    own = [np.random.default_rng([abs(int(seed)), int(seed < 0), 1]) for seed in piece.seeds]
+    return [
+        np.stack([rng.standard_normal(entry.shape[1:]) for rng in own]).astype(np.float32) for entry in piece.entries
+    ]
+
+
+def _arrays(found: Measured, finite: np.ndarray) -> dict[str, np.ndarray]:
+    """By field, those that there are; NaN for maps that hold NaN."""
+    arrays = {
+        "value": np.where(finite, np.asarray(found.value), np.nan).astype(np.float32),
+        "evaluations": np.asarray(found.evaluations),
+    }
     if found.curve is not None:
         curve = np.where(finite[:, None], np.asarray(found.curve), np.nan).astype(np.float32)
-        arrays += [curve, np.broadcast_to(np.asarray(found.at), curve.shape).astype(np.float32)]
+        arrays |= {"curve": curve, "at": np.broadcast_to(np.asarray(found.at), curve.shape).astype(np.float32)}
+    if found.changes is not None:
+        arrays["changes"] = np.asarray(found.changes)
     return arrays
 
 

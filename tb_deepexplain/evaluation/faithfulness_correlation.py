@@ -26,10 +26,5 @@ def faithfulness_correlation(
     size = tf.cast(tf.round(share * tf.cast(game.sizes, tf.float64)), tf.int32)
     size = tf.clip_by_value(size, 1, tf.maximum(game.sizes - 1, 1))
 
-    def evaluate(items: tf.Tensor) -> list[tf.Tensor]:
-        rows = items // samples
-        off = game.draw(rows, items % samples, tf.gather(size, rows))
-        return [game.change(rows, off), game.total(rows, off)]
-
-    change, total = (tf.reshape(t, [-1, samples]) for t in game.map(game.n * samples, evaluate))
-    return Measured(correlation(total, change), samples + game.spent)
+    changes, total = game.sets(samples, lambda rows, _: tf.gather(size, rows), case.changes)
+    return Measured(correlation(total, changes), game.spent, changes=changes)

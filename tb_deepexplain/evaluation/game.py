@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Annotated, Any, NamedTuple
 
 import tensorflow as tf
@@ -35,6 +36,9 @@ class Measured(NamedTuple):
     evaluations: Any  # [N] or one number, model evaluations spent on each example
     curve: Any = None  # [N, K]
     at: Any = None  # [N, K] where along its axis, in shares of the features
+    changes: Any = (
+        None  # [N, S] what the score lost without each set of features: of any map, so that it need not be asked again
+    )
 
 
 class Case:
@@ -44,8 +48,11 @@ class Case:
     behind is padding, and no feature. `segments` `[N, ...]` number the features of the first input, in place of blocks.
     """
 
-    def __init__(self, score: Score, maps: Sequence[Any], lengths: Any = None, segments: Any = None) -> None:
-        self.score, self.maps = score, list(maps)
+    def __init__(
+        self, score: Score, maps: Sequence[Any], lengths: Any = None, segments: Any = None, changes: Any = None
+    ) -> None:
+        """`changes`: those that the same measure found for other maps of the same scores."""
+        self.score, self.maps, self.changes = score, list(maps), changes
         self._lengths, self._segments = lengths, segments
 
     def game(self, blocks: Lengths | int | None, baseline: Any = None, replace: Replace | None = None) -> Game:
@@ -91,11 +98,20 @@ class Game:
         self.n, self.present = score.n, present  # [N, P]
         self.players = tf.shape(present)[1]
         self.sizes = tf.reduce_sum(tf.cast(present, tf.int32), 1)  # [N]
-        self.value = tf.cast(score.values(), tf.float64)  # [N]
         self.credits = self._credit(maps)  # [N, P] the sum of the map over each player's values
-        # Where every player has left; only where there are no probabilities.
-        self._start = None if score.has_probability else self.map(self.n, self._empty)
-        self.spent = 1 if score.has_probability else 2  # evaluations for each example, so far
+        self.spent: Any = 0  # evaluations for each example, so far
+
+    @cached_property
+    def _value(self) -> Any:
+        """[N]; to be asked for outside the loop that needs it."""
+        self.spent += 1
+        return tf.cast(self._score.values(), tf.float64)
+
+    @cached_property
+    def _start(self) -> Any:
+        """[N] the score where every player has left; likewise."""
+        self.spent += 1
+        return self.map(self.n, lambda items: self.score(items, tf.gather(self.present, items)))
 
     def _credit(self, maps: list[Any]) -> Any:
         total = tf.zeros([self.n * self.players], tf.float64)
@@ -106,30 +122,27 @@ class Game:
             total += tf.math.unsorted_segment_sum(tf.reshape(spread, [-1]), tf.reshape(own, [-1]), tf.size(total))
         return tf.reshape(total, [self.n, self.players])
 
-    def _empty(self, items: Any) -> Any:
-        return self.score(items, tf.gather(self.present, items))
-
     def score(self, rows: Any, off: Any) -> Any:
         """[B] the score of the example `rows[b]` without the players `off[b]`, [B, P]."""
         return tf.cast(self._score(self._points(rows, off), rows), tf.float64)
 
-    def level(self, rows: Any, off: Any) -> Any:
-        """[B] as `score`, but the probability of the target where the model has one, else the share of f(x) − f(x′) that is
-        left."""
-        if self._score.has_probability:
-            return tf.cast(self._score.probability(self._points(rows, off), rows), tf.float64)
-        start, value = tf.gather(self._start, rows), tf.gather(self.value, rows)
-        return (self.score(rows, off) - start) / (value - start)
+    def sets(self, count: int, sizes: Callable[[Any, Any], Any], changes: Any) -> tuple[Any, Any]:
+        """[N, count] what the score loses without random sets of players, and what the map credits these with; `sizes(rows,
+        numbers)` is how many players a set has, `changes` what is known of the losses."""
+        value = self._value if changes is None else None
 
-    def change(self, rows: Any, off: Any) -> Any:
-        """[B] what the score loses without the players `off`."""
-        return tf.gather(self.value, rows) - self.score(rows, off)
+        def evaluate(items: Any) -> list[Any]:
+            rows, number = items // count, items % count
+            off = self._draw(rows, number, sizes(rows, number))
+            total = tf.reduce_sum(tf.where(off, tf.gather(self.credits, rows), 0), 1)
+            return [total] if value is None else [total, tf.gather(value, rows) - self.score(rows, off)]
 
-    def total(self, rows: Any, off: Any) -> Any:
-        """[B] what the map credits the players `off` with."""
-        return tf.reduce_sum(tf.where(off, tf.gather(self.credits, rows), 0), 1)
+        found = self._score.map(self.n * count, evaluate)
+        total, *lost = (tf.reshape(t, [-1, count]) for t in found)
+        self.spent += count if lost else 0
+        return (lost[0] if lost else changes), total
 
-    def draw(self, rows: Any, numbers: Any, sizes: Any) -> Any:
+    def _draw(self, rows: Any, numbers: Any, sizes: Any) -> Any:
         """[B, P] random players, `sizes[b]` of them: of the example `rows[b]` the draw of this number."""
         chance = self._score.draw(rows, numbers, [self.players])
         return _places(tf.where(tf.gather(self.present, rows), chance, 2.0)) < sizes[:, None]
@@ -140,7 +153,9 @@ class Game:
 
     def _ranks(self) -> Any:
         """[N, P] the place of each player, those with the largest credit first: for the target, or for f(x) − f(x′)."""
-        towards = self.credits if self._start is None else self.credits * tf.sign(self.value - self._start)[:, None]
+        towards = self.credits
+        if not self._score.has_probability:
+            towards *= tf.sign(self._value - self._start)[:, None]
         return _places(tf.where(self.present, -towards, tf.constant(math.inf, tf.float64)))
 
     def map(self, total: Any, evaluate: Callable[[Any], Any]) -> Any:
@@ -166,14 +181,25 @@ class Game:
         return tf.reshape(tf.math.ndtri(tf.clip_by_value(even, 1e-6, 1 - 1e-6)), [-1, *x.shape[1:]])
 
     def curve(self, steps: Sequence[float] | Any, off: Callable[[Any, Any], Any]) -> Any:
-        """[N, K] levels where `off(rows, first)` are away, `first` being the share `steps[k]` of largest credits."""
+        """[N, K] levels where `off(rows, first)` are away, `first` being the share `steps[k]` of largest credits.
+
+        A level is the probability of the target where the model has one, else the share of f(x) − f(x′) that is left.
+        """
         shares, ranks = tf.constant(steps, tf.float64), self._ranks()
         count = tf.size(shares)
+        ends = None if self._score.has_probability else (self._value, self._start)
+        self.spent += len(steps)
+
+        def level(rows: Any, off: Any) -> Any:
+            if ends is None:
+                return tf.cast(self._score.probability(self._points(rows, off), rows), tf.float64)
+            value, start = (tf.gather(end, rows) for end in ends)
+            return (self.score(rows, off) - start) / (value - start)
 
         def evaluate(items: Any) -> Any:
             rows, turns = items // count, tf.gather(shares, items % count)
             turns = tf.cast(tf.round(turns * tf.cast(tf.gather(self.sizes, rows), tf.float64)), tf.int32)
-            return self.level(rows, off(rows, tf.gather(ranks, rows) < turns[:, None]))
+            return level(rows, off(rows, tf.gather(ranks, rows) < turns[:, None]))
 
         return tf.reshape(self.map(self.n * count, evaluate), [-1, len(steps)])
 

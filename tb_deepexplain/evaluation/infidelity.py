@@ -28,15 +28,14 @@ def infidelity(
     """
     game = case.game(blocks, baseline)
 
-    def evaluate(items: tf.Tensor) -> list[tf.Tensor]:
-        rows, number = items // samples, items % samples
-        most = tf.cast(tf.gather(game.sizes, rows), tf.float32)
-        size = 1 + tf.cast(game.chance(rows, samples + number) * most, tf.int32)
-        off = game.draw(rows, number, tf.minimum(size, tf.gather(game.sizes, rows)))
-        return [game.change(rows, off), game.total(rows, off)]
+    def size(rows: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
+        most = tf.gather(game.sizes, rows)
+        drawn = 1 + tf.cast(game.chance(rows, samples + number) * tf.cast(most, tf.float32), tf.int32)
+        return tf.minimum(drawn, most)
 
-    change, total = (tf.reshape(t, [-1, samples]) for t in game.map(game.n * samples, evaluate))
+    changes, total = game.sets(samples, size, case.changes)
     if scaling == "fitted":
         power = tf.reduce_sum(total * total, 1, keepdims=True)
-        total *= tf.math.divide_no_nan(tf.reduce_sum(total * change, 1, keepdims=True), power)
-    return Measured(tf.reduce_sum((total - change) ** 2, 1) / tf.reduce_sum(change**2, 1), samples + game.spent)
+        total *= tf.math.divide_no_nan(tf.reduce_sum(total * changes, 1, keepdims=True), power)
+    share = tf.reduce_sum((total - changes) ** 2, 1) / tf.reduce_sum(changes**2, 1)
+    return Measured(share, game.spent, changes=changes)

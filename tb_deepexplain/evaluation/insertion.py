@@ -16,4 +16,4 @@ def insertion(case: Case, *, steps: Steps = 20, blocks: Blocks = None, baseline:
     """
     game, at = case.game(blocks, baseline), np.linspace(0, 1, steps + 1)
     curve = game.curve(at, lambda rows, first: ~first & tf.gather(game.present, rows))
-    return Measured(area(curve), steps + 1 + game.spent, curve, at)
+    return Measured(area(curve), game.spent, curve, at)

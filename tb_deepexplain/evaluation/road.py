@@ -47,7 +47,7 @@ def road(
     at = np.linspace(0, 1, steps + 2)[1:-1]
     first = at if order == "morf" else 1 - at
     curve = game.curve(first, lambda rows, first: (first == (order == "morf")) & tf.gather(game.present, rows))
-    return Measured(tf.reduce_mean(curve, 1), steps + game.spent, curve, at)
+    return Measured(tf.reduce_mean(curve, 1), game.spent, curve, at)
 
 
 def impute(pictures: Any, left: Any) -> Any:

