@@ -79,16 +79,15 @@ def run(asked: Arguments) -> int:
     explainer = BatchExplainer(request, graph)
     note(f"explaining {len(examples)} examples by {len(request.methods)} methods, and measuring the maps")
     with lock.locked(directory):
-        if asked.overwrite:
-            configuration.clear(directory)
         records = explainer.explain(examples)
         if not records.inputs:
             raise InputError(f"none of the examples could be explained: {records.errors[0].message}")
         candidates = _candidates(explainer, records, examples, asked.seed)
         ranked = _rank(candidates, records, request, asked.seed)
         found = _described(ranked, records, request, left_out)
-        measures = [name for name, _ in request.measures]
-        writer = StoreWriter(directory, measures=measures)
+        if asked.overwrite:  # not before there is something in its place
+            configuration.clear(directory)
+        writer = StoreWriter(directory, measures=[name for name, _ in request.measures])
         with writer.shard(_UNIT) as shard:
             shard.add(records.attributions, records.inputs, [*failures, *records.errors])
         options = {"input": list(asked.input), "examples": asked.examples, "seed": asked.seed}
