@@ -36,7 +36,9 @@ class DeepExplainPlugin(base_plugin.TBPlugin):
         self._context = context
 
     def get_plugin_apps(self) -> dict[str, Any]:
-        routes = {"stores": _stores, "query": _query, "tiles": _tiles, "tile": _tile, "example": _example}
+        routes = {
+            "stores": _stores, "query": _query, "tiles": _tiles, "tile": _tile, "example": _example, "summary": _summary,
+        }  # fmt: skip
         apps = {f"/api/{name}": self._app(route) for name, route in routes.items()}
         return {"/static/*": wrappers.Request.application(_guard(_static)), **apps}
 
@@ -117,6 +119,14 @@ def _example(plugin: DeepExplainPlugin, request: wrappers.Request) -> wrappers.R
     values = _parse(request, {**params.STORE, "id": params.text}, required=("id",))
     grid = plugin.open(request, values)
     return _json(request, views.example(grid, values["id"]), _age(grid, values))
+
+
+def _summary(plugin: DeepExplainPlugin, request: wrappers.Request) -> wrappers.Response:
+    from tb_deepexplain.plugin import summary
+
+    values = _parse(request, {**params.STORE, "kind": params.choice(tuple(summary.KINDS))}, required=("kind",))
+    grid = plugin.open(request, values)
+    return _json(request, summary.KINDS[values["kind"]](grid), _age(grid, values))
 
 
 def _static(request: wrappers.Request) -> wrappers.Response:

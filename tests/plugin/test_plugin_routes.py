@@ -394,3 +394,27 @@ def test_a_path_prefix_changes_nothing(tmp_path: Path, served: Callable[..., Cli
     small_store(tmp_path, "r")
     client = served(tmp_path, prefix="/a/b")
     assert client.get(f"/a/b{ROOT}/api/stores").json["stores"][0]["run"] == "r"
+
+
+def test_faithfulness_is_what_the_maps_columns_say(client: Client, logdir: Path) -> None:
+    told = get(client, "/api/summary", **PICTURES, kind="faithfulness").json
+    index = Store(store_path(logdir, "pictures", "attributions")).index.to_pandas()
+    assert [m["id"] for m in told["measures"]] == ["sensitivity_n", "deletion", "stability"]
+    assert [m["id"] for m in told["methods"]] == [m["id"] for m in stores.METHODS]
+    assert (told["examples"], told["measured"], told["evaluation"]) == (60, stores.MEASURED / 60, None)
+    for method, rows in index.groupby("method"):
+        values = rows["sensitivity_n"].dropna().to_numpy(float)
+        found = told["found"][method]["sensitivity_n"]
+        half = 1.959964 * values.std(ddof=1) / len(values) ** 0.5
+        assert found["n"] == len(values) and 20 < len(values) < len(rows)
+        np.testing.assert_allclose([found["mean"], found["high"]], [values.mean(), values.mean() + half], rtol=1e-5)
+        assert found["random"]["mean"] == pytest.approx(rows["sensitivity_n_random"].mean(), rel=1e-4)
+        assert len(found["curve"]["mean"]) == len(found["at"]) == 3
+    without = get(client, "/api/summary", **REVIEWS, kind="faithfulness").json
+    assert without["measures"] == [] and without["found"] == {}
+
+
+@pytest.mark.parametrize("query", [{}, {"kind": "all"}, {"kind": "faithfulness", "size": "3"}])
+def test_a_summary_of_nothing_known_is_refused(client: Client, query: dict[str, str]) -> None:
+    answer = get(client, "/api/summary", **PICTURES, **query)
+    assert answer.status_code == 400 and ("kind" in answer.text or "size" in answer.text)
