@@ -284,3 +284,42 @@ def _measures(method: str, rng: np.random.Generator) -> dict[str, Any]:
         "deletion_curve": fall, "deletion_random_curve": whole.tolist(), "deletion_at": at.tolist(),
         "stability": 0.8 + 0.1 * skill,
     }  # fmt: skip
+
+
+STEPS, TARGETS = (0, 500, 2000), (0, 1, 2)
+
+
+def write_steps_store(
+    logdir: Path, run: str = "training", name: str = "attributions", count: int = 30, strength: float = 1.0
+) -> Path:
+    """Two methods, three steps, three targets of each example; the last two examples lack the step 500."""
+    rng = np.random.default_rng(5)
+    directory = store_path(logdir, run, name)
+    writer = StoreWriter(directory)
+    methods = METHODS[1:3]
+    with writer.shard("00000") as shard:
+        for number, (picture, label) in enumerate(pictures(count)):
+            identity = f"img-{number:04d}"
+            shard.add(inputs=[Input(identity, "image", image=png(picture), label=label % 3)])
+            maps = image_maps(picture, rng)
+            for step in STEPS:
+                if number >= count - 2 and step == 500:
+                    continue
+                predicted = label % 3 if step else 0
+                for method in methods:
+                    values = maps[method["id"]] * strength * (1 + step / 500)
+                    for target in TARGETS:
+                        sign = 1 if target == predicted else -0.5
+                        shard.add(
+                            [
+                                Attribution(
+                                    identity, method["id"], sign * values, target=target, target_label=CLASSES[target],
+                                    label=label % 3, label_name=CLASSES[label % 3], predicted=predicted, step=step,
+                                    score=float(sign + step / 1000 + number / 100), probability=0.6 if sign == 1 else 0.2,
+                                    baseline_score=0.0, gap=0.01, evaluations=8,
+                                )
+                            ]
+                        )  # fmt: skip
+    writer.commit(["00000"], manifest(name, "image", CLASSES, methods, target="all"))
+    write_marker(logdir, run, name)
+    return directory

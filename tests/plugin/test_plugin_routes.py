@@ -146,6 +146,11 @@ def test_example_tells_every_number(client: Client) -> None:
     assert [m["method"] for m in found["maps"]] == ["saliency", "integrated_gradients", "occlusion"]
     assert found["maps"][0]["gap"] is None and isinstance(found["maps"][1]["gap"], float)
     assert found["model"]["path"] == "models/pictures"
+    curves = found["curves"]["occlusion"]["deletion"]
+    assert [len(curves[end]) for end in ("at", "curve", "random_curve")] == [5] * 3 and curves["curve"][
+        0
+    ] == pytest.approx(0.9)
+    assert get(client, "/api/example", **PICTURES, id="img-0050").json["curves"]["occlusion"] == {}  # not measured
 
 
 @pytest.mark.parametrize(
@@ -159,9 +164,15 @@ def test_example_tells_every_number(client: Client) -> None:
         ("/api/query", {**PICTURES, "limit": "1e2"}, "a whole number"),
         ("/api/query", {**PICTURES, "offset": "-1"}, "a whole number"),
         ("/api/query", {**PICTURES, "offset": "٣"}, "a whole number"),
-        ("/api/query", {**PICTURES, "sort": "shuffle"}, "one of 'errors'"),
-        ("/api/query", {**PICTURES, "filter": "__import__('os')"}, "is:misclassified"),
-        ("/api/query", {**PICTURES, "columns": "id,attribution"}, "names among"),
+        ("/api/query", {**PICTURES, "sort": "shuffle"}, "unknown field 'shuffle'; this store has id, label, pred"),
+        ("/api/query", {**PICTURES, "sort": "score; DROP TABLE m"}, "'errors', 'id' or a field"),
+        ("/api/query", {**PICTURES, "sort": "lime.gap"}, "unknown method 'lime'; this store has saliency"),
+        ("/api/query", {**PICTURES, "filter": "score>>3"}, "expected a number such as 0.9 or 5%, not '>3'"),
+        ("/api/query", {**PICTURES, "columns": "id,attribution"}, "unknown field 'attribution'"),
+        ("/api/query", {**PICTURES, "columns": "id,max(gap)"}, "names among"),
+        ("/api/tiles", {**PICTURES, "pivot": "colours"}, "one of 'methods', 'steps', 'targets', 'runs'"),
+        ("/api/tiles", {**PICTURES, "pivot": "targets", "targets": "1,x"}, "a whole number"),
+        ("/api/facet", {**PICTURES, "bins": "1000"}, "a whole number from 2 to 200"),
         ("/api/query", {**PICTURES, "size": "3"}, "unknown parameter 'size'"),
         ("/api/tiles", {**PICTURES, "size": "100000"}, "a whole number from 16 to 1024"),
         ("/api/tiles", {**PICTURES, "methods": "saliency,saliency"}, "each once"),
