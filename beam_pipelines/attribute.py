@@ -86,8 +86,11 @@ def main(argv: Sequence[str] | None = None, prog: str = arguments.PROG) -> int:
     return guarded(argv, lambda: run(arguments.parse(argv, prog)))
 
 
-def guarded(argv: Sequence[str], do: Callable[[], int]) -> int:
-    """The exit status of `do`; an error is one line, unless --debug is among the arguments."""
+STOPPED = "stopped; what is finished is kept, --resume goes on with it"
+
+
+def guarded(argv: Sequence[str], do: Callable[[], int], stopped: str = STOPPED) -> int:
+    """The exit status of `do`; an error is one line, unless --debug is among the arguments. `stopped` is said of Ctrl-C."""
     debug = "--debug" in argv
     try:
         return do()
@@ -98,7 +101,7 @@ def guarded(argv: Sequence[str], do: Callable[[], int]) -> int:
             raise
         return _fail(str(error))
     except KeyboardInterrupt:
-        print("stopped; what is finished is kept, --resume goes on with it", file=sys.stderr)
+        print(stopped, file=sys.stderr)
         return INTERRUPTED
     except Exception as error:
         if debug:

@@ -19,6 +19,7 @@ from beam_pipelines.progress import duration, note
 from beam_pipelines.quiet import chatter_filtered
 from beam_pipelines.sources import Plan, Record, read
 from tb_deepexplain.errors import DeepExplainError, InputError, ParameterError, UnsupportedModelError
+from tb_deepexplain.faithfulness import half_width
 from tb_deepexplain.marker import write_marker
 from tb_deepexplain.places import whole
 from tb_deepexplain.record import Failure
@@ -41,20 +42,26 @@ class Candidate:
     evaluations: float = 0.0  # for a map
     seconds: float = 0.0  # for a map
     sanity: float | None = None  # likeness of its maps to those of the randomised model
-    mean_rank: float = 0.0
-    low: float = 0.0
-    high: float = 0.0
-    best: float = 0.0  # in which share of resamplings it ranked first
+    # None where no measure of faithfulness was asked for:
+    mean_rank: float | None = None
+    low: float | None = None
+    high: float | None = None
+    best: float | None = None  # in which share of resamplings it ranked first
 
 
 def main(argv: Sequence[str], prog: str = PROG) -> int:
     """0, 1 (some examples failed) or 2 (ended by an error)."""
-    return attribute.guarded(argv, lambda: run(arguments.parse(argv, prog, evaluating=True)))
+    stopped = "stopped; nothing was written"
+    return attribute.guarded(argv, lambda: run(arguments.parse(argv, prog, evaluating=True)), stopped)
 
 
 def run(asked: Arguments) -> int:
     """Sample, explain by every method, measure, rank, write."""
     started = time.monotonic()
+    if not asked.measures:
+        raise ParameterError(
+            "--measures names none: name at least one, such as deletion; `tb-deepexplain measures` lists them"
+        )
     directory, plan = attribute.check_places(asked)
     if not asked.overwrite and (directory.exists() and any(directory.iterdir())):
         raise ParameterError(f"{directory} is there already; --overwrite replaces it, --name NAME makes another")
@@ -221,21 +228,25 @@ def _values(records: Any, method: str, measure: str) -> np.ndarray:
 
 
 def _rank(candidates: Sequence[Candidate], records: Any, request: Any, seed: int) -> list[Candidate]:
-    """The best first: by the mean, over maps and measures of faithfulness, of the rank among the methods."""
+    """The best first: by the mean, over examples and measures of faithfulness, of the rank among the methods."""
     judges = faithful(request)
     if not judges:
         return list(candidates)
     ranks = np.stack([_ranks([_values(records, c.id, judge.id) for c in candidates], judge.better) for judge in judges])
     of_maps = ranks.mean(0)  # [methods, maps]
-    rng, maps = np.random.default_rng(seed), of_maps.shape[1]
-    again = np.stack([of_maps[:, rng.integers(0, maps, maps)].mean(1) for _ in range(_RESAMPLINGS)])
+    # The maps of one example for several targets say much the same: examples are resampled, not maps.
+    ids = [row.example_id for row in records.attributions if row.method == candidates[0].id]
+    _, example = np.unique(np.array(ids, object), return_inverse=True)
+    of_examples = np.stack([np.bincount(example, own) / np.bincount(example) for own in of_maps])
+    rng, count = np.random.default_rng(seed), of_examples.shape[1]
+    again = np.stack([of_examples[:, rng.integers(0, count, count)].mean(1) for _ in range(_RESAMPLINGS)])
     first = again <= again.min(1, keepdims=True) + 1e-9
     wins = (first / first.sum(1, keepdims=True)).mean(0)
     for i, candidate in enumerate(candidates):
         low, high = np.quantile(again[:, i], [0.025, 0.975])
-        candidate.mean_rank, candidate.low, candidate.high = float(of_maps[i].mean()), float(low), float(high)
+        candidate.mean_rank, candidate.low, candidate.high = float(of_examples[i].mean()), float(low), float(high)
         candidate.best = float(wins[i])
-    return sorted(candidates, key=lambda candidate: candidate.mean_rank)
+    return sorted(candidates, key=lambda candidate: candidate.mean_rank or 0.0)
 
 
 def faithful(request: Any) -> list[Any]:
@@ -250,7 +261,9 @@ def _ranks(values: Sequence[np.ndarray], better: str) -> np.ndarray:
     """[methods, maps] from 1, the best; those that are equal but for rounding share the mean of theirs, and what is undefined
     comes last."""
     worth = np.stack(values) * (1 if better == "lower" else -1)
-    worth = np.where(np.isfinite(worth), np.round(worth, _DIGITS), np.inf)
+    size = np.where(np.isfinite(worth), np.abs(worth), 0).max(0)  # of each map: rounding is relative
+    scale = np.where(size > 0, 10.0 ** (_DIGITS - np.ceil(np.log10(np.where(size > 0, size, 1)))), 1)
+    worth = np.where(np.isfinite(worth), np.round(worth * scale), np.inf)
     less = (worth[None] < worth[:, None]).sum(1)
     same = (worth[None] == worth[:, None]).sum(1)
     ranks: np.ndarray = less + (same + 1) / 2
@@ -274,18 +287,18 @@ def _advice(ranked: Sequence[Candidate], records: Any, request: Any) -> str:
     judges = faithful(request)
     if not judges:
         return "no measure of faithfulness was asked for: nothing says which method is right"
-    first, near = ranked[0], [c.id for c in ranked[1:] if c.low <= ranked[0].high]
-    said = (
-        f"{first.id} ranks first, in {first.best:.0%} of {_RESAMPLINGS:,} resamplings of {len(records.inputs)} examples"
-    )
-    if first.best < _SURE and near:
+    first = ranked[0]
+    best, high = first.best or 0.0, first.high or 0.0
+    near = [c.id for c in ranked[1:] if (c.low or 0.0) <= high]
+    said = f"{first.id} ranks first, in {best:.0%} of {_RESAMPLINGS:,} resamplings of {len(records.inputs)} examples"
+    if best < _SURE and near:
         said += f"; too few to tell it from {_listed(near)}"
     worthless = []
     for judge in judges:
         own, random = _values(records, first.id, judge.id), _values(records, first.id, f"{judge.id}_random")
         gain = (own - random) * (1 if judge.better == "higher" else -1)
         gain = gain[np.isfinite(gain)]
-        if len(gain) < 2 or gain.mean() <= 1.96 * gain.std(ddof=1) / len(gain) ** 0.5:
+        if len(gain) < 2 or gain.mean() <= half_width(gain.std(ddof=1), len(gain)):
             worthless.append(judge.id)
     if worthless:
         said += f". By {_listed(worthless)} it is not better than random maps: believe it the less"
@@ -315,8 +328,9 @@ def _draw(written: dict[str, Any], directory: Path) -> Path | None:
 
 def _print(ranked: Sequence[Candidate], written: dict[str, Any], found: dict[str, Any], failed: int) -> None:
     told, measures = written["faithfulness"], written["measures"]
-    heads = ["", "method", "mean rank", *(m["title"] for m in measures), "sanity", "evaluations", "ms a map"]
-    rows = [heads]
+    arrows = [{"higher": "↑", "lower": "↓"}[m["better"]] for m in measures]
+    titles = (f"{m['title']} {arrow}" for m, arrow in zip(measures, arrows, strict=True))
+    rows = [["", "method", "mean rank ↓", *titles, "sanity ↓", "evaluations", "ms a map"]]
     for place, candidate in enumerate(ranked, 1):
         means = [_mean(told.get(candidate.id, {}).get(m["id"])) for m in measures]
         rank = f"{candidate.mean_rank:.2f} ({candidate.low:.2f}–{candidate.high:.2f})" if found["ranked_by"] else ""
@@ -325,15 +339,6 @@ def _print(ranked: Sequence[Candidate], written: dict[str, Any], found: dict[str
         rows.append([str(place) if found["ranked_by"] else "", candidate.id, rank, *means, sanity, *cost])
     first = told.get(ranked[0].id, {})
     rows.append(["", "random maps", "", *(_mean(first.get(m["id"], {}).get("random")) for m in measures), "", "", ""])
-    better = [{"higher": "↑", "lower": "↓"}[m["better"]] for m in measures]
-    rows[0] = [
-        "",
-        "method",
-        "mean rank ↓",
-        *(f"{m['title']} {a}" for m, a in zip(measures, better, strict=True)),
-        "sanity ↓",
-        *heads[-2:],
-    ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     console = Console(highlight=False, soft_wrap=True)
     for number, row in enumerate(rows):

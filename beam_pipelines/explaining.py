@@ -292,28 +292,31 @@ class _Measuring:
         }
         segments = superpixels(next(iter(self._xs.values())), request.superpixels) if request.superpixels else None
         self._asked |= {"batch_size": points, "segments": segments}
-        self._random: dict[str, Measured] | None = None
+        self._random: dict[
+            str, dict[str, Measured]
+        ] = {}  # by what the measures ask: methods may have baselines of their own
         self.evaluations = 0
 
     def run(self, evaluator: Evaluator, result: Result) -> dict[int, dict[str, Any]]:
         """The columns of each example's map that is measured."""
         if not len(self._rows):
             return {}
-        if self._random is None:
-            self._random = evaluator.chance(self._xs, **self._asked)
-            self._count(self._random)
+        if evaluator.asking not in self._random:
+            self._random[evaluator.asking] = evaluator.chance(self._xs, **self._asked)
+            self._count(self._random[evaluator.asking])
+        random = self._random[evaluator.asking]
         own = dataclasses.replace(
             result, attributions={name: np.asarray(values)[self._rows] for name, values in result.attributions.items()}
         )
-        found = evaluator.run(self._xs, own, known=self._random, **self._asked)
+        found = evaluator.run(self._xs, own, known=random, **self._asked)
         self._count(found)
         rows: dict[int, dict[str, Any]] = {}
         for k, i in enumerate(self._rows):
             for name, measured in found.items():
                 row = rows.setdefault(int(i), {})
                 row |= _columns(name, "", measured, k)
-                if name in self._random:
-                    row |= _columns(name, "_random", self._random[name], k)
+                if name in random:
+                    row |= _columns(name, "_random", random[name], k)
         return rows
 
     def _count(self, found: dict[str, Measured]) -> None:
@@ -360,4 +363,4 @@ def _not_finite(example_id: str) -> Failure:
 
 
 def _number(value: Any) -> float | None:
-    return None if value is None or math.isnan(value) else float(value)
+    return None if value is None or not math.isfinite(value) else float(value)

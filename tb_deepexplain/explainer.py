@@ -102,7 +102,7 @@ class Explainer:
         self.method.check(params)  # before the model is loaded, which may take a while
         self.graph = load_model(model)
         self.bound = self.graph.bind(inputs, output)
-        self.parameters = self.method.check(self._in_order(params))
+        self.parameters = self.method.check(self.in_order(params))
         if self.graph.is_softmax(self.bound.cut.output):
             better = self.graph.logits_behind(self.bound.cut.output)
             warnings.warn(
@@ -125,6 +125,11 @@ class Explainer:
     def on(self, model: Any) -> Explainer:
         """The same method, with the same parameters and between the same ends, on another model of this architecture."""
         return Explainer(self.method.id, model, **self._asked, **self.parameters)
+
+    @property
+    def explained(self) -> tuple[Any, ...]:
+        """What the scores depend on: equal for explainers of one model between the same ends."""
+        return (self.graph.identity, self._asked["inputs"], self._asked["output"])
 
     def spends(self, xs: Any) -> int:
         """Model evaluations for each example like the first of `xs`, at most; nothing is explained for that."""
@@ -183,7 +188,7 @@ class Explainer:
         if not return_result:
             _tell(notes)
             return same_structure(self.graph.inputs, xs, self.bound.entry_names, maps)
-        return self._result(xs, maps, score, baseline_score, evaluations, given.target, notes, ranks)
+        return self._result(xs, maps, score, baseline_score, evaluations, given, notes, ranks)
 
     def read(
         self, xs: Any, *, ys: Any = None, target: Any = None, batch_size: int | None = None, seed: int | None = None
@@ -219,7 +224,7 @@ class Explainer:
         target, ys = (None if a is None else at_least_one([a])[0][0][chunk] for a in (given.target, given.ys))
         return Piece(chunk, entries, context, target, ys, None if given.seeds is None else given.seeds[chunk])
 
-    def _in_order(self, params: dict[str, Any]) -> dict[str, Any]:
+    def in_order(self, params: dict[str, Any]) -> dict[str, Any]:
         """The parameters, with a baseline given by name as the list in which the method takes it."""
         given, names = params.get("baseline"), self.bound.entry_names
         if not isinstance(given, dict):
@@ -419,7 +424,7 @@ class Explainer:
         score: np.ndarray,
         baseline_score: np.ndarray,
         evaluations: np.ndarray,
-        target: Any,
+        given: Given,
         notes: list[list[str]],
         ranks: list[int],
     ) -> Result:
@@ -441,9 +446,10 @@ class Explainer:
             score=score.astype(kind),
             baseline_score=baseline_score.astype(kind),
             gap=gap.astype(kind),
-            target=target,
+            target=given.target,
             evaluations=evaluations,
             warnings=notes,
+            ys=given.ys,
         )
 
 

@@ -42,3 +42,4 @@ class Result:
     target: np.ndarray | None  # [N]
     evaluations: np.ndarray  # [N] model evaluations spent
     warnings: list[list[str]]
+    ys: np.ndarray | None = None  # [N, ...output] the weights explained in place of a target

@@ -8,7 +8,7 @@ import numpy as np
 
 
 class Agreement(NamedTuple):
-    """Of N pairs of maps; NaN where one of the two is constant, or all zero."""
+    """Of N pairs of maps; NaN where one of the two is constant or holds NaN."""
 
     spearman: np.ndarray  # [N] correlation of the ranks
     top: np.ndarray  # [N] share of the largest magnitudes that both have
@@ -26,23 +26,28 @@ def agree(a: np.ndarray, b: np.ndarray, share: float = 0.1) -> Agreement:
     largest = [np.zeros(m.shape, bool) for m in (first, second)]
     for chosen, m in zip(largest, (first, second), strict=True):
         np.put_along_axis(chosen, np.argsort(-abs(m), 1, kind="stable")[:, :count], True, 1)
-    some = [m.any(1) for m in (first, second)]
     both = (first != 0) & (second != 0)
     same = (np.sign(first) == np.sign(second)) & both
+    told = np.isfinite(first).all(1) & np.isfinite(second).all(1) & (np.ptp(first, 1) > 0) & (np.ptp(second, 1) > 0)
     with np.errstate(invalid="ignore", divide="ignore"):
         return Agreement(
             spearman(first, second),
-            np.where(some[0] & some[1], (largest[0] & largest[1]).sum(1) / count, np.nan),
-            np.where(both.any(1), same.sum(1) / both.sum(1), np.nan),
+            np.where(told, (largest[0] & largest[1]).sum(1) / count, np.nan),
+            np.where(told & both.any(1), same.sum(1) / both.sum(1), np.nan),
         )
 
 
-def spearman(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """[N] rank correlation of the rows of two matrices; NaN where a row is constant."""
-    first, second = (np.stack([_ranks(row) for row in m]) if len(m) else np.zeros(np.shape(m)) for m in (a, b))
-    first, second = (m - m.mean(1, keepdims=True) for m in (first, second))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return (first * second).sum(1) / np.sqrt((first**2).sum(1) * (second**2).sum(1))
+def spearman(a: np.ndarray, b: np.ndarray, among: np.ndarray | None = None) -> np.ndarray:
+    """[N] rank correlation of the rows of two matrices, over the columns `among` `[N, P]` if not all; NaN where a row is constant or
+    holds NaN."""
+    found = np.full(len(a), np.nan)
+    for i, rows in enumerate(zip(a, b, strict=True)):
+        first, second = rows if among is None else (row[among[i]] for row in rows)
+        if len(first) and np.isfinite(first).all() and np.isfinite(second).all():
+            first, second = (ranks - ranks.mean() for ranks in (_ranks(first), _ranks(second)))
+            scale = np.sqrt((first @ first) * (second @ second))
+            found[i] = first @ second / scale if scale > 0 else np.nan
+    return found
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:

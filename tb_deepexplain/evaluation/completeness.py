@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import tensorflow as tf
 
 from tb_deepexplain.evaluation.game import Case, Measured
@@ -17,4 +19,6 @@ def completeness(case: Case, *, baseline: Baseline = None) -> Measured:
     value, start = (tf.cast(t, tf.float64) for t in (score.values(), score.at(score.baseline(baseline))))
     flat = [tf.reshape(tf.cast(values, tf.float64), [score.n, -1]) for values in case.maps]
     total = tf.add_n([tf.reduce_sum(values, 1) for values in flat])
-    return Measured(tf.abs(total - (value - start)) / tf.abs(value - start), 2)
+    owed = tf.abs(value - start)
+    share = tf.where(owed > 0, tf.abs(total - (value - start)) / owed, tf.constant(math.nan, owed.dtype))
+    return Measured(share, 2)

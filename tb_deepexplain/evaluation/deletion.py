@@ -12,8 +12,8 @@ from tb_deepexplain.methods.parameters import Baseline
 def deletion(case: Case, *, steps: Steps = 20, blocks: Blocks = None, baseline: Baseline = None) -> Measured:
     """Area under the target's probability while features leave the input, the largest attributions first; low is good.
 
-    Without a softmax or sigmoid behind the score, the share of f(x) − f(x′) that is left stands for the probability, and the
-    attributions of its sign come first.
+    Without a softmax or sigmoid behind the score, what is left of |f(x) − f(x′)| stands for the probability, in units of the
+    score, and the attributions of its sign come first.
     Petsiuk, Das, Saenko 2018 (arXiv 1806.07421), section 4.1. The same for random maps is the line to compare it with.
     """
     game, at = case.game(blocks, baseline), np.linspace(0, 1, steps + 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -27,17 +28,34 @@ class Evaluator:
     """
 
     def __init__(self, explainer: Explainer, measures: Sequence[str] | Mapping[str, Mapping[str, Any]]) -> None:
-        self.explainer, self.parameters = explainer, check(measures)
-        self.measures = tuple(find_measure(name) for name in self.parameters)
+        self._asked = check(measures)
+        self.measures = tuple(find_measure(name) for name in self._asked)
+        self._bind(explainer)
         self._compiled: dict[Any, Any] = {}
         self._compiling = threading.Lock()
 
     def of(self, explainer: Explainer) -> Evaluator:
         """The same measures for another method on the same model, target and ends; what asks for scores is compiled once for
         both."""
+        if explainer.explained != self.explainer.explained:
+            raise ParameterError(
+                f"{explainer} is not of the model, inputs and output of {self.explainer}; make an Evaluator of its own"
+            )
         other = copy.copy(self)
-        other.explainer = explainer
+        other._bind(explainer)  # noqa: SLF001
         return other
+
+    def _bind(self, explainer: Explainer) -> None:
+        """Take the explainer. A measure's baseline is the method's where none was given: what the map was drawn against."""
+        self.explainer = explainer
+        own = explainer.parameters.get("baseline")
+        self.parameters = {}
+        for measure in self.measures:
+            given = dict(self._asked[measure.id])
+            if own is not None and any(p.name == "baseline" for p in measure.parameters):
+                given.setdefault("baseline", own)
+            self.parameters[measure.id] = explainer.in_order(given)
+        self.asking = _digest(self.parameters)  # equal where the measures ask the model the same
 
     def run(
         self,
@@ -56,19 +74,20 @@ class Evaluator:
         `result` is what the explainer's `run(xs, ..., return_result=True)` gave, which is done here if it is not given. `xs`,
         `ys`, `target` and `batch_size` as there; `seed` makes measures that sample repeatable. `segments` `[N, H, W]` number
         the parts of a picture, from 0, that leave it together, in place of blocks. `known` is what `run` or `chance` answered for
-        other maps of the same examples and targets: what the model said then is not asked again. NaN: the measure is
-        undefined for this map. Raises InputError.
+        other maps of the same model, examples, targets, seed and parameters: what the model said then is not asked again. NaN:
+        the measure is undefined for this map. Raises InputError, also where `known` answers another question.
         """
         if result is None:
             result = self.explainer.run(xs, ys=ys, target=target, batch_size=batch_size, seed=seed, return_result=True)
         if target is None and ys is None:
-            target = result.target
+            target, ys = result.target, result.ys
         given = self.explainer.read(xs, ys=ys, target=target, batch_size=batch_size, seed=seed)
         return self._measure(given, self._maps(result.attributions, given), self.measures, segments, known or {})
 
     def chance(
         self,
         xs: Any,
+        result: Result | None = None,
         *,
         ys: Any = None,
         target: Any = None,
@@ -76,7 +95,10 @@ class Evaluator:
         seed: int = 0,
         segments: Any = None,
     ) -> dict[str, Measured]:
-        """As `run`, of random maps: what a measure gives for nothing. Only those that ask for scores."""
+        """As `run`, of random maps: what a measure gives for nothing. Only those that ask for scores. Of `result` only the targets
+        are taken."""
+        if result is not None and target is None and ys is None:
+            target, ys = result.target, result.ys
         given = self.explainer.read(xs, ys=ys, target=target, batch_size=batch_size, seed=seed)
         return self._measure(given, None, [m for m in self.measures if m.asks == "score"], segments, {})
 
@@ -101,12 +123,8 @@ class Evaluator:
         known: Mapping[str, Measured],
     ) -> dict[str, Measured]:
         if segments is not None:
-            segments = np.asarray(segments)
-            if segments.dtype.kind not in "iu" or len(segments) != given.n:
-                raise InputError(
-                    f"segments: got {segments.dtype} of shape {segments.shape}; expected whole numbers, one array for each "
-                    f"of {given.n} examples"
-                )
+            segments = self._segments(np.asarray(segments), given)
+        asked = {m.id: self._question(m, given, segments) for m in measures}
         parts: dict[str, list[dict[str, np.ndarray]]] = {m.id: [] for m in measures}
         chunks = self.explainer.chunks(given, given.batch_size)
         for chunk in chunks:
@@ -114,22 +132,61 @@ class Evaluator:
             own = (
                 _random(piece)
                 if maps is None
-                else [_fitted(m[chunk], entry) for m, entry in zip(maps, piece.entries, strict=True)]
+                else [
+                    _fitted(m[chunk], entry, lookup is not None)
+                    for m, entry, lookup in zip(maps, piece.entries, self.explainer.bound.cut.lookups, strict=True)
+                ]
             )
             beside = self._beside(given, chunk, None if segments is None else segments[chunk])
             finite = np.all([np.isfinite(m.reshape(len(m), -1)).all(1) for m in own], 0)
             for measure in measures:
                 if measure.asks == "score":
-                    before = known[measure.id].changes if measure.id in known and given.n else None
+                    before = self._before(measure, known, asked[measure.id]) if given.n else None
                     more = {} if before is None else {"changes": tf.constant(before[chunk], tf.float64)}
                     found = self._ask_score(measure, piece, own, beside | more, given.batch_size)
                 else:
-                    found = self._ask_method(measure, piece, own, given.batch_size)
+                    found = self._ask_method(measure, piece, own, beside, given.batch_size)
                 parts[measure.id].append(_arrays(found, finite))
         whole = {
             name: joined([list(part.values()) for part in of_one], chunks, given.n) for name, of_one in parts.items()
         }
-        return {name: Measured(**dict(zip(parts[name][0], found, strict=True))) for name, found in whole.items()}
+        return {
+            name: Measured(**dict(zip(parts[name][0], found, strict=True)), asked=asked[name])
+            for name, found in whole.items()
+        }
+
+    def _segments(self, segments: np.ndarray, given: Given) -> np.ndarray:
+        entry = self.enter_first(given)
+        expected = (given.n, *entry.shape[1:-1]) if entry.ndim > 2 else (given.n, *entry.shape[1:])
+        if segments.dtype.kind not in "iu" or segments.shape != expected or segments.min(initial=0) < 0:
+            raise InputError(
+                f"segments: got {segments.dtype} of shape {segments.shape}, the smallest {segments.min(initial=0)}; expected whole "
+                f"numbers from 0, of shape {expected}"
+            )
+        return segments if given.n else np.zeros([1, *expected[1:]], segments.dtype)
+
+    def enter_first(self, given: Given) -> np.ndarray:
+        """What is explained of the first input and example."""
+        found: np.ndarray = self.explainer.enter(given, np.arange(1)).entries[0].numpy()
+        return found
+
+    def _question(self, measure: Measure, given: Given, segments: np.ndarray | None) -> str:
+        """A digest of all that the model's answers to this measure depend on."""
+        of = self.explainer.explained
+        return _digest(
+            of, measure.id, self.parameters[measure.id], given.raw, given.target, given.ys, given.seeds, segments
+        )
+
+    def _before(self, measure: Measure, known: Mapping[str, Measured], asked: str) -> np.ndarray | None:
+        if measure.id not in known or known[measure.id].changes is None:
+            return None
+        if known[measure.id].asked != asked:
+            raise InputError(
+                f"known: what it says of {measure.id} was asked of another model, of other examples, targets or segments, or with "
+                "another seed or other parameters; leave it out"
+            )
+        found: np.ndarray = known[measure.id].changes
+        return found
 
     def _beside(self, given: Given, chunk: np.ndarray, segments: np.ndarray | None) -> dict[str, Any]:
         """What a Case knows besides scores and maps."""
@@ -137,9 +194,13 @@ class Evaluator:
         if segments is not None:
             found["segments"] = tf.constant(segments, tf.int32)
         if any(self.explainer.bound.cut.lookups) and not given.direct:
-            ids = self.explainer.bound.tokens([tf.constant(r[chunk]) for r in given.raw])[0].numpy()
-            if ids.ndim == 2:
-                found["lengths"] = tf.constant(lengths_of(ids), tf.int32)
+            ids = self.explainer.bound.tokens_of_entries([tf.constant(r[chunk]) for r in given.raw])
+            read = [i is not None and i.shape.rank == 2 for i in ids]
+            if any(read):
+                found["lengths"] = [
+                    tf.constant(lengths_of(i.numpy()), tf.int32) if known else None
+                    for i, known in zip(ids, read, strict=True)
+                ]
         return found
 
     def _ask_score(
@@ -147,11 +208,16 @@ class Evaluator:
     ) -> Measured:
         shapes = self.explainer.shapes(piece.entries)
         ranks = tuple(m.ndim for m in maps)
-        key = (measure.id, shapes, ranks, piece.target is None, None if piece.ys is None else piece.ys.ndim, *beside)
+        ys = None if piece.ys is None else piece.ys.ndim
+        known = _digest(self.parameters[measure.id], sorted(beside), [of is None for of in beside.get("lengths", ())])
+        key = (measure.id, shapes, ranks, piece.target is None, ys, known)
         with self._compiling:
             if key not in self._compiled:
                 like = [tf.TensorSpec(shape[:rank], tf.float32) for shape, rank in zip(shapes, ranks, strict=True)]
-                others = {name: tf.TensorSpec([None] * value.shape.rank, value.dtype) for name, value in beside.items()}
+                others = tf.nest.map_structure(
+                    lambda value: None if value is None else tf.TensorSpec([None] * value.shape.rank, value.dtype),
+                    beside,
+                )
 
                 def call(score: Any, maps: list[Any], beside: dict[str, Any]) -> Any:
                     found = measure.function(Case(score, maps, **beside), **self.parameters[measure.id])
@@ -164,7 +230,9 @@ class Evaluator:
             piece.entries, piece.context, *beside_target, tf.constant(batch_size, tf.int32), given, beside
         )
 
-    def _ask_method(self, measure: Measure, piece: Piece, maps: list[np.ndarray], batch_size: int) -> Measured:
+    def _ask_method(
+        self, measure: Measure, piece: Piece, maps: list[np.ndarray], beside: dict[str, Any], batch_size: int
+    ) -> Measured:
         assert piece.seeds is not None
         seeds = piece.seeds
         own = piece if self.explainer.method.sampled else piece._replace(seeds=None)
@@ -173,7 +241,10 @@ class Evaluator:
             found, _ = self.explainer.explain_piece(own._replace(entries=[tf.constant(p) for p in points]), batch_size)
             return found.maps, found.evaluations
 
-        case = Again([entry.numpy() for entry in piece.entries], maps, explain, seeds)
+        lengths = beside.get("lengths", [None] * len(maps))
+        embedded = [lookup is not None for lookup in self.explainer.bound.cut.lookups]
+        known = [None if of is None else of.numpy() for of in lengths]
+        case = Again([entry.numpy() for entry in piece.entries], maps, explain, seeds, embedded, known)
         return measure.function(case, **self.parameters[measure.id])
 
 
@@ -195,9 +266,29 @@ def evaluate(
     return evaluator.run(xs, ys=ys, target=target, batch_size=batch_size, seed=seed, segments=segments)
 
 
-def _fitted(maps: np.ndarray, entry: Any) -> np.ndarray:
+def _digest(*parts: Any) -> str:
+    """The same for the same values, of arrays, numbers, texts and whatever holds them."""
+    found = hashlib.blake2b(digest_size=16)
+
+    def add(part: Any) -> None:
+        if isinstance(part, Mapping):
+            part = sorted(part.items())
+        if isinstance(part, list | tuple):
+            found.update(f"{len(part)}[".encode())
+            for one in part:
+                add(one)
+            return
+        array = np.asarray(part)
+        found.update(f"{array.dtype.str}{array.shape}".encode())
+        found.update(repr(array.tolist()).encode() if array.dtype == object else np.ascontiguousarray(array).tobytes())
+
+    add(parts)
+    return found.hexdigest()
+
+
+def _fitted(maps: np.ndarray, entry: Any, embedded: bool) -> np.ndarray:
     """The maps of these examples, without what pads texts to the longest of all; ParameterError if they are of other axes."""
-    if maps.ndim > 1 and maps.shape[1] > entry.shape[1]:
+    if embedded and maps.ndim > 1 and maps.shape[1] > entry.shape[1]:
         maps = maps[:, : entry.shape[1]]
     if maps.shape != tuple(entry.shape[: maps.ndim]):
         raise ParameterError(

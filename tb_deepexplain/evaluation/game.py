@@ -24,9 +24,9 @@ Blocks = Annotated[
 
 
 Steps = Annotated[int, AtLeast(1), Doc("Points of the curve behind the first, evenly spaced in the share of features.")]
-Replace = Callable[
-    [Any, Any, Any], Any
-]  # pictures [B, H, W, C], which pixels leave [B, H, W, 1], examples [B] → pictures
+# pictures [B, H, W, C], which pixels leave [B, H, W, 1], examples [B] → pictures
+Replace = Callable[[Any, Any, Any], Any]
+_TIES = 2**30  # the number of a draw that no measure makes
 
 
 class Measured(NamedTuple):
@@ -36,24 +36,29 @@ class Measured(NamedTuple):
     evaluations: Any  # [N] or one number, model evaluations spent on each example
     curve: Any = None  # [N, K]
     at: Any = None  # [N, K] where along its axis, in shares of the features
-    changes: Any = (
-        None  # [N, S] what the score lost without each set of features: of any map, so that it need not be asked again
-    )
+    # [N, S] what the score lost without each set of features: of any map, so that it need not be asked again
+    changes: Any = None
+    asked: str = ""  # a digest of model, examples, targets, seed and parameters: answers to the same question
 
 
 class Case:
     """Maps, and the score that they explain.
 
-    `maps` are like the inputs of the score, or have their first axes only. `lengths` `[N]` are those of texts: what comes
-    behind is padding, and no feature. `segments` `[N, ...]` number the features of the first input, in place of blocks.
+    `maps` are like the inputs of the score, or have their first axes only. `lengths` are for each input those of its texts, `[N]`,
+    or None: what comes behind is padding, and no feature. `segments` `[N, ...]` number the features of the first input, in place of blocks.
     """
 
     def __init__(
-        self, score: Score, maps: Sequence[Any], lengths: Any = None, segments: Any = None, changes: Any = None
+        self,
+        score: Score,
+        maps: Sequence[Any],
+        lengths: Sequence[Any] | None = None,
+        segments: Any = None,
+        changes: Any = None,
     ) -> None:
         """`changes`: those that the same measure found for other maps of the same scores."""
         self.score, self.maps, self.changes = score, list(maps), changes
-        self._lengths, self._segments = lengths, segments
+        self._lengths, self._segments = lengths or [None] * len(score.x), segments
 
     def game(self, blocks: Lengths | int | None, baseline: Any = None, replace: Replace | None = None) -> Game:
         """The features as players that can be replaced by the baseline or, in pictures, by what `replace` makes."""
@@ -72,9 +77,9 @@ class Case:
                 number, counts = _number(x, sizes)
                 count = math.prod(counts)
                 here = tf.fill([self.score.n, count], True)
-                if self._lengths is not None and self.score.embeddings[i]:
+                if (lengths := self._lengths[i]) is not None:
                     begins = tf.range(count) // math.prod(counts[1:]) * sizes[0]
-                    here = begins[None] < tf.cast(self._lengths, tf.int32)[:, None]
+                    here = begins[None] < tf.cast(lengths, tf.int32)[:, None]
             groups.append(number + first)
             present.append(here)
             first += count
@@ -152,11 +157,24 @@ class Game:
         return self._score.draw(rows, numbers, [1])[:, 0]
 
     def _ranks(self) -> Any:
-        """[N, P] the place of each player, those with the largest credit first: for the target, or for f(x) − f(x′)."""
+        """[N, P] the place of each player, those with the largest credit first: for the target, or for f(x) − f(x′). Chance
+        orders those with the same: the order in which they lie is no merit of the map."""
         towards = self.credits
         if not self._score.has_probability:
             towards *= tf.sign(self._value - self._start)[:, None]
-        return _places(tf.where(self.present, -towards, tf.constant(math.inf, tf.float64)))
+        last = tf.constant(math.inf, tf.float64)
+        by_chance = tf.argsort(self._score.draw(tf.range(self.n), tf.fill([self.n], _TIES), [self.players]))
+        keys = tf.gather(tf.where(self.present, -towards, last), by_chance, batch_dims=1)
+        order = tf.gather(by_chance, tf.argsort(keys, stable=True), batch_dims=1)
+        return tf.argsort(order)
+
+    @cached_property
+    def says(self) -> Any:
+        """[N] whether the map tells any of the players from the others, by more than rounding."""
+        size = tf.reduce_max(tf.abs(tf.where(self.present, self.credits, 0)), 1)
+        most = tf.reduce_max(tf.where(self.present, self.credits, -math.inf), 1)
+        least = tf.reduce_min(tf.where(self.present, self.credits, math.inf), 1)
+        return most - least > 1e-6 * size
 
     def map(self, total: Any, evaluate: Callable[[Any], Any]) -> Any:
         """`Score.map` of what gives one tensor or several."""
@@ -183,7 +201,9 @@ class Game:
     def curve(self, steps: Sequence[float] | Any, off: Callable[[Any, Any], Any]) -> Any:
         """[N, K] levels where `off(rows, first)` are away, `first` being the share `steps[k]` of largest credits.
 
-        A level is the probability of the target where the model has one, else the share of f(x) − f(x′) that is left.
+        A level is the probability of the target where the model has one, else what is left of |f(x) − f(x′)|, in units of the
+        score: a share of it would say all where it is small and nothing where it is large. NaN of a map that tells no features
+        from others.
         """
         shares, ranks = tf.constant(steps, tf.float64), self._ranks()
         count = tf.size(shares)
@@ -194,14 +214,15 @@ class Game:
             if ends is None:
                 return tf.cast(self._score.probability(self._points(rows, off), rows), tf.float64)
             value, start = (tf.gather(end, rows) for end in ends)
-            return (self.score(rows, off) - start) / (value - start)
+            return (self.score(rows, off) - start) * tf.sign(value - start)
 
         def evaluate(items: Any) -> Any:
             rows, turns = items // count, tf.gather(shares, items % count)
             turns = tf.cast(tf.round(turns * tf.cast(tf.gather(self.sizes, rows), tf.float64)), tf.int32)
             return level(rows, off(rows, tf.gather(ranks, rows) < turns[:, None]))
 
-        return tf.reshape(self.map(self.n * count, evaluate), [-1, len(steps)])
+        found = tf.reshape(self.map(self.n * count, evaluate), [-1, len(steps)])
+        return tf.where(self.says[:, None], found, tf.constant(math.nan, found.dtype))
 
 
 def area(curve: Any) -> Any:

@@ -10,10 +10,12 @@ from tb_deepexplain.errors import InputError
 
 
 class Localisation(NamedTuple):
-    """Of N maps; NaN where the mask is empty or the map has nothing positive."""
+    """Of N maps; NaN where the mask is empty, or the map is constant, holds NaN or has nothing positive."""
 
-    pointing: np.ndarray  # [N] 1 where the largest attribution lies in the mask
-    iou: np.ndarray  # [N] of the mask and as many of the largest attributions
+    pointing: (
+        np.ndarray
+    )  # [N] 1 where the largest attribution lies in the mask; of several largest, their share that does
+    iou: np.ndarray  # [N] of the mask and as many of the largest attributions, of equal ones each in part
     mass: np.ndarray  # [N] share of the positive attributions that lies in the mask
 
 
@@ -28,15 +30,20 @@ def localise(maps: np.ndarray, masks: np.ndarray) -> Localisation:
     if maps.shape != masks.shape:
         raise InputError(f"masks: got shape {masks.shape}; expected {maps.shape}, a mask for each map")
     maps, masks = maps.reshape(len(maps), -1), masks.reshape(len(masks), -1)
-    order = np.argsort(-maps, 1, kind="stable")
-    places = np.empty_like(order)
-    np.put_along_axis(places, order, np.arange(maps.shape[1])[None], 1)
     size, positive = masks.sum(1), np.maximum(maps, 0)
-    chosen = places < size[:, None]
-    known = (size > 0) & positive.any(1)
+    known = (size > 0) & positive.any(1) & np.isfinite(maps).all(1) & (np.ptp(maps, 1) > 0)
+    inside = (_largest(maps, size) * masks).sum(1)
     with np.errstate(invalid="ignore", divide="ignore"):
         return Localisation(
-            np.where(known, np.take_along_axis(masks, order[:, :1], 1)[:, 0], np.nan),
-            np.where(known, (chosen & masks).sum(1) / (chosen | masks).sum(1), np.nan),
+            np.where(known, (_largest(maps, np.ones_like(size)) * masks).sum(1), np.nan),
+            np.where(known, inside / (2 * size - inside), np.nan),
             np.where(known, (positive * masks).sum(1) / positive.sum(1), np.nan),
         )
+
+
+def _largest(maps: np.ndarray, count: np.ndarray) -> np.ndarray:
+    """[N, P] by how much each value belongs to the `count` `[N]` largest of its map: where equal ones share places, in part."""
+    last = np.take_along_axis(-np.sort(-maps, 1), np.maximum(count - 1, 0)[:, None], 1)
+    above, equal = maps > last, maps == last
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return above + equal * ((count - above.sum(1)) / equal.sum(1))[:, None]

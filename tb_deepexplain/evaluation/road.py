@@ -26,7 +26,7 @@ def road(
         float, AtLeast(0), Doc("Deviation of what is added to filled pixels, as a share of the picture's range.")
     ] = 0.01,
 ) -> Measured:
-    """Mean probability of the target while pixels are replaced by noisy linear imputation; low is good, for lerf high.
+    """Mean probability of the target while pixels are replaced by noisy linear imputation, for lerf 1 less that; low is good.
 
     A pixel that leaves becomes the weighted mean of its eight neighbours, which may have left, too: one linear system for a
     picture, solved by conjugate gradients. Only for pictures. Rong, Leemann, Borisov, Kasneci, Kasneci 2022 (arXiv 2202.00449),
@@ -47,7 +47,8 @@ def road(
     at = np.linspace(0, 1, steps + 2)[1:-1]
     first = at if order == "morf" else 1 - at
     curve = game.curve(first, lambda rows, first: (first == (order == "morf")) & tf.gather(game.present, rows))
-    return Measured(tf.reduce_mean(curve, 1), game.spent, curve, at)
+    mean = tf.reduce_mean(curve, 1)
+    return Measured(mean if order == "morf" else 1 - mean, game.spent, curve, at)
 
 
 def impute(pictures: Any, left: Any) -> Any:

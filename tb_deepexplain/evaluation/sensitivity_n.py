@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 
 import tensorflow as tf
@@ -20,8 +21,8 @@ def sensitivity_n(
 ) -> Measured:
     """Correlation, over random sets S of n features, of Σ_S attributions and f(x) − f(x without S); its mean over n.
 
-    The curve has a value for each n. Ancona, Ceolini, Öztireli, Gross 2018 (arXiv 1711.06104), section 4, where sets are
-    replaced by zeros and n goes to 0.8 of the features.
+    The curve has a value for each n. Undefined for fewer than three features. Ancona, Ceolini, Öztireli, Gross 2018 (arXiv
+    1711.06104), section 4, where sets are replaced by zeros and n goes to 0.8 of the features.
     """
     game = case.game(blocks, baseline)
     most = tf.cast(tf.maximum(game.sizes - 1, 1), tf.float64)
@@ -35,4 +36,7 @@ def sensitivity_n(
     )
     curve = correlation(*(tf.reshape(t, [-1, sizes, samples]) for t in (total, changes)))
     at = tf.cast(n, tf.float64) / tf.cast(tf.maximum(game.sizes, 1), tf.float64)[:, None]
-    return Measured(mean_of_known(curve), game.spent, curve, at, changes)
+    curve = tf.where(game.sizes[:, None] > 2, curve, tf.constant(math.nan, curve.dtype))  # of two, one or the other: ±1
+    new = tf.concat([tf.fill([game.n, 1], True), n[:, 1:] != n[:, :-1]], 1)  # of few features, n repeats
+    once = tf.where(new, curve, tf.constant(math.nan, curve.dtype))
+    return Measured(mean_of_known(once), game.spent, curve, at, changes)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import numpy as np
 
-from tb_deepexplain.evaluation.again import Again, Measured, flat
+from tb_deepexplain.evaluation.again import Again, Measured
 from tb_deepexplain.evaluation.agreement import spearman
 from tb_deepexplain.methods.parameters import Above, AtLeast, Doc
 
@@ -14,21 +14,17 @@ from tb_deepexplain.methods.parameters import Above, AtLeast, Doc
 def stability(
     case: Again,
     *,
-    noise: Annotated[float, Above(0), Doc("Deviation of the noise, as a share of the example's range.")] = 0.05,
+    noise: Annotated[float, Above(0), Doc("Deviation of the noise, as a share of the range of its input.")] = 0.05,
     samples: Annotated[int, AtLeast(1), Doc("Noisy copies.")] = 5,
 ) -> Measured:
     """Mean rank correlation (Spearman's) of the map of x with those of x + normal noise; 1 is stable.
 
     After Ghorbani, Abid, Zou 2019 (arXiv 1710.10547), who measure the change of a map by its ranks. The target stays the same.
     """
-    before, spans = flat(case.maps), case.spans()
+    before, present = case.features(case.maps), case.present()
     found, evaluations = [], np.zeros(len(before), np.int64)
     for number in range(samples):
-        noisy = [
-            (x + noise * span * change).astype(x.dtype)
-            for x, span, change in zip(case.points, spans, case.draw(number, "normal"), strict=True)
-        ]
-        maps, spent = case.explain(noisy)
-        found.append(spearman(before, flat(maps)))
+        maps, spent = case.explain(case.moved(number, "normal", noise))
+        found.append(spearman(before, case.features(maps), present))
         evaluations = evaluations + spent
-    return Measured(np.mean(found, 0), evaluations)
+    return Measured(np.where(case.still, np.nan, np.mean(found, 0)), evaluations)

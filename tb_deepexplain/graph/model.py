@@ -100,6 +100,11 @@ class ModelGraph:
         constants = {name: tf.constant(value) for name, value in self._feeds.items()}
         return Placement(self._view, self._captures, constants | feeds)
 
+    @property
+    def identity(self) -> tuple[int, ...]:
+        """Equal for graphs of one model in this process: those that read the same variables, or are one object."""
+        return tuple(sorted(map(id, self._captures.values()))) or (id(self),)
+
     def regions(self, cut: Cut) -> Plan:
         return find_regions(self._view, cut)
 
@@ -208,6 +213,11 @@ class BoundGraph:
     def tokens(self, raw: Sequence[Any]) -> list[Any]:
         """Model inputs → the token ids that are looked up, one tensor for each embedding."""
         return [ids for ids, _ in self._looking_up(raw)]
+
+    def tokens_of_entries(self, raw: Sequence[Any]) -> list[Any]:
+        """As `tokens`, one for each entry; None for what is not looked up."""
+        ids = self.tokens(raw)
+        return [None if lookup is None else ids[self.cut.reads.index(lookup)] for lookup in self.cut.lookups]
 
     def _within(self, function: Any, raw: Sequence[Any]) -> Any:
         try:

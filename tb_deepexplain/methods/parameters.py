@@ -44,16 +44,16 @@ class Above:
 
 
 @dataclasses.dataclass(frozen=True)
-class AtMost:
-    """The largest value allowed."""
+class Below:
+    """All allowed values are smaller."""
 
     bound: float
 
     def __str__(self) -> str:
-        return f"at most {self.bound:g}"
+        return f"below {self.bound:g}"
 
     def holds(self, value: float) -> bool:
-        return value <= self.bound
+        return value < self.bound
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Parameter:
     name: str
     default: Any
     types: tuple[Any, ...]
-    bounds: tuple[AtLeast | AtMost | Above, ...]
+    bounds: tuple[AtLeast | Below | Above, ...]
     doc: str
 
     @property
@@ -176,7 +176,7 @@ def read_parameters(method: str, function: Callable[..., Any]) -> tuple[Paramete
     for name, parameter in inspect.signature(function).parameters.items():
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
             kind, extras = _unpack(hints[name])
-            bounds = tuple(e for e in extras if isinstance(e, AtLeast | AtMost | Above))
+            bounds = tuple(e for e in extras if isinstance(e, AtLeast | Below | Above))
             doc = " ".join(e.text for e in extras if isinstance(e, Doc))
             found.append(Parameter(method, name, parameter.default, kind, bounds, doc))
     return tuple(found)

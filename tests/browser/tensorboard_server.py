@@ -39,6 +39,10 @@ class Server:
         assert self._ready.wait(_START_S) and self._address, "TensorBoard did not start:\n" + "".join(self._said[-20:])
         return self._address
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def stop(self) -> None:
         self._process.terminate()
         self._process.wait()

@@ -40,8 +40,9 @@ def test_agreement() -> None:
     assert (opposite.spearman == -1).all()
     assert (opposite.top == 1).all()
     assert (opposite.signs == 0).all()
-    nothing = agree(a, np.zeros_like(a))
-    assert np.isnan([nothing.spearman, nothing.top, nothing.signs]).all()
+    broken = np.where(np.arange(a[0].size).reshape(a[0].shape) % 2, np.nan, a)
+    for nothing in (agree(a, np.zeros_like(a)), agree(a, np.ones_like(a)), agree(a, broken)):
+        assert np.isnan([nothing.spearman, nothing.top, nothing.signs]).all()
     with pytest.raises(ValueError, match="cannot be compared"):
         agree(a, a[:, 0])
     ties = np.array([[1.0, 1, 2, 3]]), np.array([[1.0, 2, 2, 2]])
@@ -57,8 +58,15 @@ def test_localisation() -> None:
     found = localise(maps, masks)
     assert found.pointing[:2].tolist() == [1, 0]
     assert found.mass[:2] == pytest.approx([2 / 3, 1 / 3])
-    # The four largest: (0,0), (3,3), then the first two of the zeros, which lie in the mask's row.
-    assert found.iou[0] == pytest.approx(2 / 6)
+    # The four largest: (0,0), (3,3), and two of the fourteen zeros, three of which lie in the mask.
+    inside = 1 + 2 * 3 / 14
+    assert found.iou[0] == pytest.approx(inside / (8 - inside))
+    even = np.ones((1, 4, 4))
+    assert np.isnan(localise(even, masks[:1])).all()  # a map that says nothing points nowhere
+    even[0, 0, 0] = even[0, 3, 3] = 2
+    assert localise(even, masks[:1]).pointing[0] == 0.5  # of two largest one lies in the mask
+    even[0, 1, 1] = np.nan
+    assert np.isnan(localise(even, masks[:1])).all()
     assert np.isnan([found.pointing[2], found.iou[2], found.mass[2]]).all()
     with pytest.raises(InputError, match="a mask for each map"):
         localise(maps, masks[:2])

@@ -30,7 +30,7 @@ class Twin:
         self.credits = [float(values[p].sum()) for p in players]
         empty = self.without(range(len(self.players)))
         self.sign = 1 if level else np.sign(score(x) - score(empty))
-        self.level = level or (lambda z: (score(z) - score(empty)) / (score(x) - score(empty)))
+        self.level = level or (lambda z: (score(z) - score(empty)) * self.sign)
         self.most = most or len(self.players)
 
     def without(self, gone: Sequence[int] | range) -> np.ndarray:
@@ -48,13 +48,16 @@ class Twin:
         change = [whole - self.score(self.without(gone)) for gone in sets]
         return np.array([sum(self.credits[i] for i in gone) for gone in sets]), np.array(change)
 
-    def sensitivity_n(self, sizes: int = 8, samples: int = 50) -> list[float]:
+    def sensitivity_n(self, sizes: int = 8, samples: int = 50) -> tuple[list[float], float]:
+        """The curve, and its mean in which each n counts once."""
         count, found = len(self.players), []
+        of_n: dict[int, float] = {}
         largest = min(max(0.8 * count, 1), max(count - 1, 1))
         for k in range(sizes):
             n = int(np.round(largest ** (k / (sizes - 1))))
             found.append(_correlation(*self.pairs([self.draw(k * samples + s, n) for s in range(samples)])))
-        return found
+            of_n.setdefault(n, found[-1])
+        return found, float(np.mean(list(of_n.values())))
 
     def faithfulness_correlation(self, share: float = 0.2, samples: int = 100) -> float:
         size = min(max(int(np.round(share * len(self.players))), 1), len(self.players) - 1)
@@ -66,12 +69,16 @@ class Twin:
             chance = tf.random.stateless_uniform([1], [self.seed, samples + s], alg="philox").numpy()[0]
             sets.append(self.draw(s, min(1 + int(chance * len(self.players)), len(self.players))))
         total, change = self.pairs(sets)
-        scale = (total @ change) / (total @ total) if fitted else 1
+        scale = max((total @ change) / (total @ total), 0) if fitted else 1
         return float(((scale * total - change) ** 2).mean() / (change**2).mean())
 
+    def order(self) -> list[int]:
+        """The largest credits first, those that are equal by chance."""
+        chance = tf.random.stateless_uniform([self.most], [self.seed, 2**30], alg="philox").numpy()
+        return sorted(range(len(self.players)), key=lambda i: (-self.sign * self.credits[i], chance[i]))
+
     def curve(self, steps: int = 20, insert: bool = False) -> list[float]:
-        order = sorted(range(len(self.players)), key=lambda i: -self.sign * self.credits[i])
-        found = []
+        order, found = self.order(), []
         for k in range(steps + 1):
             turns = int(np.round(k / steps * len(order)))
             found.append(self.level(self.without(order[turns:] if insert else order[:turns])))

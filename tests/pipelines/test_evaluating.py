@@ -145,14 +145,14 @@ def test_mistakes(
 # The ranking
 
 
-def records(of: dict[str, dict[str, list[float]]]) -> Records:
-    """method → column → values of its maps."""
+def records(of: dict[str, dict[str, list[float]]], maps: int = 1) -> Records:
+    """method → column → values of its maps, `maps` of them of each example."""
     found = Records()
     for method, columns in of.items():
         for i, values in enumerate(zip(*columns.values(), strict=True)):
             measures = dict(zip(columns, values, strict=True))
-            found.attributions.append(Attribution(f"{i}", method, np.ones(1), measures=measures))
-            found.inputs.append(Input(f"{i}", "tabular"))
+            found.attributions.append(Attribution(f"{i // maps}", method, np.ones(1), measures=measures))
+    found.inputs += [Input(id_, "tabular") for id_ in dict.fromkeys(row.example_id for row in found.attributions)]
     return found
 
 
@@ -165,10 +165,8 @@ def test_ranks_are_means_over_maps_and_measures() -> None:
         [1, 1.5], [3, 1.5], [2, 3]
     ]  # fmt: skip
     assert _ranks([np.array([1.0]), np.array([3.0])], "higher").tolist() == [[2], [1]]
-    assert _ranks([np.array([0.5]), np.array([0.500001])], "lower").tolist() == [
-        [1.5],
-        [1.5],
-    ]  # rounding decides nothing
+    rounding = [np.array([0.5, 2e-5]), np.array([0.500001, 1e-5])]  # decides nothing, small numbers do
+    assert _ranks(rounding, "lower").tolist() == [[1.5, 2], [1.5, 1]]
     assert [m.id for m in faithful(request("completeness", "stability", "road", "deletion"))] == ["road", "deletion"]
     of = {"a": {"deletion": [0.1, 0.1, 0.9]}, "b": {"deletion": [0.2, 0.2, 0.2]}}
     first, second = _rank([Candidate("b", "B"), Candidate("a", "A")], records(of), request("deletion"), 0)
@@ -176,6 +174,26 @@ def test_ranks_are_means_over_maps_and_measures() -> None:
     assert second.mean_rank == pytest.approx(5 / 3)
     assert 0.6 < first.best < 0.9  # of three maps drawn with replacement, two or three are the first two in 20 of 27
     assert (first.low, first.high) == (1, 2)
+
+
+def test_many_maps_of_one_example_make_nothing_surer() -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(0.4, 0.2, 20), rng.normal(0.5, 0.2, 20)
+    found = {}
+    for maps in (1, 20):
+        of = {name: {"deletion": np.repeat(v, maps).tolist()} for name, v in (("a", a), ("b", b))}
+        [first, _] = _rank([Candidate("a", "A"), Candidate("b", "B")], records(of, maps), request("deletion"), 0)
+        found[maps] = (first.low, first.high, first.best)
+    assert found[1] == pytest.approx(found[20])
+
+
+def test_no_measure_ranks_nothing(linear: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate(*linear, tmp_path, "--measures=") == 2
+    assert "name at least one, such as deletion" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+    candidates = [Candidate("a", "A"), Candidate("b", "B")]
+    of = {name: {"stability": [0.5, 0.6]} for name in "ab"}
+    assert [c.mean_rank for c in _rank(candidates, records(of), request("stability"), 0)] == [None, None]
 
 
 def test_the_advice_is_honest() -> None:
@@ -187,7 +205,7 @@ def test_the_advice_is_honest() -> None:
         ranked = _rank([Candidate("a", "A", sanity=sanity), Candidate("b", "B")], records(of), request("deletion"), 0)
         return _advice(ranked, records(of), request("deletion"))
 
-    assert advice(good, bad, bad) == "a ranks first, in 100% of 1,000 resamplings of 120 examples."
+    assert advice(good, bad, bad) == "a ranks first, in 100% of 1,000 resamplings of 60 examples."
     assert "too few to tell it from b" in advice(bad, bad[::-1], [1.0] * 60)
     assert "By deletion it is not better than random maps" in advice(good, bad, good)
     assert "Its maps stay much the same when the model's weights are random (0.80 of 1)" in advice(good, bad, bad, 0.8)

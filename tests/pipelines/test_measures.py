@@ -9,6 +9,7 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 import pytest
+from scipy.stats import t
 
 import tb_deepexplain as dx
 from beam_pipelines.attribute import main
@@ -17,7 +18,7 @@ from tb_deepexplain.errors import InputError
 from tb_deepexplain.evaluation import TABLE
 from tb_deepexplain.evaluation.evaluator import Evaluator
 from tb_deepexplain.evaluation.superpixels import superpixels
-from tb_deepexplain.faithfulness import QUANTILE, Faithfulness
+from tb_deepexplain.faithfulness import Faithfulness, half_width
 from tb_deepexplain.store import Store, StoreWriter, store_path
 from tests.pipelines.data import Run, assert_same, pictures, write_records
 
@@ -47,7 +48,9 @@ def test_the_store_holds_what_the_measures_say(image: Run, tmp_path: Path, capsy
             told = store.manifest["faithfulness"][method][name]
             assert told["n"] == 7
             assert told["mean"] == pytest.approx(np.mean(values), rel=1e-4)
-            assert told["high"] - told["mean"] == pytest.approx(QUANTILE * np.std(values, ddof=1) / 7**0.5, rel=1e-3)
+            assert told["high"] - told["mean"] == pytest.approx(
+                float(t.ppf(0.975, 6)) * np.std(values, ddof=1) / 7**0.5, rel=1e-2
+            )
             if name != "sensitivity_n":  # the model was asked for the random maps, and for all at once
                 spent += found[name].evaluations.sum()
         for name in ("deletion", "sensitivity_n"):
@@ -93,7 +96,9 @@ def test_a_share_of_the_examples_is_measured(image: Run, tmp_path: Path) -> None
     measured = {row["example_id"] for row in rows if row["completeness"] is not None}
     assert 4 <= len(measured) <= 20
     assert all((row["completeness"] is not None) == (row["example_id"] in measured) for row in rows)
-    assert image.store.manifest["faithfulness"]["saliency"]["completeness"]["n"] == 2 * len(measured)
+    assert image.store.manifest["faithfulness"]["saliency"]["completeness"]["n"] == len(
+        measured
+    )  # two maps of each say much the same
     again = Run(image.model, tmp_path / "again")
     assert again(source, "--measures=completeness", "--measured=0.3", "--unit_size=7", "--target=top:2") == 0
     assert {r["example_id"] for r in again.store.index.to_pylist() if r["completeness"] is not None} == measured
@@ -209,6 +214,7 @@ def test_means_of_what_is_known() -> None:
     found = Faithfulness(["m"])
     schema = pa.schema(
         [
+            ("example_id", pa.string()),
             ("method", pa.string()),
             ("m", pa.float32()),
             *((f"m{w}", pa.list_(pa.float32())) for w in ("_curve", "_random_curve", "_at")),
@@ -216,19 +222,29 @@ def test_means_of_what_is_known() -> None:
         ]
     )
     rows = [
-        {"method": "a", "m": 1.0, "m_curve": [1.0, 2.0], "m_at": [0.0, 1.0]},
-        {"method": "a", "m": 3.0, "m_curve": [3.0, float("nan")], "m_at": [0.0, 1.0]},
-        {"method": "a", "m": None},
-        {"method": "b", "m": float("nan")},
+        {"example_id": "1", "method": "a", "m": 1.0, "m_curve": [1.0, 2.0, None], "m_at": [0.0, 1.0, 2.0]},
+        {"example_id": "2", "method": "a", "m": 2.0, "m_curve": [3.0, float("nan"), None], "m_at": [0.0, 1.0, 2.0]},
+        {"example_id": "2", "method": "a", "m": 4.0, "m_curve": [3.0, float("nan"), None], "m_at": [0.0, 1.0, 2.0]},
+        {"example_id": "3", "method": "a", "m": None},
+        {"example_id": "4", "method": "b", "m": float("nan")},
     ]
     for part in (rows[:1], rows[1:]):
         found.add(pa.Table.from_pylist(part, schema))
     told = found.described()
     assert (told["a"]["m"]["n"], told["a"]["m"]["mean"]) == (2, 2)
-    assert told["a"]["m"]["high"] == pytest.approx(2 + QUANTILE)
-    assert told["a"]["m"]["curve"]["mean"] == [2, 2]
-    assert told["a"]["m"]["at"] == [0, 1]
+    assert told["a"]["m"]["high"] == pytest.approx(
+        2 + t.ppf(0.975, 1)
+    )  # of 1 and 3: two maps of one example count once
+    assert told["a"]["m"]["curve"]["mean"] == [2, 2, None]  # a point that nobody knows does not take the others away
+    assert (told["a"]["m"]["curve"]["n"], told["a"]["m"]["curve"]["high"][1]) == (2, None)
+    assert told["a"]["m"]["at"] == [0, 1, 2]
     assert told["b"]["m"]["mean"] is None
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 5, 8, 20, 100, 10_000])
+def test_intervals_are_students(n: int) -> None:
+    assert half_width(1.0, n) == pytest.approx(t.ppf(0.975, n - 1) / n**0.5, rel=0.005)
+    assert np.isnan(half_width(1.0, 1))
 
 
 def test_a_store_without_measures_is_as_before(image: Run, tmp_path: Path) -> None:

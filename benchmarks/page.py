@@ -1,0 +1,356 @@
+"""What the page takes on a store of a million examples × three methods on disk, in Chromium, through a real TensorBoard.
+
+    python -m benchmarks.page [--examples 1000000] [--keep DIRECTORY] [--json FILE]
+
+The store is written once (about 6 GB; with --keep it is used again) and read cold: TensorBoard has just started and knows
+nothing of it. Beside each figure stands its budget; what is over it is marked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import io
+import json
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+from scipy import ndimage
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from playwright.sync_api import Frame, Page, sync_playwright  # noqa: E402
+
+from tb_deepexplain.marker import write_marker  # noqa: E402
+from tb_deepexplain.record import ATTRIBUTION_SCHEMA, ERROR_SCHEMA, INPUT_SCHEMA, curve_fields, measure_fields  # noqa: E402
+from tb_deepexplain.store import ROW_GROUP_BYTES, StoreWriter, store_path  # noqa: E402
+from tests.browser.conftest import CHROMIUM  # noqa: E402
+from tests.browser.tensorboard_server import Server  # noqa: E402
+
+SIDE, UNIT, KINDS, CLASSES = 32, 10_000, 2_000, 100
+METHODS = [
+    {"id": "saliency", "title": "Saliency", "family": "gradient", "signed": False, "sums_to": None, "parameters": {}},
+    {"id": "integrated_gradients", "title": "Integrated gradients", "family": "gradient", "signed": True,
+     "sums_to": "score - baseline_score", "parameters": {}},
+    {"id": "occlusion", "title": "Occlusion", "family": "perturbation", "signed": True, "sums_to": None, "parameters": {}},
+]  # fmt: skip
+MEASURES = [
+    {"id": "deletion", "title": "Deletion", "better": "lower", "axis": "share of features removed", "parameters": {}}
+]
+
+# name, unit, budget
+BUDGET = [
+    ("JavaScript and CSS, gzip", "KB", 60),
+    ("frame open to first paint", "ms", 300),
+    ("frame open to the first page of maps", "ms", 800),
+    ("next page, fetched ahead", "ms", 80),
+    ("jump to any rank", "ms", 300),
+    ("first sort by another field", "ms", 500),
+    ("first filter", "ms", 500),
+    ("clip of 144 maps", "ms", 16),
+    ("scroll frame, median", "ms", 17),
+    ("scroll frame, 95th percentile", "ms", 33),
+    ("bytes a page", "KB", 2000),
+    ("JavaScript heap", "MB", 150),
+    ("server's memory", "MB", 600),
+]  # fmt: skip
+
+
+def write_store(logdir: Path, examples: int) -> None:
+    """A store like a run's, its shards written column by column: maps drawn from 2,000 smooth ones by each method."""
+    rng = np.random.default_rng(0)
+    directory = store_path(logdir, "million", "attributions")
+    writer = StoreWriter(directory, measures=[m["id"] for m in MEASURES])
+    writer.begin()
+    schema = pa.schema([*ATTRIBUTION_SCHEMA, *measure_fields(["deletion"]), *curve_fields(["deletion"])])
+    noise = rng.normal(size=(len(METHODS), KINDS, SIDE, SIDE))
+    smooth = ndimage.gaussian_filter(noise, (0, 0, 1.5, 1.5))
+    smooth[0] = np.abs(smooth[0])
+    largest = np.abs(smooth).max((2, 3))
+    maps = (smooth / largest[..., None, None]).astype("<f2")
+    marks = np.quantile(np.abs(smooth).reshape(len(METHODS), KINDS, -1), [0.5, 0.9, 0.95, 0.99, 1], axis=2)
+    content = [[m.tobytes() for m in of] for of in maps]
+    pictures = [
+        _png(p)
+        for p in (127 + 60 * ndimage.gaussian_filter(rng.normal(size=(500, SIDE, SIDE, 3)), (0, 2, 2, 0)) * 8).clip(
+            0, 255
+        )
+    ]
+    units = []
+    for start in range(0, examples, UNIT):
+        n = min(UNIT, examples - start)
+        units.append(f"{start // UNIT:05d}")
+        label = rng.integers(0, CLASSES, n)
+        predicted = np.where(rng.random(n) < 0.9, label, rng.integers(0, CLASSES, n))
+        score, baseline = rng.normal(5, 2, n), rng.normal(0, 0.3, n)
+        ids = [str(start + i) for i in range(n)]
+        every = lambda values: np.repeat(values, len(METHODS))  # noqa: E731
+        kind = rng.integers(0, KINDS, (n, len(METHODS)))
+        method = np.tile(np.arange(len(METHODS)), n)
+        columns: dict[str, Any] = {
+            "example_id": every(np.array(ids, object)),
+            "step": np.zeros(3 * n, np.int64),
+            "method": np.array([m["id"] for m in METHODS], object)[method],
+            "target": every(predicted).astype(np.int32),
+            "target_label": np.array([f"class {i}" for i in range(CLASSES)], object)[every(predicted)],
+            "label": every(label).astype(np.int32),
+            "label_name": np.array([f"class {i}" for i in range(CLASSES)], object)[every(label)],
+            "predicted": every(predicted).astype(np.int32),
+            "score": every(score).astype(np.float32),
+            "probability": every(rng.random(n)).astype(np.float32),
+            "baseline_score": every(baseline).astype(np.float32),
+            "gap": np.where(method == 1, rng.normal(0, 0.1, 3 * n), np.nan).astype(np.float32),
+            "attribution": [content[m][k] for m, k in zip(method.tolist(), kind.ravel().tolist(), strict=True)],
+            "dtype": np.full(3 * n, "float16", object),
+            "scale": largest[method, kind.ravel()].astype(np.float32),
+            "shape": [[SIDE, SIDE, 1]] * (3 * n),
+            "evaluations": np.full(3 * n, 64, np.int32),
+            "warnings": [[]] * (3 * n),
+            "deletion": rng.random(3 * n).astype(np.float32),
+            "deletion_random": rng.random(3 * n).astype(np.float32),
+            **{f"deletion_{end}": [None] * (3 * n) for end in ("curve", "random_curve", "at")},
+            **{f"q{q}": marks[i, method, kind.ravel()].astype(np.float32) for i, q in enumerate((50, 90, 95, 99, 100))},
+        }
+        _write(directory, f"attributions-{units[-1]}", columns, schema, ROW_GROUP_BYTES // (SIDE * SIDE * 2 + 256))
+        shown = {
+            "example_id": ids,
+            "kind": ["image"] * n,
+            "image": [pictures[i] for i in rng.integers(0, 500, n)],
+            "label": label.astype(np.int32),
+        }
+        shown |= {name: [None] * n for name in INPUT_SCHEMA.names if name not in shown}
+        _write(directory, f"inputs-{units[-1]}", shown, INPUT_SCHEMA, 300)
+        pq.write_table(ERROR_SCHEMA.empty_table(), directory / f"errors-{units[-1]}.parquet")
+    labels = [f"class {i}" for i in range(CLASSES)]
+    told = {
+        "name": "attributions",
+        "kind": "image",
+        "step": 0,
+        "methods": METHODS,
+        "measures": MEASURES,
+        "target": "predicted",
+        "labels": labels,
+    }
+    writer.commit(units, told)
+    write_marker(logdir, "million", "attributions")
+
+
+def _write(directory: Path, name: str, columns: dict[str, Any], schema: pa.Schema, rows: int) -> None:
+    table = pa.table({f.name: pa.array(columns[f.name], f.type) for f in schema}, schema=schema)
+    pq.write_table(table, directory / f"{name}.parquet", compression="zstd", row_group_size=rows)
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(pixels.astype(np.uint8)).save(out, "PNG")
+    return out.getvalue()
+
+
+# In the page: run something, then wait, frame by frame, until it shows.
+_UNTIL = """
+async ([act, done]) => {
+  const ready = new Function(`return ${done}`);
+  const start = performance.now();
+  await new Function(`return ${act}`)();
+  while (!ready()) {
+    if (performance.now() - start > 60000) throw new Error(`nothing shows: ${done}`);
+    await new Promise((next) => requestAnimationFrame(next));
+  }
+  return performance.now() - start;
+}
+"""
+_FIRST_ID = "document.querySelector('.row:nth-child(2) .facts .number:last-child')?.textContent"
+_PLACE = "document.querySelector('.place')?.textContent"
+
+
+def until(frame: Frame, act: str, done: str) -> float:
+    return float(frame.evaluate(_UNTIL, [act, done]))
+
+
+def press(key: str) -> str:
+    return f"document.body.dispatchEvent(new KeyboardEvent('keydown', {{key: '{key}', bubbles: true}}))"
+
+
+def go(rank: int) -> str:
+    without = "parent.location.hash.replace(/&p.deepexplain.at=\\d+/, '')"
+    return f"void (parent.location.hash = {without} + '&p.deepexplain.at={rank}')"
+
+
+def choose(name: str, value: str) -> str:
+    select = f"const s = document.querySelector('select[aria-label={name}]'); s.value = '{value}';"
+    return f"(() => {{ {select} s.dispatchEvent(new Event('change', {{bubbles: true}})); }})()"
+
+
+_SCROLL = """
+async () => {
+  const main = document.querySelector('main');
+  const frames = [];
+  let last = performance.now();
+  for (let i = 0; i < 180; i++) {
+    main.scrollTop = (main.scrollHeight - main.clientHeight) * (0.5 - 0.5 * Math.cos(i / 15));
+    await new Promise((next) => requestAnimationFrame(next));
+    const now = performance.now();
+    frames.push(now - last);
+    last = now;
+  }
+  frames.sort((a, b) => a - b);
+  return [frames[90], frames[171]];
+}
+"""
+
+
+def opened(page: Page, address: str, *keys: str) -> tuple[Frame, float, float]:
+    """The frame, and when since its opening it first painted and showed a page of maps, in ms."""
+    state = "".join(f"&p.deepexplain.{key}" for key in ("run=million", *keys))
+    page.goto("about:blank")
+    page.goto(f"{address}/#deepexplain{state}")
+    page.frame_locator("iframe").locator("canvas").first.wait_for(timeout=60_000)
+    frame = next(f for f in page.frames if "plugin_entry" in f.url)
+    frame.wait_for_function("document.querySelectorAll('canvas').length >= 72 && !document.querySelector('.dim')")
+    paint = frame.evaluate("performance.getEntriesByName('first-contentful-paint')[0]?.startTime")
+    # The page of maps was painted in the frame after its answer came; the answer's end is the last of the loader's times.
+    maps = frame.evaluate(
+        "performance.getEntriesByType('resource').filter((r) => r.name.includes('api/tiles'))[0].responseEnd"
+    )
+    return frame, float(paint or 0), float(maps)
+
+
+def memory(server: Server) -> float:
+    """MB that the server's own process holds."""
+    lines = Path(f"/proc/{server.pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1000
+
+
+def measure(logdir: Path, examples: int) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {}
+    assets = ROOT / "tb_deepexplain" / "plugin" / "static"
+    found["JavaScript and CSS, gzip"] = [sum(len(gzip.compress(f.read_bytes())) for f in assets.rglob("*.?s*")) / 1000]
+    rng = np.random.default_rng(1)
+    server = Server(logdir)
+    try:
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(
+                executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--enable-precise-memory-info"]
+            )
+            page = browser.new_page(viewport={"width": 1600, "height": 1000})
+            sizes: list[int] = []
+            page.on(
+                "response",
+                lambda r: sizes.append(int(r.headers.get("content-length", 0))) if "api/tiles" in r.url else None,
+            )
+            frame, paint, maps = opened(page, server.address)
+            found["frame open to the first page of maps, cold"] = [maps]
+            for _ in range(3):
+                frame, paint, maps = opened(page, server.address)
+                found.setdefault("frame open to first paint", []).append(paint)
+                found.setdefault("frame open to the first page of maps", []).append(maps)
+            for name, field in (
+                ("score", "score"),
+                ("probability", "probability"),
+                ("deletion", "integrated_gradients.deletion"),
+            ):
+                before = frame.evaluate(_FIRST_ID)
+                took = until(frame, choose("Sort", field), f"{_FIRST_ID} !== '{before}'")
+                found.setdefault("first sort by another field", []).append(took)
+                del name
+            for _ in range(15):
+                page.wait_for_timeout(500)  # to be read, as a person would; the next page comes meanwhile
+                before = frame.evaluate(_FIRST_ID)
+                found.setdefault("next page, fetched ahead", []).append(
+                    until(frame, press("n"), f"{_FIRST_ID} !== '{before}'")
+                )
+            for rank in rng.integers(0, examples - 100, 15).tolist():
+                before = frame.evaluate(_FIRST_ID)
+                took = until(frame, go(rank), f"{_FIRST_ID} !== '{before}' && !document.querySelector('.dim')")
+                found.setdefault("jump to any rank", []).append(took)
+                page.wait_for_timeout(300)
+            for unit in (3, 14, 15):
+                frame, _, _ = opened(page, server.address)
+                took = until(
+                    frame,
+                    _filter(f"label:{unit} pred:!{unit} probability>0.5"),
+                    f"!({_PLACE}).endsWith(' {examples:,}')",
+                )
+                found.setdefault("first filter", []).append(took)
+            frame, _, _ = opened(page, server.address, "n=48")
+            frame.wait_for_function("document.querySelectorAll('canvas').length >= 144")
+            for clip in ("p90", "p99", "p95", "p100", "p90"):
+                found.setdefault("clip of 144 maps", []).append(frame.evaluate(_PAINT, choose("Clip", clip)))
+            median, high = frame.evaluate(_SCROLL)
+            found["scroll frame, median"], found["scroll frame, 95th percentile"] = [median], [high]
+            found["bytes a page"] = [statistics.median(size for size in sizes if size) / 1000]
+            found["JavaScript heap"] = [frame.evaluate("performance.memory.usedJSHeapSize") / 1e6]
+            found["server's memory"] = [memory(server)]
+            browser.close()
+    finally:
+        server.stop()
+    return found
+
+
+# What a change of colours costs before the next frame can be drawn.
+_PAINT = """
+async (act) => {
+  await new Promise((next) => requestAnimationFrame(next));
+  const start = performance.now();
+  new Function(`return ${act}`)();
+  const channel = new MessageChannel();
+  const painted = new Promise((next) => (channel.port1.onmessage = next));
+  requestAnimationFrame(() => channel.port2.postMessage(0));
+  await painted;
+  return performance.now() - start;
+}
+"""
+
+
+def _filter(text: str) -> str:
+    return f"(() => {{ const i = document.querySelector('.filter-input'); i.value = '{text}'; i.form.requestSubmit(); }})()"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--examples", type=int, default=1_000_000)
+    parser.add_argument("--keep", type=Path, metavar="DIRECTORY", help="where the store is kept for another time")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    asked = parser.parse_args()
+    console = Console(width=110)
+    logdir = asked.keep or Path(tempfile.mkdtemp(prefix="deepexplain-page-"))
+    try:
+        if not (logdir / "million").exists():
+            started = time.monotonic()
+            write_store(logdir, asked.examples)
+            size = sum(f.stat().st_size for f in logdir.rglob("*.parquet")) / 1e9
+            console.print(
+                f"wrote {asked.examples:,} examples × {len(METHODS)} methods, {size:.1f} GB, in {time.monotonic() - started:.0f} s"
+            )
+        found = measure(logdir, asked.examples)
+    finally:
+        if not asked.keep:
+            shutil.rmtree(logdir, ignore_errors=True)
+    table = Table(
+        "", "median", "worst", "budget", title=f"{asked.examples:,} examples × {len(METHODS)} methods of {SIDE}×{SIDE}"
+    )
+    budget = {name: (unit, limit) for name, unit, limit in BUDGET}
+    for name, values in found.items():
+        unit, limit = budget.get(name, ("ms", None))
+        middle = statistics.median(values)
+        mark = "" if limit is None else f"{limit:,} {unit}" + ("" if middle <= limit else "  over")
+        table.add_row(name, f"{middle:,.0f} {unit}", f"{max(values):,.0f} {unit}", mark)
+    console.print(table)
+    if asked.json:
+        asked.json.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
