@@ -14,11 +14,11 @@ from keras import layers
 from PIL import Image
 
 from beam_pipelines.evaluating import Candidate, _advice, _rank, _ranks, faithful
-from beam_pipelines.explaining import Records, Request
-from beam_pipelines.targets import Target
 from tb_deepexplain.cli import main
 from tb_deepexplain.record import Attribution, Input
+from tb_deepexplain.recording import Records, Request
 from tb_deepexplain.store import Store, store_path
+from tb_deepexplain.targets import Target
 from tests.pipelines.data import pictures, write_records
 
 FEW = [
