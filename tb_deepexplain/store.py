@@ -57,7 +57,8 @@ ROW_GROUP_BYTES = 512 * 1024  # any one row is then one small read; measured bes
 _INDEX_ROWS, _UNITS_AT_ONCE = 65_536, 64  # in a row group of the index; looked at
 _KINDS = {"attributions": ATTRIBUTION_SCHEMA, "inputs": INPUT_SCHEMA, "errors": ERROR_SCHEMA}
 _Homes: TypeAlias = Mapping[str, Mapping[str, str]]  # unit → id → the unit that has it, too
-_LOCATION = ["shard", "row_group", "row", "input_row_group", "input_row"]
+_LOCATION = ["shard", "row_group", "row", "input_shard", "input_row_group", "input_row"]
+_INPUTS_OF = "inputs_of"  # in the metadata of a shard of maps: the unit that has their inputs, if it is another
 
 
 def store_path(logdir: str | os.PathLike[str], run: str, name: str) -> Path:
@@ -86,8 +87,8 @@ def writing(directory: Path) -> Iterator[None]:
 class ShardWriter:
     """Writes one work unit's three files under temporary names; `close` renames them into place."""
 
-    def __init__(self, directory: Path, unit: str, measures: Sequence[str] = ()) -> None:
-        self._directory, self._unit = directory, unit
+    def __init__(self, directory: Path, unit: str, measures: Sequence[str] = (), inputs_of: str | None = None) -> None:
+        self._directory, self._unit, self._inputs_of = directory, unit, inputs_of
         more = [*measure_fields(measures), *curve_fields(measures)]
         self._schemas = _KINDS | {"attributions": pa.schema([*ATTRIBUTION_SCHEMA, *more])}
         self._places = {kind: directory / f"{kind}-{unit}.parquet" for kind in _KINDS}
@@ -125,6 +126,8 @@ class ShardWriter:
             self._flush(kind)
         with writing(self._directory):
             self._writer("errors").add_key_value_metadata(self._notes)
+            if self._inputs_of:
+                self._writer("attributions").add_key_value_metadata({_INPUTS_OF: self._inputs_of})
             for kind in _KINDS:
                 self._writer(kind).close()
             if self._places["attributions"].exists():
@@ -174,10 +177,11 @@ class StoreWriter:
             make(self.directory)
         self._begun = True
 
-    def shard(self, unit: str) -> ShardWriter:
+    def shard(self, unit: str, inputs_of: str | None = None) -> ShardWriter:
+        """`inputs_of`: the unit that has the inputs of this one's maps, where it has none itself: of a model at another step."""
         if not self._begun:
             self.begin()
-        return ShardWriter(self.directory, unit, self._measures)
+        return ShardWriter(self.directory, unit, self._measures, inputs_of)
 
     def notes(self, unit: str) -> dict[str, str]:
         """What was noted of a finished unit."""
@@ -219,19 +223,60 @@ class StoreWriter:
         if twice:
             units = [*units, self._write_duplicates(twice)]
         errors = sum(self.rows("errors", units))
+        described = {**manifest, **({"faithfulness": found.described()} if self._measures else {})}
+        written = self._write_manifest(
+            described, {"examples": examples, "maps": maps, "errors": errors}, units, index_name
+        )
+        for old in before:  # only those: another process may just be committing the same units
+            (self.directory / old).unlink(missing_ok=True)
+        return written
+
+    def append(self, unit: str, manifest: dict[str, Any], version: str) -> dict[str, Any]:
+        """Commit one unit more, which has no inputs of its own: for a store that grows while it is read, without measures.
+
+        Of the other units only the index is read, however many there are. StoreError if the store is no longer of
+        `version`: someone else writes it, too.
+        """
+        before = Store(self.directory)
+        if before.manifest["version"] != version:
+            raise StoreError(
+                f"{self.directory} was committed by another program meanwhile; give each a run or name of its own"
+            )
+        rows = _index_of(self.directory, (), unit)
+        _Ids(self.directory).add(rows)
+        if unit in before.manifest["units"] or pc.any(pc.equal(rows["input_shard"], rows["shard"])).as_py():
+            raise StoreError(
+                f"{self.directory}: unit {unit} is there already or has inputs of its own; commit all units"
+            )
+        index_name = f"index-{uuid.uuid4().hex[:8]}.parquet"
+        index = pa.concat_tables([before.index.select(rows.column_names), rows])
+        with writing(self.directory), whole(self.directory / index_name) as temporary:
+            pq.write_table(index, temporary, compression="zstd", row_group_size=_INDEX_ROWS)
+        counts = before.manifest["counts"]
+        errors = counts["errors"] + sum(self.rows("errors", [unit]))
+        written = self._write_manifest(
+            manifest,
+            {"examples": counts["examples"], "maps": index.num_rows, "errors": errors},
+            [*before.manifest["units"], unit],
+            index_name,
+        )
+        for old in before.manifest["index"]:
+            (self.directory / old).unlink(missing_ok=True)
+        return written
+
+    def _write_manifest(
+        self, manifest: dict[str, Any], counts: dict[str, int], units: Sequence[str], index: str
+    ) -> dict[str, Any]:
         written = {
             "format_version": FORMAT_VERSION,
             "version": uuid.uuid4().hex[:12],  # changes with every commit: makes answers about the store cacheable
             **manifest,
-            **({"faithfulness": found.described()} if self._measures else {}),
-            "counts": {"examples": examples, "maps": maps, "errors": errors},
+            "counts": counts,
             "units": list(units),
-            "index": [index_name],
+            "index": [index],
         }
         with writing(self.directory), whole(self.directory / MANIFEST) as temporary:
             temporary.write_text(json.dumps(written, indent=1), encoding="utf-8")
-        for old in before:  # only those: another process may just be committing the same units
-            (self.directory / old).unlink(missing_ok=True)
         return written
 
     def _committed_index(self) -> list[str]:
@@ -253,7 +298,8 @@ class StoreWriter:
                 some = units[start : start + _UNITS_AT_ONCE]
                 tables = each(index_of, some, self.directory)
                 for unit, table in zip(some, tables, strict=True):
-                    left_out = pa.array(list(without.get(unit, ())), pa.string())
+                    home = table.column("input_shard")[0].as_py() if table.num_rows else unit
+                    left_out = pa.array(list(without.get(home, ())), pa.string())
                     kept = table.filter(pc.invert(pc.is_in(table.column("example_id"), left_out)))
                     ids.add(kept)
                     found.add(kept)
@@ -282,7 +328,7 @@ class _Ids:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._hashes: list[np.ndarray] = []
+        self._hashes: dict[str, np.ndarray] = {}  # by the unit that has the inputs
 
     def add(self, index: pa.Table) -> None:
         """The rows of one unit."""
@@ -295,12 +341,13 @@ class _Ids:
             raise StoreError(
                 f"{self._directory}: example id {str(example)!r} is in unit {unit} twice; give every example its own id"
             )
-        ids = index.column("example_id").unique().to_pylist()
-        self._hashes.append(np.fromiter(map(hash, ids), np.int64, len(ids)))
+        ids, home = index.column("example_id").unique().to_pylist(), index.column("input_shard")[0].as_py()
+        known = self._hashes.get(home, np.zeros(0, np.int64))
+        self._hashes[home] = np.union1d(known, np.fromiter(map(hash, ids), np.int64, len(ids)))
 
     def twice(self, units: Sequence[str]) -> _Homes:
         """When all units are added: in each the ids that an earlier one has, and which."""
-        values, counts = np.unique(np.concatenate([np.zeros(0, np.int64), *self._hashes]), return_counts=True)
+        values, counts = np.unique(np.concatenate([np.zeros(0, np.int64), *self._hashes.values()]), return_counts=True)
         suspect = set(values[counts > 1].tolist())
         homes: dict[str, str] = {}
         found: dict[str, dict[str, str]] = {}
@@ -341,16 +388,16 @@ class Store:
     @cached_property
     def index(self) -> pa.Table:
         """Every column of every map but the map itself, plus where the map and its input lie."""
-        return pa.concat_tables(self._read(name) for name in self.manifest["index"])
+        return pa.concat_tables(map(_with_input_shard, map(self._read, self.manifest["index"])))
 
     def maps(self, rows: Sequence[int]) -> list[np.ndarray]:
         """The float32 maps of these rows of `index`, in the order asked."""
         columns = ["attribution", "dtype", "scale", "shape"]
-        return [decode_map(**row) for row in self._rows("attributions", rows, "row_group", "row", columns)]
+        return [decode_map(**row) for row in self._rows("attributions", rows, "shard", "row_group", "row", columns)]
 
     def inputs(self, rows: Sequence[int]) -> list[dict[str, Any]]:
         """The inputs (as in `record.INPUT_SCHEMA`) of these rows of `index`, in the order asked."""
-        return self._rows("inputs", rows, "input_row_group", "input_row", INPUT_SCHEMA.names)
+        return self._rows("inputs", rows, "input_shard", "input_row_group", "input_row", INPUT_SCHEMA.names)
 
     def errors(self) -> pa.Table:
         names = [f"errors-{unit}.parquet" for unit in self.manifest["units"]]
@@ -363,12 +410,14 @@ class Store:
         except (OSError, pa.ArrowException) as error:
             raise StoreError(f"{self.directory / name} cannot be read ({error}); run the pipeline again") from error
 
-    def _rows(self, kind: str, rows: Sequence[int], group: str, row: str, columns: list[str]) -> list[dict[str, Any]]:
+    def _rows(
+        self, kind: str, rows: Sequence[int], unit: str, group: str, row: str, columns: list[str]
+    ) -> list[dict[str, Any]]:
         # Row groups are read directly: engines that plan a scan take ten times as long for a page of maps.
-        where = self.index.select(["shard", group, row]).take(pa.array(rows, pa.int64())).to_pylist()
+        where = self.index.select([unit, group, row]).take(pa.array(rows, pa.int64())).to_pylist()
         groups: dict[tuple[str, int], list[int]] = {}
         for position, at in enumerate(where):
-            groups.setdefault((at["shard"], at[group]), []).append(position)
+            groups.setdefault((at[unit], at[group]), []).append(position)
         found: list[Any] = [None] * len(where)
         for (shard, number), positions in sorted(groups.items()):
             path = self.directory / f"{kind}-{shard}.parquet"
@@ -385,8 +434,15 @@ class Store:
 
 def _index_schema(measures: Sequence[str]) -> pa.Schema:
     kept = [field for field in ATTRIBUTION_SCHEMA if field.name != "attribution"]
-    where = [pa.field("shard", pa.string()), *(pa.field(n, pa.int32()) for n in _LOCATION[1:])]
+    where = [pa.field(name, pa.string() if name.endswith("shard") else pa.int32()) for name in _LOCATION]
     return pa.schema([*kept, *measure_fields(measures), *where])
+
+
+def _with_input_shard(index: pa.Table) -> pa.Table:
+    """The index with the column that those of older stores lack: the inputs were always in the unit of the maps."""
+    if "input_shard" in index.column_names:
+        return index
+    return index.add_column(index.column_names.index("input_row_group"), "input_shard", index["shard"])
 
 
 def _rows_of(path: Path) -> int:
@@ -401,7 +457,8 @@ def _index_of(directory: Path, measures: Sequence[str], unit: str) -> pa.Table:
     with open_parquet(path) as file:
         table = file.read([n for n in schema.names if n not in _LOCATION])
         group, row = _positions(file)
-    with open_parquet(directory / f"inputs-{unit}.parquet") as file:
+        home = (file.metadata.metadata or {}).get(_INPUTS_OF.encode(), unit.encode()).decode()
+    with open_parquet(directory / f"inputs-{home}.parquet") as file:
         ids = file.read(["example_id"]).column(0).to_pylist()
         input_group, input_row = _positions(file)
     at = {example_id: i for i, example_id in enumerate(ids)}
@@ -411,7 +468,8 @@ def _index_of(directory: Path, measures: Sequence[str], unit: str) -> pa.Table:
         raise StoreError(
             f"{path} holds a map of example {missing} but not the example; add an Input for every example"
         ) from None
-    location = [pa.array([unit] * table.num_rows), group, row, input_group[order], input_row[order]]
+    shard, input_shard = (pa.array([name] * table.num_rows, pa.string()) for name in (unit, home))
+    location = [shard, group, row, input_shard, input_group[order], input_row[order]]
     columns = dict(zip(table.column_names, table.columns, strict=True)) | dict(zip(_LOCATION, location, strict=True))
     return pa.table([columns[field.name] for field in schema], schema=schema)
 

@@ -40,7 +40,8 @@ class Grid:
             raise StoreError(f"{directory}: its manifest lacks {lacking[0]!r}; run the pipeline again")
         _refuse_paths(directory, manifest["index"])
         index = self.index = self.store.index
-        _refuse_paths(directory, pc.unique(index["shard"]).to_pylist())
+        for column in ("shard", "input_shard"):
+            _refuse_paths(directory, pc.unique(index[column]).to_pylist())
         self.methods: list[dict[str, Any]] = manifest["methods"]
         ids = index["example_id"].combine_chunks().dictionary_encode()
         self.ids: pa.Array = ids.dictionary

@@ -19,8 +19,9 @@ T = TypeVar("T")
 
 def read_rows(grid: Grid, rows: np.ndarray, group: str, read: Callable[[Sequence[int]], list[T]]) -> dict[int, T | str]:
     """What `read` gives for each index row, or why it cannot be read; rows of one row group are read together."""
-    place = pa.table({k: grid.index[k].take(pa.array(rows, pa.int64())) for k in ("shard", group)})
-    keys = zip(place["shard"].to_pylist(), place[group].to_pylist(), strict=True)
+    unit = "input_shard" if group == "input_row_group" else "shard"
+    place = pa.table({k: grid.index[k].take(pa.array(rows, pa.int64())) for k in (unit, group)})
+    keys = zip(place[unit].to_pylist(), place[group].to_pylist(), strict=True)
     together: dict[tuple[str, int], list[int]] = {}
     for key, row in zip(keys, rows.tolist(), strict=True):
         together.setdefault(key, []).append(row)

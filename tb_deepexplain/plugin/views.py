@@ -37,6 +37,7 @@ def _describe(catalogue: Catalogue, place: Place) -> dict[str, Any]:
             "kind": manifest["kind"],
             "target": manifest.get("target"),
             "created": manifest.get("created"),
+            "complete": manifest.get("complete", True),  # False while it grows
             "examples": counts["examples"],
             "maps": counts["maps"],
             "errors": counts["errors"],
@@ -106,7 +107,17 @@ def example(grid: Grid, example_id: str) -> dict[str, Any]:
     """All numbers stored about one example, and what made them."""
     _example(grid, example_id)
     mine = grid.index.filter(pc.equal(grid.index["example_id"], example_id))
-    hidden = {"shard", "row_group", "row", "input_row_group", "input_row", "dtype", "scale", "example_id"}
+    hidden = {
+        "shard",
+        "row_group",
+        "row",
+        "input_shard",
+        "input_row_group",
+        "input_row",
+        "dtype",
+        "scale",
+        "example_id",
+    }
     maps = mine.select([name for name in mine.column_names if name not in hidden]).to_pylist()
     kept = {
         k: grid.manifest.get(k)
