@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,3 +32,11 @@ class Example:
 def _bits(value: np.ndarray) -> int | None:
     strings = value.dtype.kind in "OSU"
     return max((len(text) for text in value.ravel()), default=0).bit_length() if strings else None
+
+
+def alike(examples: Sequence[Example]) -> list[list[int]]:
+    """The places of those that can be explained together."""
+    groups: dict[Any, list[int]] = {}
+    for i, example in enumerate(examples):
+        groups.setdefault(example.alike, []).append(i)
+    return list(groups.values())
