@@ -50,18 +50,26 @@ def _class_numbers(targets: np.ndarray) -> np.ndarray | None:
 
 
 def graph_of(model: Any, xs: Any) -> ModelGraph:
-    """The model as it stands in memory: its variables are read whenever it is explained."""
-    if not model.built or not getattr(model, "inputs", None):
-        arrays = tf.nest.map_structure(np.asarray, xs)
-        floats = keras.config.floatx()
-        kinds = tf.nest.map_structure(lambda x: floats if x.dtype.kind == "f" else tf.as_dtype(x.dtype).name, arrays)
-        if not model.built:  # Keras does so with the first batch
-            model(tf.nest.map_structure(lambda x, kind: tf.constant(x[:1], kind), arrays, kinds), training=False)
-        if not getattr(model, "inputs", None):  # a subclassed one
-            return load_model(
-                (model, tf.nest.map_structure(lambda x, kind: tf.TensorSpec([None, *x.shape[1:]], kind), arrays, kinds))
-            )
-    return load_model(model)
+    """The model as it stands in memory: its variables are read whenever it is explained.
+
+    One that Keras would build for its first batch is built for `xs`.
+    """
+    if model.built and getattr(model, "inputs", None):
+        return load_model(model)
+    arrays = tf.nest.map_structure(np.asarray, xs)
+    if isinstance(model, keras.Sequential) and isinstance(arrays, np.ndarray):
+        model.build((None, *arrays.shape[1:]))
+        return load_model(model)
+    specs = tf.nest.map_structure(_spec, arrays)
+    if not model.built:
+        model(tf.nest.map_structure(lambda x, spec: tf.constant(x[:1], spec.dtype), arrays, specs), training=False)
+    return load_model((model, specs))
+
+
+def _spec(array: np.ndarray) -> Any:
+    """As Keras casts what it is given."""
+    kind = keras.config.floatx() if array.dtype.kind == "f" else "string" if array.dtype.kind in "OSU" else array.dtype
+    return tf.TensorSpec([None, *array.shape[1:]], kind)
 
 
 def as_examples(graph: ModelGraph, xs: Any, labels: Any, ids: Sequence[Any] | None, most: int) -> list[Example]:
