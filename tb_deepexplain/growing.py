@@ -48,7 +48,8 @@ class GrowingStore:
         """
         begun = configuration.read(self.directory)
         stands = (self.directory / MANIFEST).exists()
-        if (stands and begun is None) or (begun is not None and _MADE_BY not in begun):
+        foreign = stands or any(self.directory.glob("attributions-*")) if begun is None else _MADE_BY not in begun
+        if foreign:
             raise StoreError(f"{self.directory} holds a store that no training made; give another run or name")
         written = Store(self.directory).manifest if stands else {"steps": [], "version": None}
         kept = [step for step in written["steps"] if step < first]
@@ -80,7 +81,7 @@ class GrowingStore:
             )
         steps = [*self.steps, step]
         if self._version is None:
-            self._commit(steps, False)
+            self._commit(steps)
             write_marker(*self._place)
         else:
             written = self._writer.append(_unit(step), self._described(steps, False), self._version)
@@ -89,14 +90,14 @@ class GrowingStore:
     def finish(self) -> None:
         """The training is over."""
         if self._version is not None:
-            self._check_version()
-            self._commit(self.steps, True)
+            self._version = self._writer.describe(self._described(self.steps, True), self._version)["version"]
+            configuration.remove_leftovers(self.directory)
 
     def _keep(self, steps: list[int], written: dict[str, Any]) -> None:
         """These steps alone; a unit that stands would not be written again, so others' files go."""
         self.steps, self._version = steps, written["version"]
         if steps != written["steps"]:
-            self._commit(steps, False)
+            self._commit(steps)
         units = {EXAMPLES, *map(_unit, steps)}
         paths = [
             path for kind in ("attributions", "inputs", "errors") for path in self.directory.glob(f"{kind}-*.parquet")
@@ -104,13 +105,9 @@ class GrowingStore:
         each(_remove, [path for path in paths if path.stem.split("-", 1)[1] not in units], self.directory)
         configuration.remove_leftovers(self.directory)
 
-    def _commit(self, steps: list[int], complete: bool) -> None:
-        written = self._writer.commit([EXAMPLES, *map(_unit, steps)], self._described(steps, complete))
+    def _commit(self, steps: list[int]) -> None:
+        written = self._writer.commit([EXAMPLES, *map(_unit, steps)], self._described(steps, False))
         self.steps, self._version = steps, written["version"]
-
-    def _check_version(self) -> None:
-        if Store(self.directory).manifest["version"] != self._version:
-            raise StoreError(f"{self.directory} was committed by another program meanwhile; give each a run of its own")
 
     def _described(self, steps: list[int], complete: bool) -> dict[str, Any]:
         return {**self._describe(), "step": steps[-1], "steps": steps, "complete": complete}

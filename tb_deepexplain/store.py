@@ -171,6 +171,7 @@ class StoreWriter:
     def __init__(self, directory: str | os.PathLike[str], *, begun: bool = False, measures: Sequence[str] = ()) -> None:
         """`begun`: the directory is there; it is not made anew if someone removes it. `measures` have columns of their own."""
         self.directory, self._begun, self._measures = place(directory), begun, tuple(measures)
+        self._outdated: list[str] = []
 
     def begin(self) -> None:
         with writing(self.directory):
@@ -237,11 +238,7 @@ class StoreWriter:
         Of the other units only the index is read, however many there are. StoreError if the store is no longer of
         `version`: someone else writes it, too.
         """
-        before = Store(self.directory)
-        if before.manifest["version"] != version:
-            raise StoreError(
-                f"{self.directory} was committed by another program meanwhile; give each a run or name of its own"
-            )
+        before = self._committed(version)
         rows = _index_of(self.directory, (), unit)
         _Ids(self.directory).add(rows)
         if unit in before.manifest["units"] or pc.any(pc.equal(rows["input_shard"], rows["shard"])).as_py():
@@ -260,9 +257,23 @@ class StoreWriter:
             [*before.manifest["units"], unit],
             index_name,
         )
-        for old in before.manifest["index"]:
+        for old in self._outdated:
             (self.directory / old).unlink(missing_ok=True)
+        self._outdated = before.manifest["index"]  # until the next: who has just read the manifest looks for it
         return written
+
+    def describe(self, manifest: dict[str, Any], version: str) -> dict[str, Any]:
+        """Write the manifest anew, for the same units. StoreError as in `append`."""
+        before = self._committed(version).manifest
+        return self._write_manifest(manifest, before["counts"], before["units"], *before["index"])
+
+    def _committed(self, version: str) -> Store:
+        store = Store(self.directory)
+        if store.manifest["version"] != version:
+            raise StoreError(
+                f"{self.directory} was committed by another program meanwhile; give each a run or name of its own"
+            )
+        return store
 
     def _write_manifest(
         self, manifest: dict[str, Any], counts: dict[str, int], units: Sequence[str], index: str

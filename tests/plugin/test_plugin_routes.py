@@ -394,3 +394,37 @@ def test_a_path_prefix_changes_nothing(tmp_path: Path, served: Callable[..., Cli
     small_store(tmp_path, "r")
     client = served(tmp_path, prefix="/a/b")
     assert client.get(f"/a/b{ROOT}/api/stores").json["stores"][0]["run"] == "r"
+
+
+def test_a_training_is_served_step_by_step(tmp_path: Path, served: Callable[..., Client]) -> None:
+    writer = StoreWriter(store_path(tmp_path, "fit", "s"))
+    with writer.shard("examples") as shard:
+        shard.add(inputs=[Input(e, "tabular", features=["a", "b"], values=[1.0, 2.0]) for e in "xy"])
+    described = stores.manifest("s", "tabular", None, stores.METHODS[:1], complete=False)
+    version = ""
+    for step in (0, 5):
+        unit = f"step-{step}"
+        with writer.shard(unit, "examples") as shard:
+            shard.add([Attribution(e, "saliency", np.full(2, step + 1.0), target=0, step=step) for e in "xy"])
+        written = writer.append(unit, described, version) if step else writer.commit(["examples", unit], described)
+        version = written["version"]
+    write_marker(tmp_path, "fit", "s")
+    client, store = served(tmp_path), {"run": "fit", "store": "s"}
+
+    def complete() -> bool:
+        return get(client, "/api/stores").json["stores"][0]["complete"]
+
+    assert not complete()
+    writer.describe({**described, "complete": True}, version)
+    assert complete()
+    for step, query in ((0, {"step": "0"}), (5, {})):  # the latest, if none is asked for
+        found = page(client, **store, **query).header
+        assert found["steps"] == [0, 5]
+        assert [row["input"]["values"] for row in found["rows"]] == [[1.0, 2.0]] * 2
+        assert get(client, "/api/tile", **store, id="x", method="saliency", step=step).status_code == 200
+    inputs = writer.directory / "inputs-examples.parquet"
+    inputs.write_bytes(inputs.read_bytes()[:-20])
+    [first, _] = page(served(tmp_path), **store).header["rows"]
+    assert "inputs-examples.parquet cannot be read" in first["input"]["error"]
+    assert first["maps"][0] is not None
+    assert "input_shard" not in get(client, "/api/example", **store, id="x").json["maps"][0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -282,9 +283,10 @@ def grown(directory: Path, steps: int) -> dict[str, Any]:
     """A store whose first unit has all inputs, each other one the maps of a step."""
     with StoreWriter(directory).shard("shown") as shard:
         shard.add(inputs=[shown("a"), shown("b"), shown("c")])
-    manifest = StoreWriter(directory).commit(["shown", at_step(directory, 0)], MANIFEST)
+    writer = StoreWriter(directory)
+    manifest = writer.commit(["shown", at_step(directory, 0)], MANIFEST)
     for step in range(1, steps):
-        manifest = StoreWriter(directory).append(at_step(directory, step), MANIFEST, manifest["version"])
+        manifest = writer.append(at_step(directory, step), MANIFEST, manifest["version"])
     return manifest
 
 
@@ -293,7 +295,12 @@ def test_a_store_grows_by_units_whose_inputs_another_has(tmp_path: Path) -> None
     assert manifest == Store(tmp_path).manifest
     assert manifest["counts"] == {"examples": 3, "maps": 6, "errors": 0}  # examples, not examples × steps
     assert manifest["units"] == ["shown", "step-0", "step-1", "step-2"]
-    assert len(list(tmp_path.glob("index-*.parquet"))) == 1
+    assert (
+        len(list(tmp_path.glob("index-*.parquet"))) == 2
+    )  # that of the commit before for who has just read its manifest
+    ended = StoreWriter(tmp_path).describe({**MANIFEST, "complete": True}, manifest["version"])
+    assert ended == Store(tmp_path).manifest == {**manifest, "complete": True, "version": ended["version"]}
+    assert ended["version"] != manifest["version"]
     store = Store(tmp_path)
     index = store.index.to_pylist()
     assert [(row["example_id"], row["step"], row["score"]) for row in index] == [
@@ -326,6 +333,8 @@ def test_what_cannot_be_appended_is_refused(tmp_path: Path) -> None:
     version = grown(tmp_path, 1)["version"]
     with pytest.raises(StoreError, match="committed by another program meanwhile; give each a run or name of its own"):
         StoreWriter(tmp_path).append(at_step(tmp_path, 1), MANIFEST, "another")
+    with pytest.raises(StoreError, match="committed by another program"):
+        StoreWriter(tmp_path).describe(MANIFEST, "another")
     write(tmp_path, {"own": ["d"]})
     for unit in ("step-0", "own"):
         with pytest.raises(StoreError, match=f"unit {unit} is there already or has inputs of its own"):
@@ -344,3 +353,27 @@ def test_an_index_without_the_place_of_inputs_is_read(tmp_path: Path) -> None:
     pq.write_table(new.drop_columns(["input_shard"]), tmp_path / name)  # as stores of 0.1 had it at first
     assert Store(tmp_path).index.equals(new)
     assert [given["example_id"] for given in Store(tmp_path).inputs([1, 0])] == ["b", "a"]
+
+
+def test_a_growing_store_can_be_read_at_any_time(tmp_path: Path) -> None:
+    grown(tmp_path, 1)
+    over, found, wrong = threading.Event(), set[int](), list[Exception]()
+
+    def read() -> None:
+        while not over.is_set():
+            try:
+                store = Store(tmp_path)
+                found.add(store.index.num_rows)
+                store.maps([store.index.num_rows - 1])
+            except Exception as error:
+                wrong.append(error)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    writer, version = StoreWriter(tmp_path), Store(tmp_path).manifest["version"]
+    for step in range(1, 40):
+        version = writer.append(at_step(tmp_path, step), MANIFEST, version)["version"]
+    over.set()
+    reader.join()
+    assert not wrong
+    assert len(found) > 5 and max(found) <= 80
