@@ -110,10 +110,9 @@ class AttributionCallback(keras.callbacks.Callback):
             mixed_precision=self.model.compute_dtype != self.model.variable_dtype,
         )
         self._explainer = BatchExplainer(request, graph)
-        for members in alike(self._examples):
-            self._explainer.classes(self._examples[members[0]])
-            self._explainer.asked([self._examples[i] for i in members])
         self._explainer.attempt(self._examples[:1])
+        for members in alike(self._examples):
+            self._explainer.asked([self._examples[i] for i in members])  # of labels that are no classes
         self._inputs: list[Input] = self._explainer.show(self._examples)
         self._store, self._warned = self._new_store(request, graph), False
         self._batches = _batches_before(self.model)
@@ -200,7 +199,9 @@ def _batches_before(model: Any) -> int:
     optimizer = getattr(model, "optimizer", None)
     if optimizer is None:
         return 0
-    return int(optimizer.iterations) * (getattr(optimizer, "gradient_accumulation_steps", None) or 1)
+    return int(keras.ops.convert_to_numpy(optimizer.iterations)) * (
+        getattr(optimizer, "gradient_accumulation_steps", None) or 1
+    )
 
 
 __all__ = ["AttributionCallback"]

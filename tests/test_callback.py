@@ -225,7 +225,7 @@ def test_every_few_epochs_and_the_last(tmp_path: Path) -> None:
             self.model.stop_training = epoch == 3
 
     train(tmp_path / "stopped", 9, every=5, more=[Stop()])
-    assert steps(tmp_path / "stopped")[:1] == [0]
+    assert steps(tmp_path / "stopped") == [0, 3]
 
 
 def test_a_training_goes_on_with_its_store(tmp_path: Path) -> None:
@@ -320,9 +320,15 @@ def half() -> keras.Model:
         keras.config.set_dtype_policy("float32")
 
 
+def mirrored() -> keras.Model:
+    with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
+        return numeric()
+
+
 @pytest.mark.parametrize(
     ("make", "xs", "kind"),
     [
+        (mirrored, NUMBERS, "tabular"),
         (half, PICTURES[:12], "image"),
         (Subclassed, TEXTS, "text"),
         (unbuilt, NUMBERS, "tabular"),
@@ -406,6 +412,7 @@ def test_a_baseline_for_all_methods_that_take_one(tmp_path: Path) -> None:
         ({"target": "best"}, ParameterError, "target best: expected predicted, label"),
         ({"target": "top:4"}, ParameterError, "target top:4: the model has only 3 classes"),
         ({"target": "label"}, InputError, "it has no label, which target label explains"),
+        ({"target": "label", "labels": [0, 7]}, InputError, "its label 7 is none of the model's 3 classes"),
         ({"class_names": ["a"]}, ParameterError, "1 class names were given but the model has 3 classes"),
         ({"labels": ["a", "b"]}, InputError, "expected 2 class numbers, .*names of classes are class_names"),
         ({"labels": [1]}, InputError, r"labels: got int64 values of shape \(1,\)"),
