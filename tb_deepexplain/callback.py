@@ -199,7 +199,7 @@ def _batches_before(model: Any) -> int:
     optimizer = getattr(model, "optimizer", None)
     if optimizer is None:
         return 0
-    return int(keras.ops.convert_to_tensor(optimizer.iterations)) * (
+    return int(optimizer.iterations.numpy()) * (
         getattr(optimizer, "gradient_accumulation_steps", None) or 1
     )
 

@@ -337,8 +337,9 @@ def mirrored() -> keras.Model:
 )
 def test_models_of_all_kinds(tmp_path: Path, make: Callable[[], keras.Model], xs: np.ndarray, kind: str) -> None:
     model = make()
-    model.compile("sgd", "sparse_categorical_crossentropy")
-    callback = AttributionCallback(tmp_path, xs[:3], ["gradient_x_input"], baseline=None, ids=["x", "y", "z"])
+    if not model.compiled:
+        model.compile("sgd", "sparse_categorical_crossentropy")
+    callback = AttributionCallback(tmp_path, xs[:3], ["gradient_x_input"], ids=["x", "y", "z"])
     model.fit(tf.convert_to_tensor(xs), TEXT_LABELS, epochs=2, verbose=0, callbacks=[callback])
     assert steps(tmp_path) == [0, 1]
     store = Store(place(tmp_path))
