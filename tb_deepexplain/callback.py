@@ -134,7 +134,8 @@ class AttributionCallback(keras.callbacks.Callback):
             self._explain(self._batches)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002
-        last = self.model.stop_training or epoch + 1 == self.params.get("epochs")
+        planned = (self.params or {}).get("epochs")  # a loop of one's own may have set none
+        last = self.model.stop_training or epoch + 1 == planned
         if self._every_steps is None and (last or epoch % self._every == 0):
             self._explain(epoch)
         elif last and self._every_steps is not None and self._batches not in self._store.steps[-1:]:
@@ -199,9 +200,7 @@ def _batches_before(model: Any) -> int:
     optimizer = getattr(model, "optimizer", None)
     if optimizer is None:
         return 0
-    return int(optimizer.iterations.numpy()) * (
-        getattr(optimizer, "gradient_accumulation_steps", None) or 1
-    )
+    return int(optimizer.iterations.numpy()) * (getattr(optimizer, "gradient_accumulation_steps", None) or 1)
 
 
 __all__ = ["AttributionCallback"]

@@ -164,9 +164,15 @@ def test_only_the_first_step_is_traced(pictures: Any) -> None:
     assert [found[3] for found in seen] == [len(METHODS)] * 3
 
 
+def words() -> keras.Model:
+    ids = keras.Input((None,), dtype="int64")
+    x = layers.Conv1D(4, 2, padding="same", activation="gelu")(layers.Embedding(9, 3)(ids))
+    return keras.Model(ids, layers.Dense(2, activation="softmax")(layers.GlobalAveragePooling1D()(x)))
+
+
 def test_texts_by_steps_from_a_dataset(tmp_path: Path) -> None:
-    """Token ids into an LSTM, several batches at a time; explained at the embedding, with words for the page."""
-    model = models.text()
+    """Several batches at a time; explained at the embedding, with words for the page."""
+    model = words()
     model.compile(keras.optimizers.Adam(0.1), "sparse_categorical_crossentropy", steps_per_execution=2)
     data = tf.data.Dataset.from_tensor_slices((TEXTS, TEXT_LABELS)).batch(3)  # four batches
     weights: dict[int, Any] = {}
@@ -188,7 +194,7 @@ def test_texts_by_steps_from_a_dataset(tmp_path: Path) -> None:
     assert store.index["label"].to_pylist()[:4] == store.index["target"].to_pylist()[:4] == [0, 1, 1, 0]
     train(3, 2)  # the optimizer knows how many batches there were
     assert steps(tmp_path) == [4, 6, 8, 10, 12]
-    other = models.text()
+    other = words()
     for step in (4, 12):
         other.set_weights(weights[step])
         result = dx.Explainer("gradient_x_input", other).run(TEXTS[:4], target=TEXT_LABELS[:4], return_result=True)
@@ -214,6 +220,21 @@ def train(
         NUMBERS, NUMBER_LABELS, batch_size=4, epochs=epochs, initial_epoch=initial_epoch, verbose=0, callbacks=callbacks
     )
     return model
+
+
+def test_several_inputs_by_name_from_a_dataset_without_labels(tmp_path: Path) -> None:
+    one, two = keras.Input((2,), name="one"), keras.Input((1,), name="two")
+    model = keras.Model({"one": one, "two": two}, layers.Dense(1)(layers.Concatenate()([one, two])))
+    model.compile("sgd", "mse")
+    xs = {"one": NUMBERS[:, :2], "two": NUMBERS[:, 2:3]}
+    data = tf.data.Dataset.from_tensor_slices((xs, NUMBERS[:, 3] / 3)).batch(5)
+    callback = AttributionCallback(tmp_path, data, ["gradient_x_input"], max_examples=7)
+    model.fit(data, epochs=2, verbose=0, shuffle=False, callbacks=[callback])
+    expected = dx.explain("gradient_x_input", model, {name: x[:7] for name, x in xs.items()}, target=0)
+    assert_explains(maps_at(tmp_path, 1, "gradient_x_input"), np.concatenate([expected["one"], expected["two"]], 1))
+    store = Store(place(tmp_path))
+    assert store.inputs([0])[0]["features"] == ["one[0]", "one[1]", "two"]
+    assert store.index["label"].null_count == store.index.num_rows == 14
 
 
 def test_every_few_epochs_and_the_last(tmp_path: Path) -> None:
