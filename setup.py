@@ -72,6 +72,7 @@ setup(
     include_package_data=False,
     install_requires=[
         "apache-beam~=2.77",
+        "duckdb>=1.4",
         "google-crc32c>=1.5",
         "numpy>=2",
         "pyarrow>=18",

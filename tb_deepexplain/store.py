@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -372,6 +372,14 @@ class _Ids:
         return found
 
 
+class Place(NamedTuple):
+    """Where a map or an input lies: a shard's name, a row group of its file, a row of that."""
+
+    shard: str
+    row_group: int
+    row: int
+
+
 class Store:
     """Reads a committed store."""
 
@@ -403,12 +411,25 @@ class Store:
 
     def maps(self, rows: Sequence[int]) -> list[np.ndarray]:
         """The float32 maps of these rows of `index`, in the order asked."""
-        columns = ["attribution", "dtype", "scale", "shape"]
-        return [decode_map(**row) for row in self._rows("attributions", rows, "shard", "row_group", "row", columns)]
+        return self.maps_at(self._places(rows, "shard", "row_group", "row"))
 
     def inputs(self, rows: Sequence[int]) -> list[dict[str, Any]]:
         """The inputs (as in `record.INPUT_SCHEMA`) of these rows of `index`, in the order asked."""
-        return self._rows("inputs", rows, "input_shard", "input_row_group", "input_row", INPUT_SCHEMA.names)
+        return self.inputs_at(self._places(rows, "input_shard", "input_row_group", "input_row"))
+
+    def maps_at(self, places: Sequence[Place]) -> list[np.ndarray]:
+        """The float32 maps that lie at these places, in the order asked; for those who hold no index in memory."""
+        return [
+            decode_map(**row) for row in self._rows("attributions", places, ["attribution", "dtype", "scale", "shape"])
+        ]
+
+    def curves_at(self, places: Sequence[Place], measures: Sequence[str]) -> list[dict[str, Any]]:
+        """The curves of these measures (as in `record.curve_fields`) of the maps that lie at these places, in the order asked."""
+        return self._rows("attributions", places, [field.name for field in curve_fields(measures)])
+
+    def inputs_at(self, places: Sequence[Place]) -> list[dict[str, Any]]:
+        """The inputs that lie at these places, in the order asked."""
+        return self._rows("inputs", places, INPUT_SCHEMA.names)
 
     def errors(self) -> pa.Table:
         names = [f"errors-{unit}.parquet" for unit in self.manifest["units"]]
@@ -421,15 +442,16 @@ class Store:
         except (OSError, pa.ArrowException) as error:
             raise StoreError(f"{self.directory / name} cannot be read ({error}); run the pipeline again") from error
 
-    def _rows(
-        self, kind: str, rows: Sequence[int], unit: str, group: str, row: str, columns: list[str]
-    ) -> list[dict[str, Any]]:
+    def _places(self, rows: Sequence[int], *names: str) -> list[Place]:
+        taken = self.index.select(names).take(pa.array(rows, pa.int64()))
+        return [Place(*values) for values in zip(*(column.to_pylist() for column in taken.columns), strict=True)]
+
+    def _rows(self, kind: str, places: Sequence[Place], columns: list[str]) -> list[dict[str, Any]]:
         # Row groups are read directly: engines that plan a scan take ten times as long for a page of maps.
-        where = self.index.select([unit, group, row]).take(pa.array(rows, pa.int64())).to_pylist()
         groups: dict[tuple[str, int], list[int]] = {}
-        for position, at in enumerate(where):
-            groups.setdefault((at[unit], at[group]), []).append(position)
-        found: list[Any] = [None] * len(where)
+        for position, at in enumerate(places):
+            groups.setdefault((at.shard, at.row_group), []).append(position)
+        found: list[Any] = [None] * len(places)
         for (shard, number), positions in sorted(groups.items()):
             path = self.directory / f"{kind}-{shard}.parquet"
             try:
@@ -437,7 +459,7 @@ class Store:
                     table = file.read_row_group(number, columns=columns)
             except (OSError, pa.ArrowException) as error:
                 raise StoreError(f"{path} cannot be read ({error}); run the pipeline again") from error
-            taken = table.take(pa.array([where[p][row] for p in positions], pa.int64())).to_pylist()
+            taken = table.take(pa.array([places[p].row for p in positions], pa.int64())).to_pylist()
             for position, record in zip(positions, taken, strict=True):
                 found[position] = record
         return found

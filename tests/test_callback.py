@@ -19,7 +19,8 @@ import tb_deepexplain as dx
 from tb_deepexplain.callback import AttributionCallback
 from tb_deepexplain.errors import InputError, ParameterError, StoreError, UnknownMethodError, UnsupportedModelError
 from tb_deepexplain.explainer import Explainer
-from tb_deepexplain.plugin.grid import Grid
+from tb_deepexplain.plugin.engine import Engine
+from tb_deepexplain.plugin.grid import Cell, Grid
 from tb_deepexplain.plugin.params import Selection
 from tb_deepexplain.record import Attribution, Input
 from tb_deepexplain.store import Store, StoreWriter, store_path
@@ -54,18 +55,30 @@ def place(logdir: Path) -> Path:
     return store_path(logdir, "attributions", "default")
 
 
+def opened(logdir: Path) -> Grid:
+    """As TensorBoard reads it."""
+    return Grid(place(logdir), Engine([str(logdir)]))
+
+
+def cells(grid: Grid, step: int, method: str) -> list[Cell]:
+    ids = grid.store.index["example_id"].unique().to_pylist()
+    return [cell for found in grid.cells(ids, Selection(step), [method]).values() for cell in found]
+
+
 def steps(logdir: Path) -> list[int]:
     """As the page lists them, which are those of the manifest."""
-    grid = Grid(place(logdir))
+    grid = opened(logdir)
     assert grid.steps == grid.manifest["steps"]
     return grid.steps
 
 
 def maps_at(logdir: Path, step: int, method: str) -> dict[str, np.ndarray]:
     """As the page finds them: by example."""
-    grid = Grid(place(logdir))
-    rows = grid.cells(Selection(step)).rows[:, [m["id"] for m in grid.methods].index(method)]
-    return dict(zip(grid.ids.to_pylist(), grid.store.maps(rows.tolist()), strict=True))
+    grid = opened(logdir)
+    found = cells(grid, step, method)
+    assert {cell.step for cell in found} == {step}
+    maps = grid.store.maps_at([cell.map_place for cell in found])
+    return dict(zip([cell.example_id for cell in found], maps, strict=True))
 
 
 def assert_explains(stored: dict[str, np.ndarray], expected: np.ndarray) -> None:
@@ -112,8 +125,8 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Any:
         return compile_(self, *args)
 
     def look(_: keras.Model, epoch: int) -> None:
-        grid = Grid(place(logdir))
-        shown = grid.store.inputs(grid.cells(Selection(epoch)).rows[:, 0].tolist())
+        grid = opened(logdir)
+        shown = grid.store.inputs_at([cell.input_place for cell in cells(grid, epoch, "epsilon_lrp")])
         seen.append((grid.manifest["complete"], grid.steps, [each["example_id"] for each in shown], traces[0]))
 
     with pytest.MonkeyPatch.context() as patch:
@@ -394,7 +407,7 @@ def test_a_model_that_is_no_more_a_number_is_told_and_not_stored(tmp_path: Path)
     with pytest.warns(UserWarning, match="2 of 2 examples could not be explained at step 1: NotFinite") as said:
         train(tmp_path, 3, more=[At(spoil)])
     assert len(said) == 1
-    assert Grid(place(tmp_path)).steps == [0]
+    assert opened(tmp_path).steps == [0]
     store = Store(place(tmp_path))
     assert store.manifest["counts"] == {"examples": 2, "maps": 2, "errors": 4}
     assert store.errors()["message"].to_pylist()[0].startswith("step 1: the model's output or a map is NaN")

@@ -23,7 +23,7 @@ function Message({ title, children }: { title: string; children: preact.Componen
   );
 }
 
-function Failed({ failure }: { failure: Failure }) {
+export function Failed({ failure }: { failure: Failure }) {
   return (
     <div role="alert">
       <Message title="This could not be loaded">
@@ -93,6 +93,7 @@ export function fullState() {
       </div>
     );
   }
+  if (view.value.pane === "summary") return null;
   if (pageFailure.value && !page.value) return <Failed failure={pageFailure.value} />;
   if (!page.value) return <Skeleton />;
   if (page.value.page.header.rows.length === 0) {

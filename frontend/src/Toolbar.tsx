@@ -1,6 +1,6 @@
 // The controls over the grid: which store, which examples, how they are drawn.
 import type { ComponentChildren } from "preact";
-import { SORTS, TILE_SIZES, type Sort } from "./hash";
+import { PANES, SORTS, TILE_SIZES, type Pane, type Sort } from "./hash";
 import { change, helpOpen, page, store, stores, view } from "./model";
 import { CLIPS, SCOPE_TITLES, SCOPES, type Clip, type Scope } from "./quantiles";
 
@@ -33,11 +33,33 @@ function Select<T extends string>(props: { name: string; value: T; options: read
   );
 }
 
+const PANE_TITLES: Record<Pane, string> = { examples: "Examples", summary: "Summary" };
+
 export function Toolbar() {
   const v = view.value;
   return (
     <header class="toolbar">
+      <nav class="panes" aria-label="views">
+        {PANES.map((pane) => (
+          <button key={pane} type="button" aria-current={v.pane === pane ? "page" : undefined} onClick={() => change({ pane }, true)}>
+            {PANE_TITLES[pane]}
+          </button>
+        ))}
+      </nav>
       <StoreField />
+      {v.pane === "examples" && <GridControls />}
+      {v.pane === "summary" && <div class="spring" />}
+      <button type="button" class="icon" title="keyboard (?)" aria-label="keyboard help" onClick={() => (helpOpen.value = true)}>
+        ?
+      </button>
+    </header>
+  );
+}
+
+function GridControls() {
+  const v = view.value;
+  return (
+    <>
       <StepField />
       <TargetField />
       <Field name="Sort">
@@ -71,10 +93,7 @@ export function Toolbar() {
           </label>
         ))}
       </div>
-      <button type="button" class="icon" title="keyboard (?)" aria-label="keyboard help" onClick={() => (helpOpen.value = true)}>
-        ?
-      </button>
-    </header>
+    </>
   );
 }
 

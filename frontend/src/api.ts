@@ -1,7 +1,7 @@
 // Talks to the server: every address is relative, so that proxies and path prefixes do not matter.
 import { decodePage, type Page } from "./decode";
 import type { View } from "./hash";
-import type { Stores } from "./types";
+import type { Faithfulness, Stores } from "./types";
 
 export class RequestFailed extends Error {
   constructor(
@@ -47,6 +47,12 @@ function withSelection(query: URLSearchParams, view: View): URLSearchParams {
   if (view.step !== null) query.set("step", String(view.step));
   if (view.target !== null) query.set("target", view.target);
   return query;
+}
+
+/** What a store's measures say of its methods. */
+export async function fetchFaithfulness(view: View, version: string): Promise<Faithfulness> {
+  const query = new URLSearchParams({ run: view.run, store: view.store, v: version, kind: "faithfulness" });
+  return (await get(`api/summary?${query}`)).json() as Promise<Faithfulness>;
 }
 
 export async function fetchPage(url: string, signal: AbortSignal): Promise<Page> {

@@ -7,8 +7,9 @@ import { cursor, Grid } from "./Grid";
 import { Help } from "./Help";
 import { watchTheme } from "./host";
 import { watchKeys } from "./keyboard";
-import { page, startModel, stores } from "./model";
+import { page, startModel, stores, view } from "./model";
 import { FailureBar, fullState } from "./States";
+import { Summary } from "./Summary";
 import { Toolbar } from "./Toolbar";
 import { Tooltip } from "./Tooltip";
 import "./style.css";
@@ -17,14 +18,15 @@ function App() {
   const state = fullState();
   const scroller = useRef<HTMLElement>(null);
   const shown = page.value;
+  const summary = view.value.pane === "summary";
   useEffect(() => scroller.current?.scrollTo({ top: 0 }), [shown?.url]);
   return (
     <>
       <h1 class="unseen">Attributions</h1>
       {(stores.value?.stores.length ?? 0) > 0 && <Toolbar />}
       <FailureBar />
-      <main ref={scroller}>{state ?? (shown && <Grid of={shown.page} />)}</main>
-      {state === null && <Footer />}
+      <main ref={scroller}>{state ?? (summary ? <Summary /> : shown && <Grid of={shown.page} />)}</main>
+      {state === null && !summary && <Footer />}
       <Tooltip />
       <Help />
     </>

@@ -8,7 +8,11 @@ export type Sort = (typeof SORTS)[number];
 export const PAGE_SIZES = [24, 48, 96] as const;
 export const TILE_SIZES = [64, 112, 224] as const;
 
+export const PANES = ["examples", "summary"] as const;
+export type Pane = (typeof PANES)[number];
+
 export interface View {
+  pane: Pane;
   run: string;
   store: string;
   step: number | null;
@@ -25,6 +29,7 @@ export interface View {
 }
 
 export const DEFAULTS: View = {
+  pane: "examples",
   run: "",
   store: "",
   step: null,
@@ -52,6 +57,7 @@ export function readView(hash: string): View {
   const step = given.get("step") ?? "";
   const target = given.get("target") ?? "";
   return {
+    pane: among("view", PANES, DEFAULTS.pane),
     run: given.get("run") ?? DEFAULTS.run,
     store: given.get("store") ?? DEFAULTS.store,
     step: /^-?\d{1,15}$/.test(step) ? Number(step) : null,
@@ -70,6 +76,7 @@ export function readView(hash: string): View {
 /** `hash` with our keys replaced by those of `view`; defaults are left out, everything else stays as it is. */
 export function writeView(hash: string, view: View): string {
   const entries: [string, string | null][] = [
+    ["view", view.pane === DEFAULTS.pane ? null : view.pane],
     ["run", view.run || null],
     ["store", view.store || null],
     ["step", view.step === null ? null : String(view.step)],

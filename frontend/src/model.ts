@@ -1,12 +1,12 @@
 // What the page shows and why: the view (mirrored in the address), the stores, the present page of examples.
 import { batch, computed, effect, signal, untracked } from "@preact/signals";
-import { fetchPage, fetchStores, pageUrl, RequestFailed } from "./api";
+import { fetchFaithfulness, fetchPage, fetchStores, pageUrl, RequestFailed } from "./api";
 import type { Page } from "./decode";
 import { DEFAULTS, readView, writeView, type View } from "./hash";
 import { hostHash, onHostHash, setHostHash } from "./host";
 import { clipShare, clipValue, pageClips } from "./quantiles";
 import { textRow, wordQuantile } from "./texts";
-import type { BrokenStore, StoreInfo, Stores } from "./types";
+import type { BrokenStore, Faithfulness, StoreInfo, Stores } from "./types";
 
 export interface Failure {
   sentence: string;
@@ -20,6 +20,8 @@ export const storesFailure = signal<Failure | null>(null);
 export const page = signal<{ url: string; page: Page } | null>(null);
 export const pageFailure = signal<Failure | null>(null);
 export const loading = signal(false);
+export const faithfulness = signal<Faithfulness | null>(null);
+export const summaryFailure = signal<Failure | null>(null);
 /** While held, tiles show the input alone. */
 export const peek = signal(false);
 export const helpOpen = signal(false);
@@ -42,7 +44,7 @@ export const clips = computed<number[][]>(() => {
   return pageClips(own, scope);
 });
 
-const LOOK = new Set<keyof View>(["tile", "clip", "scope", "offset", "limit"]);
+const LOOK = new Set<keyof View>(["pane", "tile", "clip", "scope", "offset", "limit"]);
 
 /** Change the view; anything that changes which examples come goes back to their first page. */
 export function change(patch: Partial<View>, push = false): void {
@@ -139,6 +141,20 @@ function failure(error: unknown): Failure {
 const tilePixels = (v: View, kind: string): number | null =>
   kind === "image" ? Math.min(1024, Math.round(v.tile * Math.min(2, Math.max(1, window.devicePixelRatio)))) : null;
 
+async function summarise(v: View, version: string): Promise<void> {
+  const asked = `${v.run}\n${v.store}\n${version}`;
+  if (asked === summarised && !untracked(() => summaryFailure.value)) return;
+  summarised = asked;
+  faithfulness.value = summaryFailure.value = null;
+  try {
+    const found = await fetchFaithfulness(v, version);
+    if (asked === summarised) faithfulness.value = found;
+  } catch (error) {
+    if (asked === summarised) summaryFailure.value = failure(error);
+  }
+}
+let summarised = "";
+
 let wish = "";
 
 async function show(url: string, next: string): Promise<void> {
@@ -176,7 +192,7 @@ export function startModel(): void {
   void loadStores();
   const wanted = computed(() => {
     const [v, s] = [view.value, store.value];
-    if (!s || s.error !== undefined) return null;
+    if (!s || s.error !== undefined || v.pane !== "examples") return null;
     const size = tilePixels(v, s.kind);
     return JSON.stringify([pageUrl(v, s.version, size), pageUrl({ ...v, offset: v.offset + v.limit }, s.version, size)]);
   });
@@ -185,5 +201,10 @@ export function startModel(): void {
     if (wanted.value === null) return;
     const [url, next] = JSON.parse(wanted.value) as [string, string];
     untracked(() => void show(url, next));
+  });
+  effect(() => {
+    void retries.value;
+    const [v, s] = [view.value, store.value];
+    if (s && s.error === undefined && v.pane === "summary") untracked(() => void summarise(v, s.version));
   });
 }

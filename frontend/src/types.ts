@@ -84,6 +84,51 @@ export interface Row {
   maps: (StoredMap | null)[];
 }
 
+export interface Parameterized {
+  id: string;
+  title: string;
+  parameters: Record<string, unknown>;
+}
+
+export interface Measure extends Parameterized {
+  better: "higher" | "lower";
+  axis: string | null;
+}
+
+/** A mean with the ends of its 95 % interval; null where there are too few. */
+export interface Mean<T = number> {
+  n: number;
+  mean: T | null;
+  low: T | null;
+  high: T | null;
+}
+
+export interface Found extends Mean {
+  random?: Mean;
+  curve?: Mean<(number | null)[]>;
+  random_curve?: Mean<(number | null)[]>;
+  at?: (number | null)[];
+}
+
+/** What `tb-deepexplain evaluate` found besides. */
+export interface Evaluation {
+  advice: string;
+  ranked_by: string[];
+  methods: { id: string; mean_rank: number; low: number; high: number; sanity: number | null; evaluations: number; seconds: number }[];
+}
+
+export interface Faithfulness {
+  version: string;
+  examples: number;
+  measured: number | null;
+  superpixels: number | null;
+  methods: { id: string; title: string }[];
+  measures: Measure[];
+  /** By method, then by measure. */
+  found: Record<string, Record<string, Found>>;
+  evaluation: Evaluation | null;
+}
+
 export interface PageHeader {
   format_version: number;
   version: string;

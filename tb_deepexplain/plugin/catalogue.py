@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import functools
 import os
 import threading
 from pathlib import Path
@@ -13,11 +14,12 @@ from tensorboard.plugins.base_plugin import TBContext
 
 from tb_deepexplain.errors import StoreError
 from tb_deepexplain.marker import PLUGIN_NAME, read_marker
+from tb_deepexplain.plugin.engine import Engine
 from tb_deepexplain.plugin.grid import Grid
 from tb_deepexplain.plugin.reading import READ_ERRORS
 from tb_deepexplain.store import MANIFEST, store_path
 
-CACHE_BYTES = 512 * 2**20
+_GRIDS_KEPT = 16  # each with a manifest and at most a few orders
 
 
 class Place(NamedTuple):
@@ -34,6 +36,14 @@ class Catalogue:
         self._open: collections.OrderedDict[Path, tuple[tuple[int, ...], Grid]] = collections.OrderedDict()
         self._lock = threading.Lock()
 
+    @functools.cached_property
+    def _engine(self) -> Engine:
+        return Engine([self._root])
+
+    @property
+    def _root(self) -> str:
+        return os.path.realpath(os.path.expanduser(self.logdir))
+
     def places(self, request: RequestContext, experiment: str) -> list[Place]:
         """Every (run, store) that has a marker event."""
         found = self._provider.list_tensors(request, experiment_id=experiment, plugin_name=PLUGIN_NAME)
@@ -47,7 +57,7 @@ class Catalogue:
                 f"attribution stores are read from a local --logdir, and this TensorBoard has "
                 f"{self.logdir or 'none (--logdir_spec?)'}; start it with --logdir DIRECTORY"
             )
-        root = os.path.realpath(os.path.expanduser(self.logdir))
+        root = self._root
         path = os.path.realpath(store_path(root, place.run, place.store))
         if os.path.commonpath([root, path]) != root:
             raise StoreError(f"the store {place.store!r} of run {place.run!r} lies outside the logdir; move it inside")
@@ -72,17 +82,17 @@ class Catalogue:
             grid = self._read(directory, signature)
             self._open[directory] = (signature, grid)
             self._open.move_to_end(directory)
-            while len(self._open) > 1 and sum(g.nbytes for _, g in self._open.values()) > CACHE_BYTES:
+            while len(self._open) > _GRIDS_KEPT:
                 self._open.popitem(last=False)
             return grid
 
     def _read(self, directory: Path, signature: tuple[int, ...]) -> Grid:
         try:
-            return Grid(directory)
+            return Grid(directory, self._engine)
         except READ_ERRORS as error:
             # A commit between reading the manifest and reading its index takes the old index away: look again, once.
             if self.manifest_signature(directory) != signature:
-                return Grid(directory)
+                return Grid(directory, self._engine)
             raise as_store_error(directory, error) from error
 
 

@@ -1,185 +1,285 @@
-"""The index of a store as a grid, examples × methods: picking, filtering and sorting, vectorised."""
+"""A committed store as the page sees it: which examples, in what order, and where each of their maps lies."""
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import functools
+import re
 import threading
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from tb_deepexplain.errors import StoreError
-from tb_deepexplain.plugin.params import Selection, Window
-from tb_deepexplain.store import Store
+from tb_deepexplain.plugin import fields, filters
+from tb_deepexplain.plugin.engine import Engine, literal
+from tb_deepexplain.plugin.params import BadRequest, NotFound, Selection, Window
+from tb_deepexplain.record import ATTRIBUTION_SCHEMA
+from tb_deepexplain.store import Place, Store
 
 _REQUIRED = ("kind", "methods", "index", "units", "version")
-_ORDERS_KEPT = 8
+_ORDERS_KEPT = 6  # of 12 bytes an example each
+_ONE_TARGET = ("predicted", "label", "sum")
+_FIRST = "arg_min({}, r)"
+_COLUMNS = {  # of one example, over the rows shown
+    "id": "example_id",
+    "label": "max(label)",
+    "label_name": "max(label_name)",
+    "predicted": "max(predicted)",
+    "misclassified": fields.STATES["error"],
+    "target": _FIRST.format("target"),
+    "target_name": _FIRST.format("target_label"),
+    "gap": f"max({fields.finite('abs(gap)')})",
+    "relative_gap": "max({})".format(fields.OF_MAPS["gap"][1]),
+}
+
+
+class Cell(NamedTuple):
+    """One map: its row of the index."""
+
+    example_id: str
+    step: int
+    method: str
+    target: int | None
+    target_label: str | None
+    label: int | None
+    label_name: str | None
+    predicted: int | None
+    score: float | None
+    probability: float | None
+    baseline_score: float | None
+    gap: float | None
+    evaluations: int | None
+    warnings: list[str] | None
+    shard: str
+    row_group: int
+    row: int
+    input_shard: str
+    input_row_group: int
+    input_row: int
+
+    @property
+    def map_place(self) -> Place:
+        return Place(self.shard, self.row_group, self.row)
+
+    @property
+    def input_place(self) -> Place:
+        return Place(self.input_shard, self.input_row_group, self.input_row)
 
 
 @dataclasses.dataclass(frozen=True)
-class Cells:
-    """One selection: `rows[e, m]` is the index row of example e by method m, or -1; `first[e]` any row of e."""
+class Order:
+    """The examples of a window's filter in its order: a row of the index of each, and its sort key."""
 
     rows: np.ndarray
-    first: np.ndarray
-    examples: np.ndarray  # those that have at least one map
+    keys: np.ndarray | None
 
 
 class Grid:
-    """A committed store and what queries about it need in memory."""
+    """A committed store. Questions go to the engine; in memory are the manifest and a few orders."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, engine: Engine) -> None:
+        self._engine = engine
         self.store = Store(directory)
         manifest = self.manifest = self.store.manifest
         lacking = [key for key in _REQUIRED if key not in manifest]
         if lacking:
             raise StoreError(f"{directory}: its manifest lacks {lacking[0]!r}; run the pipeline again")
         _refuse_paths(directory, manifest["index"])
-        index = self.index = self.store.index
-        for column in ("shard", "input_shard"):
-            _refuse_paths(directory, pc.unique(index[column]).to_pylist())
         self.methods: list[dict[str, Any]] = manifest["methods"]
-        ids = index["example_id"].combine_chunks().dictionary_encode()
-        self.ids: pa.Array = ids.dictionary
-        self._example = ids.indices.to_numpy(zero_copy_only=False).astype(np.int64)
-        place = pc.index_in(index["method"], pa.array([m["id"] for m in self.methods], pa.string()))
-        self._method = _numbers(place, np.int64, -1)
-        self._step = _numbers(index["step"], np.int64, 0)
-        self.target, self.label = _numbers(index["target"], np.int64, -1), _numbers(index["label"], np.int64, -1)
-        self.predicted = _numbers(index["predicted"], np.int64, -1)
-        self.score, self.probability = _floats(index["score"]), _floats(index["probability"])
-        self.baseline_score, self.gap = _floats(index["baseline_score"]), _floats(index["gap"])
-        self.steps = np.unique(self._step).tolist()
-        self._lock = threading.RLock()
-        self._cells = functools.lru_cache(maxsize=4)(self._pick)
-        self._order = functools.lru_cache(maxsize=_ORDERS_KEPT)(self._sort)
-
-    @property
-    def nbytes(self) -> int:
-        """What this grid holds in memory, as far as it grows with the store."""
-        return int(self.index.nbytes * 2 + len(self.ids) * 8 * (_ORDERS_KEPT + len(self.methods)))
+        self._source, names = _source(directory, manifest["index"])
+        shards, homes = (
+            [name for (name,) in engine.rows(f"SELECT DISTINCT {column} FROM {self._source}")]
+            for column in ("shard", "input_shard")
+        )
+        _refuse_paths(directory, [*shards, *homes])
+        labels = tuple(map(str, manifest.get("labels") or ()))
+        measures = tuple(m["id"] for m in manifest.get("measures") or () if re.fullmatch(r"[a-z][a-z0-9_]*", m["id"]))
+        text = _text_search(directory, homes or manifest["units"]) if manifest["kind"] == "text" else None
+        ids = tuple(method["id"] for method in self.methods)
+        self.known = fields.Known(frozenset(names), ids, measures, labels, text)
+        self.steps = [step for (step,) in engine.rows(f"SELECT DISTINCT step FROM {self._source} ORDER BY 1")]
+        self._orders: collections.OrderedDict[Any, Order] = collections.OrderedDict()
+        self._lock = threading.Lock()
 
     @functools.cached_property
     def targets(self) -> list[dict[str, Any]] | None:
         """The output units explained, with names; None where each map exists for one target only."""
-        key = (self._example * max(len(self.methods), 1) + self._method) * len(self.steps)
-        key += np.searchsorted(self.steps, self._step)
-        if len(np.unique(key)) == len(key):
-            return None
-        units, at = np.unique(self.target, return_index=True)
-        found = self.index["target_label"].take(pa.array(at)).to_pylist()
-        return [{"id": int(u), "name": n or self.name(int(u))} for u, n in zip(units, found, strict=True) if u >= 0]
+        target = str(self.manifest.get("target", ""))
+        single = target in _ONE_TARGET or target.isdigit()
+        counts = self.manifest.get("counts", {})
+        most = counts.get("examples", 0) * len(self.methods) * len(self.steps)
+        if counts.get("maps", 0) <= most:
+            twice = f"SELECT 1 FROM {self._source} GROUP BY example_id, method, step HAVING count(*) > 1 LIMIT 1"
+            if single or not self._engine.rows(twice):
+                return None
+        found = f"SELECT target, max(target_label) FROM {self._source} WHERE target >= 0 GROUP BY 1 ORDER BY 1"
+        return [{"id": unit, "name": name or self.name(unit)} for unit, name in self._engine.rows(found)]
 
-    def name(self, unit: int) -> str | None:
+    def name(self, unit: int | None) -> str | None:
         """The name of an output unit, where the store has names."""
-        labels = self.manifest.get("labels") or []
-        return str(labels[unit]) if 0 <= unit < len(labels) else None
+        return self.known.labels[unit] if unit is not None and 0 <= unit < len(self.known.labels) else None
 
-    def label_names(self, rows: np.ndarray) -> list[str | None]:
-        return self._names("label_name", self.label, rows)
+    def step(self, asked: int | None) -> int | None:
+        """The latest step, or the latest that is not after the one asked for."""
+        return max((step for step in self.steps if asked is None or step <= asked), default=None)
 
-    def target_names(self, rows: np.ndarray) -> list[str | None]:
-        return self._names("target_label", self.target, rows)
+    def window(self, window: Window) -> tuple[list[str], int]:
+        """The ids of the examples of a page, in order, and how many there are in all."""
+        order = self.order(window)
+        rows = order.rows[window.offset : window.offset + window.limit].tolist()
+        asked = f"SELECT r, example_id FROM {self._source} WHERE r IN (SELECT unnest($rows))"
+        ids = dict(self._engine.rows(asked, {"rows": rows})) if rows else {}
+        return [ids[row] for row in rows], len(order.rows)
 
-    def cells(self, selection: Selection) -> Cells:
-        with self._lock:
-            return self._cells(selection)
+    def order(self, window: Window) -> Order:
+        key = (window.selection, window.filter, window.sort, window.descending)
+        with self._lock:  # of two that ask for the same, one computes it
+            if key not in self._orders:
+                self._orders[key] = self._sort(window)
+                while len(self._orders) > _ORDERS_KEPT:
+                    self._orders.popitem(last=False)
+            self._orders.move_to_end(key)
+            return self._orders[key]
 
-    def window(self, window: Window) -> tuple[np.ndarray, int]:
-        """The examples of a page, in order, and how many there are in all."""
-        with self._lock:
-            order = self._order(window.selection, window.filter, window.sort, window.descending)
-        return order[window.offset : window.offset + window.limit], len(order)
+    def columns(self, ids: Sequence[str], selection: Selection, names: Sequence[str]) -> dict[str, list[Any]]:
+        """Columns of these examples, in their order."""
+        bind = fields.Bindings()
+        asked = dict.fromkeys(("id", *names))
+        sql = [_COLUMNS.get(name) or self._expression(name, bind) for name in asked]
+        listed = ", ".join(f"{one} AS c{i}" for i, one in enumerate(sql))
+        query = f"{self._shown(selection, bind, ids)} SELECT {listed} FROM m GROUP BY example_id"
+        found = {row[0]: row for row in (self._engine.rows(query, bind.values) if ids else ())}
+        columns = {name: [found[id_][i] for id_ in ids] for i, name in enumerate(asked)}
+        if "target" in columns:
+            columns["target"] = [unit if unit is not None and unit >= 0 else None for unit in columns["target"]]
+        for name, unit in (("label_name", "label"), ("target_name", "target")):
+            if name in columns and unit in columns:
+                columns[name] = [n or self.name(u) for n, u in zip(columns[name], columns[unit], strict=True)]
+        return columns
 
-    def misclassified(self, first: np.ndarray) -> np.ndarray:
-        """Whether the model's answer is not the label; False where either is unknown."""
-        predicted, label = self.predicted[first], self.label[first]
-        return (predicted >= 0) & (label >= 0) & (predicted != label)
+    def cells(
+        self, ids: Sequence[str], selection: Selection, methods: Sequence[str] | None = None, every: str | None = None
+    ) -> dict[str, list[Cell]]:
+        """The maps of these examples by id: of the step and the target selected, or of `every` "step" or "target"."""
+        bind = fields.Bindings()
+        shown = self._shown(selection, bind, ids, every)
+        only = f" WHERE method IN (SELECT unnest({bind.add(list(methods))}))" if methods is not None else ""
+        query = f"{shown} SELECT {', '.join(Cell._fields)} FROM m{only} ORDER BY r"
+        found: dict[str, list[Cell]] = {id_: [] for id_ in ids}
+        for row in self._engine.rows(query, bind.values) if ids else ():
+            cell = Cell(*row)
+            found[cell.example_id].append(cell)
+        return found
 
-    def relative_gap(self, rows: np.ndarray) -> np.ndarray:
-        """|gap| / |score - baseline score| of index rows; NaN where the method promises no sum."""
-        gap, difference = np.abs(self.gap[rows]), np.abs(self.score[rows] - self.baseline_score[rows])
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(gap == 0, 0.0, gap / difference)
-
-    def largest(self, values: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """The largest of `values` over each example's maps (`rows`: [E, M], -1 for none); NaN where all are NaN."""
-        per_map = np.where(np.isnan(values) | (rows < 0), -np.inf, values)
-        best = per_map.max(axis=1, initial=-np.inf)
-        return np.where(np.isneginf(best), np.nan, best)
-
-    def _names(self, column: str, unit: np.ndarray, rows: np.ndarray) -> list[str | None]:
-        stored = self.index[column].take(pa.array(rows, pa.int64())).to_pylist()
-        return [name or self.name(int(number)) for name, number in zip(stored, unit[rows], strict=True)]
-
-    def _pick(self, selection: Selection) -> Cells:
-        step = self.steps[-1] if selection.step is None and self.steps else selection.step
-        allowed = (self._step == step) & (self._method >= 0)
-        preferred = self.target == self.predicted
-        match selection.target:
-            case "predicted":
-                allowed &= preferred
-            case "label":
-                allowed &= self.target == self.label
-            case "sum":
-                allowed &= self.target < 0
-            case int(unit):
-                allowed &= self.target == unit
-        candidates = np.flatnonzero(allowed)
-        # Written worst first, so that the best of an example's rows stays: its predicted class, else the first stored.
-        candidates = candidates[np.lexsort((-candidates, preferred[candidates]))]
-        rows = np.full((len(self.ids), len(self.methods)), -1, np.int64)
-        rows[self._example[candidates], self._method[candidates]] = candidates
-        first = rows.max(axis=1, initial=-1)
-        return Cells(rows, first, np.flatnonzero(first >= 0))
-
-    def _sort(self, selection: Selection, filter_: str, sort: str, descending: bool) -> np.ndarray:
-        cells = self._cells(selection)
-        examples = cells.examples
-        first = cells.first[examples]
-        if filter_ == "is:misclassified":
-            wrong = self.misclassified(first)
-            examples, first = examples[wrong], first[wrong]
-        rows = cells.rows[examples]
-        match sort:
-            case "score":
-                keys = [self.score[first]]
-            case "probability":
-                keys = [self.probability[first]]
-            case "id":
-                keys = [self._id_ranks[examples]]
-            case "gap":
-                keys = [self.largest(self.relative_gap(rows), rows)]
-            case _:
-                keys = [self.misclassified(first).astype(np.float64), self.largest(self.relative_gap(rows), rows)]
-        signed = [-key if descending else key for key in keys]
-        # NumPy puts NaN last, and so whichever way; equal keys keep the order of the store.
-        return examples[np.lexsort(signed[::-1])]
+    def everything(self, example: str) -> list[dict[str, Any]]:
+        """All numbers stored about one example, a dict for each of its maps."""
+        hidden = {"shard", "row_group", "row", "input_shard", "input_row_group", "input_row", "dtype", "scale", "r"}
+        names = [name for name in self._names if name not in hidden]
+        quoted = ", ".join('"' + name.replace('"', '""') + '"' for name in names)
+        query = f"SELECT {quoted} FROM {self._source} WHERE example_id = $id ORDER BY r"
+        found = [dict(zip(names, row, strict=True)) for row in self._engine.rows(query, {"id": example})]
+        if not found:
+            raise NotFound(f"no example {example!r} in this store")
+        return found
 
     @functools.cached_property
-    def _id_ranks(self) -> np.ndarray:
-        """Each example's place by id: as numbers where all ids are whole numbers, else as text."""
-        numeric = pc.all(pc.match_substring_regex(self.ids, "^[0-9]{1,18}$")).as_py()
-        order = pc.array_sort_indices(self.ids.cast(pa.int64()) if numeric else self.ids).to_numpy()
-        ranks = np.empty(len(order))
-        ranks[order] = np.arange(len(order))
-        return ranks
+    def _names(self) -> list[str]:
+        stored = [field.name for field in ATTRIBUTION_SCHEMA if field.name in self.known.columns]
+        return stored + sorted(self.known.columns - set(stored))
+
+    def _sort(self, window: Window) -> Order:
+        bind = fields.Bindings()
+        direction = "DESC" if window.descending else "ASC"
+        shown = self._shown(window.selection, bind)
+        try:
+            only = fields.condition(self.known, filters.parse(window.filter), bind)
+        except filters.FilterError as error:
+            raise BadRequest(f"filter: {error}") from None
+        key, value = self._key(window.sort, bind)
+        keys = ", ".join(f"{k} AS k{i}" for i, k in enumerate(key))
+        ordered = ", ".join(f"k{i} {direction} NULLS LAST" for i in range(len(key)))
+        each = f"SELECT min(r) AS r, {keys} FROM m GROUP BY example_id HAVING {only}"
+        query = f"{shown}, e AS ({each}) SELECT r{', k0::FLOAT' if value else ''} FROM e ORDER BY {ordered}, r"
+        found = self._engine.columns(query, bind.values)
+        return Order(found[0], found[1] if value else None)
+
+    def _key(self, sort: str, bind: fields.Bindings) -> tuple[list[str], bool]:
+        """What to sort by, and whether the first of it is a number worth a histogram."""
+        if sort == "errors":
+            return [fields.STATES["error"], f"max({fields.OF_MAPS['gap'][1]})"], False
+        if sort == "id":
+            return ["try_cast(example_id AS BIGINT)", "example_id"], False
+        return [self._expression(sort, bind)], True
+
+    def _expression(self, name: str, bind: fields.Bindings) -> str:
+        method, _, field = name.rpartition(".")
+        try:
+            return fields.expression(self.known, field, method or None, bind)
+        except filters.FilterError as error:
+            raise BadRequest(str(error)) from None
+
+    def _shown(
+        self, selection: Selection, bind: fields.Bindings, ids: Sequence[str] | None = None, every: str | None = None
+    ) -> str:
+        """The rows `m` of a selection: one step, and of each example and method one target."""
+        must = [f"method IN (SELECT unnest({bind.add(list(self.known.methods))}))"]
+        if ids is not None:
+            must.append(f"example_id IN (SELECT unnest({bind.add(list(ids))}))")
+        if every != "step":
+            must.append(f"step = {bind.add(self.step(selection.step))}")
+        target = selection.target if every != "target" else "every"
+        match target:
+            case "predicted":
+                must.append("target = predicted")
+            case "label":
+                must.append("target = label")
+            case "sum":
+                must.append("(target IS NULL OR target < 0)")
+            case int(unit):
+                must.append(f"target = {bind.add(unit)}")
+        rows = f"SELECT * FROM {self._source} WHERE {' AND '.join(must)}"
+        if target is None and self.targets:  # that of the predicted class, where it is there
+            best = "PARTITION BY example_id, method, step ORDER BY (target IS NOT DISTINCT FROM predicted) DESC, r"
+            rows += f" QUALIFY row_number() OVER ({best}) = 1"
+        return f"WITH m AS ({rows})"
 
 
-def _refuse_paths(directory: Path, names: list[Any]) -> None:
+def _source(directory: Path, names: Sequence[str]) -> tuple[str, list[str]]:
+    """The rows of the index as SQL, numbered `r` through all its files; and its columns."""
+    parts, start, columns = [], 0, []
+    for name in names:
+        try:
+            file = pq.ParquetFile(directory / name)
+        except Exception as error:
+            raise StoreError(f"{directory / name} cannot be read ({error}); run the pipeline again") from error
+        with file:
+            columns = file.schema_arrow.names
+            rows = file.metadata.num_rows
+        path = literal(str(directory / name))
+        home = (
+            "" if "input_shard" in columns else "shard AS input_shard, "
+        )  # in older stores the inputs are with the maps
+        parts.append(
+            f"SELECT *, {home}file_row_number + {start} AS r FROM read_parquet({path}, file_row_number = true)"
+        )
+        start += rows
+    return f"({' UNION ALL BY NAME '.join(parts)})", columns
+
+
+def _text_search(directory: Path, units: Sequence[str]) -> str:
+    """The ids of examples whose tokens, put together to a text, hold {0}."""
+    files = literal([str(directory / f"inputs-{unit}.parquet") for unit in units])
+    text = "replace(replace(array_to_string(list_filter(tokens, lambda t: t <> ''), ' '), ' ##', ''), '▁', '')"
+    return f"SELECT example_id FROM read_parquet({files.replace('{', '{{').replace('}', '}}')}) WHERE contains(lower({text}), {{0}})"
+
+
+def _refuse_paths(directory: Path, names: Sequence[Any]) -> None:
     """A store reads its own files only."""
     for name in names:
         if not isinstance(name, str) or Path(name).name != name:
             raise StoreError(f"{directory}: it names the file {name!r} outside itself; run the pipeline again")
-
-
-def _numbers(column: pa.ChunkedArray, dtype: type, missing: int) -> np.ndarray:
-    return pc.fill_null(column, missing).to_numpy().astype(dtype)
-
-
-def _floats(column: pa.ChunkedArray) -> np.ndarray:
-    return pc.fill_null(column.cast(pa.float64()), float("nan")).to_numpy()

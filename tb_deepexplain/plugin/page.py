@@ -2,56 +2,169 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-import pyarrow as pa
 
 from tb_deepexplain.marker import FORMAT_VERSION
 from tb_deepexplain.plugin import pictures, tiles
-from tb_deepexplain.plugin.grid import Grid
-from tb_deepexplain.plugin.params import Window
-from tb_deepexplain.plugin.plain import finite, number, units
-from tb_deepexplain.plugin.reading import READ_ERRORS, read_rows
-from tb_deepexplain.plugin.views import describe_method, method_numbers, query
+from tb_deepexplain.plugin.grid import Cell, Grid
+from tb_deepexplain.plugin.params import BadRequest, Window
+from tb_deepexplain.plugin.plain import number
+from tb_deepexplain.plugin.reading import READ_ERRORS, read_places
+from tb_deepexplain.plugin.views import describe_method, find_methods, query
+from tb_deepexplain.store import Place
 
 T = TypeVar("T")
+MAX_COLUMNS = 16
 _ROW = ("label", "label_name", "predicted", "predicted_name", "misclassified")
 
 
-def page(grid: Grid, window: Window, methods: Sequence[str] | None, size: int) -> bytes:
+class Look(NamedTuple):
+    """What the columns are: all of one kind, and of the other kinds one each."""
+
+    pivot: str = "methods"
+    methods: Sequence[str] | None = None  # of another pivot than methods, the first
+    targets: Sequence[int] | None = None
+    runs: Mapping[str, Grid] = {}
+    change: bool = False  # a column of the last map less the first
+
+
+class _Column(NamedTuple):
+    """One column of maps: the cell of each example that has one."""
+
+    key: str
+    title: str
+    method: dict[str, Any]
+    grid: Grid
+    cells: Mapping[str, Cell]
+
+
+def page(grid: Grid, window: Window, look: Look, size: int) -> bytes:
     """The examples of a window; pictures and their maps have no side longer than `size`."""
-    at = method_numbers(grid, methods)
     found = query(grid, window, _ROW)
-    examples, _ = grid.window(window)
-    cells = grid.cells(window.selection)
-    rows = cells.rows[examples][:, at]
-    shown = rows[rows >= 0]
-    maps = read_rows(grid, shown, "row_group", grid.store.maps)
-    inputs = read_rows(grid, cells.first[examples], "input_row_group", grid.store.inputs)
-    facts = _facts(grid, shown)
+    ids = found["id"]
+    columns = list(_columns(grid, ids, window, look))
+    maps: dict[int, dict[Place, np.ndarray | str]] = {}
+    for of in {id(c.grid): c.grid for c in columns}.values():
+        places = [cell.map_place for c in columns if c.grid is of for cell in c.cells.values()]
+        maps[id(of)] = read_places(places, of.store.maps_at)
+    shown = {i: next((c.cells[i] for c in columns if i in c.cells and c.grid is grid), None) for i in ids}
+    others = grid.cells([i for i, cell in shown.items() if cell is None], window.selection)
+    where = {i: (cell or others[i][0]).input_place for i, cell in shown.items()}
+    inputs = read_places(where.values(), grid.store.inputs_at)
     writer = _Writer(grid.manifest["kind"], size)
-    header_rows = []
-    for place, example in enumerate(examples):
-        row = {name: values[place] for name, values in found.items() if isinstance(values, list)}
-        record = inputs[int(cells.first[example])]
+    rows = []
+    for at, example in enumerate(ids):
+        row = {name: values[at] for name, values in found.items() if isinstance(values, list)}
+        record = inputs[where[example]]
         row["input"] = _attempt(record, writer.input)
+        values = [maps[id(c.grid)][c.cells[example].map_place] if example in c.cells else None for c in columns]
         row["maps"] = []
-        for m, cell in zip(at, rows[place].tolist(), strict=True):
-            draw = writer.map_of(record, grid.methods[m]["signed"])
-            row["maps"].append(None if cell < 0 else {**facts[cell], **_attempt(maps[cell], draw)})
-        header_rows.append(row)
+        for column, value in zip(columns, values, strict=True):
+            if value is None:
+                row["maps"].append(None)
+                continue
+            facts = _facts(column.grid, column.cells[example])
+            row["maps"].append({**facts, **_attempt(value, writer.map_of(record, column.method["signed"]))})
+        if look.change:
+            row["maps"].append(_change(values, writer.map_of(record, True)))
+        rows.append(row)
     header = {
         "format_version": FORMAT_VERSION,
         **{name: value for name, value in found.items() if not isinstance(value, list)},
         "kind": grid.manifest["kind"],
-        "methods": [describe_method(grid.methods[m], grid.manifest["kind"]) for m in at],
+        "pivot": look.pivot,
+        "columns": [_describe(grid, column) for column in columns]
+        + ([_describe_change(grid, columns)] if look.change else []),
+        "methods": [describe_method(method, grid.manifest["kind"]) for method in grid.methods],
+        "fields": grid.known.numbers,
         "steps": grid.steps,
         "targets": grid.targets,
-        "rows": header_rows,
+        "rows": rows,
     }
     return writer.answer.finish(header)
+
+
+def _columns(grid: Grid, ids: Sequence[str], window: Window, look: Look) -> Iterator[_Column]:
+    methods = find_methods(grid, look.methods)
+    selection = window.selection
+    if look.pivot == "methods":
+        found = grid.cells(ids, selection, [m["id"] for m in methods])
+        for method in methods:
+            yield _Column(method["id"], method["title"], method, grid, _where(found, "method", method["id"]))
+        return
+    if not methods:
+        raise BadRequest("this store has no methods")
+    method = methods[0]
+    match look.pivot:
+        case "steps":
+            found = grid.cells(ids, selection, [method["id"]], every="step")
+            for step in _spread(grid.steps):
+                yield _Column(str(step), f"step {step:,}", method, grid, _where(found, "step", step))
+        case "targets":
+            found = grid.cells(ids, selection, [method["id"]], every="target")
+            for unit in look.targets or _frequent(found):
+                name = grid.name(unit) or next((n for n in _names(found, unit) if n), None)
+                yield _Column(str(unit), name or f"class {unit}", method, grid, _where(found, "target", unit))
+        case _:
+            for run, other in look.runs.items():
+                its = next((m for m in other.methods if m["id"] == method["id"]), None)
+                found = other.cells(ids, selection, [method["id"]]) if its else {}
+                yield _Column(run, run, its or method, other, {i: cells[0] for i, cells in found.items() if cells})
+
+
+def _where(found: Mapping[str, list[Cell]], name: str, value: Any) -> dict[str, Cell]:
+    at = Cell._fields.index(name)
+    return {example: cell for example, cells in found.items() for cell in cells if cell[at] == value}
+
+
+def _spread(steps: Sequence[int]) -> list[int]:
+    """At most MAX_COLUMNS of them, the first and the last among them."""
+    if len(steps) <= MAX_COLUMNS:
+        return list(steps)
+    return [steps[i] for i in np.unique(np.linspace(0, len(steps) - 1, MAX_COLUMNS).round().astype(int))]
+
+
+def _frequent(found: Mapping[str, list[Cell]]) -> list[int]:
+    """The targets that most of these examples have, the most frequent first."""
+    counts: dict[int, int] = {}
+    for cells in found.values():
+        for cell in cells:
+            if cell.target is not None and cell.target >= 0:
+                counts[cell.target] = counts.get(cell.target, 0) + 1
+    return sorted(counts, key=lambda unit: (-counts[unit], unit))[:MAX_COLUMNS]
+
+
+def _names(found: Mapping[str, list[Cell]], unit: int) -> Iterator[str | None]:
+    return (cell.target_label for cells in found.values() for cell in cells if cell.target == unit)
+
+
+def _describe(grid: Grid, column: _Column) -> dict[str, Any]:
+    return {"key": column.key, "title": column.title, "method": describe_method(column.method, grid.manifest["kind"])}
+
+
+def _describe_change(grid: Grid, columns: Sequence[_Column]) -> dict[str, Any]:
+    first, last = columns[0], columns[-1]
+    method = {**first.method, "signed": True, "sums_to": None}
+    return {
+        **_describe(grid, first._replace(key="change", title=f"{last.title} − {first.title}", method=method)),
+        "change": True,
+    }
+
+
+def _change(
+    values: Sequence[np.ndarray | str | None], write: Callable[[np.ndarray], dict[str, Any]]
+) -> dict[str, Any] | None:
+    """The last map less the first; None where there are no two of one shape."""
+    there = [value for value in values if isinstance(value, np.ndarray)]
+    if len(there) < 2 or there[0].shape != there[-1].shape:
+        return None
+    nothing = dict.fromkeys(
+        ("target", "target_name", "score", "probability", "baseline_score", "gap", "evaluations", "step")
+    )
+    return {**nothing, "warnings": [], **_attempt(there[-1] - there[0], write)}
 
 
 class _Writer:
@@ -118,17 +231,14 @@ def _attempt(found: T | str, write: Callable[[T], dict[str, Any]]) -> dict[str, 
         return {"error": str(error)}
 
 
-def _facts(grid: Grid, rows: np.ndarray) -> dict[int, dict[str, Any]]:
-    """The numbers beside each map, by index row."""
-    stored = grid.index.select(["evaluations", "warnings"]).take(pa.array(rows, pa.int64()))
-    columns = {
-        "target": units(grid.target[rows]),
-        "target_name": grid.target_names(rows),
-        "score": finite(grid.score[rows]),
-        "probability": finite(grid.probability[rows]),
-        "baseline_score": finite(grid.baseline_score[rows]),
-        "gap": finite(grid.gap[rows]),
-        "evaluations": stored["evaluations"].to_pylist(),
-        "warnings": [found or [] for found in stored["warnings"].to_pylist()],
+def _facts(grid: Grid, cell: Cell) -> dict[str, Any]:
+    """The numbers beside a map."""
+    plain = {name: number(getattr(cell, name)) for name in ("score", "probability", "baseline_score", "gap")}
+    return {
+        "target": cell.target if cell.target is not None and cell.target >= 0 else None,
+        "target_name": cell.target_label or grid.name(cell.target),
+        **plain,
+        "evaluations": cell.evaluations,
+        "warnings": cell.warnings or [],
+        "step": cell.step,
     }
-    return {int(row): {name: values[i] for name, values in columns.items()} for i, row in enumerate(rows)}

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-SORTS = ("errors", "id", "score", "gap", "probability")
-FILTERS = ("", "is:misclassified")
+PIVOTS = ("methods", "steps", "targets", "runs")
 COLUMNS = (
     "id", "label", "label_name", "predicted", "predicted_name", "misclassified",
     "target", "target_name", "score", "probability", "gap", "relative_gap",
 )  # fmt: skip
+_FIELD = re.compile(r"([a-z][a-z0-9_]*\.)?[a-z][a-z0-9_]*")
 MAX_LIMIT = 200
 MAX_SIZE = 1024
 
@@ -84,11 +85,30 @@ def names(text: str) -> tuple[str, ...]:
     return found
 
 
+def units(text: str) -> tuple[int, ...]:
+    """Output units."""
+    read = integer(0, 2**31 - 1)
+    found = tuple(read(one) for one in text.split(","))
+    if len(set(found)) != len(found) or len(found) > 16:
+        raise ValueError("at most 16 whole numbers separated by commas, each once")
+    return found
+
+
 def columns(text: str) -> tuple[str, ...]:
     found = names(text)
-    if not set(found) <= set(COLUMNS):
-        raise ValueError(f"names among {', '.join(COLUMNS)}")
+    if not all(name in COLUMNS or _FIELD.fullmatch(name) for name in found):
+        raise ValueError(f"names among {', '.join(COLUMNS)}, or fields as in sort")
     return found
+
+
+def field(text: str) -> str:
+    if not _FIELD.fullmatch(text):
+        raise ValueError("'errors', 'id' or a field with a number, such as score, gap or integrated_gradients.deletion")
+    return text
+
+
+def filter_(text: str) -> str:
+    return text.strip()
 
 
 def text(value: str) -> str:
@@ -111,11 +131,20 @@ STORE: dict[str, Callable[[str], Any]] = {"run": text, "store": text, "v": text}
 SELECTION: dict[str, Callable[[str], Any]] = {"step": integer(-(2**63), 2**63 - 1), "target": target}
 WINDOW: dict[str, Callable[[str], Any]] = {
     **SELECTION,
-    "filter": choice(FILTERS),
-    "sort": choice(SORTS),
+    "filter": filter_,
+    "sort": field,
     "desc": flag,
     "offset": integer(0, 2**53),
     "limit": integer(1, MAX_LIMIT),
+}
+
+
+LOOK: dict[str, Callable[[str], Any]] = {
+    "pivot": choice(PIVOTS),
+    "methods": names,
+    "targets": units,
+    "change": flag,
+    "size": integer(16, MAX_SIZE),
 }
 
 

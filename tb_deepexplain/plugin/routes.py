@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import re
@@ -36,7 +37,10 @@ class DeepExplainPlugin(base_plugin.TBPlugin):
         self._context = context
 
     def get_plugin_apps(self) -> dict[str, Any]:
-        routes = {"stores": _stores, "query": _query, "tiles": _tiles, "tile": _tile, "example": _example}
+        routes = {
+            "stores": _stores, "query": _query, "tiles": _tiles, "facet": _facet, "tile": _tile, "example": _example,
+            "summary": _summary,
+        }  # fmt: skip
         apps = {f"/api/{name}": self._app(route) for name, route in routes.items()}
         return {"/static/*": wrappers.Request.application(_guard(_static)), **apps}
 
@@ -71,6 +75,17 @@ class DeepExplainPlugin(base_plugin.TBPlugin):
             raise params.NotFound(f"TensorBoard lists no store {place.store!r} in run {place.run!r}")
         return self.catalogue.open(place)
 
+    def runs(self, request: wrappers.Request, store: str, like: Any) -> dict[str, Any]:
+        """The readable stores of this name and kind, by run."""
+        found = {}
+        for place in self.places(request):
+            if place.store == store:
+                with contextlib.suppress(StoreError):
+                    grid = self.catalogue.open(place)
+                    if grid.manifest["kind"] == like.manifest["kind"]:
+                        found[place.run] = grid
+        return found
+
 
 def _stores(plugin: DeepExplainPlugin, request: wrappers.Request) -> wrappers.Response:
     from tb_deepexplain.plugin import views
@@ -89,14 +104,25 @@ def _query(plugin: DeepExplainPlugin, request: wrappers.Request) -> wrappers.Res
     )
 
 
+def _facet(plugin: DeepExplainPlugin, request: wrappers.Request) -> wrappers.Response:
+    from tb_deepexplain.plugin import views
+
+    values = _parse(request, {**params.STORE, **params.WINDOW, "bins": params.integer(2, 200)})
+    grid = plugin.open(request, values)
+    return _json(request, views.facet(grid, params.window(values), values.get("bins", 60)), _age(grid, values))
+
+
 def _tiles(plugin: DeepExplainPlugin, request: wrappers.Request) -> wrappers.Response:
     from tb_deepexplain.plugin import page
 
-    known = {**params.STORE, **params.WINDOW, "methods": params.names, "size": params.integer(16, params.MAX_SIZE)}
-    values = _parse(request, known)
+    values = _parse(request, {**params.STORE, **params.WINDOW, **params.LOOK})
     grid = plugin.open(request, values)
-    body = page.page(grid, params.window(values), values.get("methods"), values.get("size", 224))
-    return http_util.Respond(request, body, "application/octet-stream", expires=_age(grid, values))
+    pivot = values.get("pivot", "methods")
+    runs = plugin.runs(request, values["store"], grid) if pivot == "runs" else {}
+    look = page.Look(pivot, values.get("methods"), values.get("targets"), runs, values.get("change") == "1")
+    body = page.page(grid, params.window(values), look, values.get("size", 224))
+    expires = 0 if runs else _age(grid, values)  # the other runs have versions of their own
+    return http_util.Respond(request, body, "application/octet-stream", expires=expires)
 
 
 def _tile(plugin: DeepExplainPlugin, request: wrappers.Request) -> wrappers.Response:
@@ -114,9 +140,17 @@ def _tile(plugin: DeepExplainPlugin, request: wrappers.Request) -> wrappers.Resp
 def _example(plugin: DeepExplainPlugin, request: wrappers.Request) -> wrappers.Response:
     from tb_deepexplain.plugin import views
 
-    values = _parse(request, {**params.STORE, "id": params.text}, required=("id",))
+    values = _parse(request, {**params.STORE, **params.SELECTION, "id": params.text}, required=("id",))
     grid = plugin.open(request, values)
-    return _json(request, views.example(grid, values["id"]), _age(grid, values))
+    return _json(request, views.example(grid, values["id"], params.selection(values)), _age(grid, values))
+
+
+def _summary(plugin: DeepExplainPlugin, request: wrappers.Request) -> wrappers.Response:
+    from tb_deepexplain.plugin import summary
+
+    values = _parse(request, {**params.STORE, "kind": params.choice(tuple(summary.KINDS))}, required=("kind",))
+    grid = plugin.open(request, values)
+    return _json(request, summary.KINDS[values["kind"]](grid), _age(grid, values))
 
 
 def _static(request: wrappers.Request) -> wrappers.Response:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from tb_deepexplain.errors import StoreError
 from tb_deepexplain.plugin import tiles
 from tb_deepexplain.plugin.catalogue import Catalogue, Place
 from tb_deepexplain.plugin.grid import Grid
 from tb_deepexplain.plugin.params import BadRequest, NotFound, Selection, Window
-from tb_deepexplain.plugin.plain import finite, number, units
-from tb_deepexplain.plugin.reading import READ_ERRORS, read_rows
+from tb_deepexplain.plugin.plain import number
+from tb_deepexplain.plugin.reading import READ_ERRORS, read_places
 from tb_deepexplain.store import Store
 
 
@@ -30,6 +29,7 @@ def _describe(catalogue: Catalogue, place: Place) -> dict[str, Any]:
         catalogue.manifest_signature(directory)
         manifest = Store(directory).manifest
         counts = manifest["counts"]
+        measures = manifest.get("measures") or []
         return {
             "run": place.run,
             "store": place.store,
@@ -37,10 +37,11 @@ def _describe(catalogue: Catalogue, place: Place) -> dict[str, Any]:
             "kind": manifest["kind"],
             "target": manifest.get("target"),
             "created": manifest.get("created"),
-            "complete": manifest.get("complete", True),  # False while it grows
             "examples": counts["examples"],
             "maps": counts["maps"],
             "errors": counts["errors"],
+            "complete": manifest.get("complete", True),
+            "measures": [{k: m.get(k) for k in ("id", "title", "better")} for m in measures],
             "methods": [describe_method(method, manifest["kind"]) for method in manifest["methods"]],
         }
     except READ_ERRORS as error:
@@ -63,79 +64,90 @@ def describe_method(method: dict[str, Any], kind: str) -> dict[str, Any]:
 
 def query(grid: Grid, window: Window, columns: Sequence[str]) -> dict[str, Any]:
     """One array per column for the examples of a window."""
-    examples, total = grid.window(window)
-    cells = grid.cells(window.selection)
-    first, rows = cells.first[examples], cells.rows[examples]
-    compute: dict[str, Callable[[], list[Any]]] = {
-        "id": lambda: grid.ids.take(pa.array(examples)).to_pylist(),
-        "label": lambda: units(grid.label[first]),
-        "label_name": lambda: grid.label_names(first),
-        "predicted": lambda: units(grid.predicted[first]),
-        "predicted_name": lambda: [grid.name(int(unit)) for unit in grid.predicted[first]],
-        "misclassified": lambda: grid.misclassified(first).tolist(),
-        "target": lambda: units(grid.target[first]),
-        "target_name": lambda: grid.target_names(first),
-        "score": lambda: finite(grid.score[first]),
-        "probability": lambda: finite(grid.probability[first]),
-        "gap": lambda: finite(grid.largest(np.abs(grid.gap[rows]), rows)),
-        "relative_gap": lambda: finite(grid.largest(grid.relative_gap(rows), rows)),
-    }
-    wanted = dict.fromkeys(["id", *columns])
+    ids, total = grid.window(window)
+    asked = dict.fromkeys(("id", *columns))
+    needed = ["predicted" if name == "predicted_name" else name for name in asked]
+    if "label_name" in asked:
+        needed.append("label")
+    if "target_name" in asked:
+        needed.append("target")
+    found = grid.columns(ids, window.selection, needed)
+    if "predicted_name" in asked:
+        found["predicted_name"] = [grid.name(unit) for unit in found["predicted"]]
+    head = {"version": grid.manifest["version"], "total": total, "offset": window.offset}
+    return {**head, **{name: [number(value) for value in found[name]] for name in asked}}
+
+
+def facet(grid: Grid, window: Window, bins: int) -> dict[str, Any]:
+    """How the field that a window is sorted by is distributed over its examples, and where each bin begins in their order.
+
+    Bins are of equal width between the 1st and the 99th percentile; the first and the last reach to the ends.
+    """
+    order = grid.order(window)
+    head = {"version": grid.manifest["version"], "field": window.sort, "total": len(order.rows)}
+    given = np.zeros(0) if order.keys is None else order.keys
+    keys = given[np.isfinite(given)]
+    if not keys.size or keys.min() == keys.max():
+        return {**head, "edges": [float(k) for k in keys[:1]], "counts": [], "known": len(keys), "starts": []}
+    low, high = np.quantile(keys, [0.01, 0.99])
+    inner = np.linspace(low, high, bins + 1)[1:-1] if high > low else np.zeros(0)
+    edges = np.unique([keys.min(), *inner, keys.max()])
+    counts, _ = np.histogram(keys, edges)
+    first = int((np.isposinf(given) if window.descending else np.isneginf(given)).sum())
+    before = counts[::-1].cumsum()[::-1] - counts if window.descending else counts.cumsum() - counts
     return {
-        "version": grid.manifest["version"],
-        "total": total,
-        "offset": window.offset,
-        **{c: compute[c]() for c in wanted},
+        **head,
+        "edges": edges.tolist(),
+        "counts": counts.tolist(),
+        "known": len(keys),
+        "starts": (first + before).tolist(),  # the rank of the first example of each bin
     }
 
 
 def one_map(grid: Grid, example_id: str, method: str, selection: Selection, flat: bool) -> np.ndarray:
     """One float32 map at full size, as stored or, for pictures, with its channels made one number."""
-    [at] = method_numbers(grid, [method])
-    row = int(grid.cells(selection).rows[_example(grid, example_id), at])
-    if row < 0:
+    [found] = find_methods(grid, [method])
+    cells = grid.cells([example_id], selection, [method])[example_id]
+    if not cells:
+        grid.everything(example_id)  # there is no such example?
         raise NotFound(f"example {example_id!r} has no map by {method} for this step and target")
-    [values] = read_rows(grid, np.array([row]), "row_group", grid.store.maps).values()
+    [values] = read_places([cells[0].map_place], grid.store.maps_at).values()
     if isinstance(values, str):
         raise StoreError(values)
-    if flat and grid.manifest["kind"] == "image":
-        return tiles.flatten(values, grid.methods[at]["signed"])
-    return values
+    return tiles.flatten(values, found["signed"]) if flat and grid.manifest["kind"] == "image" else values
 
 
-def example(grid: Grid, example_id: str) -> dict[str, Any]:
-    """All numbers stored about one example, and what made them."""
-    _example(grid, example_id)
-    mine = grid.index.filter(pc.equal(grid.index["example_id"], example_id))
-    hidden = {
-        "shard",
-        "row_group",
-        "row",
-        "input_shard",
-        "input_row_group",
-        "input_row",
-        "dtype",
-        "scale",
-        "example_id",
-    }
-    maps = mine.select([name for name in mine.column_names if name not in hidden]).to_pylist()
+def example(grid: Grid, example_id: str, selection: Selection) -> dict[str, Any]:
+    """All numbers stored about one example, and what made them; curves of the maps selected, by method and measure."""
+    maps = [{k: number(v) for k, v in row.items() if k != "example_id"} for row in grid.everything(example_id)]
+    cells = grid.cells([example_id], selection)[example_id]
+    measures = grid.known.measures
+    read = functools.partial(grid.store.curves_at, measures=measures)
+    found = read_places((cell.map_place for cell in cells), read) if measures else {}
+    curves = {cell.method: _curves(found.get(cell.map_place), measures) for cell in cells}
     kept = {
         k: grid.manifest.get(k)
-        for k in ("version", "name", "kind", "methods", "model", "options", "versions", "created")
+        for k in ("version", "name", "kind", "methods", "measures", "model", "options", "versions", "created")
     }
-    return {"id": example_id, "maps": [{k: number(v) for k, v in m.items()} for m in maps], **kept}
+    return {"id": example_id, "maps": maps, "curves": curves, **kept}
 
 
-def method_numbers(grid: Grid, methods: Sequence[str] | None) -> list[int]:
-    ids = [method["id"] for method in grid.methods]
-    unknown = [m for m in methods or () if m not in ids]
+def _curves(found: dict[str, Any] | str | None, measures: Sequence[str]) -> dict[str, Any]:
+    """By measure: where its points lie, and the curves of the map and of a random one."""
+    curves = {}
+    if not isinstance(found, dict):
+        return {}
+    for measure in measures:
+        own = {end: found[f"{measure}_{end}"] for end in ("at", "curve", "random_curve")}
+        if own["curve"]:
+            curves[measure] = {end: [number(v) for v in values or ()] for end, values in own.items()}
+    return curves
+
+
+def find_methods(grid: Grid, methods: Sequence[str] | None) -> list[dict[str, Any]]:
+    """Rows of the manifest: all, or those named."""
+    by_id = {method["id"]: method for method in grid.methods}
+    unknown = [m for m in methods or () if m not in by_id]
     if unknown:
-        raise BadRequest(f"unknown method {unknown[0]!r}; this store has {', '.join(ids)}")
-    return [ids.index(m) for m in methods] if methods else list(range(len(ids)))
-
-
-def _example(grid: Grid, example_id: str) -> int:
-    found: int = pc.index(grid.ids, example_id).as_py()
-    if found < 0:
-        raise NotFound(f"no example {example_id!r} in this store")
-    return found
+        raise BadRequest(f"unknown method {unknown[0]!r}; this store has {', '.join(by_id)}")
+    return [by_id[m] for m in methods] if methods else grid.methods

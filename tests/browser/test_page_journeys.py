@@ -244,7 +244,5 @@ def test_an_empty_logdir_says_how_to_fill_it(tab: Page, tmp_path: Path, server: 
     expect(tab.locator(".message")).to_contain_text("No run under /logs announces an attribution store")
     program = tab.locator("pre").inner_text().replace("LOGDIR", str(tmp_path))
     exec(program, {})  # the lines shown must work as they stand
-    from tb_deepexplain.plugin.grid import Grid
-
-    assert len(Grid(store_path(tmp_path, "my_run", "attributions")).ids) == 1
+    assert Store(store_path(tmp_path, "my_run", "attributions")).index.num_rows == 1
     shutil.rmtree(tmp_path / "my_run")

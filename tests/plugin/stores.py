@@ -49,6 +49,12 @@ METHODS: list[dict[str, Any]] = [
     {"id": "occlusion", "title": "Occlusion", "family": "perturbation", "signed": True, "sums_to": None,
      "parameters": {"window_shape": [8, 8, 3]}},
 ]  # fmt: skip
+MEASURES: list[dict[str, Any]] = [
+    {"id": "sensitivity_n", "title": "Sensitivity-n", "better": "higher", "axis": "share of features removed", "parameters": {"sizes": 3}},
+    {"id": "deletion", "title": "Deletion", "better": "lower", "axis": "share of features removed", "parameters": {"steps": 4}},
+    {"id": "stability", "title": "Stability under noise", "better": "higher", "axis": None, "parameters": {}},
+]  # fmt: skip
+MEASURED = 24  # of the pictures
 SENTENCES = [
     "a warm and quietly funny film that never once talks down to its audience",
     "the plot is a mess , the jokes are stale and the ending is simply awful",
@@ -124,7 +130,7 @@ def write_image_store(logdir: Path, run: str = "pictures", name: str = "attribut
     """Pictures in three shards; examples ZERO, NAN, LACKING and NEGATED (the negative of PLAIN) are what they say."""
     rng = np.random.default_rng(1)
     directory = store_path(logdir, run, name)
-    writer = StoreWriter(directory)
+    writer = StoreWriter(directory, measures=[measure["id"] for measure in MEASURES])
     crops = pictures(count)
     plain: dict[str, np.ndarray] = {}
     for unit in range(3):
@@ -155,11 +161,13 @@ def write_image_store(logdir: Path, run: str = "pictures", name: str = "attribut
                         float(rng.uniform(0.3, 0.6) if wrong else rng.uniform(0.7, 1)),
                         rng,
                         CLASSES,
+                        measured=number < MEASURED,
                     )
                 )
             if unit == 2:
                 shard.add(errors=[Failure("img-9999", "read", "InputError", "cannot decode picture")])
-    writer.commit([f"{u:05d}" for u in range(3)], manifest(name, "image", CLASSES, METHODS))
+    told = {"measures": MEASURES, "measured": MEASURED / count}
+    writer.commit([f"{u:05d}" for u in range(3)], manifest(name, "image", CLASSES, METHODS, **told))
     write_marker(logdir, run, name)
     return directory
 
@@ -243,6 +251,7 @@ def _rows(
     probability: float,
     rng: np.random.Generator,
     labels: list[str] | None,
+    measured: bool = False,
 ) -> list[Attribution]:
     score, baseline = float(8 * probability + rng.normal()), float(rng.normal(0, 0.4))
     rows = []
@@ -255,6 +264,62 @@ def _rows(
                 label_name=labels[label] if labels else None, predicted=predicted, score=score, probability=probability,
                 baseline_score=baseline if method in ("integrated_gradients", "occlusion") else float("nan"), gap=gap,
                 evaluations=64, warnings=["did not reach the tolerance"] if abs(gap) > 0.2 else [],
+                measures=_measures(method, rng) if measured else {},
             )
         )  # fmt: skip
     return rows
+
+
+def _measures(method: str, rng: np.random.Generator) -> dict[str, Any]:
+    """Saliency does no better than random maps; the more elaborate the method, the better."""
+    skill = [m["id"] for m in METHODS].index(method) / len(METHODS)
+    noise = rng.normal(0, 0.03, 4)
+    at, whole = np.linspace(0, 1, 5), np.linspace(0.9, 0.1, 5)
+    fall = (whole - 0.6 * skill * np.sin(np.pi * at) * whole).tolist()
+    shares = [0.1, 0.4, 0.8]
+    return {
+        "sensitivity_n": skill + noise[0], "sensitivity_n_random": noise[1],
+        "sensitivity_n_curve": [skill + noise[0]] * 3, "sensitivity_n_random_curve": [noise[1]] * 3, "sensitivity_n_at": shares,
+        "deletion": float(np.mean(fall)) + noise[2] / 9, "deletion_random": 0.5 + noise[3] / 9,
+        "deletion_curve": fall, "deletion_random_curve": whole.tolist(), "deletion_at": at.tolist(),
+        "stability": 0.8 + 0.1 * skill,
+    }  # fmt: skip
+
+
+STEPS, TARGETS = (0, 500, 2000), (0, 1, 2)
+
+
+def write_steps_store(
+    logdir: Path, run: str = "training", name: str = "attributions", count: int = 30, strength: float = 1.0
+) -> Path:
+    """Two methods, three steps, three targets of each example; the last two examples lack the step 500."""
+    rng = np.random.default_rng(5)
+    directory = store_path(logdir, run, name)
+    writer = StoreWriter(directory)
+    methods = METHODS[1:3]
+    with writer.shard("00000") as shard:
+        for number, (picture, label) in enumerate(pictures(count)):
+            identity = f"img-{number:04d}"
+            shard.add(inputs=[Input(identity, "image", image=png(picture), label=label % 3)])
+            maps = image_maps(picture, rng)
+            for step in STEPS:
+                if number >= count - 2 and step == 500:
+                    continue
+                predicted = label % 3 if step else 0
+                for method in methods:
+                    values = maps[method["id"]] * strength * (1 + step / 500)
+                    for target in TARGETS:
+                        sign = 1 if target == predicted else -0.5
+                        shard.add(
+                            [
+                                Attribution(
+                                    identity, method["id"], sign * values, target=target, target_label=CLASSES[target],
+                                    label=label % 3, label_name=CLASSES[label % 3], predicted=predicted, step=step,
+                                    score=float(sign + step / 1000 + number / 100), probability=0.6 if sign == 1 else 0.2,
+                                    baseline_score=0.0, gap=0.01, evaluations=8,
+                                )
+                            ]
+                        )  # fmt: skip
+    writer.commit(["00000"], manifest(name, "image", CLASSES, methods, target="all"))
+    write_marker(logdir, run, name)
+    return directory

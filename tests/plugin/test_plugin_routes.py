@@ -146,6 +146,11 @@ def test_example_tells_every_number(client: Client) -> None:
     assert [m["method"] for m in found["maps"]] == ["saliency", "integrated_gradients", "occlusion"]
     assert found["maps"][0]["gap"] is None and isinstance(found["maps"][1]["gap"], float)
     assert found["model"]["path"] == "models/pictures"
+    curves = found["curves"]["occlusion"]["deletion"]
+    assert [len(curves[end]) for end in ("at", "curve", "random_curve")] == [5] * 3 and curves["curve"][
+        0
+    ] == pytest.approx(0.9)
+    assert get(client, "/api/example", **PICTURES, id="img-0050").json["curves"]["occlusion"] == {}  # not measured
 
 
 @pytest.mark.parametrize(
@@ -159,9 +164,15 @@ def test_example_tells_every_number(client: Client) -> None:
         ("/api/query", {**PICTURES, "limit": "1e2"}, "a whole number"),
         ("/api/query", {**PICTURES, "offset": "-1"}, "a whole number"),
         ("/api/query", {**PICTURES, "offset": "٣"}, "a whole number"),
-        ("/api/query", {**PICTURES, "sort": "shuffle"}, "one of 'errors'"),
-        ("/api/query", {**PICTURES, "filter": "__import__('os')"}, "is:misclassified"),
-        ("/api/query", {**PICTURES, "columns": "id,attribution"}, "names among"),
+        ("/api/query", {**PICTURES, "sort": "shuffle"}, "unknown field 'shuffle'; this store has id, label, pred"),
+        ("/api/query", {**PICTURES, "sort": "score; DROP TABLE m"}, "'errors', 'id' or a field"),
+        ("/api/query", {**PICTURES, "sort": "lime.gap"}, "unknown method 'lime'; this store has saliency"),
+        ("/api/query", {**PICTURES, "filter": "score>>3"}, "expected a number such as 0.9 or 5%, not '>3'"),
+        ("/api/query", {**PICTURES, "columns": "id,attribution"}, "unknown field 'attribution'"),
+        ("/api/query", {**PICTURES, "columns": "id,max(gap)"}, "names among"),
+        ("/api/tiles", {**PICTURES, "pivot": "colours"}, "one of 'methods', 'steps', 'targets', 'runs'"),
+        ("/api/tiles", {**PICTURES, "pivot": "targets", "targets": "1,x"}, "a whole number"),
+        ("/api/facet", {**PICTURES, "bins": "1000"}, "a whole number from 2 to 200"),
         ("/api/query", {**PICTURES, "size": "3"}, "unknown parameter 'size'"),
         ("/api/tiles", {**PICTURES, "size": "100000"}, "a whole number from 16 to 1024"),
         ("/api/tiles", {**PICTURES, "methods": "saliency,saliency"}, "each once"),
@@ -428,3 +439,27 @@ def test_a_training_is_served_step_by_step(tmp_path: Path, served: Callable[...,
     assert "inputs-examples.parquet cannot be read" in first["input"]["error"]
     assert first["maps"][0] is not None
     assert "input_shard" not in get(client, "/api/example", **store, id="x").json["maps"][0]
+
+
+def test_faithfulness_is_what_the_maps_columns_say(client: Client, logdir: Path) -> None:
+    told = get(client, "/api/summary", **PICTURES, kind="faithfulness").json
+    index = Store(store_path(logdir, "pictures", "attributions")).index.to_pandas()
+    assert [m["id"] for m in told["measures"]] == ["sensitivity_n", "deletion", "stability"]
+    assert [m["id"] for m in told["methods"]] == [m["id"] for m in stores.METHODS]
+    assert (told["examples"], told["measured"], told["evaluation"]) == (60, stores.MEASURED / 60, None)
+    for method, rows in index.groupby("method"):
+        values = rows["sensitivity_n"].dropna().to_numpy(float)
+        found = told["found"][method]["sensitivity_n"]
+        half = 1.959964 * values.std(ddof=1) / len(values) ** 0.5
+        assert found["n"] == len(values) and 20 < len(values) < len(rows)
+        np.testing.assert_allclose([found["mean"], found["high"]], [values.mean(), values.mean() + half], rtol=1e-5)
+        assert found["random"]["mean"] == pytest.approx(rows["sensitivity_n_random"].mean(), rel=1e-4)
+        assert len(found["curve"]["mean"]) == len(found["at"]) == 3
+    without = get(client, "/api/summary", **REVIEWS, kind="faithfulness").json
+    assert without["measures"] == [] and without["found"] == {}
+
+
+@pytest.mark.parametrize("query", [{}, {"kind": "all"}, {"kind": "faithfulness", "size": "3"}])
+def test_a_summary_of_nothing_known_is_refused(client: Client, query: dict[str, str]) -> None:
+    answer = get(client, "/api/summary", **PICTURES, **query)
+    assert answer.status_code == 400 and ("kind" in answer.text or "size" in answer.text)

@@ -1,0 +1,116 @@
+"""One pivot: columns are methods, steps, runs or targets; the other three are fixed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from werkzeug.test import Client
+
+from tb_deepexplain.plugin import tiles
+from tb_deepexplain.store import Store, store_path
+from tests.plugin import stores
+from tests.plugin.dxt1 import Page
+from tests.plugin.test_plugin_routes import get, page
+
+TRAINING = {"run": "training", "store": "attributions", "sort": "id", "desc": "0"}
+METHOD = "integrated_gradients"
+
+
+@pytest.fixture(scope="module")
+def training(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("training")
+    stores.write_steps_store(directory)
+    stores.write_steps_store(directory, "stronger", strength=3)
+    stores.write_text_store(directory, "reviews")
+    return directory
+
+
+@pytest.fixture(scope="module")
+def client(training: Path, served_once: Callable[..., Client]) -> Client:
+    return served_once(training)
+
+
+@pytest.fixture(scope="module")
+def served_once() -> Callable[..., Client]:
+    from tests.plugin.conftest import serve
+
+    return serve
+
+
+def stored(training: Path, run: str = "training", **where: object) -> np.ndarray:
+    """The one stored map of these columns, its channels summed."""
+    store = Store(store_path(training, run, "attributions"))
+    frame = store.index.to_pandas()
+    for name, value in where.items():
+        frame = frame[frame[name] == value]
+    [row] = frame.index.tolist()
+    return tiles.flatten(store.maps([row])[0], True)
+
+
+def close(shown: Page, cell: dict[str, object], values: np.ndarray) -> bool:
+    """Whether a cell shows this map, up to its eight bits."""
+    worst = np.abs(shown.values(cell) - values).max()
+    return bool(worst < 0.02 * np.abs(values).max())
+
+
+def test_columns_of_steps(client: Client, training: Path) -> None:
+    shown = page(client, **TRAINING, pivot="steps", methods=METHOD, limit=200)
+    assert [c["title"] for c in shown.header["columns"]] == ["step 0", "step 500", "step 2,000"]
+    assert {c["method"]["id"] for c in shown.header["columns"]} == {METHOD}
+    row = shown.row("img-0001")
+    for cell, step in zip(row["maps"], stores.STEPS, strict=True):
+        assert cell["step"] == step
+        target = 0 if step == 0 else 1  # what the model said at that step
+        assert cell["target"] == target
+        assert close(shown, cell, stored(training, example_id="img-0001", method=METHOD, step=step, target=target))
+    assert [cell is None for cell in shown.row("img-0029")["maps"]] == [False, True, False]
+
+
+def test_change_is_the_last_map_less_the_first(client: Client, training: Path) -> None:
+    shown = page(client, **TRAINING, pivot="steps", methods=METHOD, target=1, change=1, size=96)
+    last = shown.header["columns"][-1]
+    assert last["change"] and last["title"] == "step 2,000 − step 0" and last["method"]["signed"]
+    where = {"example_id": "img-0004", "method": METHOD, "target": 1}
+    difference = stored(training, **where, step=2000) - stored(training, **where, step=0)
+    cell = shown.row("img-0004")["maps"][-1]
+    assert np.abs(difference).max() > 0 and close(shown, cell, difference)
+    assert cell["score"] is None and cell["gap"] is None
+
+
+def test_columns_of_targets(client: Client, training: Path) -> None:
+    shown = page(client, **TRAINING, pivot="targets", methods=METHOD, step=2000)
+    assert sorted(c["title"] for c in shown.header["columns"]) == sorted(stores.CLASSES[t] for t in stores.TARGETS)
+    shown = page(client, **TRAINING, pivot="targets", methods=METHOD, step=2000, targets="2,0")
+    assert [c["key"] for c in shown.header["columns"]] == ["2", "0"]
+    for cell, target in zip(shown.row("img-0002")["maps"], (2, 0), strict=True):
+        assert cell["target"] == target and cell["target_name"] == stores.CLASSES[target]
+        assert close(shown, cell, stored(training, example_id="img-0002", method=METHOD, step=2000, target=target))
+
+
+def test_columns_of_runs(client: Client, training: Path) -> None:
+    shown = page(client, **TRAINING, pivot="runs", methods=METHOD, step=600, target=1, change=1)
+    assert [c["title"] for c in shown.header["columns"]] == ["stronger", "training", "training − stronger"]
+    strong, plain, _ = shown.row("img-0003")["maps"]
+    where = {"example_id": "img-0003", "method": METHOD, "target": 1, "step": 500}
+    assert (strong["step"], plain["step"]) == (500, 500)  # the latest that is not after the one asked for
+    assert close(shown, strong, stored(training, "stronger", **where)) and close(
+        shown, plain, stored(training, **where)
+    )
+    assert strong["quantiles"][-1] == pytest.approx(3 * plain["quantiles"][-1], rel=1e-2)
+    answer = get(client, "/api/tiles", **TRAINING, pivot="runs", v=shown.header["version"])
+    assert "no-cache" in answer.headers["Cache-Control"]  # the other run may change
+
+
+def test_methods_at_a_step_show_the_class_predicted_then(client: Client) -> None:
+    early = page(client, **TRAINING, step=0)
+    assert {cell["target"] for row in early.header["rows"] for cell in row["maps"]} == {0}
+    late = page(client, **TRAINING)
+    assert [row["maps"][0]["target"] for row in late.header["rows"][:3]] == [0, 1, 2]
+    assert late.header["steps"] == list(stores.STEPS)
+    assert [t["id"] for t in late.header["targets"]] == list(stores.TARGETS)
+    # Every example has one row of maps, whatever the number of its targets.
+    assert early.header["total"] == late.header["total"] == 30
+    assert page(client, **TRAINING, step=500).header["total"] == 28
