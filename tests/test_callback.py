@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -250,6 +251,14 @@ def test_several_inputs_by_name_from_a_dataset_without_labels(tmp_path: Path) ->
     assert store.index["label"].null_count == store.index.num_rows == 14
 
 
+@pytest.fixture(scope="module")
+def two_epochs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of steps 0 and 1, to be copied."""
+    logdir = tmp_path_factory.mktemp("two_epochs")
+    train(logdir, 2)
+    return logdir
+
+
 def test_every_few_epochs_and_the_last(tmp_path: Path) -> None:
     train(tmp_path / "all", 6, every=2)
     assert steps(tmp_path / "all") == [0, 2, 4, 5]
@@ -283,8 +292,8 @@ def test_a_training_goes_on_with_its_store(tmp_path: Path) -> None:
     assert units == {f"step-{step:012d}" for step in range(3)}
 
 
-def test_a_training_anew_replaces_a_store_only_if_told(tmp_path: Path) -> None:
-    train(tmp_path, 2)
+def test_a_training_anew_replaces_a_store_only_if_told(tmp_path: Path, two_epochs: Path) -> None:
+    shutil.copytree(two_epochs, tmp_path, dirs_exist_ok=True)
     version = Store(place(tmp_path)).manifest["version"]
     model = numeric()
     weights = model.get_weights()
@@ -306,8 +315,10 @@ def test_a_training_anew_replaces_a_store_only_if_told(tmp_path: Path) -> None:
         ({"model": keras.Sequential([keras.Input((4,)), layers.Dense(3)])}, "model was"),
     ],
 )
-def test_a_training_goes_on_with_the_same_or_not_at_all(tmp_path: Path, changed: dict[str, Any], said: str) -> None:
-    train(tmp_path)
+def test_a_training_goes_on_with_the_same_or_not_at_all(
+    tmp_path: Path, two_epochs: Path, changed: dict[str, Any], said: str
+) -> None:
+    shutil.copytree(two_epochs, tmp_path, dirs_exist_ok=True)
     if "model" in changed:
         changed["model"].compile("sgd", "mse")
     if "every_steps" in changed:
@@ -315,8 +326,8 @@ def test_a_training_goes_on_with_the_same_or_not_at_all(tmp_path: Path, changed:
         model.optimizer.iterations.assign(3)
         changed = {**changed, "model": model}
     with pytest.raises(StoreError, match=f"was made differently .*{said}.*give another run or name"):
-        train(tmp_path, 2, 1, overwrite=True, **changed)
-    assert steps(tmp_path) == [0]
+        train(tmp_path, 3, 2, overwrite=True, **changed)
+    assert steps(tmp_path) == [0, 1]
 
 
 @pytest.mark.parametrize("finished", [True, False])
