@@ -2,7 +2,7 @@
 import type { ComponentChildren } from "preact";
 import type { Page } from "./decode";
 import { clips } from "./model";
-import { percent, short } from "./numbers";
+import { count, percent, short } from "./numbers";
 import type { Method, StoredMap } from "./types";
 
 export function State({ text, hatched, title, size }: { text: string; hatched?: boolean; title?: string; size?: number | undefined }) {
@@ -31,7 +31,8 @@ export function relativeGap(map: StoredMap): number | null {
 
 export function Caption({ of, row, column, map }: { of: Page; row: number; column: number; map: StoredMap | null }) {
   if (map === null || map.error !== undefined) return <div class="caption" />;
-  const method: Method = of.header.methods[column]!;
+  const { pivot } = of.header;
+  const method: Method = of.header.columns[column]!.method;
   const clip = clips.value[row]?.[column] ?? 0;
   const gap = relativeGap(map);
   const details = gap === null ? "" : `gap ${short(map.gap)} of f(x) − f(baseline) = ${short(map.score! - map.baseline_score!)}`;
@@ -46,6 +47,9 @@ export function Caption({ of, row, column, map }: { of: Page; row: number; colum
           gap {percent(gap)}
         </span>
       )}
+      {pivot === "runs" && map.step !== null && of.header.steps.length > 1 && <span title="the latest step not after the one chosen">step {count(map.step)}</span>}
+      {(pivot === "steps" || pivot === "runs") && map.target !== null && <span title="the class explained">{map.target_name ?? `class ${map.target}`}</span>}
+      {pivot === "targets" && map.score !== null && <span title="score of this class">{short(map.score)}</span>}
       {map.not_finite > 0 && (
         <span class="gap large" title="values that are not finite are painted yellow">
           {map.not_finite} NaN

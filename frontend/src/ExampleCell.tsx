@@ -1,19 +1,31 @@
 // Who is shown: what the model said, what was right, and which class the maps explain.
 import { percent, short } from "./numbers";
-import type { Row } from "./types";
+import type { Row, StoredMap } from "./types";
 
 const name = (unit: number | null, title: string | null): string => title ?? (unit === null ? "–" : `class ${unit}`);
 
-export function ExampleCell({ row }: { row: Row }) {
-  const map = row.maps.find((m) => m !== null) ?? null;
+/** The map whose numbers are told: of several steps the last; of several classes the predicted one, if it is there. */
+function told(row: Row): StoredMap | null {
+  const there = row.maps.filter((m): m is StoredMap => m !== null && (m.step !== null || m.score !== null));
+  const latest = there.reduce((last, m) => Math.max(last, m.step ?? 0), -Infinity);
+  const late = there.filter((m) => (m.step ?? 0) === latest);
+  return late.find((m) => m.target === row.predicted) ?? late[0] ?? null;
+}
+
+export function ExampleCell({ row, open }: { row: Row; open?: () => void }) {
+  const map = told(row);
   const explained = map === null ? "–" : map.target === null ? "sum of outputs" : name(map.target, map.target_name);
   const answer = map !== null && map.target === row.predicted ? map.probability : null;
   return (
     <>
       <div class="predicted">
-        <span class="class" title={`predicted: ${name(row.predicted, row.predicted_name)}`}>
-          {name(row.predicted, row.predicted_name)}
-        </span>
+        {open ? (
+          <button type="button" class="class" tabIndex={-1} title={`predicted: ${name(row.predicted, row.predicted_name)}; open`} onClick={open}>
+            {name(row.predicted, row.predicted_name)}
+          </button>
+        ) : (
+          <span class="class">{name(row.predicted, row.predicted_name)}</span>
+        )}
         {answer !== null && <span class="probability">{percent(answer)}</span>}
       </div>
       {answer !== null && (

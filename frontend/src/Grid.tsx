@@ -6,9 +6,9 @@ import { BarsMap } from "./BarsMap";
 import { Caption, standIn, State } from "./Cell";
 import type { Page } from "./decode";
 import { ExampleCell } from "./ExampleCell";
-import { Header } from "./Header";
+import { Header, hidden } from "./Header";
 import { MapTile } from "./MapTile";
-import { clips, loading, pictureUrl, view } from "./model";
+import { clips, loading, open, pictureUrl, solo, view } from "./model";
 import { short } from "./numbers";
 import { TextMap } from "./TextMap";
 import { textRow } from "./texts";
@@ -28,8 +28,8 @@ function template(kind: Kind, methods: number): string {
 }
 
 export function Grid({ of }: { of: Page }) {
-  const { kind, methods, rows, total } = of.header;
-  const style = { gridTemplateColumns: template(kind, methods.length), "--tile": `${view.value.tile}px` };
+  const { kind, columns, rows, total } = of.header;
+  const style = { gridTemplateColumns: template(kind, solo.value === null ? columns.length : 1), "--tile": `${view.value.tile}px` };
   return (
     <div class={`grid ${kind} ${loading.value ? "dim" : ""}`} role="grid" aria-rowcount={total + 1} aria-label="Attributions" style={style}>
       <Header of={of} />
@@ -52,6 +52,7 @@ function GridCell(props: { row: number; column: number; class: string; label?: s
       aria-label={props.label}
       onFocus={() => (cursor.value = here)}
       onPointerDown={() => (cursor.value = here)}
+      onDblClick={() => open(props.row)}
     >
       {props.children}
     </div>
@@ -59,13 +60,13 @@ function GridCell(props: { row: number; column: number; class: string; label?: s
 }
 
 function RowView({ of, row, at }: { of: Page; row: Row; at: number }) {
-  const { kind, methods } = of.header;
+  const { kind, columns } = of.header;
   const picture = kind === "image";
   const draw = kind === "text" ? <TextCells of={of} row={row} at={at} /> : null;
   return (
-    <div role="row" class={`row ${row.misclassified ? "wrong" : ""}`} aria-rowindex={of.header.offset + at + 2}>
+    <div role="row" class={`row ${row.misclassified ? "wrong" : ""} ${view.value.example === row.id ? "opened" : ""}`} aria-rowindex={of.header.offset + at + 2}>
       <GridCell row={at} column={0} class="example">
-        <ExampleCell row={row} />
+        <ExampleCell row={row} open={() => open(at)} />
       </GridCell>
       {picture && (
         <GridCell row={at} column={1} class="input" label="input picture">
@@ -74,12 +75,12 @@ function RowView({ of, row, at }: { of: Page; row: Row; at: number }) {
       )}
       {draw ??
         row.maps.map((map, m) => (
-          <GridCell key={methods[m]!.id} row={at} column={m + (picture ? 2 : 1)} class="map" label={spoken(of, at, m, map)}>
+          <GridCell key={columns[m]!.key} row={at} column={m + (picture ? 2 : 1)} class={`map ${hidden(m) ? "hidden" : ""}`} label={spoken(of, at, m, map)}>
             {standIn(map, picture ? view.value.tile : undefined) ??
               (picture ? (
-                <MapTile of={of} row={at} column={m} map={map as Picture} method={methods[m]!} />
+                <MapTile of={of} row={at} column={m} map={map as Picture} method={columns[m]!.method} />
               ) : row.input.type === "tabular" ? (
-                <BarsMap of={of} row={at} column={m} map={map as Line} method={methods[m]!} features={row.input.features} inputs={row.input.values} />
+                <BarsMap of={of} row={at} column={m} map={map as Line} method={columns[m]!.method} features={row.input.features} inputs={row.input.values} />
               ) : (
                 <State text="input cannot be read" title={row.input.type === undefined ? row.input.error : ""} />
               ))}
@@ -114,7 +115,7 @@ function InputPicture({ of, row, at }: { of: Page; row: Row; at: number }) {
 
 function TextCells({ of, row, at }: { of: Page; row: Row; at: number }) {
   const [open, setOpen] = useState(false);
-  const { methods } = of.header;
+  const { columns } = of.header;
   const input = row.input;
   const tokens = input.type === "text" ? input.tokens : [];
   const { words, values, strength } = textRow(of, row);
@@ -122,12 +123,12 @@ function TextCells({ of, row, at }: { of: Page; row: Row; at: number }) {
   return (
     <>
       {row.maps.map((map, m) => (
-        <GridCell key={methods[m]!.id} row={at} column={m + 1} class="map" label={input.type === "text" ? undefined : spoken(of, at, m, map)}>
+        <GridCell key={columns[m]!.key} row={at} column={m + 1} class={`map ${hidden(m) ? "hidden" : ""}`} label={input.type === "text" ? undefined : spoken(of, at, m, map)}>
           {input.type !== "text" ? (
             <State text="cannot be read" title={input.type === undefined ? input.error : "not a text"} />
           ) : (
             (standIn(map, undefined) ?? (
-              <TextMap of={of} row={at} column={m} map={map as Line} method={methods[m]!} tokens={tokens} words={words} pieces={pieces}
+              <TextMap of={of} row={at} column={m} map={map as Line} method={columns[m]!.method} tokens={tokens} words={words} pieces={pieces}
                 values={values[m]!} clip={clips.value[at]?.[m] ?? 0} unfold={() => setOpen(true)} />
             ))
           )}
@@ -139,9 +140,9 @@ function TextCells({ of, row, at }: { of: Page; row: Row; at: number }) {
 }
 
 function spoken(of: Page, row: number, column: number, map: StoredMap | null): string {
-  const method = of.header.methods[column]!;
-  if (map === null) return `${method.title}: not computed`;
-  if (map.error !== undefined) return `${method.title}: cannot be read`;
+  const { title, method } = of.header.columns[column]!;
+  if (map === null) return `${title}: not computed`;
+  if (map.error !== undefined) return `${title}: cannot be read`;
   const clip = clips.value[row]?.[column] ?? 0;
-  return `${method.title}, ${map.zero ? "all zero" : `colours end at ${method.signed ? "plus or minus " : ""}${short(clip)}`}`;
+  return `${title}, ${map.zero ? "all zero" : `colours end at ${method.signed ? "plus or minus " : ""}${short(clip)}`}`;
 }

@@ -3,21 +3,21 @@ import { gradient } from "./colour";
 import type { Page } from "./decode";
 import { theme } from "./host";
 import { active } from "./hover";
-import { clips, store, view } from "./model";
+import { clips, scope, solo, store, view } from "./model";
 import { count, short } from "./numbers";
 import { SCOPE_TITLES } from "./quantiles";
 
 const MINUS = "\u2212";
 
 export function Header({ of }: { of: Page }) {
-  const { kind, methods, total } = of.header;
+  const { kind, columns, total } = of.header;
   const info = store.value;
   const failed = info?.error === undefined ? (info?.errors ?? 0) : 0;
   return (
     <div role="row" class="row head" aria-rowindex={1}>
       <div role="columnheader" class="cell example">
         <div class="head-title">
-          {count(total)} {view.value.misclassified ? "misclassified" : total === 1 ? "example" : "examples"}
+          {count(total)} {total === 1 ? "example" : "examples"}
         </div>
         <div class="head-note">
           {failed > 0 ? (
@@ -32,10 +32,10 @@ export function Header({ of }: { of: Page }) {
           <div class="head-title">Input</div>
         </div>
       )}
-      {methods.map((method, m) => (
-        <div role="columnheader" class="cell" key={method.id}>
-          <div class="head-title" title={parameters(method.parameters)}>
-            {method.title}
+      {columns.map(({ key, title, method }, m) => (
+        <div role="columnheader" class={`cell ${hidden(m) ? "hidden" : ""}`} key={key}>
+          <div class="head-title" title={`${title}\n${parameters(method.parameters)}`}>
+            {title}
           </div>
           <div class="head-note">
             {method.signed ? "signed" : "unsigned"}
@@ -48,13 +48,17 @@ export function Header({ of }: { of: Page }) {
   );
 }
 
+/** Whether a column makes way for the one that is shown alone. */
+export const hidden = (column: number): boolean => solo.value !== null && solo.value !== column;
+
 /** The ramp; its ends are the numbers of the map in hand, or of all maps where they share one scale. */
 function Legend({ column, signed, words }: { column: number; signed: boolean; words: boolean }) {
-  const { scope, clip } = view.value;
+  const { clip } = view.value;
+  const shared = scope.value;
   const at = active.value;
-  const row = scope === "page" ? 0 : at && (scope === "row" || at.column === column) ? at.row : null;
+  const row = shared === "page" ? 0 : at && (shared === "row" || at.column === column) ? at.row : null;
   const end = row === null ? clip : short(clips.value[row]?.[column] ?? 0);
-  const title = `colours end at the ${clip} of |a|, taken over ${SCOPE_TITLES[scope]}${scope === "map" ? "" : " (the largest of its maps)"}; point at a map for its numbers`;
+  const title = `colours end at the ${clip} of |a|, taken over ${SCOPE_TITLES[shared]}${shared === "map" ? "" : " (the largest of its maps)"}; point at a map for its numbers`;
   return (
     <div class="legend" title={title}>
       <div class="legend-ramp" style={{ background: gradient(signed, words ? theme.value : null) }} />

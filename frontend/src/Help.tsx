@@ -5,10 +5,17 @@ import { helpOpen } from "./model";
 const KEYS: [string[], string][] = [
   [["j", "k"], "next, previous example"],
   [["←", "↑", "↓", "→"], "move between cells"],
+  [["Enter"], "open the example beside the grid"],
+  [["Esc"], "close it"],
   [["n", "p"], "next, previous page"],
+  [["g"], "go to a rank"],
+  [["/"], "filter"],
+  [["[", "]"], "previous, next step"],
+  [["1", "9"], "one column alone; again, or 0: all"],
   [["c"], "clip: p90, p95, p99, p100"],
   [["s"], "scale: each map, each row, whole page"],
   [["o"], "hold: the input alone"],
+  [["y"], "copy a link to this view"],
   [["?"], "this list"],
 ];
 

@@ -1,10 +1,9 @@
 // One picture's map: painted pixel for pixel on its own opaque tile; the value under the pointer is exact.
 import { useEffect, useRef } from "preact/hooks";
-import { fetchExact } from "./api";
 import { colourTable } from "./colour";
 import { expand, type Page } from "./decode";
 import { active, hover } from "./hover";
-import { clips, page as shownPage, peek, pictureUrl, view } from "./model";
+import { clips, exactMap, page as shownPage, peek, pictureUrl, view } from "./model";
 import { percent, short, withSign } from "./numbers";
 import type { Method, Picture } from "./types";
 
@@ -52,9 +51,9 @@ export function MapTile({ of, row, column, map, method }: Props) {
     clearTimeout(timer.current);
     active.value = { row, column };
     hover.value = { ...place, value: `≈ ${written(expand(code, map.scale))}`, lines: [position] };
+    if (of.header.columns[column]!.change) return; // computed for the page, stored nowhere
     timer.current = window.setTimeout(async () => {
-      const header = of.header;
-      const exact = await fetchExact(view.value, header.version, header.rows[row]!.id, method.id, map.target).catch(() => null);
+      const exact = await exactMap(of, row, column, map).catch(() => null);
       const still = hover.value?.x === place.x && hover.value.y === place.y && shownPage.value?.page === of;
       if (!exact || !still) return;
       const value = exact.values[y * fullWidth + x]!;

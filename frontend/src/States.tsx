@@ -56,6 +56,8 @@ export function FailureBar() {
   );
 }
 
+const onlyErrors = (): boolean => view.value.filter === "is:error";
+
 /** The full-page state, or null where the grid is to be drawn. */
 export function fullState() {
   if (storesFailure.value) return <Failed failure={storesFailure.value} />;
@@ -98,13 +100,15 @@ export function fullState() {
   if (!page.value) return <Skeleton />;
   if (page.value.page.header.rows.length === 0) {
     return (
-      <Message title={view.value.misclassified ? "Nothing is misclassified" : "Nothing to show"}>
+      <Message title={onlyErrors() ? "Nothing is misclassified" : "Nothing to show"}>
         <p>
           {view.value.offset > 0
             ? "This page lies behind the last example."
-            : view.value.misclassified
+            : onlyErrors()
               ? "Every example with a known label was classified as that label."
-              : "The store holds no maps for this selection."}
+              : view.value.filter
+                ? "No example meets every term of the filter. Take one away above."
+                : "The store holds no maps for this selection."}
         </p>
       </Message>
     );

@@ -1,99 +1,43 @@
-// The controls over the grid: which store, which examples, how they are drawn.
-import type { ComponentChildren } from "preact";
-import { PANES, SORTS, TILE_SIZES, type Pane, type Sort } from "./hash";
-import { change, helpOpen, page, store, stores, view } from "./model";
+// The controls over the grid: which store, what the columns are, which examples, how they are drawn.
+import { Field, Select, type Option } from "./Fields";
+import { FilterBox } from "./FilterBox";
+import { PANES, TILE_SIZES, type Pane, type Pivot } from "./hash";
+import { change, helpOpen, page, scope, store, stores, view } from "./model";
+import { count } from "./numbers";
 import { CLIPS, SCOPE_TITLES, SCOPES, type Clip, type Scope } from "./quantiles";
-
-const SORT_TITLES: Record<Sort, string> = {
-  errors: "misclassified, then gap",
-  gap: "gap",
-  score: "score",
-  probability: "probability",
-  id: "id",
-};
-
-function Field({ name, children }: { name: string; children: ComponentChildren }) {
-  return (
-    <label class="field">
-      <span>{name}</span>
-      {children}
-    </label>
-  );
-}
-
-function Select<T extends string>(props: { name: string; value: T; options: readonly (readonly [T, string])[]; pick: (value: T) => void }) {
-  return (
-    <select aria-label={props.name} value={props.value} onChange={(event) => props.pick(event.currentTarget.value as T)}>
-      {props.options.map(([value, title]) => (
-        <option key={value} value={value} selected={value === props.value}>
-          {title}
-        </option>
-      ))}
-    </select>
-  );
-}
+import { sortOptions, sortTitle } from "./sorts";
+import type { StoreInfo } from "./types";
 
 const PANE_TITLES: Record<Pane, string> = { examples: "Examples", summary: "Summary" };
 
 export function Toolbar() {
   const v = view.value;
+  const info = store.value?.error === undefined ? (store.value as StoreInfo | null) : null;
   return (
     <header class="toolbar">
-      <nav class="panes" aria-label="views">
-        {PANES.map((pane) => (
-          <button key={pane} type="button" aria-current={v.pane === pane ? "page" : undefined} onClick={() => change({ pane }, true)}>
-            {PANE_TITLES[pane]}
-          </button>
-        ))}
-      </nav>
-      <StoreField />
-      {v.pane === "examples" && <GridControls />}
-      {v.pane === "summary" && <div class="spring" />}
-      <button type="button" class="icon" title="keyboard (?)" aria-label="keyboard help" onClick={() => (helpOpen.value = true)}>
-        ?
-      </button>
-    </header>
-  );
-}
-
-function GridControls() {
-  const v = view.value;
-  return (
-    <>
-      <StepField />
-      <TargetField />
-      <Field name="Sort">
-        <Select name="Sort" value={v.sort} options={SORTS.map((s) => [s, SORT_TITLES[s]] as const)} pick={(sort) => change({ sort, descending: sort !== "id" })} />
-      </Field>
-      <button
-        type="button"
-        class="icon"
-        title={v.descending ? "largest first" : "smallest first"}
-        aria-label={v.descending ? "sorted largest first; reverse" : "sorted smallest first; reverse"}
-        onClick={() => change({ descending: !v.descending })}
-      >
-        {v.descending ? "↓" : "↑"}
-      </button>
-      <label class="toggle">
-        <input type="checkbox" checked={v.misclassified} onChange={(e) => change({ misclassified: e.currentTarget.checked })} />
-        <span>misclassified only</span>
-      </label>
-      <div class="spring" />
-      <Field name="Clip">
-        <Select<Clip> name="Clip" value={v.clip} options={CLIPS.map((c) => [c, c] as const)} pick={(clip) => change({ clip })} />
-      </Field>
-      <Field name="Scale">
-        <Select<Scope> name="Scale" value={v.scope} options={SCOPES.map((s) => [s, SCOPE_TITLES[s]] as const)} pick={(scope) => change({ scope })} />
-      </Field>
-      <div class="segments" role="radiogroup" aria-label="tile size">
-        {TILE_SIZES.map((size, i) => (
-          <label key={size} title={`${size} px`}>
-            <input type="radio" name="size" checked={v.tile === size} onChange={() => change({ tile: size })} aria-label={`${size} pixels`} />
-            <span style={{ width: `${6 + 3 * i}px`, height: `${6 + 3 * i}px` }} />
-          </label>
-        ))}
+      <div class="controls">
+        <nav class="panes" aria-label="views">
+          {PANES.map((pane) => (
+            <button key={pane} type="button" aria-current={v.pane === pane ? "page" : undefined} onClick={() => change({ pane }, true)}>
+              {PANE_TITLES[pane]}
+            </button>
+          ))}
+        </nav>
+        <StoreField />
+        {info && v.pane === "examples" && <Selectors info={info} />}
+        <div class="spring" />
+        {info && v.pane === "examples" && <Display />}
+        <button type="button" class="icon" title="keyboard (?)" aria-label="keyboard help" onClick={() => (helpOpen.value = true)}>
+          ?
+        </button>
       </div>
-    </>
+      {info && v.pane === "examples" && (
+        <div class="controls">
+          <FilterBox info={info} />
+          <SortField info={info} />
+        </div>
+      )}
+    </header>
   );
 }
 
@@ -107,7 +51,7 @@ function StoreField() {
   if (!options.some(([value]) => value === present)) options.unshift([present, v.run ? `${v.run} / ${v.store} (not found)` : "none"]);
   const pick = (value: string): void => {
     const [run, name] = JSON.parse(value) as [string, string];
-    change({ run, store: name, step: null, target: null });
+    change({ run, store: name, step: null, target: null, filter: "", sort: "errors", method: null, example: null });
   };
   return (
     <Field name="Run">
@@ -116,28 +60,91 @@ function StoreField() {
   );
 }
 
-function StepField() {
-  const steps = page.value?.page.header.steps ?? [];
-  if (steps.length < 2) return null;
-  const options = steps.map((s) => [String(s), String(s)] as const);
+/** What the columns are, and the one of each other kind that is shown. */
+function Selectors({ info }: { info: StoreInfo }) {
+  const v = view.value;
+  const header = page.value?.page.header;
+  const steps = header?.steps ?? [];
+  const targets = header?.targets ?? null;
+  const others = (stores.value?.stores ?? []).filter((s) => s.error === undefined && s.store === v.store && s.kind === info.kind);
+  const pivots: Option<Pivot>[] = [["methods", "methods"]];
+  if (steps.length > 1 || v.pivot === "steps") pivots.push(["steps", "steps"]);
+  if (others.length > 1 || v.pivot === "runs") pivots.push(["runs", "runs"]);
+  if (targets || v.pivot === "targets") pivots.push(["targets", "classes"]);
+  const predicted: Option<string>[] = [["", "predicted class"], ["label", "label"]];
   return (
-    <Field name="Step">
-      <Select name="Step" value={String(view.value.step ?? steps[steps.length - 1])} options={options} pick={(step) => change({ step: Number(step) })} />
-    </Field>
+    <>
+      {steps.length > 1 && v.pivot !== "steps" && (
+        <Field name="Step">
+          <Select name="Step" value={String(v.step ?? steps[steps.length - 1])} options={steps.map((s) => [String(s), count(s)] as const)} pick={(step) => change({ step: Number(step) })} />
+        </Field>
+      )}
+      {targets && v.pivot !== "targets" && (
+        <Field name="Explaining">
+          <Select name="Explaining" value={v.target ?? ""} options={[...predicted, ...targets.map((t): Option<string> => [String(t.id), t.name ?? `class ${t.id}`])]} pick={(target) => change({ target: target || null })} />
+        </Field>
+      )}
+      {pivots.length > 1 && (
+        <Field name="Columns">
+          <Select<Pivot> name="Columns" value={v.pivot} options={pivots} pick={(pivot) => change({ pivot, scope: null }, true)} />
+        </Field>
+      )}
+      {v.pivot !== "methods" && (
+        <Field name="Method">
+          <Select name="Method" value={v.method ?? info.methods[0]?.id ?? ""} options={info.methods.map((m) => [m.id, m.title] as const)} pick={(method) => change({ method })} />
+        </Field>
+      )}
+      {(v.pivot === "steps" || v.pivot === "runs") && info.kind !== "text" && (
+        <label class="toggle" title="a column of the last map less the first">
+          <input type="checkbox" checked={v.change} onChange={(e) => change({ change: e.currentTarget.checked })} />
+          <span>change</span>
+        </label>
+      )}
+    </>
   );
 }
 
-function TargetField() {
-  const targets = page.value?.page.header.targets;
-  if (!targets || store.value === null) return null;
-  const options: [string, string][] = [
-    ["", "predicted class"],
-    ["label", "label"],
-    ...targets.map((t): [string, string] => [String(t.id), t.name ?? `class ${t.id}`]),
-  ];
+function SortField({ info }: { info: StoreInfo }) {
+  const v = view.value;
+  const { plain, groups } = sortOptions(info, page.value?.page.header.fields ?? []);
+  const listed = [...plain, ...groups.flatMap(([, options]) => options)].some(([value]) => value === v.sort);
+  const options = listed ? plain : [...plain, [v.sort, sortTitle(v.sort, info)] as const];
   return (
-    <Field name="Explaining">
-      <Select name="Explaining" value={view.value.target ?? ""} options={options} pick={(target) => change({ target: target || null })} />
-    </Field>
+    <div class="sort">
+      <Field name="Sort">
+        <Select name="Sort" value={v.sort} options={options} groups={groups} pick={(sort) => change({ sort, descending: sort !== "id" })} />
+      </Field>
+      <button
+        type="button"
+        class="icon"
+        title={v.descending ? "largest first" : "smallest first"}
+        aria-label={v.descending ? "sorted largest first; reverse" : "sorted smallest first; reverse"}
+        onClick={() => change({ descending: !v.descending })}
+      >
+        {v.descending ? "↓" : "↑"}
+      </button>
+    </div>
+  );
+}
+
+function Display() {
+  const v = view.value;
+  return (
+    <>
+      <Field name="Clip">
+        <Select<Clip> name="Clip" value={v.clip} options={CLIPS.map((c) => [c, c] as const)} pick={(clip) => change({ clip })} />
+      </Field>
+      <Field name="Scale">
+        <Select<Scope> name="Scale" value={scope.value} options={SCOPES.map((s) => [s, SCOPE_TITLES[s]] as const)} pick={(picked) => change({ scope: picked })} />
+      </Field>
+      <div class="segments" role="radiogroup" aria-label="tile size">
+        {TILE_SIZES.map((size, i) => (
+          <label key={size} title={`${size} px`}>
+            <input type="radio" name="size" checked={v.tile === size} onChange={() => change({ tile: size })} aria-label={`${size} pixels`} />
+            <span style={{ width: `${6 + 3 * i}px`, height: `${6 + 3 * i}px` }} />
+          </label>
+        ))}
+      </div>
+    </>
   );
 }

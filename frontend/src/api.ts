@@ -1,7 +1,7 @@
 // Talks to the server: every address is relative, so that proxies and path prefixes do not matter.
 import { decodePage, type Page } from "./decode";
 import type { View } from "./hash";
-import type { Faithfulness, Stores } from "./types";
+import type { ExampleFacts, Facet, Faithfulness, Stores } from "./types";
 
 export class RequestFailed extends Error {
   constructor(
@@ -38,9 +38,30 @@ export function pageUrl(view: View, version: string, size: number | null): strin
   query.set("desc", view.descending ? "1" : "0");
   query.set("offset", String(view.offset));
   query.set("limit", String(view.limit));
-  if (view.misclassified) query.set("filter", "is:misclassified");
+  if (view.filter) query.set("filter", view.filter);
   if (size !== null) query.set("size", String(size));
+  if (view.pivot !== "methods") {
+    query.set("pivot", view.pivot);
+    if (view.method !== null) query.set("methods", view.method);
+    if (view.change && view.pivot !== "targets") query.set("change", "1");
+  }
   return `api/tiles?${withSelection(query, view)}`;
+}
+
+/** The address of the histogram of the field that a view is sorted by. */
+export function facetUrl(view: View, version: string): string {
+  const query = new URLSearchParams({ run: view.run, store: view.store, v: version, sort: view.sort, desc: view.descending ? "1" : "0" });
+  if (view.filter) query.set("filter", view.filter);
+  return `api/facet?${withSelection(query, view)}`;
+}
+
+export async function fetchFacet(url: string, signal: AbortSignal): Promise<Facet> {
+  return (await get(url, signal)).json() as Promise<Facet>;
+}
+
+export async function fetchExample(view: View, version: string, id: string): Promise<ExampleFacts> {
+  const query = new URLSearchParams({ run: view.run, store: view.store, v: version, id });
+  return (await get(`api/example?${withSelection(query, view)}`)).json() as Promise<ExampleFacts>;
 }
 
 function withSelection(query: URLSearchParams, view: View): URLSearchParams {
@@ -65,19 +86,28 @@ export async function fetchPage(url: string, signal: AbortSignal): Promise<Page>
 }
 
 export interface ExactMap {
-  values: Float32Array;
+  values: Float32Array<ArrayBuffer>;
   /** |values| of finite values, ascending: for percentiles. */
   sorted: Float32Array;
 }
 
 const exact = new Map<string, Promise<ExactMap>>();
-const EXACT_KEPT = 24;
+const EXACT_KEPT = 32;
 
-/** One map's float32 values at full size, channels already made one number. */
-export function fetchExact(view: View, version: string, id: string, method: string, target: number | null): Promise<ExactMap> {
-  const query = new URLSearchParams({ run: view.run, store: view.store, v: version, id, method, flat: "1" });
-  withSelection(query, view);
-  query.set("target", target === null ? "sum" : String(target));
+export interface MapName {
+  run: string;
+  id: string;
+  method: string;
+  step: number | null;
+  target: number | null;
+}
+
+/** One map's float32 values at full size, channels already made one number. `version` is that of the view's own run. */
+export function fetchExact(view: View, version: string, map: MapName): Promise<ExactMap> {
+  const query = new URLSearchParams({ run: map.run, store: view.store, id: map.id, method: map.method, flat: "1" });
+  if (map.run === view.run) query.set("v", version);
+  if (map.step !== null) query.set("step", String(map.step));
+  query.set("target", map.target === null ? "sum" : String(map.target));
   const url = `api/tile?${query}`;
   let found = exact.get(url);
   if (!found) {

@@ -2,6 +2,7 @@
 import { effect } from "@preact/signals";
 import { render } from "preact";
 import { useEffect, useRef } from "preact/hooks";
+import { Drawer } from "./Drawer";
 import { Footer } from "./Footer";
 import { cursor, Grid } from "./Grid";
 import { Help } from "./Help";
@@ -25,7 +26,10 @@ function App() {
       <h1 class="unseen">Attributions</h1>
       {(stores.value?.stores.length ?? 0) > 0 && <Toolbar />}
       <FailureBar />
-      <main ref={scroller}>{state ?? (summary ? <Summary /> : shown && <Grid of={shown.page} />)}</main>
+      <div class="middle">
+        <main ref={scroller}>{state ?? (summary ? <Summary /> : shown && <Grid of={shown.page} />)}</main>
+        {state === null && !summary && <Drawer />}
+      </div>
       {state === null && !summary && <Footer />}
       <Tooltip />
       <Help />

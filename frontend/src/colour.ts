@@ -97,6 +97,9 @@ function luminance(colour: Rgb): number {
 
 export const css = (colour: Rgb): string => `rgb(${colour[0]},${colour[1]},${colour[2]})`;
 
+/** The stops of a map's legend, from left to right. */
+export const gradientStops = (signed: boolean): string[] => (signed ? DIVERGING : SEQUENTIAL).map(css);
+
 /** The legend of maps, or of words in a theme. */
 export function gradient(signed: boolean, words: Theme | null): string {
   const { negative, positive, unsigned } = WORDS[words ?? "light"];

@@ -3,13 +3,12 @@ import { CLIPS, SCOPES, type Clip, type Scope } from "./quantiles";
 
 const PREFIX = "p.deepexplain.";
 
-export const SORTS = ["errors", "id", "score", "gap", "probability"] as const;
-export type Sort = (typeof SORTS)[number];
-export const PAGE_SIZES = [24, 48, 96] as const;
-export const TILE_SIZES = [64, 112, 224] as const;
-
 export const PANES = ["examples", "summary"] as const;
 export type Pane = (typeof PANES)[number];
+export const PIVOTS = ["methods", "steps", "runs", "targets"] as const;
+export type Pivot = (typeof PIVOTS)[number];
+export const PAGE_SIZES = [24, 48, 96] as const;
+export const TILE_SIZES = [64, 112, 224] as const;
 
 export interface View {
   pane: Pane;
@@ -18,14 +17,24 @@ export interface View {
   step: number | null;
   /** null: the predicted class where it was explained, else whatever was. */
   target: string | null;
-  sort: Sort;
+  /** What the columns are; of the others one is chosen each. */
+  pivot: Pivot;
+  /** The one method shown where columns are something else; null: the first. */
+  method: string | null;
+  /** A column of the last map less the first. */
+  change: boolean;
+  filter: string;
+  /** errors, id, or a field with a number, such as integrated_gradients.gap */
+  sort: string;
   descending: boolean;
-  misclassified: boolean;
   offset: number;
   limit: number;
+  /** The id of the example in the drawer. */
+  example: string | null;
   tile: number;
   clip: Clip;
-  scope: Scope;
+  /** null: each map, or each row where its maps are of one kind. */
+  scope: Scope | null;
 }
 
 export const DEFAULTS: View = {
@@ -34,15 +43,22 @@ export const DEFAULTS: View = {
   store: "",
   step: null,
   target: null,
+  pivot: "methods",
+  method: null,
+  change: false,
+  filter: "",
   sort: "errors",
   descending: true,
-  misclassified: false,
   offset: 0,
   limit: 24,
+  example: null,
   tile: 112,
   clip: "p99",
-  scope: "map",
+  scope: null,
 };
+
+/** Whose values share one scale: maps of different methods have different units, those of one method have not. */
+export const scopeOf = (view: View): Scope => view.scope ?? (view.pivot === "methods" ? "map" : "row");
 
 /** The view that a hash describes; what it lacks or says badly takes its default. */
 export function readView(hash: string): View {
@@ -54,41 +70,53 @@ export function readView(hash: string): View {
   };
   const among = <T>(name: string, allowed: readonly T[], fallback: T): T =>
     allowed.find((one) => String(one) === given.get(name)) ?? fallback;
-  const step = given.get("step") ?? "";
-  const target = given.get("target") ?? "";
+  const matching = (name: string, form: RegExp): string | null => {
+    const text = given.get(name) ?? "";
+    return form.test(text) ? text : null;
+  };
+  const step = matching("step", /^-?\d{1,15}$/);
   return {
     pane: among("view", PANES, DEFAULTS.pane),
     run: given.get("run") ?? DEFAULTS.run,
     store: given.get("store") ?? DEFAULTS.store,
-    step: /^-?\d{1,15}$/.test(step) ? Number(step) : null,
-    target: /^(predicted|label|sum|\d{1,9})$/.test(target) ? target : null,
-    sort: among("sort", SORTS, DEFAULTS.sort),
+    step: step === null ? null : Number(step),
+    target: matching("target", /^(predicted|label|sum|\d{1,9})$/),
+    pivot: among("columns", PIVOTS, DEFAULTS.pivot),
+    method: matching("method", /^[a-z][a-z0-9_]*$/),
+    change: given.get("change") === "1",
+    filter: given.get("filter") ?? (given.get("only") === "misclassified" ? "is:error" : DEFAULTS.filter),
+    sort: matching("sort", /^([a-z][a-z0-9_]*\.)?[a-z][a-z0-9_]*$/) ?? DEFAULTS.sort,
     descending: given.get("desc") !== "0",
-    misclassified: given.get("only") === "misclassified",
     offset: whole("at", DEFAULTS.offset),
     limit: among("n", PAGE_SIZES, DEFAULTS.limit),
+    example: given.get("example") || null,
     tile: among("size", TILE_SIZES, DEFAULTS.tile),
     clip: among("clip", CLIPS, DEFAULTS.clip),
-    scope: among("scope", SCOPES, DEFAULTS.scope),
+    scope: among<Scope | null>("scope", SCOPES, null),
   };
 }
 
 /** `hash` with our keys replaced by those of `view`; defaults are left out, everything else stays as it is. */
 export function writeView(hash: string, view: View): string {
+  const unless = <T>(value: T, fallback: T): string | null => (value === fallback ? null : String(value));
   const entries: [string, string | null][] = [
-    ["view", view.pane === DEFAULTS.pane ? null : view.pane],
+    ["view", unless(view.pane, DEFAULTS.pane)],
     ["run", view.run || null],
     ["store", view.store || null],
     ["step", view.step === null ? null : String(view.step)],
     ["target", view.target],
-    ["sort", view.sort === DEFAULTS.sort ? null : view.sort],
+    ["columns", unless(view.pivot, DEFAULTS.pivot)],
+    ["method", view.method],
+    ["change", view.change ? "1" : null],
+    ["filter", view.filter || null],
+    ["sort", unless(view.sort, DEFAULTS.sort)],
     ["desc", view.descending ? null : "0"],
-    ["only", view.misclassified ? "misclassified" : null],
-    ["at", view.offset ? String(view.offset) : null],
-    ["n", view.limit === DEFAULTS.limit ? null : String(view.limit)],
-    ["size", view.tile === DEFAULTS.tile ? null : String(view.tile)],
-    ["clip", view.clip === DEFAULTS.clip ? null : view.clip],
-    ["scope", view.scope === DEFAULTS.scope ? null : view.scope],
+    ["at", unless(view.offset, DEFAULTS.offset)],
+    ["n", unless(view.limit, DEFAULTS.limit)],
+    ["example", view.example],
+    ["size", unless(view.tile, DEFAULTS.tile)],
+    ["clip", unless(view.clip, DEFAULTS.clip)],
+    ["scope", view.scope],
   ];
   const others = hash.replace(/^#/, "").split("&").filter((part) => part && !part.startsWith(PREFIX));
   const ours = entries.filter(([, value]) => value !== null).map(([key, value]) => `${PREFIX}${key}=${encodeURIComponent(value!)}`);

@@ -46,3 +46,6 @@ export function watchTheme(): void {
     window.addEventListener("pagehide", () => observer.disconnect());
   } else preferred.addEventListener("change", apply);
 }
+
+/** The address that shows what is shown now. */
+export const hostLink = (): string => host.location.href;

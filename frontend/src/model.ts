@@ -1,12 +1,12 @@
 // What the page shows and why: the view (mirrored in the address), the stores, the present page of examples.
 import { batch, computed, effect, signal, untracked } from "@preact/signals";
-import { fetchFaithfulness, fetchPage, fetchStores, pageUrl, RequestFailed } from "./api";
+import { facetUrl, fetchExact, fetchFacet, fetchFaithfulness, fetchPage, fetchStores, pageUrl, RequestFailed, type ExactMap } from "./api";
 import type { Page } from "./decode";
-import { DEFAULTS, readView, writeView, type View } from "./hash";
+import { DEFAULTS, readView, scopeOf, writeView, type View } from "./hash";
 import { hostHash, onHostHash, setHostHash } from "./host";
-import { clipShare, clipValue, pageClips } from "./quantiles";
+import { clipShare, clipValue, pageClips, type Scope } from "./quantiles";
 import { textRow, wordQuantile } from "./texts";
-import type { BrokenStore, Faithfulness, StoreInfo, Stores } from "./types";
+import type { BrokenStore, Facet, Faithfulness, StoreInfo, StoredMap, Stores } from "./types";
 
 export interface Failure {
   sentence: string;
@@ -20,43 +20,70 @@ export const storesFailure = signal<Failure | null>(null);
 export const page = signal<{ url: string; page: Page } | null>(null);
 export const pageFailure = signal<Failure | null>(null);
 export const loading = signal(false);
+export const facet = signal<Facet | null>(null);
 export const faithfulness = signal<Faithfulness | null>(null);
 export const summaryFailure = signal<Failure | null>(null);
+/** The example in the drawer, by its row of a page: the present one, or one fetched for it alone. */
+export const opened = signal<{ page: Page; row: number } | null>(null);
+export const openedFailure = signal<Failure | null>(null);
 /** While held, tiles show the input alone. */
 export const peek = signal(false);
+/** The one column shown, or null for all. */
+export const solo = signal<number | null>(null);
 export const helpOpen = signal(false);
 
 export const store = computed<StoreInfo | BrokenStore | null>(
   () => stores.value?.stores.find((s) => s.run === view.value.run && s.store === view.value.store) ?? null,
 );
+export const scope = computed<Scope>(() => scopeOf(view.value));
 
-/** Each map's clip value, [row][method], in the present scope. */
-export const clips = computed<number[][]>(() => {
-  const { clip, scope } = view.value;
-  const of = page.value?.page;
-  if (!of) return [];
+/** Each map's clip value, [row][column], in the present scope. */
+export const clips = computed<number[][]>(() => (page.value ? clipsOf(page.value.page, scope.value) : []));
+
+export function clipsOf(of: Page, shared: Scope): number[][] {
+  const { clip } = view.value;
   const own = of.header.rows.map((row) =>
     row.maps.map((map, m) => {
       if (map === null || map.error !== undefined) return null;
       return row.input.type === "text" ? wordQuantile(textRow(of, row), m, clipShare(clip)) : clipValue(map.quantiles, clip);
     }),
   );
-  return pageClips(own, scope);
-});
+  return pageClips(own, shared);
+}
 
-const LOOK = new Set<keyof View>(["pane", "tile", "clip", "scope", "offset", "limit"]);
+/** What decides neither which examples come nor in what order. */
+const LOOK = new Set<keyof View>(["pane", "tile", "clip", "scope", "offset", "limit", "pivot", "method", "change", "example"]);
 
 /** Change the view; anything that changes which examples come goes back to their first page. */
 export function change(patch: Partial<View>, push = false): void {
   const restart = Object.keys(patch).some((key) => !LOOK.has(key as keyof View));
+  if ("pivot" in patch) solo.value = null;
   view.value = { ...view.value, ...(restart ? { offset: 0 } : {}), ...patch };
   setHostHash(writeView(hostHash(), view.value), push);
 }
 
 export function turnPage(by: number): void {
+  goTo(view.value.offset + by * view.value.limit);
+}
+
+/** Show the page that begins with this rank, counted from 0. */
+export function goTo(rank: number): void {
   const total = page.value?.page.header.total ?? 0;
-  const offset = Math.max(0, view.value.offset + by * view.value.limit);
+  const offset = Math.max(0, Math.round(rank));
   if (offset !== view.value.offset && offset < Math.max(1, total)) change({ offset }, true);
+}
+
+/** Open the drawer at a row of the page. */
+export function open(row: number): void {
+  const found = page.value?.page.header.rows[row];
+  if (found) change({ example: found.id }, view.value.example === null);
+}
+
+/** Add a term to the filter, once. */
+export function narrow(term: string): void {
+  const { filter } = view.value;
+  if (!` ${filter} `.includes(` ${term} `)) change({ filter: `${filter} ${term}`.trim(), pane: "examples" }, true);
+  else change({ pane: "examples" }, true);
 }
 
 /** A view that names no store, or only its run, gets the first store there is. */
@@ -128,9 +155,17 @@ export function pictureUrl(of: Page, row: number): string | null {
 }
 
 function releasePictures(of: Page): void {
-  if (untracked(() => page.value?.page) === of) return;
+  if (untracked(() => page.value?.page === of || opened.value?.page === of)) return;
   pictures.get(of)?.forEach((url) => URL.revokeObjectURL(url));
   pictures.delete(of);
+}
+
+/** A map's exact values, by its place on a page. */
+export function exactMap(of: Page, row: number, column: number, map: StoredMap): Promise<ExactMap> {
+  const { header } = of;
+  const { key, method } = header.columns[column]!;
+  const run = header.pivot === "runs" ? key : view.value.run;
+  return fetchExact(view.value, header.version, { run, id: header.rows[row]!.id, method: method.id, step: map.step, target: map.target });
 }
 
 function failure(error: unknown): Failure {
@@ -140,20 +175,6 @@ function failure(error: unknown): Failure {
 
 const tilePixels = (v: View, kind: string): number | null =>
   kind === "image" ? Math.min(1024, Math.round(v.tile * Math.min(2, Math.max(1, window.devicePixelRatio)))) : null;
-
-async function summarise(v: View, version: string): Promise<void> {
-  const asked = `${v.run}\n${v.store}\n${version}`;
-  if (asked === summarised && !untracked(() => summaryFailure.value)) return;
-  summarised = asked;
-  faithfulness.value = summaryFailure.value = null;
-  try {
-    const found = await fetchFaithfulness(v, version);
-    if (asked === summarised) faithfulness.value = found;
-  } catch (error) {
-    if (asked === summarised) summaryFailure.value = failure(error);
-  }
-}
-let summarised = "";
 
 let wish = "";
 
@@ -179,6 +200,58 @@ async function show(url: string, next: string): Promise<void> {
   }
 }
 
+let summarised = "";
+
+async function summarise(v: View, version: string): Promise<void> {
+  const asked = `${v.run}\n${v.store}\n${version}`;
+  if (asked === summarised && !untracked(() => summaryFailure.value)) return;
+  summarised = asked;
+  faithfulness.value = summaryFailure.value = null;
+  try {
+    const found = await fetchFaithfulness(v, version);
+    if (asked === summarised) faithfulness.value = found;
+  } catch (error) {
+    if (asked === summarised) summaryFailure.value = failure(error);
+  }
+}
+
+let facetAbort: AbortController | null = null;
+
+async function distribute(url: string): Promise<void> {
+  facetAbort?.abort();
+  facetAbort = new AbortController();
+  try {
+    facet.value = await fetchFacet(url, facetAbort.signal);
+  } catch {
+    if (!facetAbort.signal.aborted) facet.value = null; // the page says what is wrong
+  }
+}
+
+/** The example of the drawer: on the present page, or fetched alone. */
+async function reveal(v: View, version: string, of: Page | null): Promise<void> {
+  const id = v.example;
+  openedFailure.value = null;
+  const row = of && id !== null ? of.header.rows.findIndex((r) => r.id === id) : -1;
+  if (id === null || row >= 0) {
+    opened.value = id === null ? null : { page: of!, row };
+    return;
+  }
+  const quoted = `id:"${id.replace(/["\\]/g, "\\$&")}"`;
+  const size = tilePixels(v, (store.value as StoreInfo).kind);
+  try {
+    const found = await ask(pageUrl({ ...v, filter: quoted, sort: "id", offset: 0, limit: 24 }, version, size));
+    if (view.value.example !== id) return;
+    const at = found.header.rows.findIndex((r) => r.id === id);
+    if (at >= 0) opened.value = { page: found, row: at };
+    else openedFailure.value = { sentence: `No example “${id}” has maps for this selection.`, route: "api/tiles", status: null };
+  } catch (error) {
+    if (view.value.example === id) openedFailure.value = failure(error);
+  }
+}
+
+/** Whether a view is sorted by a field that has a number. */
+const numeric = (v: View): boolean => v.sort !== "errors" && v.sort !== "id";
+
 /** Start following the address and loading what it asks for. */
 export function startModel(): void {
   view.value = readView(hostHash());
@@ -190,9 +263,10 @@ export function startModel(): void {
     if (JSON.stringify(next) !== JSON.stringify(shown)) view.value = next;
   });
   void loadStores();
+  const readable = (): StoreInfo | null => (store.value && store.value.error === undefined ? store.value : null);
   const wanted = computed(() => {
-    const [v, s] = [view.value, store.value];
-    if (!s || s.error !== undefined || v.pane !== "examples") return null;
+    const [v, s] = [view.value, readable()];
+    if (!s || v.pane !== "examples") return null;
     const size = tilePixels(v, s.kind);
     return JSON.stringify([pageUrl(v, s.version, size), pageUrl({ ...v, offset: v.offset + v.limit }, s.version, size)]);
   });
@@ -202,9 +276,23 @@ export function startModel(): void {
     const [url, next] = JSON.parse(wanted.value) as [string, string];
     untracked(() => void show(url, next));
   });
+  const histogram = computed(() => {
+    const [v, s] = [view.value, readable()];
+    return s && v.pane === "examples" && numeric(v) ? facetUrl(v, s.version) : null;
+  });
+  effect(() => {
+    const url = histogram.value;
+    if (url === null) facet.value = null;
+    else untracked(() => void distribute(url));
+  });
   effect(() => {
     void retries.value;
-    const [v, s] = [view.value, store.value];
-    if (s && s.error === undefined && v.pane === "summary") untracked(() => void summarise(v, s.version));
+    const [v, s, of] = [view.value, readable(), page.value?.page ?? null];
+    if (s) untracked(() => void reveal(v, s.version, of));
+  });
+  effect(() => {
+    void retries.value;
+    const [v, s] = [view.value, readable()];
+    if (s && v.pane === "summary") untracked(() => void summarise(v, s.version));
   });
 }

@@ -28,3 +28,14 @@ export function pageClips(own: (number | null)[][], scope: Scope): number[][] {
   const all = largest(own.map(largest));
   return own.map((row) => row.map((value) => (scope === "map" ? (value ?? 0) : scope === "row" ? largest(row) : all)));
 }
+
+/** The share of an ascending array that is not above a value. */
+export function rank(sorted: Float32Array, value: number): number {
+  let [low, high] = [0, sorted.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (sorted[middle]! <= value) low = middle + 1;
+    else high = middle;
+  }
+  return sorted.length ? low / sorted.length : 0;
+}

@@ -1,4 +1,6 @@
 // The shapes of the server's answers (docs/http_api.md).
+import type { Pivot } from "./hash";
+
 export type Kind = "image" | "text" | "tabular";
 
 export interface Method {
@@ -21,7 +23,9 @@ export interface StoreInfo {
   examples: number;
   maps: number;
   errors: number;
+  complete: boolean;
   methods: Method[];
+  measures: { id: string; title: string; better: "higher" | "lower" }[];
   error?: undefined;
 }
 
@@ -60,6 +64,7 @@ export interface MapFacts {
   gap: number | null;
   evaluations: number | null;
   warnings: string[];
+  step: number | null;
 }
 
 export interface MapScale {
@@ -129,13 +134,52 @@ export interface Faithfulness {
   evaluation: Evaluation | null;
 }
 
+/** A column of maps: a method, a step, a run or a target; or the change from the first to the last. */
+export interface Column {
+  key: string;
+  title: string;
+  method: Method;
+  change?: boolean;
+}
+
+/** How a field is distributed, and the rank in the present order at which each bin begins. */
+export interface Facet {
+  field: string;
+  total: number;
+  known: number;
+  edges: number[];
+  counts: number[];
+  starts: number[];
+}
+
+export interface Curves {
+  at: number[];
+  curve: (number | null)[];
+  random_curve: (number | null)[];
+}
+
+export interface ExampleFacts {
+  id: string;
+  version: string;
+  /** By method, then by measure. */
+  curves: Record<string, Record<string, Curves>>;
+  maps: Record<string, unknown>[];
+  measures: Measure[] | null;
+  model: { path: string; fingerprint: string } | null;
+  created: string | null;
+}
+
 export interface PageHeader {
   format_version: number;
   version: string;
   total: number;
   offset: number;
   kind: Kind;
+  pivot: Pivot;
+  columns: Column[];
   methods: Method[];
+  /** What has a number, and so can be sorted by. */
+  fields: string[];
   steps: number[];
   targets: { id: number; name: string | null }[] | null;
   rows: Row[];

@@ -41,8 +41,9 @@ describe("decodePage", () => {
 
 describe("address", () => {
   it("comes back as it was written", () => {
-    const view = { ...DEFAULTS, run: "a/b &c", store: "s", sort: "gap" as const, descending: false, misclassified: true, offset: 48,
-      limit: 96, tile: 64, clip: "p95" as const, scope: "row" as const, step: -3, target: "7" };
+    const view = { ...DEFAULTS, run: "a/b &c", store: "s", sort: "integrated_gradients.gap", descending: false, filter: 'text:"a & b" -is:error', offset: 48,
+      limit: 96, tile: 64, clip: "p95" as const, scope: "row" as const, step: -3, target: "7", pivot: "steps" as const, method: "occlusion", change: true,
+      example: "a=b&c", pane: "summary" as const };
     expect(readView(writeView("#deepexplain", view))).toEqual(view);
   });
   it("leaves out defaults and leaves others alone", () => {
@@ -50,8 +51,11 @@ describe("address", () => {
       "#deepexplain&p.other.x=1&p.deepexplain.run=r&p.deepexplain.store=s",
     );
   });
+  it("still reads the links of before there was a filter", () => {
+    expect(readView("#x&p.deepexplain.only=misclassified").filter).toBe("is:error");
+  });
   it("takes defaults for nonsense", () => {
-    expect(readView("#x&p.deepexplain.sort=up&p.deepexplain.at=-4&p.deepexplain.n=1000&p.deepexplain.clip=p50&p.deepexplain.target=<b>&p.deepexplain.run=%E0%A4%A")).toEqual(DEFAULTS);
+    expect(readView("#x&p.deepexplain.sort=U%20P&p.deepexplain.columns=colours&p.deepexplain.method=A&p.deepexplain.view=all&p.deepexplain.at=-4&p.deepexplain.n=1000&p.deepexplain.clip=p50&p.deepexplain.target=<b>&p.deepexplain.run=%E0%A4%A")).toEqual(DEFAULTS);
   });
 });
 

@@ -112,7 +112,9 @@ def _columns(grid: Grid, ids: Sequence[str], window: Window, look: Look) -> Iter
             for run, other in look.runs.items():
                 its = next((m for m in other.methods if m["id"] == method["id"]), None)
                 found = other.cells(ids, selection, [method["id"]]) if its else {}
-                yield _Column(run, run, its or method, other, {i: cells[0] for i, cells in found.items() if cells})
+                cells = {i: of[0] for i, of in found.items() if of}
+                if its and (cells or other is grid):  # of a run that knows none of them there is nothing to compare
+                    yield _Column(run, run, its, other, cells)
 
 
 def _where(found: Mapping[str, list[Cell]], name: str, value: Any) -> dict[str, Cell]:
@@ -157,14 +159,14 @@ def _describe_change(grid: Grid, columns: Sequence[_Column]) -> dict[str, Any]:
 def _change(
     values: Sequence[np.ndarray | str | None], write: Callable[[np.ndarray], dict[str, Any]]
 ) -> dict[str, Any] | None:
-    """The last map less the first; None where there are no two of one shape."""
-    there = [value for value in values if isinstance(value, np.ndarray)]
-    if len(there) < 2 or there[0].shape != there[-1].shape:
+    """The map of the last column less that of the first; None where one is not there, or of another shape."""
+    first, last = values[0], values[-1]
+    if not (isinstance(first, np.ndarray) and isinstance(last, np.ndarray) and first.shape == last.shape):
         return None
     nothing = dict.fromkeys(
         ("target", "target_name", "score", "probability", "baseline_score", "gap", "evaluations", "step")
     )
-    return {**nothing, "warnings": [], **_attempt(there[-1] - there[0], write)}
+    return {**nothing, "warnings": [], **_attempt(last - first, write)}
 
 
 class _Writer:

@@ -32,6 +32,8 @@ def logdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("logdir")
     stores.write_image_store(directory)
     stores.write_text_store(directory)
+    stores.write_steps_store(directory)
+    stores.write_steps_store(directory, "stronger", strength=3)
     write_troubled_stores(directory)
     return directory
 
@@ -74,7 +76,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def tab(browser: Browser) -> Iterator[Page]:
     """A browser tab; the test fails if anything in it complained, but for what it says in `tab.expected`."""
-    context = browser.new_context(viewport={"width": 1360, "height": 900}, color_scheme="light")
+    context = browser.new_context(viewport={"width": 1360, "height": 900}, color_scheme="light", accept_downloads=True)
     context.add_init_script(_WATCH)
     page = context.new_page()
     complaints: list[str] = []

@@ -299,7 +299,7 @@ def write_steps_store(
     methods = METHODS[1:3]
     with writer.shard("00000") as shard:
         for number, (picture, label) in enumerate(pictures(count)):
-            identity = f"img-{number:04d}"
+            identity = f"train-{number:02d}"
             shard.add(inputs=[Input(identity, "image", image=png(picture), label=label % 3)])
             maps = image_maps(picture, rng)
             for step in STEPS:

@@ -60,22 +60,25 @@ def test_columns_of_steps(client: Client, training: Path) -> None:
     shown = page(client, **TRAINING, pivot="steps", methods=METHOD, limit=200)
     assert [c["title"] for c in shown.header["columns"]] == ["step 0", "step 500", "step 2,000"]
     assert {c["method"]["id"] for c in shown.header["columns"]} == {METHOD}
-    row = shown.row("img-0001")
+    row = shown.row("train-01")
     for cell, step in zip(row["maps"], stores.STEPS, strict=True):
         assert cell["step"] == step
         target = 0 if step == 0 else 1  # what the model said at that step
         assert cell["target"] == target
-        assert close(shown, cell, stored(training, example_id="img-0001", method=METHOD, step=step, target=target))
-    assert [cell is None for cell in shown.row("img-0029")["maps"]] == [False, True, False]
+        assert close(shown, cell, stored(training, example_id="train-01", method=METHOD, step=step, target=target))
+    assert [cell is None for cell in shown.row("train-29")["maps"]] == [False, True, False]
+    # Of examples that lack the first or the last there is no change to show.
+    early = page(client, **TRAINING, pivot="steps", methods=METHOD, change=1, filter="id:train-29")
+    assert early.row("train-29")["maps"][-1] is not None
 
 
 def test_change_is_the_last_map_less_the_first(client: Client, training: Path) -> None:
     shown = page(client, **TRAINING, pivot="steps", methods=METHOD, target=1, change=1, size=96)
     last = shown.header["columns"][-1]
     assert last["change"] and last["title"] == "step 2,000 − step 0" and last["method"]["signed"]
-    where = {"example_id": "img-0004", "method": METHOD, "target": 1}
+    where = {"example_id": "train-04", "method": METHOD, "target": 1}
     difference = stored(training, **where, step=2000) - stored(training, **where, step=0)
-    cell = shown.row("img-0004")["maps"][-1]
+    cell = shown.row("train-04")["maps"][-1]
     assert np.abs(difference).max() > 0 and close(shown, cell, difference)
     assert cell["score"] is None and cell["gap"] is None
 
@@ -85,16 +88,16 @@ def test_columns_of_targets(client: Client, training: Path) -> None:
     assert sorted(c["title"] for c in shown.header["columns"]) == sorted(stores.CLASSES[t] for t in stores.TARGETS)
     shown = page(client, **TRAINING, pivot="targets", methods=METHOD, step=2000, targets="2,0")
     assert [c["key"] for c in shown.header["columns"]] == ["2", "0"]
-    for cell, target in zip(shown.row("img-0002")["maps"], (2, 0), strict=True):
+    for cell, target in zip(shown.row("train-02")["maps"], (2, 0), strict=True):
         assert cell["target"] == target and cell["target_name"] == stores.CLASSES[target]
-        assert close(shown, cell, stored(training, example_id="img-0002", method=METHOD, step=2000, target=target))
+        assert close(shown, cell, stored(training, example_id="train-02", method=METHOD, step=2000, target=target))
 
 
 def test_columns_of_runs(client: Client, training: Path) -> None:
     shown = page(client, **TRAINING, pivot="runs", methods=METHOD, step=600, target=1, change=1)
     assert [c["title"] for c in shown.header["columns"]] == ["stronger", "training", "training − stronger"]
-    strong, plain, _ = shown.row("img-0003")["maps"]
-    where = {"example_id": "img-0003", "method": METHOD, "target": 1, "step": 500}
+    strong, plain, _ = shown.row("train-03")["maps"]
+    where = {"example_id": "train-03", "method": METHOD, "target": 1, "step": 500}
     assert (strong["step"], plain["step"]) == (500, 500)  # the latest that is not after the one asked for
     assert close(shown, strong, stored(training, "stronger", **where)) and close(
         shown, plain, stored(training, **where)

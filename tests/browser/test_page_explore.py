@@ -1,0 +1,243 @@
+"""From a million to the one: filter, sort, histogram, pivot, drawer; by pointer and by keyboard, all of it in the address."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import Frame, Locator, Page, expect
+
+from tb_deepexplain.plugin import tiles
+from tb_deepexplain.store import Store, store_path
+from tests.plugin import stores
+
+PLACE = re.compile(r"of (\d+)")
+
+
+def total(frame: Frame) -> int:
+    return int(PLACE.search(frame.locator(".place").inner_text())[1])  # type: ignore[index]
+
+
+def press(frame: Frame, tab: Page, key: str) -> None:
+    """A key while nothing in particular is in hand."""
+    frame.locator(".head-title").first.click()
+    tab.keyboard.press(key)
+
+
+def exact(logdir: Path, example: str, method: str) -> np.ndarray:
+    """The stored map, its channels made one number as the page does."""
+    store = Store(store_path(logdir, "pictures", "attributions"))
+    rows = store.index.select(["example_id", "method"]).to_pylist()
+    [values] = store.maps([rows.index({"example_id": example, "method": method})])
+    return tiles.flatten(values, next(m["signed"] for m in stores.METHODS if m["id"] == method))
+
+
+def test_filter_by_typing_and_by_chips(visit: Callable[..., Frame], server: str, tab: Page) -> None:
+    frame = visit(server, "pictures")
+    press(frame, tab, "/")
+    assert frame.evaluate("document.activeElement.className") == "filter-input"
+    tab.keyboard.type("label:coins,moon -id:img-0008")
+    tab.keyboard.press("Enter")
+    expect(frame.locator(".place")).to_contain_text("of 11")
+    expect(frame.locator(".chip")).to_have_count(2)
+    assert "p.deepexplain.filter=label%3Acoins%2Cmoon%20-id%3Aimg-0008" in tab.url
+    frame.get_by_role("button", name="remove -id:img-0008").click()
+    expect(frame.locator(".place")).to_contain_text("of 12")
+    frame.get_by_label("misclassified only").check()
+    expect(frame.locator(".chip")).to_have_count(2)
+    expect(frame.locator(".place")).not_to_contain_text("of 12")
+    assert 0 < total(frame) < 12
+    frame.get_by_label("Filter", exact=True).fill("colour:red")
+    tab.expected = "status of 400"  # type: ignore[attr-defined]
+    tab.keyboard.press("Enter")
+    expect(frame.locator(".failure-bar")).to_contain_text("unknown field 'colour'; this store has id, label, pred")
+    frame.get_by_role("button", name="remove colour:red").click()
+    expect(frame.locator(".failure-bar")).to_have_count(0)
+    frame.get_by_label("Filter", exact=True).fill("probability>2")
+    tab.keyboard.press("Enter")
+    expect(frame.locator(".message")).to_contain_text("No example meets every term of the filter")
+
+
+def test_sort_by_a_measure_and_jump_by_its_histogram(visit: Callable[..., Frame], server: str, logdir: Path) -> None:
+    frame = visit(server, "pictures", "n=24")
+    frame.get_by_label("Sort", exact=True).select_option(
+        label="Integrated gradients"
+    )  # in the group "gap of" or of a measure
+    frame.get_by_label("Sort", exact=True).select_option("score")
+    bars = frame.locator(".histogram g")
+    expect(bars.first).to_be_visible()
+    assert frame.locator(".histogram .here").count() == 1
+    scores = (
+        Store(store_path(logdir, "pictures", "attributions")).index.to_pandas().groupby("example_id")["score"].first()
+    )
+    ordered = sorted(scores, reverse=True)
+    told = [bars.nth(i).locator("title").text_content() or "" for i in range(bars.count())]
+    counts = [int(re.search(r": (\d+) examples", t)[1]) for t in told]  # type: ignore[index]
+    assert sum(counts) == 60
+    low = next(i for i in range(len(counts)) if sum(counts[:i]) >= 30 and counts[i])
+    number = frame.locator(".row:not(.head) .facts .number").first
+    before = number.inner_text()
+    bars.nth(low).click()
+    expect(frame.locator(".place")).to_have_text(f"{sum(counts[:low]) + 1}–{min(60, sum(counts[:low]) + 24)} of 60")
+    expect(number).not_to_have_text(before)
+    assert float(number.inner_text().replace("−", "-")) == pytest.approx(ordered[sum(counts[:low])], rel=1e-3)
+
+
+def test_go_to_a_rank(visit: Callable[..., Frame], server: str, tab: Page) -> None:
+    frame = visit(server, "pictures", "sort=id", "desc=0")
+    press(frame, tab, "g")
+    tab.keyboard.type("31")
+    tab.keyboard.press("Enter")
+    expect(frame.locator(".place")).to_have_text("31–54 of 60")
+    expect(frame.locator(".facts .number").nth(1)).to_have_text("img-0030")
+
+
+def test_the_drawer_tells_all_of_one_example(
+    visit: Callable[..., Frame], server: str, tab: Page, logdir: Path, tmp_path: Path
+) -> None:
+    frame = visit(server, "pictures", "sort=id", "desc=0")
+    frame.locator('[data-cell="2,0"]').focus()
+    tab.keyboard.press("Enter")
+    drawer = frame.get_by_role("complementary")
+    expect(drawer).to_contain_text("Example img-0002")
+    assert "p.deepexplain.example=img-0002" in tab.url
+    expect(drawer.locator(".plate")).to_have_count(5)
+    # The arithmetic of integrated gradients: what is stored, and the exact sum of the map.
+    stored = Store(store_path(logdir, "pictures", "attributions")).index.to_pandas()
+    mine = stored[(stored["example_id"] == "img-0002") & (stored["method"] == "integrated_gradients")].iloc[0]
+    line_of = drawer.locator(".sums tr", has_text="Integrated gradients").locator("td")
+    expect(line_of.nth(2)).not_to_have_text("–")
+    line = line_of.all_inner_texts()
+    numbers = [float(n.replace("−", "-")) for n in line[:4]]
+    sum_ = float(exact(logdir, "img-0002", "integrated_gradients").sum())
+    assert numbers == pytest.approx([mine["score"], mine["baseline_score"], sum_, mine["gap"]], rel=5e-3)
+    expect(drawer.locator(".sums tr", has_text="Occlusion")).to_contain_text("no promise")
+    expect(drawer.locator("svg.chart")).to_have_count(2)  # sensitivity-n and deletion of this example
+    # One cursor over all maps.
+    plate = drawer.locator(".plate .tile").nth(1)
+    side = plate.bounding_box()["width"]  # type: ignore[index]
+    plate.hover(position={"x": (40.5) / 96 * side, "y": (20.5) / 96 * side})
+    expect(drawer.locator(".cross")).to_have_count(5)
+    told = drawer.locator(".cursor-values")
+    expect(told).to_contain_text("x 40, y 20")
+    for method in ("gradient_x_input", "occlusion"):
+        value = float(exact(logdir, "img-0002", method)[20, 40])
+        title = next(m["title"] for m in stores.METHODS if m["id"] == method)
+        shown = told.locator(f"dt:has-text('{title}') + dd").inner_text().split(" above")[0]
+        assert float(shown.replace("−", "-")) == pytest.approx(value, rel=1e-3)
+    # The strongest pixels, by whichever method is asked for.
+    drawer.get_by_role("button", name="Occlusion").click()
+    values = exact(logdir, "img-0002", "occlusion")
+    y, x = np.unravel_index(int(np.abs(values).argmax()), values.shape)
+    expect(drawer.locator("tbody", has_text="x ").last.locator("tr").first).to_contain_text(f"x {x}, y {y}")
+    check_files(drawer, tab, tmp_path, logdir)
+    # The next by key, and away; the address follows.
+    frame.locator('[data-cell="2,0"]').focus()
+    tab.keyboard.press("j")
+    expect(drawer).to_contain_text("Example img-0003")
+    tab.keyboard.press("Escape")
+    expect(drawer).to_have_count(0)
+    assert "example=" not in tab.url
+
+
+def check_files(drawer: Locator, tab: Page, folder: Path, logdir: Path) -> None:
+    values = exact(logdir, "img-0002", "integrated_gradients")
+    with tab.expect_download() as got:
+        drawer.get_by_role("button", name="CSV").click()
+    lines = list(csv.reader(io.StringIO(Path(got.value.path()).read_text())))
+    assert lines[0] == ["x", "y", "Saliency", "Gradient × input", "Integrated gradients", "Occlusion"]
+    assert len(lines) == 1 + 96 * 96
+    np.testing.assert_allclose(np.array([float(line[4]) for line in lines[1:]]).reshape(96, 96), values, rtol=1e-6)
+    arrays: dict[str, np.ndarray] = {}
+    keep = lambda d: arrays.update({d.suggested_filename: np.load(d.path())})  # noqa: E731
+    tab.on("download", keep)
+    drawer.get_by_role("button", name="NPY").click()
+    for _ in range(50):
+        if len(arrays) == 4:
+            break
+        tab.wait_for_timeout(100)
+    tab.remove_listener("download", keep)
+    np.testing.assert_array_equal(arrays["pictures_img-0002_integrated_gradients.npy"], values)
+    with tab.expect_download() as got:
+        drawer.get_by_role("button", name="PNG").click()
+    picture = Image.open(got.value.path())
+    assert picture.size == (24 + 5 * 280, 56 + 256 + 46)
+    # The legend is burnt in: dark blue, neutral, dark red along the ramp of a signed map.
+    ramp = np.asarray(picture.convert("RGB"))[56 + 256 + 15]
+    start = 24 + 3 * 280
+    assert ramp[start + 2].tolist()[2] > 90 and ramp[start + 253].tolist()[0] > 90 and ramp[start + 128].min() > 230
+
+
+def test_a_link_to_an_example_that_is_on_no_page_shown(visit: Callable[..., Frame], server: str, tab: Page) -> None:
+    frame = visit(server, "pictures", "sort=id", "desc=0", "example=img-0055")
+    expect(frame.get_by_role("complementary")).to_contain_text("img-0055")
+    expect(frame.get_by_role("complementary").locator(".plate")).to_have_count(5)
+    frame = visit(server, "pictures", "example=nobody")
+    expect(frame.get_by_role("complementary").locator("[role=alert]")).to_contain_text("No example “nobody”")
+    frame.get_by_role("button", name="close").click()
+    expect(frame.get_by_role("complementary")).to_have_count(0)
+
+
+def test_zoom_is_one_for_all_maps(visit: Callable[..., Frame], server: str, tab: Page) -> None:
+    frame = visit(server, "pictures", "sort=id", "desc=0", "example=img-0001")
+    expect(frame.locator(".plate")).to_have_count(5)
+    box = frame.locator(".plate .tile").nth(2).bounding_box()
+    assert box
+    tab.mouse.move(box["x"] + 60, box["y"] + 60)
+    tab.mouse.wheel(0, -300)
+    expect(frame.locator(".blend .note")).to_contain_text("× 2.7")
+    transforms = frame.locator(".zoomed").evaluate_all("(all) => [...new Set(all.map((e) => e.style.transform))]")
+    assert len(transforms) == 1 and "scale(2.7" in transforms[0]
+    frame.locator(".plate .tile").nth(2).dblclick()
+    expect(frame.locator(".blend .note")).to_contain_text("scroll to zoom")
+
+
+def test_words_in_the_drawer(visit: Callable[..., Frame], server: str) -> None:
+    frame = visit(server, "reviews", "example=review-002")
+    drawer = frame.get_by_role("complementary")
+    expect(drawer.locator("p.text")).to_have_count(4)
+    expect(drawer.locator("p.text").first).to_have_text("not bad at all, though the second half drags")
+    expect(drawer.locator("tbody").last.locator("th").first).to_have_text(re.compile("drags|bad"))
+    expect(drawer).to_contain_text("No measure of this map was taken")
+
+
+def test_columns_of_steps_runs_and_classes(visit: Callable[..., Frame], server: str, tab: Page) -> None:
+    frame = visit(server, "training")
+    frame.get_by_label("Columns").select_option("steps")
+    heads = frame.locator(".head-title")
+    expect(heads).to_have_text(["30 examples", "Input", "step 0", "step 500", "step 2,000"])
+    expect(frame.get_by_label("Scale")).to_have_value("row")  # equal colours are equal values
+    frame.get_by_label("change").check()
+    expect(heads.last).to_have_text("step 2,000 − step 0")
+    frame.get_by_label("Columns").select_option("targets")
+    expect(heads).to_have_count(5)
+    assert sorted(heads.all_inner_texts()[2:]) == sorted(stores.CLASSES[:3])
+    frame.get_by_label("Columns").select_option("runs")
+    expect(heads).to_have_text(["30 examples", "Input", "stronger", "training", "training − stronger"])
+    frame.get_by_label("Method", exact=True).select_option(label="Integrated gradients")
+    assert "p.deepexplain.method=integrated_gradients" in tab.url and "columns=runs" in tab.url
+    # Three times as strong a map has a clip three times as large, if each has its own scale.
+    frame.get_by_label("Scale").select_option("map")
+    ends = [
+        float(t[1:]) for t in frame.locator('.row:nth-child(2) .caption span[title^="colours"]').all_inner_texts()[:2]
+    ]
+    assert ends[0] / ends[1] == pytest.approx(3, rel=0.02)
+    frame.get_by_label("Columns").select_option("methods")
+    frame.get_by_label("Explaining").select_option(label=stores.CLASSES[2])
+    expect(frame.locator(".facts dd").nth(1)).to_contain_text(stores.CLASSES[2])
+    press(frame, tab, "[")
+    expect(frame.get_by_label("Step")).to_have_value("500")
+
+
+def test_one_column_alone(visit: Callable[..., Frame], server: str, tab: Page) -> None:
+    frame = visit(server, "pictures")
+    press(frame, tab, "3")
+    expect(frame.locator(".head-title:visible")).to_have_text([re.compile("examples"), "Input", "Integrated gradients"])
+    press(frame, tab, "0")
+    expect(frame.locator(".head-title:visible")).to_have_count(6)
