@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from werkzeug.test import Client, TestResponse
 
@@ -405,6 +406,15 @@ def test_a_path_prefix_changes_nothing(tmp_path: Path, served: Callable[..., Cli
     small_store(tmp_path, "r")
     client = served(tmp_path, prefix="/a/b")
     assert client.get(f"/a/b{ROOT}/api/stores").json["stores"][0]["run"] == "r"
+
+
+def test_an_index_that_does_not_say_where_inputs_are_is_read(tmp_path: Path, served: Callable[..., Client]) -> None:
+    directory = small_store(tmp_path, "r")
+    [index] = directory.glob("index-*.parquet")
+    whole = page(served(tmp_path), run="r", store="s").header["rows"]
+    pq.write_table(pq.read_table(index).drop_columns(["input_shard"]), index)  # as it was first made
+    found = page(served(tmp_path), run="r", store="s").header["rows"]
+    assert found == whole and "error" not in found[0]["input"]
 
 
 def test_a_training_is_served_step_by_step(tmp_path: Path, served: Callable[..., Client]) -> None:
