@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from beam_pipelines.sources import FORMATS
-from beam_pipelines.targets import Target
 from tb_deepexplain.errors import DeepExplainError, InputError, ParameterError
 from tb_deepexplain.places import place
+from tb_deepexplain.targets import Target
 
 PROG = "python -m beam_pipelines.attribute"
 _METHOD_PARAMETER = re.compile(r"--([A-Za-z_*]+\.[A-Za-z_]+)(?:=(.*))?", re.DOTALL)

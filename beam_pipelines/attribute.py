@@ -28,22 +28,23 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.utils.shared import Shared
 
-from beam_pipelines import configuration, counters, lock, runners, schema, sources, summary
+from beam_pipelines import counters, lock, runners, schema, sources, summary
 from beam_pipelines.arguments import Arguments
-from beam_pipelines.metrics import Metrics
-from beam_pipelines.progress import Counts, Stopped, note
+from beam_pipelines.progress import Counts, note
 from beam_pipelines.recovery import Limits, Recovery, start
 from beam_pipelines.sources import Unit
 from beam_pipelines.units import NOTE, Job, Task, UnitWorker, unit_workers
-from tb_deepexplain.errors import DeepExplainError, InputError, ParameterError, UnsupportedModelError
+from tb_deepexplain import configuration
+from tb_deepexplain.errors import DeepExplainError, InputError, ParameterError, Stopped, UnsupportedModelError
 from tb_deepexplain.marker import is_store_name, write_marker
+from tb_deepexplain.metrics import Metrics
 from tb_deepexplain.places import each
 from tb_deepexplain.record import Failure
 from tb_deepexplain.store import MANIFEST, StoreWriter, store_path, writing
 
 if TYPE_CHECKING:
     from beam_pipelines.devices import Pool
-    from beam_pipelines.explaining import Request
+    from tb_deepexplain.recording import Request
 
 INTERRUPTED = 130
 _TRIES = 8  # examples that fail before the run is left to find out which are good
@@ -271,10 +272,10 @@ def try_one(worker: UnitWorker, units: Sequence[Unit]) -> None:
 
 def request_of(asked: Arguments) -> Request:
     """The methods and measures with their parameters, checked against the tables."""
-    from beam_pipelines.explaining import Request
     from tb_deepexplain.evaluation import TABLE as MEASURES
     from tb_deepexplain.evaluation import find_measure
     from tb_deepexplain.methods import find_method
+    from tb_deepexplain.recording import Request
 
     methods = _rows("methods", asked.methods, find_method)
     measures = _rows("measures", asked.measures, find_measure)

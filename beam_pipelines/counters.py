@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from apache_beam.metrics import Metrics as Beam
 
-from beam_pipelines.metrics import Metrics
+from tb_deepexplain.metrics import Metrics
 
 NAMESPACE = "tb_deepexplain"
 

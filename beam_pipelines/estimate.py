@@ -15,11 +15,11 @@ from pathlib import Path
 import tensorflow as tf
 
 from beam_pipelines.batching import BatchSize
-from beam_pipelines.metrics import Metrics
 from beam_pipelines.progress import Counts, duration
 from beam_pipelines.sources import Unit
 from beam_pipelines.units import Job, Task, unit_workers
 from tb_deepexplain.errors import InputError
+from tb_deepexplain.metrics import Metrics
 from tb_deepexplain.places import is_remote
 from tb_deepexplain.store import StoreWriter
 

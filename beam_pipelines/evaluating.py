@@ -13,11 +13,12 @@ import numpy as np
 from rich.console import Console
 from rich.text import Text
 
-from beam_pipelines import arguments, attribute, configuration, lock, preprocessing
+from beam_pipelines import arguments, attribute, lock, preprocessing
 from beam_pipelines.arguments import Arguments
 from beam_pipelines.progress import duration, note
 from beam_pipelines.quiet import chatter_filtered
 from beam_pipelines.sources import Plan, Record, read
+from tb_deepexplain import configuration
 from tb_deepexplain.errors import DeepExplainError, InputError, ParameterError, UnsupportedModelError
 from tb_deepexplain.faithfulness import half_width
 from tb_deepexplain.marker import write_marker
@@ -69,11 +70,11 @@ def run(asked: Arguments) -> int:
     fingerprint = configuration.fingerprint(asked.model)
     note("loading TensorFlow and the model")
     with chatter_filtered():
-        from beam_pipelines import manifest
-        from beam_pipelines.explaining import BatchExplainer
         from beam_pipelines.parsing import Parser
         from tb_deepexplain.graph.load import load_model
+        from tb_deepexplain.manifest import describe_store
         from tb_deepexplain.places import fetched
+        from tb_deepexplain.recording import BatchExplainer
 
         with fetched(asked.model) as model:
             graph = load_model(model)
@@ -98,7 +99,7 @@ def run(asked: Arguments) -> int:
         with writer.shard(_UNIT) as shard:
             shard.add(records.attributions, records.inputs, [*failures, *records.errors])
         options = {"input": list(asked.input), "examples": asked.examples, "seed": asked.seed}
-        described = manifest.describe(request, explainer.kind, fingerprint, asked.name, options)
+        described = describe_store(request, explainer.kind, fingerprint, asked.name, options)
         written = writer.commit([_UNIT], {**described, "evaluation": found})
         with writing(directory), whole(directory / "evaluation.json") as draft:
             draft.write_text(json.dumps(found, indent=1, ensure_ascii=False), encoding="utf-8")
@@ -128,7 +129,7 @@ def _sample(plan: Plan, count: int, seed: int) -> Iterator[Record | Failure]:
 
 
 def _parsed(records: Iterator[Record | Failure], parse: Any) -> tuple[list[Any], list[Failure]]:
-    from beam_pipelines.trouble import describe
+    from tb_deepexplain.trouble import describe
 
     examples: dict[str, Any] = {}
     failures: list[Failure] = []
@@ -152,8 +153,8 @@ def _parsed(records: Iterator[Record | Failure], parse: Any) -> tuple[list[Any],
 
 def _applicable(asked: Arguments, graph: Any, examples: Sequence[Any]) -> tuple[Arguments, dict[str, str]]:
     """The arguments with the methods that can explain the model within the budget, and why the others cannot."""
-    from beam_pipelines.explaining import BatchExplainer
     from tb_deepexplain.methods import TABLE
+    from tb_deepexplain.recording import BatchExplainer
 
     chosen, left_out = [], {}
     asked = _with_windows(asked, graph)

@@ -14,38 +14,14 @@ import tensorflow as tf
 
 from beam_pipelines.schema import Schema
 from beam_pipelines.sources import Columns
-from beam_pipelines.trouble import describe
 from tb_deepexplain.errors import InputError, ParameterError
+from tb_deepexplain.examples import Example
 from tb_deepexplain.record import printable
+from tb_deepexplain.trouble import describe
 
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 _KINDS = {"f": "float", "i": "int64", "u": "int64", "b": "bool"}  # of a NumPy dtype; all others are strings
 _DTYPES = {"int64_list": np.int64, "bytes_list": object}  # of a tf.Example's lists
-
-
-@dataclasses.dataclass(frozen=True)
-class Example:
-    """One example: the model's inputs by name, without a batch dimension, and what else is known of it."""
-
-    id: str
-    inputs: Mapping[str, np.ndarray]
-    label: int | None = None
-    picture: bytes | None = None  # the PNG or JPEG it came as
-
-    @property
-    def nbytes(self) -> int:
-        return sum(value.nbytes for value in self.inputs.values()) + len(self.picture or b"")
-
-    @property
-    def alike(self) -> tuple[Any, ...]:
-        """What the examples of a batch have in common: the shapes of their inputs; and of texts, which the model itself pads
-        to the longest of a batch, the length in powers of two."""
-        return tuple((name, np.shape(value), _bits(value)) for name, value in sorted(self.inputs.items()))
-
-
-def _bits(value: np.ndarray) -> int | None:
-    strings = value.dtype.kind in "OSU"
-    return max((len(text) for text in value.ravel()), default=0).bit_length() if strings else None
 
 
 class Features(Mapping[str, np.ndarray]):
@@ -159,7 +135,7 @@ class Parser:
             return None
         if (encoded := _encoded(columns["image"])) is not None:
             return encoded
-        from beam_pipelines.viewing import encode_png
+        from tb_deepexplain.viewing import encode_png
 
         image = np.asarray(columns["image"])
         if image.ndim != 3:

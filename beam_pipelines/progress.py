@@ -20,17 +20,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from tb_deepexplain.errors import StoreError
+from tb_deepexplain.errors import Stopped, StoreError
 from tb_deepexplain.places import each, is_remote, place, read_text
 from tb_deepexplain.store import writing
 
 _SECONDS_BETWEEN_LINES = 10.0, 60.0  # at first, and of a run that goes on and on
 _SECONDS_BETWEEN_REQUESTS = 10.0  # to remote storage
 _SECONDS_OF_RATE = 30.0  # that the rate and the time left are told from
-
-
-class Stopped(Exception):
-    """The driver asked its workers to stop."""
 
 
 @dataclasses.dataclass(frozen=True)

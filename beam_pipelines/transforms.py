@@ -11,8 +11,8 @@ import hashlib
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import apache_beam as beam
 import numpy as np
@@ -22,24 +22,28 @@ from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.shared import Shared
 from apache_beam.utils.windowed_value import WindowedValue
 
-from beam_pipelines import configuration, counters, manifest, preprocessing, summary
+from beam_pipelines import counters, preprocessing, summary
 from beam_pipelines.batching import BatchSize
 from beam_pipelines.devices import Pool
-from beam_pipelines.explaining import BatchExplainer, Records, Request, explainers
-from beam_pipelines.metrics import Metrics
-from beam_pipelines.parsing import Example, Parser
+from beam_pipelines.explainers import explainers
+from beam_pipelines.parsing import Parser
 from beam_pipelines.preprocessing import Preprocess
 from beam_pipelines.schema import load as load_schema
-from beam_pipelines.targets import Target
-from beam_pipelines.trouble import describe
+from tb_deepexplain import configuration
 from tb_deepexplain.errors import InputError, ParameterError, StoreError
 from tb_deepexplain.evaluation import find_measure
+from tb_deepexplain.examples import Example
+from tb_deepexplain.manifest import describe_store
 from tb_deepexplain.marker import is_store_name, write_marker
 from tb_deepexplain.methods import find_method
+from tb_deepexplain.methods.rows import Chosen, check_rows
+from tb_deepexplain.metrics import Metrics
 from tb_deepexplain.record import Attribution, Failure, Input
+from tb_deepexplain.recording import BatchExplainer, Records, Request
 from tb_deepexplain.store import DUPLICATES, MANIFEST, ShardWriter, Store, StoreWriter, duplicate, store_path
+from tb_deepexplain.targets import Target
+from tb_deepexplain.trouble import describe
 
-Methods: TypeAlias = Sequence[str] | Mapping[str, Mapping[str, Any]]
 _MOST_BYTES, _MOST_KINDS = 1 << 28, 1000  # of examples that wait for others like them; of kinds of them
 
 
@@ -162,9 +166,9 @@ class Attribute(beam.PTransform):
     def __init__(
         self,
         model: str | os.PathLike[str],
-        methods: Methods,
+        methods: Chosen,
         *,
-        measures: Methods = (),
+        measures: Chosen = (),
         superpixels: int | None = None,
         target: str | int = "predicted",
         labels: Sequence[str] | None = None,
@@ -183,7 +187,7 @@ class Attribute(beam.PTransform):
         super().__init__()
         self.request = Request(
             str(model),
-            tuple(_checked("methods", methods, find_method).items()),
+            tuple(check_rows("methods", methods, find_method).items()),
             Target.parse(str(target)),
             None if labels is None else tuple(labels),
             None if vocabulary is None else tuple(vocabulary),
@@ -191,7 +195,7 @@ class Attribute(beam.PTransform):
             step,
             gpus,
             mixed_precision=mixed_precision,
-            measures=tuple(_checked("measures", measures, find_measure).items()),
+            measures=tuple(check_rows("measures", measures, find_measure).items()),
             superpixels=superpixels,
         )
         self._options = {
@@ -290,7 +294,7 @@ class _Commit(beam.DoFn):
     def _described(self, request: Request, writer: StoreWriter, units: Sequence[str]) -> dict[str, Any]:
         kind = next((kind for kind in map(writer.kind, units) if kind), "tabular")
         fingerprint = configuration.fingerprint(request.model)
-        return manifest.describe(request, kind, fingerprint, self._place[2], {})
+        return describe_store(request, kind, fingerprint, self._place[2], {})
 
 
 class WriteAttributions(beam.PTransform):
@@ -388,17 +392,6 @@ def _named(answer: Explained | Failure, name: str) -> Explained | Failure:
         return dataclasses.replace(answer, example_id=name)
     maps = [dataclasses.replace(each, example_id=name) for each in answer.attributions]
     return Explained(dataclasses.replace(answer.input, example_id=name), maps)
-
-
-def _checked(kind: str, names: Methods, find: Callable[[str], Any]) -> dict[str, dict[str, Any]]:
-    """Ids with checked parameters."""
-    names = [names] if isinstance(names, str) else names
-    given = names if isinstance(names, Mapping) else {name: {} for name in names}
-    found = {row.id: row.check(dict(given[name])) for name in given for row in [find(name)]}
-    if len(found) != len(given) or len(given) != len(names) or (kind == "methods" and not found):
-        least = ", at least one" if kind == "methods" else ""
-        raise ParameterError(f"{kind}={list(names)}: expected different {kind}{least}")
-    return found
 
 
 def _digest(value: Any) -> str:

@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING
 
 from beam_pipelines import preprocessing
 from beam_pipelines.batching import BatchSize
-from beam_pipelines.metrics import Metrics
 from beam_pipelines.progress import Counts
 from beam_pipelines.sources import Unit, read
 from tb_deepexplain.errors import InputError
+from tb_deepexplain.metrics import Metrics
 from tb_deepexplain.record import Failure
 from tb_deepexplain.store import StoreWriter
 
 if TYPE_CHECKING:  # TensorFlow comes with these: they are imported when a worker starts
     from beam_pipelines.devices import Pool
-    from beam_pipelines.explaining import BatchExplainer, Request
-    from beam_pipelines.parsing import Example, Parser
+    from beam_pipelines.parsing import Parser
     from beam_pipelines.schema import Schema
+    from tb_deepexplain.examples import Example
+    from tb_deepexplain.recording import BatchExplainer, Request
 
 NOTE = "metrics"  # of a shard: what it took to make it
 
@@ -73,7 +74,7 @@ class _Steps:
 def unit_workers(job: Job) -> Pool[UnitWorker]:
     """One for each device of this process."""
     from beam_pipelines.devices import Pool
-    from beam_pipelines.explaining import start
+    from beam_pipelines.explainers import start
 
     return Pool(start(job.request), lambda: UnitWorker(job))
 
@@ -82,8 +83,8 @@ class UnitWorker:
     """Turns units into shards with one loaded model."""
 
     def __init__(self, job: Job) -> None:
-        from beam_pipelines.explaining import BatchExplainer
         from beam_pipelines.parsing import Parser
+        from tb_deepexplain.recording import BatchExplainer
 
         self.explainer: BatchExplainer = BatchExplainer(job.request)
         self._parse: Parser = Parser(
@@ -144,7 +145,7 @@ class UnitWorker:
                         f"its id {example.id!r} is that of {positions[example.id]}; give every example its own"
                     )
             except Exception as error:  # a record's own trouble, whatever it raises
-                from beam_pipelines.trouble import describe
+                from tb_deepexplain.trouble import describe
 
                 yield Failure(record.position, "parse", *describe(error))
                 continue

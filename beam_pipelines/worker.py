@@ -20,7 +20,7 @@ def main() -> None:
     with chatter_filtered():
         from apache_beam.runners.worker import sdk_worker_main
 
-        import beam_pipelines.explaining  # noqa: F401  TensorFlow would otherwise come, and chatter, with the first unit
+        import tb_deepexplain.recording  # noqa: F401  TensorFlow would otherwise come, and chatter, with the first unit
     if is_silent():
         sys.stderr = io.StringIO()  # Beam prints tracebacks besides; native code still writes to the terminal
     sdk_worker_main.main(sys.argv)

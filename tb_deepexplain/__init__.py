@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tb_deepexplain.callback import AttributionCallback
     from tb_deepexplain.errors import (
         DeepExplainError,
         InputError,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "tb_deepexplain.callback": ("AttributionCallback",),
     "tb_deepexplain.errors": (
         "DeepExplainError",
         "InputError",
@@ -51,6 +53,7 @@ _HOMES = {
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "AttributionCallback",
     "DeepExplainError",
     "Evaluator",
     "Explainer",

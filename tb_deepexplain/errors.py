@@ -35,6 +35,10 @@ class StoreError(DeepExplainError):
     """An attribution store that cannot be read or written."""
 
 
+class Stopped(Exception):
+    """No error: whoever waited for an answer no longer wants it."""
+
+
 def first_line(error: BaseException) -> str:
     """The sentence that matters of another library's message, which may be a page long."""
     lines = [line.strip() for line in re.sub(r"\x1b\[\d*m", "", str(error)).splitlines() if line.strip()]

@@ -104,16 +104,16 @@ def at_once(do: Callable[[_T], _U], items: Iterable[_T]) -> list[_U]:
 
 
 @contextlib.contextmanager
-def open_parquet(path: Path) -> Iterator[pq.ParquetFile]:
-    """A file of which only what is asked for is read."""
+def open_parquet(path: Path, footer: pq.FileMetaData | None = None) -> Iterator[pq.ParquetFile]:
+    """A file of which only what is asked for is read; `footer` is its metadata, if that has been read before."""
     import pyarrow.parquet as pq  # not before: many only ask for a place
 
     if not is_remote(path):
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, metadata=footer) as file:
             yield file
         return
     with path.fs.open(path.path, cache_type="none") as stream:  # type: ignore[attr-defined]
-        yield pq.ParquetFile(stream, pre_buffer=True)
+        yield pq.ParquetFile(stream, metadata=footer, pre_buffer=True)
 
 
 def read_table(path: Path) -> Any:

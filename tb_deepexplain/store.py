@@ -54,10 +54,12 @@ from tb_deepexplain.record import (
 MANIFEST = "manifest.json"
 DUPLICATES = "duplicates"  # the unit of examples whose ids others have
 ROW_GROUP_BYTES = 512 * 1024  # any one row is then one small read; measured best between 0.25 and 1 MiB
+_FOOTERS_KEPT = 24  # of files read from: a few megabytes each
 _INDEX_ROWS, _UNITS_AT_ONCE = 65_536, 64  # in a row group of the index; looked at
 _KINDS = {"attributions": ATTRIBUTION_SCHEMA, "inputs": INPUT_SCHEMA, "errors": ERROR_SCHEMA}
 _Homes: TypeAlias = Mapping[str, Mapping[str, str]]  # unit → id → the unit that has it, too
-_LOCATION = ["shard", "row_group", "row", "input_row_group", "input_row"]
+_LOCATION = ["shard", "row_group", "row", "input_shard", "input_row_group", "input_row"]
+_INPUTS_OF = "inputs_of"  # in the metadata of a shard of maps: the unit that has their inputs, if it is another
 
 
 def store_path(logdir: str | os.PathLike[str], run: str, name: str) -> Path:
@@ -86,8 +88,8 @@ def writing(directory: Path) -> Iterator[None]:
 class ShardWriter:
     """Writes one work unit's three files under temporary names; `close` renames them into place."""
 
-    def __init__(self, directory: Path, unit: str, measures: Sequence[str] = ()) -> None:
-        self._directory, self._unit = directory, unit
+    def __init__(self, directory: Path, unit: str, measures: Sequence[str] = (), inputs_of: str | None = None) -> None:
+        self._directory, self._unit, self._inputs_of = directory, unit, inputs_of
         more = [*measure_fields(measures), *curve_fields(measures)]
         self._schemas = _KINDS | {"attributions": pa.schema([*ATTRIBUTION_SCHEMA, *more])}
         self._places = {kind: directory / f"{kind}-{unit}.parquet" for kind in _KINDS}
@@ -125,6 +127,8 @@ class ShardWriter:
             self._flush(kind)
         with writing(self._directory):
             self._writer("errors").add_key_value_metadata(self._notes)
+            if self._inputs_of:
+                self._writer("attributions").add_key_value_metadata({_INPUTS_OF: self._inputs_of})
             for kind in _KINDS:
                 self._writer(kind).close()
             if self._places["attributions"].exists():
@@ -168,16 +172,18 @@ class StoreWriter:
     def __init__(self, directory: str | os.PathLike[str], *, begun: bool = False, measures: Sequence[str] = ()) -> None:
         """`begun`: the directory is there; it is not made anew if someone removes it. `measures` have columns of their own."""
         self.directory, self._begun, self._measures = place(directory), begun, tuple(measures)
+        self._outdated: list[str] = []
 
     def begin(self) -> None:
         with writing(self.directory):
             make(self.directory)
         self._begun = True
 
-    def shard(self, unit: str) -> ShardWriter:
+    def shard(self, unit: str, inputs_of: str | None = None) -> ShardWriter:
+        """`inputs_of`: the unit that has the inputs of this one's maps, where it has none itself: of a model at another step."""
         if not self._begun:
             self.begin()
-        return ShardWriter(self.directory, unit, self._measures)
+        return ShardWriter(self.directory, unit, self._measures, inputs_of)
 
     def notes(self, unit: str) -> dict[str, str]:
         """What was noted of a finished unit."""
@@ -219,19 +225,70 @@ class StoreWriter:
         if twice:
             units = [*units, self._write_duplicates(twice)]
         errors = sum(self.rows("errors", units))
+        described = {**manifest, **({"faithfulness": found.described()} if self._measures else {})}
+        written = self._write_manifest(
+            described, {"examples": examples, "maps": maps, "errors": errors}, units, index_name
+        )
+        for old in before:  # only those: another process may just be committing the same units
+            (self.directory / old).unlink(missing_ok=True)
+        return written
+
+    def append(self, unit: str, manifest: dict[str, Any], version: str) -> dict[str, Any]:
+        """Commit one unit more, which has no inputs of its own: for a store that grows while it is read, without measures.
+
+        Of the other units only the index is read, however many there are. StoreError if the store is no longer of
+        `version`: someone else writes it, too.
+        """
+        before = self._committed(version)
+        rows = _index_of(self.directory, (), unit)
+        _Ids(self.directory).add(rows)
+        if unit in before.manifest["units"] or pc.any(pc.equal(rows["input_shard"], rows["shard"])).as_py():
+            raise StoreError(
+                f"{self.directory}: unit {unit} is there already or has inputs of its own; commit all units"
+            )
+        index_name = f"index-{uuid.uuid4().hex[:8]}.parquet"
+        index = pa.concat_tables([before.index.select(rows.column_names), rows])
+        with writing(self.directory), whole(self.directory / index_name) as temporary:
+            pq.write_table(index, temporary, compression="zstd", row_group_size=_INDEX_ROWS)
+        counts = before.manifest["counts"]
+        errors = counts["errors"] + sum(self.rows("errors", [unit]))
+        written = self._write_manifest(
+            manifest,
+            {"examples": counts["examples"], "maps": index.num_rows, "errors": errors},
+            [*before.manifest["units"], unit],
+            index_name,
+        )
+        for old in self._outdated:
+            (self.directory / old).unlink(missing_ok=True)
+        self._outdated = before.manifest["index"]  # until the next: who has just read the manifest looks for it
+        return written
+
+    def describe(self, manifest: dict[str, Any], version: str) -> dict[str, Any]:
+        """Write the manifest anew, for the same units. StoreError as in `append`."""
+        before = self._committed(version).manifest
+        return self._write_manifest(manifest, before["counts"], before["units"], *before["index"])
+
+    def _committed(self, version: str) -> Store:
+        store = Store(self.directory)
+        if store.manifest["version"] != version:
+            raise StoreError(
+                f"{self.directory} was committed by another program meanwhile; give each a run or name of its own"
+            )
+        return store
+
+    def _write_manifest(
+        self, manifest: dict[str, Any], counts: dict[str, int], units: Sequence[str], index: str
+    ) -> dict[str, Any]:
         written = {
             "format_version": FORMAT_VERSION,
             "version": uuid.uuid4().hex[:12],  # changes with every commit: makes answers about the store cacheable
             **manifest,
-            **({"faithfulness": found.described()} if self._measures else {}),
-            "counts": {"examples": examples, "maps": maps, "errors": errors},
+            "counts": counts,
             "units": list(units),
-            "index": [index_name],
+            "index": [index],
         }
         with writing(self.directory), whole(self.directory / MANIFEST) as temporary:
             temporary.write_text(json.dumps(written, indent=1), encoding="utf-8")
-        for old in before:  # only those: another process may just be committing the same units
-            (self.directory / old).unlink(missing_ok=True)
         return written
 
     def _committed_index(self) -> list[str]:
@@ -253,7 +310,8 @@ class StoreWriter:
                 some = units[start : start + _UNITS_AT_ONCE]
                 tables = each(index_of, some, self.directory)
                 for unit, table in zip(some, tables, strict=True):
-                    left_out = pa.array(list(without.get(unit, ())), pa.string())
+                    home = table.column("input_shard")[0].as_py() if table.num_rows else unit
+                    left_out = pa.array(list(without.get(home, ())), pa.string())
                     kept = table.filter(pc.invert(pc.is_in(table.column("example_id"), left_out)))
                     ids.add(kept)
                     found.add(kept)
@@ -282,7 +340,7 @@ class _Ids:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._hashes: list[np.ndarray] = []
+        self._hashes: dict[str, np.ndarray] = {}  # by the unit that has the inputs
 
     def add(self, index: pa.Table) -> None:
         """The rows of one unit."""
@@ -295,12 +353,13 @@ class _Ids:
             raise StoreError(
                 f"{self._directory}: example id {str(example)!r} is in unit {unit} twice; give every example its own id"
             )
-        ids = index.column("example_id").unique().to_pylist()
-        self._hashes.append(np.fromiter(map(hash, ids), np.int64, len(ids)))
+        ids, home = index.column("example_id").unique().to_pylist(), index.column("input_shard")[0].as_py()
+        known = self._hashes.get(home, np.zeros(0, np.int64))
+        self._hashes[home] = np.union1d(known, np.fromiter(map(hash, ids), np.int64, len(ids)))
 
     def twice(self, units: Sequence[str]) -> _Homes:
         """When all units are added: in each the ids that an earlier one has, and which."""
-        values, counts = np.unique(np.concatenate([np.zeros(0, np.int64), *self._hashes]), return_counts=True)
+        values, counts = np.unique(np.concatenate([np.zeros(0, np.int64), *self._hashes.values()]), return_counts=True)
         suspect = set(values[counts > 1].tolist())
         homes: dict[str, str] = {}
         found: dict[str, dict[str, str]] = {}
@@ -335,6 +394,7 @@ class Store:
             ) from None
         except ValueError as error:
             raise StoreError(f"{self.directory / MANIFEST} is not JSON ({error}); run the pipeline again") from None
+        self._footers: dict[Path, pq.FileMetaData] = {}
         found = self.manifest.get("format_version")
         if found != FORMAT_VERSION:
             raise StoreError(
@@ -349,15 +409,15 @@ class Store:
     @cached_property
     def index(self) -> pa.Table:
         """Every column of every map but the map itself, plus where the map and its input lie."""
-        return pa.concat_tables(self._read(name) for name in self.manifest["index"])
+        return pa.concat_tables(map(_with_input_shard, map(self._read, self.manifest["index"])))
 
     def maps(self, rows: Sequence[int]) -> list[np.ndarray]:
         """The float32 maps of these rows of `index`, in the order asked."""
-        return self.maps_at(self._places(rows, "row_group", "row"))
+        return self.maps_at(self._places(rows, "shard", "row_group", "row"))
 
     def inputs(self, rows: Sequence[int]) -> list[dict[str, Any]]:
         """The inputs (as in `record.INPUT_SCHEMA`) of these rows of `index`, in the order asked."""
-        return self.inputs_at(self._places(rows, "input_row_group", "input_row"))
+        return self.inputs_at(self._places(rows, "input_shard", "input_row_group", "input_row"))
 
     def maps_at(self, places: Sequence[Place]) -> list[np.ndarray]:
         """The float32 maps that lie at these places, in the order asked; for those who hold no index in memory."""
@@ -384,8 +444,14 @@ class Store:
         except (OSError, pa.ArrowException) as error:
             raise StoreError(f"{self.directory / name} cannot be read ({error}); run the pipeline again") from error
 
-    def _places(self, rows: Sequence[int], group: str, row: str) -> list[Place]:
-        taken = self.index.select(["shard", group, row]).take(pa.array(rows, pa.int64()))
+    def _keep_footer(self, path: Path, footer: pq.FileMetaData) -> None:
+        """Of a file with many row groups it takes longer to read than one of them."""
+        self._footers[path] = footer
+        while len(self._footers) > _FOOTERS_KEPT:
+            self._footers.pop(next(iter(self._footers)), None)  # another thread may have been first
+
+    def _places(self, rows: Sequence[int], *names: str) -> list[Place]:
+        taken = self.index.select(names).take(pa.array(rows, pa.int64()))
         return [Place(*values) for values in zip(*(column.to_pylist() for column in taken.columns), strict=True)]
 
     def _rows(self, kind: str, places: Sequence[Place], columns: list[str]) -> list[dict[str, Any]]:
@@ -397,7 +463,8 @@ class Store:
         for (shard, number), positions in sorted(groups.items()):
             path = self.directory / f"{kind}-{shard}.parquet"
             try:
-                with open_parquet(path) as file:
+                with open_parquet(path, self._footers.get(path)) as file:
+                    self._keep_footer(path, file.metadata)
                     table = file.read_row_group(number, columns=columns)
             except (OSError, pa.ArrowException) as error:
                 raise StoreError(f"{path} cannot be read ({error}); run the pipeline again") from error
@@ -409,8 +476,15 @@ class Store:
 
 def _index_schema(measures: Sequence[str]) -> pa.Schema:
     kept = [field for field in ATTRIBUTION_SCHEMA if field.name != "attribution"]
-    where = [pa.field("shard", pa.string()), *(pa.field(n, pa.int32()) for n in _LOCATION[1:])]
+    where = [pa.field(name, pa.string() if name.endswith("shard") else pa.int32()) for name in _LOCATION]
     return pa.schema([*kept, *measure_fields(measures), *where])
+
+
+def _with_input_shard(index: pa.Table) -> pa.Table:
+    """The index with the column that those of older stores lack: the inputs were always in the unit of the maps."""
+    if "input_shard" in index.column_names:
+        return index
+    return index.add_column(index.column_names.index("input_row_group"), "input_shard", index["shard"])
 
 
 def _rows_of(path: Path) -> int:
@@ -425,7 +499,8 @@ def _index_of(directory: Path, measures: Sequence[str], unit: str) -> pa.Table:
     with open_parquet(path) as file:
         table = file.read([n for n in schema.names if n not in _LOCATION])
         group, row = _positions(file)
-    with open_parquet(directory / f"inputs-{unit}.parquet") as file:
+        home = (file.metadata.metadata or {}).get(_INPUTS_OF.encode(), unit.encode()).decode()
+    with open_parquet(directory / f"inputs-{home}.parquet") as file:
         ids = file.read(["example_id"]).column(0).to_pylist()
         input_group, input_row = _positions(file)
     at = {example_id: i for i, example_id in enumerate(ids)}
@@ -435,7 +510,8 @@ def _index_of(directory: Path, measures: Sequence[str], unit: str) -> pa.Table:
         raise StoreError(
             f"{path} holds a map of example {missing} but not the example; add an Input for every example"
         ) from None
-    location = [pa.array([unit] * table.num_rows), group, row, input_group[order], input_row[order]]
+    shard, input_shard = (pa.array([name] * table.num_rows, pa.string()) for name in (unit, home))
+    location = [shard, group, row, input_shard, input_group[order], input_row[order]]
     columns = dict(zip(table.column_names, table.columns, strict=True)) | dict(zip(_LOCATION, location, strict=True))
     return pa.table([columns[field.name] for field in schema], schema=schema)
 

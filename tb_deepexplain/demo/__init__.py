@@ -56,7 +56,7 @@ def _explain(name: str, folder: Path, logs: Path) -> int:
         import tensorflow as tf
 
         from beam_pipelines.attribute import main as attribute
-        from beam_pipelines.configuration import clear
+        from tb_deepexplain.configuration import clear
 
         example: ModuleType = importlib.import_module(f"tb_deepexplain.demo.{name}")
         tf.keras.utils.set_random_seed(0)  # and wake the devices, which have things to say

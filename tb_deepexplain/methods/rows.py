@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from tb_deepexplain.errors import ParameterError, UnknownMethodError
 from tb_deepexplain.methods.parameters import Parameter, read_parameters
+
+Chosen: TypeAlias = Sequence[str] | Mapping[str, Mapping[str, Any]]  # names of rows, perhaps with parameters
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,3 +62,14 @@ def find_row(kind: str, table: Sequence[_R], name: str) -> _R:
     near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.4)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     raise UnknownMethodError(f"unknown {kind} {name!r}; {hint}Known: {', '.join(row.id for row in table)}")
+
+
+def check_rows(kind: str, chosen: Chosen, find: Callable[[str], Row]) -> dict[str, dict[str, Any]]:
+    """Ids with checked parameters; ParameterError or UnknownMethodError. `kind`: "methods", of which one is needed, or "measures"."""
+    names = [chosen] if isinstance(chosen, str) else chosen
+    given = names if isinstance(names, Mapping) else {name: {} for name in names}
+    found = {row.id: row.check(dict(given[name])) for name in given for row in [find(name)]}
+    if len(found) != len(given) or len(given) != len(names) or (kind == "methods" and not found):
+        least = ", at least one" if kind == "methods" else ""
+        raise ParameterError(f"{kind}={list(names)}: expected different {kind}{least}")
+    return found

@@ -58,6 +58,7 @@ class Cell(NamedTuple):
     shard: str
     row_group: int
     row: int
+    input_shard: str
     input_row_group: int
     input_row: int
 
@@ -67,7 +68,7 @@ class Cell(NamedTuple):
 
     @property
     def input_place(self) -> Place:
-        return Place(self.shard, self.input_row_group, self.input_row)
+        return Place(self.input_shard, self.input_row_group, self.input_row)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,10 +92,14 @@ class Grid:
         _refuse_paths(directory, manifest["index"])
         self.methods: list[dict[str, Any]] = manifest["methods"]
         self._source, names = _source(directory, manifest["index"])
-        _refuse_paths(directory, [name for (name,) in engine.rows(f"SELECT DISTINCT shard FROM {self._source}")])
+        shards, homes = (
+            [name for (name,) in engine.rows(f"SELECT DISTINCT {column} FROM {self._source}")]
+            for column in ("shard", "input_shard")
+        )
+        _refuse_paths(directory, [*shards, *homes])
         labels = tuple(map(str, manifest.get("labels") or ()))
         measures = tuple(m["id"] for m in manifest.get("measures") or () if re.fullmatch(r"[a-z][a-z0-9_]*", m["id"]))
-        text = _text_search(directory, manifest["units"]) if manifest["kind"] == "text" else None
+        text = _text_search(directory, homes or manifest["units"]) if manifest["kind"] == "text" else None
         ids = tuple(method["id"] for method in self.methods)
         self.known = fields.Known(frozenset(names), ids, measures, labels, text)
         self.steps = [step for (step,) in engine.rows(f"SELECT DISTINCT step FROM {self._source} ORDER BY 1")]
@@ -123,6 +128,22 @@ class Grid:
         """The latest step, or the latest that is not after the one asked for."""
         return max((step for step in self.steps if asked is None or step <= asked), default=None)
 
+    def shown(self, window: Window) -> tuple[dict[str, list[Cell]], int]:
+        """The maps of the examples of a page by id, in order, by all methods; and how many examples there are in all."""
+        order = self.order(window)
+        rows = order.rows[window.offset : window.offset + window.limit].tolist()
+        if not rows:
+            return {}, len(order.rows)
+        bind = fields.Bindings()
+        first = f"SELECT r AS first, example_id FROM {self._source} WHERE r IN (SELECT unnest({bind.add(rows)}))"
+        shown = self._shown(window.selection, bind, "SELECT example_id FROM w")
+        names = ", ".join(f"m.{name}" for name in Cell._fields)
+        query = f"WITH w AS ({first}), {shown} SELECT first, {names} FROM m JOIN w USING (example_id) ORDER BY r"
+        found: dict[int, list[Cell]] = {row: [] for row in rows}
+        for row, *values in self._engine.rows(query, bind.values):
+            found[row].append(Cell(*values))
+        return {cells[0].example_id: cells for cells in found.values()}, len(order.rows)
+
     def window(self, window: Window) -> tuple[list[str], int]:
         """The ids of the examples of a page, in order, and how many there are in all."""
         order = self.order(window)
@@ -147,7 +168,7 @@ class Grid:
         asked = dict.fromkeys(("id", *names))
         sql = [_COLUMNS.get(name) or self._expression(name, bind) for name in asked]
         listed = ", ".join(f"{one} AS c{i}" for i, one in enumerate(sql))
-        query = f"{self._shown(selection, bind, ids)} SELECT {listed} FROM m GROUP BY example_id"
+        query = f"WITH {self._shown(selection, bind, _unnest(bind, ids))} SELECT {listed} FROM m GROUP BY example_id"
         found = {row[0]: row for row in (self._engine.rows(query, bind.values) if ids else ())}
         columns = {name: [found[id_][i] for id_ in ids] for i, name in enumerate(asked)}
         if "target" in columns:
@@ -162,9 +183,9 @@ class Grid:
     ) -> dict[str, list[Cell]]:
         """The maps of these examples by id: of the step and the target selected, or of `every` "step" or "target"."""
         bind = fields.Bindings()
-        shown = self._shown(selection, bind, ids, every)
+        shown = self._shown(selection, bind, _unnest(bind, ids), every)
         only = f" WHERE method IN (SELECT unnest({bind.add(list(methods))}))" if methods is not None else ""
-        query = f"{shown} SELECT {', '.join(Cell._fields)} FROM m{only} ORDER BY r"
+        query = f"WITH {shown} SELECT {', '.join(Cell._fields)} FROM m{only} ORDER BY r"
         found: dict[str, list[Cell]] = {id_: [] for id_ in ids}
         for row in self._engine.rows(query, bind.values) if ids else ():
             cell = Cell(*row)
@@ -173,7 +194,7 @@ class Grid:
 
     def everything(self, example: str) -> list[dict[str, Any]]:
         """All numbers stored about one example, a dict for each of its maps."""
-        hidden = {"shard", "row_group", "row", "input_row_group", "input_row", "dtype", "scale", "r"}
+        hidden = {"shard", "row_group", "row", "input_shard", "input_row_group", "input_row", "dtype", "scale", "r"}
         names = [name for name in self._names if name not in hidden]
         quoted = ", ".join('"' + name.replace('"', '""') + '"' for name in names)
         query = f"SELECT {quoted} FROM {self._source} WHERE example_id = $id ORDER BY r"
@@ -199,7 +220,7 @@ class Grid:
         keys = ", ".join(f"{k} AS k{i}" for i, k in enumerate(key))
         ordered = ", ".join(f"k{i} {direction} NULLS LAST" for i in range(len(key)))
         each = f"SELECT min(r) AS r, {keys} FROM m GROUP BY example_id HAVING {only}"
-        query = f"{shown}, e AS ({each}) SELECT r{', k0::FLOAT' if value else ''} FROM e ORDER BY {ordered}, r"
+        query = f"WITH {shown}, e AS ({each}) SELECT r{', k0::FLOAT' if value else ''} FROM e ORDER BY {ordered}, r"
         found = self._engine.columns(query, bind.values)
         return Order(found[0], found[1] if value else None)
 
@@ -219,12 +240,13 @@ class Grid:
             raise BadRequest(str(error)) from None
 
     def _shown(
-        self, selection: Selection, bind: fields.Bindings, ids: Sequence[str] | None = None, every: str | None = None
+        self, selection: Selection, bind: fields.Bindings, ids: str | None = None, every: str | None = None
     ) -> str:
-        """The rows `m` of a selection: one step, and of each example and method one target."""
+        """The rows `m` of a selection: one step, and of each example and method one target; of all examples, or those of which
+        the query `ids` tells."""
         must = [f"method IN (SELECT unnest({bind.add(list(self.known.methods))}))"]
         if ids is not None:
-            must.append(f"example_id IN (SELECT unnest({bind.add(list(ids))}))")
+            must.append(f"example_id IN ({ids})")
         if every != "step":
             must.append(f"step = {bind.add(self.step(selection.step))}")
         target = selection.target if every != "target" else "every"
@@ -241,7 +263,12 @@ class Grid:
         if target is None and self.targets:  # that of the predicted class, where it is there
             best = "PARTITION BY example_id, method, step ORDER BY (target IS NOT DISTINCT FROM predicted) DESC, r"
             rows += f" QUALIFY row_number() OVER ({best}) = 1"
-        return f"WITH m AS ({rows})"
+        return f"m AS ({rows})"
+
+
+def _unnest(bind: fields.Bindings, ids: Sequence[str]) -> str:
+    """A query that tells of these ids."""
+    return f"SELECT unnest({bind.add(list(ids))})"
 
 
 def _source(directory: Path, names: Sequence[str]) -> tuple[str, list[str]]:
@@ -256,7 +283,12 @@ def _source(directory: Path, names: Sequence[str]) -> tuple[str, list[str]]:
             columns = file.schema_arrow.names
             rows = file.metadata.num_rows
         path = literal(str(directory / name))
-        parts.append(f"SELECT *, file_row_number + {start} AS r FROM read_parquet({path}, file_row_number = true)")
+        home = (
+            "" if "input_shard" in columns else "shard AS input_shard, "
+        )  # in older stores the inputs are with the maps
+        parts.append(
+            f"SELECT *, {home}file_row_number + {start} AS r FROM read_parquet({path}, file_row_number = true)"
+        )
         start += rows
     return f"({' UNION ALL BY NAME '.join(parts)})", columns
 

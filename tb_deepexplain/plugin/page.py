@@ -13,12 +13,11 @@ from tb_deepexplain.plugin.grid import Cell, Grid
 from tb_deepexplain.plugin.params import BadRequest, Window
 from tb_deepexplain.plugin.plain import number
 from tb_deepexplain.plugin.reading import READ_ERRORS, read_places
-from tb_deepexplain.plugin.views import describe_method, find_methods, query
+from tb_deepexplain.plugin.views import describe_method, find_methods
 from tb_deepexplain.store import Place
 
 T = TypeVar("T")
 MAX_COLUMNS = 16
-_ROW = ("label", "label_name", "predicted", "predicted_name", "misclassified")
 
 
 class Look(NamedTuple):
@@ -43,22 +42,18 @@ class _Column(NamedTuple):
 
 def page(grid: Grid, window: Window, look: Look, size: int) -> bytes:
     """The examples of a window; pictures and their maps have no side longer than `size`."""
-    found = query(grid, window, _ROW)
-    ids = found["id"]
-    columns = list(_columns(grid, ids, window, look))
+    found, total = grid.shown(window)
+    columns = list(_columns(grid, found, window, look))
     maps: dict[int, dict[Place, np.ndarray | str]] = {}
     for of in {id(c.grid): c.grid for c in columns}.values():
         places = [cell.map_place for c in columns if c.grid is of for cell in c.cells.values()]
         maps[id(of)] = read_places(places, of.store.maps_at)
-    shown = {i: next((c.cells[i] for c in columns if i in c.cells and c.grid is grid), None) for i in ids}
-    others = grid.cells([i for i, cell in shown.items() if cell is None], window.selection)
-    where = {i: (cell or others[i][0]).input_place for i, cell in shown.items()}
-    inputs = read_places(where.values(), grid.store.inputs_at)
+    inputs = read_places((cells[0].input_place for cells in found.values()), grid.store.inputs_at)
     writer = _Writer(grid.manifest["kind"], size)
     rows = []
-    for at, example in enumerate(ids):
-        row = {name: values[at] for name, values in found.items() if isinstance(values, list)}
-        record = inputs[where[example]]
+    for example, cells in found.items():
+        row = _example(grid, cells)
+        record = inputs[cells[0].input_place]
         row["input"] = _attempt(record, writer.input)
         values = [maps[id(c.grid)][c.cells[example].map_place] if example in c.cells else None for c in columns]
         row["maps"] = []
@@ -73,7 +68,9 @@ def page(grid: Grid, window: Window, look: Look, size: int) -> bytes:
         rows.append(row)
     header = {
         "format_version": FORMAT_VERSION,
-        **{name: value for name, value in found.items() if not isinstance(value, list)},
+        "version": grid.manifest["version"],
+        "total": total,
+        "offset": window.offset,
         "kind": grid.manifest["kind"],
         "pivot": look.pivot,
         "columns": [_describe(grid, column) for column in columns]
@@ -87,11 +84,11 @@ def page(grid: Grid, window: Window, look: Look, size: int) -> bytes:
     return writer.answer.finish(header)
 
 
-def _columns(grid: Grid, ids: Sequence[str], window: Window, look: Look) -> Iterator[_Column]:
+def _columns(grid: Grid, shown: Mapping[str, list[Cell]], window: Window, look: Look) -> Iterator[_Column]:
     methods = find_methods(grid, look.methods)
-    selection = window.selection
+    ids, selection = list(shown), window.selection
     if look.pivot == "methods":
-        found = grid.cells(ids, selection, [m["id"] for m in methods])
+        found = shown
         for method in methods:
             yield _Column(method["id"], method["title"], method, grid, _where(found, "method", method["id"]))
         return
@@ -231,6 +228,25 @@ def _attempt(found: T | str, write: Callable[[T], dict[str, Any]]) -> dict[str, 
         return write(found)
     except READ_ERRORS as error:
         return {"error": str(error)}
+
+
+def _example(grid: Grid, cells: Sequence[Cell]) -> dict[str, Any]:
+    """What is known of an example as a whole."""
+    label, predicted = (
+        next((v for c in cells if (v := getattr(c, n)) is not None), None) for n in ("label", "predicted")
+    )
+    names = {c.label_name for c in cells if c.label_name}
+    return {
+        "id": cells[0].example_id,
+        "label": label,
+        "label_name": min(names) if names else grid.name(label),
+        "predicted": predicted,
+        "predicted_name": grid.name(predicted),
+        "misclassified": label is not None
+        and predicted is not None
+        and min(label, predicted) >= 0
+        and label != predicted,
+    }
 
 
 def _facts(grid: Grid, cell: Cell) -> dict[str, Any]:

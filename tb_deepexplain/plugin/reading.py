@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import pyarrow as pa
@@ -14,6 +15,7 @@ from tb_deepexplain.store import Place
 READ_ERRORS = (StoreError, OSError, pa.ArrowException, ValueError, KeyError, IndexError, TypeError, AttributeError)
 
 T = TypeVar("T")
+_POOL = ThreadPoolExecutor(4, "deepexplain")  # to read and to unpack leave the interpreter free
 
 
 def read_places(places: Iterable[Place], read: Callable[[Sequence[Place]], list[T]]) -> dict[Place, T | str]:
@@ -21,11 +23,13 @@ def read_places(places: Iterable[Place], read: Callable[[Sequence[Place]], list[
     together: dict[tuple[str, int], list[Place]] = {}
     for place in dict.fromkeys(places):
         together.setdefault((place.shard, place.row_group), []).append(place)
-    found: dict[Place, T | str] = {}
-    for (shard, _), members in together.items():
+
+    def attempt(shard: str, members: Sequence[Place]) -> dict[Place, T | str]:
         try:
-            found.update(zip(members, read(members), strict=True))
+            return dict(zip(members, read(members), strict=True))
         except READ_ERRORS as error:
             sentence = str(error) if isinstance(error, StoreError) else f"shard {shard} is damaged ({error})"
-            found.update(dict.fromkeys(members, sentence))
-    return found
+            return dict.fromkeys(members, sentence)
+
+    tasks = [_POOL.submit(attempt, shard, members) for (shard, _), members in together.items()]
+    return {place: value for task in tasks for place, value in task.result().items()}

@@ -13,7 +13,7 @@ import tensorflow as tf
 from beam_pipelines.attribute import main
 from tb_deepexplain.store import Store, store_path
 
-_PLACE = {"shard", "row_group", "row", "input_row_group", "input_row"}
+_PLACE = {"shard", "row_group", "row", "input_shard", "input_row_group", "input_row"}
 
 
 def serialize(features: Mapping[str, Any]) -> bytes:

@@ -14,12 +14,12 @@ import tf_keras
 from PIL import Image
 
 import tb_deepexplain as dx
-from beam_pipelines.explaining import BatchExplainer, Request
-from beam_pipelines.metrics import Metrics
-from beam_pipelines.parsing import Example
-from beam_pipelines.targets import Target
+from tb_deepexplain.examples import Example
 from tb_deepexplain.explainer import Explainer
 from tb_deepexplain.marker import read_marker
+from tb_deepexplain.metrics import Metrics
+from tb_deepexplain.recording import BatchExplainer, Request
+from tb_deepexplain.targets import Target
 from tests import models
 from tests.models import VOCABULARY
 from tests.pipelines import formats

@@ -14,11 +14,11 @@ from keras import layers
 from PIL import Image
 
 from beam_pipelines.evaluating import Candidate, _advice, _rank, _ranks, faithful
-from beam_pipelines.explaining import Records, Request
-from beam_pipelines.targets import Target
 from tb_deepexplain.cli import main
 from tb_deepexplain.record import Attribution, Input
+from tb_deepexplain.recording import Records, Request
 from tb_deepexplain.store import Store, store_path
+from tb_deepexplain.targets import Target
 from tests.pipelines.data import pictures, write_records
 
 FEW = [
@@ -187,7 +187,9 @@ def test_many_maps_of_one_example_make_nothing_surer() -> None:
     assert found[1] == pytest.approx(found[20])
 
 
-def test_no_measure_ranks_nothing(linear: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_measure_ranks_nothing(
+    linear: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert evaluate(*linear, tmp_path, "--measures=") == 2
     assert "name at least one, such as deletion" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from beam_pipelines.parsing import Example, Parser
+from beam_pipelines.parsing import Parser
 from tb_deepexplain.errors import InputError
+from tb_deepexplain.examples import Example
 from tb_deepexplain.graph.model import InputSpec
 from tests.pipelines.data import serialize
 

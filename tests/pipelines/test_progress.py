@@ -17,13 +17,13 @@ from apache_beam.metrics import MetricsFilter
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from beam_pipelines import progress, quiet, recovery
-from beam_pipelines.explaining import BatchExplainer, Request
-from beam_pipelines.metrics import Metrics
-from beam_pipelines.parsing import Example
-from beam_pipelines.progress import Counts, Display, Stopped, duration
-from beam_pipelines.targets import Target
-from tb_deepexplain.errors import StoreError
+from beam_pipelines.progress import Counts, Display, duration
+from tb_deepexplain.errors import Stopped, StoreError
+from tb_deepexplain.examples import Example
 from tb_deepexplain.explainer import Explainer
+from tb_deepexplain.metrics import Metrics
+from tb_deepexplain.recording import BatchExplainer, Request
+from tb_deepexplain.targets import Target
 from tests.pipelines.data import Run, pictures, write_records
 
 

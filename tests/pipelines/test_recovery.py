@@ -23,18 +23,19 @@ import numpy as np
 import pytest
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
 
-from beam_pipelines import attribute, explaining, lock, recovery
-from beam_pipelines.explaining import BatchExplainer, Request
-from beam_pipelines.metrics import Metrics
-from beam_pipelines.parsing import Example
+from beam_pipelines import attribute, lock, recovery
 from beam_pipelines.progress import Counts, Report
 from beam_pipelines.sources import Unit
-from beam_pipelines.targets import Target
 from beam_pipelines.units import Task, UnitWorker
 from beam_pipelines.workers import WorkerDied
 from tb_deepexplain.errors import StoreError
+from tb_deepexplain.examples import Example
+from tb_deepexplain.metrics import Metrics
 from tb_deepexplain.record import Attribution
+from tb_deepexplain.recording import BatchExplainer, Request
+from tb_deepexplain.recording import _is_finite as is_finite
 from tb_deepexplain.store import StoreWriter
+from tb_deepexplain.targets import Target
 from tests.pipelines.data import Run, assert_same, pictures, write_records
 
 PROCESSES = ("--direct_num_workers=2", "--direct_running_mode=multi_processing")
@@ -565,7 +566,7 @@ def test_errors_are_retried_and_nothing_else(image: Run, tmp_path: Path, monkeyp
 )
 def test_a_map_is_written_if_it_and_its_score_are_numbers(score: float | None, values: float, finite: bool) -> None:
     row = Attribution("a", "saliency", np.array([0, values], np.float32), score=score)
-    assert explaining._is_finite(row) == finite
+    assert is_finite(row) == finite
 
 
 def test_an_output_of_which_another_class_is_not_a_number_is_an_error(

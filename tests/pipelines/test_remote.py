@@ -19,7 +19,7 @@ from werkzeug.serving import WSGIRequestHandler
 from beam_pipelines import lock, progress
 from beam_pipelines.attribute import main
 from beam_pipelines.units import UnitWorker
-from tb_deepexplain.errors import ParameterError, StoreError
+from tb_deepexplain.errors import ParameterError, Stopped, StoreError
 from tb_deepexplain.places import place
 from tb_deepexplain.record import Failure
 from tb_deepexplain.store import Store, StoreWriter, store_path
@@ -212,7 +212,7 @@ def test_what_workers_say_is_heard(bucket: str, monkeypatch: pytest.MonkeyPatch)
     (report,) = driver.reports()
     assert (report.unit, report.done, report.failed, report.reason) == ("u", 3, 1, "no")
     driver.stop()
-    with pytest.raises(progress.Stopped):
+    with pytest.raises(Stopped):
         worker.add(1)
     driver.clear()
     assert driver.reports() == []

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 import tb_deepexplain
-from beam_pipelines import configuration
 from beam_pipelines.attribute import ExplainUnit
-from beam_pipelines.metrics import Metrics
 from beam_pipelines.progress import Counts
 from beam_pipelines.units import Task, UnitWorker
+from tb_deepexplain import configuration
 from tb_deepexplain.errors import StoreError
+from tb_deepexplain.metrics import Metrics
 from tb_deepexplain.store import StoreWriter
 from tests.pipelines.data import Run, assert_same, pictures, write_records
 

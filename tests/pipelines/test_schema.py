@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from beam_pipelines import schema
-from beam_pipelines.parsing import Example, Parser
+from beam_pipelines.parsing import Parser
 from tb_deepexplain.errors import InputError
+from tb_deepexplain.examples import Example
 from tb_deepexplain.graph.model import InputSpec
 from tests.pipelines.data import Run, serialize, write_records
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from beam_pipelines.targets import Classes, Target
 from tb_deepexplain.errors import InputError, ParameterError, UnsupportedModelError
 from tb_deepexplain.explainer import Predictions
+from tb_deepexplain.targets import Classes, Target
 
 THREE = Predictions(np.array([[1.0, 3.0, 2.0], [5.0, -1.0, 0.0]]), np.array([[0.1, 0.7, 0.2], [0.9, 0.04, 0.06]]), None)
 SIGMOID = Predictions(np.array([[2.0], [-1.0]]), np.array([[0.9], [0.25]]), None)
@@ -60,12 +60,12 @@ def test_a_quantity_has_no_classes() -> None:
     ("predictions", "target"), [(THREE, "3"), (THREE, "top:4"), (SIGMOID, "2"), (QUANTITY, "label")]
 )
 def test_a_class_that_the_model_does_not_have_is_refused(predictions: Predictions, target: str) -> None:
-    with pytest.raises(ParameterError, match=f"--target {target}"):
+    with pytest.raises(ParameterError, match=f"target {target}"):
         Classes.of(predictions, None).check(Target.parse(target))
 
 
 def test_labels_must_be_as_many_as_classes() -> None:
-    with pytest.raises(ParameterError, match="--labels has 2 names but the model has 3 classes"):
+    with pytest.raises(ParameterError, match="2 class names were given but the model has 3 classes"):
         Classes.of(THREE, ["a", "b"])
 
 

@@ -16,9 +16,7 @@ from apache_beam.testing.util import assert_that
 from apache_beam.transforms.window import FixedWindows, GlobalWindows, TimestampedValue
 
 import tb_deepexplain as dx
-from beam_pipelines import configuration
 from beam_pipelines.batching import BatchSize
-from beam_pipelines.explaining import BatchExplainer
 from beam_pipelines.transforms import (
     Attribute,
     AttributionModelHandler,
@@ -30,9 +28,11 @@ from beam_pipelines.transforms import (
     _Explain,
     _WriteShards,
 )
+from tb_deepexplain import configuration
 from tb_deepexplain.errors import ParameterError, StoreError, UnknownMethodError
 from tb_deepexplain.marker import PLUGIN_NAME
 from tb_deepexplain.record import Attribution, Failure, Input
+from tb_deepexplain.recording import BatchExplainer
 from tb_deepexplain.store import StoreWriter
 from tests import models
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -266,3 +268,97 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         StoreWriter(tmp_path / "file" / "store").shard("u") as shard,
     ):
         shard.add([attribution("a")], [shown("a")])
+
+
+def at_step(directory: Path, step: int, examples: Sequence[str] = ("a", "b"), inputs_of: str | None = "shown") -> str:
+    """A unit of maps of a model at one step."""
+    unit = f"step-{step}"
+    with StoreWriter(directory).shard(unit, inputs_of) as shard:
+        shard.add([dataclasses.replace(attribution(e), step=step, score=float(step)) for e in examples])
+    return unit
+
+
+def grown(directory: Path, steps: int) -> dict[str, Any]:
+    """A store whose first unit has all inputs, each other one the maps of a step."""
+    with StoreWriter(directory).shard("shown") as shard:
+        shard.add(inputs=[shown("a"), shown("b"), shown("c")])
+    writer = StoreWriter(directory)
+    manifest = writer.commit(["shown", at_step(directory, 0)], MANIFEST)
+    for step in range(1, steps):
+        manifest = writer.append(at_step(directory, step), MANIFEST, manifest["version"])
+    return manifest
+
+
+def test_a_store_grows_by_units_whose_inputs_another_has(tmp_path: Path) -> None:
+    manifest = grown(tmp_path, 3)
+    assert manifest == Store(tmp_path).manifest
+    assert manifest["counts"] == {"examples": 3, "maps": 6, "errors": 0}  # examples, not examples × steps
+    assert manifest["units"] == ["shown", "step-0", "step-1", "step-2"]
+    assert (
+        len(list(tmp_path.glob("index-*.parquet"))) == 2
+    )  # that of the commit before for who has just read its manifest
+    ended = StoreWriter(tmp_path).describe({**MANIFEST, "complete": True}, manifest["version"])
+    assert ended == Store(tmp_path).manifest == {**manifest, "complete": True, "version": ended["version"]}
+    assert ended["version"] != manifest["version"]
+    store = Store(tmp_path)
+    index = store.index.to_pylist()
+    assert [(row["example_id"], row["step"], row["score"]) for row in index] == [
+        (example, step, step) for step in range(3) for example in "ab"
+    ]
+    assert [given["example_id"] for given in store.inputs(range(6))] == ["a", "b"] * 3
+    np.testing.assert_allclose(store.maps([5])[0], attribution("b").values, rtol=1e-3)
+
+
+def test_a_grown_store_committed_whole_is_the_same(tmp_path: Path) -> None:
+    manifest = grown(tmp_path, 3)
+    index = Store(tmp_path).index
+    again = StoreWriter(tmp_path).commit(manifest["units"], MANIFEST)
+    assert (again["counts"], again["units"]) == (manifest["counts"], manifest["units"])
+    assert Store(tmp_path).index.equals(index)
+
+
+def test_of_an_example_that_another_unit_has_too_all_steps_go(tmp_path: Path) -> None:
+    with StoreWriter(tmp_path).shard("other") as shard:
+        shard.add([attribution("a")], [shown("a")])
+    units = ["other", *grown(tmp_path, 2)["units"]]
+    manifest = StoreWriter(tmp_path).commit(units, MANIFEST)
+    assert Store(tmp_path).index.select(["example_id", "shard"]).to_pylist() == [
+        {"example_id": "a", "shard": "other"}, {"example_id": "b", "shard": "step-0"}, {"example_id": "b", "shard": "step-1"},
+    ]  # fmt: skip
+    assert manifest["counts"] == {"examples": 3, "maps": 3, "errors": 1}
+
+
+def test_what_cannot_be_appended_is_refused(tmp_path: Path) -> None:
+    version = grown(tmp_path, 1)["version"]
+    with pytest.raises(StoreError, match="committed by another program meanwhile; give each a run or name of its own"):
+        StoreWriter(tmp_path).append(at_step(tmp_path, 1), MANIFEST, "another")
+    with pytest.raises(StoreError, match="committed by another program"):
+        StoreWriter(tmp_path).describe(MANIFEST, "another")
+    write(tmp_path, {"own": ["d"]})
+    for unit in ("step-0", "own"):
+        with pytest.raises(StoreError, match=f"unit {unit} is there already or has inputs of its own"):
+            StoreWriter(tmp_path).append(unit, MANIFEST, version)
+    with pytest.raises(StoreError, match="example id 'a' is in unit step-2 twice"):
+        StoreWriter(tmp_path).append(at_step(tmp_path, 2, ["a", "a"]), MANIFEST, version)
+    with pytest.raises(StoreError, match="holds a map of example 'z' but not the example"):
+        StoreWriter(tmp_path).append(at_step(tmp_path, 3, ["z"]), MANIFEST, version)
+    assert Store(tmp_path).manifest["version"] == version
+
+
+def test_an_index_without_the_place_of_inputs_is_read(tmp_path: Path) -> None:
+    write(tmp_path, {"u": ["a"], "v": ["b"]})
+    [name] = StoreWriter(tmp_path).commit(["u", "v"], MANIFEST)["index"]
+    new = Store(tmp_path).index
+    pq.write_table(new.drop_columns(["input_shard"]), tmp_path / name)  # as stores of 0.1 had it at first
+    assert Store(tmp_path).index.equals(new)
+    assert [given["example_id"] for given in Store(tmp_path).inputs([1, 0])] == ["b", "a"]
+
+
+def test_who_has_just_read_the_manifest_of_a_growing_store_finds_its_index(tmp_path: Path) -> None:
+    writer, version = StoreWriter(tmp_path), grown(tmp_path, 1)["version"]
+    for step in range(1, 4):
+        store = Store(tmp_path)
+        version = writer.append(at_step(tmp_path, step), MANIFEST, version)["version"]
+        assert store.index.num_rows == 2 * step
+        assert Store(tmp_path).index.num_rows == 2 * step + 2
+    assert len(list(tmp_path.glob("index-*.parquet"))) == 2

@@ -1,4 +1,4 @@
-"""What `--target` asks for, and which class of which example that is."""
+"""What a target asks for, and which class of which example that is."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Target:
         match = re.fullmatch(r"(predicted|label|sum)|top:(\d+)|(\d+)", text.strip())
         if match is None or match[2] == "0":
             raise ParameterError(
-                f"--target {text}: expected predicted, label, top:K with K of at least 1, a class number, or sum"
+                f"target {text}: expected predicted, label, top:K with K of at least 1, a class number, or sum"
             )
         word, top, number = match.groups()
         return cls(word) if word else cls("top", int(top)) if top else cls("class", int(number))
@@ -61,14 +61,12 @@ class Classes:
         count = 2 if units == 1 and probabilities is not None else units
         if units == 1 and probabilities is None and len(labels or ()) == 2:
             raise ParameterError(
-                "--labels has 2 names, but the model's single output has no sigmoid behind it and may be a logit or a "
-                "probability; export the model with a sigmoid at its end, or leave --labels out"
+                "2 class names were given, but the model's single output has no sigmoid behind it and may be a logit or a "
+                "probability; export the model with a sigmoid at its end, or give no names"
             )
         if labels is not None and len(labels) != count:
             classes = f"{count} class{'es' if count != 1 else ''}"
-            raise ParameterError(
-                f"--labels has {len(labels)} names but the model has {classes}; give one name a line for each"
-            )
+            raise ParameterError(f"{len(labels)} class names were given but the model has {classes}; give one for each")
         return cls(outputs, None if probabilities is None else probabilities.reshape(len(outputs), -1), count, shape)
 
     @property
@@ -85,11 +83,11 @@ class Classes:
     def check(self, target: Target) -> None:
         """ParameterError if the model has no such class."""
         if target.kind == "class" and target.number >= self.count:
-            raise ParameterError(f"--target {target}: the model has {self.count} classes, numbered from 0")
+            raise ParameterError(f"target {target}: the model has {self.count} classes, numbered from 0")
         if target.kind == "top" and target.number > self.count:
-            raise ParameterError(f"--target {target}: the model has only {self.count} classes")
+            raise ParameterError(f"target {target}: the model has only {self.count} classes")
         if target.kind == "label" and self.count == 1:
-            raise ParameterError("--target label: the model's output is a single quantity, not classes; use predicted")
+            raise ParameterError("target label: the model's output is a single quantity, not classes; use predicted")
 
     def choose(self, target: Target, labels: Sequence[int | None]) -> list[np.ndarray | None]:
         """The class of each example [N], once for each map that is asked for; None is the sum of all units."""
@@ -124,7 +122,7 @@ class Classes:
     def _checked_label(self, label: int | None) -> int:
         if label is None:
             raise InputError(
-                "it has no label, which --target label explains; add the feature (see --label_feature) or use --target predicted"
+                "it has no label, which target label explains; add the feature (see --label_feature) or use target predicted"
             )
         if not 0 <= label < self.count:
             raise InputError(f"its label {label} is none of the model's {self.count} classes, numbered from 0")

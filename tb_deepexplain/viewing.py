@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from beam_pipelines.parsing import Example
+from tb_deepexplain.examples import Example
 from tb_deepexplain.record import Input
 
 PADDING = 0

@@ -1,4 +1,4 @@
-"""A batch of examples in, records of the store out. Knows no Beam: it can be called from anywhere."""
+"""A batch of examples in, records of the store out. For pipelines, and for models in training."""
 
 from __future__ import annotations
 
@@ -12,20 +12,19 @@ from typing import Any, TypeAlias
 import numpy as np
 import tensorflow as tf
 
-from beam_pipelines import devices, viewing
-from beam_pipelines.metrics import Metrics
-from beam_pipelines.parsing import Example
-from beam_pipelines.progress import Stopped
-from beam_pipelines.targets import Classes, Target
-from beam_pipelines.trouble import describe
-from tb_deepexplain.errors import ParameterError, UnsupportedModelError
+from tb_deepexplain import viewing
+from tb_deepexplain.errors import ParameterError, Stopped, UnsupportedModelError
 from tb_deepexplain.evaluation.evaluator import Evaluator, Measured
 from tb_deepexplain.evaluation.superpixels import superpixels
+from tb_deepexplain.examples import Example, alike
 from tb_deepexplain.explainer import LARGEST_BATCH, Explainer, Predictions, Result
 from tb_deepexplain.graph.load import load_model
 from tb_deepexplain.graph.model import ModelGraph
+from tb_deepexplain.metrics import Metrics
 from tb_deepexplain.places import fetched
 from tb_deepexplain.record import Attribution, Failure, Input
+from tb_deepexplain.targets import Classes, Target
+from tb_deepexplain.trouble import describe
 
 _Explained: TypeAlias = tuple[Input, list[Attribution]]
 
@@ -62,19 +61,6 @@ class Records:
 
     def __add__(self, other: Records) -> Records:
         return Records(self.attributions + other.attributions, self.inputs + other.inputs, self.errors + other.errors)
-
-
-def explainers(request: Request) -> devices.Pool[BatchExplainer]:
-    """One for each device of this process."""
-    return devices.Pool(start(request), lambda: BatchExplainer(request))
-
-
-def start(request: Request) -> tuple[str, ...]:
-    """This process's devices, made ready."""
-    names = devices.take(request.gpus, request.alone)
-    if request.mixed_precision:
-        devices.mix_precision()
-    return names
 
 
 class BatchExplainer:
@@ -147,17 +133,29 @@ class BatchExplainer:
     ) -> Records:
         """As `explain`, but the first error is raised."""
         metrics = Metrics() if metrics is None else metrics
-        groups: dict[Any, list[int]] = {}
-        for i, example in enumerate(examples):
-            groups.setdefault(example.alike, []).append(i)
         found: list[_Explained | Failure | None] = [None] * len(examples)
-        for members in groups.values():
-            alike = self._explain_alike([examples[i] for i in members], done, metrics)
-            for i, outcome in zip(members, alike, strict=True):
+        for members in alike(examples):
+            outcomes = self._explain_alike([examples[i] for i in members], done, metrics)
+            for i, outcome in zip(members, outcomes, strict=True):
                 found[i] = outcome
         pairs = [outcome for outcome in found if isinstance(outcome, tuple)]
         failures = [outcome for outcome in found if isinstance(outcome, Failure)]
         return Records([row for _, rows in pairs for row in rows], [shown for shown, _ in pairs], failures)
+
+    def at(self, step: int) -> None:
+        """What is explained from now on is the model at this step of its training."""
+        self.request = dataclasses.replace(self.request, step=step)
+
+    def show(self, examples: Sequence[Example]) -> list[Input]:
+        """The examples as a person sees them; nothing is explained."""
+        found: dict[int, Input] = {}
+        for members in alike(examples):
+            some = [examples[i] for i in members]
+            predictions = self._predict(self.stack(some))
+            found |= {
+                i: self._show(example, k, predictions) for k, (i, example) in enumerate(zip(members, some, strict=True))
+            }
+        return [found[i] for i in range(len(examples))]
 
     def classes(self, example: Example) -> Classes:
         """What the model says of one example; InputError or ParameterError if labels or target do not fit it."""

@@ -44,19 +44,21 @@ def as_json(value: Any) -> Any:
     """A method parameter as the manifest holds it; an array by its shape and a digest."""
     if isinstance(value, np.ndarray):
         return f"array {list(value.shape)} {hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()[:16]}"
-    return list(value) if isinstance(value, tuple) else value
+    if isinstance(value, dict):
+        return {name: as_json(part) for name, part in value.items()}
+    return [as_json(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 def check(directory: Path, configuration: dict[str, Any], resume: bool) -> None:
     """StoreError unless the directory holds no store, or one of this configuration that is to be resumed."""
-    begun = _read(directory)
+    begun = read(directory)
     if begun is None:
         if (directory / MANIFEST).exists() or any(directory.glob(_OURS[0])):
             raise StoreError(
                 f"{directory} holds a store that another program made; --overwrite replaces it, --name NAME makes another"
             )
         return
-    if changed := list(_differences("", begun, configuration)):
+    if changed := list(differences("", begun, configuration)):
         raise StoreError(
             f"{directory} was made differently ({'; '.join(changed)}); --overwrite replaces it, --name NAME makes another"
         )
@@ -118,7 +120,8 @@ def _remove(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
-def _read(directory: Path) -> dict[str, Any] | None:
+def read(directory: Path) -> dict[str, Any] | None:
+    """What the directory's store is made of, as `begin` noted it; None if that was not done."""
     try:
         found: dict[str, Any] = json.loads((directory / _FILE).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -128,11 +131,12 @@ def _read(directory: Path) -> dict[str, Any] | None:
     return found
 
 
-def _differences(prefix: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
+def differences(prefix: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
+    """In words; `prefix` stands before every name."""
     for key in sorted(old.keys() | new.keys()):
         was, now = old.get(key), new.get(key)
         if isinstance(was, dict) and isinstance(now, dict):
-            yield from _differences(f"{prefix}{key}.", was, now)
+            yield from differences(f"{prefix}{key}.", was, now)
         elif was != now:
             yield f"{prefix}{key} was {_short(was)}, now {_short(now)}"
 
