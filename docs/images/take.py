@@ -12,9 +12,24 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
 from tests.browser.conftest import CHROMIUM  # noqa: E402
+from tb_deepexplain.store import Store  # noqa: E402
 from tests.browser.tensorboard_server import Server  # noqa: E402
 
-PICTURES = {"photos": (False, 1120), "digits": (False, 1120), "reviews": (True, 1280)}  # run: dark, width
+ROW = ".row:nth-child(2) .cell.map, .row:nth-child(2) .text"
+PICTURES = {  # the file: run and what else the address says, what to wait for, dark, width and height
+    "photos": ("photos", ROW, False, (1120, 800)),
+    "digits": ("digits", ROW, False, (1120, 800)),
+    "reviews": ("reviews", ROW, True, (1280, 800)),
+    "drawer": ("digits&p.deepexplain.example={first}", ".plate canvas", False, (1360, 900)),
+    "summary": ("digits&p.deepexplain.view=summary", "svg.chart", False, (1180, 660)),
+}
+
+
+def first_of(logdir: Path, run: str) -> str:
+    """The id of a misclassified example."""
+    [directory] = (logdir / run / "plugins" / "deepexplain").iterdir()
+    rows = Store(directory).index.select(["example_id", "label", "predicted"]).to_pylist()
+    return next(row["example_id"] for row in rows if row["label"] != row["predicted"])
 
 
 def main(logdir: Path) -> None:
@@ -22,13 +37,13 @@ def main(logdir: Path) -> None:
     try:
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-            for run, (dark, width) in PICTURES.items():
-                page = browser.new_page(viewport={"width": width, "height": 800})
-                page.goto(f"{server.address}/?darkMode={str(dark).lower()}#deepexplain&p.deepexplain.run={run}")
-                ready = ".row:nth-child(2) .cell.map, .row:nth-child(2) .text"
+            for name, (shown, ready, dark, (width, height)) in PICTURES.items():
+                page = browser.new_page(viewport={"width": width, "height": height})
+                state = shown.format(first=first_of(logdir, "digits"))
+                page.goto(f"{server.address}/?darkMode={str(dark).lower()}#deepexplain&p.deepexplain.run={state}")
                 page.frame_locator("iframe").locator(ready).first.wait_for(timeout=60_000)
                 page.wait_for_timeout(2000)
-                path = ROOT / "docs" / "images" / f"{run}.png"
+                path = ROOT / "docs" / "images" / f"{name}.png"
                 page.screenshot(path=path)
                 Image.open(path).convert("RGB").save(path, optimize=True)  # all colours kept: they mean something
                 page.close()

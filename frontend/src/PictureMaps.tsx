@@ -15,7 +15,7 @@ const cursor = signal<{ x: number; y: number } | null>(null);
 const zoom = signal({ factor: 1, x: 0, y: 0 });
 /** How much of the map lies over the input: 0 the input, 1 the map alone. */
 const blend = signal(1);
-const SIDE = 220;
+const SIDE = 184;
 
 export function PictureMaps({ of, at, row, exact, clips }: { of: Page; at: number; row: Row; exact: readonly (ExactMap | null)[]; clips: number[] }) {
   useEffect(() => {

@@ -4,7 +4,7 @@ import { meanCurve, series } from "./chart";
 import { theme } from "./host";
 import { LineChart, type Curve } from "./LineChart";
 import { faithfulness, summaryFailure } from "./model";
-import { count, short } from "./numbers";
+import { count, plusMinus, short } from "./numbers";
 import { Failed } from "./States";
 import type { Faithfulness, Found, Mean, Measure } from "./types";
 
@@ -192,7 +192,7 @@ export function beats(own: Mean, chance: Mean, better: "higher" | "lower"): bool
 
 function number(mean: Mean): string {
   if (mean.mean === null) return "–";
-  return mean.low === null || mean.high === null ? short(mean.mean) : `${short(mean.mean)} ± ${short((mean.high - mean.low) / 2, 2)}`;
+  return mean.low === null || mean.high === null ? short(mean.mean) : plusMinus(mean.mean, (mean.high - mean.low) / 2);
 }
 
 function parameters(measure: Measure): string {

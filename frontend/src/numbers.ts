@@ -17,6 +17,13 @@ export function short(value: number | null, digits = 3): string {
   return sign(value.toFixed(Math.max(0, digits - 1 - Math.floor(Math.log10(size)))));
 }
 
+/** A value and half of its interval, of which two digits count, with the same decimals: 0.875 ± 0.012. */
+export function plusMinus(value: number, half: number): string {
+  if (!(half > 0) || half < 1e-4 || half >= 1e5) return `${short(value)} ± ${short(half, 2)}`;
+  const decimals = Math.max(0, 1 - Math.floor(Math.log10(half)));
+  return `${sign(value.toFixed(decimals))} ± ${half.toFixed(decimals)}`;
+}
+
 /** With its sign, always: for values that colour by sign. */
 export function withSign(value: number, digits = 4): string {
   return value > 0 ? `+${short(value, digits)}` : short(value, digits);

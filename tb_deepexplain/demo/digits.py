@@ -46,7 +46,8 @@ def prepare(folder: Path) -> list[str]:
             for i in sorted(order.tolist())
         ),
     )
-    return ["--input", str(folder / "digits.tfrecord"), "--labels", str(folder / "labels.txt")]
+    measured = ["--measures", "deletion,insertion,sensitivity_n", "--sensitivity_n.samples", "20"]
+    return ["--input", str(folder / "digits.tfrecord"), "--labels", str(folder / "labels.txt"), *measured]
 
 
 def data() -> tuple[np.ndarray, np.ndarray]:

@@ -74,7 +74,8 @@ TABLE: tuple[Measure, ...] = (
         "score",
         "lower",
         "Petsiuk et al. 2018, arXiv 1806.07421",
-        "A model may be confused by the holes rather than miss what was in them: compare with random order, or use road.",
+        "A model may be confused by the holes rather than miss what was in them: compare with random order, or use road. "
+        "Without a softmax or sigmoid it is in units of the score, and not to be compared between models.",
         lambda steps=20, **_: steps + 3,
         axis="share of features removed",
     ),
@@ -84,7 +85,7 @@ TABLE: tuple[Measure, ...] = (
         "score",
         "higher",
         "Petsiuk et al. 2018, arXiv 1806.07421",
-        "Begins far from the data; compare with random order.",
+        "Begins far from the data; compare with random order. Units as for deletion.",
         lambda steps=20, **_: steps + 3,
         axis="share of features inserted",
     ),
