@@ -27,9 +27,9 @@ from rich.table import Table
 import tb_deepexplain as dx
 from benchmarks import data
 from benchmarks.nets import CACHE, HELD_OUT
+from tb_deepexplain.agreement import spearman
 from tb_deepexplain.demo import efficientnet, packages, photos
 from tb_deepexplain.demo.torch_weights import read_weights
-from tb_deepexplain.evaluation.agreement import spearman
 from tb_deepexplain.faithfulness import half_width
 
 layers = tf.keras.layers

@@ -98,7 +98,7 @@ The same of a random map, `Evaluator.chance`, is what a measure gives for nothin
 |---|---|
 | one method in Python | `dx.evaluate("deeplift", model, xs, ["deletion", "sensitivity_n"])`; `dx.Evaluator` for more than one call |
 | every map of a run | `tb-deepexplain explain ... --measures deletion,sensitivity_n --deletion.steps 10 --measured 0.1` |
-| two maps of one example | `tb_deepexplain.evaluation.agreement.agree(a, b)`: rank correlation, shared top features, shared signs |
+| two maps of one example | `tb_deepexplain.agreement.agree(a, b)`: rank correlation, shared top features, shared signs |
 | maps and masks | `tb_deepexplain.evaluation.localisation.localise(maps, masks)`: pointing game, IoU, share of the mass |
 | does the map know the model? | `tb_deepexplain.evaluation.randomisation.parameter_randomisation(explainer, xs)`, layer by layer |
 | does it know what was learnt? | `label_randomisation(explainer, model_of_permuted_labels, xs)`, of the same module |

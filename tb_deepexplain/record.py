@@ -25,6 +25,10 @@ ATTRIBUTION_SCHEMA = pa.schema(
         pa.field("probability", pa.float32()),
         pa.field("baseline_score", pa.float32()),
         pa.field("gap", pa.float32()),
+        pa.field("margin", pa.float32()),  # probability of the class predicted less that of the next
+        pa.field("loss", pa.float32()),  # −log probability of the label
+        pa.field("disagreement", pa.float32()),  # of the example's maps by several methods
+        pa.field("concentration", pa.float32()),  # share of Σ|a| that the largest hundredth of the features has
         pa.field("attribution", pa.binary(), nullable=False),
         pa.field("dtype", pa.string(), nullable=False),
         pa.field("scale", pa.float32(), nullable=False),
@@ -87,6 +91,9 @@ class Attribution:
     probability: float | None = None
     baseline_score: float | None = None
     gap: float | None = None
+    margin: float | None = None
+    loss: float | None = None
+    disagreement: float | None = None
     evaluations: int | None = None
     step: int = 0
     warnings: Sequence[str] = ()
@@ -133,7 +140,7 @@ def printable(text: str) -> str:
 
 
 def encode_map(values: np.ndarray, dtype: str | None = None) -> dict[str, Any]:
-    """The map's columns: bytes, dtype, scale, shape and quantiles of |a|.
+    """The map's columns: bytes, dtype, scale, shape, quantiles of |a|, and how much of it few features have.
 
     Maps are float16 of `values / scale` with scale = max |a|, which keeps 11 bits of every value above
     2^-14 of the largest. A map whose median magnitude lies below that is kept as float32.
@@ -154,8 +161,15 @@ def encode_map(values: np.ndarray, dtype: str | None = None) -> dict[str, Any]:
         "dtype": dtype,
         "scale": float(scale),
         "shape": list(values.shape),
+        "concentration": _concentration(sizes),
         **dict(zip(QUANTILES, _quantiles(sizes), strict=True)),
     }
+
+
+def _concentration(ordered: np.ndarray) -> float | None:
+    """The share of their sum that the largest hundredth of them, at least one, has; None of zeros."""
+    total = float(ordered.sum())
+    return float(ordered[-max(1, round(ordered.size / 100)) :].sum()) / total if total > 0 else None
 
 
 def _quantiles(ordered: np.ndarray) -> list[float | None]:

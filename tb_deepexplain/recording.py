@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from tb_deepexplain import viewing
+from tb_deepexplain.agreement import disagreement
 from tb_deepexplain.errors import ParameterError, Stopped, UnsupportedModelError
 from tb_deepexplain.evaluation.evaluator import Evaluator, Measured
 from tb_deepexplain.evaluation.superpixels import superpixels
@@ -196,6 +197,11 @@ class BatchExplainer:
                     rows[i].append(dataclasses.replace(row, measures=measured.get(i, {})))
                 done(len(examples) / (len(self.explainers) * len(chosen)))
             evaluations += measuring.evaluations
+            if len(self.explainers) > 1:
+                for own in rows:
+                    new = len(self.explainers)  # the maps of this target
+                    apart = disagreement([row.values for row in own[-new:]])
+                    own[-new:] = [dataclasses.replace(row, disagreement=apart) for row in own[-new:]]
         metrics.batch(len(examples), evaluations, seconds)
         silent = np.isnan(predictions.outputs.reshape(len(examples), -1)).any(1)  # no class is predicted from these
         return [
@@ -251,6 +257,8 @@ class BatchExplainer:
             probability=classes.probability(i, target),
             baseline_score=_number(result.baseline_score[i]),
             gap=_number(result.gap[i]),
+            margin=classes.margin(i),
+            loss=classes.loss(i, example.label),
             evaluations=int(result.evaluations[i]),
             step=self.request.step,
             warnings=result.warnings[i],

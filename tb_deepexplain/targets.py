@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -118,6 +119,25 @@ class Classes:
             positive = float(self.probabilities[i, 0])
             return positive if chosen == 1 else 1.0 - positive
         return float(self.probabilities[i, chosen])
+
+    def margin(self, i: int) -> float | None:
+        """How much more probable the class predicted is than the next, for example i."""
+        both = self._probabilities(i)
+        return None if both is None else float(np.diff(np.sort(both)[-2:])[0])
+
+    def loss(self, i: int, label: int | None) -> float | None:
+        """Cross-entropy of the label, for example i."""
+        both = self._probabilities(i)
+        if both is None or label is None or not 0 <= label < self.count:
+            return None
+        return -math.log(max(float(both[label]), np.finfo(np.float32).tiny))
+
+    def _probabilities(self, i: int) -> np.ndarray | None:
+        """[classes]"""
+        if self.probabilities is None or self.count == 1:
+            return None
+        own = self.probabilities[i].astype(np.float64)
+        return np.array([1 - own[0], own[0]]) if self.binary else own
 
     def _checked_label(self, label: int | None) -> int:
         if label is None:

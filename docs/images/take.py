@@ -11,8 +11,8 @@ from playwright.sync_api import sync_playwright
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
-from tests.browser.conftest import CHROMIUM  # noqa: E402
 from tb_deepexplain.store import Store  # noqa: E402
+from tests.browser.conftest import CHROMIUM  # noqa: E402
 from tests.browser.tensorboard_server import Server  # noqa: E402
 
 ROW = ".row:nth-child(2) .cell.map, .row:nth-child(2) .text"

@@ -3,7 +3,8 @@ import { computed, signal } from "@preact/signals";
 import { meanCurve, series } from "./chart";
 import { theme } from "./host";
 import { LineChart, type Curve } from "./LineChart";
-import { faithfulness, summaryFailure } from "./model";
+import { AgreementPanel, GapPanel, GlobalPanel } from "./SummaryPanels";
+import { summaries, summaryFailure } from "./model";
 import { count, plusMinus, short } from "./numbers";
 import { Failed } from "./States";
 import type { Faithfulness, Found, Mean, Measure } from "./types";
@@ -16,11 +17,14 @@ const bold = computed(() => pointed.value ?? chosen.value);
 
 export function Summary() {
   if (summaryFailure.value) return <Failed failure={summaryFailure.value} />;
-  const of = faithfulness.value;
-  if (!of) return <p class="message">Loading …</p>;
+  const { faithfulness, gap, agreement, global } = summaries.value;
   return (
-    <div class="summary">
-      <FaithfulnessPanel of={of} />
+    <div class="summary" aria-busy={!global}>
+      {faithfulness && <FaithfulnessPanel of={faithfulness} />}
+      {gap && <GapPanel of={gap} />}
+      {agreement && <AgreementPanel of={agreement} />}
+      {global && <GlobalPanel of={global} />}
+      {!global && <p class="note">reading …</p>}
     </div>
   );
 }

@@ -1,7 +1,7 @@
 // Talks to the server: every address is relative, so that proxies and path prefixes do not matter.
 import { decodePage, type Page } from "./decode";
 import type { View } from "./hash";
-import type { ExampleFacts, Facet, Faithfulness, Stores } from "./types";
+import type { ExampleFacts, Facet, Stores, Summaries } from "./types";
 
 export class RequestFailed extends Error {
   constructor(
@@ -70,10 +70,11 @@ function withSelection(query: URLSearchParams, view: View): URLSearchParams {
   return query;
 }
 
-/** What a store's measures say of its methods. */
-export async function fetchFaithfulness(view: View, version: string): Promise<Faithfulness> {
-  const query = new URLSearchParams({ run: view.run, store: view.store, v: version, kind: "faithfulness" });
-  return (await get(`api/summary?${query}`)).json() as Promise<Faithfulness>;
+/** What the maps of a store say together; of those of the view's filter, step and target, but for faithfulness. */
+export async function fetchSummary<K extends keyof Summaries>(view: View, version: string, kind: K): Promise<Summaries[K]> {
+  const query = new URLSearchParams({ run: view.run, store: view.store, v: version, kind });
+  if (view.filter) query.set("filter", view.filter);
+  return (await get(`api/summary?${withSelection(query, view)}`)).json() as Promise<Summaries[K]>;
 }
 
 export async function fetchPage(url: string, signal: AbortSignal): Promise<Page> {

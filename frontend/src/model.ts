@@ -1,12 +1,12 @@
 // What the page shows and why: the view (mirrored in the address), the stores, the present page of examples.
 import { batch, computed, effect, signal, untracked } from "@preact/signals";
-import { facetUrl, fetchExact, fetchFacet, fetchFaithfulness, fetchPage, fetchStores, pageUrl, RequestFailed, type ExactMap } from "./api";
+import { facetUrl, fetchExact, fetchFacet, fetchPage, fetchStores, fetchSummary, pageUrl, RequestFailed, type ExactMap } from "./api";
 import type { Page } from "./decode";
 import { DEFAULTS, readView, scopeOf, writeView, type View } from "./hash";
 import { hostHash, onHostHash, setHostHash } from "./host";
 import { clipShare, clipValue, pageClips, type Scope } from "./quantiles";
 import { textRow, wordQuantile } from "./texts";
-import type { BrokenStore, Facet, Faithfulness, StoreInfo, StoredMap, Stores } from "./types";
+import type { BrokenStore, Facet, StoreInfo, StoredMap, Stores, Summaries } from "./types";
 
 export interface Failure {
   sentence: string;
@@ -21,7 +21,7 @@ export const page = signal<{ url: string; page: Page } | null>(null);
 export const pageFailure = signal<Failure | null>(null);
 export const loading = signal(false);
 export const facet = signal<Facet | null>(null);
-export const faithfulness = signal<Faithfulness | null>(null);
+export const summaries = signal<Partial<Summaries>>({});
 export const summaryFailure = signal<Failure | null>(null);
 /** The example in the drawer, by its row of a page: the present one, or one fetched for it alone. */
 export const opened = signal<{ page: Page; row: number } | null>(null);
@@ -202,16 +202,23 @@ async function show(url: string, next: string): Promise<void> {
 
 let summarised = "";
 
+const SUMMARIES = ["faithfulness", "gap", "agreement", "global"] as const;
+
 async function summarise(v: View, version: string): Promise<void> {
-  const asked = `${v.run}\n${v.store}\n${version}`;
+  const asked = JSON.stringify([v.run, v.store, version, v.filter, v.step, v.target]);
   if (asked === summarised && !untracked(() => summaryFailure.value)) return;
   summarised = asked;
-  faithfulness.value = summaryFailure.value = null;
-  try {
-    const found = await fetchFaithfulness(v, version);
-    if (asked === summarised) faithfulness.value = found;
-  } catch (error) {
-    if (asked === summarised) summaryFailure.value = failure(error);
+  summaries.value = {};
+  summaryFailure.value = null;
+  for (const kind of SUMMARIES) {
+    try {
+      const found = await fetchSummary(v, version, kind);
+      if (asked !== summarised) return;
+      summaries.value = { ...summaries.value, [kind]: found };
+    } catch (error) {
+      if (asked === summarised) summaryFailure.value = failure(error);
+      return;
+    }
   }
 }
 

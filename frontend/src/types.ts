@@ -169,6 +169,43 @@ export interface ExampleFacts {
   created: string | null;
 }
 
+interface SummaryHead {
+  version: string;
+  examples: number;
+  methods: { id: string; title: string; signed: boolean }[];
+}
+
+export interface Gaps extends SummaryHead {
+  /** Of the bins; what is larger than the last is in one bin more. */
+  edges: number[];
+  found: { method: string; title: string; counts: number[]; median: number | null; p95: number | null; known: number; unknown: number }[];
+}
+
+export interface Agreements extends SummaryHead {
+  sampled: number;
+  pairs: { a: string; b: string; n: number; spearman: number | null; top: number | null; signs: number | null }[];
+}
+
+export interface Overall extends SummaryHead {
+  kind: Kind;
+  sampled: number;
+  /** Of pictures: `side` × `side` bytes in base64, 255 for the largest. */
+  side?: number;
+  classes?: { class: number; name: string | null; n: number; maps: Record<string, string> }[];
+  /** Of texts: by method, the largest mean first; words that occur at least `least` times. */
+  least?: number;
+  words?: Record<string, { word: string; n: number; mean: number; error: number }[]>;
+  /** Of features: by method, points of [attribution, value]. */
+  features?: Record<string, { feature: string; mean: number; points: [number | null, number | null][] }[]>;
+}
+
+export interface Summaries {
+  faithfulness: Faithfulness;
+  gap: Gaps;
+  agreement: Agreements;
+  global: Overall;
+}
+
 export interface PageHeader {
   format_version: number;
   version: string;

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from tb_deepexplain.agreement import spearman
 from tb_deepexplain.errors import UnsupportedModelError
-from tb_deepexplain.evaluation.agreement import spearman
 from tb_deepexplain.explainer import Explainer
 from tb_deepexplain.graph.load import load_model
 

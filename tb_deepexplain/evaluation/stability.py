@@ -6,8 +6,8 @@ from typing import Annotated
 
 import numpy as np
 
+from tb_deepexplain.agreement import spearman
 from tb_deepexplain.evaluation.again import Again, Measured
-from tb_deepexplain.evaluation.agreement import spearman
 from tb_deepexplain.methods.parameters import Above, AtLeast, Doc
 
 

@@ -132,17 +132,31 @@ class Grid:
         """The maps of the examples of a page by id, in order, by all methods; and how many examples there are in all."""
         order = self.order(window)
         rows = order.rows[window.offset : window.offset + window.limit].tolist()
+        return self._around(rows, window.selection), len(order.rows)
+
+    def _around(self, rows: list[int], selection: Selection) -> dict[str, list[Cell]]:
+        """The maps of the examples to which these rows belong, in their order."""
         if not rows:
-            return {}, len(order.rows)
+            return {}
         bind = fields.Bindings()
         first = f"SELECT r AS first, example_id FROM {self._source} WHERE r IN (SELECT unnest({bind.add(rows)}))"
-        shown = self._shown(window.selection, bind, "SELECT example_id FROM w")
+        shown = self._shown(selection, bind, "SELECT example_id FROM w")
         names = ", ".join(f"m.{name}" for name in Cell._fields)
         query = f"WITH w AS ({first}), {shown} SELECT first, {names} FROM m JOIN w USING (example_id) ORDER BY r"
         found: dict[int, list[Cell]] = {row: [] for row in rows}
         for row, *values in self._engine.rows(query, bind.values):
             found[row].append(Cell(*values))
-        return {cells[0].example_id: cells for cells in found.values()}, len(order.rows)
+        return {cells[0].example_id: cells for cells in found.values()}
+
+    def spread(self, window: Window, most: int) -> list[list[Cell]]:
+        """The maps of at most so many examples, evenly through the order of the window."""
+        rows = self.order(window).rows
+        some = (
+            rows[np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(int))]
+            if len(rows)
+            else rows
+        )
+        return list(self._around(some.tolist(), window.selection).values())
 
     def window(self, window: Window) -> tuple[list[str], int]:
         """The ids of the examples of a page, in order, and how many there are in all."""

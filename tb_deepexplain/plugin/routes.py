@@ -148,9 +148,16 @@ def _example(plugin: DeepExplainPlugin, request: wrappers.Request) -> wrappers.R
 def _summary(plugin: DeepExplainPlugin, request: wrappers.Request) -> wrappers.Response:
     from tb_deepexplain.plugin import summary
 
-    values = _parse(request, {**params.STORE, "kind": params.choice(tuple(summary.KINDS))}, required=("kind",))
+    known = {
+        **params.STORE,
+        **params.SELECTION,
+        "filter": params.WINDOW["filter"],
+        "kind": params.choice(tuple(summary.KINDS)),
+    }
+    values = _parse(request, known, required=("kind",))
     grid = plugin.open(request, values)
-    return _json(request, summary.KINDS[values["kind"]](grid), _age(grid, values))
+    window = params.window({**values, "sort": "id"})
+    return _json(request, summary.KINDS[values["kind"]](grid, window), _age(grid, values))
 
 
 def _static(request: wrappers.Request) -> wrappers.Response:

@@ -13,8 +13,8 @@ from keras import layers
 from scipy.stats import spearmanr
 
 import tb_deepexplain as dx
+from tb_deepexplain.agreement import agree, disagreement, spearman
 from tb_deepexplain.errors import InputError
-from tb_deepexplain.evaluation.agreement import agree, spearman
 from tb_deepexplain.evaluation.localisation import localise
 from tb_deepexplain.evaluation.randomisation import label_randomisation, parameter_randomisation
 from tb_deepexplain.graph.model import ModelGraph
@@ -47,6 +47,22 @@ def test_agreement() -> None:
         agree(a, a[:, 0])
     ties = np.array([[1.0, 1, 2, 3]]), np.array([[1.0, 2, 2, 2]])
     assert spearman(*ties)[0] == pytest.approx(spearmanr(ties[0][0], ties[1][0]).statistic)
+
+
+def test_disagreement_of_several_maps() -> None:
+    a = RNG.normal(size=(16, 16))
+    assert disagreement([a, -2 * a, a**3]) == pytest.approx(0)  # the same features are important
+    b = RNG.normal(size=(16, 16))
+    expected = 1 - spearmanr(abs(a).ravel(), abs(b).ravel()).statistic
+    assert disagreement([a, b]) == pytest.approx(expected)
+    assert disagreement([a, a, b]) == pytest.approx(2 * expected / 3)
+    large = np.kron(a, np.ones((7, 7)))[..., None] * [1, 2, 3]
+    assert disagreement([large, a]) == pytest.approx(0)  # channels and neighbouring pixels together
+    uneven = RNG.normal(size=(50, 33, 3))
+    assert 0.8 < disagreement([uneven, RNG.normal(size=(50, 33, 3))]) < 1.2
+    assert (
+        disagreement([a]) is disagreement([a, np.zeros_like(a)]) is disagreement([a, np.full_like(a, np.nan)]) is None
+    )
 
 
 def test_localisation() -> None:

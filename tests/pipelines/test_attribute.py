@@ -14,6 +14,7 @@ import tf_keras
 from PIL import Image
 
 import tb_deepexplain as dx
+from tb_deepexplain.agreement import disagreement
 from tb_deepexplain.examples import Example
 from tb_deepexplain.explainer import Explainer
 from tb_deepexplain.marker import read_marker
@@ -67,6 +68,14 @@ def test_pictures_as_floats(image: Run, tmp_path: Path) -> None:
         assert row["predicted"] == row["target"] == said.outputs[i].argmax()
         assert row["target_label"] == ["cat", "dog", "fish"][row["target"]]
         assert (row["label"], row["label_name"]) == (i % 3, ["cat", "dog", "fish"][i % 3])
+        assert row["loss"] == pytest.approx(-np.log(said.probabilities[i][i % 3]), rel=1e-3)
+        top = np.sort(said.probabilities[i])
+        assert row["margin"] == pytest.approx(top[-1] - top[-2], rel=1e-3, abs=1e-5)
+        sizes = np.sort(np.abs(values), axis=None)
+        share = sizes[-max(1, round(sizes.size / 100)) :].sum() / sizes.sum()
+        assert row["concentration"] == pytest.approx(share, rel=2e-2)
+        both = [m[1] for (id_, _, _), m in maps.items() if id_ == row["example_id"]]
+        assert row["disagreement"] == pytest.approx(disagreement(both), abs=0.02)
         assert abs(row["gap"]) <= 0.011 * abs(row["score"] - row["baseline_score"]) + 1e-4
         assert shown["kind"] == "image"
         pixels = np.asarray(Image.open(io.BytesIO(shown["image"])))

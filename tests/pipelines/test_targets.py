@@ -36,6 +36,18 @@ def test_classes_of_a_softmax(target: str, expected: list[list[int] | None]) -> 
     assert classes.probability(0, 2) == pytest.approx(0.2)
 
 
+def test_margin_and_loss() -> None:
+    classes = Classes.of(THREE, None)
+    assert [classes.margin(0), classes.margin(1)] == pytest.approx([0.5, 0.84])
+    assert [classes.loss(0, 2), classes.loss(1, 1)] == pytest.approx([-np.log(0.2), -np.log(0.04)])
+    assert classes.loss(0, None) is classes.loss(0, 3) is None
+    binary = Classes.of(SIGMOID, None)
+    assert [binary.margin(0), binary.margin(1)] == pytest.approx([0.8, 0.5])
+    assert [binary.loss(0, 0), binary.loss(0, 1)] == pytest.approx([-np.log(0.1), -np.log(0.9)])
+    quantity = Classes.of(QUANTITY, None)
+    assert quantity.margin(0) is quantity.loss(0, 0) is None
+
+
 def test_one_sigmoid_unit_stands_for_two_classes() -> None:
     classes = Classes.of(SIGMOID, ["no", "yes"])
     assert classes.predicted is not None

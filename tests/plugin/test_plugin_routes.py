@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shutil
@@ -13,10 +14,11 @@ from urllib.parse import urlencode
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from scipy.stats import t
+from scipy.stats import spearmanr, t
 from werkzeug.test import Client, TestResponse
 
 from tb_deepexplain.marker import write_marker
+from tb_deepexplain.plugin import tiles
 from tb_deepexplain.record import Attribution, Input
 from tb_deepexplain.store import MANIFEST, Store, StoreWriter, store_path
 from tests.plugin import stores
@@ -474,3 +476,63 @@ def test_faithfulness_is_what_the_maps_columns_say(client: Client, logdir: Path)
 def test_a_summary_of_nothing_known_is_refused(client: Client, query: dict[str, str]) -> None:
     answer = get(client, "/api/summary", **PICTURES, **query)
     assert answer.status_code == 400 and ("kind" in answer.text or "size" in answer.text)
+
+
+def summary(client: Client, kind: str, **query: Any) -> Any:
+    answer = get(client, "/api/summary", **query, kind=kind)
+    assert answer.status_code == 200, answer.text
+    return answer.json
+
+
+def test_gaps_are_counted_in_bins(client: Client, logdir: Path) -> None:
+    frame = Store(store_path(logdir, "pictures", "attributions")).index.to_pandas()
+    own = frame[frame["method"] == "integrated_gradients"]
+    relative = (own["gap"] / (own["score"] - own["baseline_score"])).abs()
+    [found] = summary(client, "gap", **PICTURES)["found"]
+    told = summary(client, "gap", **PICTURES)
+    expected, _ = np.histogram(np.minimum(relative, 2), [*told["edges"], np.inf])
+    assert found["method"] == "integrated_gradients" and found["counts"] == expected.tolist() and found["known"] == 60
+    assert found["median"] == pytest.approx(relative.median(), rel=1e-4)
+    few = summary(client, "gap", **PICTURES, filter="integrated_gradients.gap:0.01..0.02")["found"][0]
+    at = told["edges"].index(0.01)
+    assert few["counts"][at] == sum(few["counts"]) == found["counts"][at] > 0
+
+
+def test_agreement_is_that_of_the_stored_maps(client: Client, logdir: Path) -> None:
+    for query, kind in ((PICTURES, "image"), (REVIEWS, "text")):
+        told = summary(client, "agreement", **query, filter="id:img-000*,review-00*")
+        store = Store(store_path(logdir, query["run"], "attributions"))
+        rows = store.index.select(["example_id", "method"]).to_pylist()
+        [pair] = [p for p in told["pairs"] if (p["a"], p["b"]) == ("gradient_x_input", "integrated_gradients")]
+        values = []
+        for example in sorted(
+            {r["example_id"] for r in rows if "-000" in r["example_id"] or "-00" in r["example_id"][6:9]}
+        ):
+            at = [i for i, r in enumerate(rows) if r["example_id"] == example and r["method"] in (pair["a"], pair["b"])]
+            if len(at) == 2:
+                a, b = (tiles.flatten(m, True) if kind == "image" else m for m in store.maps(at))
+                if kind == "text":
+                    [shown] = store.inputs(at[:1])
+                    a, b = (m[np.array([t != "" for t in shown["tokens"]])] for m in (a, b))
+                if a.any() and b.any():
+                    values.append(spearmanr(np.abs(a).ravel(), np.abs(b).ravel()).statistic)
+        assert len(values) > 5 and pair["spearman"] == pytest.approx(np.mean(values), abs=1e-5)
+        assert 0 <= pair["top"] <= 1 and 0 <= pair["signs"] <= 1
+
+
+def test_what_matters_in_general(client: Client) -> None:
+    pictures = summary(client, "global", **PICTURES)
+    assert sum(row["n"] for row in pictures["classes"]) == pictures["sampled"] == 60
+    rocket = next(row for row in pictures["classes"] if row["name"] == "<b>rocket</b> & co")
+    codes = np.frombuffer(base64.b64decode(rocket["maps"]["occlusion"]), np.uint8).reshape(pictures["side"], -1)
+    assert codes.shape == (48, 48) and codes.max() == 255
+    words = summary(client, "global", **REVIEWS)["words"]
+    means = {row["word"]: row["mean"] for row in words["integrated_gradients"]}
+    assert means["awful"] < means["bad"] < 0 < means["great"] < means["best"]
+    assert [row["mean"] for row in words["occlusion"]] == sorted(
+        (row["mean"] for row in words["occlusion"]), reverse=True
+    )
+    assert min(row["mean"] for row in words["saliency"]) > 0.05  # of what has no sign, the largest only
+    features = summary(client, "global", run="wine", store="attributions")["features"]["occlusion"]
+    assert len(features) == 10 and all(len(f["points"]) == 30 for f in features)
+    assert [f["mean"] for f in features] == sorted((f["mean"] for f in features), reverse=True)

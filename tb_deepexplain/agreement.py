@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -48,6 +49,34 @@ def spearman(a: np.ndarray, b: np.ndarray, among: np.ndarray | None = None) -> n
             scale = np.sqrt((first @ first) * (second @ second))
             found[i] = first @ second / scale if scale > 0 else np.nan
     return found
+
+
+_PLACES = 16  # along each axis of a picture's maps that are compared
+
+
+def disagreement(maps: Sequence[np.ndarray]) -> float | None:
+    """1 − the mean rank correlation of the magnitudes of each pair of maps of one example: 0 where all call the same features
+    important. Pictures are compared in at most 16 × 16 places, other maps in 256. None where fewer than two maps vary."""
+    pooled = [_pooled(np.abs(np.asarray(m, np.float64))) for m in maps]
+    ranks = [r - r.mean() for m in pooled if np.isfinite(m).all() and np.ptp(m) > 0 for r in [_ranks(m)]]
+    if len(ranks) < 2 or len({r.size for r in ranks}) > 1:
+        return None
+    unit = np.stack([r / np.linalg.norm(r) for r in ranks])
+    pairs = (unit @ unit.T)[np.triu_indices(len(unit), 1)]
+    return float(1 - pairs.mean())
+
+
+def _pooled(magnitudes: np.ndarray) -> np.ndarray:
+    """Sums over channels, means over places that lie together."""
+    if magnitudes.ndim == 3:
+        magnitudes = magnitudes.sum(2)
+    most = _PLACES if magnitudes.ndim == 2 else _PLACES**2
+    for axis, size in enumerate(magnitudes.shape):
+        if size > most:
+            starts = np.arange(most) * size // most
+            parts = np.diff([*starts, size]).reshape([-1 if a == axis else 1 for a in range(magnitudes.ndim)])
+            magnitudes = np.add.reduceat(magnitudes, starts, axis) / parts
+    return magnitudes.ravel()
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:
