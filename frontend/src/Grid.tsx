@@ -9,7 +9,6 @@ import { ExampleCell } from "./ExampleCell";
 import { Header, hidden } from "./Header";
 import { MapTile } from "./MapTile";
 import { clips, loading, open, pictureUrl, solo, view } from "./model";
-import { short } from "./numbers";
 import { TextMap } from "./TextMap";
 import { textRow } from "./texts";
 import type { Kind, Line, Picture, Row, StoredMap } from "./types";
@@ -40,7 +39,7 @@ export function Grid({ of }: { of: Page }) {
   );
 }
 
-function GridCell(props: { row: number; column: number; class: string; label?: string | undefined; children: ComponentChildren }) {
+function GridCell(props: { row: number; column: number; class: string; spoken?: string | undefined; children: ComponentChildren }) {
   const here = { row: props.row, column: props.column };
   const mine = cursor.value.row === here.row && cursor.value.column === here.column;
   return (
@@ -49,11 +48,11 @@ function GridCell(props: { row: number; column: number; class: string; label?: s
       class={`cell ${props.class}`}
       tabIndex={mine ? 0 : -1}
       data-cell={`${here.row},${here.column}`}
-      aria-label={props.label}
       onFocus={() => (cursor.value = here)}
       onPointerDown={() => (cursor.value = here)}
       onDblClick={() => open(props.row)}
     >
+      {props.spoken && <span class="unseen">{props.spoken}</span>}
       {props.children}
     </div>
   );
@@ -69,13 +68,13 @@ function RowView({ of, row, at }: { of: Page; row: Row; at: number }) {
         <ExampleCell row={row} open={() => open(at)} />
       </GridCell>
       {picture && (
-        <GridCell row={at} column={1} class="input" label="input picture">
+        <GridCell row={at} column={1} class="input">
           <InputPicture of={of} row={row} at={at} />
         </GridCell>
       )}
       {draw ??
         row.maps.map((map, m) => (
-          <GridCell key={columns[m]!.key} row={at} column={m + (picture ? 2 : 1)} class={`map ${hidden(m) ? "hidden" : ""}`} label={spoken(of, at, m, map)}>
+          <GridCell key={columns[m]!.key} row={at} column={m + (picture ? 2 : 1)} class={`map ${hidden(m) ? "hidden" : ""}`} spoken={spoken(of, m, map)}>
             {standIn(map, picture ? view.value.tile : undefined) ??
               (picture ? (
                 <MapTile of={of} row={at} column={m} map={map as Picture} method={columns[m]!.method} />
@@ -123,7 +122,7 @@ function TextCells({ of, row, at }: { of: Page; row: Row; at: number }) {
   return (
     <>
       {row.maps.map((map, m) => (
-        <GridCell key={columns[m]!.key} row={at} column={m + 1} class={`map ${hidden(m) ? "hidden" : ""}`} label={input.type === "text" ? undefined : spoken(of, at, m, map)}>
+        <GridCell key={columns[m]!.key} row={at} column={m + 1} class={`map ${hidden(m) ? "hidden" : ""}`} spoken={input.type === "text" ? undefined : spoken(of, m, map)}>
           {input.type !== "text" ? (
             <State text="cannot be read" title={input.type === undefined ? input.error : "not a text"} />
           ) : (
@@ -139,10 +138,10 @@ function TextCells({ of, row, at }: { of: Page; row: Row; at: number }) {
   );
 }
 
-function spoken(of: Page, row: number, column: number, map: StoredMap | null): string {
-  const { title, method } = of.header.columns[column]!;
+/** What stands for the picture of a map for those who do not see it; its numbers are in the caption and in the drawer. */
+function spoken(of: Page, column: number, map: StoredMap | null): string {
+  const { title } = of.header.columns[column]!;
   if (map === null) return `${title}: not computed`;
   if (map.error !== undefined) return `${title}: cannot be read`;
-  const clip = clips.value[row]?.[column] ?? 0;
-  return `${title}, ${map.zero ? "all zero" : `colours end at ${method.signed ? "plus or minus " : ""}${short(clip)}`}`;
+  return map.zero ? `${title}: all zero` : title;
 }

@@ -1,5 +1,6 @@
 // What stands in place of the grid: nothing yet, something wrong, still loading.
-import { page, pageFailure, retry, store, stores, storesFailure, view, type Failure } from "./model";
+import { fresh, page, pageFailure, retry, showFresh, store, stores, storesFailure, view, type Failure } from "./model";
+import { count } from "./numbers";
 
 const SNIPPET = `import numpy as np
 from tb_deepexplain.marker import write_marker
@@ -36,6 +37,20 @@ export function Failed({ failure }: { failure: Failure }) {
           Retry
         </button>
       </Message>
+    </div>
+  );
+}
+
+/** A line that says that there is more to see. */
+export function FreshBar() {
+  const found = fresh.value;
+  if (!found) return null;
+  return (
+    <div class="fresh-bar" role="status">
+      <span>{found.more > 0 ? `${count(found.more)} new ${found.more === 1 ? "example" : "examples"}` : "This store has changed"}</span>
+      <button type="button" class="primary" onClick={showFresh}>
+        Show
+      </button>
     </div>
   );
 }

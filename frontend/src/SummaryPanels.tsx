@@ -36,9 +36,10 @@ export function GapPanel({ of }: { of: Gaps }) {
               <figcaption>{f.title}</figcaption>
               <div class="columns">
                 {f.counts.map((c, i) => (
-                  <button key={i} type="button" disabled={c === 0} title={`${named(i)}: ${count(c)} examples`} aria-label={`gap ${named(i)}: ${count(c)} examples`}
+                  <button key={i} type="button" disabled={c === 0} title={`${named(i)}: ${count(c)} examples`}
                     onClick={() => narrow(`${f.method}.gap${i < of.edges.length - 1 ? `:${of.edges[i]}..${of.edges[i + 1]}` : `>${of.edges[i]}`}`)}>
                     <span class="column-count">{c > 0 ? count(c) : ""}</span>
+                    <span class="unseen"> examples with a gap up to </span>
                     <span class="column-bar" style={{ height: `${c ? Math.max(2, (c / most) * 90) : 0}px` }} />
                     <span class="column-name">{i < of.edges.length - 1 ? percent(of.edges[i + 1]!, of.edges[i + 1]! < 0.01 ? 1 : 0) : `>${percent(1, 0)}`}</span>
                   </button>

@@ -9,7 +9,7 @@ import { Help } from "./Help";
 import { watchTheme } from "./host";
 import { watchKeys } from "./keyboard";
 import { page, startModel, stores, view } from "./model";
-import { FailureBar, fullState } from "./States";
+import { FailureBar, FreshBar, fullState } from "./States";
 import { Summary } from "./Summary";
 import { Toolbar } from "./Toolbar";
 import { Tooltip } from "./Tooltip";
@@ -26,6 +26,7 @@ function App() {
       <h1 class="unseen">Attributions</h1>
       {(stores.value?.stores.length ?? 0) > 0 && <Toolbar />}
       <FailureBar />
+      <FreshBar />
       <div class="middle">
         <main ref={scroller}>{state ?? (summary ? <Summary /> : shown && <Grid of={shown.page} />)}</main>
         {state === null && !summary && <Drawer />}

@@ -49,3 +49,16 @@ export function watchTheme(): void {
 
 /** The address that shows what is shown now. */
 export const hostLink = (): string => host.location.href;
+
+/** Hear when TensorBoard has read its data again, by the messages it exchanges with the frames of plugins. */
+export function onDataReloaded(reloaded: () => void): void {
+  if (!framed) return;
+  const { port1, port2 } = new MessageChannel();
+  port1.onmessage = (event: MessageEvent<string>): void => {
+    const { type, id, isReply } = JSON.parse(event.data) as { type: string; id: number; isReply: boolean };
+    if (isReply) return;
+    port1.postMessage(JSON.stringify({ type, id, payload: null, error: null, isReply: true }));
+    if (type === "experimental.DataReloaded") reloaded();
+  };
+  host.postMessage("experimental.bootstrap", "*", [port2]);
+}

@@ -3,7 +3,7 @@ import { batch, computed, effect, signal, untracked } from "@preact/signals";
 import { facetUrl, fetchExact, fetchFacet, fetchPage, fetchStores, fetchSummary, pageUrl, RequestFailed, type ExactMap } from "./api";
 import type { Page } from "./decode";
 import { DEFAULTS, readView, scopeOf, writeView, type View } from "./hash";
-import { hostHash, onHostHash, setHostHash } from "./host";
+import { hostHash, onDataReloaded, onHostHash, setHostHash } from "./host";
 import { clipShare, clipValue, pageClips, type Scope } from "./quantiles";
 import { textRow, wordQuantile } from "./texts";
 import type { BrokenStore, Facet, StoreInfo, StoredMap, Stores, Summaries } from "./types";
@@ -26,6 +26,8 @@ export const summaryFailure = signal<Failure | null>(null);
 /** The example in the drawer, by its row of a page: the present one, or one fetched for it alone. */
 export const opened = signal<{ page: Page; row: number } | null>(null);
 export const openedFailure = signal<Failure | null>(null);
+/** What came while this was being read: shown when the person asks for it. */
+export const fresh = signal<{ stores: Stores; more: number } | null>(null);
 /** While held, tiles show the input alone. */
 export const peek = signal(false);
 /** The one column shown, or null for all. */
@@ -105,6 +107,32 @@ export async function loadStores(): Promise<void> {
   } catch (error) {
     storesFailure.value = failure(error);
   }
+}
+
+/** Look for what is new, without moving what is being read. */
+async function lookAgain(): Promise<void> {
+  const found = await fetchStores().catch(() => null);
+  if (!found) return;
+  const same = (s: StoreInfo | BrokenStore): boolean => s.run === view.value.run && s.store === view.value.store;
+  const [before, now] = [store.value, found.stores.find(same)];
+  if (before && before.error === undefined && now && now.error === undefined && now.version !== before.version && page.value) {
+    fresh.value = { stores: found, more: now.examples - before.examples };
+  } else {
+    batch(() => {
+      stores.value = found;
+      if (!store.value) view.value = withStore(view.value);
+    });
+  }
+}
+
+export function showFresh(): void {
+  const found = fresh.value;
+  if (!found) return;
+  kept.clear();
+  batch(() => {
+    stores.value = found.stores;
+    fresh.value = null;
+  });
 }
 
 const KEPT = 6;
@@ -190,7 +218,7 @@ async function show(url: string, next: string): Promise<void> {
       page.value = { url, page: found };
       pageFailure.value = null;
     });
-    if (found.header.version !== untracked(() => (store.value as StoreInfo | null)?.version)) void loadStores();
+    if (found.header.version !== untracked(() => (store.value as StoreInfo | null)?.version)) void lookAgain();
     if (found.header.offset + found.header.rows.length < found.header.total) ask(next).catch(() => undefined);
   } catch (error) {
     if (wish === url) pageFailure.value = failure(error);
@@ -270,6 +298,11 @@ export function startModel(): void {
     if (JSON.stringify(next) !== JSON.stringify(shown)) view.value = next;
   });
   void loadStores();
+  onDataReloaded(() => void lookAgain());
+  effect(() => {
+    void [view.value.run, view.value.store];
+    fresh.value = null; // of another store
+  });
   const readable = (): StoreInfo | null => (store.value && store.value.error === undefined ? store.value : null);
   const wanted = computed(() => {
     const [v, s] = [view.value, readable()];

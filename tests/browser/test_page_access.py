@@ -1,0 +1,39 @@
+"""Axe finds nothing serious on any view, in either theme."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Frame, Page, expect
+
+AXE = Path(__file__).parents[2] / "frontend" / "node_modules" / "axe-core" / "axe.min.js"
+VIEWS = {
+    "pictures": ("pictures", ("filter=-label:moon", "sort=score"), ".histogram"),
+    "texts": ("reviews", (), ".word"),
+    "drawer": ("pictures", ("example=img-0002",), ".plate canvas"),
+    "steps": ("training", ("columns=steps", "change=1"), "canvas"),
+    "summary": ("pictures", ("view=summary",), ".heat"),
+    "words": ("reviews", ("view=summary",), ".word-list"),
+    "trouble": ("x-newer", (), "[role=alert]"),
+}
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("name", VIEWS)
+def test_axe_finds_nothing_serious(visit: Callable[..., Frame], server: str, tab: Page, name: str, dark: bool) -> None:
+    run, keys, ready = VIEWS[name]
+    frame = visit(server, run, *keys, wait=ready)
+    if dark:
+        tab.evaluate("document.body.classList.add('dark-mode')")
+        expect(frame.locator("html")).to_have_attribute("data-theme", "dark")
+    frame.evaluate(AXE.read_text(encoding="utf-8"))  # a script element would be against TensorBoard's policy
+    found = frame.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    serious = [
+        (v["id"], v["help"], [(n["html"][:160], n.get("failureSummary", "")[:200]) for n in v["nodes"][:3]])
+        for v in found["violations"]
+        if v["impact"] in ("serious", "critical")
+    ]
+    assert serious == []
+    assert len(found["violations"]) + 10 < len(found["passes"]) + len(found["violations"])  # it did look

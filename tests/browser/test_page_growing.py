@@ -1,0 +1,42 @@
+"""A store that grows while it is being looked at, and one that a training fills."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.tensorboard_server import Server
+from tests.plugin import stores
+
+
+@pytest.fixture
+def growing(tmp_path: Path) -> Iterator[tuple[Path, Server]]:
+    stores.write_image_store(tmp_path, count=30)
+    server = Server(tmp_path)
+    yield tmp_path, server
+    server.stop()
+
+
+def test_what_is_new_waits_until_it_is_asked_for(growing: tuple[Path, Server], tab: Page) -> None:
+    logdir, server = growing
+    tab.goto(f"{server.address}/#deepexplain&p.deepexplain.run=pictures&p.deepexplain.sort=id&p.deepexplain.desc=0")
+    frame = tab.frame_locator("iframe")
+    expect(frame.locator(".place")).to_have_text("1–24 of 30", timeout=30_000)
+    first = frame.locator(".facts .number").nth(1)
+    expect(first).to_have_text("img-0000")
+    for shard in (logdir / "pictures" / "plugins" / "deepexplain" / "attributions").glob("*.parquet"):
+        shard.unlink()  # as a run with --overwrite does
+    stores.write_image_store(logdir, count=60)
+    tab.locator(".reload-button").click()
+    expect(frame.locator(".fresh-bar")).to_contain_text("30 new examples")
+    expect(frame.locator(".place")).to_have_text("1–24 of 30")  # the reader is not moved
+    frame.get_by_role("button", name="Show").click()
+    expect(frame.locator(".place")).to_have_text("1–24 of 60")
+    expect(frame.locator(".fresh-bar")).to_have_count(0)
+    # Nothing new: nothing is said.
+    tab.locator(".reload-button").click()
+    tab.wait_for_timeout(800)
+    expect(frame.locator(".fresh-bar")).to_have_count(0)
