@@ -1,4 +1,5 @@
 // Column heads: the method, how its pixels became one number, and its legend with numbers at both ends.
+import { exportUrl } from "./api";
 import { gradient } from "./colour";
 import type { Page } from "./decode";
 import { theme } from "./host";
@@ -25,6 +26,10 @@ export function Header({ of }: { of: Page }) {
           ) : (
             "predicted class"
           )}
+          {" · "}
+          <a href={exportUrl(view.value, of.header.version)} download title={`the numbers of these examples, at most ${count(100_000)} of them`}>
+            CSV
+          </a>
         </div>
       </div>
       {kind === "image" && (

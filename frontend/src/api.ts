@@ -48,6 +48,13 @@ export function pageUrl(view: View, version: string, size: number | null): strin
   return `api/tiles?${withSelection(query, view)}`;
 }
 
+/** The address of all examples of a view as a file. */
+export function exportUrl(view: View, version: string): string {
+  const query = new URLSearchParams({ run: view.run, store: view.store, v: version, sort: view.sort, desc: view.descending ? "1" : "0", format: "csv" });
+  if (view.filter) query.set("filter", view.filter);
+  return `api/export?${withSelection(query, view)}`;
+}
+
 /** The address of the histogram of the field that a view is sorted by. */
 export function facetUrl(view: View, version: string): string {
   const query = new URLSearchParams({ run: view.run, store: view.store, v: version, sort: view.sort, desc: view.descending ? "1" : "0" });

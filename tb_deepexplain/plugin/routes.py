@@ -38,7 +38,7 @@ class DeepExplainPlugin(base_plugin.TBPlugin):
 
     def get_plugin_apps(self) -> dict[str, Any]:
         routes = {
-            "stores": _stores, "query": _query, "tiles": _tiles, "facet": _facet, "tile": _tile, "example": _example,
+            "stores": _stores, "query": _query, "tiles": _tiles, "facet": _facet, "tile": _tile, "example": _example, "export": _export,
             "summary": _summary,
         }  # fmt: skip
         apps = {f"/api/{name}": self._app(route) for name, route in routes.items()}
@@ -123,6 +123,19 @@ def _tiles(plugin: DeepExplainPlugin, request: wrappers.Request) -> wrappers.Res
     body = page.page(grid, params.window(values), look, values.get("size", 224))
     expires = 0 if runs else _age(grid, values)  # the other runs have versions of their own
     return http_util.Respond(request, body, "application/octet-stream", expires=expires)
+
+
+def _export(plugin: DeepExplainPlugin, request: wrappers.Request) -> wrappers.Response:
+    from tb_deepexplain.plugin import export
+
+    more = {"limit": params.integer(1, export.MOST), "format": params.choice(tuple(export.FORMATS))}
+    values = _parse(request, {**params.STORE, **params.WINDOW, **more}, required=("format",))
+    grid = plugin.open(request, values)
+    window = params.window({"limit": export.MOST, **values})
+    body, form = export.export(grid, window, values["format"]), values["format"]
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "_", f"{values['run']}_{values['store']}.{form}")
+    headers = [("Content-Disposition", f'attachment; filename="{name}"')]
+    return http_util.Respond(request, body, export.FORMATS[form], expires=_age(grid, values), headers=headers)
 
 
 def _tile(plugin: DeepExplainPlugin, request: wrappers.Request) -> wrappers.Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from scipy.stats import spearmanr, t
@@ -536,3 +538,139 @@ def test_what_matters_in_general(client: Client) -> None:
     features = summary(client, "global", run="wine", store="attributions")["features"]["occlusion"]
     assert len(features) == 10 and all(len(f["points"]) == 30 for f in features)
     assert [f["mean"] for f in features] == sorted((f["mean"] for f in features), reverse=True)
+
+
+# — odd stores —
+
+
+def odd_store(logdir: Path, kind: str, rows: list[tuple[Input, list[Attribution]]], **more: Any) -> None:
+    writer = StoreWriter(store_path(logdir, "odd", "s"))
+    with writer.shard("0") as shard:
+        for shown, maps in rows:
+            shard.add(inputs=[shown], attributions=maps)
+    writer.commit(["0"], {**stores.manifest("s", kind, None, stores.METHODS[:2]), **more})
+    write_marker(logdir, "odd", "s")
+
+
+ODD = {"run": "odd", "store": "s"}
+
+
+@pytest.mark.parametrize("kind", ["image", "text", "tabular"])
+def test_a_store_of_no_rows_is_empty(tmp_path: Path, served: Callable[..., Client], kind: str) -> None:
+    odd_store(tmp_path, kind, [])
+    client = served(tmp_path)
+    header = page(client, **ODD).header
+    assert (header["total"], header["rows"], header["steps"], header["targets"]) == (0, [], [], None)
+    for pivot in ("steps", "targets", "runs"):
+        assert page(client, **ODD, pivot=pivot).header["rows"] == []
+    assert get(client, "/api/facet", **ODD, sort="score").json["counts"] == []
+    for name in ("faithfulness", "gap", "agreement", "global"):
+        summary(client, name, **ODD)
+    assert get(client, "/api/example", **ODD, id="1").status_code == 404
+
+
+def test_maps_of_different_sizes_stand_side_by_side(tmp_path: Path, served: Callable[..., Client]) -> None:
+    rng = np.random.default_rng(0)
+    rows = []
+    for number, (height, width) in enumerate([(3, 5), (200, 20), (1, 1), (64, 64)]):
+        picture = rng.integers(0, 255, (height, width, 3), np.uint8)
+        maps = [
+            Attribution(str(number), m["id"], np.abs(rng.normal(size=(height, width, 3)))) for m in stores.METHODS[:2]
+        ]
+        rows.append((Input(str(number), "image", image=stores.png(picture)), maps))
+    odd_store(tmp_path, "image", rows)
+    client = served(tmp_path)
+    shown = page(client, **ODD, sort="id", desc=0, size=32)
+    assert [row["maps"][0]["full"] for row in shown.header["rows"]] == [[3, 5], [200, 20], [1, 1], [64, 64]]
+    assert [row["maps"][0]["shape"] for row in shown.header["rows"]] == [[3, 5], [32, 3], [1, 1], [32, 32]]
+    assert summary(client, "agreement", **ODD)["pairs"][0]["n"] == 4
+    assert len(summary(client, "global", **ODD)["methods"]) == 2
+
+
+def test_names_that_are_markup_or_control_characters_come_as_they_are(
+    tmp_path: Path, served: Callable[..., Client]
+) -> None:
+    names = [
+        "<img src=x onerror=alert(1)>",
+        "tab\there",
+        "line\nbreak",
+        "nul\0",
+        "\u202eright to left",
+        "'; DROP TABLE m; --",
+        "💥",
+    ]
+    tokens = ["<b>", "a\tb", "\u0007bell", "]]>", "&amp;", "", "🙂"]
+    rows = [
+        (
+            Input(f"id {n}", "text", tokens=tokens),
+            [
+                Attribution(
+                    f"id {n}",
+                    "saliency",
+                    np.ones(7),
+                    target=n,
+                    target_label=name,
+                    label=n,
+                    label_name=name,
+                    predicted=n,
+                )
+            ],
+        )
+        for n, name in enumerate(names)
+    ]
+    odd_store(tmp_path, "text", rows)
+    client = served(tmp_path)
+    shown = page(client, **ODD, sort="id", desc=0)
+    assert [row["label_name"] for row in shown.header["rows"]] == names
+    assert shown.header["rows"][0]["input"]["tokens"] == tokens
+    for n, name in enumerate(names):
+        quoted = '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        assert get(client, "/api/query", **ODD, filter=f"label:{quoted}").json["id"] == [f"id {n}"], name
+
+
+def test_a_hundred_thousand_classes(tmp_path: Path, served: Callable[..., Client]) -> None:
+    labels = [f"class {n}" for n in range(100_000)]
+    rows = [
+        (
+            Input(str(n), "tabular", features=["x"], values=[1.0], label=n),
+            [Attribution(str(n), "saliency", np.ones(1), target=n, label=n, predicted=n if n % 2 else n - 1)],
+        )
+        for n in range(0, 100_000, 1000)
+    ]
+    odd_store(tmp_path, "tabular", rows, labels=labels)
+    client = served(tmp_path)
+    shown = page(client, **ODD, sort="id", desc=0)
+    assert shown.header["rows"][3]["label_name"] == "class 3000" and shown.header["targets"] is None
+    assert len(shown.header["rows"]) == 24
+    assert get(client, "/api/query", **ODD, filter='label:"class 99000"').json["id"] == ["99000"]
+    assert get(client, "/api/query", **ODD, filter='label:"class 9*"', limit=200).json["total"] == 11
+    assert len(get(client, "/api/stores").data) < 5000  # the names stay on the server
+
+
+def test_all_numbers_of_a_window_are_a_file(client: Client) -> None:
+    asked = {**PICTURES, "filter": "is:error", "sort": "id", "desc": 0}
+    answer = get(client, "/api/export", **asked, format="csv")
+    assert answer.headers["Content-Disposition"] == 'attachment; filename="pictures_attributions.csv"'
+    frame = pd.read_csv(io.StringIO(answer.text))
+    listed = get(
+        client, "/api/query", **asked, columns="score,integrated_gradients.gap,occlusion.deletion", limit=200
+    ).json
+    assert frame["id"].tolist() == listed["id"] and frame["misclassified"].all()
+    for name in ("score", "integrated_gradients.gap", "occlusion.deletion"):
+        np.testing.assert_allclose(frame[name], np.array(listed[name], float), rtol=1e-6)
+    assert "saliency.gap" not in frame  # it promises no sum
+    lines = [json.loads(line) for line in get(client, "/api/export", **asked, format="jsonl").text.splitlines()]
+    assert [line["id"] for line in lines] == listed["id"] and lines[0]["label_name"] == frame["label_name"][0]
+    assert get(client, "/api/export", **PICTURES, format="xls").status_code == 400
+
+
+def test_a_file_holds_no_formula(tmp_path: Path, served: Callable[..., Client]) -> None:
+    rows = [
+        (
+            Input("=1+1", "tabular", features=["x"], values=[1.0]),
+            [Attribution("=1+1", "saliency", np.ones(1), score=-1.0)],
+        )
+    ]
+    odd_store(tmp_path, "tabular", rows)
+    frame = pd.read_csv(io.StringIO(get(served(tmp_path), "/api/export", **ODD, format="csv").text))
+    assert frame["id"][0] == "'=1+1" and frame["score"][0] == -1
