@@ -6,19 +6,22 @@ import collections
 import functools
 import os
 import threading
+import time
 from pathlib import Path
 from typing import NamedTuple
 
 from tensorboard.context import RequestContext
 from tensorboard.plugins.base_plugin import TBContext
 
-from tb_deepexplain.errors import StoreError
+from tb_deepexplain.errors import ParameterError, StoreError
 from tb_deepexplain.marker import PLUGIN_NAME, read_marker
+from tb_deepexplain.places import is_remote
 from tb_deepexplain.plugin.engine import Engine
 from tb_deepexplain.plugin.grid import Grid
 from tb_deepexplain.plugin.reading import READ_ERRORS
 from tb_deepexplain.store import MANIFEST, store_path
 
+_REMOTE_AGE_S = 3.0
 _GRIDS_KEPT = 16  # each with a manifest and at most a few orders
 
 
@@ -34,11 +37,12 @@ class Catalogue:
         self._provider = context.data_provider
         self.logdir = context.logdir or ""
         self._open: collections.OrderedDict[Path, tuple[tuple[int, ...], Grid]] = collections.OrderedDict()
+        self._signatures: dict[str, tuple[float, tuple[int, ...]]] = {}
         self._lock = threading.Lock()
 
     @functools.cached_property
     def _engine(self) -> Engine:
-        return Engine([self._root])
+        return Engine([] if "://" in self.logdir else [self._root])
 
     @property
     def _root(self) -> str:
@@ -52,23 +56,56 @@ class Catalogue:
 
     def directory(self, place: Place) -> Path:
         """Where a listed store lies; refused if that is outside the logdir."""
-        if not self.logdir or "://" in self.logdir:
+        if not self.logdir:
             raise StoreError(
-                f"attribution stores are read from a local --logdir, and this TensorBoard has "
-                f"{self.logdir or 'none (--logdir_spec?)'}; start it with --logdir DIRECTORY"
+                "attribution stores are read from a --logdir, and this TensorBoard has none (--logdir_spec?); start it with --logdir "
+                "DIRECTORY"
             )
+        if "://" in self.logdir:
+            return self._remote(place)
         root = self._root
         path = os.path.realpath(store_path(root, place.run, place.store))
         if os.path.commonpath([root, path]) != root:
             raise StoreError(f"the store {place.store!r} of run {place.run!r} lies outside the logdir; move it inside")
         return Path(path)
 
+    def _remote(self, place: Place) -> Path:
+        if ".." in (*place.run.split("/"), place.store):
+            raise StoreError(f"the store {place.store!r} of run {place.run!r} lies outside the logdir; move it inside")
+        try:
+            return store_path(self.logdir, place.run, place.store)
+        except ParameterError as error:
+            raise StoreError(str(error)) from error
+
     def manifest_signature(self, directory: Path) -> tuple[int, ...]:
+        if is_remote(directory):
+            return self._remote_signature(directory)
         try:
             stat = os.stat(directory / MANIFEST)
         except OSError:
             raise StoreError(f"{directory} holds no committed store (no {MANIFEST}); finish its run first") from None
         return stat.st_mtime_ns, stat.st_ino, stat.st_size
+
+    def _remote_signature(self, directory: Path) -> tuple[int, ...]:
+        """As of a few seconds ago: to ask takes as long as to answer."""
+        known = self._signatures.get(str(directory))
+        if known and time.monotonic() - known[0] < _REMOTE_AGE_S:
+            return known[1]
+        path = directory / MANIFEST
+        try:
+            info = path.fs.info(path.path)  # type: ignore[attr-defined]
+        except FileNotFoundError:
+            raise StoreError(f"{directory} holds no committed store (no {MANIFEST}); finish its run first") from None
+        except Exception as error:  # whatever its filesystem raises
+            raise StoreError(
+                f"{directory} cannot be read ({type(error).__name__}: {error}); check your credentials"
+            ) from error
+        marks = [
+            str(info[name]) for name in ("ETag", "etag", "md5Hash", "mtime", "LastModified", "updated") if name in info
+        ]
+        signature = (hash(tuple(marks)), int(info.get("size") or 0))
+        self._signatures[str(directory)] = (time.monotonic(), signature)
+        return signature
 
     def open(self, place: Place) -> Grid:
         """The store, opened once for each version of its manifest; StoreError says what is wrong with it."""

@@ -30,12 +30,16 @@ class Engine:
             "temp_directory": self._scratch.name,
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
-            "allowed_directories": list(directories),
+            "allowed_directories": [*directories, self._scratch.name],
             "enable_external_access": False,
             "lock_configuration": True,  # last
         }
         for name, value in settings.items():
             self._database.execute(f"SET {name} = {literal(value)}")
+
+    def folder(self) -> tempfile.TemporaryDirectory[str]:
+        """A new one of this machine, for copies of what lies elsewhere; it goes with its owner."""
+        return tempfile.TemporaryDirectory(dir=self._scratch.name)
 
     def rows(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
         found: list[tuple[Any, ...]] = self._run(sql, parameters).fetchall()

@@ -12,16 +12,20 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tb_deepexplain.errors import StoreError
+from tb_deepexplain.places import is_remote, open_parquet, whole
 from tb_deepexplain.plugin import fields, filters
 from tb_deepexplain.plugin.engine import Engine, literal
 from tb_deepexplain.plugin.params import BadRequest, NotFound, Selection, Window
-from tb_deepexplain.record import ATTRIBUTION_SCHEMA
+from tb_deepexplain.record import ATTRIBUTION_SCHEMA, INPUT_SCHEMA
 from tb_deepexplain.store import Place, Store
 
 _REQUIRED = ("kind", "methods", "index", "units", "version")
+_TEXTS = "texts.parquet"
+_TEXT_SCHEMA = pa.schema([INPUT_SCHEMA.field(name) for name in ("example_id", "tokens")])
 _ORDERS_KEPT = 6  # of 12 bytes an example each
 _ONE_TARGET = ("predicted", "label", "sum")
 _FIRST = "arg_min({}, r)"
@@ -91,7 +95,8 @@ class Grid:
             raise StoreError(f"{directory}: its manifest lacks {lacking[0]!r}; run the pipeline again")
         _refuse_paths(directory, manifest["index"])
         self.methods: list[dict[str, Any]] = manifest["methods"]
-        self._source, names = _source(directory, manifest["index"])
+        self._copies = engine.folder() if is_remote(directory) else None
+        self._source, names = _source([self._local(name) for name in manifest["index"]])
         shards, homes = (
             [name for (name,) in engine.rows(f"SELECT DISTINCT {column} FROM {self._source}")]
             for column in ("shard", "input_shard")
@@ -99,12 +104,39 @@ class Grid:
         _refuse_paths(directory, [*shards, *homes])
         labels = tuple(map(str, manifest.get("labels") or ()))
         measures = tuple(m["id"] for m in manifest.get("measures") or () if re.fullmatch(r"[a-z][a-z0-9_]*", m["id"]))
-        text = _text_search(directory, homes or manifest["units"]) if manifest["kind"] == "text" else None
+        self._homes = homes or list(manifest["units"])
+        text = self._text_search() if manifest["kind"] == "text" else None
         ids = tuple(method["id"] for method in self.methods)
         self.known = fields.Known(frozenset(names), ids, measures, labels, text)
         self.steps = [step for (step,) in engine.rows(f"SELECT DISTINCT step FROM {self._source} ORDER BY 1")]
         self._orders: collections.OrderedDict[Any, Order] = collections.OrderedDict()
         self._lock = threading.Lock()
+
+    def _local(self, name: str) -> Path:
+        """A file of the store where the engine can read it: of a remote one a copy."""
+        path = self.store.directory / name
+        if self._copies is None:
+            return path
+        copy = Path(self._copies.name) / name
+        path.fs.get_file(path.path, str(copy))  # type: ignore[attr-defined]
+        return copy
+
+    def _text_search(self) -> str:
+        """A query for the ids of examples whose tokens, put together to a text, hold {0}."""
+        inputs = [self.store.directory / f"inputs-{unit}.parquet" for unit in self._homes]
+        files = literal(list(map(str, inputs if self._copies is None else [Path(self._copies.name) / _TEXTS])))
+        text = "replace(replace(array_to_string(list_filter(tokens, lambda t: t <> ''), ' '), ' ##', ''), '▁', '')"
+        files = files.replace("{", "{{").replace("}", "}}")
+        return f"SELECT example_id FROM read_parquet({files}) WHERE contains(lower({text}), {{0}})"
+
+    def _copy_texts(self) -> None:
+        """Of a remote store, for the first filter that may look into texts: its tokens, without anything else of the inputs."""
+        if self._copies is None or self.known.text is None or (Path(self._copies.name) / _TEXTS).exists():
+            return
+        with whole(Path(self._copies.name) / _TEXTS) as draft, pq.ParquetWriter(draft, _TEXT_SCHEMA) as writer:
+            for unit in self._homes:
+                with open_parquet(self.store.directory / f"inputs-{unit}.parquet") as file:
+                    writer.write_table(file.read(_TEXT_SCHEMA.names).cast(_TEXT_SCHEMA))
 
     @functools.cached_property
     def targets(self) -> list[dict[str, Any]] | None:
@@ -226,6 +258,8 @@ class Grid:
         bind = fields.Bindings()
         direction = "DESC" if window.descending else "ASC"
         shown = self._shown(window.selection, bind)
+        if window.filter:
+            self._copy_texts()
         try:
             only = fields.condition(self.known, filters.parse(window.filter), bind)
         except filters.FilterError as error:
@@ -285,33 +319,24 @@ def _unnest(bind: fields.Bindings, ids: Sequence[str]) -> str:
     return f"SELECT unnest({bind.add(list(ids))})"
 
 
-def _source(directory: Path, names: Sequence[str]) -> tuple[str, list[str]]:
+def _source(files: Sequence[Path]) -> tuple[str, list[str]]:
     """The rows of the index as SQL, numbered `r` through all its files; and its columns."""
     parts, start, columns = [], 0, []
-    for name in names:
+    for path in files:
         try:
-            file = pq.ParquetFile(directory / name)
+            file = pq.ParquetFile(path)
         except Exception as error:
-            raise StoreError(f"{directory / name} cannot be read ({error}); run the pipeline again") from error
+            raise StoreError(f"{path} cannot be read ({error}); run the pipeline again") from error
         with file:
             columns = file.schema_arrow.names
             rows = file.metadata.num_rows
-        path = literal(str(directory / name))
         home = (
             "" if "input_shard" in columns else "shard AS input_shard, "
         )  # in older stores the inputs are with the maps
-        parts.append(
-            f"SELECT *, {home}file_row_number + {start} AS r FROM read_parquet({path}, file_row_number = true)"
-        )
+        numbered = f"read_parquet({literal(str(path))}, file_row_number = true)"
+        parts.append(f"SELECT *, {home}file_row_number + {start} AS r FROM {numbered}")
         start += rows
     return f"({' UNION ALL BY NAME '.join(parts)})", columns
-
-
-def _text_search(directory: Path, units: Sequence[str]) -> str:
-    """The ids of examples whose tokens, put together to a text, hold {0}."""
-    files = literal([str(directory / f"inputs-{unit}.parquet") for unit in units])
-    text = "replace(replace(array_to_string(list_filter(tokens, lambda t: t <> ''), ' '), ' ##', ''), '▁', '')"
-    return f"SELECT example_id FROM read_parquet({files.replace('{', '{{').replace('}', '}}')}) WHERE contains(lower({text}), {{0}})"
 
 
 def _refuse_paths(directory: Path, names: Sequence[Any]) -> None:
