@@ -1,8 +1,10 @@
-// One row of features: the strongest ones as bars from a common zero.
+// Numeric inputs: signals along their positions, and of all other features the strongest ones as bars from a common zero.
 import { css, mapColour } from "./colour";
 import type { Page } from "./decode";
 import { clips, view } from "./model";
 import { short, withSign } from "./numbers";
+import { SignalMap } from "./SignalMap";
+import { groups, isSignal } from "./signals";
 import type { Line, Method } from "./types";
 
 interface Props {
@@ -20,11 +22,17 @@ const SHOWN: Record<number, number> = { 64: 4, 112: 7, 224: 14 };
 export function BarsMap({ of, row, column, map, method, features, inputs }: Props) {
   const values = of.floats(map.values);
   const clip = clips.value[row]?.[column] ?? 0;
-  const order = [...values.keys()].sort((a, b) => Math.abs(values[b]!) - Math.abs(values[a]!) || a - b);
+  const signals = groups(features).filter(isSignal);
+  const within = (i: number): boolean => signals.some((g) => i >= g.start && i < g.start + g.count);
+  const order = [...values.keys()].filter((i) => !within(i)).sort((a, b) => Math.abs(values[b]!) - Math.abs(values[a]!) || a - b);
   const shown = order.slice(0, SHOWN[view.value.tile]);
   const share = (v: number): number => (clip > 0 ? Math.min(1, Math.abs(v) / clip) : 0) * (method.signed ? 50 : 100);
   return (
-    <div class="bars">
+    <>
+    {signals.map((g) => (
+      <SignalMap key={g.name} group={g} values={values} inputs={inputs} clip={clip} method={method} tile={view.value.tile} row={row} column={column} />
+    ))}
+    {order.length > 0 && <div class="bars">
       {shown.map((i) => {
         const value = values[i]!;
         const left = !method.signed ? 0 : value < 0 ? 50 - share(value) : 50;
@@ -40,6 +48,7 @@ export function BarsMap({ of, row, column, map, method, features, inputs }: Prop
         );
       })}
       {order.length > shown.length && <div class="bar-more">{order.length - shown.length} weaker features</div>}
-    </div>
+    </div>}
+    </>
   );
 }

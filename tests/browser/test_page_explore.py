@@ -241,3 +241,31 @@ def test_one_column_alone(visit: Callable[..., Frame], server: str, tab: Page) -
     expect(frame.locator(".head-title:visible")).to_have_text([re.compile("examples"), "Input", "Integrated gradients"])
     press(frame, tab, "0")
     expect(frame.locator(".head-title:visible")).to_have_count(6)
+
+
+def test_signals_and_dna(visit: Callable[..., Frame], server: str, logdir: Path) -> None:
+    frame = visit(server, "signals", "sort=id", "desc=0", wait=".signal canvas")
+    cell = frame.locator('[data-cell="0,3"]')  # integrated gradients
+    expect(cell.locator(".signal-name")).to_have_text(["ecg", "dna"])
+    expect(cell.locator(".bar-name")).to_have_text(["age"])
+    expect(cell).to_contain_text("of 60, the strongest; A C G T for channels 0 to 3")
+    store = Store(store_path(logdir, "signals", "attributions"))
+    rows = store.index.select(["example_id", "method"]).to_pylist()
+    [values] = store.maps([rows.index({"example_id": "0", "method": "integrated_gradients"})])
+    canvas = cell.locator("canvas").first
+    box = canvas.bounding_box()
+    assert box
+    canvas.hover(position={"x": (80.5) / 200 * box["width"], "y": 20})
+    tip = frame.locator(".tooltip")
+    expect(tip).to_contain_text("ecg[80] of 200")
+    shown = float(tip.locator(".tooltip-value").inner_text().replace("−", "-"))
+    assert shown == pytest.approx(float(values[1 + 80]), rel=2e-3, abs=1e-6)
+    # Positive letters stand above the middle, and the motif is among what is shown.
+    pixels = (
+        cell.locator("canvas")
+        .nth(1)
+        .evaluate(
+            "(c) => [...c.getContext('2d').getImageData(0, 0, c.width, c.height / 2 - 2).data].filter((v, i) => i % 4 === 0 && v < 240).length"
+        )
+    )
+    assert pixels > 200

@@ -323,3 +323,31 @@ def write_steps_store(
     writer.commit(["00000"], manifest(name, "image", CLASSES, methods, target="all"))
     write_marker(logdir, run, name)
     return directory
+
+
+def write_signal_store(logdir: Path, run: str = "signals", name: str = "attributions", count: int = 8) -> Path:
+    """Examples of three inputs: an age, a heartbeat of 200 values, and 60 bases of DNA as one-hot codes."""
+    rng = np.random.default_rng(7)
+    directory = store_path(logdir, run, name)
+    writer = StoreWriter(directory)
+    features = ["age", *(f"ecg[{i}]" for i in range(200)), *(f"dna[{i},{c}]" for i in range(60) for c in range(4))]
+    with writer.shard("00000") as shard:
+        for number in range(count):
+            t = np.linspace(0, 4, 200) + number / 7
+            beat = np.exp(-(((t % 1) - 0.4) ** 2) / 0.001) + 0.2 * np.sin(2 * np.pi * t)
+            bases = np.eye(4)[rng.integers(0, 4, 60)]
+            bases[20:26] = np.eye(4)[[3, 0, 3, 0, 0, 0]]  # TATAAA
+            motif = np.exp(-((np.arange(60) - 22.5) ** 2) / 8)[:, None] * bases
+            values = np.concatenate([[40 + number], beat, bases.ravel()])
+            credit = np.concatenate(
+                [[0.3], 0.6 * beat * np.sin(2 * t), (motif - 0.1 * rng.random((60, 4)) * bases).ravel()]
+            )
+            maps = {m["id"]: (credit * rng.uniform(0.7, 1.2)).astype(np.float32) for m in METHODS}
+            maps["saliency"] = np.abs(maps["saliency"])
+            shard.add(
+                inputs=[Input(str(number), "tabular", features=features, values=values.tolist(), label=number % 2)]
+            )
+            shard.add(_rows(str(number), maps, number % 2, 1, 0.8, rng, None))
+    writer.commit(["00000"], manifest(name, "tabular", None, METHODS))
+    write_marker(logdir, run, name)
+    return directory
