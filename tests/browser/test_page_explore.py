@@ -261,11 +261,7 @@ def test_signals_and_dna(visit: Callable[..., Frame], server: str, logdir: Path)
     shown = float(tip.locator(".tooltip-value").inner_text().replace("−", "-"))
     assert shown == pytest.approx(float(values[1 + 80]), rel=2e-3, abs=1e-6)
     # Positive letters stand above the middle, and the motif is among what is shown.
-    pixels = (
-        cell.locator("canvas")
-        .nth(1)
-        .evaluate(
-            "(c) => [...c.getContext('2d').getImageData(0, 0, c.width, c.height / 2 - 2).data].filter((v, i) => i % 4 === 0 && v < 240).length"
-        )
-    )
+    upper = "c.getContext('2d').getImageData(0, 0, c.width, c.height / 2 - 2).data"
+    inked = f"(c) => [...{upper}].filter((v, i) => i % 4 === 0 && v < 240).length"
+    pixels = cell.locator("canvas").nth(1).evaluate(inked)
     assert pixels > 200
