@@ -151,7 +151,8 @@ def write_store(logdir: Path, examples: int) -> None:
 
 def _write(directory: Path, name: str, columns: dict[str, Any], schema: pa.Schema, rows: int) -> None:
     table = pa.table({f.name: pa.array(columns[f.name], f.type) for f in schema}, schema=schema)
-    pq.write_table(table, directory / f"{name}.parquet", compression="zstd", row_group_size=rows)
+    more = {"compression": "zstd", "write_statistics": False}  # as a run does
+    pq.write_table(table, directory / f"{name}.parquet", row_group_size=rows, **more)
 
 
 def _png(pixels: np.ndarray) -> bytes:
@@ -175,6 +176,16 @@ async ([act, done]) => {
 """
 _FIRST_ID = "document.querySelector('.row:nth-child(2) .facts .number:last-child')?.textContent"
 _PLACE = "document.querySelector('.place')?.textContent"
+
+
+# Frame by frame, until a first page of maps stands there.
+_WATCH = """
+const watch = () => {
+  if (document.querySelectorAll('canvas').length >= 72) window.mapsShown ??= performance.now();
+  else requestAnimationFrame(watch);
+};
+requestAnimationFrame(watch);
+"""
 
 
 def until(frame: Frame, act: str, done: str) -> float:
@@ -222,10 +233,7 @@ def opened(page: Page, address: str, *keys: str) -> tuple[Frame, float, float]:
     frame = next(f for f in page.frames if "plugin_entry" in f.url)
     frame.wait_for_function("document.querySelectorAll('canvas').length >= 72 && !document.querySelector('.dim')")
     paint = frame.evaluate("performance.getEntriesByName('first-contentful-paint')[0]?.startTime")
-    # The page of maps was painted in the frame after its answer came; the answer's end is the last of the loader's times.
-    maps = frame.evaluate(
-        "performance.getEntriesByType('resource').filter((r) => r.name.includes('api/tiles'))[0].responseEnd"
-    )
+    maps = frame.evaluate("window.mapsShown")
     return frame, float(paint or 0), float(maps)
 
 
@@ -249,6 +257,7 @@ def measure(logdir: Path, examples: int) -> dict[str, list[float]]:
                 executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--enable-precise-memory-info"]
             )
             page = browser.new_page(viewport={"width": 1600, "height": 1000})
+            page.add_init_script(_WATCH)
             sizes: list[int] = []
             page.on(
                 "response",
@@ -265,6 +274,7 @@ def measure(logdir: Path, examples: int) -> dict[str, list[float]]:
                 ("probability", "probability"),
                 ("deletion", "integrated_gradients.deletion"),
             ):
+                page.wait_for_timeout(1000)
                 before = frame.evaluate(_FIRST_ID)
                 took = until(frame, choose("Sort", field), f"{_FIRST_ID} !== '{before}'")
                 found.setdefault("first sort by another field", []).append(took)
@@ -279,7 +289,7 @@ def measure(logdir: Path, examples: int) -> dict[str, list[float]]:
                 before = frame.evaluate(_FIRST_ID)
                 took = until(frame, go(rank), f"{_FIRST_ID} !== '{before}' && !document.querySelector('.dim')")
                 found.setdefault("jump to any rank", []).append(took)
-                page.wait_for_timeout(300)
+                page.wait_for_timeout(600)
             for unit in (3, 14, 15):
                 frame, _, _ = opened(page, server.address)
                 took = until(

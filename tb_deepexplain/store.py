@@ -54,7 +54,7 @@ from tb_deepexplain.record import (
 MANIFEST = "manifest.json"
 DUPLICATES = "duplicates"  # the unit of examples whose ids others have
 ROW_GROUP_BYTES = 512 * 1024  # any one row is then one small read; measured best between 0.25 and 1 MiB
-_FOOTERS_KEPT = 24  # of files read from: a few megabytes each
+_FOOTERS_KEPT = 64  # of files read from: about a megabyte each
 _INDEX_ROWS, _UNITS_AT_ONCE = 65_536, 64  # in a row group of the index; looked at
 _KINDS = {"attributions": ATTRIBUTION_SCHEMA, "inputs": INPUT_SCHEMA, "errors": ERROR_SCHEMA}
 _Homes: TypeAlias = Mapping[str, Mapping[str, str]]  # unit → id → the unit that has it, too
@@ -154,7 +154,9 @@ class ShardWriter:
     def _writer(self, kind: str) -> pq.ParquetWriter:
         if kind not in self._writers:
             with writing(self._directory):
-                self._writers[kind] = pq.ParquetWriter(self._drafts[kind], self._schemas[kind], compression="zstd")
+                # Questions go to the index; here statistics would only make every footer three times as long to read.
+                more = {"compression": "zstd", "write_statistics": False}
+                self._writers[kind] = pq.ParquetWriter(self._drafts[kind], self._schemas[kind], **more)
         return self._writers[kind]
 
     def _flush(self, kind: str) -> None:

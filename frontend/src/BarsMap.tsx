@@ -1,7 +1,7 @@
 // Numeric inputs: signals along their positions, and of all other features the strongest ones as bars from a common zero.
 import { css, mapColour } from "./colour";
 import type { Page } from "./decode";
-import { clips, view } from "./model";
+import { clips, tile } from "./model";
 import { short, withSign } from "./numbers";
 import { SignalMap } from "./SignalMap";
 import { groups, isSignal } from "./signals";
@@ -25,12 +25,12 @@ export function BarsMap({ of, row, column, map, method, features, inputs }: Prop
   const signals = groups(features).filter(isSignal);
   const within = (i: number): boolean => signals.some((g) => i >= g.start && i < g.start + g.count);
   const order = [...values.keys()].filter((i) => !within(i)).sort((a, b) => Math.abs(values[b]!) - Math.abs(values[a]!) || a - b);
-  const shown = order.slice(0, SHOWN[view.value.tile]);
+  const shown = order.slice(0, SHOWN[tile.value]);
   const share = (v: number): number => (clip > 0 ? Math.min(1, Math.abs(v) / clip) : 0) * (method.signed ? 50 : 100);
   return (
     <>
     {signals.map((g) => (
-      <SignalMap key={g.name} group={g} values={values} inputs={inputs} clip={clip} method={method} tile={view.value.tile} row={row} column={column} />
+      <SignalMap key={g.name} group={g} values={values} inputs={inputs} clip={clip} method={method} tile={tile.value} row={row} column={column} />
     ))}
     {order.length > 0 && <div class="bars">
       {shown.map((i) => {

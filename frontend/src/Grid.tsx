@@ -8,7 +8,7 @@ import type { Page } from "./decode";
 import { ExampleCell } from "./ExampleCell";
 import { Header, hidden } from "./Header";
 import { MapTile } from "./MapTile";
-import { clips, loading, open, pictureUrl, solo, view } from "./model";
+import { clips, example, loading, open, pictureUrl, solo, tile } from "./model";
 import { TextMap } from "./TextMap";
 import { textRow } from "./texts";
 import type { Kind, Line, Picture, Row, StoredMap } from "./types";
@@ -20,15 +20,15 @@ const TEXT_WIDTH: Record<number, string> = { 64: "220px", 112: "256px", 224: "42
 const TEXT_LIMIT: Record<number, number> = { 64: 60, 112: 160, 224: 400 };
 
 function template(kind: Kind, methods: number): string {
-  const tile = view.value.tile;
-  const map = kind === "image" ? `minmax(${Math.max(tile, 124) + 24}px, ${Math.max(tile, 148) + 24}px)` : `minmax(${TEXT_WIDTH[tile]}, 1fr)`;
-  const input = kind === "image" ? `${Math.max(tile, 84) + 24}px ` : "";
+  const side = tile.value;
+  const map = kind === "image" ? `minmax(${Math.max(side, 124) + 24}px, ${Math.max(side, 148) + 24}px)` : `minmax(${TEXT_WIDTH[side]}, 1fr)`;
+  const input = kind === "image" ? `${Math.max(side, 84) + 24}px ` : "";
   return `minmax(208px, ${kind === "image" ? "264px" : "208px"}) ${input}repeat(${methods}, ${map})`;
 }
 
 export function Grid({ of }: { of: Page }) {
   const { kind, columns, rows, total } = of.header;
-  const style = { gridTemplateColumns: template(kind, solo.value === null ? columns.length : 1), "--tile": `${view.value.tile}px` };
+  const style = { gridTemplateColumns: template(kind, solo.value === null ? columns.length : 1), "--tile": `${tile.value}px` };
   return (
     <div class={`grid ${kind} ${loading.value ? "dim" : ""}`} role="grid" aria-rowcount={total + 1} aria-label="Attributions" style={style}>
       <Header of={of} />
@@ -63,7 +63,7 @@ function RowView({ of, row, at }: { of: Page; row: Row; at: number }) {
   const picture = kind === "image";
   const draw = kind === "text" ? <TextCells of={of} row={row} at={at} /> : null;
   return (
-    <div role="row" class={`row ${row.misclassified ? "wrong" : ""} ${view.value.example === row.id ? "opened" : ""}`} aria-rowindex={of.header.offset + at + 2}>
+    <div role="row" class={`row ${row.misclassified ? "wrong" : ""} ${example.value === row.id ? "opened" : ""}`} aria-rowindex={of.header.offset + at + 2}>
       <GridCell row={at} column={0} class="example">
         <ExampleCell row={row} open={() => open(at)} />
       </GridCell>
@@ -75,7 +75,7 @@ function RowView({ of, row, at }: { of: Page; row: Row; at: number }) {
       {draw ??
         row.maps.map((map, m) => (
           <GridCell key={columns[m]!.key} row={at} column={m + (picture ? 2 : 1)} class={`map ${hidden(m) ? "hidden" : ""}`} spoken={spoken(of, m, map)}>
-            {standIn(map, picture ? view.value.tile : undefined) ??
+            {standIn(map, picture ? tile.value : undefined) ??
               (picture ? (
                 <MapTile of={of} row={at} column={m} map={map as Picture} method={columns[m]!.method} />
               ) : row.input.type === "tabular" ? (
@@ -93,11 +93,11 @@ function RowView({ of, row, at }: { of: Page; row: Row; at: number }) {
 function InputPicture({ of, row, at }: { of: Page; row: Row; at: number }) {
   const url = pictureUrl(of, at);
   const input = row.input;
-  if (input.type === undefined) return <State text="cannot be read" title={input.error} size={view.value.tile} />;
-  if (url === null || !("full" in input)) return <State text="—" size={view.value.tile} />;
+  if (input.type === undefined) return <State text="cannot be read" title={input.error} size={tile.value} />;
+  if (url === null || !("full" in input)) return <State text="—" size={tile.value} />;
   const [height, width] = input.full;
   const longest = Math.max(height, width);
-  const size = { width: `${(view.value.tile * width) / longest}px`, height: `${(view.value.tile * height) / longest}px` };
+  const size = { width: `${(tile.value * width) / longest}px`, height: `${(tile.value * height) / longest}px` };
   return (
     <>
       <div class="tile" style={size}>
@@ -118,7 +118,7 @@ function TextCells({ of, row, at }: { of: Page; row: Row; at: number }) {
   const input = row.input;
   const tokens = input.type === "text" ? input.tokens : [];
   const { words, values, strength } = textRow(of, row);
-  const pieces = open ? words : fold(words, strength, TEXT_LIMIT[view.value.tile]!);
+  const pieces = open ? words : fold(words, strength, TEXT_LIMIT[tile.value]!);
   return (
     <>
       {row.maps.map((map, m) => (

@@ -1,9 +1,10 @@
 // One picture's map: painted pixel for pixel on its own opaque tile; the value under the pointer is exact.
+import { effect } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { colourTable } from "./colour";
 import { expand, type Page } from "./decode";
 import { active, hover } from "./hover";
-import { clips, exactMap, page as shownPage, peek, pictureUrl, view } from "./model";
+import { clips, exactMap, page as shownPage, peek, pictureUrl, tile } from "./model";
 import { percent, short, withSign } from "./numbers";
 import type { Method, Picture } from "./types";
 
@@ -19,18 +20,24 @@ const EXACT_AFTER_MS = 90;
 
 export function MapTile({ of, row, column, map, method }: Props) {
   const canvas = useRef<HTMLCanvasElement>(null);
-  const clip = clips.value[row]?.[column] ?? 0;
   const [height, width] = map.shape;
+  // A change of clip paints, and renders nothing: of a hundred maps that is what costs.
   useEffect(() => {
     const context = canvas.current?.getContext("2d");
     if (!context) return;
-    const table = colourTable(map.scale, clip, method.signed);
     const pixels = context.createImageData(width, height);
     const out = new Uint32Array(pixels.data.buffer);
     const codes = of.codes(map.codes);
-    for (let i = 0; i < codes.length; i++) out[i] = table[codes[i]! & 255]!;
-    context.putImageData(pixels, 0, 0);
-  }, [of, map, clip, method.signed]);
+    let painted = NaN;
+    return effect(() => {
+      const clip = clips.value[row]?.[column] ?? 0;
+      if (clip === painted) return;
+      painted = clip;
+      const table = colourTable(map.scale, clip, method.signed);
+      for (let i = 0; i < codes.length; i++) out[i] = table[codes[i]! & 255]!;
+      context.putImageData(pixels, 0, 0);
+    });
+  }, [of, map, method.signed]);
 
   const timer = useRef(0);
   const leave = (): void => {
@@ -53,6 +60,7 @@ export function MapTile({ of, row, column, map, method }: Props) {
     hover.value = { ...place, value: `≈ ${written(expand(code, map.scale))}`, lines: [position] };
     if (of.header.columns[column]!.change) return; // computed for the page, stored nowhere
     timer.current = window.setTimeout(async () => {
+      const clip = clips.peek()[row]?.[column] ?? 0;
       const exact = await exactMap(of, row, column, map).catch(() => null);
       const still = hover.value?.x === place.x && hover.value.y === place.y && shownPage.value?.page === of;
       if (!exact || !still) return;
@@ -69,7 +77,7 @@ export function MapTile({ of, row, column, map, method }: Props) {
   useEffect(() => leave, []);
 
   const longest = Math.max(height, width);
-  const size = { width: `${(view.value.tile * width) / longest}px`, height: `${(view.value.tile * height) / longest}px` };
+  const size = { width: `${(tile.value * width) / longest}px`, height: `${(tile.value * height) / longest}px` };
   const underlay = peek.value ? pictureUrl(of, row) : null;
   return (
     <div class="tile" style={size}>

@@ -38,6 +38,9 @@ export const store = computed<StoreInfo | BrokenStore | null>(
   () => stores.value?.stores.find((s) => s.run === view.value.run && s.store === view.value.store) ?? null,
 );
 export const scope = computed<Scope>(() => scopeOf(view.value));
+// Parts of the view of their own: what reads them is not drawn again when another part changes.
+export const tile = computed(() => view.value.tile);
+export const example = computed(() => view.value.example);
 
 /** Each map's clip value, [row][column], in the present scope. */
 export const clips = computed<number[][]>(() => (page.value ? clipsOf(page.value.page, scope.value) : []));
@@ -254,11 +257,12 @@ let facetAbort: AbortController | null = null;
 
 async function distribute(url: string): Promise<void> {
   facetAbort?.abort();
-  facetAbort = new AbortController();
+  const abort = (facetAbort = new AbortController());
   try {
-    facet.value = await fetchFacet(url, facetAbort.signal);
+    await kept.get(wish)?.page; // first things first
+    if (!abort.signal.aborted) facet.value = await fetchFacet(url, abort.signal);
   } catch {
-    if (!facetAbort.signal.aborted) facet.value = null; // the page says what is wrong
+    if (!abort.signal.aborted) facet.value = null; // the page says what is wrong
   }
 }
 
