@@ -10,6 +10,7 @@ const TITLES: Record<string, string> = {
   margin: "margin",
   loss: "loss",
   gap: "gap, the largest",
+  change: "change of the score",
   disagreement: "disagreement of methods",
   concentration: "concentration",
 };
@@ -26,7 +27,7 @@ export function sortTitle(field: string, store: StoreInfo): string {
 /** Plain ones first, then a group for each kind of number that methods have of their own. */
 export function sortOptions(store: StoreInfo, fields: readonly string[]): { plain: Option<string>[]; groups: [string, Option<string>[]][] } {
   const known = (name: string): boolean => fields.includes(name);
-  const whole = ["score", "probability", "margin", "loss", "gap", "disagreement"].filter(known);
+  const whole = ["score", "probability", "margin", "loss", "gap", "disagreement", "change"].filter(known);
   const plain = ["errors", "id", ...whole].map((f): Option<string> => [f, TITLES[f]!]);
   const each = (name: string, methods: readonly Method[]): Option<string>[] => methods.map((m) => [`${m.id}.${name}`, m.title]);
   const groups: [string, Option<string>[]][] = [];

@@ -28,6 +28,7 @@ OF_MAPS = {
     "concentration": ("avg", finite("concentration")),
     "evaluations": ("max", "evaluations"),
 }
+CHANGE = "change"  # of the score of the class explained, from the first step to the last
 STATES = {"error": _WRONG, "misclassified": _WRONG, "correct": _RIGHT}
 _NEEDS = {"margin", "loss", "disagreement", "concentration"}  # columns that stores of earlier versions lack
 CATEGORIES = ("id", "label", "pred", "target", "text", "is", "has")
@@ -41,12 +42,14 @@ class Known:
     methods: tuple[str, ...]
     measures: tuple[str, ...]
     labels: tuple[str, ...]
+    steps: int  # how many the maps are of
     text: str | None  # a query for the ids of examples whose text holds {0}; None of stores without texts
 
     @property
     def numbers(self) -> tuple[str, ...]:
         """The fields that have a number, and so can be sorted by."""
         plain = [name for name in (*WHOLE, *OF_MAPS) if name not in _NEEDS or name in self.columns]
+        plain += [CHANGE] if self.steps > 1 else []
         return (*plain, *(m for m in self.measures if m in self.columns))
 
 
@@ -68,10 +71,10 @@ def expression(known: Known, name: str, method: str | None, bind: Bindings) -> s
         raise FilterError(f"unknown method {method!r}; this store has {', '.join(known.methods)}")
     if name not in known.numbers:
         raise FilterError(f"unknown field {name!r}; this store has {', '.join((*CATEGORIES, *known.numbers))}")
-    if name in WHOLE:
+    if name in (*WHOLE, CHANGE):
         if method is not None:
             raise FilterError(f"{name!r} is the same for all methods; leave out {method + '.'!r}")
-        return WHOLE[name]
+        return WHOLE.get(name, f"max({CHANGE})")
     together, value = OF_MAPS.get(name, ("avg", finite(name)))
     return f"{together}({value})" + (f" FILTER (method = {bind.add(method)})" if method else "")
 

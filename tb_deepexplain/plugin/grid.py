@@ -107,8 +107,8 @@ class Grid:
         self._homes = homes or list(manifest["units"])
         text = self._text_search() if manifest["kind"] == "text" else None
         ids = tuple(method["id"] for method in self.methods)
-        self.known = fields.Known(frozenset(names), ids, measures, labels, text)
         self.steps = [step for (step,) in engine.rows(f"SELECT DISTINCT step FROM {self._source} ORDER BY 1")]
+        self.known = fields.Known(frozenset(names), ids, measures, labels, len(self.steps), text)
         self._orders: collections.OrderedDict[Any, Order] = collections.OrderedDict()
         self._lock = threading.Lock()
 
@@ -214,7 +214,8 @@ class Grid:
         asked = dict.fromkeys(("id", *names))
         sql = [_COLUMNS.get(name) or self._expression(name, bind) for name in asked]
         listed = ", ".join(f"{one} AS c{i}" for i, one in enumerate(sql))
-        query = f"WITH {self._shown(selection, bind, _unnest(bind, ids))} SELECT {listed} FROM m GROUP BY example_id"
+        shown = self._shown(selection, bind, _unnest(bind, ids), change=fields.CHANGE in asked)
+        query = f"WITH {shown} SELECT {listed} FROM m GROUP BY example_id"
         found = {row[0]: row for row in (self._engine.rows(query, bind.values) if ids else ())}
         columns = {name: [found[id_][i] for id_ in ids] for i, name in enumerate(asked)}
         if "target" in columns:
@@ -257,7 +258,6 @@ class Grid:
     def _sort(self, window: Window) -> Order:
         bind = fields.Bindings()
         direction = "DESC" if window.descending else "ASC"
-        shown = self._shown(window.selection, bind)
         if window.filter:
             self._copy_texts()
         try:
@@ -265,6 +265,7 @@ class Grid:
         except filters.FilterError as error:
             raise BadRequest(f"filter: {error}") from None
         key, value = self._key(window.sort, bind)
+        shown = self._shown(window.selection, bind, change=f"max({fields.CHANGE})" in f"{key} {only}")
         keys = ", ".join(f"{k} AS k{i}" for i, k in enumerate(key))
         ordered = ", ".join(f"k{i} {direction} NULLS LAST" for i in range(len(key)))
         each = f"SELECT min(r) AS r, {keys} FROM m GROUP BY example_id HAVING {only}"
@@ -288,10 +289,15 @@ class Grid:
             raise BadRequest(str(error)) from None
 
     def _shown(
-        self, selection: Selection, bind: fields.Bindings, ids: str | None = None, every: str | None = None
+        self,
+        selection: Selection,
+        bind: fields.Bindings,
+        ids: str | None = None,
+        every: str | None = None,
+        change: bool = False,
     ) -> str:
         """The rows `m` of a selection: one step, and of each example and method one target; of all examples, or those of which
-        the query `ids` tells."""
+        the query `ids` tells; with the change of each score where it is asked for."""
         must = [f"method IN (SELECT unnest({bind.add(list(self.known.methods))}))"]
         if ids is not None:
             must.append(f"example_id IN ({ids})")
@@ -307,11 +313,19 @@ class Grid:
                 must.append("(target IS NULL OR target < 0)")
             case int(unit):
                 must.append(f"target = {bind.add(unit)}")
-        rows = f"SELECT * FROM {self._source} WHERE {' AND '.join(must)}"
+        source = self._with_change() if change else self._source
+        rows = f"SELECT * FROM {source} WHERE {' AND '.join(must)}"
         if target is None and self.targets:  # that of the predicted class, where it is there
             best = "PARTITION BY example_id, method, step ORDER BY (target IS NOT DISTINCT FROM predicted) DESC, r"
             rows += f" QUALIFY row_number() OVER ({best}) = 1"
         return f"m AS ({rows})"
+
+    def _with_change(self) -> str:
+        """The rows of the index, and beside each how far the score of its target moved from the first step to the last."""
+        moved = "abs(arg_max(score, step) - arg_min(score, step))"
+        whole = f"SELECT example_id, target, {moved} AS {fields.CHANGE} FROM {self._source} WHERE isfinite(score) GROUP BY ALL"
+        same = "s.example_id = c.example_id AND s.target IS NOT DISTINCT FROM c.target"
+        return f"(SELECT s.*, c.{fields.CHANGE} FROM {self._source} s LEFT JOIN ({whole}) c ON {same})"
 
 
 def _unnest(bind: fields.Bindings, ids: Sequence[str]) -> str:

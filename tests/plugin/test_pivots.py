@@ -117,3 +117,25 @@ def test_methods_at_a_step_show_the_class_predicted_then(client: Client) -> None
     # Every example has one row of maps, whatever the number of its targets.
     assert early.header["total"] == late.header["total"] == 30
     assert page(client, **TRAINING, step=500).header["total"] == 28
+
+
+def test_examples_sort_by_how_far_their_score_moved(client: Client, training: Path) -> None:
+    found = get(
+        client, "/api/query", **{**TRAINING, "sort": "change", "desc": "1"}, columns="change,score", limit=200
+    ).json
+    frame = Store(store_path(training, "training", "attributions")).index.to_pandas()
+    late = frame[(frame["step"] == 2000) & (frame["target"] == frame["predicted"])].drop_duplicates("example_id")
+    score = frame.drop_duplicates(["example_id", "target", "step"]).set_index(["example_id", "target", "step"])["score"]
+    expected = {
+        r.example_id: abs(score[r.example_id, r.target, 2000] - score[r.example_id, r.target, 0])
+        for r in late.itertuples()
+    }
+    assert len(found["id"]) == 30
+    for example, change in zip(found["id"], found["change"], strict=True):
+        assert change == pytest.approx(expected[example], rel=1e-5)
+    assert found["change"] == sorted(found["change"], reverse=True) and len({round(c, 3) for c in found["change"]}) > 1
+    most = get(client, "/api/query", **TRAINING, filter="change>3", limit=200).json
+    assert sorted(most["id"]) == sorted(i for i, c in expected.items() if c > 3) != []
+    assert (
+        get(client, "/api/query", run="reviews", store="attributions", sort="change").status_code == 400
+    )  # of one step
