@@ -8,7 +8,7 @@ import type { Page } from "./decode";
 import { ExampleCell } from "./ExampleCell";
 import { hostLink, theme } from "./host";
 import { LineChart, type Curve } from "./LineChart";
-import { change, clipsOf, exactMap, opened, openedFailure, page, pictureUrl, scope, view } from "./model";
+import { change, clipsOf, exactMap, opened, openedFailure, page, pictureUrl, pieces, scope, view } from "./model";
 import { csv, npy, save } from "./npy";
 import { count, percent, short, withSign } from "./numbers";
 import { pixels, sheet, type Plate } from "./paint";
@@ -106,7 +106,7 @@ function Contents({ of, at, row }: { of: Page; at: number; row: Row }) {
 }
 
 function Texts({ of, at, row, clips }: { of: Page; at: number; row: Row; clips: number[] }) {
-  const { words, values } = textRow(of, row);
+  const { words, values } = textRow(of, row, pieces.value);
   return (
     <section role="row" class="drawer-texts">
       {of.header.columns.map((column, m) => {

@@ -8,7 +8,7 @@ import type { Page } from "./decode";
 import { ExampleCell } from "./ExampleCell";
 import { Header, hidden } from "./Header";
 import { MapTile } from "./MapTile";
-import { clips, example, loading, open, pictureUrl, solo, tile } from "./model";
+import { clips, example, loading, open, pictureUrl, pieces as byPieces, solo, tile } from "./model";
 import { TextMap } from "./TextMap";
 import { textRow } from "./texts";
 import type { Kind, Line, Picture, Row, StoredMap } from "./types";
@@ -117,7 +117,7 @@ function TextCells({ of, row, at }: { of: Page; row: Row; at: number }) {
   const { columns } = of.header;
   const input = row.input;
   const tokens = input.type === "text" ? input.tokens : [];
-  const { words, values, strength } = textRow(of, row);
+  const { words, values, strength } = textRow(of, row, byPieces.value);
   const pieces = open ? words : fold(words, strength, TEXT_LIMIT[tile.value]!);
   return (
     <>

@@ -26,7 +26,7 @@ export function Toolbar() {
         <StoreField />
         {info && v.pane === "examples" && <Selectors info={info} />}
         <div class="spring" />
-        {info && v.pane === "examples" && <Display />}
+        {info && v.pane === "examples" && <Display info={info} />}
         <button type="button" class="icon" title="keyboard (?)" aria-label="keyboard help" onClick={() => (helpOpen.value = true)}>
           ?
         </button>
@@ -127,10 +127,16 @@ function SortField({ info }: { info: StoreInfo }) {
   );
 }
 
-function Display() {
+function Display({ info }: { info: StoreInfo }) {
   const v = view.value;
   return (
     <>
+      {info.kind === "text" && (
+        <label class="toggle" title="sums over the pieces of each word, where the store says which belong together">
+          <input type="checkbox" checked={!v.pieces} onChange={(e) => change({ pieces: !e.currentTarget.checked })} />
+          <span>whole words</span>
+        </label>
+      )}
       <Field name="Clip">
         <Select<Clip> name="Clip" value={v.clip} options={CLIPS.map((c) => [c, c] as const)} pick={(clip) => change({ clip })} />
       </Field>

@@ -33,6 +33,8 @@ export interface View {
   example: string | null;
   tile: number;
   clip: Clip;
+  /** Texts by the pieces of the tokenizer, not by whole words. */
+  pieces: boolean;
   /** null: each map, or each row where its maps are of one kind. */
   scope: Scope | null;
 }
@@ -54,6 +56,7 @@ export const DEFAULTS: View = {
   example: null,
   tile: 112,
   clip: "p99",
+  pieces: false,
   scope: null,
 };
 
@@ -92,6 +95,7 @@ export function readView(hash: string): View {
     example: given.get("example") || null,
     tile: among("size", TILE_SIZES, DEFAULTS.tile),
     clip: among("clip", CLIPS, DEFAULTS.clip),
+    pieces: given.get("pieces") === "1",
     scope: among<Scope | null>("scope", SCOPES, null),
   };
 }
@@ -116,6 +120,7 @@ export function writeView(hash: string, view: View): string {
     ["example", view.example],
     ["size", unless(view.tile, DEFAULTS.tile)],
     ["clip", unless(view.clip, DEFAULTS.clip)],
+    ["pieces", view.pieces ? "1" : null],
     ["scope", view.scope],
   ];
   const others = hash.replace(/^#/, "").split("&").filter((part) => part && !part.startsWith(PREFIX));

@@ -41,6 +41,7 @@ export const scope = computed<Scope>(() => scopeOf(view.value));
 // Parts of the view of their own: what reads them is not drawn again when another part changes.
 export const tile = computed(() => view.value.tile);
 export const example = computed(() => view.value.example);
+export const pieces = computed(() => view.value.pieces);
 
 /** Each map's clip value, [row][column], in the present scope. */
 export const clips = computed<number[][]>(() => (page.value ? clipsOf(page.value.page, scope.value) : []));
@@ -50,14 +51,14 @@ export function clipsOf(of: Page, shared: Scope): number[][] {
   const own = of.header.rows.map((row) =>
     row.maps.map((map, m) => {
       if (map === null || map.error !== undefined) return null;
-      return row.input.type === "text" ? wordQuantile(textRow(of, row), m, clipShare(clip)) : clipValue(map.quantiles, clip);
+      return row.input.type === "text" ? wordQuantile(textRow(of, row, pieces.value), m, clipShare(clip)) : clipValue(map.quantiles, clip);
     }),
   );
   return pageClips(own, shared);
 }
 
 /** What decides neither which examples come nor in what order. */
-const LOOK = new Set<keyof View>(["pane", "tile", "clip", "scope", "offset", "limit", "pivot", "method", "change", "example"]);
+const LOOK = new Set<keyof View>(["pane", "tile", "clip", "pieces", "scope", "offset", "limit", "pivot", "method", "change", "example"]);
 
 /** Change the view; anything that changes which examples come goes back to their first page. */
 export function change(patch: Partial<View>, push = false): void {

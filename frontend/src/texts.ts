@@ -11,15 +11,17 @@ export interface TextRow {
   strength: number[];
 }
 
-const known = new WeakMap<Row, TextRow>();
+const known = { words: new WeakMap<Row, TextRow>(), pieces: new WeakMap<Row, TextRow>() };
 
-export function textRow(of: Page, row: Row): TextRow {
-  let found = known.get(row);
+/** By whole words, or by the pieces that the tokenizer made of them. */
+export function textRow(of: Page, row: Row, pieces: boolean): TextRow {
+  const kept = pieces ? known.pieces : known.words;
+  let found = kept.get(row);
   if (!found) {
-    const words = row.input.type === "text" ? layOut(row.input.tokens, row.input.word_ids) : [];
+    const words = row.input.type === "text" ? layOut(row.input.tokens, pieces ? null : row.input.word_ids) : [];
     const values = row.maps.map((map) => (map && "values" in map ? wordValues(words, of.floats(map.values)) : []));
     found = { words, values, strength: jointStrength(values.filter((v) => v.length > 0)) };
-    known.set(row, found);
+    kept.set(row, found);
   }
   return found;
 }

@@ -43,7 +43,7 @@ describe("address", () => {
   it("comes back as it was written", () => {
     const view = { ...DEFAULTS, run: "a/b &c", store: "s", sort: "integrated_gradients.gap", descending: false, filter: 'text:"a & b" -is:error', offset: 48,
       limit: 96, tile: 64, clip: "p95" as const, scope: "row" as const, step: -3, target: "7", pivot: "steps" as const, method: "occlusion", change: true,
-      example: "a=b&c", pane: "summary" as const };
+      example: "a=b&c", pane: "summary" as const, pieces: true };
     expect(readView(writeView("#deepexplain", view))).toEqual(view);
   });
   it("leaves out defaults and leaves others alone", () => {

@@ -152,6 +152,13 @@ def test_words_merge_pieces_and_copy_as_plain_text(visit: Callable[..., Frame], 
     expect(frame.locator(".tooltip-value")).to_have_text("+1.100")
     expect(frame.locator(".tooltip")).to_contain_text("##believ")
     assert row.locator(".same").count() == 4
+    frame.get_by_label("whole words").uncheck()
+    expect(row.locator("p.text").nth(2).locator(".word")).to_have_text(
+        ["[CLS]", "un", "believ", "able", "good", ",", "not", "dull", "[SEP]"]
+    )
+    assert text.evaluate("(p) => p.textContent") == "[CLS] unbelievable good, not dull [SEP]"  # it still reads as text
+    assert "p.deepexplain.pieces=1" in frame.page.url
+    frame.get_by_label("whole words").check()
     # [CLS] carries ±3 and is no part of the scale.
     assert row.locator(".caption span").nth(2).inner_text() < "±1.2"
 

@@ -62,3 +62,27 @@ def test_a_summary_that_fails_says_so(tab: Page, server: str) -> None:
     tab.unroute(re.compile(r"api/summary"))
     frame.get_by_role("button", name="Retry").click()
     expect(frame.locator("svg.chart")).to_have_count(2)
+
+
+def test_each_panel_leads_back_to_examples(visit: Callable[..., Frame], server: str, tab: Page) -> None:
+    def shown(frame: Frame) -> int:
+        return int(frame.locator(".place").inner_text().split(" of ")[1])
+
+    frame = visit(server, "pictures", "view=summary", wait=".heat")
+    bar = frame.locator(".columns button:enabled").first
+    count = int(bar.locator(".column-count").inner_text())
+    bar.click()
+    expect(frame.locator(".chip")).to_contain_text("integrated_gradients.gap:")
+    expect(frame.locator("[role=grid]")).to_be_visible()
+    assert shown(frame) == count
+    tab.go_back()
+    frame.get_by_role("button", name="espresso").click()
+    expect(frame.locator(".chip")).to_have_text(re.compile("pred:espresso"))
+    expect(frame.locator(".class").first).to_have_text("espresso")
+    frame = visit(server, "reviews", "view=summary", wait=".word-list")
+    frame.locator(".word-list").nth(2).get_by_role("button", name="awful").click()
+    expect(frame.locator(".chip")).to_have_text(re.compile("text:awful"))
+    expect(frame.locator("p.text").first).to_contain_text("awful")
+    # What the Summary says is then of those examples alone.
+    frame.get_by_role("button", name="Summary").click()
+    expect(frame.locator(".panel", has_text="Completeness gap")).to_contain_text("filter text:awful")
