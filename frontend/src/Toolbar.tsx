@@ -31,10 +31,10 @@ export function Toolbar() {
           ?
         </button>
       </div>
-      {info && v.pane === "examples" && (
+      {info && (
         <div class="controls">
           <FilterBox info={info} />
-          <SortField info={info} />
+          {v.pane === "examples" && <SortField info={info} />}
         </div>
       )}
     </header>

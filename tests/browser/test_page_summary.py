@@ -43,8 +43,8 @@ def test_a_link_to_the_summary_of_a_store_without_measures(tab: Page, server: st
     tab.goto(
         f"{server}/#deepexplain&p.deepexplain.view=summary&p.deepexplain.run=reviews&p.deepexplain.store=attributions"
     )
-    expect(tab.frame_locator("iframe").locator(".panel")).to_contain_text("holds no measures", timeout=30_000)
-    expect(tab.frame_locator("iframe").locator(".panel")).to_contain_text("--measures deletion")
+    expect(tab.frame_locator("iframe").locator(".panel").first).to_contain_text("holds no measures", timeout=30_000)
+    expect(tab.frame_locator("iframe").locator(".panel").first).to_contain_text("--measures deletion")
     frame = frame_of(tab)
     frame.get_by_label("Run").select_option(label="pictures")
     expect(frame.locator("svg.chart")).to_have_count(2)
@@ -86,3 +86,5 @@ def test_each_panel_leads_back_to_examples(visit: Callable[..., Frame], server: 
     # What the Summary says is then of those examples alone.
     frame.get_by_role("button", name="Summary").click()
     expect(frame.locator(".panel", has_text="Completeness gap")).to_contain_text("filter text:awful")
+    frame.get_by_role("button", name="remove text:awful").click()
+    expect(frame.locator(".panel", has_text="Completeness gap")).to_contain_text("All 37 examples; the gap")
