@@ -23,7 +23,10 @@ demo: $(VENV)/demo.stamp ## explain three real models and open TensorBoard (LOGD
 
 test: $(VENV)/dev.stamp frontend/node_modules/.package-lock.json chromium ## all tests: the page's and Python's, in a real TensorBoard and Chromium
 	cd frontend && npm test --silent
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -m "not slow" --numprocesses 2 --dist loadfile $(ARGS)
+
+test-slow: $(VENV)/dev.stamp ## GPUs leased by processes, workers that write to S3, Ctrl-C, models beyond two gigabytes: two minutes
+	$(BIN)/python -m pytest -m slow --numprocesses 2 --dist loadfile $(ARGS)
 
 test-kills: $(VENV)/dev.stamp ## kill -9 workers and drivers 20 times at random moments (KILLS=N, SEED=N); no example may be lost
 	KILLS=$${KILLS:-20} $(BIN)/python -m pytest -s tests/pipelines/test_kills.py
@@ -108,4 +111,4 @@ chromium:
 	  { echo "installing chromium"; apt-get update -qq; DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; }; } || \
 	  { echo "the browser tests need Chromium: install it, or name one with CHROMIUM=/path/to/chromium" >&2; exit 2; }
 
-.PHONY: help demo test test-kills test-dataflow test-prism test-flink check format docs dist clean chromium
+.PHONY: help demo test test-slow test-kills test-dataflow test-prism test-flink check format docs dist clean chromium

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 STATUS = Path("/proc/self/status")
 
 MEASURE = """

@@ -193,6 +193,7 @@ def test_a_run_in_a_process_says_what_matters_and_nothing_else(base: dict[str, s
     assert done.stdout.splitlines()[-1] == f"look at   tensorboard --logdir {base['--logdir']}"
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_a_store_that_can_be_resumed(image: Run, base: dict[str, str], tmp_path: Path) -> None:
     source = write_records(tmp_path / "many.tfrecord", pictures(1500))
     changed = {"--input": str(source), "--unit_size": "10", "--methods": "saliency,gradient_x_input"}

@@ -21,6 +21,8 @@ from beam_pipelines import devices, runners
 from tb_deepexplain.errors import ParameterError
 from tests.pipelines.data import Run, assert_same, pictures, write_records
 
+pytestmark = pytest.mark.slow
+
 _HOLD = """
 import sys, time
 from beam_pipelines import devices

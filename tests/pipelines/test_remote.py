@@ -75,6 +75,7 @@ def source(tmp_path: Path) -> Path:
     return write_records(tmp_path / "a.tfrecord", rows)
 
 
+@pytest.mark.slow
 def test_worker_processes_write_the_store_to_s3(image: Run, bucket: str, source: Path) -> None:
     assert image(source, "--unit_size=3") == 1
     remote = RemoteRun(image.model, bucket)
