@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import re
 from collections.abc import Sequence
@@ -11,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from tb_deepexplain.errors import InputError, ParameterError, UnsupportedModelError
+
+_TINY = float(np.finfo(np.float32).tiny)  # a loss is finite
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,22 +125,25 @@ class Classes:
 
     def margin(self, i: int) -> float | None:
         """How much more probable the class predicted is than the next, for example i."""
-        both = self._probabilities(i)
-        return None if both is None else float(np.diff(np.sort(both)[-2:])[0])
+        return None if self._margins is None else float(self._margins[i])
 
     def loss(self, i: int, label: int | None) -> float | None:
         """Cross-entropy of the label, for example i."""
-        both = self._probabilities(i)
-        if both is None or label is None or not 0 <= label < self.count:
+        if label is None or not 0 <= label < self.count:
             return None
-        return -math.log(max(float(both[label]), np.finfo(np.float32).tiny))
+        probability = self.probability(i, label)
+        return None if probability is None else -math.log(max(probability, _TINY))
 
-    def _probabilities(self, i: int) -> np.ndarray | None:
-        """[classes]"""
+    @functools.cached_property
+    def _margins(self) -> np.ndarray | None:
+        """[N]"""
         if self.probabilities is None or self.count == 1:
             return None
-        own = self.probabilities[i].astype(np.float64)
-        return np.array([1 - own[0], own[0]]) if self.binary else own
+        own = self.probabilities.astype(np.float64)
+        if self.binary:
+            return np.abs(2 * own[:, 0] - 1)
+        largest = np.partition(own, -2, 1)
+        return largest[:, -1] - largest[:, -2]
 
     def _checked_label(self, label: int | None) -> int:
         if label is None:
