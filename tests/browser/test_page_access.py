@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Frame, Page, expect
 
+pytestmark = pytest.mark.slow
+
 AXE = Path(__file__).parents[2] / "frontend" / "node_modules" / "axe-core" / "axe.min.js"
 VIEWS = {
     "pictures": ("pictures", ("filter=-label:moon", "sort=score"), ".histogram"),

@@ -11,6 +11,8 @@ from playwright.sync_api import Page, expect
 from tests.browser.tensorboard_server import Server
 from tests.plugin import stores
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def growing(tmp_path: Path) -> Iterator[tuple[Path, Server]]:

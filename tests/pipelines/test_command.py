@@ -184,6 +184,7 @@ def test_help_and_mistakes_are_told_before_anything_heavy_is_loaded(module: str,
         assert "the following arguments are required: --input, --logdir, --methods" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_run_in_a_process_says_what_matters_and_nothing_else(base: dict[str, str]) -> None:
     done = subprocess.run(
         command("explain", *flags(base)), capture_output=True, text=True, env=environment(), timeout=300, check=False

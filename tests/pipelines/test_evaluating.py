@@ -80,6 +80,7 @@ def test_the_ranked_table(exported: Callable[[str], Path], tmp_path: Path, capsy
     assert "--overwrite replaces it" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_of_a_linear_model_no_method_is_better(
     linear: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -98,6 +99,7 @@ def test_of_a_linear_model_no_method_is_better(
     assert set(Store(store_path(tmp_path, "r", "evaluation")).index.column("example_id").to_pylist()) != ids
 
 
+@pytest.mark.slow
 def test_methods_that_cannot_explain_the_model_are_left_out(
     exported: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -661,6 +661,7 @@ for small, large in zip(sys.argv[1::2], sys.argv[2::2]):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_data(tmp_path: Path) -> None:
     """A file 20 times as large, of some 65 MB, adds less than 16 MiB to the peak, in planning and in reading."""
     rng = np.random.default_rng(0)
