@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tb_deepexplain.errors import StoreError, UnsupportedModelError
-from tb_deepexplain.places import each, is_remote, make, place, whole
+from tb_deepexplain.places import each, is_remote, make, place, read_text, whole
 from tb_deepexplain.store import MANIFEST, StoreWriter, writing
 
 _FILE = "configuration.json"
@@ -95,7 +95,7 @@ def forget_failures(directory: Path) -> None:
 
 def remove_leftovers(directory: Path) -> None:
     """Remove what workers and drivers that were killed left; for when the manifest stands."""
-    index = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))["index"]
+    index = json.loads(read_text(directory / MANIFEST))["index"]
     old = [path for path in directory.glob("index-*.parquet") if path.name not in index]
     each(_remove, [*directory.glob(_OURS[-1]), *old], directory)
 
@@ -123,7 +123,7 @@ def _remove(path: Path) -> None:
 def read(directory: Path) -> dict[str, Any] | None:
     """What the directory's store is made of, as `begin` noted it; None if that was not done."""
     try:
-        found: dict[str, Any] = json.loads((directory / _FILE).read_text(encoding="utf-8"))
+        found: dict[str, Any] = json.loads(read_text(directory / _FILE))
     except FileNotFoundError:
         return None
     except ValueError as error:

@@ -37,6 +37,7 @@ from tb_deepexplain.places import (
     place,
     publish,
     read_table,
+    read_text,
     whole,
 )
 from tb_deepexplain.record import (
@@ -389,7 +390,7 @@ class Store:
     def __init__(self, directory: str | os.PathLike[str]) -> None:
         self.directory = place(directory)
         try:
-            self.manifest: dict[str, Any] = json.loads((self.directory / MANIFEST).read_text(encoding="utf-8"))
+            self.manifest: dict[str, Any] = json.loads(read_text(self.directory / MANIFEST))
         except FileNotFoundError:
             raise StoreError(
                 f"{self.directory} holds no committed store (no {MANIFEST}); finish its run first"

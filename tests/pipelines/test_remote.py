@@ -20,7 +20,7 @@ from beam_pipelines import lock, progress
 from beam_pipelines.attribute import main
 from beam_pipelines.units import UnitWorker
 from tb_deepexplain.errors import ParameterError, Stopped, StoreError
-from tb_deepexplain.places import place
+from tb_deepexplain.places import place, read_text
 from tb_deepexplain.record import Failure
 from tb_deepexplain.store import Store, StoreWriter, store_path
 from tests.pipelines.data import Run, assert_same, pictures, write_records
@@ -190,9 +190,9 @@ def test_one_run_at_a_time(
     assert not (directory / ".lock").exists()
     (directory / ".lock").write_text("process 1 on another machine since yesterday\n7")  # that was killed
     with lock.locked(directory):
-        assert "another machine" not in (directory / ".lock").read_text()
+        assert "another machine" not in read_text(directory / ".lock")
         threading.Event().wait(0.5)
-        assert not (directory / ".lock").read_text().endswith("\n0")
+        assert not read_text(directory / ".lock").endswith("\n0")
     assert not (directory / ".lock").exists()
 
 
