@@ -161,16 +161,21 @@ def _png(pixels: np.ndarray) -> bytes:
     return out.getvalue()
 
 
-# In the page: run something, then wait, frame by frame, until it shows.
+# In the page: run something, then wait for the frame in which it shows. Watching changes, not frames, takes nothing from
+# the server, which shares the machine.
 _UNTIL = """
 async ([act, done]) => {
   const ready = new Function(`return ${done}`);
   const start = performance.now();
-  await new Function(`return ${act}`)();
-  while (!ready()) {
-    if (performance.now() - start > 60000) throw new Error(`nothing shows: ${done}`);
-    await new Promise((next) => requestAnimationFrame(next));
-  }
+  await new Promise((found, failed) => {
+    const late = setTimeout(() => failed(new Error(`nothing shows: ${done}`)), 60000);
+    const look = () => ready() && (observer.disconnect(), clearTimeout(late), found());
+    const observer = new MutationObserver(look);
+    observer.observe(document, { subtree: true, childList: true, attributes: true, characterData: true });
+    new Function(`return ${act}`)();
+    look();
+  });
+  await new Promise((next) => requestAnimationFrame(next));
   return performance.now() - start;
 }
 """

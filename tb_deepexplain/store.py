@@ -468,7 +468,9 @@ class Store:
             try:
                 with open_parquet(path, self._footers.get(path)) as file:
                     self._keep_footer(path, file.metadata)
-                    table = file.read_row_group(number, columns=columns)
+                    table = file.read_row_group(
+                        number, columns=columns, use_threads=False
+                    )  # which cost more than they save
             except (OSError, pa.ArrowException) as error:
                 raise StoreError(f"{path} cannot be read ({error}); run the pipeline again") from error
             taken = table.take(pa.array([places[p].row for p in positions], pa.int64())).to_pylist()

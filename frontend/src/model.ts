@@ -208,6 +208,13 @@ function failure(error: unknown): Failure {
 const tilePixels = (v: View, kind: string): number | null =>
   kind === "image" ? Math.min(1024, Math.round(v.tile * Math.min(2, Math.max(1, window.devicePixelRatio)))) : null;
 
+/** After the frame that shows what has changed until now; in a hidden tab, which has no frames, soon. */
+const drawn = (): Promise<void> =>
+  new Promise((done) => {
+    const late = setTimeout(done, 500);
+    requestAnimationFrame(() => (clearTimeout(late), setTimeout(done)));
+  });
+
 let wish = "";
 
 async function show(url: string, next: string): Promise<void> {
@@ -223,7 +230,8 @@ async function show(url: string, next: string): Promise<void> {
       pageFailure.value = null;
     });
     if (found.header.version !== untracked(() => (store.value as StoreInfo | null)?.version)) void lookAgain();
-    if (found.header.offset + found.header.rows.length < found.header.total) ask(next).catch(() => undefined);
+    await drawn(); // what comes next must not hold back what is there
+    if (wish === url && found.header.offset + found.header.rows.length < found.header.total) ask(next).catch(() => undefined);
   } catch (error) {
     if (wish === url) pageFailure.value = failure(error);
   } finally {
@@ -261,6 +269,7 @@ async function distribute(url: string): Promise<void> {
   const abort = (facetAbort = new AbortController());
   try {
     await kept.get(wish)?.page; // first things first
+    await drawn();
     if (!abort.signal.aborted) facet.value = await fetchFacet(url, abort.signal);
   } catch {
     if (!abort.signal.aborted) facet.value = null; // the page says what is wrong

@@ -43,6 +43,7 @@ class Known:
     measures: tuple[str, ...]
     labels: tuple[str, ...]
     steps: int  # how many the maps are of
+    summing: tuple[str, ...]  # the methods whose maps have a gap
     text: str | None  # a query for the ids of examples whose text holds {0}; None of stores without texts
 
     @property
@@ -77,6 +78,23 @@ def expression(known: Known, name: str, method: str | None, bind: Bindings) -> s
         return WHOLE.get(name, f"max({CHANGE})")
     together, value = OF_MAPS.get(name, ("avg", finite(name)))
     return f"{together}({value})" + (f" FILTER (method = {bind.add(method)})" if method else "")
+
+
+def methods(known: Known, sort: str, terms: Sequence[Term]) -> tuple[str, ...]:
+    """Those whose maps tell all that a sort and a filter ask for, in a store whose examples have one by each method."""
+    needed: set[str] = set()
+    for asked in (sort, *(_asked(term) for term in terms)):
+        method, _, name = asked.rpartition(".")
+        if name in ("gap", "errors"):
+            needed.update([method] if method else known.summing)
+        elif name not in (*WHOLE, *CATEGORIES[:-1]):
+            needed.update([method] if method else known.methods)
+    return tuple(method for method in known.methods if method in needed) or known.methods[:1]
+
+
+def _asked(term: Term) -> str:
+    """The field of a term, as in a sort."""
+    return f"{term.method}.{term.field}" if term.method else term.field or "id"
 
 
 def condition(known: Known, terms: Sequence[Term], bind: Bindings) -> str:

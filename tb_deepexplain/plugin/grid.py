@@ -26,7 +26,8 @@ from tb_deepexplain.store import Place, Store
 _REQUIRED = ("kind", "methods", "index", "units", "version")
 _TEXTS = "texts.parquet"
 _TEXT_SCHEMA = pa.schema([INPUT_SCHEMA.field(name) for name in ("example_id", "tokens")])
-_ORDERS_KEPT = 6  # of 12 bytes an example each
+_ORDERS_KEPT = 6  # of 16 bytes an example each
+_NEAR = 256  # rows of the index: an example whose maps lie as near each other is read without a search
 _ONE_TARGET = ("predicted", "label", "sum")
 _FIRST = "arg_min({}, r)"
 _COLUMNS = {  # of one example, over the rows shown
@@ -77,10 +78,13 @@ class Cell(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Order:
-    """The examples of a window's filter in its order: a row of the index of each, and its sort key."""
+    """The examples of a window's filter in its order: the first row of the index of each and how far behind it the last one
+    lies, of all its maps or of those by the methods that had to be looked at; and its sort key."""
 
     rows: np.ndarray
+    spans: np.ndarray
     keys: np.ndarray | None
+    whole: bool
 
 
 class Grid:
@@ -108,7 +112,8 @@ class Grid:
         text = self._text_search() if manifest["kind"] == "text" else None
         ids = tuple(method["id"] for method in self.methods)
         self.steps = [step for (step,) in engine.rows(f"SELECT DISTINCT step FROM {self._source} ORDER BY 1")]
-        self.known = fields.Known(frozenset(names), ids, measures, labels, len(self.steps), text)
+        summing = tuple(method["id"] for method in self.methods if method.get("sums_to"))
+        self.known = fields.Known(frozenset(names), ids, measures, labels, len(self.steps), summing, text)
         self._orders: collections.OrderedDict[Any, Order] = collections.OrderedDict()
         self._lock = threading.Lock()
 
@@ -143,14 +148,25 @@ class Grid:
         """The output units explained, with names; None where each map exists for one target only."""
         target = str(self.manifest.get("target", ""))
         single = target in _ONE_TARGET or target.isdigit()
-        counts = self.manifest.get("counts", {})
-        most = counts.get("examples", 0) * len(self.methods) * len(self.steps)
-        if counts.get("maps", 0) <= most:
+        maps, most = self._counted
+        if maps <= most:
             twice = f"SELECT 1 FROM {self._source} GROUP BY example_id, method, step HAVING count(*) > 1 LIMIT 1"
             if single or not self._engine.rows(twice):
                 return None
         found = f"SELECT target, max(target_label) FROM {self._source} WHERE target >= 0 GROUP BY 1 ORDER BY 1"
         return [{"id": unit, "name": name or self.name(unit)} for unit, name in self._engine.rows(found)]
+
+    @property
+    def _counted(self) -> tuple[int, int]:
+        """How many maps there are; and how many there were if each example had one by each method, for each step."""
+        counts = self.manifest.get("counts", {})
+        return counts.get("maps", 0), counts.get("examples", 0) * len(self.methods) * len(self.steps)
+
+    @functools.cached_property
+    def _complete(self) -> bool:
+        """Whether every example has one map by each method, for each step: what is the same in all is then in those by one."""
+        maps, most = self._counted
+        return 0 < maps == most and self.targets is None
 
     def name(self, unit: int | None) -> str | None:
         """The name of an output unit, where the store has names."""
@@ -163,32 +179,48 @@ class Grid:
     def shown(self, window: Window) -> tuple[dict[str, list[Cell]], int]:
         """The maps of the examples of a page by id, in order, by all methods; and how many examples there are in all."""
         order = self.order(window)
-        rows = order.rows[window.offset : window.offset + window.limit].tolist()
-        return self._around(rows, window.selection), len(order.rows)
+        page = slice(window.offset, window.offset + window.limit)
+        return self._around(order, np.arange(len(order.rows))[page], window.selection), len(order.rows)
 
-    def _around(self, rows: list[int], selection: Selection) -> dict[str, list[Cell]]:
-        """The maps of the examples to which these rows belong, in their order."""
-        if not rows:
+    def _around(self, order: Order, ranks: np.ndarray, selection: Selection) -> dict[str, list[Cell]]:
+        """The maps of the examples of these ranks, in their order."""
+        if not len(ranks):
             return {}
-        bind = fields.Bindings()
-        first = f"SELECT r AS first, example_id FROM {self._source} WHERE r IN (SELECT unnest({bind.add(rows)}))"
-        shown = self._shown(selection, bind, "SELECT example_id FROM w")
-        names = ", ".join(f"m.{name}" for name in Cell._fields)
-        query = f"WITH w AS ({first}), {shown} SELECT first, {names} FROM m JOIN w USING (example_id) ORDER BY r"
-        found: dict[int, list[Cell]] = {row: [] for row in rows}
-        for row, *values in self._engine.rows(query, bind.values):
-            found[row].append(Cell(*values))
-        return {cells[0].example_id: cells for cells in found.values()}
+        rows, spans = order.rows[ranks].tolist(), order.spans[ranks].tolist()
+        found: dict[int, list[Cell]] = {}
+        if max(spans) < _NEAR:  # they need not be looked for in the whole index
+            beside = 0 if order.whole else len(self.methods) - 1
+            ranges = [range(r - beside, r + span + beside + 1) for r, span in zip(rows, spans, strict=True)]
+            bind = fields.Bindings()
+            near = self._shown(selection, bind, rows=sorted(set().union(*ranges)))
+            found = self._read(near, bind, rows)
+        if not found or not (order.whole or all(len(cells) == len(self.methods) for cells in found.values())):
+            bind = fields.Bindings()
+            ids = f"SELECT example_id FROM {self._source} WHERE r IN (SELECT unnest({bind.add(rows)}))"
+            found = self._read(self._shown(selection, bind, ids), bind, rows)
+        return {found[row][0].example_id: found[row] for row in rows}
+
+    def _read(self, shown: str, bind: fields.Bindings, rows: list[int]) -> dict[int, list[Cell]]:
+        """Of the maps shown, those of the examples that have one of these rows, by it."""
+        asked = set(rows)
+        by_id: dict[str, list[Cell]] = {}
+        found: dict[int, list[Cell]] = {}
+        for row, *values in self._engine.rows(
+            f"WITH {shown} SELECT r, {', '.join(Cell._fields)} FROM m ORDER BY r", bind.values
+        ):
+            cell = Cell(*values)
+            cells = by_id.setdefault(cell.example_id, [])
+            cells.append(cell)
+            if row in asked:
+                found[row] = cells
+        return found
 
     def spread(self, window: Window, most: int) -> list[list[Cell]]:
         """The maps of at most so many examples, evenly through the order of the window."""
-        rows = self.order(window).rows
-        some = (
-            rows[np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(int))]
-            if len(rows)
-            else rows
-        )
-        return list(self._around(some.tolist(), window.selection).values())
+        order = self.order(window)
+        count = len(order.rows)
+        ranks = np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(int))
+        return list(self._around(order, ranks, window.selection).values())
 
     def window(self, window: Window) -> tuple[list[str], int]:
         """The ids of the examples of a page, in order, and how many there are in all."""
@@ -261,17 +293,25 @@ class Grid:
         if window.filter:
             self._copy_texts()
         try:
-            only = fields.condition(self.known, filters.parse(window.filter), bind)
+            terms = filters.parse(window.filter)
+            only = fields.condition(self.known, terms, bind)
         except filters.FilterError as error:
             raise BadRequest(f"filter: {error}") from None
         key, value = self._key(window.sort, bind)
-        shown = self._shown(window.selection, bind, change=f"max({fields.CHANGE})" in f"{key} {only}")
+        methods = fields.methods(self.known, window.sort, terms) if self._complete else self.known.methods
+        change = f"max({fields.CHANGE})" in f"{key} {only}"
+        shown = self._shown(window.selection, bind, change=change, methods=methods)
         keys = ", ".join(f"{k} AS k{i}" for i, k in enumerate(key))
         ordered = ", ".join(f"k{i} {direction} NULLS LAST" for i in range(len(key)))
-        each = f"SELECT min(r) AS r, {keys} FROM m GROUP BY example_id HAVING {only}"
-        query = f"WITH {shown}, e AS ({each}) SELECT r{', k0::FLOAT' if value else ''} FROM e ORDER BY {ordered}, r"
+        alone = len(methods) == 1 and self._complete and "example_id" not in f"{keys} {only}"
+        group = "r" if alone else "example_id"  # of numbers it takes half the time
+        each = (
+            f"SELECT min(r) AS first, (max(r) - min(r))::UINTEGER AS span, {keys} FROM m GROUP BY {group} HAVING {only}"
+        )
+        what = "first, span" + (", k0::FLOAT" if value else "")
+        query = f"WITH {shown}, e AS ({each}) SELECT {what} FROM e ORDER BY {ordered}, first"
         found = self._engine.columns(query, bind.values)
-        return Order(found[0], found[1] if value else None)
+        return Order(found[0], found[1], found[2] if value else None, len(methods) == len(self.known.methods))
 
     def _key(self, sort: str, bind: fields.Bindings) -> tuple[list[str], bool]:
         """What to sort by, and whether the first of it is a number worth a histogram."""
@@ -295,12 +335,17 @@ class Grid:
         ids: str | None = None,
         every: str | None = None,
         change: bool = False,
+        rows: list[int] | None = None,
+        methods: Sequence[str] | None = None,
     ) -> str:
         """The rows `m` of a selection: one step, and of each example and method one target; of all examples, or those of which
-        the query `ids` tells; with the change of each score where it is asked for."""
-        must = [f"method IN (SELECT unnest({bind.add(list(self.known.methods))}))"]
+        the query `ids` tells; if they are given, only these `rows` and `methods`; with the change of each score where it is asked
+        for."""
+        must = [f"method IN (SELECT unnest({bind.add(list(methods or self.known.methods))}))"]
         if ids is not None:
             must.append(f"example_id IN ({ids})")
+        if rows is not None:
+            must.append(f"r IN (SELECT unnest({bind.add(rows)}))")
         if every != "step":
             must.append(f"step = {bind.add(self.step(selection.step))}")
         target = selection.target if every != "target" else "every"
@@ -314,11 +359,11 @@ class Grid:
             case int(unit):
                 must.append(f"target = {bind.add(unit)}")
         source = self._with_change() if change else self._source
-        rows = f"SELECT * FROM {source} WHERE {' AND '.join(must)}"
+        found = f"SELECT * FROM {source} WHERE {' AND '.join(must)}"
         if target is None and self.targets:  # that of the predicted class, where it is there
             best = "PARTITION BY example_id, method, step ORDER BY (target IS NOT DISTINCT FROM predicted) DESC, r"
-            rows += f" QUALIFY row_number() OVER ({best}) = 1"
-        return f"m AS ({rows})"
+            found += f" QUALIFY row_number() OVER ({best}) = 1"
+        return f"m AS ({found})"
 
     def _with_change(self) -> str:
         """The rows of the index, and beside each how far the score of its target moved from the first step to the last."""
