@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
+import base64
 import datetime
 import importlib.metadata
 import sys
 from typing import Any
 
+import numpy as np
+
 from tb_deepexplain.configuration import as_json
 from tb_deepexplain.evaluation import find_measure
 from tb_deepexplain.methods import find_method
 from tb_deepexplain.recording import Request
+from tb_deepexplain.viewing import encode_png
 
 _PACKAGES = ("tensorboard-plugin-deepexplain", "tensorflow", "keras", "apache-beam", "numpy", "pyarrow")
+_SIDE = 96  # pixels of a baseline's picture
 
 
 def describe_methods(request: Request) -> list[dict[str, Any]]:
-    """The methods in the order asked, with all their parameters."""
+    """The methods in the order asked, with all their parameters; of a baseline that is an array also what it looks like."""
     found = []
     for name, given in request.methods:
         method = find_method(name)
         parameters = {p.name: as_json(given.get(p.name, p.default)) for p in method.parameters}
         described = {key: getattr(method, key) for key in ("id", "title", "family", "signed", "sums_to")}
-        found.append({**described, "parameters": parameters})
+        found.append({**described, "parameters": parameters, **_seen(given.get("baseline"))})
     return found
+
+
+def _seen(baseline: Any) -> dict[str, str]:
+    """A baseline that is a picture as a small one, base64 of PNG."""
+    if not isinstance(baseline, np.ndarray) or baseline.ndim < 3:
+        return {}
+    values = baseline.reshape(baseline.shape[-3:])
+    step = -(-max(values.shape[:2]) // _SIDE)
+    return {"baseline_picture": base64.b64encode(encode_png(values[::step, ::step])).decode()}
 
 
 def describe_measures(request: Request) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ import { pixels, sheet, type Plate } from "./paint";
 import { PictureMaps } from "./PictureMaps";
 import { TextMap } from "./TextMap";
 import { textRow } from "./texts";
-import type { Column, ExampleFacts, Input, Line, Picture, Row, StoredMap } from "./types";
+import type { Column, ExampleFacts, Input, Kind, Line, Picture, Row, StoredMap } from "./types";
 
 export const close = (): void => change({ example: null }, true);
 
@@ -98,6 +98,7 @@ function Contents({ of, at, row }: { of: Page; at: number; row: Row }) {
         <Texts of={of} at={at} row={row} clips={clips} />
       ) : null}
       <Sums columns={columns} maps={row.maps} exact={exact} />
+      {facts && <Baselines facts={facts} columns={columns} kind={kind} />}
       <Features row={row} columns={columns} exact={exact} />
       {facts && <Evidence of={of} facts={facts} row={row} />}
       {facts && <Origin of={of} facts={facts} />}
@@ -161,6 +162,35 @@ function Sums({ columns, maps, exact }: { columns: readonly Column[]; maps: read
           </tbody>
         </table>
       </div>
+    </section>
+  );
+}
+
+/** What f(baseline) is the score of: each baseline once, with the methods that start from it. */
+function Baselines({ facts, columns, kind }: { facts: ExampleFacts; columns: readonly Column[]; kind: Kind }) {
+  const shown = new Set(columns.map((column) => column.method.id));
+  const groups = new Map<string, { value: unknown; picture: string | undefined; titles: string[] }>();
+  for (const method of facts.methods) {
+    if (!shown.has(method.id) || !("baseline" in method.parameters)) continue;
+    const value = method.parameters["baseline"] ?? 0;
+    const group = groups.get(JSON.stringify(value)) ?? { value, picture: method.baseline_picture, titles: [] };
+    groups.set(JSON.stringify(value), group);
+    group.titles.push(method.title);
+  }
+  if (groups.size === 0) return null;
+  const named = (value: unknown): string => (typeof value !== "number" ? String(JSON.stringify(value)) : kind === "text" ? `embeddings of ${value}` : `${value} everywhere`);
+  return (
+    <section class="baselines">
+      <h3>{groups.size > 1 ? "Baselines" : "Baseline"}</h3>
+      {[...groups.values()].map(({ value, picture, titles }) => (
+        <figure key={titles[0]}>
+          {picture ? <img src={`data:image/png;base64,${picture}`} alt="baseline" /> : kind === "image" && <div class="state flat"><span>{short(Number(value))}</span></div>}
+          <figcaption>
+            {picture ? "an array, as the model takes it" : `${named(value)}, as the model takes it`}
+            <span class="note"> {titles.join(", ")}</span>
+          </figcaption>
+        </figure>
+      ))}
     </section>
   );
 }

@@ -8,7 +8,7 @@ import type { Page } from "./decode";
 import { ExampleCell } from "./ExampleCell";
 import { Header, hidden } from "./Header";
 import { MapTile } from "./MapTile";
-import { clips, example, loading, open, pictureUrl, pieces as byPieces, solo, tile } from "./model";
+import { clips, example, loading, open, pictureUrl, pieces as byPieces, smooth, solo, tile } from "./model";
 import { TextMap } from "./TextMap";
 import { textRow } from "./texts";
 import type { Kind, Line, Picture, Row, StoredMap } from "./types";
@@ -30,7 +30,7 @@ export function Grid({ of }: { of: Page }) {
   const { kind, columns, rows, total } = of.header;
   const style = { gridTemplateColumns: template(kind, solo.value === null ? columns.length : 1), "--tile": `${tile.value}px` };
   return (
-    <div class={`grid ${kind} ${loading.value ? "dim" : ""}`} role="grid" aria-rowcount={total + 1} aria-label="Attributions" style={style}>
+    <div class={`grid ${kind} ${loading.value ? "dim" : ""} ${smooth.value ? "smooth" : ""}`} role="grid" aria-rowcount={total + 1} aria-label="Attributions" style={style}>
       <Header of={of} />
       {rows.map((row, i) => (
         <RowView key={row.id} of={of} row={row} at={i} />

@@ -1,5 +1,5 @@
 // One picture's map: painted pixel for pixel on its own opaque tile; the value under the pointer is exact.
-import { effect } from "@preact/signals";
+import { batch, effect, signal, type Signal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { colourTable } from "./colour";
 import { expand, type Page } from "./decode";
@@ -18,6 +18,17 @@ interface Props {
 
 const EXACT_AFTER_MS = 90;
 
+const sights = new Map<Element, Signal<boolean>>();
+const watcher = new IntersectionObserver((entries) => batch(() => entries.forEach((e) => sights.get(e.target) && (sights.get(e.target)!.value = e.isIntersecting))), { rootMargin: "400px" });
+
+/** Whether an element is in sight, or nearly; until that is known it is. */
+function inSight(element: Element): { shown: Signal<boolean>; forget: () => void } {
+  const shown = signal(true);
+  sights.set(element, shown);
+  watcher.observe(element);
+  return { shown, forget: () => (watcher.unobserve(element), void sights.delete(element)) };
+}
+
 export function MapTile({ of, row, column, map, method }: Props) {
   const canvas = useRef<HTMLCanvasElement>(null);
   const [height, width] = map.shape;
@@ -29,14 +40,16 @@ export function MapTile({ of, row, column, map, method }: Props) {
     const out = new Uint32Array(pixels.data.buffer);
     const codes = of.codes(map.codes);
     let painted = NaN;
-    return effect(() => {
+    const { shown, forget } = inSight(canvas.current!);
+    const stop = effect(() => {
       const clip = clips.value[row]?.[column] ?? 0;
-      if (clip === painted) return;
+      if (clip === painted || !shown.value) return; // what is out of sight is painted when it comes near
       painted = clip;
       const table = colourTable(map.scale, clip, method.signed);
       for (let i = 0; i < codes.length; i++) out[i] = table[codes[i]! & 255]!;
       context.putImageData(pixels, 0, 0);
     });
+    return () => (stop(), forget());
   }, [of, map, method.signed]);
 
   const timer = useRef(0);

@@ -3,7 +3,7 @@ import { signal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import type { ExactMap } from "./api";
 import type { Page } from "./decode";
-import { pictureUrl } from "./model";
+import { pictureUrl, smooth } from "./model";
 import { percent, short, withSign } from "./numbers";
 import { pixels } from "./paint";
 import { rank } from "./quantiles";
@@ -28,7 +28,7 @@ export function PictureMaps({ of, at, row, exact, clips }: { of: Page; at: numbe
   if (!first) return null;
   return (
     <section>
-      <div class="plates">
+      <div class={`plates ${smooth.value ? "smooth" : ""}`}>
         {source && <Plate title="input" full={first.full} source={source} exact={null} clip={0} signed={false} />}
         {columns.map((column, m) => {
           const map = row.maps[m];

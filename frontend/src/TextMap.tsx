@@ -4,7 +4,7 @@ import { css, wordColour } from "./colour";
 import type { Page } from "./decode";
 import { theme } from "./host";
 import { active, hover } from "./hover";
-import { peek } from "./model";
+import { blanks, peek } from "./model";
 import { withSign, short } from "./numbers";
 import type { Line, Method } from "./types";
 import type { Piece, Word } from "./words";
@@ -59,15 +59,23 @@ export function TextMap({ of, row, column, map, method, tokens, words, pieces, v
         const kind = piece.special ? "special" : !Number.isFinite(value) ? "bad" : method.signed && value < 0 && Math.abs(value) > clip * 0.15 ? "negative" : "";
         return (
           <>
-            {piece.spaceBefore ? " " : ""}
+            {piece.spaceBefore ? blanks.value ? <Marked text=" " /> : " " : ""}
             <span key={i} data-w={i} class={`word ${kind}`} style={colour ? { background: css(colour.back), color: css(colour.fore) } : {}}>
-              {piece.text}
+              {blanks.value ? <Marked text={piece.text} /> : piece.text}
             </span>
           </>
         );
       })}
     </p>
   );
+}
+
+const MARKS: Record<string, string> = { " ": "·", "\n": "↵", "\r": "␍", "\t": "⇥", "\u00a0": "⍽" };
+
+/** A text with marks where it is white; the marks are drawn, not written, and so are not copied. */
+function Marked({ text }: { text: string }) {
+  if (!/\s/.test(text)) return <>{text}</>;
+  return <>{text.split(/(\s)/).map((part, i) => (/\s/.test(part) ? <span key={i} class="blank" data-mark={MARKS[part] ?? "␣"}>{part}</span> : part))}</>;
 }
 
 /** Mark the same word in every column of the row. */

@@ -1,4 +1,5 @@
 // The controls over the grid: which store, what the columns are, which examples, how they are drawn.
+import { useState } from "preact/hooks";
 import { Field, Select, type Option } from "./Fields";
 import { FilterBox } from "./FilterBox";
 import { PANES, TILE_SIZES, type Pane, type Pivot } from "./hash";
@@ -74,11 +75,7 @@ function Selectors({ info }: { info: StoreInfo }) {
   const predicted: Option<string>[] = [["", "predicted class"], ["label", "label"]];
   return (
     <>
-      {steps.length > 1 && v.pivot !== "steps" && (
-        <Field name="Step">
-          <Select name="Step" value={String(v.step ?? steps[steps.length - 1])} options={steps.map((s) => [String(s), count(s)] as const)} pick={(step) => change({ step: Number(step) })} />
-        </Field>
-      )}
+      {steps.length > 1 && v.pivot !== "steps" && <StepField steps={steps} />}
       {targets && v.pivot !== "targets" && (
         <Field name="Explaining">
           <Select name="Explaining" value={v.target ?? ""} options={[...predicted, ...targets.map((t): Option<string> => [String(t.id), t.name ?? `class ${t.id}`])]} pick={(target) => change({ target: target || null })} />
@@ -101,6 +98,26 @@ function Selectors({ info }: { info: StoreInfo }) {
         </label>
       )}
     </>
+  );
+}
+
+/** The latest step at or before the one asked for, as it is shown. */
+function StepField({ steps }: { steps: readonly number[] }) {
+  const { step } = view.value;
+  const last = steps.length - 1;
+  const at = step === null ? last : Math.max(0, steps.findLastIndex((s) => s <= step));
+  const [held, hold] = useState<number | null>(null); // while it is dragged nothing is asked for
+  const shown = steps[held ?? at]!;
+  const pick = (to: number): void => {
+    hold(null);
+    if (to !== at) change({ step: to === last ? null : steps[to]! });
+  };
+  return (
+    <Field name="Step">
+      <input class="steps" type="range" min={0} max={last} step={1} value={held ?? at} aria-label="Step" aria-valuetext={`step ${count(shown)}`}
+        onInput={(e) => hold(Number(e.currentTarget.value))} onChange={(e) => pick(Number(e.currentTarget.value))} />
+      <output>{count(shown)}</output>
+    </Field>
   );
 }
 
@@ -135,6 +152,18 @@ function Display({ info }: { info: StoreInfo }) {
         <label class="toggle" title="sums over the pieces of each word, where the store says which belong together">
           <input type="checkbox" checked={!v.pieces} onChange={(e) => change({ pieces: !e.currentTarget.checked })} />
           <span>whole words</span>
+        </label>
+      )}
+      {info.kind === "text" && (
+        <label class="toggle" title="blanks and line breaks as marks; what is copied stays plain text">
+          <input type="checkbox" checked={v.blanks} onChange={(e) => change({ blanks: e.currentTarget.checked })} />
+          <span>whitespace</span>
+        </label>
+      )}
+      {info.kind === "image" && (
+        <label class="toggle" title="interpolate between pixels; a pixel is then no longer a square of its own colour">
+          <input type="checkbox" checked={v.smooth} onChange={(e) => change({ smooth: e.currentTarget.checked })} />
+          <span>smooth</span>
         </label>
       )}
       <Field name="Clip">

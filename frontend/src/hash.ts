@@ -35,6 +35,10 @@ export interface View {
   clip: Clip;
   /** Texts by the pieces of the tokenizer, not by whole words. */
   pieces: boolean;
+  /** Blanks and line breaks of texts as marks. */
+  blanks: boolean;
+  /** Pictures' maps interpolated between their pixels; else each pixel is a square. */
+  smooth: boolean;
   /** null: each map, or each row where its maps are of one kind. */
   scope: Scope | null;
 }
@@ -57,6 +61,8 @@ export const DEFAULTS: View = {
   tile: 112,
   clip: "p99",
   pieces: false,
+  blanks: false,
+  smooth: false,
   scope: null,
 };
 
@@ -96,6 +102,8 @@ export function readView(hash: string): View {
     tile: among("size", TILE_SIZES, DEFAULTS.tile),
     clip: among("clip", CLIPS, DEFAULTS.clip),
     pieces: given.get("pieces") === "1",
+    blanks: given.get("blanks") === "1",
+    smooth: given.get("smooth") === "1",
     scope: among<Scope | null>("scope", SCOPES, null),
   };
 }
@@ -121,6 +129,8 @@ export function writeView(hash: string, view: View): string {
     ["size", unless(view.tile, DEFAULTS.tile)],
     ["clip", unless(view.clip, DEFAULTS.clip)],
     ["pieces", view.pieces ? "1" : null],
+    ["blanks", view.blanks ? "1" : null],
+    ["smooth", view.smooth ? "1" : null],
     ["scope", view.scope],
   ];
   const others = hash.replace(/^#/, "").split("&").filter((part) => part && !part.startsWith(PREFIX));

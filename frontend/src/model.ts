@@ -42,6 +42,8 @@ export const scope = computed<Scope>(() => scopeOf(view.value));
 export const tile = computed(() => view.value.tile);
 export const example = computed(() => view.value.example);
 export const pieces = computed(() => view.value.pieces);
+export const blanks = computed(() => view.value.blanks);
+export const smooth = computed(() => view.value.smooth);
 
 /** Each map's clip value, [row][column], in the present scope. */
 export const clips = computed<number[][]>(() => (page.value ? clipsOf(page.value.page, scope.value) : []));
@@ -58,7 +60,7 @@ export function clipsOf(of: Page, shared: Scope): number[][] {
 }
 
 /** What decides neither which examples come nor in what order. */
-const LOOK = new Set<keyof View>(["pane", "tile", "clip", "pieces", "scope", "offset", "limit", "pivot", "method", "change", "example"]);
+const LOOK = new Set<keyof View>(["pane", "tile", "clip", "pieces", "blanks", "smooth", "scope", "offset", "limit", "pivot", "method", "change", "example"]);
 
 /** Change the view; anything that changes which examples come goes back to their first page. */
 export function change(patch: Partial<View>, push = false): void {

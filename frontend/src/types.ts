@@ -165,6 +165,8 @@ export interface ExampleFacts {
   curves: Record<string, Record<string, Curves>>;
   maps: Record<string, unknown>[];
   measures: Measure[] | null;
+  /** Those of the store; a baseline that is a picture as base64 of a small PNG. */
+  methods: { id: string; title: string; parameters: Record<string, unknown>; baseline_picture?: string }[];
   model: { path: string; fingerprint: string } | null;
   created: string | null;
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import shutil
@@ -51,19 +52,22 @@ def write_troubled_stores(logdir: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def servers(logdir: Path) -> Iterator[dict[str, Server]]:
-    """Both ways TensorBoard reads a logdir, one of them behind a path prefix; started side by side."""
+def serve(logdir: Path) -> Iterator[Callable[..., str]]:
+    """The address of a TensorBoard with these flags, started at the first question."""
     with contextlib.ExitStack() as stack:
-        flags = {"fast": ["--load_fast", "true"], "slow": ["--load_fast", "false", "--path_prefix", "/a/b"]}
-        started = {name: Server(logdir, *given) for name, given in flags.items()}
-        for server in started.values():
+
+        @functools.cache
+        def address(*flags: str) -> str:
+            server = Server(logdir, *flags)
             stack.callback(server.stop)
-        yield started
+            return server.address
+
+        yield address
 
 
 @pytest.fixture(scope="session")
-def server(servers: dict[str, Server]) -> str:
-    return servers["fast"].address
+def server(serve: Callable[..., str]) -> str:
+    return serve("--load_fast", "true")
 
 
 @pytest.fixture(scope="session")

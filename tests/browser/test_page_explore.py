@@ -232,7 +232,7 @@ def test_columns_of_steps_runs_and_classes(visit: Callable[..., Frame], server: 
     frame.get_by_label("Explaining").select_option(label=stores.CLASSES[2])
     expect(frame.locator(".facts dd").nth(1)).to_contain_text(stores.CLASSES[2])
     press(frame, tab, "[")
-    expect(frame.get_by_label("Step")).to_have_value("500")
+    expect(frame.locator(".field output")).to_have_text("500")
 
 
 def test_one_column_alone(visit: Callable[..., Frame], server: str, tab: Page) -> None:
@@ -265,3 +265,51 @@ def test_signals_and_dna(visit: Callable[..., Frame], server: str, logdir: Path)
     inked = f"(c) => [...{upper}].filter((v, i) => i % 4 === 0 && v < 240).length"
     pixels = cell.locator("canvas").nth(1).evaluate(inked)
     assert pixels > 200
+
+
+def test_steps_by_a_slider(visit: Callable[..., Frame], server: str, tab: Page) -> None:
+    frame = visit(server, "training")
+    slider = frame.get_by_label("Step")
+    expect(frame.locator(".field output")).to_have_text("2,000")
+    slider.focus()
+    tab.keyboard.press("Home")
+    expect(frame.locator(".field output")).to_have_text("0")
+    assert re.search(r"p\.deepexplain\.step=0(&|$)", tab.url)
+    expect(frame.locator(".grid.dim")).to_have_count(0)
+    tab.keyboard.press("ArrowRight")
+    expect(frame.locator(".field output")).to_have_text("500")
+    assert slider.get_attribute("aria-valuetext") == "step 500"
+    tab.keyboard.press("End")
+    expect(frame.locator(".field output")).to_have_text("2,000")
+    assert "p.deepexplain.step" not in tab.url  # the latest, also when there are more
+
+
+def test_smoothing_is_asked_for(visit: Callable[..., Frame], server: str, tab: Page) -> None:
+    frame = visit(server, "pictures")
+    rendering = "getComputedStyle(document.querySelector('.tile canvas')).imageRendering"
+    assert frame.evaluate(rendering) == "pixelated"
+    frame.get_by_label("smooth").check()
+    expect(frame.locator(".grid.smooth")).to_be_visible()
+    assert frame.evaluate(rendering) == "auto" and "p.deepexplain.smooth=1" in tab.url
+
+
+def test_whitespace_is_drawn_and_not_copied(visit: Callable[..., Frame], server: str, tab: Page) -> None:
+    frame = visit(server, "reviews", "sort=id", "n=48")
+    text = frame.locator(".row", has_text="review-pieces").locator("p.text").first
+    before = text.evaluate("(p) => p.textContent")
+    assert text.locator(".blank").count() == 0
+    frame.get_by_label("whitespace").check()
+    expect(text.locator(".blank")).to_have_count(before.count(" "))
+    assert text.locator(".blank").first.get_attribute("data-mark") == "·"
+    selected = "(p) => (getSelection().selectAllChildren(p), getSelection().toString())"
+    assert text.evaluate("(p) => p.textContent") == before and text.evaluate(selected) == before
+    assert "p.deepexplain.blanks=1" in tab.url
+
+
+def test_the_drawer_shows_what_maps_are_measured_from(visit: Callable[..., Frame], server: str) -> None:
+    frame = visit(server, "pictures", "example=img-0002", wait=".baselines figure")
+    zeros, array = frame.locator(".baselines figure").all()
+    expect(zeros).to_contain_text("0 everywhere, as the model takes it Integrated gradients")
+    assert zeros.locator("img").count() == 0
+    expect(array).to_contain_text("an array, as the model takes it Occlusion")
+    assert array.locator("img").evaluate("(i) => [i.naturalWidth, i.naturalHeight]") == [32, 32]

@@ -11,7 +11,6 @@ import pytest
 from playwright.sync_api import Frame, Page, Route, expect
 
 from tb_deepexplain.store import Store, store_path
-from tests.browser.tensorboard_server import Server
 from tests.plugin import stores
 
 
@@ -19,10 +18,20 @@ def frame_of(tab: Page) -> Frame:
     return next(f for f in tab.frames if "plugin_entry" in f.url)
 
 
-@pytest.mark.parametrize("way", ["fast", "slow"])
-def test_journey(servers: dict[str, Server], tab: Page, way: str) -> None:
+@pytest.fixture(
+    scope="module",
+    params=["fast", *(pytest.param(way, marks=pytest.mark.slow) for way in ("fast /a/b", "own", "own /a/b"))],
+)
+def server(request: pytest.FixtureRequest, serve: Callable[..., str]) -> str:
+    """All that is tested here, with each of the two ways in which TensorBoard reads a logdir, and behind a path."""
+    reader, _, prefix = request.param.partition(" ")
+    flags = ["--load_fast", "true" if reader == "fast" else "false"]
+    return serve(*flags, *(["--path_prefix", prefix] if prefix else []))
+
+
+def test_journey(server: str, tab: Page) -> None:
     """Open TensorBoard, find the tab, errors first, next page and back, the text run, dark."""
-    tab.goto(servers[way].address)
+    tab.goto(server)
     tab.get_by_role("tab", name=re.compile("deepexplain", re.I)).click()
     page = tab.frame_locator("iframe")
     rows = page.locator("[role=row]:not(.head)")

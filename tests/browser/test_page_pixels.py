@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import Frame, Page
+from playwright.sync_api import Frame, Page, expect
 
 from tb_deepexplain.store import Store, store_path
 from tests.plugin import stores
@@ -143,3 +143,21 @@ def test_small_tiles_are_means_and_large_ones_plain_squares(visit: Callable[...,
     assert painted(frame, 0, "occlusion").shape == (96, 96, 4)
     style = frame.evaluate("getComputedStyle(document.querySelector('.tile canvas')).imageRendering")
     assert style == "pixelated"
+
+
+def test_maps_out_of_sight_follow_the_clip_when_they_come(
+    visit: Callable[..., Frame], server: str, logdir: Path
+) -> None:
+    frame = visit(server, "pictures", *BY_ID)
+    flat = stored(logdir, "img-0023", "integrated_gradients")
+    seen = frame.locator(f'[data-cell="0,{COLUMN["integrated_gradients"]}"] canvas')
+    expect(seen).to_be_visible()
+    frame.page.wait_for_timeout(300)  # what is out of sight is known to be
+    before = painted(frame, 23, "integrated_gradients")
+    frame.get_by_label("Clip").select_option("p90")
+    frame.page.wait_for_timeout(300)
+    np.testing.assert_array_equal(painted(frame, 23, "integrated_gradients"), before)  # nobody sees it: no work is done
+    frame.locator(f'[data-cell="23,{COLUMN["integrated_gradients"]}"]').scroll_into_view_if_needed()
+    frame.page.wait_for_timeout(300)
+    expected = reference(companded(flat), clip_of(flat, 0.9), True)
+    assert np.abs(painted(frame, 23, "integrated_gradients")[..., :3] - expected).max() <= 1

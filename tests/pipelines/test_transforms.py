@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from apache_beam.ml.inference.base import RunInference
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.testing.util import assert_that
 from apache_beam.transforms.window import FixedWindows, GlobalWindows, TimestampedValue
+from PIL import Image
 
 import tb_deepexplain as dx
 from beam_pipelines.batching import BatchSize
@@ -30,6 +33,7 @@ from beam_pipelines.transforms import (
 )
 from tb_deepexplain import configuration
 from tb_deepexplain.errors import ParameterError, StoreError, UnknownMethodError
+from tb_deepexplain.manifest import describe_methods
 from tb_deepexplain.marker import PLUGIN_NAME
 from tb_deepexplain.record import Attribution, Failure, Input
 from tb_deepexplain.recording import BatchExplainer
@@ -469,3 +473,16 @@ def test_two_elements_with_one_id_get_their_own_answers(model: Path) -> None:
 def test_what_cannot_be_is_refused_when_the_pipeline_is_built(build: Any, error: Any, message: str) -> None:
     with pytest.raises(error, match=message):
         build("model")
+
+
+def test_a_baseline_that_is_an_array_can_be_seen() -> None:
+    grey = np.full((1, 200, 100, 3), 0.5, np.float32)
+    grey[0, :100] = 0
+    request = Attribute(
+        "nowhere", {"occlusion": {"baseline": grey}, "deeplift": {"baseline": 0.5}, "saliency": {}}
+    ).request
+    shown, *others = describe_methods(request)
+    picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(shown["baseline_picture"]))))
+    assert picture.shape == (67, 34, 3)  # every third pixel: it is small wherever it goes
+    assert not picture[:33].any() and (picture[34:] == 128).all()
+    assert not any("baseline_picture" in method for method in others)

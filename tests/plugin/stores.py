@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from skimage import data
 from tb_deepexplain.marker import write_marker
 from tb_deepexplain.record import Attribution, Failure, Input
 from tb_deepexplain.store import StoreWriter, store_path
+from tb_deepexplain.viewing import encode_png
 
 SIDE = 96
 ZERO, NAN, LACKING, NEGATED, PLAIN = "img-0003", "img-0005", "img-0007", "img-0009", "img-0008"
@@ -45,9 +47,10 @@ METHODS: list[dict[str, Any]] = [
     {"id": "saliency", "title": "Saliency", "family": "gradient", "signed": False, "sums_to": None, "parameters": {}},
     {"id": "gradient_x_input", "title": "Gradient × input", "family": "gradient", "signed": True, "sums_to": None, "parameters": {}},
     {"id": "integrated_gradients", "title": "Integrated gradients", "family": "gradient", "signed": True,
-     "sums_to": "score - baseline_score", "parameters": {"tolerance": 0.01}},
+     "sums_to": "score - baseline_score", "parameters": {"tolerance": 0.01, "baseline": None}},
     {"id": "occlusion", "title": "Occlusion", "family": "perturbation", "signed": True, "sums_to": None,
-     "parameters": {"window_shape": [8, 8, 3]}},
+     "parameters": {"window_shape": [8, 8, 3], "baseline": "array [32, 32, 3] 6c1f"},
+     "baseline_picture": base64.b64encode(encode_png(np.indices((32, 32)).sum(0)[..., None] / 62 * [1, 0.5, 0])).decode()},
 ]  # fmt: skip
 MEASURES: list[dict[str, Any]] = [
     {"id": "sensitivity_n", "title": "Sensitivity-n", "better": "higher", "axis": "share of features removed", "parameters": {"sizes": 3}},
