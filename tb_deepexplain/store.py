@@ -55,7 +55,7 @@ from tb_deepexplain.record import (
 MANIFEST = "manifest.json"
 DUPLICATES = "duplicates"  # the unit of examples whose ids others have
 ROW_GROUP_BYTES = 512 * 1024  # any one row is then one small read; measured best between 0.25 and 1 MiB
-_FOOTERS_KEPT = 64  # of files read from: about a megabyte each
+_FOOTERS_KEPT = 16  # of files read from: two megabytes each
 _INDEX_ROWS, _UNITS_AT_ONCE = 65_536, 64  # in a row group of the index; looked at
 _KINDS = {"attributions": ATTRIBUTION_SCHEMA, "inputs": INPUT_SCHEMA, "errors": ERROR_SCHEMA}
 _Homes: TypeAlias = Mapping[str, Mapping[str, str]]  # unit → id → the unit that has it, too

@@ -26,8 +26,8 @@ from tb_deepexplain.store import Place, Store
 _REQUIRED = ("kind", "methods", "index", "units", "version")
 _TEXTS = "texts.parquet"
 _TEXT_SCHEMA = pa.schema([INPUT_SCHEMA.field(name) for name in ("example_id", "tokens")])
-_ORDERS_KEPT = 6  # of 16 bytes an example each
-_NEAR = 256  # rows of the index: an example whose maps lie as near each other is read without a search
+_ORDERS_KEPT = 6  # of 9 bytes an example each
+_NEAR = 255  # rows of the index: an example whose maps lie as near each other is read without a search
 _ONE_TARGET = ("predicted", "label", "sum")
 _FIRST = "arg_min({}, r)"
 _COLUMNS = {  # of one example, over the rows shown
@@ -305,9 +305,8 @@ class Grid:
         ordered = ", ".join(f"k{i} {direction} NULLS LAST" for i in range(len(key)))
         alone = len(methods) == 1 and self._complete and "example_id" not in f"{keys} {only}"
         group = "r" if alone else "example_id"  # of numbers it takes half the time
-        each = (
-            f"SELECT min(r) AS first, (max(r) - min(r))::UINTEGER AS span, {keys} FROM m GROUP BY {group} HAVING {only}"
-        )
+        place = f"min(r)::UINTEGER AS first, least(max(r) - min(r), {_NEAR})::UTINYINT AS span"
+        each = f"SELECT {place}, {keys} FROM m GROUP BY {group} HAVING {only}"
         what = "first, span" + (", k0::FLOAT" if value else "")
         query = f"WITH {shown}, e AS ({each}) SELECT {what} FROM e ORDER BY {ordered}, first"
         found = self._engine.columns(query, bind.values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -15,7 +16,9 @@ from tb_deepexplain.store import Place
 READ_ERRORS = (StoreError, OSError, pa.ArrowException, ValueError, KeyError, IndexError, TypeError, AttributeError)
 
 T = TypeVar("T")
-_POOL = ThreadPoolExecutor(4, "deepexplain")  # to read and to unpack leave the interpreter free
+_POOL = ThreadPoolExecutor(
+    min(4, os.cpu_count() or 1), "deepexplain"
+)  # to read and to unpack leave the interpreter free
 
 
 def read_places(places: Iterable[Place], read: Callable[[Sequence[Place]], list[T]]) -> dict[Place, T | str]:
