@@ -114,6 +114,8 @@ class Parser:
         others = set(columns) - {self.label_feature, self.id_feature, "label", "id"}
         if len(self.specs) == len(others) == 1 and spec.name not in self.renamed and not self.preprocess:
             return columns[others.pop()]  # it can mean no other
+        if spec.default is not None:
+            return spec.default
         has = ", ".join(sorted(columns)) or "no features"
         advice = "return it from --preprocess" if self.preprocess else f"name it with --feature {spec.name}=NAME"
         raise InputError(f"it has no feature {name!r} for the model's input {spec}; it has {has}: {advice}")

@@ -158,7 +158,8 @@ class Attribute(beam.PTransform):
     pair of an id and one of these. An element without an id is named by a digest of its content. `features`, `preprocess`
     (a function of a dict, or "module:function"), `schema` (a file), `resize`, `id_feature` and `label_feature` are as on the
     command line; so are `gpus` (for each process, which leases them; by default one, if the machine has any) and
-    `mixed_precision`. `with_resource_hints` are those of the step that runs the model, and of no other.
+    `mixed_precision`. `signature` chooses among a SavedModel's (one that takes serialized tf.Examples is entered behind their
+    parsing), `output` among a model's outputs. `with_resource_hints` are those of the step that runs the model, and of no other.
 
     Returns `Attributions`. Raises ParameterError or UnknownMethodError when the pipeline is built.
     """
@@ -183,6 +184,8 @@ class Attribute(beam.PTransform):
         resize: bool = False,
         id_feature: str = "id",
         label_feature: str = "label",
+        signature: str | None = None,
+        output: str | None = None,
     ) -> None:
         super().__init__()
         self.request = Request(
@@ -197,6 +200,8 @@ class Attribute(beam.PTransform):
             mixed_precision=mixed_precision,
             measures=tuple(check_rows("measures", measures, find_measure).items()),
             superpixels=superpixels,
+            signature=signature,
+            output=output,
         )
         self._options = {
             "label_feature": label_feature,

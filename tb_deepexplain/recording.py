@@ -50,6 +50,8 @@ class Request:
     measures: tuple[tuple[str, dict[str, Any]], ...] = ()  # id and the parameters given
     measured: float = 1.0  # share of the examples whose maps are measured
     superpixels: int | None = None  # of a picture, that measures take away; None: single pixels
+    signature: str | None = None  # of a SavedModel
+    output: str | None = None  # of a model with several
 
 
 @dataclasses.dataclass
@@ -72,8 +74,8 @@ class BatchExplainer:
         self.request = request
         if graph is None:
             with fetched(request.model) as model:
-                graph = load_model(model)
-        self.graph = graph
+                graph = load_model(model, signature=request.signature)
+        self.graph = graph if request.output is None else graph.of_output(request.output)
         self._points = request.batch_size  # evaluated at once; None: as many as the method chooses
         self.names = tuple(spec.name for spec in self.graph.inputs)
         self.kind = _kind(self.graph)

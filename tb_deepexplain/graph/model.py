@@ -35,6 +35,7 @@ class InputSpec:
     dtype: str
     shape: tuple[int | None, ...]
     node: str = dataclasses.field(repr=False)
+    default: Any = dataclasses.field(default=None, repr=False, compare=False)  # of an example that lacks it, or None
 
     @property
     def is_float(self) -> bool:
@@ -77,6 +78,26 @@ class ModelGraph:
         self._keep = (function, keep)  # a SavedModel's signature holds its variables weakly
         self._feeds: dict[str, Any] = {}  # constants that others stand for
         self._cuts: dict[Any, BoundGraph] = {}
+
+    @property
+    def view(self) -> GraphView:
+        """The graph itself, to be read only."""
+        return self._view
+
+    def with_defaults(self, values: Mapping[str, np.ndarray]) -> ModelGraph:
+        """The same model; what these inputs are of an example that lacks them is known."""
+        other = copy.copy(self)
+        inputs = tuple(dataclasses.replace(spec, default=values.get(spec.name)) for spec in self.inputs)
+        vars(other).update(inputs=inputs, _cuts={})
+        return other
+
+    def of_output(self, name: str) -> ModelGraph:
+        """The same model with this one of its outputs; ParameterError if it has none of that name."""
+        if name not in self.outputs:
+            raise ParameterError(f"the model has no output {name!r}; it has {', '.join(self.outputs)}")
+        other = copy.copy(self)
+        vars(other).update(outputs={name: self.outputs[name]}, _cuts={})
+        return other
 
     def bind(self, inputs: str | Sequence[str] | None = None, output: str | None = None) -> BoundGraph:
         """This model, entered and left at the given places; the same answer for the same question."""

@@ -14,6 +14,7 @@ from tb_deepexplain.errors import UnsupportedModelError, first_line
 from tb_deepexplain.graph.cut import GraphView, tensor
 from tb_deepexplain.graph.functions import from_concrete, from_module
 from tb_deepexplain.graph.model import ModelGraph
+from tb_deepexplain.graph.parsing import behind_parsing
 
 _SHARED = 1 << 16  # constants of more bytes than this are kept once, not once in each function that uses the graph
 _NO_OUTPUT = ("Placeholder", "Const", "NoOp", "Assert", "SaveV2", "MergeV2Checkpoints")
@@ -40,7 +41,10 @@ def _load(path: Path) -> Any:
 
 
 def from_loaded(loaded: Any, signature: str | None, source: str) -> ModelGraph:
-    """What tf.saved_model.load gave: one of its signatures, or its function where it has no signature."""
+    """What tf.saved_model.load gave: one of its signatures, or its function where it has no signature.
+
+    A signature that takes serialized tf.Examples is entered behind their parsing.
+    """
     signatures = dict(loaded.signatures)
     if not signatures and signature is None:
         return from_module(loaded, source)
@@ -49,7 +53,7 @@ def from_loaded(loaded: Any, signature: str | None, source: str) -> ModelGraph:
         names = ", ".join(map(repr, signatures)) or "none"
         asked = f"no signature {signature!r}" if signature else "no serving_default signature"
         raise UnsupportedModelError(f"{source} has {asked}; it has {names}; choose one with signature=...")
-    return from_concrete(signatures[chosen], source, keep=loaded)
+    return behind_parsing(from_concrete(signatures[chosen], source, keep=loaded))
 
 
 def from_frozen(path: Path) -> ModelGraph:
