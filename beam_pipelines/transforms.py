@@ -77,7 +77,7 @@ class _Reader:
                     f"the element is a {type(value).__name__}; expected a serialized tf.Example, a dict of columns, "
                     "or a pair of an id and one of these"
                 )
-            name = _digest(value) if key is None else name
+            name = digest(value) if key is None else name
             found = self._parse(value, name)
             return found if key is None else dataclasses.replace(found, id=name)
         except Exception as error:  # a record's own trouble, whatever it raises
@@ -213,6 +213,12 @@ class Attribute(beam.PTransform):
             "resize": resize,
         }
         self._hints: dict[str, Any] = {}
+        self._shared = Shared()  # applied several times, as to several splits, it loads the model once for each process
+
+    @property
+    def reading(self) -> Mapping[str, Any]:
+        """How elements are read: the arguments of a `parsing.Parser` besides the model's inputs."""
+        return self._options
 
     def with_resource_hints(self, **hints: Any) -> Attribute:
         """What the step that runs the model asks of its workers. (Beam's own hints reach every step inside.)"""
@@ -220,7 +226,7 @@ class Attribute(beam.PTransform):
         return self
 
     def expand(self, examples: beam.PCollection[Any]) -> Attributions:
-        explain = beam.ParDo(_Explain(self.request, self._options, Shared())).with_resource_hints(**self._hints)
+        explain = beam.ParDo(_Explain(self.request, self._options, self._shared)).with_resource_hints(**self._hints)
         found = examples | "Explain" >> explain.with_outputs("errors", main="explained")
         return Attributions(found.explained, found.errors, examples.pipeline | "Request" >> beam.Create([self.request]))
 
@@ -399,16 +405,17 @@ def _named(answer: Explained | Failure, name: str) -> Explained | Failure:
     return Explained(dataclasses.replace(answer.input, example_id=name), maps)
 
 
-def _digest(value: Any) -> str:
-    digest = hashlib.blake2b(digest_size=10)
+def digest(value: Any) -> str:
+    """A name by content, of a serialized tf.Example or a dict of columns."""
+    found = hashlib.blake2b(digest_size=10)
     if isinstance(value, Mapping):
         for name in sorted(value, key=str):
             array = np.asarray(value[name])
             content = repr(array.tolist()).encode() if array.dtype.hasobject else array.tobytes()
-            digest.update(str(name).encode() + b"\0" + content + b"\0")
+            found.update(str(name).encode() + b"\0" + content + b"\0")
     else:
-        digest.update(value if isinstance(value, bytes) else repr(value).encode())
-    return digest.hexdigest()
+        found.update(value if isinstance(value, bytes) else repr(value).encode())
+    return found.hexdigest()
 
 
-__all__ = ["Attribute", "AttributionModelHandler", "Attributions", "Explained", "WriteAttributions"]
+__all__ = ["Attribute", "AttributionModelHandler", "Attributions", "Explained", "WriteAttributions", "digest"]

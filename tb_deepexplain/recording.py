@@ -149,6 +149,10 @@ class BatchExplainer:
         """What is explained from now on is the model at this step of its training."""
         self.request = dataclasses.replace(self.request, step=step)
 
+    def aim(self, target: Target) -> None:
+        """What is explained from now on."""
+        self.request = dataclasses.replace(self.request, target=target)
+
     def show(self, examples: Sequence[Example]) -> list[Input]:
         """The examples as a person sees them; nothing is explained."""
         found: dict[int, Input] = {}

@@ -82,7 +82,9 @@ def _features(view: GraphView, parse: Any, outputs: list[str]) -> list[_Feature]
     sparse, dense, ragged = (_texts(view, keys) for keys in (sparse_keys, dense_keys, ragged_keys))
     used = [any(n in needed for n in view.consumers.get(f"{parse.name}:{i}", ())) for i in range(_count(parse))]
     first_dense, first_ragged = 3 * len(sparse), 3 * len(sparse) + len(dense)
-    if lost := [name for i, name in enumerate(ragged) if used[first_ragged + i] or used[first_ragged + len(ragged) + i]]:
+    if lost := [
+        name for i, name in enumerate(ragged) if used[first_ragged + i] or used[first_ragged + len(ragged) + i]
+    ]:
         raise UnsupportedModelError(
             f"the model parses ragged features ({', '.join(lost)}), which have no place in a batch; parse them as "
             "FixedLenFeature or VarLenFeature, or choose a signature that takes tensors"
@@ -116,9 +118,11 @@ def _filled(default: Any, shape: Any) -> Any:
     """The default in the feature's shape; None where the parser has none, or the feature any length."""
     if default is None or not default.size or not shape.is_fully_defined():
         return None
-    return default.reshape(shape) if default.size == shape.num_elements() else default.reshape(-1)[0:1].repeat(
-        shape.num_elements()
-    ).reshape(shape)
+    return (
+        default.reshape(shape)
+        if default.size == shape.num_elements()
+        else default.reshape(-1)[0:1].repeat(shape.num_elements()).reshape(shape)
+    )
 
 
 def _count(parse: Any) -> int:

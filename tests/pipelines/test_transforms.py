@@ -27,9 +27,9 @@ from beam_pipelines.transforms import (
     Explained,
     WriteAttributions,
     _Commit,
-    _digest,
     _Explain,
     _WriteShards,
+    digest,
 )
 from tb_deepexplain import configuration
 from tb_deepexplain.errors import ParameterError, StoreError, UnknownMethodError
@@ -43,7 +43,7 @@ from tests import models
 RNG = np.random.default_rng(0)
 REQUEST = Attribute("nowhere", ["saliency"]).request
 PICTURES = RNG.random((40, 8, 8, 3)).astype(np.float32)
-EXPECTED_NAMES = sorted(_digest({"image": x}) for x in PICTURES[:3])
+EXPECTED_NAMES = sorted(digest({"image": x}) for x in PICTURES[:3])
 METHODS = {"gradient_x_input": {}, "occlusion": {"window_shape": (4, 4, 3), "step": 4}}
 
 
@@ -275,9 +275,9 @@ def test_batches_are_as_large_as_asked(model: Path, monkeypatch: pytest.MonkeyPa
 
 def test_the_digest_is_of_names_and_values() -> None:
     one = {"a": np.array(["x" * 50], object), "b": [1, 2]}
-    assert _digest(one) == _digest({"b": [1, 2], "a": np.array(["x" * 49 + "x"[:1]], object)})
+    assert digest(one) == digest({"b": [1, 2], "a": np.array(["x" * 49 + "x"[:1]], object)})
     others = [{"a": "x", "b": 1}, {"c": "x", "b": 1}, {"a": "x", "b": 2}, {"a": "x"}, b"x", b"y"]
-    assert len({_digest(other) for other in others}) == len(others)
+    assert len({digest(other) for other in others}) == len(others)
 
 
 def _write(directory: Path, *units: str) -> None:
