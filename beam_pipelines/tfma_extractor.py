@@ -23,7 +23,7 @@ try:
     from tensorflow_model_analysis import constants
     from tensorflow_model_analysis.api import model_eval_lib
     from tensorflow_model_analysis.extractors import extractor, unbatch_extractor
-    from tensorflow_model_analysis.utils import util
+    from tensorflow_model_analysis.utils import model_util, util
 except ImportError as error:
     raise ImportError(
         f"beam_pipelines.tfma_extractor needs TFMA 0.52 ({error}): pip install 'tensorboard-plugin-deepexplain[tfma]'"
@@ -94,8 +94,9 @@ def AttributionsExtractor(  # noqa: N802 - as TFMA names its extractors
     Raises ParameterError or UnknownMethodError at once; in the pipeline InputError for the first example that cannot be
     explained, because metrics without it would mislead.
     """
-    models = eval_shared_model if isinstance(eval_shared_model, list | tuple) else [eval_shared_model]
-    models = list(models.values()) if isinstance(models, Mapping) else models
+    models = model_util.verify_and_update_eval_shared_models(eval_shared_model) or []
+    if not models:
+        raise ParameterError("AttributionsExtractor: there is no model (eval_shared_model is None): give one to explain")
     asked = check_rows("methods", {method: dict(parameters or {})}, find_method)
     wanted = measures_of(eval_config.metrics_specs) if measures is None else measures
     own = check_rows("measures", wanted, find_measure)

@@ -187,7 +187,8 @@ class _Where(NamedTuple):
                 "with these measures if it was given others"
             )
         names = [self.model if model is None else model, self.output]
-        return util.get_by_keys(extracts[entry], [name for name in names if name])
+        levels = [name for name in names if name]
+        return util.get_by_keys(extracts[entry], levels) if levels else extracts[entry]
 
     def weight(self, extracts: Mapping[str, Any]) -> float:
         """Of the example."""

@@ -24,6 +24,7 @@ try:
     from tfx.components.util import model_utils, tfxio_utils
     from tfx.dsl.components.base import base_beam_component, base_beam_executor, executor_spec
     from tfx.dsl.placeholder import placeholder
+    from tfx.dsl.io import fileio
     from tfx.orchestration import data_types
     from tfx.proto import example_gen_pb2
     from tfx.types import artifact_utils, standard_artifacts
@@ -303,7 +304,7 @@ def _files(artifacts: list[types.Artifact]) -> list[str]:
     found = []
     for artifact in artifacts:
         split = artifact_utils.decode_split_names(artifact.split_names)[0]
-        found += io_utils.list_files(artifact_utils.get_split_uri([artifact], split))
+        found += fileio.glob(io_utils.all_files_pattern(artifact_utils.get_split_uri([artifact], split)))
     return sorted(found)
 
 

@@ -42,6 +42,8 @@ def digest(configuration: dict[str, Any]) -> str:
 
 def as_json(value: Any) -> Any:
     """A method parameter as the manifest holds it; an array by its shape and a digest."""
+    if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and not value.ndim):
+        return value.item()
     if isinstance(value, np.ndarray):
         return f"array {list(value.shape)} {hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()[:16]}"
     if isinstance(value, dict):

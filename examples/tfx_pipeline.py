@@ -1,0 +1,189 @@
+"""A TFX pipeline that explains what it has trained: CsvExampleGen → Trainer → Evaluator → AttributionGen.
+
+    python -m examples.tfx_pipeline --root /tmp/tumours        # then: tensorboard --logdir, as it says
+
+On scikit-learn's breast cancer data: thirty measurements of the cell nuclei in a biopsy, benign or malignant. The serving
+signature parses tf.Examples; the attributions are by measurement. Run it twice: the second model has the first one for a
+baseline, and is not blessed if its reasons have drifted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+LABEL = "malignant"
+DRIFT = 0.35  # the share of a model's reasons that may move from one training to the next
+RUNNER = ["--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner"]  # in this process
+
+
+def write_csv(folder: Path) -> list[str]:
+    """`folder/tumours.csv`; the names of the measurements."""
+    from sklearn.datasets import load_breast_cancer
+
+    data = load_breast_cancer()
+    names = [name.replace(" ", "_") for name in data.feature_names]
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "tumours.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow([*names, LABEL])
+        for values, benign in zip(data.data, data.target, strict=True):
+            writer.writerow([*map(float, values), 1 - int(benign)])
+    return names
+
+
+def run_fn(arguments: Any) -> None:
+    """What Trainer calls. Its config may say which `features` to use, `epochs` and the `seed`."""
+    config = arguments.custom_config or {}
+    spec = {name: tf.io.FixedLenFeature([], tf.float32) for name in config["features"]}
+    columns, labels = _read(arguments.train_files, spec)
+    model = train(columns, labels, config.get("epochs", 30), config.get("seed", 0))
+    export(model, spec, arguments.serving_model_dir)
+
+
+def train(columns: dict[str, np.ndarray], labels: np.ndarray, epochs: int, seed: int) -> keras.Model:
+    """A small network over the columns, each `[N]`, that says how likely each tumour is malignant."""
+    keras.utils.set_random_seed(seed)
+    inputs = {name: keras.Input((), name=name) for name in columns}
+    table = np.stack(list(columns.values()), 1)
+    x = keras.ops.stack(list(inputs.values()), axis=1)
+    x = keras.layers.Normalization(mean=table.mean(0), variance=table.var(0) + 1e-6)(x)
+    x = keras.layers.Dense(16, activation="relu", kernel_regularizer=keras.regularizers.L2(1e-3))(x)
+    model = keras.Model(inputs, keras.layers.Dense(1, activation="sigmoid")(x))
+    model.compile(keras.optimizers.Adam(0.01), "binary_crossentropy")
+    model.fit(columns, labels, batch_size=64, epochs=epochs, verbose=0)
+    return model
+
+
+def export(model: keras.Model, spec: dict[str, Any], directory: str) -> None:
+    """A SavedModel whose serving signature takes serialized tf.Examples."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
+    def serve(examples: Any) -> dict[str, Any]:
+        return {"probability": model(tf.io.parse_example(examples, spec), training=False)}
+
+    tf.saved_model.save(model, directory, signatures={"serving_default": serve})
+
+
+def _read(patterns: list[str], spec: dict[str, Any]) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    files = tf.io.gfile.glob(patterns)
+    records = list(tf.data.TFRecordDataset(files, "GZIP").as_numpy_iterator())
+    found = tf.io.parse_example(records, {**spec, LABEL: tf.io.FixedLenFeature([], tf.int64)})
+    labels = found.pop(LABEL).numpy()
+    return {name: values.numpy() for name, values in found.items()}, labels
+
+
+def evaluation() -> Any:
+    """What Evaluator computes: accuracy and attributions, over all and by class; the model has to be accurate, and its reasons
+    those of the model that was blessed before."""
+    from google.protobuf import text_format
+    from tensorflow_model_analysis.proto import config_pb2
+
+    text = f"""
+      model_specs {{ signature_name: "serving_default" label_key: "{LABEL}" }}
+      model_specs {{ name: "baseline" signature_name: "serving_default" label_key: "{LABEL}" is_baseline: true }}
+      slicing_specs {{}}
+      slicing_specs {{ feature_keys: ["{LABEL}"] }}
+      metrics_specs {{
+        metrics {{ class_name: "ExampleCount" }}
+        metrics {{
+          class_name: "BinaryAccuracy"
+          threshold {{ value_threshold {{ lower_bound {{ value: 0.85 }} }} }}
+        }}
+        metrics {{ class_name: "MeanAttributions" }}
+        metrics {{ class_name: "MeanAbsoluteAttributions" }}
+        metrics {{ class_name: "CompletenessGap" module: "beam_pipelines.tfma_metrics" }}
+        metrics {{
+          class_name: "AttributionDrift" module: "beam_pipelines.tfma_metrics"
+          threshold {{ change_threshold {{ direction: LOWER_IS_BETTER absolute {{ value: {DRIFT} }} }} }}
+        }}
+      }}
+    """
+    return text_format.Parse(text, config_pb2.EvalConfig())
+
+
+def make(
+    root: str,
+    data: str,
+    features: list[str],
+    *,
+    metadata: Any = None,
+    name: str = "tumours",
+    epochs: int = 30,
+    seed: int = 0,
+    cache: bool = False,
+) -> Any:
+    """The pipeline: `data` is a folder of CSV files, `root` where artifacts go, `metadata` where they are noted."""
+    from tfx.components import CsvExampleGen, Evaluator, Trainer
+    from tfx.dsl.components.common import resolver
+    from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import LatestBlessedModelStrategy
+    from tfx.orchestration import pipeline
+    from tfx.proto import trainer_pb2
+    from tfx.types import Channel, standard_artifacts
+
+    from beam_pipelines.tfx_component import AttributionGen
+
+    example_gen = CsvExampleGen(input_base=data)
+    trainer = Trainer(
+        run_fn="examples.tfx_pipeline.run_fn",  # importable wherever it runs; a module_file would be packed into a wheel
+        examples=example_gen.outputs["examples"],
+        train_args=trainer_pb2.TrainArgs(),
+        eval_args=trainer_pb2.EvalArgs(),
+        custom_config={"features": features, "epochs": epochs, "seed": seed},
+    )
+    before = resolver.Resolver(
+        strategy_class=LatestBlessedModelStrategy,
+        model=Channel(type=standard_artifacts.Model),
+        model_blessing=Channel(type=standard_artifacts.ModelBlessing),
+    ).with_id("last_blessed")
+    evaluator = Evaluator(
+        examples=example_gen.outputs["examples"],
+        model=trainer.outputs["model"],
+        baseline_model=before.outputs["model"],
+        eval_config=evaluation(),
+        module_path="beam_pipelines.tfma_extractor",
+    )
+    attributions = AttributionGen(
+        examples=example_gen.outputs["examples"],
+        model=trainer.outputs["model"],
+        model_blessing=evaluator.outputs["blessing"],
+        baseline_examples=example_gen.outputs["examples"],
+        methods=["integrated_gradients", "shapley_sampling"],
+        labels=["benign", "malignant"],
+        label_feature=LABEL,
+        max_examples=100,
+    )
+    return pipeline.Pipeline(
+        pipeline_name=name,
+        pipeline_root=root,
+        components=[example_gen, trainer, before, evaluator, attributions],
+        metadata_connection_config=metadata,
+        beam_pipeline_args=RUNNER,
+        enable_cache=cache,
+    )
+
+
+def main() -> None:
+    from tfx.orchestration.local.local_dag_runner import LocalDagRunner
+    from tfx.orchestration.metadata import sqlite_metadata_connection_config
+
+    asked = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    asked.add_argument("--root", type=Path, default=Path("tumours"), help="where everything goes (default: tumours)")
+    asked.add_argument("--seed", type=int, default=0, help="of the training (default: 0)")
+    options = asked.parse_args()
+    root = options.root.absolute()
+    features = write_csv(root / "data")
+    metadata = sqlite_metadata_connection_config(str(root / "metadata.db"))
+    LocalDagRunner().run(make(str(root), str(root / "data"), features, metadata=metadata, seed=options.seed))
+    newest = max((root / "AttributionGen" / "attributions").iterdir(), key=lambda folder: int(folder.name))
+    print(f"look at   tensorboard --logdir {newest}" if any(newest.iterdir()) else "the model was not blessed")
+
+
+if __name__ == "__main__":
+    main()
