@@ -86,7 +86,7 @@ def evaluation() -> Any:
     from tensorflow_model_analysis.proto import config_pb2
 
     text = f"""
-      model_specs {{ signature_name: "serving_default" label_key: "{LABEL}" }}
+      model_specs {{ name: "candidate" signature_name: "serving_default" label_key: "{LABEL}" }}
       model_specs {{ name: "baseline" signature_name: "serving_default" label_key: "{LABEL}" is_baseline: true }}
       slicing_specs {{}}
       slicing_specs {{ feature_keys: ["{LABEL}"] }}
