@@ -23,8 +23,8 @@ try:
     from tfx import types
     from tfx.components.util import model_utils, tfxio_utils
     from tfx.dsl.components.base import base_beam_component, base_beam_executor, executor_spec
-    from tfx.dsl.placeholder import placeholder
     from tfx.dsl.io import fileio
+    from tfx.dsl.placeholder import placeholder
     from tfx.orchestration import data_types
     from tfx.proto import example_gen_pb2
     from tfx.types import artifact_utils, standard_artifacts

@@ -1,0 +1,285 @@
+"""AttributionGen on artifacts as TFX's components leave them; its stores hold what Explainer says of the same examples."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from tfx.orchestration import data_types
+from tfx.types import artifact_utils, channel_utils, standard_artifacts
+
+import tb_deepexplain as dx
+from beam_pipelines.tfx_component import SKIPPED, AttributionGen
+from tb_deepexplain.errors import InputError, ParameterError, UnknownMethodError
+from tb_deepexplain.store import Store, store_path
+from tests.tfx import artifacts
+from tests.tfx.artifacts import FEATURES, examples, table
+
+METHODS = {"integrated_gradients": {"steps": 16}, "occlusion": {}}
+
+
+@pytest.fixture(scope="module")
+def network() -> keras.Model:
+    return artifacts.network()
+
+
+@pytest.fixture(scope="module")
+def model(network: keras.Model, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return artifacts.saved(tmp_path_factory.mktemp("model"), network)
+
+
+def store(found: Any, split: str = "eval") -> Store:
+    return Store(store_path(found.uri, f"Split-{split}", "default"))
+
+
+def maps(of: Store) -> dict[tuple[str, str], tuple[dict[str, Any], np.ndarray, dict[str, float]]]:
+    """By example and method: the row of the index, the map, the example's values by feature."""
+    rows = of.index.to_pylist()
+    inputs = [dict(zip(i["features"], i["values"], strict=True)) for i in of.inputs(range(len(rows)))]
+    values = of.maps(range(len(rows)))
+    return {
+        (row["example_id"], row["method"]): each
+        for row, *each in zip(rows, rows, values, inputs, strict=True)  # type: ignore[misc]
+    }
+
+
+def assert_explained(of: Store, network: keras.Model, methods: Mapping[str, Mapping[str, Any]]) -> None:
+    """The maps are what Explainer says of the class predicted: of a sigmoid below one half that is class 0, its negative."""
+    found = maps(of)
+    for method, parameters in methods.items():
+        own = [(values.ravel(), inputs) for (_, name), (_, values, inputs) in found.items() if name == method]
+        assert own
+        xs = {name: np.array([inputs[name] for _, inputs in own], np.float32) for name in FEATURES}
+        sign = np.where(network(xs).numpy().ravel() > 0.5, 1, -1) if method != "saliency" else 1
+        said = dx.explain(method, network, xs, **parameters)
+        for name in FEATURES:
+            values = np.array([v[list(inputs).index(name)] for v, inputs in own])
+            np.testing.assert_allclose(values, sign * said[name], rtol=2e-3, atol=1e-4, err_msg=f"{method} {name}")
+
+
+def test_each_split_has_a_store_of_what_explainer_says(model: Any, network: keras.Model, tmp_path: Path) -> None:
+    """Two spans, gzip and not, several shards, two splits of three; a signature that parses tf.Examples."""
+    spans = [
+        examples(tmp_path / "1", {"train": table(30, 1), "eval": table(20, 2), "test": table(5, 3)}, shards=3),
+        examples(tmp_path / "2", {"train": table(10, 4), "eval": table(7, 5), "test": table(5, 6)}, gzip=True),
+    ]
+    given = {"examples": spans, "model": model}
+    found = artifacts.run(
+        AttributionGen, tmp_path / "out", given, methods=METHODS, splits=["train", "eval"], labels=["no", "yes"]
+    )
+    assert artifact_utils.decode_split_names(found.get_string_custom_property("split_names")) == ["train", "eval"]
+    assert not (tmp_path / "out" / "Split-test").exists()
+    for split, rows in (("train", table(30, 1) + table(10, 4)), ("eval", table(20, 2) + table(7, 5))):
+        of = maps(store(found, split))
+        assert len(of) == 2 * len(rows)
+        assert_explained(store(found, split), network, METHODS)
+        seen = set()
+        for (_, method), (row, _, inputs) in of.items():
+            own = next(r for r in rows if r["age"] == inputs["age"])
+            assert {name: inputs[name] for name in FEATURES} == {name: own[name] for name in FEATURES}
+            assert row["label"] == own["label"] and row["label_name"] == ["no", "yes"][own["label"]]
+            seen.add((own["age"], method))
+        assert len(seen) == 2 * len(rows)
+        assert list((tmp_path / "out" / f"Split-{split}").glob("events*"))  # TensorBoard finds it
+
+
+def test_a_model_that_is_not_blessed_is_not_explained(model: Any, tmp_path: Path) -> None:
+    given = {"examples": examples(tmp_path / "1", {"eval": table(3, 1)}), "model": model}
+    refused = artifacts.run(
+        AttributionGen,
+        tmp_path / "out",
+        {**given, "model_blessing": artifacts.blessing(tmp_path / "no", False)},
+        methods="saliency",
+    )
+    assert "not blessed" in refused.get_string_custom_property(SKIPPED)
+    assert list((tmp_path / "out").iterdir()) == []
+    blessed = {**given, "model_blessing": artifacts.blessing(tmp_path / "yes", True)}
+    explained = artifacts.run(AttributionGen, tmp_path / "out2", blessed, methods="saliency")
+    assert explained.get_string_custom_property(SKIPPED) == "" and store(explained).index.num_rows == 3
+
+
+def test_a_sample_is_the_same_however_the_data_are_sharded(model: Any, tmp_path: Path) -> None:
+    rows = table(60, 1)
+
+    def chosen(name: str, some: list[Any], shards: int, seed: int) -> set[str]:
+        given = {"examples": examples(tmp_path / name, {"eval": some}, shards), "model": model}
+        found = artifacts.run(
+            AttributionGen, tmp_path / f"{name}-out", given, methods="saliency", max_examples=12, seed=seed
+        )
+        ids: list[str] = store(found).index["example_id"].to_pylist()
+        assert len(ids) == len(set(ids)) == 12
+        return set(ids)
+
+    first = chosen("one", rows, 1, 0)
+    assert chosen("three", rows[::-1], 3, 0) == first
+    assert chosen("seed", rows, 1, 7) != first
+
+
+def test_equal_examples_are_both_explained(model: Any, tmp_path: Path) -> None:
+    given = {"examples": examples(tmp_path / "1", {"eval": table(3, 1) * 2}), "model": model}
+    ids = store(artifacts.run(AttributionGen, tmp_path / "out", given, methods="saliency")).index["example_id"]
+    assert sorted(id_.endswith("-2") for id_ in ids.to_pylist()) == [False] * 3 + [True] * 3
+
+
+def test_ids_and_labels_by_their_features(model: Any, tmp_path: Path) -> None:
+    rows = [{**row, "patient": f"p{i}", "ill": row.pop("label")} for i, row in enumerate(table(4, 1))]
+    given = {"examples": examples(tmp_path / "1", {"eval": rows}), "model": model}
+    named = {"id_feature": "patient", "label_feature": "ill"}
+    index = store(artifacts.run(AttributionGen, tmp_path / "out", given, methods="saliency", **named)).index
+    assert dict(zip(index["example_id"].to_pylist(), index["label"].to_pylist(), strict=True)) == {
+        f"p{i}": row["ill"] for i, row in enumerate(rows)
+    }
+
+
+def test_the_mean_of_baseline_examples_is_the_baseline(model: Any, network: keras.Model, tmp_path: Path) -> None:
+    background = table(50, 9)
+    given = {
+        "examples": examples(tmp_path / "1", {"eval": table(5, 1)}),
+        "baseline_examples": examples(tmp_path / "2", {"train": background, "eval": table(5, 10)}),
+        "model": model,
+    }
+    found = artifacts.run(AttributionGen, tmp_path / "out", given, methods={"occlusion": {}, "saliency": {}})
+    mean = {name: float(np.mean([row[name] for row in background])) for name in FEATURES}
+    baseline = {name: np.float32(mean[name]) for name in FEATURES}
+    assert_explained(store(found), network, {"occlusion": {"baseline": baseline}, "saliency": {}})
+
+
+def test_another_signature(model: Any, network: keras.Model, tmp_path: Path) -> None:
+    given = {"examples": examples(tmp_path / "1", {"eval": table(4, 1)}), "model": model}
+    found = artifacts.run(AttributionGen, tmp_path / "out", given, methods="gradient_x_input", signature="columns")
+    assert_explained(store(found), network, {"gradient_x_input": {}})
+
+
+def test_records_that_do_not_fit_cost_themselves_and_too_many_the_run(model: Any, tmp_path: Path) -> None:
+    rows = [*table(9, 1), {"age": 1.0}]
+    given = {"examples": examples(tmp_path / "1", {"eval": rows}), "model": model}
+    found = store(artifacts.run(AttributionGen, tmp_path / "out", given, methods="saliency"))
+    assert found.index.num_rows == 9
+    [error] = found.errors().to_pylist()
+    assert "it has no feature 'dose'" in error["message"]
+    with pytest.raises(Exception, match="max_error_rate|too many"):
+        artifacts.run(AttributionGen, tmp_path / "out2", given, methods="saliency", max_error_rate=0.05)
+
+
+def test_raw_examples_go_through_the_graph_of_transform(network: keras.Model, tmp_path: Path) -> None:
+    """The model takes scaled features; the examples are raw. What is explained are the scaled ones."""
+    import apache_beam as beam
+    import tensorflow_transform as tft
+    import tensorflow_transform.beam as tft_beam
+    from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+    from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils
+
+    raw = [{name: 100 * row[name] for name in FEATURES} | {"label": row["label"]} for row in table(40, 1)]
+    spec = {**artifacts.SPEC, "label": tf.io.FixedLenFeature([], tf.int64)}
+    metadata = dataset_metadata.DatasetMetadata(schema_utils.schema_from_feature_spec(spec))
+
+    def preprocess(inputs: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: tft.scale_to_z_score(inputs[name]) for name in FEATURES} | {"label": inputs["label"]}
+
+    with beam.Pipeline(FnApiRunner()) as pipeline, tft_beam.Context(temp_dir=str(tmp_path / "tmp")):
+        data = pipeline | beam.Create(
+            [{k: np.float32(v) if k != "label" else v for k, v in row.items()} for row in raw]
+        )
+        _, function = (data, metadata) | tft_beam.AnalyzeAndTransformDataset(preprocess)
+        _ = function | tft_beam.WriteTransformFn(str(tmp_path / "graph"))
+        _ = metadata | tft_beam.WriteMetadata(str(tmp_path / "graph" / "metadata"), pipeline)  # as Transform does
+    graph = standard_artifacts.TransformGraph()
+    graph.uri = str(tmp_path / "graph")
+    given = {
+        "examples": examples(tmp_path / "1", {"eval": raw[:6]}),
+        "model": artifacts.saved(tmp_path / "model", network),
+        "transform_graph": graph,
+    }
+    found = artifacts.run(AttributionGen, tmp_path / "out", given, methods="gradient_x_input", signature="columns")
+    means = {name: (np.mean([r[name] for r in raw]), np.std([r[name] for r in raw])) for name in FEATURES}
+    ages = {round(float((row["age"] - means["age"][0]) / means["age"][1]), 4): row for row in raw[:6]}
+    of = maps(store(found))
+    assert len(of) == 6
+    for index, _, inputs in of.values():
+        assert index["label"] == ages[round(inputs["age"], 4)]["label"]
+    assert_explained(store(found), network, {"gradient_x_input": {}})
+
+
+def build(**parameters: Any) -> Any:
+    """The component, without anything to run on."""
+    nothing = {"examples": standard_artifacts.Examples(), "model": standard_artifacts.Model()}
+    channels = {name: channel_utils.as_channel([artifact]) for name, artifact in nothing.items()}
+    return AttributionGen(**channels, **parameters)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "error", "said"),
+    [
+        ({"methods": ["integrated_gradient"]}, UnknownMethodError, "integrated_gradients"),
+        ({"methods": {"occlusion": {"windows": 3}}}, ParameterError, "windows"),
+        ({"methods": []}, ParameterError, "method"),
+        ({"methods": "saliency", "target": "best"}, ParameterError, "target"),
+        ({"methods": "saliency", "splits": "eval"}, ParameterError, r"splits='eval': expected a list of names"),
+        ({"methods": "saliency", "max_examples": 0}, ParameterError, "max_examples=0: expected a whole number"),
+        ({"methods": "saliency", "measures": ["delete"]}, UnknownMethodError, "did you mean deletion"),
+        ({"methods": "saliency", "colour": "red"}, ParameterError, "no parameter colour; it takes"),
+        ({"methods": {"occlusion": {"baseline": np.zeros(3)}}}, ParameterError, "baseline_examples"),
+    ],
+)
+def test_what_cannot_run_is_refused_when_the_pipeline_is_built(
+    parameters: dict[str, Any], error: type[Exception], said: str
+) -> None:
+    with pytest.raises(error, match=said) as raised:
+        build(**parameters)
+    assert "\n" not in str(raised.value)
+
+
+def test_what_does_not_fit_the_data_is_refused_before_anything_is_explained(model: Any, tmp_path: Path) -> None:
+    given = {"examples": examples(tmp_path / "1", {"train": table(3, 1)}), "model": model}
+    with pytest.raises(ParameterError, match=r"splits eval are not in the examples at .*, which have train"):
+        artifacts.run(AttributionGen, tmp_path / "out", given, methods="saliency")
+    images = standard_artifacts.Examples()
+    images.uri, images.split_names = str(tmp_path / "1"), artifact_utils.encode_split_names(["eval"])
+    images.set_string_custom_property("payload_format", "FORMAT_PROTO")
+    with pytest.raises(ParameterError, match="the examples are FORMAT_PROTO; expected FORMAT_TF_EXAMPLE"):
+        artifacts.run(AttributionGen, tmp_path / "out2", {**given, "examples": images}, methods="saliency")
+
+
+def test_no_baseline_without_an_example_that_fits(model: Any, tmp_path: Path) -> None:
+    given = {
+        "examples": examples(tmp_path / "1", {"eval": table(3, 1)}),
+        "baseline_examples": examples(tmp_path / "2", {"eval": [{"age": 1.0}]}),
+        "model": model,
+    }
+    with pytest.raises(InputError, match="baseline_examples: none of 1 fits the model"):
+        artifacts.run(AttributionGen, tmp_path / "out", given, methods="occlusion")
+
+
+def test_parameters_may_come_when_the_pipeline_runs() -> None:
+    late = data_types.RuntimeParameter(name="methods", ptype=str, default="saliency")
+    made = build(methods=late, max_examples=data_types.RuntimeParameter(name="most", ptype=int, default=5))
+    assert made.spec.exec_properties["methods"] is late
+
+
+def test_the_pipeline_compiles_for_vertex(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import KubeflowV2DagRunner, KubeflowV2DagRunnerConfig
+
+    from examples.tfx_pipeline import make
+
+    monkeypatch.chdir(tmp_path)
+    config = KubeflowV2DagRunnerConfig(default_image="registry.example/team/deepexplain:tfx")
+    runner = KubeflowV2DagRunner(config, output_filename="pipeline.json")
+    runner.run(make("gs://bucket/root", "gs://bucket/data", list(FEATURES)), write_out=True)
+    told = json.loads((tmp_path / "pipeline.json").read_text())["pipelineSpec"]
+    executor = told["components"]["AttributionGen"]["executorLabel"]
+    container = told["deploymentSpec"]["executors"][executor]["container"]
+    assert container["image"] == "registry.example/team/deepexplain:tfx"
+    assert "beam_pipelines.tfx_component.Executor" in container["args"]
+    outputs = told["components"]["AttributionGen"]["outputDefinitions"]["artifacts"]
+    assert "tb_deepexplain.Attributions" in json.dumps(outputs["attributions"])
+    given = told["root"]["dag"]["tasks"]["AttributionGen"]["inputs"]["parameters"]
+    assert json.loads(given["methods"]["runtimeValue"]["constantValue"]["stringValue"]) == [
+        "integrated_gradients",
+        "shapley_sampling",
+    ]
