@@ -96,7 +96,9 @@ def AttributionsExtractor(  # noqa: N802 - as TFMA names its extractors
     """
     models = model_util.verify_and_update_eval_shared_models(eval_shared_model) or []
     if not models:
-        raise ParameterError("AttributionsExtractor: there is no model (eval_shared_model is None): give one to explain")
+        raise ParameterError(
+            "AttributionsExtractor: there is no model (eval_shared_model is None): give one to explain"
+        )
     asked = check_rows("methods", {method: dict(parameters or {})}, find_method)
     wanted = measures_of(eval_config.metrics_specs) if measures is None else measures
     own = check_rows("measures", wanted, find_measure)

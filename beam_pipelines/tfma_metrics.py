@@ -172,7 +172,7 @@ class _Where(NamedTuple):
     model: str
     output: str
     sub_key: Any
-    weighted: bool
+    weighted: bool | None
 
     def key(self, name: str, kind: Any = metric_types.MetricKey, is_diff: bool = False) -> Any:
         return kind(
@@ -275,7 +275,11 @@ class _DriftOf(beam.CombineFn):
     def __init__(self, name: str, where: _Where, against: str | Sums, resamplings: int, seed: int) -> None:
         self._where, self._against, self._resamplings, self._seed = where, against, resamplings, seed
         is_diff = isinstance(against, str)
-        self._whole = [where.key(name + end, is_diff=is_diff) for end in ("", "_low", "_high")]
+        ends = [where._replace(weighted=None).key(name + end, is_diff=is_diff) for end in ("_low", "_high")]
+        self._whole = [
+            where.key(name, is_diff=is_diff),
+            *ends,
+        ]  # MetricsSpec.thresholds knows keys without a word on weights
         self._features = where.key(f"{name}_by_feature", metric_types.AttributionsKey, is_diff)
         self.keys = [*self._whole, self._features]
 

@@ -162,7 +162,9 @@ def mean_of(files: Sequence[str], attribute: Attribute, graph: str | None) -> Ma
     shapes = {name: {example.inputs[name].shape for example in examples} for name in names}
     if odd := [f"{name}: {', '.join(map(str, sorted(found)))}" for name, found in shapes.items() if len(found) > 1]:
         raise ParameterError(f"baseline_examples: shapes differ ({'; '.join(odd)}), so that they have no mean")
-    return {name: np.stack([example.inputs[name] for example in examples]).mean(0, keepdims=True)[0, ...] for name in names}
+    return {
+        name: np.stack([example.inputs[name] for example in examples]).mean(0, keepdims=True)[0, ...] for name in names
+    }
 
 
 def _records(files: Sequence[str]) -> Iterator[bytes]:

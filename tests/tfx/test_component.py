@@ -163,7 +163,7 @@ def test_records_that_do_not_fit_cost_themselves_and_too_many_the_run(model: Any
     assert found.index.num_rows == 9
     [error] = found.errors().to_pylist()
     assert "it has no feature 'dose'" in error["message"]
-    with pytest.raises(Exception, match="max_error_rate|too many"):
+    with pytest.raises(Exception, match=r"max_error_rate|too many"):
         artifacts.run(AttributionGen, tmp_path / "out2", given, methods="saliency", max_error_rate=0.05)
 
 
