@@ -1,0 +1,189 @@
+"""SavedModels whose signature takes serialized tf.Examples are entered behind their parsing: features are explained by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tb_deepexplain as dx
+from beam_pipelines.parsing import Parser
+from tb_deepexplain.errors import DeepExplainError, InputError, UnsupportedModelError
+from tb_deepexplain.graph.load import load_model
+
+RNG = np.random.default_rng(0)
+FLOAT = tf.io.FixedLenFeature([], tf.float32)
+
+
+def save(path: Path, spec: Mapping[str, Any], call: Callable[[Mapping[str, Any]], Any], *keep: Any) -> str:
+    """A SavedModel that parses `spec` and gives what `call` makes of the features."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
+    def serve(examples: Any) -> dict[str, Any]:
+        return {"scores": call(tf.io.parse_example(examples, dict(spec)))}
+
+    module = tf.Module()
+    module.kept = keep
+    tf.saved_model.save(module, str(path), signatures={"serving_default": serve})
+    return str(path)
+
+
+def record(**values: Any) -> bytes:
+    features = {}
+    for name, value in values.items():
+        array = np.ravel(value)
+        if array.dtype.kind in "OSU":
+            made = tf.train.Feature(bytes_list=tf.train.BytesList(value=[str(v).encode() for v in array]))
+        elif array.dtype.kind == "i":
+            made = tf.train.Feature(int64_list=tf.train.Int64List(value=array.tolist()))
+        else:
+            made = tf.train.Feature(float_list=tf.train.FloatList(value=array.tolist()))
+        features[name] = made
+    content: bytes = tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+    return content
+
+
+def served(path: str, records: list[bytes]) -> np.ndarray:
+    """What the model itself says."""
+    loaded = tf.saved_model.load(path)
+    answer: np.ndarray = loaded.signatures["serving_default"](tf.constant(records))["scores"].numpy()
+    return answer
+
+
+def test_features_are_inputs_by_name(tmp_path: Path) -> None:
+    """Scalars, vectors, integers that are cast; what nothing depends on is no input."""
+    dense = keras.layers.Dense(3, activation="tanh")
+    dense.build((None, 4))
+    spec = {
+        "height": FLOAT,
+        "blood": tf.io.FixedLenFeature([2], tf.float32),
+        "age": tf.io.FixedLenFeature([], tf.int64),
+        "name": tf.io.FixedLenFeature([], tf.string, default_value=""),
+    }
+
+    def call(f: Mapping[str, Any]) -> Any:
+        return dense(tf.concat([f["height"][:, None], f["blood"], tf.cast(f["age"], tf.float32)[:, None]], 1))
+
+    path = save(tmp_path / "m", spec, call, dense)
+    xs = {"age": RNG.integers(1, 9, 5), "blood": RNG.normal(size=(5, 2)), "height": RNG.normal(size=5)}
+    graph = load_model(path)
+    assert {i.name: (i.dtype, i.shape) for i in graph.inputs} == {
+        "age": ("float32", (None,)), "blood": ("float32", (None, 2)), "height": ("float32", (None,)),
+    }  # fmt: skip
+    explainer = dx.Explainer("integrated_gradients", path, steps=50)
+    records = [record(age=int(a), blood=b, height=h) for a, b, h in zip(*xs.values(), strict=True)]
+    given = {name: np.asarray(values, np.float32) for name, values in xs.items()}
+    result = explainer.run(given, target=1, return_result=True)
+    np.testing.assert_allclose(result.score, served(path, records)[:, 1], rtol=1e-5)
+    assert set(result.attributions) == set(xs) and result.attributions["blood"].shape == (5, 2)
+    whole = keras.Sequential([keras.Input((4,)), dense])
+    table = np.concatenate([given["height"][:, None], given["blood"], given["age"][:, None]], 1)
+    same = dx.explain("integrated_gradients", whole, table, target=1, steps=50)
+    np.testing.assert_allclose(result.attributions["age"], same[:, 3], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(result.attributions["blood"], same[:, 1:3], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_texts_by_token(tmp_path: Path, sparse: bool) -> None:
+    """Token ids of a fixed number, or as many as there are."""
+    embedding, dense = keras.layers.Embedding(20, 4), keras.layers.Dense(2)
+    embedding.build((None,))
+    dense.build((None, 4))
+    feature = tf.io.VarLenFeature(tf.int64) if sparse else tf.io.FixedLenFeature([6], tf.int64)
+
+    def call(f: Mapping[str, Any]) -> Any:
+        ids = tf.sparse.to_dense(f["ids"]) if sparse else f["ids"]
+        return dense(tf.reduce_mean(embedding(ids), 1))
+
+    path = save(tmp_path / "m", {"ids": feature}, call, embedding, dense)
+    ids = RNG.integers(1, 20, (3, 6))
+    result = dx.Explainer("gradient_x_input", path).run({"ids": ids}, target=0, return_result=True)
+    np.testing.assert_allclose(result.score, served(path, [record(ids=row) for row in ids])[:, 0], rtol=1e-5)
+    network = keras.Sequential(
+        [keras.Input((6,), dtype="int32"), embedding, keras.layers.GlobalAveragePooling1D(), dense]
+    )
+    same = dx.Explainer("gradient_x_input", network).run(ids, target=0, return_result=True)
+    np.testing.assert_allclose(result.tokens, same.tokens, rtol=1e-4, atol=1e-7)
+
+
+def test_raw_strings_by_token(tmp_path: Path) -> None:
+    text = keras.layers.TextVectorization(output_sequence_length=4, vocabulary=["good", "bad", "film"])
+    embedding, dense = keras.layers.Embedding(6, 3), keras.layers.Dense(1)
+    embedding.build((None,))
+    dense.build((None, 3))
+    spec = {"review": tf.io.FixedLenFeature([], tf.string)}
+    path = save(
+        tmp_path / "m", spec, lambda f: dense(tf.reduce_mean(embedding(text(f["review"])), 1)), text, embedding, dense
+    )
+    found = dx.Explainer("gradient_x_input", path).run({"review": np.array(["good film", "bad"])}, return_result=True)
+    assert found.tokens.shape == (2, 4) and found.tokens[0, 0] != found.tokens[1, 0]
+    np.testing.assert_allclose(
+        found.score, served(path, [record(review="good film"), record(review="bad")])[:, 0], rtol=1e-5
+    )
+
+
+def test_a_model_that_asks_how_many_examples_there_are(tmp_path: Path) -> None:
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+    def serve(examples: Any) -> dict[str, Any]:
+        x = tf.io.parse_example(examples, {"x": tf.io.FixedLenFeature([3], tf.float32)})["x"]
+        return {"scores": tf.reshape(x, [tf.shape(examples)[0], 3]) ** 2}
+
+    module = tf.Module()
+    tf.saved_model.save(module, str(tmp_path / "m"), signatures={"serving_default": serve})
+    x = RNG.normal(size=(4, 3)).astype(np.float32)
+    maps = dx.explain("gradient_x_input", str(tmp_path / "m"), {"x": x}, target=2)
+    np.testing.assert_allclose(maps["x"], 2 * x**2 * [0, 0, 1], rtol=1e-5)
+
+
+def test_an_example_may_lack_what_has_a_default(tmp_path: Path) -> None:
+    spec = {
+        "dose": tf.io.FixedLenFeature([], tf.float32, default_value=2.5),
+        "sites": tf.io.FixedLenFeature([3], tf.float32, default_value=[1.0, 2.0, 3.0]),
+        "must": FLOAT,
+    }
+    path = save(tmp_path / "m", spec, lambda f: f["dose"][:, None] * f["sites"] + f["must"][:, None])
+    parse = Parser(load_model(path).inputs)
+    found = parse(record(must=1.0), "1").inputs
+    assert found["dose"] == 2.5 and found["sites"].tolist() == [1, 2, 3] and found["must"] == 1
+    assert parse(record(must=1.0, dose=4.0), "1").inputs["dose"] == 4
+    with pytest.raises(InputError, match="it has no feature 'must'"):
+        parse(record(dose=1.0), "1")
+
+
+def test_a_chosen_signature_is_entered_likewise(tmp_path: Path) -> None:
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+    def parsing(examples: Any) -> dict[str, Any]:
+        return {"scores": 3 * tf.io.parse_example(examples, {"x": FLOAT})["x"][:, None]}
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 2], tf.float32, name="columns")])
+    def plain(columns: Any) -> dict[str, Any]:
+        return {"scores": columns}
+
+    tf.saved_model.save(tf.Module(), str(tmp_path), signatures={"parsing": parsing, "serving_default": plain})
+    assert [i.name for i in load_model(str(tmp_path)).inputs] == ["columns"]
+    assert [i.name for i in load_model(str(tmp_path), signature="parsing").inputs] == ["x"]
+
+
+def test_what_has_no_place_is_refused(tmp_path: Path) -> None:
+    ragged = {"words": tf.io.RaggedFeature(tf.float32)}
+    path = save(tmp_path / "ragged", ragged, lambda f: tf.reduce_sum(f["words"], 1)[:, None])
+    with pytest.raises(UnsupportedModelError, match=r"ragged features \(words\).*FixedLenFeature or VarLenFeature"):
+        load_model(path)
+    path = save(tmp_path / "nothing", {"x": FLOAT}, lambda f: tf.ones([2, 3]))
+    with pytest.raises(UnsupportedModelError, match="depends on none of the features that the model parses"):
+        load_model(path)
+    pixels = {"png": tf.io.FixedLenFeature([], tf.string)}
+
+    def decode(f: Mapping[str, Any]) -> Any:
+        read = lambda png: tf.cast(tf.io.decode_png(png, 1)[:2, :2], tf.float32)  # noqa: E731
+        return tf.reduce_sum(
+            tf.map_fn(read, f["png"], fn_output_signature=tf.TensorSpec([2, 2, 1], tf.float32)), [1, 2]
+        )
+
+    with pytest.raises(DeepExplainError):
+        dx.explain("saliency", save(tmp_path / "png", pixels, decode), {"png": np.array([b"no"])})
