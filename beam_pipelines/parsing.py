@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 
 from beam_pipelines.schema import Schema
 from beam_pipelines.sources import Columns
@@ -50,6 +51,15 @@ class Features(Mapping[str, np.ndarray]):
 
     def __len__(self) -> int:
         return len(self._found)
+
+
+def canonical(record: bytes) -> bytes:
+    """A serialized tf.Example with its features in one order: of equal examples the same, whoever wrote them and when."""
+    try:
+        found: bytes = tf.train.Example.FromString(record).SerializeToString(deterministic=True)
+    except DecodeError:  # it is none
+        return record
+    return found
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,7 +12,7 @@ import apache_beam as beam
 import numpy as np
 import tensorflow as tf
 
-from beam_pipelines.parsing import Features, Parser
+from beam_pipelines.parsing import Features, Parser, canonical
 from beam_pipelines.transforms import Attribute, digest
 from tb_deepexplain.errors import InputError, ParameterError
 from tb_deepexplain.graph.load import load_model
@@ -39,7 +39,7 @@ class Sample(beam.PTransform):
 
 
 def _drawn(record: bytes, seed: int) -> tuple[bytes, bytes]:
-    return hashlib.blake2b(record, digest_size=16, key=str(seed).encode()).digest(), record
+    return hashlib.blake2b(canonical(record), digest_size=16, key=str(seed).encode()).digest(), record
 
 
 class NameRecords(beam.PTransform):

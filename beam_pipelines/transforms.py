@@ -26,7 +26,7 @@ from beam_pipelines import counters, preprocessing, summary
 from beam_pipelines.batching import BatchSize
 from beam_pipelines.devices import Pool
 from beam_pipelines.explainers import explainers
-from beam_pipelines.parsing import Parser
+from beam_pipelines.parsing import Parser, canonical
 from beam_pipelines.preprocessing import Preprocess
 from beam_pipelines.schema import load as load_schema
 from tb_deepexplain import configuration
@@ -414,7 +414,7 @@ def digest(value: Any) -> str:
             content = repr(array.tolist()).encode() if array.dtype.hasobject else array.tobytes()
             found.update(str(name).encode() + b"\0" + content + b"\0")
     else:
-        found.update(value if isinstance(value, bytes) else repr(value).encode())
+        found.update(canonical(value) if isinstance(value, bytes) else repr(value).encode())
     return found.hexdigest()
 
 

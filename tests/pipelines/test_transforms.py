@@ -276,6 +276,11 @@ def test_batches_are_as_large_as_asked(model: Path, monkeypatch: pytest.MonkeyPa
 def test_the_digest_is_of_names_and_values() -> None:
     one = {"a": np.array(["x" * 50], object), "b": [1, 2]}
     assert digest(one) == digest({"b": [1, 2], "a": np.array(["x" * 49 + "x"[:1]], object)})
+    # The features of a tf.Example have no order, but their bytes may come in any.
+    entries = [b"\n\x0c\n\x01%c\x12\x07\x1a\x05\n\x03\x01\x02\x03" % name for name in b"ab"]
+    one, other = (b"\n" + bytes([28]) + b"".join(order) for order in (entries, entries[::-1]))
+    assert set(tf.train.Example.FromString(one).features.feature) == {"a", "b"}
+    assert one != other and digest(one) == digest(other)
     others = [{"a": "x", "b": 1}, {"c": "x", "b": 1}, {"a": "x", "b": 2}, {"a": "x"}, b"x", b"y"]
     assert len({digest(other) for other in others}) == len(others)
 

@@ -20,7 +20,12 @@ from google.protobuf import text_format
 from tensorflow_model_analysis.proto import config_pb2
 from tfx_bsl.tfxio import tf_example_record
 
-from beam_pipelines.tfma_extractor import AttributionsExtractor, attribution_extractors, with_attributions
+from beam_pipelines.tfma_extractor import (
+    AttributionsExtractor,
+    attribution_extractors,
+    custom_extractors,
+    with_attributions,
+)
 from beam_pipelines.transforms import Attribute, WriteAttributions
 from examples import tfx_pipeline as tumours
 from tb_deepexplain.errors import InputError, ParameterError
@@ -369,3 +374,18 @@ def test_a_bound_on_the_lower_end_stops_only_what_is_sure(trained: dict[str, Any
     assert [f.metric_key.name for f in sure.metric_validations_per_slice[0].failures] == ["attribution_drift_low"]
     unsure = judged(tmp_path / "unsure", trained["leaking"], trained["before"], trained["data"], bound % 0.9)
     assert unsure.validation_ok
+
+
+def test_evaluator_takes_options_from_the_config(model: Path) -> None:
+    """TFX's Evaluator calls custom_extractors, and has no place for options but the config of the metrics."""
+    asked = config(f"""{SPECS} metrics_specs {{ metrics {{ class_name: "MeanAttributions" }}
+      metrics {{ class_name: "AttributionOptions" module: "beam_pipelines.tfma_metrics"
+                config: '{{"method": "occlusion", "parameters": {{"baseline": 0.5}}}}' }} }}""")
+    one = shared(model, asked)
+    names = [each.stage_name for each in custom_extractors(one, asked, None)]
+    assert names.index("ExtractAttributions") == names.index("ExtractUnbatchedInputs") - 1
+    made = custom_extractors(one, asked, None)[names.index("ExtractAttributions")].ptransform.transform.fn
+    made.setup()
+    [found] = made.process(raw(table(3, 1)))
+    same = extracted(asked, one, raw(table(3, 1)), method="occlusion", parameters={"baseline": 0.5})
+    np.testing.assert_allclose(found["attributions"]["dose"], same["attributions"]["dose"])
