@@ -54,6 +54,14 @@ def test_stores_lists_what_markers_announce(client: Client, logdir: Path) -> Non
     assert answer["logdir"] == str(logdir)
 
 
+def test_runs_come_as_people_count(tmp_path: Path, served: Callable[..., Client]) -> None:
+    runs = ["step 12", "10/eval", "9/eval", "9/train", "step 2", "plain"]
+    for run in runs:
+        stores.write_tabular_store(tmp_path, run, count=2)
+    found = get(served(tmp_path), "/api/stores").json["stores"]
+    assert [s["run"] for s in found] == ["9/eval", "9/train", "10/eval", "plain", "step 2", "step 12"]
+
+
 def test_default_order_is_wrong_answers_first_then_the_largest_gap(client: Client) -> None:
     found = get(client, "/api/query", **PICTURES, limit=200).json
     wrong, gap = np.array(found["misclassified"]), np.array(found["relative_gap"], float)
