@@ -13,7 +13,7 @@ from werkzeug.test import Client
 from tb_deepexplain.plugin.filters import FilterError, Term, parse
 from tb_deepexplain.store import Store, store_path
 from tests.plugin import stores
-from tests.plugin.test_plugin_routes import PICTURES, REVIEWS, get
+from tests.plugin.asking import PICTURES, REVIEWS, get
 
 
 def test_a_filter_is_read_term_by_term() -> None:

@@ -12,8 +12,8 @@ from werkzeug.test import Client
 from tb_deepexplain.plugin import tiles
 from tb_deepexplain.store import Store, store_path
 from tests.plugin import stores
+from tests.plugin.asking import get, page
 from tests.plugin.dxt1 import Page
-from tests.plugin.test_plugin_routes import get, page
 
 TRAINING = {"run": "training", "store": "attributions", "sort": "id", "desc": "0"}
 METHOD = "integrated_gradients"

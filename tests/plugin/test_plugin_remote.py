@@ -14,7 +14,7 @@ from werkzeug.test import Client
 from tb_deepexplain.places import place
 from tb_deepexplain.store import MANIFEST, store_path
 from tests.plugin import stores
-from tests.plugin.test_plugin_routes import get, page, summary
+from tests.plugin.asking import get, page, summary
 
 
 @pytest.fixture

@@ -10,35 +10,20 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
 
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from scipy.stats import spearmanr, t
-from werkzeug.test import Client, TestResponse
+from werkzeug.test import Client
 
 from tb_deepexplain.marker import write_marker
 from tb_deepexplain.plugin import tiles
 from tb_deepexplain.record import Attribution, Input
 from tb_deepexplain.store import MANIFEST, Store, StoreWriter, store_path
 from tests.plugin import stores
-from tests.plugin.dxt1 import Page
-
-ROOT = "/data/plugin/deepexplain"
-PICTURES = {"run": "pictures", "store": "attributions"}
-REVIEWS = {"run": "reviews", "store": "attributions"}
-
-
-def get(client: Client, route: str, **query: Any) -> TestResponse:
-    return client.get(f"{ROOT}{route}?{urlencode(query)}")
-
-
-def page(client: Client, **query: Any) -> Page:
-    answer = get(client, "/api/tiles", **query)
-    assert answer.status_code == 200, answer.text
-    return Page(answer.data)
+from tests.plugin.asking import PICTURES, REVIEWS, ROOT, get, page, summary
 
 
 def test_stores_lists_what_markers_announce(client: Client, logdir: Path) -> None:
@@ -487,12 +472,6 @@ def test_faithfulness_is_what_the_maps_columns_say(client: Client, logdir: Path)
 def test_a_summary_of_nothing_known_is_refused(client: Client, query: dict[str, str]) -> None:
     answer = get(client, "/api/summary", **PICTURES, **query)
     assert answer.status_code == 400 and ("kind" in answer.text or "size" in answer.text)
-
-
-def summary(client: Client, kind: str, **query: Any) -> Any:
-    answer = get(client, "/api/summary", **query, kind=kind)
-    assert answer.status_code == 200, answer.text
-    return answer.json
 
 
 def test_gaps_are_counted_in_bins(client: Client, logdir: Path) -> None:
