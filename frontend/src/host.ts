@@ -53,12 +53,20 @@ export const hostLink = (): string => host.location.href;
 /** Hear when TensorBoard has read its data again, by the messages it exchanges with the frames of plugins. */
 export function onDataReloaded(reloaded: () => void): void {
   if (!framed) return;
+  let missed = false; // of a tab that is not shown, whose frame TensorBoard keeps without height
+  window.addEventListener("resize", () => {
+    if (!missed || window.innerHeight === 0) return;
+    missed = false;
+    reloaded();
+  });
   const { port1, port2 } = new MessageChannel();
   port1.onmessage = (event: MessageEvent<string>): void => {
     const { type, id, isReply } = JSON.parse(event.data) as { type: string; id: number; isReply: boolean };
     if (isReply) return;
     port1.postMessage(JSON.stringify({ type, id, payload: null, error: null, isReply: true }));
-    if (type === "experimental.DataReloaded") reloaded();
+    if (type !== "experimental.DataReloaded") return;
+    if (window.innerHeight === 0) missed = true;
+    else reloaded();
   };
   host.postMessage("experimental.bootstrap", "*", [port2]);
 }

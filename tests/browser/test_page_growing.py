@@ -38,6 +38,16 @@ def test_what_is_new_waits_until_it_is_asked_for(growing: tuple[Path, Server], t
     frame.get_by_role("button", name="Show").click()
     expect(frame.locator(".place")).to_have_text("1–24 of 60")
     expect(frame.locator(".fresh-bar")).to_have_count(0)
+    # A tab that is not shown asks for nothing until it is.
+    hidden = "(height) => document.querySelector('iframe').style.cssText = height"
+    tab.evaluate(hidden, "height: 0 !important; min-height: 0; flex: none")
+    asked: list[str] = []
+    tab.on("request", lambda request: asked.append(request.url) if "api/stores" in request.url else None)
+    tab.locator(".reload-button").click()
+    tab.wait_for_timeout(1000)
+    assert asked == []
+    with tab.expect_request("**/api/stores"):
+        tab.evaluate(hidden, "")
     # Nothing new: nothing is said.
     tab.locator(".reload-button").click()
     tab.wait_for_timeout(800)
