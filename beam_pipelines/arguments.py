@@ -33,6 +33,8 @@ class Arguments:
     measured: float
     superpixels: int | None
     target: Target
+    signature: str | None
+    output: str | None
     labels: tuple[str, ...] | None
     vocabulary: tuple[str, ...] | None
     batch_size: int | None
@@ -133,6 +135,8 @@ def parser(prog: str, evaluating: bool = False) -> Parser:
         needed.add_argument("--methods", required=True, metavar="A,B", help="attribution methods, separated by commas")
     what = found.add_argument_group("what is explained")
     what.add_argument("--target", default="predicted", help="predicted (default) | label | top:K | class number | sum")
+    what.add_argument("--signature", metavar="NAME", help="of the SavedModel (default: serving_default)")
+    what.add_argument("--output", metavar="NAME", help="of a model with several")
     what.add_argument("--labels", metavar="FILE", help="class names, one a line (default: the input's)")
     what.add_argument("--vocab", metavar="FILE", help="tokens, one a line; the line number, from 0, is the id")
     if evaluating:
@@ -317,6 +321,8 @@ def parse(argv: Sequence[str], prog: str, evaluating: bool = False) -> Arguments
         measured=options.measured,
         superpixels=options.superpixels,
         target=Target.parse(options.target),
+        signature=options.signature,
+        output=options.output,
         labels=_read_lines("--labels", options.labels),
         vocabulary=_read_lines("--vocab", options.vocab),
         batch_size=options.batch_size,

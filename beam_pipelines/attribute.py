@@ -295,6 +295,8 @@ def request_of(asked: Arguments) -> Request:
         measured=asked.measured,
         superpixels=asked.superpixels if asked.measures else None,
         target=asked.target,
+        signature=asked.signature,
+        output=asked.output,
         labels=asked.labels,
         vocabulary=asked.vocabulary,
         batch_size=asked.batch_size,

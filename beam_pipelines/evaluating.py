@@ -77,7 +77,7 @@ def run(asked: Arguments) -> int:
         from tb_deepexplain.recording import BatchExplainer
 
         with fetched(asked.model) as model:
-            graph = load_model(model)
+            graph = load_model(model, signature=asked.signature)
     if reading["preprocess"]:
         reading["preprocess"] = preprocessing.load(reading["preprocess"])
     parse = Parser(graph.inputs, asked.label_feature, asked.id_feature, asked.features, **reading)

@@ -25,6 +25,8 @@ def configure(arguments: Arguments, request: Request, model: str, plan: Plan) ->
         "measured": request.measured if request.measures else None,
         "superpixels": request.superpixels,
         "target": str(request.target),
+        "signature": request.signature,
+        "output": request.output,
         "labels": listed(request.labels),
         "vocab": listed(request.vocabulary),
         "step": request.step,

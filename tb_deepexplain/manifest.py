@@ -64,7 +64,12 @@ def describe_store(request: Request, kind: str, fingerprint: str, name: str, opt
         "target": str(request.target),
         "mixed_precision": request.mixed_precision,
         "labels": listed(request.labels),
-        "model": {"path": request.model, "fingerprint": fingerprint},
+        "model": {
+            "path": request.model,
+            "fingerprint": fingerprint,
+            "signature": request.signature,
+            "output": request.output,
+        },
         "options": options,
         "versions": _versions(),
         "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),

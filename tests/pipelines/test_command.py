@@ -10,8 +10,10 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import tensorflow as tf
 
 from beam_pipelines import runners
 from tb_deepexplain.cli import main
@@ -227,3 +229,37 @@ def wait_for_shards(run: Run, number: int, running: subprocess.Popen[str]) -> No
         if running.poll() is not None:
             return
         time.sleep(0.05)
+
+
+def test_a_signature_and_an_output_are_chosen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A signature that parses tf.Examples and gives two outputs, as servers have it."""
+    spec = {"x": tf.io.FixedLenFeature([2], tf.float32)}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+    def both(examples: Any) -> dict[str, Any]:
+        x = tf.io.parse_example(examples, spec)["x"]
+        return {"sum": tf.reduce_sum(x, 1, keepdims=True), "squares": x**2}
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 2], tf.float32)])
+    def other(x: Any) -> dict[str, Any]:
+        return {"y": 7 * x}
+
+    tf.saved_model.save(tf.Module(), str(tmp_path / "m"), signatures={"both": both, "serving_default": other})
+    with tf.io.TFRecordWriter(str(tmp_path / "a.tfrecord")) as writer:
+        feature = tf.train.Feature(float_list=tf.train.FloatList(value=[3, 5]))
+        writer.write(tf.train.Example(features=tf.train.Features(feature={"x": feature})).SerializeToString())
+    run = Run(tmp_path / "m", tmp_path / "logs")
+    source = tmp_path / "a.tfrecord"
+    assert run(source, "--signature=both", "--output=squares", "--target=1", methods="gradient_x_input") == 0
+    [values] = run.store.maps([0])
+    assert values.ravel().tolist() == [0, 50] and run.store.index["score"].to_pylist() == [25]
+    model = run.store.manifest["model"]
+    assert (model["signature"], model["output"]) == ("both", "squares")
+    assert run(source, "--signature=both", "--output=sum", "--resume", methods="gradient_x_input") == 2
+    assert 'output was "squares", now "sum"' in capsys.readouterr().err
+    for wrong, said in (
+        (["--signature=none"], "has no signature 'none'; it has 'both', 'serving_default'"),
+        (["--signature=both", "--output=none"], "the model has no output 'none'; it has squares, sum"),
+    ):
+        assert run(source, "--overwrite", *wrong) == 2
+        assert said in capsys.readouterr().err

@@ -150,6 +150,27 @@ def test_the_mean_of_baseline_examples_is_the_baseline(model: Any, network: kera
     assert_explained(store(found), network, {"occlusion": {"baseline": baseline}, "saliency": {}})
 
 
+def test_a_schema_names_classes_and_fills_what_lacks(model: Any, tmp_path: Path) -> None:
+    """As SchemaGen and people write it: the label's values, the shape and presence of features."""
+    (tmp_path / "schema").mkdir()
+    (tmp_path / "schema" / "schema.pbtxt").write_text(
+        """
+        feature { name: "label" type: BYTES string_domain { value: "healthy" value: "ill" } }
+        feature { name: "age" type: FLOAT shape {} }
+        feature { name: "dose" type: FLOAT shape {} }
+        feature { name: "weight" type: FLOAT shape {} }
+        """
+    )
+    schema = standard_artifacts.Schema()
+    schema.uri = str(tmp_path / "schema")
+    rows = [{**row, "label": ["healthy", "ill"][row["label"]]} for row in table(6, 1)]
+    given = {"examples": examples(tmp_path / "1", {"eval": rows}), "model": model, "schema": schema}
+    index = store(artifacts.run(AttributionGen, tmp_path / "out", given, methods="saliency")).index
+    assert sorted(zip(index["label"].to_pylist(), index["label_name"].to_pylist(), strict=True)) == sorted(
+        (int(row["label"] == "ill"), row["label"]) for row in rows
+    )
+
+
 def test_another_signature(model: Any, network: keras.Model, tmp_path: Path) -> None:
     given = {"examples": examples(tmp_path / "1", {"eval": table(4, 1)}), "model": model}
     found = artifacts.run(AttributionGen, tmp_path / "out", given, methods="gradient_x_input", signature="columns")

@@ -72,7 +72,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def frame(model: Path, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     """The same examples in a store of ours, one row for each: the attributions by feature, label, measures."""
     folder = tmp_path_factory.mktemp("store")
-    measures = {"completeness": {}, "deletion": DELETION}
+    measures = {"completeness": {}, "deletion": DELETION, "sensitivity_n": {}}
     with beam.Pipeline(FnApiRunner()) as pipeline:
         elements = pipeline | beam.Create([(str(i), record(row)) for i, row in enumerate(table(40, 1))])
         explained = elements | Attribute(
@@ -94,6 +94,7 @@ def test_sliced_numbers_are_those_of_the_store(model: Path, frame: pd.DataFrame,
         metrics {{ class_name: "ExampleCount" }}
         {" ".join(f'metrics {{ class_name: "{name}" }}' for name in names)}
         metrics {{ class_name: "CompletenessGap" module: "beam_pipelines.tfma_metrics" }}
+        metrics {{ class_name: "SensitivityN" module: "beam_pipelines.tfma_metrics" }}
         metrics {{ class_name: "DeletionAUC" module: "beam_pipelines.tfma_metrics" config: '{{"parameters": {{"steps": 3}}}}' }}
       }}""")
     one = shared(model, asked)
@@ -116,6 +117,8 @@ def test_sliced_numbers_are_those_of_the_store(model: Path, frame: pd.DataFrame,
             ("deletion", "attribution_deletion_auc"),
         ):
             assert of[name]["doubleValue"] == pytest.approx(own[measure].mean(), abs=2e-3), (key, name)
+        random_sets = own["sensitivity_n"].mean()  # which are others here and there
+        assert of["attribution_sensitivity_n"]["doubleValue"] == pytest.approx(random_sets, abs=0.05)
         for way, compute in ways.items():
             for feature in FEATURES:
                 signed = attributions[key][f"{way}_attributions"][feature]["doubleValue"]
@@ -213,6 +216,26 @@ def test_all_classes_where_metrics_are_binarized(pictures: tuple[Path, keras.Mod
     values = found["attributions"]
     assert all(each.shape == (2, 3) for each in values.values())
     np.testing.assert_allclose(sum(values.values()), network(x).numpy() - network(0 * x).numpy(), rtol=1e-3, atol=1e-5)
+
+
+def test_metrics_by_class(pictures: tuple[Path, keras.Model], tmp_path: Path) -> None:
+    path, network = pictures
+    x = np.random.default_rng(0).random((5, 8, 8, 3)).astype(np.float32)
+    asked = config(f"""{SPECS} slicing_specs {{}} metrics_specs {{
+      binarize {{ class_ids {{ values: [0, 2] }} }} metrics {{ class_name: "MeanAttributions" }} }}""")
+    one = shared(path, asked)
+    found = tfma.run_model_analysis(
+        eval_shared_model=one, eval_config=asked, data_location=write(tmp_path / "d", [{"image": i, "label": 0} for i in x]),
+        output_path=str(tmp_path / "out"), pipeline_options=OPTIONS,
+        extractors=attribution_extractors(one, asked, method="gradient_x_input"),
+    )  # fmt: skip
+    [(_, by)] = found.attributions
+    mean = (network(x).numpy() - network(0 * x).numpy()).mean(0)
+    classes = {key: of["mean_attributions"] for key, of in by[""].items()}
+    assert set(classes) == {"classId:0", "classId:2"}
+    for key, values in classes.items():
+        total = sum(value["doubleValue"] for value in values.values())
+        assert total == pytest.approx(float(mean[int(key[-1])]), rel=1e-3, abs=1e-5)
 
 
 def test_each_model_and_each_output(model: Path, tmp_path: Path) -> None:
