@@ -25,7 +25,7 @@ test: $(VENV)/dev.stamp frontend/node_modules/.package-lock.json chromium ## all
 	cd frontend && npm test --silent
 	$(BIN)/python -m pytest -m "not slow" --numprocesses 2 --dist loadfile $(ARGS)
 
-test-slow: $(VENV)/dev.stamp ## GPUs leased by processes, workers that write to S3, Ctrl-C, models beyond two gigabytes, axe: four minutes
+test-slow: $(VENV)/dev.stamp ## GPUs leased by processes, workers that write to S3, Ctrl-C, models beyond two gigabytes, axe, looks, every server: seven minutes
 	$(BIN)/python -m pytest -m slow --numprocesses 2 --dist loadfile $(ARGS)
 
 test-kills: $(VENV)/dev.stamp ## kill -9 workers and drivers 20 times at random moments (KILLS=N, SEED=N); no example may be lost

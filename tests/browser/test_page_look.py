@@ -1,6 +1,6 @@
 """The page looks as it did when a person last looked at it.
 
-LOOK=take python -m pytest tests/browser/test_page_look.py      takes the pictures in tests/browser/look anew: look at them
+LOOK=take python -m pytest -m slow tests/browser/test_page_look.py      takes the pictures in tests/browser/look anew: look at them
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
+
+pytestmark = pytest.mark.slow
 
 PICTURES = Path(__file__).parent / "look"
 TAKEN_WITH = PICTURES / "taken_with.json"
