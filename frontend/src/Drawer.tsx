@@ -178,7 +178,10 @@ function Baselines({ facts, columns, kind }: { facts: ExampleFacts; columns: rea
     group.titles.push(method.title);
   }
   if (groups.size === 0) return null;
-  const named = (value: unknown): string => (typeof value !== "number" ? String(JSON.stringify(value)) : kind === "text" ? `embeddings of ${value}` : `${value} everywhere`);
+  const named = (value: unknown): string => {
+    if (kind === "text" && typeof value === "number") return `embeddings of ${value === 0 ? "zeros" : value} in place of all tokens`;
+    return `${typeof value === "number" ? `${value} everywhere` : String(JSON.stringify(value))}, as the model takes it`;
+  };
   return (
     <section class="baselines">
       <h3>{groups.size > 1 ? "Baselines" : "Baseline"}</h3>
@@ -186,7 +189,7 @@ function Baselines({ facts, columns, kind }: { facts: ExampleFacts; columns: rea
         <figure key={titles[0]}>
           {picture ? <img src={`data:image/png;base64,${picture}`} alt="baseline" /> : kind === "image" && <div class="state flat"><span>{short(Number(value))}</span></div>}
           <figcaption>
-            {picture ? "an array, as the model takes it" : `${named(value)}, as the model takes it`}
+            {picture ? "an array, as the model takes it" : named(value)}
             <span class="note"> {titles.join(", ")}</span>
           </figcaption>
         </figure>
