@@ -29,20 +29,20 @@ test-slow: $(VENV)/dev.stamp ## GPUs leased by processes, workers that write to 
 	$(BIN)/python -m pytest -m slow --numprocesses 2 --dist loadfile $(ARGS)
 
 test-kills: $(VENV)/dev.stamp ## kill -9 workers and drivers 20 times at random moments (KILLS=N, SEED=N); no example may be lost
-	KILLS=$${KILLS:-20} $(BIN)/python -m pytest -s tests/pipelines/test_kills.py
-	KILLS=1 $(BIN)/python -m pytest tests/pipelines/test_recovery.py -k 'silent or starting'
+	KILLS=$${KILLS:-20} $(BIN)/python -m pytest -s tests/engine/test_kills.py
+	KILLS=1 $(BIN)/python -m pytest tests/engine/test_recovery.py -k 'silent or starting'
 
 test-dataflow: $(ENGINES)/gcp.stamp ## Beam's DataflowRunner against a stand-in on this machine
-	$(ENGINES)/gcp/bin/python -m pytest tests/engines/test_dataflow.py $(ARGS)
+	$(ENGINES)/gcp/bin/python -m pytest tests/runners/test_dataflow.py $(ARGS)
 
 test-prism: $(VENV)/dev.stamp $(ENGINES)/prism ## Prism, Beam's portable local runner, built from its Go module
-	$(BIN)/python -m pytest tests/engines/test_prism.py $(ARGS)
+	$(BIN)/python -m pytest tests/runners/test_prism.py $(ARGS)
 
 test-flink: $(VENV)/dev.stamp $(ENGINES)/flink.stamp ## a Flink cluster of two task managers on this machine, one of them killed
-	$(BIN)/python -m pytest tests/engines/test_flink.py $(ARGS)
+	$(BIN)/python -m pytest tests/runners/test_flink.py $(ARGS)
 
 test-tfx: $(ENGINES)/tfx.stamp ## TFX's and TFMA's own runners and metrics on our component and extractor: three minutes
-	$(ENGINES)/tfx/bin/python -m pytest tests/tfx $(ARGS)
+	$(ENGINES)/tfx/bin/python -m pytest tests/tfx tests/tfma $(ARGS)
 
 test-bazel: $(VENV)/dev.stamp frontend/node_modules/.package-lock.json ## the BUILD files, and by them the fastest tests, without a network: half a minute
 	@command -v bazel >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
@@ -67,7 +67,7 @@ format: $(VENV)/dev.stamp ## put the code into its format
 
 docs: $(VENV)/dev.stamp ## write docs/methods.md and docs/measures.md from the tables
 	for table in methods measures; do \
-		$(BIN)/python -m tb_deepexplain.listing $$table > docs/$$table.md.new && mv docs/$$table.md.new docs/$$table.md; done
+		$(BIN)/python -m beam_pipelines.cli.tables $$table > docs/$$table.md.new && mv docs/$$table.md.new docs/$$table.md; done
 
 dist: $(VENV)/dev.stamp ## wheel and sdist, the page built into both
 	$(BIN)/python -m build
@@ -106,12 +106,12 @@ $(ENGINES)/prism: $(BIN)/uv
 	echo "building Prism: 1 to 3 minutes"; GOBIN=$(abspath $(ENGINES)) "$$go" install github.com/apache/beam/sdks/v2/go/cmd/prism@v$(BEAM)
 
 # Flink from PyPI, Beam's job server from Maven Central in its parts. Java and Maven come from Debian where there are none.
-$(ENGINES)/flink.stamp: $(BIN)/uv tests/engines/flink_job_server.xml
+$(ENGINES)/flink.stamp: $(BIN)/uv tests/runners/flink_job_server.xml
 	@{ command -v java && command -v mvn; } >/dev/null || { apt-get update -qq; DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends default-jre-headless maven >/dev/null; }
 	rm -rf $(ENGINES)/flink && mkdir -p $(ENGINES)/flink
 	$(BIN)/uv pip install --quiet --target $(ENGINES)/flink/python --no-deps apache-flink-libraries==1.19.3
 	mv $(ENGINES)/flink/python/pyflink $(ENGINES)/flink/dist
-	mvn -q -B -f tests/engines/flink_job_server.xml dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory=$(abspath $(ENGINES))/flink/job-server
+	mvn -q -B -f tests/runners/flink_job_server.xml dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory=$(abspath $(ENGINES))/flink/job-server
 	@touch $@
 
 # TFX's pins exclude each other on systems with a glibc before 2.39; tests/tfx/overrides.txt says which give way. They stay in here.

@@ -83,7 +83,7 @@ setup(
     ],
     extras_require=EXTRAS,
     entry_points={
-        "console_scripts": ["tb-deepexplain = tb_deepexplain.cli:main"],
+        "console_scripts": ["tb-deepexplain = beam_pipelines.cli.main:main"],
         "tensorboard_plugins": ["deepexplain = tb_deepexplain.plugin:DeepExplainLoader"],
     },
 )

@@ -22,27 +22,29 @@ from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.shared import Shared
 from apache_beam.utils.windowed_value import WindowedValue
 
-from beam_pipelines import counters, preprocessing, summary
-from beam_pipelines.batching import BatchSize
-from beam_pipelines.devices import Pool
-from beam_pipelines.explainers import explainers
-from beam_pipelines.parsing import Parser, canonical
-from beam_pipelines.preprocessing import Preprocess
-from beam_pipelines.schema import load as load_schema
-from tb_deepexplain import configuration
+from beam_pipelines.cli import report
+from beam_pipelines.engine import beam_counters
+from beam_pipelines.engine.batch_size import BatchSize
+from beam_pipelines.engine.device_pool import explainers
+from beam_pipelines.engine.devices import Pool
+from beam_pipelines.reading.example_parser import Parser, canonical
+from beam_pipelines.reading.preprocess import Preprocess
+from beam_pipelines.reading.preprocess import load as load_preprocess
+from beam_pipelines.reading.tfmd_schema import load as load_schema
+from tb_deepexplain.attribution.methods import find_method
 from tb_deepexplain.errors import InputError, ParameterError, StoreError
-from tb_deepexplain.evaluation import find_measure
-from tb_deepexplain.examples import Example
-from tb_deepexplain.manifest import describe_store
-from tb_deepexplain.marker import is_store_name, write_marker
-from tb_deepexplain.methods import find_method
-from tb_deepexplain.methods.rows import Chosen, check_rows
-from tb_deepexplain.metrics import Metrics
-from tb_deepexplain.record import Attribution, Failure, Input
-from tb_deepexplain.recording import BatchExplainer, Records, Request
-from tb_deepexplain.store import DUPLICATES, MANIFEST, ShardWriter, Store, StoreWriter, duplicate, store_path
-from tb_deepexplain.targets import Target
-from tb_deepexplain.trouble import describe
+from tb_deepexplain.evaluation.measures import find_measure
+from tb_deepexplain.recording.batch_explainer import BatchExplainer, Records, Request
+from tb_deepexplain.recording.error_text import describe
+from tb_deepexplain.recording.example import Example
+from tb_deepexplain.recording.manifest import describe_store
+from tb_deepexplain.recording.targets import Target
+from tb_deepexplain.recording.work_metrics import Metrics
+from tb_deepexplain.registry.table import Chosen, check_rows
+from tb_deepexplain.store import configuration
+from tb_deepexplain.store.marker import is_store_name, write_marker
+from tb_deepexplain.store.records import Attribution, Failure, Input
+from tb_deepexplain.store.store import DUPLICATES, MANIFEST, ShardWriter, Store, StoreWriter, duplicate, store_path
 
 _MOST_BYTES, _MOST_KINDS = 1 << 28, 1000  # of examples that wait for others like them; of kinds of them
 
@@ -108,7 +110,7 @@ class _Explain(beam.DoFn):
         if isinstance(found, Failure):
             metrics = Metrics()
             metrics.fail(found.stage)
-            counters.publish(metrics)
+            beam_counters.publish(metrics)
             yield TaggedOutput("errors", found)
             return
         key = window, found.alike
@@ -142,7 +144,7 @@ class _Explain(beam.DoFn):
             found.append(WindowedValue(each, when[each.input.example_id], (window,)))
         metrics.total_seconds = time.perf_counter() - started
         self._size.took(len(waiting), metrics.total_seconds)
-        counters.publish(metrics)
+        beam_counters.publish(metrics)
         return found
 
 
@@ -208,7 +210,7 @@ class Attribute(beam.PTransform):
             "id_feature": id_feature,
             "renamed": dict(features or {}),
             "labels": {name: number for number, name in enumerate(labels or ())},
-            "preprocess": preprocessing.load(preprocess) if isinstance(preprocess, str) else preprocess,
+            "preprocess": load_preprocess(preprocess) if isinstance(preprocess, str) else preprocess,
             "schema": load_schema(schema) if schema else None,
             "resize": resize,
         }
@@ -289,7 +291,7 @@ class _Commit(beam.DoFn):
             if failed > self._rate * (explained + failed):
                 raise StoreError(
                     f"{failed} of {explained + failed} examples failed, more than max_error_rate={self._rate:g} allows: "
-                    f"{summary.reasons(directory, units)}"
+                    f"{report.reasons(directory, units)}"
                 )
             written = writer.commit(units, self._described(request, writer, units))
         kept = set(written["units"])

@@ -20,10 +20,10 @@ from rich.console import Console
 from rich.table import Table
 
 import tb_deepexplain as dx
+from beam_pipelines.cli.demo import efficientnet, packages, photos
+from beam_pipelines.cli.demo.torch_weights import read_weights
 from benchmarks.nets import NETS, load
 from benchmarks.plot import draw
-from tb_deepexplain.demo import efficientnet, packages, photos
-from tb_deepexplain.demo.torch_weights import read_weights
 
 EXAMPLES, REFERENCE = 32, 600
 STEPS = (4, 8, 16, 32, 64, 128, 256)

@@ -7,7 +7,7 @@ import csv
 import numpy as np
 import tensorflow as tf
 
-from tb_deepexplain.demo import digits, packages
+from beam_pipelines.cli.demo import digits, packages
 
 WORDS = 10_000
 REVIEWS = 6000

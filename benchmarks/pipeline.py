@@ -74,7 +74,7 @@ def bare(model: Path, data: Path, out: Path, method: str, batch: int = 64) -> No
     from PIL import Image
 
     import tb_deepexplain as dx
-    from tb_deepexplain.record import ATTRIBUTION_SCHEMA, INPUT_SCHEMA, Attribution, Input
+    from tb_deepexplain.store.records import ATTRIBUTION_SCHEMA, INPUT_SCHEMA, Attribution, Input
 
     explainer = dx.Explainer(method, model, **METHODS[method])
     spec = {"image": tf.io.FixedLenFeature(SHAPE, tf.float32)}

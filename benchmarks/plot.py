@@ -51,8 +51,8 @@ def draw(curves: dict[str, list[dict[str, Any]]], default: float, file: Path) ->
 
 def draw_sensitivity(found: dict[str, dict[str, Any]], file: Path) -> None:
     """Sensitivity-n: a panel for each net, correlation over the share of features removed."""
+    from tb_deepexplain.attribution.methods import TABLE
     from tb_deepexplain.evaluation.figure import COLOURS, RANDOM, pyplot
-    from tb_deepexplain.methods import TABLE
 
     order = {method.id: (method.title, colour) for method, colour in zip(TABLE, COLOURS, strict=False)}
     columns = 4

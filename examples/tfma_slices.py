@@ -34,8 +34,8 @@ CONFIG = f"""
     metrics {{ class_name: "BinaryAccuracy" }}
     metrics {{ class_name: "MeanAttributions" }}
     metrics {{ class_name: "MeanAbsoluteAttributions" }}
-    metrics {{ class_name: "CompletenessGap" module: "beam_pipelines.tfma_metrics" }}
-    metrics {{ class_name: "DeletionAUC" module: "beam_pipelines.tfma_metrics" }}
+    metrics {{ class_name: "CompletenessGap" module: "beam_pipelines.tfma.metrics" }}
+    metrics {{ class_name: "DeletionAUC" module: "beam_pipelines.tfma.metrics" }}
   }}
 """
 
@@ -47,7 +47,7 @@ def evaluate(folder: Path) -> Any:
     from google.protobuf import text_format
     from tensorflow_model_analysis.proto import config_pb2
 
-    from beam_pipelines.tfma_extractor import attribution_extractors
+    from beam_pipelines.tfma.extractor import attribution_extractors
 
     names = write_csv(folder)
     rows = np.genfromtxt(folder / "tumours.csv", delimiter=",", names=True)

@@ -98,9 +98,9 @@ def evaluation() -> Any:
         }}
         metrics {{ class_name: "MeanAttributions" }}
         metrics {{ class_name: "MeanAbsoluteAttributions" }}
-        metrics {{ class_name: "CompletenessGap" module: "beam_pipelines.tfma_metrics" }}
+        metrics {{ class_name: "CompletenessGap" module: "beam_pipelines.tfma.metrics" }}
         metrics {{
-          class_name: "AttributionDrift" module: "beam_pipelines.tfma_metrics"
+          class_name: "AttributionDrift" module: "beam_pipelines.tfma.metrics"
           threshold {{ change_threshold {{ direction: LOWER_IS_BETTER absolute {{ value: {DRIFT} }} }} }}
         }}
       }}
@@ -127,7 +127,7 @@ def make(
     from tfx.proto import trainer_pb2
     from tfx.types import Channel, standard_artifacts
 
-    from beam_pipelines.tfx_component import AttributionGen
+    from beam_pipelines.tfx.component import AttributionGen
 
     example_gen = CsvExampleGen(input_base=data)
     trainer = Trainer(
@@ -147,7 +147,7 @@ def make(
         model=trainer.outputs["model"],
         baseline_model=before.outputs["model"],
         eval_config=evaluation(),
-        module_path="beam_pipelines.tfma_extractor",
+        module_path="beam_pipelines.tfma.extractor",
     )
     attributions = AttributionGen(
         examples=example_gen.outputs["examples"],

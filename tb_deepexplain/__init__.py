@@ -9,7 +9,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tb_deepexplain.callback import AttributionCallback
+    from tb_deepexplain.attribution.explainer import Explainer, explain
+    from tb_deepexplain.attribution.methods import Method, methods
+    from tb_deepexplain.attribution.results import Predictions, Result
     from tb_deepexplain.errors import (
         DeepExplainError,
         InputError,
@@ -18,22 +20,18 @@ if TYPE_CHECKING:
         UnknownMethodError,
         UnsupportedModelError,
     )
-    from tb_deepexplain.evaluation import Measure, measures
     from tb_deepexplain.evaluation.evaluator import Evaluator, Measured, evaluate
-    from tb_deepexplain.explainer import Explainer, Predictions, Result, explain
-    from tb_deepexplain.graph.load import load_model
-    from tb_deepexplain.graph.model import InputSpec, ModelGraph
-    from tb_deepexplain.methods import Method
-    from tb_deepexplain.store import Store
-
-    def methods() -> list[Method]:
-        """The table: one frozen row for each method, in display order."""
+    from tb_deepexplain.evaluation.measures import Measure, measures
+    from tb_deepexplain.graph.loading.load_model import load_model
+    from tb_deepexplain.graph.model_graph import InputSpec, ModelGraph
+    from tb_deepexplain.store.store import Store
+    from tb_deepexplain.training.callback import AttributionCallback
 
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "tb_deepexplain.callback": ("AttributionCallback",),
+    "tb_deepexplain.training.callback": ("AttributionCallback",),
     "tb_deepexplain.errors": (
         "DeepExplainError",
         "InputError",
@@ -42,13 +40,14 @@ _HOMES = {
         "UnknownMethodError",
         "UnsupportedModelError",
     ),
-    "tb_deepexplain.evaluation": ("Measure", "measures"),
+    "tb_deepexplain.evaluation.measures": ("Measure", "measures"),
     "tb_deepexplain.evaluation.evaluator": ("Evaluator", "Measured", "evaluate"),
-    "tb_deepexplain.explainer": ("Explainer", "Predictions", "Result", "explain"),
-    "tb_deepexplain.graph.load": ("load_model",),
-    "tb_deepexplain.graph.model": ("InputSpec", "ModelGraph"),
-    "tb_deepexplain.methods": ("Method",),
-    "tb_deepexplain.store": ("Store",),
+    "tb_deepexplain.attribution.explainer": ("Explainer", "explain"),
+    "tb_deepexplain.graph.loading.load_model": ("load_model",),
+    "tb_deepexplain.graph.model_graph": ("InputSpec", "ModelGraph"),
+    "tb_deepexplain.attribution.methods": ("Method", "methods"),
+    "tb_deepexplain.attribution.results": ("Predictions", "Result"),
+    "tb_deepexplain.store.store": ("Store",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -80,8 +79,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "methods":  # a package that can be called
-        return importlib.import_module("tb_deepexplain.methods")
     if name in _HOME:
         return getattr(importlib.import_module(_HOME[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

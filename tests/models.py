@@ -55,3 +55,19 @@ def sequential() -> keras.Model:
     return keras.Sequential(
         [keras.Input((10,)), layers.Dense(8, activation="relu"), layers.Dense(2, activation="softmax")]
     )
+
+
+def binary() -> keras.Model:
+    """Four numbers → one sigmoid."""
+    keras.utils.set_random_seed(5)
+    return keras.Sequential(
+        [keras.Input((4,), name="x"), layers.Dense(6, activation="tanh"), layers.Dense(1, activation="sigmoid")]
+    )
+
+
+def columns() -> keras.Model:
+    """Two numeric inputs → one quantity."""
+    keras.utils.set_random_seed(6)
+    age, sizes = keras.Input((1,), name="age"), keras.Input((2, 2), name="sizes")
+    x = layers.Concatenate()([age, layers.Flatten()(sizes)])
+    return keras.Model({"age": age, "sizes": sizes}, layers.Dense(1)(layers.Dense(3, activation="tanh")(x)))

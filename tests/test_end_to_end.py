@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 import tb_deepexplain as dx
-from tb_deepexplain.cli import main as command
+from beam_pipelines.cli.main import main as command
 from tests import models
 from tests.browser.tensorboard_server import Server
-from tests.pipelines.data import write_records
+from tests.pipeline_runs import write_records
 
 PICTURES = np.random.default_rng(0).uniform(0, 1, (6, 8, 8, 3)).astype(np.float32)
 OPTIONS = {

@@ -6,7 +6,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 
-from beam_pipelines.attribute import main
+from beam_pipelines.cli.explain import main
 
 _REST = "--options="
 

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tb_deepexplain.chunks import joined, lengths_of
+from tb_deepexplain.attribution.batching import joined, lengths_of
+from tb_deepexplain.attribution.explainer import Explainer, Given, Piece
+from tb_deepexplain.attribution.results import Result
 from tb_deepexplain.errors import InputError, ParameterError
-from tb_deepexplain.evaluation import Measure, check, find_measure
-from tb_deepexplain.evaluation.again import Again
-from tb_deepexplain.evaluation.game import Case, Measured
-from tb_deepexplain.explainer import Explainer, Given, Piece
-from tb_deepexplain.results import Result
+from tb_deepexplain.evaluation.input_noise import Again
+from tb_deepexplain.evaluation.measures import Measure, check, find_measure
+from tb_deepexplain.evaluation.perturbation import Case, Measured
 
 
 class Evaluator:

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from tb_deepexplain.agreement import spearman
+from tb_deepexplain.attribution.explainer import Explainer
 from tb_deepexplain.errors import UnsupportedModelError
-from tb_deepexplain.explainer import Explainer
-from tb_deepexplain.graph.load import load_model
+from tb_deepexplain.graph.loading.load_model import load_model
+from tb_deepexplain.stats.rank_correlation import spearman
 
 
 @dataclasses.dataclass(frozen=True)

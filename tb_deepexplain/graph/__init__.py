@@ -1,0 +1,1 @@
+"""A model as a TensorFlow graph: where it is entered and left, its regions, and the rules of its backward pass."""

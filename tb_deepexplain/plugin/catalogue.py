@@ -15,12 +15,12 @@ from tensorboard.context import RequestContext
 from tensorboard.plugins.base_plugin import TBContext
 
 from tb_deepexplain.errors import ParameterError, StoreError
-from tb_deepexplain.marker import PLUGIN_NAME, read_marker
-from tb_deepexplain.places import is_remote
-from tb_deepexplain.plugin.engine import Engine
-from tb_deepexplain.plugin.grid import Grid
-from tb_deepexplain.plugin.reading import READ_ERRORS
-from tb_deepexplain.store import MANIFEST, store_path
+from tb_deepexplain.plugin.duckdb_engine import Engine
+from tb_deepexplain.plugin.store_query import Grid
+from tb_deepexplain.plugin.tolerant_reads import READ_ERRORS
+from tb_deepexplain.storage import is_remote
+from tb_deepexplain.store.marker import PLUGIN_NAME, read_marker
+from tb_deepexplain.store.store import MANIFEST, store_path
 
 _REMOTE_AGE_S = 3.0
 _GRIDS_KEPT = 16  # each with a manifest and at most a few orders

@@ -8,9 +8,9 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from tb_deepexplain.plugin import fields
-from tb_deepexplain.plugin.grid import Grid
-from tb_deepexplain.plugin.params import COLUMNS, Window
+from tb_deepexplain.plugin import filter_sql
+from tb_deepexplain.plugin.query_string import COLUMNS, Window
+from tb_deepexplain.plugin.store_query import Grid
 from tb_deepexplain.plugin.views import query
 
 FORMATS = {"csv": "text/csv", "jsonl": "application/x-ndjson"}
@@ -34,10 +34,10 @@ def export(grid: Grid, window: Window, form: str) -> str:
 def _columns(grid: Grid) -> Iterator[str]:
     yield from (name for name in COLUMNS if name not in ("gap", "relative_gap"))
     known = grid.known
-    yield from (name for name in known.numbers if name in fields.WHOLE and name not in COLUMNS)
+    yield from (name for name in known.numbers if name in filter_sql.WHOLE and name not in COLUMNS)
     for method in grid.methods:
         own = ["gap"] if method.get("sums_to") else []
-        own += [name for name in known.numbers if name not in fields.WHOLE and name not in ("gap", "evaluations")]
+        own += [name for name in known.numbers if name not in filter_sql.WHOLE and name not in ("gap", "evaluations")]
         yield from (f"{method['id']}.{name}" for name in own)
 
 

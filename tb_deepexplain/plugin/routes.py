@@ -16,8 +16,8 @@ from tensorboard.plugins import base_plugin
 from werkzeug import wrappers
 
 from tb_deepexplain.errors import StoreError
-from tb_deepexplain.marker import PLUGIN_NAME
-from tb_deepexplain.plugin import params
+from tb_deepexplain.plugin import query_string
+from tb_deepexplain.store.marker import PLUGIN_NAME
 
 _STATIC = Path(__file__).parent / "static"
 _ASSET = re.compile(r"index\.js|assets/[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.(?:js|css)")
@@ -69,10 +69,10 @@ class DeepExplainPlugin(base_plugin.TBPlugin):
 
         for name in ("run", "store"):
             if name not in values:
-                raise params.BadRequest(f"parameter {name!r} is missing; /api/stores lists what there is")
+                raise query_string.BadRequest(f"parameter {name!r} is missing; /api/stores lists what there is")
         place = Place(values["run"], values["store"])
         if place not in self.places(request):
-            raise params.NotFound(f"TensorBoard lists no store {place.store!r} in run {place.run!r}")
+            raise query_string.NotFound(f"TensorBoard lists no store {place.store!r} in run {place.run!r}")
         return self.catalogue.open(place)
 
     def runs(self, request: wrappers.Request, store: str, like: Any) -> dict[str, Any]:
@@ -97,30 +97,32 @@ def _stores(plugin: DeepExplainPlugin, request: wrappers.Request) -> wrappers.Re
 def _query(plugin: DeepExplainPlugin, request: wrappers.Request) -> wrappers.Response:
     from tb_deepexplain.plugin import views
 
-    values = _parse(request, {**params.STORE, **params.WINDOW, "columns": params.columns})
+    values = _parse(request, {**query_string.STORE, **query_string.WINDOW, "columns": query_string.columns})
     grid = plugin.open(request, values)
     return _json(
-        request, views.query(grid, params.window(values), values.get("columns", params.COLUMNS)), _age(grid, values)
+        request,
+        views.query(grid, query_string.window(values), values.get("columns", query_string.COLUMNS)),
+        _age(grid, values),
     )
 
 
 def _facet(plugin: DeepExplainPlugin, request: wrappers.Request) -> wrappers.Response:
     from tb_deepexplain.plugin import views
 
-    values = _parse(request, {**params.STORE, **params.WINDOW, "bins": params.integer(2, 200)})
+    values = _parse(request, {**query_string.STORE, **query_string.WINDOW, "bins": query_string.integer(2, 200)})
     grid = plugin.open(request, values)
-    return _json(request, views.facet(grid, params.window(values), values.get("bins", 60)), _age(grid, values))
+    return _json(request, views.facet(grid, query_string.window(values), values.get("bins", 60)), _age(grid, values))
 
 
 def _tiles(plugin: DeepExplainPlugin, request: wrappers.Request) -> wrappers.Response:
-    from tb_deepexplain.plugin import page
+    from tb_deepexplain.plugin import page_of_maps
 
-    values = _parse(request, {**params.STORE, **params.WINDOW, **params.LOOK})
+    values = _parse(request, {**query_string.STORE, **query_string.WINDOW, **query_string.LOOK})
     grid = plugin.open(request, values)
     pivot = values.get("pivot", "methods")
     runs = plugin.runs(request, values["store"], grid) if pivot == "runs" else {}
-    look = page.Look(pivot, values.get("methods"), values.get("targets"), runs, values.get("change") == "1")
-    body = page.page(grid, params.window(values), look, values.get("size", 224))
+    look = page_of_maps.Look(pivot, values.get("methods"), values.get("targets"), runs, values.get("change") == "1")
+    body = page_of_maps.page(grid, query_string.window(values), look, values.get("size", 224))
     expires = 0 if runs else _age(grid, values)  # the other runs have versions of their own
     return http_util.Respond(request, body, "application/octet-stream", expires=expires)
 
@@ -128,10 +130,10 @@ def _tiles(plugin: DeepExplainPlugin, request: wrappers.Request) -> wrappers.Res
 def _export(plugin: DeepExplainPlugin, request: wrappers.Request) -> wrappers.Response:
     from tb_deepexplain.plugin import export
 
-    more = {"limit": params.integer(1, export.MOST), "format": params.choice(tuple(export.FORMATS))}
-    values = _parse(request, {**params.STORE, **params.WINDOW, **more}, required=("format",))
+    more = {"limit": query_string.integer(1, export.MOST), "format": query_string.choice(tuple(export.FORMATS))}
+    values = _parse(request, {**query_string.STORE, **query_string.WINDOW, **more}, required=("format",))
     grid = plugin.open(request, values)
-    window = params.window({"limit": export.MOST, **values})
+    window = query_string.window({"limit": export.MOST, **values})
     body, form = export.export(grid, window, values["format"]), values["format"]
     name = re.sub(r"[^A-Za-z0-9_.-]+", "_", f"{values['run']}_{values['store']}.{form}")
     headers = [("Content-Disposition", f'attachment; filename="{name}"')]
@@ -141,10 +143,18 @@ def _export(plugin: DeepExplainPlugin, request: wrappers.Request) -> wrappers.Re
 def _tile(plugin: DeepExplainPlugin, request: wrappers.Request) -> wrappers.Response:
     from tb_deepexplain.plugin import views
 
-    known = {**params.STORE, **params.SELECTION, "id": params.text, "method": params.text, "flat": params.flag}
+    known = {
+        **query_string.STORE,
+        **query_string.SELECTION,
+        "id": query_string.text,
+        "method": query_string.text,
+        "flat": query_string.flag,
+    }
     values = _parse(request, known, required=("id", "method"))
     grid = plugin.open(request, values)
-    array = views.one_map(grid, values["id"], values["method"], params.selection(values), values.get("flat") == "1")
+    array = views.one_map(
+        grid, values["id"], values["method"], query_string.selection(values), values.get("flat") == "1"
+    )
     headers = [("X-Shape", json.dumps(array.shape))]
     body = array.astype("<f4").tobytes()
     return http_util.Respond(request, body, "application/octet-stream", expires=_age(grid, values), headers=headers)
@@ -153,23 +163,25 @@ def _tile(plugin: DeepExplainPlugin, request: wrappers.Request) -> wrappers.Resp
 def _example(plugin: DeepExplainPlugin, request: wrappers.Request) -> wrappers.Response:
     from tb_deepexplain.plugin import views
 
-    values = _parse(request, {**params.STORE, **params.SELECTION, "id": params.text}, required=("id",))
+    values = _parse(
+        request, {**query_string.STORE, **query_string.SELECTION, "id": query_string.text}, required=("id",)
+    )
     grid = plugin.open(request, values)
-    return _json(request, views.example(grid, values["id"], params.selection(values)), _age(grid, values))
+    return _json(request, views.example(grid, values["id"], query_string.selection(values)), _age(grid, values))
 
 
 def _summary(plugin: DeepExplainPlugin, request: wrappers.Request) -> wrappers.Response:
     from tb_deepexplain.plugin import summary
 
     known = {
-        **params.STORE,
-        **params.SELECTION,
-        "filter": params.WINDOW["filter"],
-        "kind": params.choice(tuple(summary.KINDS)),
+        **query_string.STORE,
+        **query_string.SELECTION,
+        "filter": query_string.WINDOW["filter"],
+        "kind": query_string.choice(tuple(summary.KINDS)),
     }
     values = _parse(request, known, required=("kind",))
     grid = plugin.open(request, values)
-    window = params.window({**values, "sort": "id"})
+    window = query_string.window({**values, "sort": "id"})
     return _json(request, summary.KINDS[values["kind"]](grid, window), _age(grid, values))
 
 
@@ -197,9 +209,9 @@ def _guard(handler: Handler) -> Handler:
             )
         try:
             return handler(request)
-        except params.BadRequest as error:
+        except query_string.BadRequest as error:
             return _text(request, f"deepexplain: {error}", 400)
-        except params.NotFound as error:
+        except query_string.NotFound as error:
             return _text(request, f"deepexplain: {error}", 404)
         except StoreError as error:
             return _text(request, f"deepexplain: {error}", 503)
@@ -212,11 +224,11 @@ def _parse(
 ) -> dict[str, Any]:
     repeated = [name for name, given in request.args.lists() if len(given) > 1]
     if repeated:
-        raise params.BadRequest(f"parameter {repeated[0]!r} is given more than once")
-    values = params.parse(request.args, known)
+        raise query_string.BadRequest(f"parameter {repeated[0]!r} is given more than once")
+    values = query_string.parse(request.args, known)
     missing = [name for name in required if name not in values]
     if missing:
-        raise params.BadRequest(f"parameter {missing[0]!r} is missing; this route takes {', '.join(known)}")
+        raise query_string.BadRequest(f"parameter {missing[0]!r} is missing; this route takes {', '.join(known)}")
     return values
 
 

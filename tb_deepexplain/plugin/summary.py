@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from tb_deepexplain.agreement import agree
-from tb_deepexplain.plugin import tiles
-from tb_deepexplain.plugin.grid import Cell, Grid
-from tb_deepexplain.plugin.params import Window
-from tb_deepexplain.plugin.plain import number
-from tb_deepexplain.plugin.reading import read_places
+from tb_deepexplain.plugin import tile_encoding
+from tb_deepexplain.plugin.json_numbers import number
+from tb_deepexplain.plugin.query_string import Window
+from tb_deepexplain.plugin.store_query import Cell, Grid
+from tb_deepexplain.plugin.tolerant_reads import read_places
+from tb_deepexplain.stats.rank_correlation import agree
 
 _SAMPLE = 240  # examples whose maps are read
 _SIDE = 48  # of the mean maps of classes
@@ -172,7 +172,7 @@ def _sample(grid: Grid, window: Window, most: int = _SAMPLE) -> list[tuple[list[
             values = maps[cell.map_place]
             if isinstance(values, np.ndarray):
                 if kind == "image":
-                    own[cell.method] = tiles.flatten(values, _signed(grid, cell.method))
+                    own[cell.method] = tile_encoding.flatten(values, _signed(grid, cell.method))
                 elif tokens is None:
                     own[cell.method] = values.ravel()
                 elif len(tokens) == values.size:
@@ -188,7 +188,7 @@ def _signed(grid: Grid, method: str) -> bool:
 
 def _squared(values: np.ndarray) -> np.ndarray:
     """A map brought to _SIDE × _SIDE: means where it is larger, repeated where it is smaller."""
-    small = tiles.shrink(values.astype(np.float32), _SIDE)
+    small = tile_encoding.shrink(values.astype(np.float32), _SIDE)
     rows, columns = (np.arange(_SIDE) * size // _SIDE for size in small.shape)
     found: np.ndarray = small[np.ix_(rows, columns)]
     return found

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from tb_deepexplain.errors import StoreError
-from tb_deepexplain.plugin import tiles
+from tb_deepexplain.plugin import tile_encoding
 from tb_deepexplain.plugin.catalogue import Catalogue, Place
-from tb_deepexplain.plugin.grid import Grid
-from tb_deepexplain.plugin.params import BadRequest, NotFound, Selection, Window
-from tb_deepexplain.plugin.plain import number
-from tb_deepexplain.plugin.reading import READ_ERRORS, read_places
-from tb_deepexplain.store import Store
+from tb_deepexplain.plugin.json_numbers import number
+from tb_deepexplain.plugin.query_string import BadRequest, NotFound, Selection, Window
+from tb_deepexplain.plugin.store_query import Grid
+from tb_deepexplain.plugin.tolerant_reads import READ_ERRORS, read_places
+from tb_deepexplain.store.store import Store
 
 
 def describe_stores(catalogue: Catalogue, places: Sequence[Place]) -> dict[str, Any]:
@@ -114,7 +114,7 @@ def one_map(grid: Grid, example_id: str, method: str, selection: Selection, flat
     [values] = read_places([cells[0].map_place], grid.store.maps_at).values()
     if isinstance(values, str):
         raise StoreError(values)
-    return tiles.flatten(values, found["signed"]) if flat and grid.manifest["kind"] == "image" else values
+    return tile_encoding.flatten(values, found["signed"]) if flat and grid.manifest["kind"] == "image" else values
 
 
 def example(grid: Grid, example_id: str, selection: Selection) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Frame, Page, Route, expect
 
-from tb_deepexplain.store import Store, store_path
+from tb_deepexplain.store.store import Store, store_path
 from tests.plugin import stores
 
 

@@ -12,9 +12,9 @@ import pytest
 import tensorflow as tf
 
 import tb_deepexplain as dx
-from tb_deepexplain import demo
-from tb_deepexplain.cli import main as command
-from tb_deepexplain.demo import digits, efficientnet, packages, photos, reviews, torch_weights
+from beam_pipelines.cli import demo
+from beam_pipelines.cli.demo import digits, efficientnet, packages, photos, reviews, torch_weights
+from beam_pipelines.cli.main import main as command
 
 
 def _examples(path: Path) -> list[dict[str, Any]]:

@@ -13,13 +13,13 @@ from keras import layers
 from scipy.stats import spearmanr
 
 import tb_deepexplain as dx
-from tb_deepexplain.agreement import agree, disagreement, spearman
+from tb_deepexplain.attribution.methods import TABLE
+from tb_deepexplain.attribution.score import Explanation, Score
 from tb_deepexplain.errors import InputError
 from tb_deepexplain.evaluation.localisation import localise
 from tb_deepexplain.evaluation.randomisation import label_randomisation, parameter_randomisation
-from tb_deepexplain.graph.model import ModelGraph
-from tb_deepexplain.methods import TABLE
-from tb_deepexplain.score import Explanation, Score
+from tb_deepexplain.graph.model_graph import ModelGraph
+from tb_deepexplain.stats.rank_correlation import agree, disagreement, spearman
 from tests import models
 
 RNG = np.random.default_rng(0)
@@ -176,7 +176,7 @@ def test_a_map_that_is_no_explanation_stays_as_it_is(monkeypatch: pytest.MonkeyP
     import dataclasses
 
     blind = dataclasses.replace(TABLE[0], function=edges)
-    monkeypatch.setattr("tb_deepexplain.explainer.find_method", lambda name: blind)
+    monkeypatch.setattr("tb_deepexplain.attribution.explainer.find_method", lambda name: blind)
     explainer = dx.Explainer("edges", deep(), target=0)
     found = parameter_randomisation(explainer, RNG.random((3, 10, 10, 1)).astype(np.float32))
     np.testing.assert_allclose(found.similarity, 1)

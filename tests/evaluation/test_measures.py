@@ -14,12 +14,12 @@ import tensorflow as tf
 from keras import layers
 
 import tb_deepexplain as dx
-from tb_deepexplain.arrays import seeds
+from tb_deepexplain.attribution.inputs import seeds
 from tb_deepexplain.errors import InputError, ParameterError, UnknownMethodError, UnsupportedModelError
-from tb_deepexplain.evaluation import TABLE
 from tb_deepexplain.evaluation.evaluator import Evaluator, Measured, evaluate
-from tb_deepexplain.evaluation.game import correlation
-from tb_deepexplain.evaluation.road import impute
+from tb_deepexplain.evaluation.measures import TABLE
+from tb_deepexplain.evaluation.measures.road import impute
+from tb_deepexplain.evaluation.perturbation import correlation
 from tests import models
 from tests.evaluation.twins import Twin, imputed
 
@@ -302,10 +302,10 @@ def test_every_row_says_what_it_is() -> None:
 
 
 def test_the_documentation_is_current() -> None:
-    from tb_deepexplain import listing
+    from beam_pipelines.cli import tables
 
     text = (Path(__file__).parents[2] / "docs" / "measures.md").read_text(encoding="utf-8")
-    assert text == listing.markdown_of_measures(), "run make docs"
+    assert text == tables.markdown_of_measures(), "run make docs"
     assert all(f"`{name}`" in text for name in EVERY)
 
 

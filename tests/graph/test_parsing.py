@@ -12,9 +12,9 @@ import pytest
 import tensorflow as tf
 
 import tb_deepexplain as dx
-from beam_pipelines.parsing import Parser
+from beam_pipelines.reading.example_parser import Parser
 from tb_deepexplain.errors import DeepExplainError, InputError, UnsupportedModelError
-from tb_deepexplain.graph.load import load_model
+from tb_deepexplain.graph.loading.load_model import load_model
 
 RNG = np.random.default_rng(0)
 FLOAT = tf.io.FixedLenFeature([], tf.float32)

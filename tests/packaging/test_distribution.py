@@ -74,7 +74,7 @@ def test_the_wheel_has_the_page_and_the_entry_points(built: tuple[Path, str]) ->
         assert {n.split("/")[0] for n in names if ".dist-info" not in n} == {"tb_deepexplain", "beam_pipelines"}
         entry_points = wheel.read(next(n for n in names if n.endswith("entry_points.txt"))).decode()
         metadata = wheel.read(next(n for n in names if n.endswith("METADATA"))).decode()
-    assert "tb-deepexplain = tb_deepexplain.cli:main" in entry_points
+    assert "tb-deepexplain = beam_pipelines.cli.main:main" in entry_points
     assert "deepexplain = tb_deepexplain.plugin:DeepExplainLoader" in entry_points
     for extra in ("demo", "keras2", "tfma", "tfx", "gcp", "dev"):
         assert f"Provides-Extra: {extra}" in metadata

@@ -12,10 +12,10 @@ from PIL import Image
 from scipy import ndimage
 from skimage import data
 
-from tb_deepexplain.marker import write_marker
-from tb_deepexplain.record import Attribution, Failure, Input
-from tb_deepexplain.store import StoreWriter, store_path
-from tb_deepexplain.viewing import encode_png
+from tb_deepexplain.recording.display import encode_png
+from tb_deepexplain.store.marker import write_marker
+from tb_deepexplain.store.records import Attribution, Failure, Input
+from tb_deepexplain.store.store import StoreWriter, store_path
 
 SIDE = 96
 ZERO, NAN, LACKING, NEGATED, PLAIN = "img-0003", "img-0005", "img-0007", "img-0009", "img-0008"

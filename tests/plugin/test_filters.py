@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from werkzeug.test import Client
 
-from tb_deepexplain.plugin.filters import FilterError, Term, parse
-from tb_deepexplain.store import Store, store_path
+from tb_deepexplain.plugin.filter_grammar import FilterError, Term, parse
+from tb_deepexplain.store.store import Store, store_path
 from tests.plugin import stores
 from tests.plugin.asking import PICTURES, REVIEWS, get
 

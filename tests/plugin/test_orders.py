@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tb_deepexplain.plugin import grid as grid_module
-from tb_deepexplain.plugin import params
-from tb_deepexplain.plugin.engine import Engine
-from tb_deepexplain.plugin.grid import Grid
-from tb_deepexplain.record import Attribution, Input
-from tb_deepexplain.store import StoreWriter
+from tb_deepexplain.plugin import query_string
+from tb_deepexplain.plugin import store_query as grid_module
+from tb_deepexplain.plugin.duckdb_engine import Engine
+from tb_deepexplain.plugin.store_query import Grid
+from tb_deepexplain.store.records import Attribution, Input
+from tb_deepexplain.store.store import StoreWriter
 
 COUNT = 400  # more than lie near each other
 METHODS = ("saliency", "deeplift", "occlusion")
@@ -122,8 +122,10 @@ def test_orders(grid: Grid, sort: str, text: str) -> None:
             return (sign * is_wrong(rows), *last) if sort == "errors" else last
 
         expected = sorted(kept, key=place)
-        window = params.window(
-            params.parse({"sort": sort, "desc": desc, "filter": text, "limit": "48", "offset": "3"}, params.WINDOW)
+        window = query_string.window(
+            query_string.parse(
+                {"sort": sort, "desc": desc, "filter": text, "limit": "48", "offset": "3"}, query_string.WINDOW
+            )
         )
         shown, total = grid.shown(window)
         assert total == len(kept)
@@ -136,7 +138,7 @@ def test_orders(grid: Grid, sort: str, text: str) -> None:
 def test_maps_together_are_read_without_a_search(grid: Grid, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the layout is for: of maps that lie together one query is asked."""
     asked: list[str] = []
-    window = params.window(params.parse({"sort": "score"}, params.WINDOW))
+    window = query_string.window(query_string.parse({"sort": "score"}, query_string.WINDOW))
     grid.order(window)
     rows = grid._engine.rows
     monkeypatch.setattr(grid._engine, "rows", lambda sql, *more: asked.append(sql) or rows(sql, *more))

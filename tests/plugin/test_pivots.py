@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from werkzeug.test import Client
 
-from tb_deepexplain.plugin import tiles
-from tb_deepexplain.store import Store, store_path
+from tb_deepexplain.plugin import tile_encoding
+from tb_deepexplain.store.store import Store, store_path
 from tests.plugin import stores
 from tests.plugin.asking import get, page
 from tests.plugin.dxt1 import Page
@@ -47,7 +47,7 @@ def stored(training: Path, run: str = "training", **where: object) -> np.ndarray
     for name, value in where.items():
         frame = frame[frame[name] == value]
     [row] = frame.index.tolist()
-    return tiles.flatten(store.maps([row])[0], True)
+    return tile_encoding.flatten(store.maps([row])[0], True)
 
 
 def close(shown: Page, cell: dict[str, object], values: np.ndarray) -> bool:

@@ -13,8 +13,8 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tb_deepexplain.errors import ParameterError
-from tb_deepexplain.marker import read_marker, write_marker
-from tb_deepexplain.plugin import pictures, tiles
+from tb_deepexplain.plugin import thumbnails, tile_encoding
+from tb_deepexplain.store.marker import read_marker, write_marker
 
 PARITY = json.loads((Path(__file__).parents[2] / "frontend" / "test" / "parity.json").read_text())
 
@@ -47,51 +47,51 @@ def test_foreign_markers_are_left_alone(content: bytes) -> None:
 
 def test_area_mean_of_whole_blocks_is_their_mean() -> None:
     values = np.random.default_rng(0).normal(size=(12, 8)).astype(np.float32)
-    np.testing.assert_allclose(tiles.shrink(values, 6), values.reshape(6, 2, 4, 2).mean((1, 3)), rtol=1e-5)
+    np.testing.assert_allclose(tile_encoding.shrink(values, 6), values.reshape(6, 2, 4, 2).mean((1, 3)), rtol=1e-5)
 
 
 @pytest.mark.parametrize(("shape", "size"), [((299, 299), 112), ((50, 31), 16), ((16, 200), 64), ((7, 7), 16)])
 def test_area_mean_keeps_the_total_and_the_sign(shape: tuple[int, int], size: int) -> None:
     values = np.random.default_rng(1).normal(size=shape).astype(np.float32)
-    small = tiles.shrink(values, size)
+    small = tile_encoding.shrink(values, size)
     assert max(small.shape) == min(size, max(shape))
     assert small.mean() == pytest.approx(values.mean(), abs=1e-6)
-    np.testing.assert_array_equal(tiles.shrink(-values, size), -small)
+    np.testing.assert_array_equal(tile_encoding.shrink(-values, size), -small)
 
 
 def test_what_is_not_finite_marks_every_pixel_it_touches() -> None:
     values = np.zeros((9, 9), np.float32)
     values[4, 4] = np.inf
-    small = tiles.shrink(values, 6)  # 1.5 old pixels each: old pixel 4 lies in new pixels 2 and 3
+    small = tile_encoding.shrink(values, 6)  # 1.5 old pixels each: old pixel 4 lies in new pixels 2 and 3
     assert np.isnan(small).sum() == 4 and np.isnan(small[2:4, 2:4]).all()
 
 
 def test_codes_are_symmetric_and_zero_is_zero() -> None:
     values = np.array([[-2, -0.5, -1e-9, 0, 1e-9, 0.5, 2, np.nan, -np.inf]], np.float32)
-    codes, scale = tiles.compand(values)
+    codes, scale = tile_encoding.compand(values)
     assert scale == 2
     assert codes.tolist() == [[-127, -64, 0, 0, 0, 64, 127, -128, -128]]
-    negated, _ = tiles.compand(-values)
+    negated, _ = tile_encoding.compand(-values)
     np.testing.assert_array_equal(negated[:, :7], -codes[:, :7])
 
 
 @pytest.mark.parametrize("shape", [(4,), (2, 2, 2, 2), ()])
 def test_a_map_that_is_no_picture_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="not a picture"):
-        tiles.flatten(np.zeros(shape, np.float32), True)
+        tile_encoding.flatten(np.zeros(shape, np.float32), True)
 
 
 def test_pictures_are_png_or_jpeg_only() -> None:
     out = io.BytesIO()
     Image.new("RGB", (40, 20), (10, 200, 30)).save(out, "PNG")
-    assert pictures.thumbnail(out.getvalue(), 64) == (out.getvalue(), "image/png", (20, 40))
-    small, media_type, full = pictures.thumbnail(out.getvalue(), 10)
+    assert thumbnails.thumbnail(out.getvalue(), 64) == (out.getvalue(), "image/png", (20, 40))
+    small, media_type, full = thumbnails.thumbnail(out.getvalue(), 10)
     assert media_type == "image/jpeg" and full == (20, 40) and Image.open(io.BytesIO(small)).size == (10, 5)
     for foreign in (b"", b"<svg onload='alert(1)'/>", b"GIF89a"):
         with pytest.raises(ValueError, match="neither PNG nor JPEG"):
-            pictures.thumbnail(foreign, 64)
+            thumbnails.thumbnail(foreign, 64)
     with pytest.raises(ValueError, match="cannot be decoded"):
-        pictures.thumbnail(out.getvalue()[:30], 64)
+        thumbnails.thumbnail(out.getvalue()[:30], 64)
 
 
 def colours(values: np.ndarray, clip: float, stops: list[list[int]], signed: bool) -> np.ndarray:
@@ -106,7 +106,7 @@ def colours(values: np.ndarray, clip: float, stops: list[list[int]], signed: boo
 def test_parity_fixture_is_what_the_rules_say(case: dict[str, object]) -> None:
     """The page's tests hold the same file against its own colour code."""
     codes = np.array(case["codes"], np.int8)
-    values = tiles.expand(codes, case["scale"])
+    values = tile_encoding.expand(codes, case["scale"])
     np.testing.assert_allclose(values[codes != -128], np.array([v for v in case["values"] if v is not None]), rtol=1e-5)
     expected = colours(
         values, case["clip"], PARITY["stops"]["signed" if case["signed"] else "unsigned"], case["signed"]
@@ -114,4 +114,4 @@ def test_parity_fixture_is_what_the_rules_say(case: dict[str, object]) -> None:
     expected[codes == -128] = PARITY["not_finite"]
     assert np.abs(expected - np.array(case["colours"])).max() <= 1
     original = np.array([np.nan if v is None else v for v in case["original"]], np.float32)
-    np.testing.assert_array_equal(tiles.compand(original)[0], codes)
+    np.testing.assert_array_equal(tile_encoding.compand(original)[0], codes)

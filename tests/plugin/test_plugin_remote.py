@@ -11,8 +11,8 @@ import pytest
 from moto.server import ThreadedMotoServer
 from werkzeug.test import Client
 
-from tb_deepexplain.places import place
-from tb_deepexplain.store import MANIFEST, store_path
+from tb_deepexplain.storage import place
+from tb_deepexplain.store.store import MANIFEST, store_path
 from tests.plugin import stores
 from tests.plugin.asking import get, page, summary
 

@@ -18,10 +18,10 @@ import pytest
 from scipy.stats import spearmanr, t
 from werkzeug.test import Client
 
-from tb_deepexplain.marker import write_marker
-from tb_deepexplain.plugin import tiles
-from tb_deepexplain.record import Attribution, Input
-from tb_deepexplain.store import MANIFEST, Store, StoreWriter, store_path
+from tb_deepexplain.plugin import tile_encoding
+from tb_deepexplain.store.marker import write_marker
+from tb_deepexplain.store.records import Attribution, Input
+from tb_deepexplain.store.store import MANIFEST, Store, StoreWriter, store_path
 from tests.plugin import stores
 from tests.plugin.asking import PICTURES, REVIEWS, ROOT, get, page, summary
 
@@ -500,7 +500,7 @@ def test_agreement_is_that_of_the_stored_maps(client: Client, logdir: Path) -> N
         ):
             at = [i for i, r in enumerate(rows) if r["example_id"] == example and r["method"] in (pair["a"], pair["b"])]
             if len(at) == 2:
-                a, b = (tiles.flatten(m, True) if kind == "image" else m for m in store.maps(at))
+                a, b = (tile_encoding.flatten(m, True) if kind == "image" else m for m in store.maps(at))
                 if kind == "text":
                     [shown] = store.inputs(at[:1])
                     a, b = (m[np.array([t != "" for t in shown["tokens"]])] for m in (a, b))

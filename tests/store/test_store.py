@@ -13,10 +13,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-import tb_deepexplain.store as module
+import tb_deepexplain.store.store as module
 from tb_deepexplain.errors import StoreError
-from tb_deepexplain.record import Attribution, Failure, Input
-from tb_deepexplain.store import Store, StoreWriter
+from tb_deepexplain.store.records import Attribution, Failure, Input
+from tb_deepexplain.store.store import Store, StoreWriter
 
 MANIFEST = {"name": "default", "kind": "tabular"}
 

@@ -15,9 +15,9 @@ from tfx.orchestration import data_types
 from tfx.types import artifact_utils, channel_utils, standard_artifacts
 
 import tb_deepexplain as dx
-from beam_pipelines.tfx_component import SKIPPED, AttributionGen
+from beam_pipelines.tfx.component import SKIPPED, AttributionGen
 from tb_deepexplain.errors import InputError, ParameterError, UnknownMethodError
-from tb_deepexplain.store import Store, store_path
+from tb_deepexplain.store.store import Store, store_path
 from tests.tfx import artifacts
 from tests.tfx.artifacts import FEATURES, examples, table
 
@@ -296,7 +296,7 @@ def test_the_pipeline_compiles_for_vertex(tmp_path: Path, monkeypatch: pytest.Mo
     executor = told["components"]["AttributionGen"]["executorLabel"]
     container = told["deploymentSpec"]["executors"][executor]["container"]
     assert container["image"] == "registry.example/team/deepexplain:tfx"
-    assert "beam_pipelines.tfx_component.Executor" in container["args"]
+    assert "beam_pipelines.tfx.component.Executor" in container["args"]
     outputs = told["components"]["AttributionGen"]["outputDefinitions"]["artifacts"]
     assert "tb_deepexplain.Attributions" in json.dumps(outputs["attributions"])
     given = told["root"]["dag"]["tasks"]["AttributionGen"]["inputs"]["parameters"]

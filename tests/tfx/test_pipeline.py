@@ -14,7 +14,7 @@ from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 from tfx.orchestration.metadata import sqlite_metadata_connection_config
 
 from examples import tfx_pipeline
-from tb_deepexplain.store import Store, store_path
+from tb_deepexplain.store.store import Store, store_path
 from tests.browser.tensorboard_server import Server
 
 

@@ -1,0 +1,54 @@
+"""What the command's stores depend on, and their manifest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from beam_pipelines.cli.options import Arguments
+from beam_pipelines.reading import preprocess
+from beam_pipelines.reading.formats import Plan, files
+from tb_deepexplain.recording.batch_explainer import Request
+from tb_deepexplain.recording.manifest import describe_measures, describe_methods, describe_store, listed
+
+
+def configure(arguments: Arguments, request: Request, model: str, plan: Plan) -> dict[str, Any]:
+    """What the content of a store depends on: a store may only be resumed with the same."""
+    import tb_deepexplain
+
+    return {
+        "version": tb_deepexplain.__version__,
+        "model": model,
+        "input": plan.fingerprint,
+        "format": ",".join(plan.formats),
+        "methods": {m["id"]: m["parameters"] for m in describe_methods(request)},
+        "measures": {m["id"]: m["parameters"] for m in describe_measures(request)},
+        "measured": request.measured if request.measures else None,
+        "superpixels": request.superpixels,
+        "target": str(request.target),
+        "signature": request.signature,
+        "output": request.output,
+        "labels": listed(request.labels),
+        "vocab": listed(request.vocabulary),
+        "step": request.step,
+        "mixed_precision": request.mixed_precision or None,
+        "unit_size": arguments.unit_size,
+        "label_feature": arguments.label_feature,
+        "id_feature": arguments.id_feature,
+        "features": arguments.features,
+        "schema": arguments.schema and files.fingerprint(arguments.schema).hex(),
+        "resize": arguments.resize,
+        "preprocess": arguments.preprocess and preprocess.identify(arguments.preprocess),
+    }
+
+
+def build(arguments: Arguments, request: Request, kind: str, fingerprint: str, runner: str) -> dict[str, Any]:
+    """The manifest of the command's store, less what the store itself adds."""
+    options = {
+        "input": list(arguments.input),
+        "preprocess": arguments.preprocess,
+        "runner": runner,
+        "batch_size": arguments.batch_size,
+        "unit_size": arguments.unit_size,
+        "beam": list(arguments.beam),
+    }
+    return describe_store(request, kind, fingerprint, arguments.name, options)

@@ -1,0 +1,1 @@
+"""Work units, workers, devices, recovery and runners of the pipeline."""

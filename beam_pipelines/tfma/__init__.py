@@ -1,0 +1,1 @@
+"""Attributions as TFMA extracts and metrics."""

@@ -1,0 +1,1 @@
+"""A TFX component that explains a model."""

@@ -1,0 +1,151 @@
+"""Occlusion: what the score loses when a window of the input is replaced by the baseline."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from tb_deepexplain.attribution.score import Explanation, Score
+from tb_deepexplain.errors import ParameterError
+from tb_deepexplain.registry.parameters import AtLeast, Baseline, Doc, Lengths
+
+
+def occlusion(
+    score: Score,
+    *,
+    window_shape: Annotated[
+        Lengths | int | None,
+        AtLeast(1),
+        Doc(
+            "Size of the window along each axis of an example; one number is that of every axis as long, or of whole tokens; "
+            "1 by default."
+        ),
+    ] = None,
+    step: Annotated[
+        Lengths | int | None,
+        AtLeast(1),
+        Doc("Distance between windows, for all axes or along each; 1 by default."),
+    ] = None,
+    baseline: Baseline = None,
+) -> Explanation:
+    """Mean over the windows w that cover a feature of (f(x) − f(x with w replaced)) / |w|.
+
+    Windows stand at 0, step, 2·step, ... while they fit; features that none covers are NaN. Several inputs
+    are occluded one at a time. Zeiler & Fergus 2014 (arXiv 1311.2901), section 4.2; the mean over
+    overlapping windows as in DeepExplain.
+    """
+    value = score(score.x)
+    bases = score.baseline(baseline)
+    attributions, evaluations = [], tf.ones([score.n], tf.int32)
+    for i, x in enumerate(score.x):
+        axes = _axes(x, window_shape, step, score.embeddings[i])
+        attributions.append(_occlude(score, i, bases[i], axes, value))
+        evaluations += math.prod(a.count for a in axes)
+    return Explanation(attributions, evaluations, value)
+
+
+def windows(
+    shapes: Sequence[Sequence[int]],
+    embeddings: Sequence[bool],
+    *,
+    window_shape: Lengths | int | None = None,
+    step: Lengths | int | None = None,
+    **_: object,
+) -> int:
+    """Evaluations for an example whose inputs have these shapes."""
+    axes = [_layout(shape, window_shape, step, own) for shape, own in zip(shapes, embeddings, strict=True)]
+    return 1 + sum(math.prod(axis.count for axis in of_one) for of_one in axes)
+
+
+class _Axis(NamedTuple):
+    """Windows along one axis of an example: at 0, step, 2·step, ..."""
+
+    size: Any  # whole numbers; tensors where texts are of any length
+    width: Any
+    step: int
+    count: Any
+
+    def hidden(self, window: Any) -> Any:
+        """[B, size] whether a position is in the window of that number."""
+        start = (window * self.step)[:, None]
+        place = tf.range(self.size)[None]
+        return (place >= start) & (place < start + self.width)
+
+    def covering(self) -> tuple[Any, Any]:
+        """[size] the first window that covers each position, and the first behind it that does not."""
+        place = tf.range(self.size)
+        last = tf.minimum(place // self.step + 1, self.count)
+        return tf.minimum(tf.maximum(place - self.width + self.step, 0) // self.step, last), last
+
+
+def _axes(x: Any, window: Lengths | int | None, step: Lengths | int | None, embedding: bool) -> list[_Axis]:
+    shape, sizes = tuple(x.shape[1:]), tf.unstack(tf.shape(x)[1:])
+    sizes = [static or size for static, size in zip(shape, sizes, strict=True)]
+    return [
+        axis._replace(size=size, count=(size - axis.width) // axis.step + 1)
+        for axis, size in zip(_layout(shape, window, step, embedding), sizes, strict=True)
+    ]
+
+
+def _layout(
+    shape: Sequence[Any], window: Lengths | int | None, step: Lengths | int | None, embedding: bool
+) -> list[_Axis]:
+    """Along each axis of an example; lengths that are not known count as 0."""
+    widths, steps = _along(shape, window), _along(shape, step)
+    if embedding and not isinstance(
+        window, tuple
+    ):  # whole tokens: single embedding dimensions mean nothing to a reader
+        widths[-1] = shape[-1]
+    elif isinstance(window, int) and any((size or window) >= window for size in shape):
+        widths = [min(window, size or window) for size in shape]
+    for name, given in (("window_shape", widths), ("step", steps)):
+        if len(given) != len(shape):
+            raise ParameterError(
+                f"occlusion: {name}={tuple(given)} has {len(given)} entries; an example has {len(shape)} axes {tuple(shape)}"
+            )
+    if any(s and w > s for w, s in zip(widths, shape, strict=True)):
+        raise ParameterError(
+            f"occlusion: window_shape={tuple(widths)} does not fit into an example of shape {tuple(shape)}"
+        )
+    return [_Axis(s, w, k, ((s or 0) - w) // k + 1) for s, w, k in zip(shape, widths, steps, strict=True)]
+
+
+def _along(shape: Sequence[Any], given: Lengths | int | None) -> list[int]:
+    return list(given) if isinstance(given, tuple) else [given or 1] * len(shape)
+
+
+def _occlude(score: Score, i: int, base: Any, axes: list[_Axis], value: Any) -> Any:
+    x = score.x[i]
+    counts = [a.count for a in axes]
+    windows = math.prod(counts)
+
+    def evaluate(items: Any) -> list[Any]:
+        rows, window = items // windows, items % windows
+        hidden = tf.ones([tf.shape(items)[0], *[1] * len(axes)], x.dtype)
+        for n, axis in enumerate(axes):  # windows are numbered row-major
+            line = axis.hidden(window // math.prod(counts[n + 1 :]) % axis.count)
+            shape = [-1, *[1] * n, axis.size, *[1] * (len(axes) - n - 1)]
+            hidden *= tf.cast(tf.reshape(line, shape), x.dtype)
+        points = [tf.gather(t, rows) for t in score.x]
+        points[i] = points[i] * (1 - hidden) + base * hidden  # a product, so that NaN in x stays NaN
+        return [score(points, rows)]
+
+    (occluded,) = score.map(score.n * windows, evaluate)
+    change = tf.cast(value[:, None] - tf.reshape(occluded, [-1, windows]), tf.float64)
+    spread, covered = tf.reshape(change, [-1, *counts]), tf.ones([1, *[1] * len(axes)], tf.float64)
+    for n, axis in enumerate(axes, 1):  # windows are boxes: a feature sums those that cover it, one axis at a time
+        first, last = axis.covering()
+        times = tf.reshape(tf.cast(last - first, tf.float64), [1, *[1] * (n - 1), -1, *[1] * (len(axes) - n)])
+        if axis.step >= axis.width:  # one, or none
+            spread = times * tf.gather(spread, tf.minimum(first, axis.count - 1), axis=n)
+        else:
+            sums = tf.pad(tf.cumsum(spread, n), [[int(n == a), 0] for a in range(len(axes) + 1)])
+            spread = tf.gather(sums, last, axis=n) - tf.gather(sums, first, axis=n)
+        covered *= times
+    size = math.prod(a.width for a in axes)
+    mean = tf.where(covered == 0, tf.constant(np.nan, tf.float64), spread / (covered * size))
+    return tf.ensure_shape(tf.cast(mean, x.dtype), x.shape)

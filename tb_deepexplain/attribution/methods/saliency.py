@@ -1,0 +1,16 @@
+"""Saliency: the magnitude of the gradient."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from tb_deepexplain.attribution.score import Explanation, Score
+
+
+def saliency(score: Score) -> Explanation:
+    """|∂f/∂x|: how fast the score changes with each feature, not how much of it a feature makes.
+
+    Simonyan, Vedaldi, Zisserman 2014 (arXiv 1312.6034), section 3.
+    """
+    value, gradient = score.gradient(score.x)
+    return Explanation([tf.abs(g) for g in gradient], tf.ones([score.n], tf.int32), value)

@@ -1,0 +1,1 @@
+"""Keras models, SavedModels, frozen graphs and functions become a ModelGraph."""

@@ -1,0 +1,1 @@
+"""From examples to rows of a store, for pipelines and the training callback."""

@@ -1,0 +1,91 @@
+"""The manifest of a store: what its readers must know about how it came about."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import importlib.metadata
+import sys
+from typing import Any
+
+import numpy as np
+
+from tb_deepexplain.attribution.methods import find_method
+from tb_deepexplain.evaluation.measures import find_measure
+from tb_deepexplain.recording.batch_explainer import Request
+from tb_deepexplain.recording.display import encode_png
+from tb_deepexplain.store.configuration import as_json
+
+_PACKAGES = ("tensorboard-plugin-deepexplain", "tensorflow", "keras", "apache-beam", "numpy", "pyarrow")
+_SIDE = 96  # pixels of a baseline's picture
+
+
+def describe_methods(request: Request) -> list[dict[str, Any]]:
+    """The methods in the order asked, with all their parameters; of a baseline that is an array also what it looks like."""
+    found = []
+    for name, given in request.methods:
+        method = find_method(name)
+        parameters = {p.name: as_json(given.get(p.name, p.default)) for p in method.parameters}
+        described = {key: getattr(method, key) for key in ("id", "title", "family", "signed", "sums_to")}
+        found.append({**described, "parameters": parameters, **_seen(given.get("baseline"))})
+    return found
+
+
+def _seen(baseline: Any) -> dict[str, str]:
+    """A baseline that is a picture as a small one, base64 of PNG."""
+    if not isinstance(baseline, np.ndarray) or baseline.ndim < 3:
+        return {}
+    values = baseline.reshape(baseline.shape[-3:])
+    step = -(-max(values.shape[:2]) // _SIDE)
+    return {"baseline_picture": base64.b64encode(encode_png(values[::step, ::step])).decode()}
+
+
+def describe_measures(request: Request) -> list[dict[str, Any]]:
+    """The measures in the order asked, with all their parameters."""
+    found = []
+    for name, given in request.measures:
+        measure = find_measure(name)
+        parameters = {p.name: as_json(given.get(p.name, p.default)) for p in measure.parameters}
+        described = {key: getattr(measure, key) for key in ("id", "title", "better", "axis")}
+        found.append({**described, "parameters": parameters})
+    return found
+
+
+def describe_store(request: Request, kind: str, fingerprint: str, name: str, options: dict[str, Any]) -> dict[str, Any]:
+    """What readers of any store are told."""
+    return {
+        "name": name,
+        "kind": kind,
+        "step": request.step,
+        "methods": describe_methods(request),
+        "measures": describe_measures(request),
+        "measured": request.measured,
+        "superpixels": request.superpixels,
+        "target": str(request.target),
+        "mixed_precision": request.mixed_precision,
+        "labels": listed(request.labels),
+        "model": {
+            "path": request.model,
+            "fingerprint": fingerprint,
+            "signature": request.signature,
+            "output": request.output,
+        },
+        "options": options,
+        "versions": _versions(),
+        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
+def listed(values: tuple[str, ...] | None) -> list[str] | None:
+    """As JSON has it."""
+    return None if values is None else list(values)
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": sys.version.split()[0]}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:  # run from a checkout
+            continue
+    return found

@@ -1,0 +1,1 @@
+"""Tables whose rows are functions: a function's signature is its specification."""

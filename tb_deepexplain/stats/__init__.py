@@ -1,0 +1,1 @@
+"""Statistics that need NumPy alone."""

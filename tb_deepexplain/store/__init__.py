@@ -1,0 +1,1 @@
+"""The attribution store: Parquet files, an index and a manifest. Imports no TensorFlow."""

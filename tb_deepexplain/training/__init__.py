@@ -1,0 +1,1 @@
+"""Attributions while a Keras model trains."""

@@ -1,0 +1,260 @@
+"""What must hold of each method on scores without a model, and that broken twins of them are caught."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tb_deepexplain as dx
+from tb_deepexplain.attribution.inputs import seeds
+from tb_deepexplain.attribution.methods import TABLE, find_method
+from tb_deepexplain.attribution.score import Explanation, Score
+from tb_deepexplain.errors import ParameterError
+
+RNG = np.random.default_rng(0)
+LINEAR = RNG.normal(size=(4, 3)).astype(np.float32)
+
+
+def run(method: Any, output: Callable[[Any], Any], x: Any, *, batch_size: int = 16, **params: Any) -> Explanation:
+    """A method on `output(x)`; `method` is an id or a function like those in the table."""
+    function = find_method(method).function if isinstance(method, str) else method
+    model = tf.function(output, input_signature=[tf.TensorSpec([None, *x.shape[1:]], x.dtype)], autograph=False)
+    leave, own = dx.load_model(model).bind().leave, seeds([x], 0)
+
+    @tf.function(autograph=False)
+    def call(x: Any) -> Explanation:
+        return function(Score(leave, [x], batch_size=batch_size, seeds=tf.constant(own)), **params)
+
+    found = call(tf.constant(x))
+    notes = [(text.numpy().decode(), which.numpy()) for text, which in found.notes]
+    return Explanation(found.attributions[0].numpy(), *(None if f is None else f.numpy() for f in found[1:4]), notes)
+
+
+def linear(x: Any) -> Any:
+    return tf.reduce_sum(x * LINEAR.astype(x.dtype.as_numpy_dtype), axis=(1, 2))
+
+
+def cubic(x: Any) -> Any:
+    return tf.reduce_sum(x**3, axis=(1, 2)) + x[:, 0, 0] * x[:, 1, 1]
+
+
+def kinked(x: Any) -> Any:
+    return tf.reduce_sum(tf.nn.relu(tf.reshape(x, [-1, 12]) @ tf.constant(KINKS, x.dtype) - 0.3), axis=1)
+
+
+def smooth(x: Any) -> Any:
+    """Without products, so that backward rules treat it too."""
+    return tf.reduce_sum(tf.tanh(tf.reshape(x, [-1, 12]) @ tf.constant(KINKS, x.dtype)), axis=1) + tf.reduce_sum(
+        x**3, axis=(1, 2)
+    )
+
+
+def singular(x: Any) -> Any:
+    """Like a layer norm near the zero baseline: the whole change happens in the first hundredth of the path."""
+    flat = tf.reshape(x, [-1, 12])
+    return tf.reduce_sum(flat * np.arange(12.0) / tf.sqrt(tf.reduce_sum(flat**2, 1, keepdims=True) + 1e-4), axis=1)
+
+
+KINKS = RNG.normal(size=(12, 20))
+X = RNG.normal(size=(5, 4, 3)).astype(np.float32)
+
+
+@pytest.mark.parametrize("method", ["gradient_x_input", "integrated_gradients", "occlusion"])
+def test_linear_scores_are_explained_by_weight_times_input(method: str) -> None:
+    np.testing.assert_allclose(run(method, linear, X).attributions, X * LINEAR, rtol=1e-4, atol=1e-5)
+
+
+def test_saliency_is_the_magnitude_of_the_gradient() -> None:
+    np.testing.assert_allclose(
+        run("saliency", linear, X).attributions, np.broadcast_to(abs(LINEAR), X.shape), rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize("method", [m.id for m in TABLE])
+def test_packing_does_not_change_the_answer(method: str) -> None:
+    one, many = (run(method, smooth, X, batch_size=size) for size in (3, 1000))
+    np.testing.assert_allclose(one.attributions, many.attributions, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(one.evaluations, many.evaluations)
+
+
+@pytest.mark.parametrize("method", [m.id for m in TABLE])
+def test_examples_do_not_touch_each_other(method: str) -> None:
+    together = run(method, smooth, X).attributions
+    np.testing.assert_allclose(
+        np.concatenate([run(method, smooth, X[i : i + 1]).attributions for i in range(5)]),
+        together,
+        rtol=1e-5,
+        atol=1e-6,
+    )
+
+
+@pytest.mark.parametrize("method", [m.id for m in TABLE])
+def test_no_examples_give_no_maps(method: str) -> None:
+    assert run(method, smooth, X[:0]).attributions.shape == (0, 4, 3)
+
+
+def _gap(found: Explanation, score: Callable[[Any], Any], x: np.ndarray, baseline: Any = 0.0) -> np.ndarray:
+    base = np.broadcast_to(np.asarray(baseline, x.dtype), x.shape)
+    change = score(tf.constant(x)).numpy() - score(tf.constant(base)).numpy()
+    return abs(found.attributions.sum((1, 2), dtype=np.float64) - change) / abs(change)
+
+
+@pytest.mark.parametrize("score", [cubic, kinked, singular])
+@pytest.mark.parametrize("baseline", [0.0, 0.25, RNG.normal(size=(4, 3))])
+def test_integrated_gradients_meets_its_tolerance(score: Callable[[Any], Any], baseline: Any) -> None:
+    x = X.astype(np.float64)
+    for tolerance in (0.05, 0.01, 1e-4):
+        found = run("integrated_gradients", score, x, tolerance=tolerance, max_evaluations=20_000, baseline=baseline)
+        assert _gap(found, score, x, baseline).max() <= tolerance
+        np.testing.assert_allclose(found.score, score(tf.constant(x)).numpy(), rtol=1e-12)
+
+
+def test_integrated_gradients_of_a_distance_need_no_derivative_at_the_baseline() -> None:
+    def distance(x: Any) -> Any:
+        return tf.sqrt(tf.reduce_sum(x**2, [1, 2]))
+
+    x = X.astype(np.float64)
+    found = run("integrated_gradients", distance, x)
+    np.testing.assert_allclose(found.attributions, x**2 / distance(tf.constant(x)).numpy()[:, None, None], rtol=1e-9)
+    assert not any(np.any(which) for _, which in found.notes)
+
+
+def test_integrated_gradients_tell_a_jump_from_too_few_evaluations() -> None:
+    def jump(x: Any) -> Any:
+        return tf.reduce_sum(tf.where(x > 0.37, 5.0, 0.0) + x, [1, 2])
+
+    def said(score: Callable[[Any], Any], **params: Any) -> list[str]:
+        found = run("integrated_gradients", score, np.ones((1, 2, 2), np.float32), **params)
+        return [text for text, which in found.notes if np.any(which)]
+
+    assert "the score jumps" in said(jump)[0]
+    assert "allow more" in said(jump, max_evaluations=16)[0]
+
+
+def test_integrated_gradients_never_spends_more_than_allowed() -> None:
+    for bound in (3, 5, 16, 33):
+        found = run("integrated_gradients", singular, X.astype(np.float64), tolerance=1e-9, max_evaluations=bound)
+        assert found.evaluations.max() <= bound
+
+
+def test_refining_beats_the_fixed_rule_at_the_same_cost() -> None:
+    x = X.astype(np.float64)
+    refined = run("integrated_gradients", singular, x, tolerance=0.01)
+    steps = int(refined.evaluations.max())
+    fixed = run("integrated_gradients", singular, x, steps=steps)
+    assert _gap(refined, singular, x).max() < 0.01 < np.median(_gap(fixed, singular, x))
+
+
+@pytest.mark.parametrize("quadrature", ["gauss_legendre", "right", "trapezoid"])
+def test_fixed_rules_are_the_literal_sums(quadrature: str) -> None:
+    x = X.astype(np.float64)
+    found = run("integrated_gradients", cubic, x, steps=7, quadrature=quadrature).attributions
+    nodes, weights = {
+        "gauss_legendre": ((np.polynomial.legendre.leggauss(7)[0] + 1) / 2, np.polynomial.legendre.leggauss(7)[1] / 2),
+        "right": (np.arange(1, 8) / 7, np.full(7, 1 / 7)),
+        "trapezoid": (np.arange(7) / 6, np.array([0.5, 1, 1, 1, 1, 1, 0.5]) / 6),
+    }[quadrature]
+    literal = np.zeros_like(x)
+    for node, weight in zip(nodes, weights, strict=True):
+        gradient = 3 * (node * x) ** 2
+        gradient[:, 0, 0] += node * x[:, 1, 1]
+        gradient[:, 1, 1] += node * x[:, 0, 0]
+        literal += weight * gradient * x
+    np.testing.assert_allclose(found, literal, rtol=1e-10)
+
+
+def _literal_occlusion(
+    score: Callable[[Any], Any], x: np.ndarray, window: tuple[int, ...], step: tuple[int, ...], baseline: float
+) -> np.ndarray:
+    """Window by window, as the definition says."""
+    total, count = np.zeros_like(x), np.zeros_like(x)
+    value = score(tf.constant(x)).numpy()
+    for i in range(0, x.shape[1] - window[0] + 1, step[0]):
+        for j in range(0, x.shape[2] - window[1] + 1, step[1]):
+            hidden = x.copy()
+            hidden[:, i : i + window[0], j : j + window[1]] = baseline
+            difference = (value - score(tf.constant(hidden)).numpy()) / (window[0] * window[1])
+            total[:, i : i + window[0], j : j + window[1]] += difference[:, None, None]
+            count[:, i : i + window[0], j : j + window[1]] += 1
+    with np.errstate(invalid="ignore"):
+        return total / count
+
+
+@pytest.mark.parametrize(
+    ("window", "step"),
+    [((1, 1), (1, 1)), ((2, 3), (1, 3)), ((3, 2), (1, 1)), ((2, 2), (2, 2)), ((3, 2), (2, 1)), ((1, 1), (3, 2))],
+)
+def test_occlusion_is_the_literal_mean_over_windows(window: tuple[int, int], step: tuple[int, int]) -> None:
+    x = X.astype(np.float64)
+    found = run("occlusion", cubic, x, window_shape=window, step=step, baseline=0.5)
+    np.testing.assert_allclose(found.attributions, _literal_occlusion(cubic, x, window, step, 0.5), rtol=1e-10)
+
+
+def test_one_length_of_window_is_that_of_every_axis_as_long() -> None:
+    for window, lengths in ((2, (2, 2)), (4, (4, 3))):
+        found, expected = (run("occlusion", cubic, X, window_shape=w).attributions for w in (window, lengths))
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_occlusion_of_a_long_signal_holds_no_window_for_each_sample() -> None:
+    """A matrix of windows by samples would be 20 GB."""
+    x = np.zeros((1, 50_000), np.float32)
+    x[0, 123] = 3
+    found = run("occlusion", lambda x: tf.reduce_sum(x, 1), x, window_shape=(10,), step=5_000).attributions
+    assert found.shape == x.shape
+    many = run("occlusion", lambda x: tf.reduce_sum(x, 1), x[:, :20_000], window_shape=(19_000,)).attributions
+    assert many[0, 123] == pytest.approx(3 / 19_000)
+
+
+def test_occlusion_leaves_uncovered_features_nan() -> None:
+    found = run("occlusion", cubic, X, window_shape=(2, 2), step=(2, 2)).attributions
+    assert np.isnan(found[:, :, 2]).all()
+    assert np.isfinite(found[:, :, :2]).all()
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"window_shape": (5, 1)}, "does not fit into an example of shape"),
+        ({"window_shape": (2,)}, "has 1 entries; an example has 2 axes"),
+        ({"step": (1, 1, 1)}, "has 3 entries"),
+        ({"baseline": np.zeros((5, 4, 3))}, "leave the batch dimension out"),
+        ({"baseline": np.zeros((3, 4))}, r"expected shape \(4, 3\)"),
+        ({"baseline": np.nan}, "NaN or infinity"),
+    ],
+)
+def test_occlusion_refuses_what_does_not_fit(params: dict[str, Any], message: str) -> None:
+    with pytest.raises(ParameterError, match=message):
+        run("occlusion", cubic, X, **params)
+
+
+# Saboteurs: twins with one thing wrong, of the right shape. The properties above must tell them from the real ones.
+
+
+def _dropped_step(score: Score) -> Explanation:
+    module = sys.modules[
+        "tb_deepexplain.attribution.methods.integrated_gradients"
+    ]  # the package has the function by that name
+    nodes, weights = module._rule("gauss_legendre", 32)
+    return module._fixed(score, module._Path(score, None), nodes[:-1], weights[:-1])
+
+
+def _x_for_difference(score: Score) -> Explanation:
+    found = find_method("intgrad").function(score, baseline=0.25)
+    return found._replace(attributions=[a * x / (x - 0.25) for a, x in zip(found.attributions, score.x, strict=True)])
+
+
+def _abs(score: Score) -> Explanation:
+    found = find_method("intgrad").function(score)
+    return found._replace(attributions=[tf.abs(a) for a in found.attributions])
+
+
+@pytest.mark.parametrize(("saboteur", "baseline"), [(_dropped_step, 0.0), (_x_for_difference, 0.25), (_abs, 0.0)])
+def test_saboteurs_break_completeness(saboteur: Callable[[Score], Explanation], baseline: float) -> None:
+    x = X.astype(np.float64)
+    assert _gap(run(saboteur, cubic, x), cubic, x, baseline).max() > 0.01

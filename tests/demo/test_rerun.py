@@ -1,0 +1,46 @@
+"""The demo a second time: what stands is kept, what other code made is made anew, and stopping spoils neither."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from beam_pipelines.cli import demo
+from beam_pipelines.cli.demo import digits
+from tb_deepexplain.store.store import Store, store_path
+
+
+def test_what_stands_is_kept_and_what_other_code_made_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    def explain() -> list[str]:
+        assert demo._explain("digits", folder, logs) == 0
+        return [method["id"] for method in Store(store_path(logs, "digits", "default")).manifest["methods"]]
+
+    folder, logs = tmp_path / "models" / "digits", tmp_path / "logs"
+    for name, value in {"EPOCHS": 1, "TRAINED": 64, "SHOWN": 8, "METHODS": {"saliency": {}}}.items():
+        monkeypatch.setattr(digits, name, value)
+    assert explain() == ["saliency"]
+    capsys.readouterr()
+    model = (folder / "model" / "saved_model.pb").stat().st_mtime_ns
+    assert explain() == ["saliency"]
+    assert "nothing was left to do" in capsys.readouterr().out
+    assert (folder / "model" / "saved_model.pb").stat().st_mtime_ns == model
+
+    def stop(*_: object) -> list[str]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(demo, "_sources", lambda: "of another version")
+    monkeypatch.setattr(digits, "METHODS", {"gradient_x_input": {}})
+    for place in (
+        "beam_pipelines.cli.demo.digits.prepare",
+        "beam_pipelines.cli.explain.main",
+    ):  # at each of the two steps
+        with monkeypatch.context() as during:
+            during.setattr(place, stop)
+            with pytest.raises(KeyboardInterrupt):
+                explain()
+    assert explain() == ["gradient_x_input"]
+    assert (folder / "model" / "saved_model.pb").stat().st_mtime_ns != model

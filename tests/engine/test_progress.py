@@ -1,0 +1,245 @@
+"""What a run shows of itself: a bar on a terminal, lines elsewhere, Beam's metrics, the manifest."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from apache_beam.metrics import MetricsFilter
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+
+from beam_pipelines.engine import native_logs, progress, recovery
+from beam_pipelines.engine.progress import Counts, Display, duration
+from tb_deepexplain.attribution.explainer import Explainer
+from tb_deepexplain.errors import Stopped, StoreError
+from tb_deepexplain.recording.batch_explainer import BatchExplainer, Request
+from tb_deepexplain.recording.example import Example
+from tb_deepexplain.recording.targets import Target
+from tb_deepexplain.recording.work_metrics import Metrics
+from tests.pipeline_runs import Run, pictures, write_records
+
+
+class Clock:
+    """The time, as the test says."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 100.0
+        monkeypatch.setattr("time.monotonic", lambda: self.now)
+        monkeypatch.setattr("rich.progress.monotonic", lambda: self.now, raising=False)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+def test_lines_come_less_often_and_tell_rate_and_time_left(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    with Display(10_000) as display:
+        display._bar.get_time = lambda: clock.now  # type: ignore[method-assign]
+        display._task._get_time = lambda: clock.now
+        clock.now += 11  # workers start
+        display.update(0, 0)
+        for second in range(1, 101):
+            clock.now += 1
+            display.update(10 * second, second // 50)
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == "explained 0 of 10,000 examples"
+    assert said[1] == "explained 210 of 10,000 examples, 10.0/s, 16 min 19 s left"
+    assert said[2] == "explained 620 of 10,000 examples, 10.0/s, 15 min 38 s left, 1 failed"
+    assert len(said) == 3
+
+
+def test_after_a_restart_the_rate_is_of_the_new_workers(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    with Display(1000) as display:
+        display._task._get_time = display._bar.get_time = lambda: clock.now  # type: ignore[method-assign]
+        for second in range(1, 6):
+            clock.now += 1
+            display.update(100 * second, 0)
+        display.restart(300)
+        clock.now += 60
+        display.update(0, 0)
+        for second in range(1, 22):
+            clock.now += 1
+            display.update(5 * second, 0)
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == "explained 300 of 1,000 examples"
+    assert said[1] == "explained 405 of 1,000 examples, 5.0/s, 1 min 59 s left"
+
+
+def test_a_terminal_shows_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
+    with Display(10) as display:
+        display.update(4, 1)
+        display.update(8, 1)
+    shown = terminal.getvalue()
+    assert "starting" in shown
+    assert "explaining" in shown
+    assert "8/10" in shown
+    assert "1 failed" in shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0.04, "0.0 s"),
+        (9.94, "9.9 s"),
+        (59.4, "59 s"),
+        (60, "1 min 0 s"),
+        (3599, "59 min 59 s"),
+        (3600, "1 h 0 min"),
+        (86_399, "23 h 59 min"),
+        (86_400 * 2.5, "2 d 12 h"),
+        (86_400 * 1000, "1000 d 0 h"),
+    ],
+)
+def test_durations(seconds: float, said: str) -> None:
+    assert duration(seconds) == said
+
+
+def test_rates_below_one_are_told_as_time_for_each() -> None:
+    assert [progress._rate(speed) for speed in (0.25, 2, 1234.5)] == ["4.0 s each", "2.0/s", "1,234/s"]
+
+
+def test_beam_and_the_manifest_hold_the_same_figures(
+    image: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results: list[Any] = []
+    real = FnApiRunner.run_pipeline
+
+    def run_pipeline(self: FnApiRunner, *given: Any) -> Any:
+        results.append(real(self, *given))
+        return results[-1]
+
+    monkeypatch.setattr(FnApiRunner, "run_pipeline", run_pipeline)
+    source = write_records(tmp_path / "a.tfrecord", [*pictures(21), b"no example"])
+    assert image(source, "--unit_size=11", "--batch_size=4") == 1
+    found = results[0].metrics().query(MetricsFilter().with_namespace("tb_deepexplain"))
+    counted = {metric.key.metric.name: metric.result for metric in found["counters"]}
+    spent = image.store.manifest["spent"]
+    assert counted["examples_explained"] == spent["examples"] == 21
+    assert counted["examples_failed"] == counted["examples_failed_parse"] == spent["errors"]["parse"] == 1
+    assert counted["evaluations"] == spent["evaluations"] == 42
+    assert counted["out_of_memory_retries"] == spent["out_of_memory_retries"] == 0
+    assert abs(counted["milliseconds_in_model"] / 1e3 - spent["seconds_in_model"]) < 0.02
+    assert abs(counted["milliseconds_outside"] / 1e3 - spent["seconds_outside"]) < 0.02
+    (sizes,) = [m.result for m in found["distributions"] if m.key.metric.name == "batch_size"]
+    assert (sizes.count, sizes.min, sizes.max) == (spent["batches"], 2, 4)
+    assert spent["examples_in_a_batch"] == round(sizes.mean, 2)
+    assert "took      42 evaluations, " in capsys.readouterr().out
+
+
+def test_a_report_that_is_being_written_is_not_read(tmp_path: Path) -> None:
+    counts = Counts(tmp_path)
+    counts.begin()
+    counts.add(2, 1, "why")
+    (tmp_path / ".progress" / ".host-1-2").write_text("")
+    assert [(report.done, report.failed, report.reason) for report in counts.reports()] == [(2, 1, "why")]
+
+
+def test_a_worker_is_told_to_stop_and_the_next_run_is_not(tmp_path: Path) -> None:
+    driver, worker = Counts(tmp_path), Counts(tmp_path)
+    driver.stop()  # before there is anything to stop
+    driver.begin()
+    worker.add(1, 1, "why")
+    driver.stop()
+    with pytest.raises(Stopped):
+        worker.add(1)
+    driver.begin()
+    assert driver.reports() == []
+    worker.add(1)
+    worker.flush()
+    (report,) = driver.reports()
+    assert (report.done, report.failed, report.reason) == (3, 1, "why")
+    driver.clear()
+    with pytest.raises(StoreError, match="was removed while the run was writing to it"):
+        driver.reports()
+
+
+def test_silence_is_told_once_until_a_map_is_finished(tmp_path: Path, clock: Clock) -> None:
+    said: list[str] = []
+    display: Any = SimpleNamespace(update=lambda *_: None, say=said.append)
+    counts = Counts(tmp_path)
+    counts.begin()
+    counts.enter("00000-00001")
+    attempt = recovery._Attempt(counts, recovery.Limits(0.5, 3600), display, (0, 0))
+    workers: Any = SimpleNamespace(numbers=set)
+    for seconds, done, told in [(590, 0, 0), (20, 0, 1), (2000, 0, 1), (0, 1, 1), (590, 0, 1), (20, 0, 2)]:
+        clock.now += seconds
+        counts.add(done)
+        counts.flush()
+        attempt._look()
+        assert attempt._stalled(workers) is None
+        assert len(said) == told
+    assert said[0] == "no worker has finished a map for 10 min 10 s, at unit 00000-00001"
+
+
+@pytest.mark.parametrize("fails", [None, 0, 2, 4])
+def test_every_example_is_told_as_behind_once(image: Run, fails: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    request = Request(str(image.model), (("saliency", {}), ("gradient_x_input", {})), Target("top", 2))
+    explainer, real = BatchExplainer(request), Explainer.run
+    examples = [Example(str(i), {"image": np.full((8, 8, 3), i, np.float32)}) for i in range(5)]
+
+    def run(self: Explainer, xs: Any, **options: Any) -> Any:
+        if self.method.id == "gradient_x_input" and fails in xs["image"][:, 0, 0, 0]:
+            raise RuntimeError("halfway through")
+        return real(self, xs, **options)
+
+    monkeypatch.setattr(Explainer, "run", run)
+    told: list[float] = []
+    records = explainer.explain(examples, told.append)
+    assert [failure.example_id for failure in records.errors] == ([] if fails is None else [str(fails)])
+    assert [shown.example_id for shown in records.inputs] == [str(i) for i in range(5) if i != fails]
+    assert sum(told) == pytest.approx(5)
+    if fails is None:
+        assert told == [5 / 4] * 4
+
+    def stop(share: float, heard: list[float] = told) -> None:  # once: no halves are tried behind it
+        if heard:
+            heard.clear()
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        explainer.explain(examples, stop)
+
+
+def test_metrics_add_up_and_travel() -> None:
+    one = Metrics(explained=2, failed={"parse": 1}, total_seconds=1.5)
+    one.batch(2, 20, 0.5)
+    other = Metrics(failed={"parse": 1, "read": 2})
+    assert Metrics.decode((one + other).encode()) == Metrics(
+        explained=2, failed={"parse": 2, "read": 2}, evaluations=20, batch_sizes={"2": 1}, model_seconds=0.5,
+        total_seconds=1.5,
+    )  # fmt: skip
+
+
+def test_threads_that_hold_chatter_back_give_standard_error_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TB_DEEPEXPLAIN_QUIET", "1")
+    before, entered = os.fstat(2), threading.Event()
+
+    def one() -> None:
+        with native_logs.chatter_filtered():
+            entered.set()
+            time.sleep(0.2)
+
+    first, second = (threading.Thread(target=one) for _ in range(2))
+    first.start()
+    entered.wait(5)
+    second.start()
+    for thread in (first, second):
+        thread.join()
+    assert os.path.samestat(os.fstat(2), before)

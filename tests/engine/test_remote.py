@@ -1,0 +1,263 @@
+"""Stores in remote storage: a real S3 server on this machine, and what works without one."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import re
+import sys
+import threading
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from moto.server import ThreadedMotoServer
+from upath import UPath
+from werkzeug.serving import WSGIRequestHandler
+
+from beam_pipelines.cli.explain import main
+from beam_pipelines.engine import progress, store_lock
+from beam_pipelines.engine.unit_worker import UnitWorker
+from tb_deepexplain.errors import ParameterError, Stopped, StoreError
+from tb_deepexplain.storage import place, read_text
+from tb_deepexplain.store.records import Failure
+from tb_deepexplain.store.store import Store, StoreWriter, store_path
+from tests.pipeline_runs import Run, assert_same, pictures, write_records
+
+PROCESSES = ("--direct_num_workers=2", "--direct_running_mode=multi_processing")
+
+
+@dataclasses.dataclass(frozen=True)
+class RemoteRun(Run):
+    """As Run, to a logdir such as s3://bucket/logs."""
+
+    logdir: str  # type: ignore[assignment]
+
+    @property
+    def files(self) -> list[str]:
+        return sorted(path.name for path in self.directory.iterdir())
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    found = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    found.start()
+    host, port = found.get_host_and_port()
+    yield f"http://{host}:{port}"
+    found.stop()
+
+
+@pytest.fixture
+def bucket(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """s3://BUCKET/logs, empty."""
+    for name, value in {
+        "AWS_ENDPOINT_URL": server,
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "no_proxy": "127.0.0.1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    import s3fs
+
+    s3fs.S3FileSystem.clear_instance_cache()
+    name = f"bucket-{uuid.uuid4().hex[:8]}"
+    place(f"s3://{name}").fs.mkdir(name)
+    yield f"s3://{name}/logs"
+    s3fs.S3FileSystem.clear_instance_cache()
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    rows = pictures(12)
+    rows[7] = {"image": rows[7]["image"][:4]}
+    return write_records(tmp_path / "a.tfrecord", rows)
+
+
+@pytest.mark.slow
+def test_worker_processes_write_the_store_to_s3(image: Run, bucket: str, source: Path) -> None:
+    assert image(source, "--unit_size=3") == 1
+    remote = RemoteRun(image.model, bucket)
+    assert remote(source, "--unit_size=3", *PROCESSES) == 1
+    assert_same(image, remote)
+    assert remote.store.errors().to_pylist() == image.store.errors().to_pylist()
+    assert remote.store.manifest["spent"]["examples"] == 11
+    (unit, *_) = remote.store.manifest["units"]
+    shards = [f"{kind}-{unit[:-1]}{i}.parquet" for kind in ("attributions", "errors", "inputs") for i in range(4)]
+    (index,) = remote.store.manifest["index"]
+    assert remote.files == sorted([*shards, index, "configuration.json", "manifest.json"])
+    (event,) = (place(bucket) / "r").glob("events.out.*")
+    (local,) = (image.logdir / "r").glob("events.out.*")
+    assert len(event.read_bytes()) == len(local.read_bytes())
+
+
+def test_few_requests(image: Run, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counts: collections.Counter[str] = collections.Counter()
+
+    def count(self: WSGIRequestHandler, *_: object) -> None:
+        counts[f"{self.command} {re.split('[-?]', self.path.rsplit('/', 1)[-1])[0]}"] += 1
+
+    monkeypatch.setattr(WSGIRequestHandler, "log_request", count)
+    assert RemoteRun(image.model, bucket)(write_records(tmp_path / "a.tfrecord", pictures(40)), "--unit_size=2") == 0
+    print(counts)
+    units = 20
+    assert sum(counts.values()) < 25 * units + 60
+
+
+def test_a_run_that_stopped_goes_on(
+    image: Run, bucket: str, source: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    remote, work, done = RemoteRun(image.model, bucket), UnitWorker.work, []
+
+    def full(self: UnitWorker, task: object, counts: object) -> object:
+        done.append(task.unit.id)  # type: ignore[attr-defined]
+        if len(done) == 3:
+            raise StoreError("the network is gone")
+        return work(self, task, counts)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(UnitWorker, "work", full)
+    assert remote(source, "--unit_size=3") == 2
+    assert "the network is gone; what is finished is kept" in capsys.readouterr().err
+    assert not (remote.directory / "manifest.json").exists()
+    assert len(StoreWriter(remote.directory).finished_units()) == 2
+    assert remote(source, "--unit_size=3") == 2
+    assert "partly finished store" in capsys.readouterr().err
+    assert remote(source, "--unit_size=3", "--resume") == 1
+    assert len(done) == len(set(done)) + 1 == 5
+    assert remote.store.manifest["counts"]["examples"] == 11
+    assert image(source, "--unit_size=3") == 1
+    assert_same(image, remote)
+    assert remote(source, "--unit_size=6", "--overwrite") == 1  # and leaves nothing of the old one
+    assert len([name for name in remote.files if name.startswith("attributions")]) == 2
+    assert remote(source, "--unit_size=6", "--resume", "--retry_errors") == 1
+    assert ".lock" not in remote.files
+
+
+def test_what_another_process_wrote_is_seen(bucket: str) -> None:
+    writer = StoreWriter(store_path(bucket, "r", "default"))
+    with writer.shard("a"):
+        pass
+    assert writer.finished_units() == {"a"}
+    assert list(writer.directory.iterdir())  # where fsspec keeps listings, it now has one
+    other = UPath(writer.directory, use_listings_cache=False, skip_instance_cache=True)
+    with StoreWriter(other).shard("b"):
+        pass
+    assert writer.finished_units() == {"a", "b"}
+    assert writer.is_finished("b")
+
+
+def test_nothing_stays_on_this_machine(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    writer = StoreWriter(store_path(bucket, "r", "default"))
+    with writer.shard("a") as shard:
+        shard.add(errors=[Failure("x", "parse", "InputError", "no")])
+    writer.commit(["a"], {"methods": []})
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_twin_that_comes_second_keeps_the_first_ones_shard(bucket: str) -> None:
+    directory = store_path(bucket, "r", "default")
+    with StoreWriter(directory).shard("u") as shard:
+        shard.note("which", "first")
+    with StoreWriter(directory).shard("u") as shard:
+        shard.note("which", "second")
+    assert StoreWriter(directory).notes("u")["which"] == "first"
+
+
+def test_nothing_of_a_shard_that_fails_is_left(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    directory = store_path(bucket, "r", "default")
+    shard = StoreWriter(directory).shard("u")
+    shard.add(errors=[Failure("x", "parse", "InputError", "no")])
+    shard.discard()
+    assert not list(directory.glob("*"))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("scheme", ["s3", "memory"])
+def test_one_run_at_a_time(
+    scheme: str, bucket: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    monkeypatch.setattr(store_lock, "SECONDS_BETWEEN_BEATS", 0.2)
+    directory = place(bucket if scheme == "s3" else f"memory://{uuid.uuid4().hex}/logs")
+    with (
+        store_lock.locked(directory),
+        pytest.raises(StoreError, match=r"is being written by process \d+ on .*wait for it or stop it"),
+        store_lock.locked(directory),
+    ):
+        pass
+    assert not (directory / ".lock").exists()
+    (directory / ".lock").write_text("process 1 on another machine since yesterday\n7")  # that was killed
+    with store_lock.locked(directory):
+        assert "another machine" not in read_text(directory / ".lock")
+        threading.Event().wait(0.5)
+        assert not read_text(directory / ".lock").endswith("\n0")
+    assert not (directory / ".lock").exists()
+
+
+def test_a_lock_that_was_taken_over_is_left_alone(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_lock, "SECONDS_BETWEEN_BEATS", 0.1)
+    with store_lock.locked(place(bucket)):
+        (place(bucket) / ".lock").write_text("another")
+        threading.Event().wait(0.3)
+    assert (place(bucket) / ".lock").read_text() == "another"
+
+
+def test_what_workers_say_is_heard(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "_SECONDS_BETWEEN_REQUESTS", 0.0)
+    driver, worker = progress.Counts(bucket), progress.Counts(bucket)
+    driver.begin()
+    worker.enter("u")
+    worker.add(3, 1, "no")
+    (report,) = driver.reports()
+    assert (report.unit, report.done, report.failed, report.reason) == ("u", 3, 1, "no")
+    driver.stop()
+    with pytest.raises(Stopped):
+        worker.add(1)
+    driver.clear()
+    assert driver.reports() == []
+
+
+def test_what_workers_say_is_asked_for_every_ten_seconds(bucket: str) -> None:
+    driver, worker = progress.Counts(bucket), progress.Counts(bucket)
+    driver.begin()
+    assert driver.reports() == []
+    worker.enter("u")
+    assert driver.reports() == []
+    assert [report.unit for report in driver.reports(now=True)] == ["u"]
+
+
+def test_a_place_that_cannot_be_written_to(
+    image: Run, bucket: str, source: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert RemoteRun(image.model, "s3://no-such-bucket/logs")(source) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("tb-deepexplain: cannot write to s3://no-such-bucket/logs/r/plugins/deepexplain/default: ")
+    assert "check its name and your credentials" in said
+
+
+def test_a_scheme_without_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "gcsfs", None)
+    with pytest.raises(ParameterError, match=r"gs://b/x: .*gcsfs.*pip install 'tensorboard-plugin-deepexplain\[gcp\]'"):
+        place("gs://b/x")
+    with pytest.raises(ParameterError, match="there is no filesystem nowhere://; give a folder, gs:// or s3://"):
+        place("nowhere://b/x")
+
+
+def test_files_that_are_read_besides_may_lie_there_too(exported: object, bucket: str, source: Path) -> None:
+    model = UPath(bucket).parent / "models" / "m"
+    local = exported("image")  # type: ignore[operator]
+    for file in local.rglob("*"):
+        if file.is_file():
+            (model / str(file.relative_to(local))).write_bytes(file.read_bytes())
+    (model.parent / "labels.txt").write_text("cat\ndog\nfish\n")
+    flags = [f"--model={model}", f"--input={source}", f"--logdir={bucket}", "--methods=saliency", "--run=r"]
+    assert main([*flags, f"--labels={model.parent}/labels.txt"]) == 1
+    assert Store(store_path(bucket, "r", "default")).manifest["labels"] == ["cat", "dog", "fish"]
+
+
+def test_a_dry_run_of_a_remote_store(image: Run, bucket: str, source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert RemoteRun(image.model, bucket)(source, "--dry_run") == 0
+    assert "are free" not in capsys.readouterr().out
+    assert not place(bucket).fs.find(bucket)

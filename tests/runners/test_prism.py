@@ -1,0 +1,44 @@
+"""Prism, built from its Go module, gives what the local runner gives."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.pipeline_runs import Run, assert_same, pictures, write_records
+from tests.runners.workers import ENGINES, pool
+
+PRISM = ENGINES / "prism"
+pytestmark = pytest.mark.skipif(not PRISM.exists(), reason="make test-prism builds Prism")
+
+FLAGS = ["--runner=PrismRunner", f"--prism_location={PRISM}", "--unit_size=8"]
+
+
+@pytest.fixture
+def here(image: Run, tmp_path: Path) -> tuple[Path, Run]:
+    """Examples, two of them bad, and what the local runner made of them."""
+    examples = pictures(60)
+    source = write_records(tmp_path / "a.tfrecord", [*examples[:20], b"no example", {"image": [1.0]}, *examples[20:]])
+    local = Run(image.model, tmp_path / "here")
+    assert local(source, "--unit_size=8") == 1
+    return source, local
+
+
+def test_in_this_process(image: Run, here: tuple[Path, Run]) -> None:
+    source, local = here
+    assert image(source, *FLAGS) == 1
+    assert_same(local, image)
+    assert image.store.manifest["options"]["runner"] == "PrismRunner"
+    assert image.store.errors().to_pylist() == local.store.errors().to_pylist()
+
+
+def test_in_worker_processes(image: Run, here: tuple[Path, Run], tmp_path: Path) -> None:
+    source, local = here
+    log = tmp_path / "pool.log"
+    with pool(log) as place:
+        assert image(source, *FLAGS, "--environment_type=EXTERNAL", f"--environment_config={place}") == 1
+    assert_same(local, image)
+    assert image.store.errors().to_pylist() == local.store.errors().to_pylist()
+    assert len(re.findall("Starting worker", log.read_text())) == 1  # Prism's way: one worker for an environment
