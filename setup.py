@@ -1,5 +1,6 @@
 """The distribution: what it needs, what it installs, where TensorBoard finds it."""
 
+import runpy
 from pathlib import Path
 
 from setuptools import find_packages, setup
@@ -46,7 +47,7 @@ EXTRAS = {
 
 setup(
     name="tensorboard-plugin-deepexplain",
-    version="0.1.0",
+    version=runpy.run_path(str(HERE / "tb_deepexplain" / "_version.py"))["__version__"],
     description="Attribution maps of TensorFlow models at scale, in TensorBoard, each with a measure of its faithfulness",
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",

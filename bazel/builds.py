@@ -19,15 +19,15 @@ ROOT = Path(__file__).parents[1]
 ROOTS = ("tb_deepexplain", "beam_pipelines", "examples")
 FAST = (
     "tests/graph/test_parsing.py",
-    "tests/pipelines/test_drift.py",
+    "tests/tfma/test_drift.py",
     "tests/plugin/test_filters.py",
     "tests/plugin/test_orders.py",
     "tests/plugin/test_pivots.py",
 )
-BINARIES = {"beam_pipelines/attribute.py": "attribute_command", "tb_deepexplain/cli.py": "tb-deepexplain"}
+BINARIES = {"beam_pipelines/attribute.py": "attribute_command", "beam_pipelines/cli/main.py": "tb-deepexplain"}
 DATA = {"//tb_deepexplain/plugin": 'glob(["static/**"])'}  # the page, where it has been built
 # Asked for only when somebody uses it, and itself in need of the package.
-LAZY = {("//tb_deepexplain", "//tb_deepexplain:callback")}
+LAZY = {("//tb_deepexplain", "//tb_deepexplain/training")}
 _LOAD = 'load("@rules_python//python:defs.bzl", {})\n'
 
 

@@ -22,7 +22,6 @@ from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.shared import Shared
 from apache_beam.utils.windowed_value import WindowedValue
 
-from beam_pipelines.cli import report
 from beam_pipelines.engine import beam_counters
 from beam_pipelines.engine.batch_size import BatchSize
 from beam_pipelines.engine.device_pool import explainers
@@ -41,7 +40,7 @@ from tb_deepexplain.recording.manifest import describe_store
 from tb_deepexplain.recording.targets import Target
 from tb_deepexplain.recording.work_metrics import Metrics
 from tb_deepexplain.registry.table import Chosen, check_rows
-from tb_deepexplain.store import configuration
+from tb_deepexplain.store import configuration, failures
 from tb_deepexplain.store.marker import is_store_name, write_marker
 from tb_deepexplain.store.records import Attribution, Failure, Input
 from tb_deepexplain.store.store import DUPLICATES, MANIFEST, ShardWriter, Store, StoreWriter, duplicate, store_path
@@ -291,7 +290,7 @@ class _Commit(beam.DoFn):
             if failed > self._rate * (explained + failed):
                 raise StoreError(
                     f"{failed} of {explained + failed} examples failed, more than max_error_rate={self._rate:g} allows: "
-                    f"{report.reasons(directory, units)}"
+                    f"{failures.summarize_units(directory, units)}"
                 )
             written = writer.commit(units, self._described(request, writer, units))
         kept = set(written["units"])

@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from tb_deepexplain._version import __version__
+
 if TYPE_CHECKING:
     from tb_deepexplain.attribution.explainer import Explainer, explain
     from tb_deepexplain.attribution.methods import Method, methods
@@ -27,8 +29,6 @@ if TYPE_CHECKING:
     from tb_deepexplain.store.store import Store
     from tb_deepexplain.training.callback import AttributionCallback
 
-
-__version__ = "0.1.0"
 
 _HOMES = {
     "tb_deepexplain.training.callback": ("AttributionCallback",),

@@ -39,7 +39,7 @@ from beam_pipelines.reading.formats import Unit
 from tb_deepexplain.errors import DeepExplainError, InputError, ParameterError, Stopped, UnsupportedModelError
 from tb_deepexplain.recording.work_metrics import Metrics
 from tb_deepexplain.storage import each
-from tb_deepexplain.store import configuration
+from tb_deepexplain.store import configuration, failures
 from tb_deepexplain.store.marker import is_store_name, write_marker
 from tb_deepexplain.store.records import Failure
 from tb_deepexplain.store.store import MANIFEST, StoreWriter, store_path, writing
@@ -162,7 +162,7 @@ def run(asked: Arguments) -> int:
                 return INTERRUPTED
             units = [unit.id for unit in plan.units]
             if asked.max_error_rate is not None:
-                limits.check(*_behind(directory, plan), report.reasons(directory, units), least=1)
+                limits.check(*_behind(directory, plan), failures.summarize_units(directory, units), least=1)
             with pool.one() as worker:
                 kind = worker.explainer.kind
             described = run_configuration.build(asked, request, kind, fingerprint, runners.name(runner))
@@ -319,7 +319,7 @@ def _rows(option: str, names: Sequence[str], find: Callable[[str], Any]) -> dict
 
 def _commit(directory: Path, units: list[str], described: dict[str, Any], retried: int) -> None:
     """Index, manifest; but no store of errors alone."""
-    if reasons := report.all_failed(directory, units):
+    if reasons := failures.summarize_if_all_failed(directory, units):
         configuration.clear(directory)
         raise InputError(f"none of the examples could be explained: {reasons}")
     writer = StoreWriter(directory, measures=[measure["id"] for measure in described["measures"]])

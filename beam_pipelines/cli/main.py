@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from tb_deepexplain._version import __version__
 from tb_deepexplain.errors import DeepExplainError
 
 _COMMANDS = {
@@ -36,9 +37,7 @@ def _run(argv: list[str]) -> int:
         print(_usage())
         return 0 if argv else 2
     if argv[0] == "--version":
-        import tb_deepexplain
-
-        print(f"{_PROG} {tb_deepexplain.__version__}")
+        print(f"{_PROG} {__version__}")
         return 0
     command, rest = argv[0], argv[1:]
     if command not in _COMMANDS:

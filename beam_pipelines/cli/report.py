@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import collections
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,8 @@ from rich.console import Console
 from rich.text import Text
 
 from beam_pipelines.engine.progress import duration
-from tb_deepexplain.storage import each, read_table
-from tb_deepexplain.store.store import Store, StoreWriter
-
-_REASONS_SHOWN = 3
+from tb_deepexplain.store import failures
+from tb_deepexplain.store.store import Store
 
 
 def report(logdir: Path, directory: Path, seconds: float, already: bool = False) -> int:
@@ -34,30 +31,11 @@ def report(logdir: Path, directory: Path, seconds: float, already: bool = False)
         console.print(Text(_believed(store.manifest["measures"], found)))
     if counts["errors"]:
         errors = store.errors().to_pylist()
-        console.print(Text(f"failed    {_count(counts['errors'], 'example')}: {_reasons(errors)}", "red"))
+        console.print(Text(f"failed    {_count(counts['errors'], 'example')}: {failures.summarize(errors)}", "red"))
         console.print(Text(f"errors    {directory}/errors-*.parquet"))
     console.print(Text(f"store     {directory}"))
     console.print(Text(f"look at   tensorboard --logdir {shlex.quote(str(logdir))}"))
     return 1 if counts["errors"] else 0
-
-
-def all_failed(directory: Path, units: Sequence[str]) -> str | None:
-    """The commonest reasons, if not one example was explained; else None."""
-    if any(StoreWriter(directory).rows("inputs", [unit]) != [0] for unit in units):
-        return None
-    return reasons(directory, units)
-
-
-def reasons(directory: Path, units: Sequence[str]) -> str:
-    """The commonest reasons of these finished units' failures."""
-    tables = each(read_table, [directory / f"errors-{unit}.parquet" for unit in units], directory)
-    return _reasons(row for table in tables for row in table.to_pylist())
-
-
-def _reasons(errors: Iterable[dict[str, str]]) -> str:
-    found = collections.Counter(row["message"] for row in errors)
-    shown = "; ".join(f"{number} × {message}" for message, number in found.most_common(_REASONS_SHOWN))
-    return shown + ("; ..." if len(found) > _REASONS_SHOWN else "")
 
 
 def _spent(spent: dict[str, Any]) -> str:

@@ -7,16 +7,15 @@ from typing import Any
 from beam_pipelines.cli.options import Arguments
 from beam_pipelines.reading import preprocess
 from beam_pipelines.reading.formats import Plan, files
+from tb_deepexplain._version import __version__
 from tb_deepexplain.recording.batch_explainer import Request
 from tb_deepexplain.recording.manifest import describe_measures, describe_methods, describe_store, listed
 
 
 def configure(arguments: Arguments, request: Request, model: str, plan: Plan) -> dict[str, Any]:
     """What the content of a store depends on: a store may only be resumed with the same."""
-    import tb_deepexplain
-
     return {
-        "version": tb_deepexplain.__version__,
+        "version": __version__,
         "model": model,
         "input": plan.fingerprint,
         "format": ",".join(plan.formats),

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-import tb_deepexplain
+from tb_deepexplain._version import __version__
 from tb_deepexplain.attribution.methods import find_method
 from tb_deepexplain.errors import ParameterError
 from tb_deepexplain.graph.model_graph import ModelGraph
@@ -174,7 +174,7 @@ class AttributionCallback(keras.callbacks.Callback):
         architecture = architecture_of(self.model, graph)
         configuration = made_of(
             counted,
-            version=tb_deepexplain.__version__,
+            version=__version__,
             model=architecture,
             examples=digest(self._examples),
             methods={m["id"]: m["parameters"] for m in describe_methods(request)},

@@ -33,15 +33,19 @@ def edit(path: Path, old: str, new: str) -> None:
 
 
 def test_what_lacks_and_what_is_too_much_is_named(tree: Path) -> None:
-    edit(tree / "tb_deepexplain" / "BUILD", '        ":faithfulness",\n', "")
-    edit(tree / "tests" / "plugin" / "BUILD", '"//tb_deepexplain/plugin"', '"//tb_deepexplain:cli"')
-    (tree / "beam_pipelines" / "newest.py").write_text("def f():\n    from tb_deepexplain import store\n")
-    edit(tree / "tb_deepexplain" / "arrays.py", "import numpy", "import beam_pipelines.newest\nimport numpy")
+    edit(tree / "tb_deepexplain" / "plugin" / "BUILD", '        "//tb_deepexplain/stats",\n', "")
+    edit(tree / "tests" / "plugin" / "BUILD", '"//tb_deepexplain/plugin"', '"//beam_pipelines/cli"')
+    (tree / "beam_pipelines" / "newest.py").write_text("def f():\n    from tb_deepexplain import storage\n")
+    edit(
+        tree / "tb_deepexplain" / "stats" / "rank_correlation.py",
+        "import numpy",
+        "import beam_pipelines.newest\nimport numpy",
+    )
     found = builds.differences(tree)
     assert "//beam_pipelines:newest is not there: it has beam_pipelines/newest.py" in found
-    assert "//tb_deepexplain:arrays lacks //beam_pipelines:newest among its deps" in found
-    assert any(line.endswith("lacks //tb_deepexplain:faithfulness among its deps") for line in found)
-    assert any(line.endswith("has //tb_deepexplain:cli among its deps, which it does not use") for line in found)
+    assert "//tb_deepexplain/stats lacks //beam_pipelines:newest among its deps" in found
+    assert "//tb_deepexplain/plugin lacks //tb_deepexplain/stats among its deps" in found
+    assert any(line.endswith("has //beam_pipelines/cli among its deps, which it does not use") for line in found)
     assert any(line.endswith("lacks //tb_deepexplain/plugin among its deps") for line in found)
     builds.write(tree)
     assert builds.differences(tree) == []
