@@ -2,17 +2,17 @@
 import { effect } from "@preact/signals";
 import { render } from "preact";
 import { useEffect, useRef } from "preact/hooks";
-import { Drawer } from "./Drawer";
-import { Footer } from "./Footer";
-import { cursor, Grid } from "./Grid";
-import { Help } from "./Help";
-import { watchTheme } from "./host";
-import { watchKeys } from "./keyboard";
-import { page, startModel, stores, view } from "./model";
-import { FailureBar, FreshBar, fullState } from "./States";
-import { Summary } from "./Summary";
-import { Toolbar } from "./Toolbar";
-import { Tooltip } from "./Tooltip";
+import { Drawer } from "./drawer/Drawer";
+import { Footer } from "./chrome/Footer";
+import { cursor, Grid } from "./grid/Grid";
+import { Help } from "./chrome/Help";
+import { watchTheme } from "./state/host";
+import { watchKeys } from "./chrome/keyboard";
+import { page, startModel, stores, view } from "./state/model";
+import { FailureBar, FreshBar, fullState } from "./chrome/States";
+import { Summary } from "./summary/Summary";
+import { Toolbar } from "./chrome/Toolbar";
+import { Tooltip } from "./chrome/Tooltip";
 import "./style.css";
 
 function App() {
