@@ -29,8 +29,8 @@ from beam_pipelines.cli.demo import efficientnet, packages, photos
 from beam_pipelines.cli.demo.torch_weights import read_weights
 from benchmarks import data
 from benchmarks.nets import CACHE, HELD_OUT
+from tb_deepexplain.stats.intervals import half_width
 from tb_deepexplain.stats.rank_correlation import spearman
-from tb_deepexplain.store.measure_means import half_width
 
 layers = tf.keras.layers
 ACTIVATIONS = ("relu", "tanh", "sigmoid", "softplus")

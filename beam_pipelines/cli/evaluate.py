@@ -21,17 +21,17 @@ from beam_pipelines.engine.progress import duration, note
 from beam_pipelines.reading import preprocess
 from beam_pipelines.reading.formats import Plan, Record, read
 from tb_deepexplain.errors import DeepExplainError, InputError, ParameterError, UnsupportedModelError
+from tb_deepexplain.stats.intervals import finite_or_none, group_means, half_width
+from tb_deepexplain.stats.mean_ranks import RESAMPLINGS, mean_ranks, rank_each
 from tb_deepexplain.storage import whole
 from tb_deepexplain.store import configuration
 from tb_deepexplain.store.marker import write_marker
-from tb_deepexplain.store.measure_means import half_width
 from tb_deepexplain.store.records import Failure
 from tb_deepexplain.store.store import StoreWriter, writing
 
 PROG = "tb-deepexplain evaluate"
 _UNIT = "sample"
-_RESAMPLINGS, _SURE = 1000, 0.95
-_DIGITS = 4  # of a measure that count
+_SURE = 0.95
 _SANITY = 16  # examples of the sanity check
 _WINDOWS = 14  # of occlusion, along a side of a picture
 
@@ -217,7 +217,7 @@ def _candidates(explainer: Any, records: Any, examples: Sequence[Any], seed: int
         candidate = Candidate(own.method.id, own.method.title, float(np.mean([r.evaluations for r in rows])), seconds)
         try:
             randomised = parameter_randomisation(own, few, seed=seed, most=1, **asked)
-            candidate.sanity = _number(np.nanmean(randomised.similarity[:, -1]))
+            candidate.sanity = finite_or_none(np.nanmean(randomised.similarity[:, -1]))
         except DeepExplainError:  # a model without weights
             candidate.sanity = None
         found.append(candidate)
@@ -235,20 +235,14 @@ def _rank(candidates: Sequence[Candidate], records: Any, request: Any, seed: int
     judges = faithful(request)
     if not judges:
         return list(candidates)
-    ranks = np.stack([_ranks([_values(records, c.id, judge.id) for c in candidates], judge.better) for judge in judges])
-    of_maps = ranks.mean(0)  # [methods, maps]
-    # The maps of one example for several targets say much the same: examples are resampled, not maps.
+    ranks = np.mean(
+        [rank_each(np.stack([_values(records, c.id, judge.id) for c in candidates]), judge.better) for judge in judges],
+        0,
+    )
+    # The maps of one example for several targets are alike: examples are resampled, not maps.
     ids = [row.example_id for row in records.attributions if row.method == candidates[0].id]
-    _, example = np.unique(np.array(ids, object), return_inverse=True)
-    of_examples = np.stack([np.bincount(example, own) / np.bincount(example) for own in of_maps])
-    rng, count = np.random.default_rng(seed), of_examples.shape[1]
-    again = np.stack([of_examples[:, rng.integers(0, count, count)].mean(1) for _ in range(_RESAMPLINGS)])
-    first = again <= again.min(1, keepdims=True) + 1e-9
-    wins = (first / first.sum(1, keepdims=True)).mean(0)
-    for i, candidate in enumerate(candidates):
-        low, high = np.quantile(again[:, i], [0.025, 0.975])
-        candidate.mean_rank, candidate.low, candidate.high = float(of_examples[i].mean()), float(low), float(high)
-        candidate.best = float(wins[i])
+    for candidate, rank in zip(candidates, mean_ranks(group_means(ranks.T, ids).T, seed), strict=True):
+        candidate.mean_rank, candidate.low, candidate.high, candidate.best = rank
     return sorted(candidates, key=lambda candidate: candidate.mean_rank or 0.0)
 
 
@@ -258,19 +252,6 @@ def faithful(request: Any) -> list[Any]:
 
     found = [find_measure(name) for name, _ in request.measures]
     return [measure for measure in found if measure.asks == "score" and measure.id != "completeness"]
-
-
-def _ranks(values: Sequence[np.ndarray], better: str) -> np.ndarray:
-    """[methods, maps] from 1, the best; those that are equal but for rounding share the mean of theirs, and what is undefined
-    comes last."""
-    worth = np.stack(values) * (1 if better == "lower" else -1)
-    size = np.where(np.isfinite(worth), np.abs(worth), 0).max(0)  # of each map: rounding is relative
-    scale = np.where(size > 0, 10.0 ** (_DIGITS - np.ceil(np.log10(np.where(size > 0, size, 1)))), 1)
-    worth = np.where(np.isfinite(worth), np.round(worth * scale), np.inf)
-    less = (worth[None] < worth[:, None]).sum(1)
-    same = (worth[None] == worth[:, None]).sum(1)
-    ranks: np.ndarray = less + (same + 1) / 2
-    return ranks
 
 
 def _described(ranked: Sequence[Candidate], records: Any, request: Any, left_out: dict[str, str]) -> dict[str, Any]:
@@ -293,7 +274,7 @@ def _advice(ranked: Sequence[Candidate], records: Any, request: Any) -> str:
     first = ranked[0]
     best, high = first.best or 0.0, first.high or 0.0
     near = [c.id for c in ranked[1:] if (c.low or 0.0) <= high]
-    said = f"{first.id} ranks first, in {best:.0%} of {_RESAMPLINGS:,} resamplings of {len(records.inputs)} examples"
+    said = f"{first.id} ranks first, in {best:.0%} of {RESAMPLINGS:,} resamplings of {len(records.inputs)} examples"
     if best < _SURE and near:
         said += f"; too few to tell it from {_listed(near)}"
     worthless = []
@@ -359,7 +340,3 @@ def _print(ranked: Sequence[Candidate], written: dict[str, Any], found: dict[str
 
 def _mean(told: dict[str, Any] | None) -> str:
     return "" if not told or told["mean"] is None else f"{told['mean']:.3f}"
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if np.isfinite(value) else None

@@ -1,1 +1,1 @@
-"""Statistics that need NumPy alone."""
+"""Statistics that need only NumPy: rank correlation of maps, means with confidence intervals, mean ranks."""

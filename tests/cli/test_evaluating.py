@@ -13,7 +13,7 @@ import pytest
 from keras import layers
 from PIL import Image
 
-from beam_pipelines.cli.evaluate import Candidate, _advice, _rank, _ranks, faithful
+from beam_pipelines.cli.evaluate import Candidate, _advice, _rank, faithful
 from beam_pipelines.cli.main import main
 from tb_deepexplain.recording.batch_explainer import Records, Request
 from tb_deepexplain.recording.targets import Target
@@ -163,12 +163,6 @@ def request(*measures: str) -> Request:
 
 
 def test_ranks_are_means_over_maps_and_measures() -> None:
-    assert _ranks([np.array([1.0, 2]), np.array([3.0, 2]), np.array([2.0, np.nan])], "lower").tolist() == [
-        [1, 1.5], [3, 1.5], [2, 3]
-    ]  # fmt: skip
-    assert _ranks([np.array([1.0]), np.array([3.0])], "higher").tolist() == [[2], [1]]
-    rounding = [np.array([0.5, 2e-5]), np.array([0.500001, 1e-5])]  # decides nothing, small numbers do
-    assert _ranks(rounding, "lower").tolist() == [[1.5, 2], [1.5, 1]]
     assert [m.id for m in faithful(request("completeness", "stability", "road", "deletion"))] == ["road", "deletion"]
     of = {"a": {"deletion": [0.1, 0.1, 0.9]}, "b": {"deletion": [0.2, 0.2, 0.2]}}
     first, second = _rank([Candidate("b", "B"), Candidate("a", "A")], records(of), request("deletion"), 0)

@@ -18,7 +18,7 @@ from tb_deepexplain.errors import InputError
 from tb_deepexplain.evaluation.evaluator import Evaluator
 from tb_deepexplain.evaluation.measures import TABLE
 from tb_deepexplain.evaluation.superpixels import superpixels
-from tb_deepexplain.store.measure_means import Faithfulness, half_width
+from tb_deepexplain.store.measure_means import Faithfulness
 from tb_deepexplain.store.store import Store, StoreWriter, store_path
 from tests.pipeline_runs import Run, assert_same, pictures, write_records
 
@@ -239,12 +239,6 @@ def test_means_of_what_is_known() -> None:
     assert (told["a"]["m"]["curve"]["n"], told["a"]["m"]["curve"]["high"][1]) == (2, None)
     assert told["a"]["m"]["at"] == [0, 1, 2]
     assert told["b"]["m"]["mean"] is None
-
-
-@pytest.mark.parametrize("n", [2, 3, 4, 5, 8, 20, 100, 10_000])
-def test_intervals_are_students(n: int) -> None:
-    assert half_width(1.0, n) == pytest.approx(t.ppf(0.975, n - 1) / n**0.5, rel=0.005)
-    assert np.isnan(half_width(1.0, 1))
 
 
 def test_a_store_without_measures_is_as_before(image: Run, tmp_path: Path) -> None:
