@@ -118,7 +118,7 @@ def run(asked: Arguments) -> int:
     directory, plan = check_places(asked)
     asked, job_options = describe_input(asked, plan)
     fingerprint = configuration.fingerprint(asked.model)
-    runner, options = runners.choose(asked.beam)
+    runner, beam_options = runners.choose(asked.beam, options.option_names())
     store_lock.refuse_if_locked(directory)
     note("loading TensorFlow")
     with chatter_filtered():
@@ -133,7 +133,7 @@ def run(asked: Arguments) -> int:
         return _tell(job, directory, plan, asked, started)
     shared = Shared()
     again = asked.overwrite or asked.retry_errors
-    pool = _ready(job, shared, plan, asked, options) if again or not _is_finished(directory, plan) else None
+    pool = _ready(job, shared, plan, asked, beam_options) if again or not _is_finished(directory, plan) else None
     with store_lock.locked(directory):
         if asked.overwrite:
             configuration.clear(directory)
@@ -142,17 +142,17 @@ def run(asked: Arguments) -> int:
         if asked.retry_errors:
             configuration.forget_failures(directory)
         if not (already := _is_finished(directory, plan)):
-            pool = pool or _ready(job, shared, plan, asked, options)
+            pool = pool or _ready(job, shared, plan, asked, beam_options)
             configuration.begin(directory, wanted)
             limits = Limits(0.5 if asked.max_error_rate is None else asked.max_error_rate, asked.stall_timeout)
-            recovery = Recovery(Counts(directory), limits, runner, options)
+            recovery = Recovery(Counts(directory), limits, runner, beam_options)
             left = functools.partial(_unfinished, directory, plan)
 
             def explain() -> beam.PTransform:
-                return runners.hinted(beam.ParDo(ExplainUnit(job, shared)), options)
+                return runners.hinted(beam.ParDo(ExplainUnit(job, shared)), beam_options)
 
-            if runners.is_template(options):
-                start(runner, options, [Task(unit) for unit in left()], explain)
+            if runners.is_template(beam_options):
+                start(runner, beam_options, [Task(unit) for unit in left()], explain)
                 print("the job is described; when it has run, the same command with --resume makes its shards a store")
                 return 0
             interrupted = recovery.run(left, functools.partial(_behind, directory, plan), explain, plan.records)

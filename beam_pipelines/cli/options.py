@@ -193,6 +193,11 @@ def parser(prog: str, evaluating: bool = False) -> Parser:
     return found
 
 
+def option_names() -> list[str]:
+    """All options of `explain`, such as `--model`."""
+    return re.findall(r"--\w+", parser("").format_help())
+
+
 def _add_measures(found: Parser) -> None:
     believed = found.add_argument_group("how far the maps can be believed")
     believed.add_argument(

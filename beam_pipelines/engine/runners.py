@@ -60,14 +60,15 @@ class HintOptions(PipelineOptions):
         return {name: value for name in ("accelerator", "min_ram") if (value := getattr(self, name))}
 
 
-def choose(flags: Sequence[str]) -> tuple[Any, PipelineOptions]:
+def choose(flags: Sequence[str], command_options: Sequence[str] = ()) -> tuple[Any, PipelineOptions]:
     """The runner and its options; ParameterError for a flag that Beam does not know, or a runner that is refused.
 
+    `command_options`: options of the command itself, such as `--batch_size`, that a misspelt flag may have meant.
     Without --runner, and for DirectRunner, it is FnApiRunner in this process: Beam's own choice would first try
     to download another one.
     """
     options = PipelineOptions(list(flags))
-    _check_flags(flags, more=bool(options.view_as(PortableOptions).job_endpoint))
+    _check_flags(flags, command_options, more=bool(options.view_as(PortableOptions).job_endpoint))
     asked = options.view_as(StandardOptions).runner or "DirectRunner"
     short = _short(options)
     if short in _REFUSED:
@@ -219,7 +220,7 @@ def reason(error: BaseException) -> str:
     return re.sub(r"^tb_deepexplain\.errors\.\w+: ", "", found)
 
 
-def _check_flags(flags: Sequence[str], more: bool) -> None:
+def _check_flags(flags: Sequence[str], command_options: Sequence[str], more: bool) -> None:
     """`more`: a job server may know options that Beam's Python does not."""
 
     class Strict(argparse.ArgumentParser):
@@ -230,7 +231,7 @@ def _check_flags(flags: Sequence[str], more: bool) -> None:
     for options in PipelineOptions.__subclasses__():
         options._add_argparse_args(parser)  # noqa: SLF001  Beam tells its options in no other way
     _, unknown = parser.parse_known_args(list(flags))
-    known = re.findall(r"--\w+", options.parser("").format_help() + parser.format_help())
+    known = [*command_options, *re.findall(r"--\w+", parser.format_help())]
     for option in unknown:
         near = difflib.get_close_matches(option.split("=")[0], known, n=1, cutoff=0.8 if more else 0.6)
         if more and not near:

@@ -41,7 +41,7 @@ def test_a_job_servers_own_options_are_passed_on() -> None:
     flink = ["--runner=FlinkRunner", "--job_endpoint=localhost:1"]
     runners.choose([*flink, "--number_of_execution_retries=3"])
     with pytest.raises(ParameterError, match="unknown option --batchsize=3; did you mean --batch_size"):
-        runners.choose([*flink, "--batchsize=3"])
+        runners.choose([*flink, "--batchsize=3"], ["--batch_size"])
 
 
 def flags(options: dict[str, str]) -> list[str]:

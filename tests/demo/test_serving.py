@@ -14,7 +14,7 @@ _PROGRAM = """
 import sys
 from pathlib import Path
 from rich.console import Console
-from tb_deepexplain.demo.serving import serve
+from beam_pipelines.cli.demo.serving import serve
 sys.exit(serve(Path(sys.argv[1]), int(sys.argv[2]), Console()))
 """
 

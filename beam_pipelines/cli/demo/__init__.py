@@ -58,7 +58,7 @@ def _explain(name: str, folder: Path, logs: Path) -> int:
         from beam_pipelines.cli.explain import main as attribute
         from tb_deepexplain.store.configuration import clear
 
-        example: ModuleType = importlib.import_module(f"tb_deepexplain.demo.{name}")
+        example: ModuleType = importlib.import_module(f"beam_pipelines.cli.demo.{name}")
         tf.keras.utils.set_random_seed(0)  # and wake the devices, which have things to say
         tf.config.list_logical_devices()
     methods = [f"--methods={','.join(example.METHODS)}"]
