@@ -26,10 +26,11 @@ from beam_pipelines.engine import beam_counters
 from beam_pipelines.engine.batch_size import BatchSize
 from beam_pipelines.engine.device_pool import explainers
 from beam_pipelines.engine.devices import Pool
-from beam_pipelines.reading.example_parser import Parser, canonical
+from beam_pipelines.reading.example_parser import ExampleParser
 from beam_pipelines.reading.preprocess import Preprocess
-from beam_pipelines.reading.preprocess import load as load_preprocess
-from beam_pipelines.reading.tfmd_schema import load as load_schema
+from beam_pipelines.reading.record_spec import RecordSpec
+from beam_pipelines.reading.tf_example import canonical_bytes
+from beam_pipelines.reading.tfmd_schema import load_schema
 from tb_deepexplain.attribution.methods import find_method
 from tb_deepexplain.errors import InputError, ParameterError, StoreError
 from tb_deepexplain.evaluation.measures import find_measure
@@ -66,8 +67,8 @@ class Attributions(NamedTuple):
 class _Reader:
     """Elements of a pipeline as examples."""
 
-    def __init__(self, explainer: BatchExplainer, options: Mapping[str, Any]) -> None:
-        self._parse = Parser(explainer.graph.inputs, **options)
+    def __init__(self, explainer: BatchExplainer, record_spec: RecordSpec) -> None:
+        self._parser = ExampleParser(explainer.graph.inputs, record_spec)
 
     def __call__(self, element: Any) -> Example | Failure:
         key, value = element if isinstance(element, tuple) and len(element) == 2 else (None, element)
@@ -79,7 +80,7 @@ class _Reader:
                     "or a pair of an id and one of these"
                 )
             name = digest(value) if key is None else name
-            found = self._parse(value, name)
+            found = self._parser.parse(value, name)
             return found if key is None else dataclasses.replace(found, id=name)
         except Exception as error:  # a record's own trouble, whatever it raises
             return Failure(name, "parse", *describe(error))
@@ -89,13 +90,13 @@ class _Reader:
 class _Explain(beam.DoFn):
     """Element → Explained, or Failure to `errors`; examples of one window that are alike make batches, within a bundle."""
 
-    def __init__(self, request: Request, options: Mapping[str, Any], shared: Shared) -> None:
-        self._request, self._options, self._shared = request, options, shared
+    def __init__(self, request: Request, record_spec: RecordSpec, shared: Shared) -> None:
+        self._request, self._record_spec, self._shared = request, record_spec, shared
 
     def setup(self) -> None:
         self._pool = self._shared.acquire(lambda: explainers(self._request))
         with self._pool.one() as explainer:
-            self._read = _Reader(explainer, self._options)
+            self._read = _Reader(explainer, self._record_spec)
         self._size = BatchSize(self._request.batch_size)
 
     def start_bundle(self) -> None:
@@ -204,22 +205,18 @@ class Attribute(beam.PTransform):
             signature=signature,
             output=output,
         )
-        self._options = {
-            "label_feature": label_feature,
-            "id_feature": id_feature,
-            "renamed": dict(features or {}),
-            "labels": {name: number for number, name in enumerate(labels or ())},
-            "preprocess": load_preprocess(preprocess) if isinstance(preprocess, str) else preprocess,
-            "schema": load_schema(schema) if schema else None,
-            "resize": resize,
-        }
+        self.record_spec = RecordSpec(
+            features=dict(features or {}),
+            label_feature=label_feature,
+            id_feature=id_feature,
+            class_names=tuple(labels or ()),
+            resize=resize,
+            preprocess=preprocess,
+            schema=load_schema(schema) if schema else None,
+        )
+        self.record_spec.load_preprocess()  # raises now, not on a worker
         self._hints: dict[str, Any] = {}
         self._shared = Shared()  # applied several times, as to several splits, it loads the model once for each process
-
-    @property
-    def reading(self) -> Mapping[str, Any]:
-        """How elements are read: the arguments of a `parsing.Parser` besides the model's inputs."""
-        return self._options
 
     def with_resource_hints(self, **hints: Any) -> Attribute:
         """What the step that runs the model asks of its workers. (Beam's own hints reach every step inside.)"""
@@ -227,7 +224,7 @@ class Attribute(beam.PTransform):
         return self
 
     def expand(self, examples: beam.PCollection[Any]) -> Attributions:
-        explain = beam.ParDo(_Explain(self.request, self._options, self._shared)).with_resource_hints(**self._hints)
+        explain = beam.ParDo(_Explain(self.request, self.record_spec, self._shared)).with_resource_hints(**self._hints)
         found = examples | "Explain" >> explain.with_outputs("errors", main="explained")
         return Attributions(found.explained, found.errors, examples.pipeline | "Request" >> beam.Create([self.request]))
 
@@ -366,7 +363,7 @@ class AttributionModelHandler(ModelHandler[Any, PredictionResult, Pool[BatchExpl
 
     def __init__(self, attribute: Attribute) -> None:
         super().__init__(max_batch_size=attribute.request.batch_size)
-        self._request, self._options = attribute.request, attribute._options  # noqa: SLF001
+        self._request, self._record_spec = attribute.request, attribute.record_spec
 
     def load_model(self) -> Pool[BatchExplainer]:
         return explainers(self._request)
@@ -378,7 +375,7 @@ class AttributionModelHandler(ModelHandler[Any, PredictionResult, Pool[BatchExpl
         if inference_args:
             raise ParameterError(f"inference_args={dict(inference_args)}: there are none; give them to Attribute")
         with model.one() as explainer:
-            read = _Reader(explainer, self._options)
+            read = _Reader(explainer, self._record_spec)
             found = [read(element) for element in batch]
             # By their positions: two elements may have one id.
             examples = [dataclasses.replace(e, id=str(i)) for i, e in enumerate(found) if isinstance(e, Example)]
@@ -415,7 +412,7 @@ def digest(value: Any) -> str:
             content = repr(array.tolist()).encode() if array.dtype.hasobject else array.tobytes()
             found.update(str(name).encode() + b"\0" + content + b"\0")
     else:
-        found.update(canonical(value) if isinstance(value, bytes) else repr(value).encode())
+        found.update(canonical_bytes(value) if isinstance(value, bytes) else repr(value).encode())
     return found.hexdigest()
 
 

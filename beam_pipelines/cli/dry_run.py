@@ -17,7 +17,7 @@ import tensorflow as tf
 from beam_pipelines.engine.batch_size import BatchSize
 from beam_pipelines.engine.progress import Counts, duration
 from beam_pipelines.engine.unit_worker import Job, Task, unit_workers
-from beam_pipelines.reading.formats import Unit
+from beam_pipelines.reading.work_unit import WorkUnit
 from tb_deepexplain.errors import InputError
 from tb_deepexplain.recording.work_metrics import Metrics
 from tb_deepexplain.storage import is_remote
@@ -73,7 +73,7 @@ class Estimate:
         return f", {_size(free)} are free" + (": not enough" if self.bytes > free else "")
 
 
-def estimate(job: Job, units: Sequence[Unit], begun: float, threads: int | None = None) -> Estimate:
+def estimate(job: Job, units: Sequence[WorkUnit], begun: float, threads: int | None = None) -> Estimate:
     """From growing parts of units spread over the input. `begun` is when the run was, by the monotonic clock; `threads` are
     TensorFlow's in each worker."""
     if threads:
@@ -97,8 +97,8 @@ def estimate(job: Job, units: Sequence[Unit], begun: float, threads: int | None 
             raise InputError("none of the examples of the sample could be explained; run without --dry_run to see why")
         StoreWriter(folder).commit([last.id], {})
         found = [path for kind in (f"*-{last.id}", "index-*") for path in Path(folder).glob(f"{kind}.parquet")]
-        size = sum(path.stat().st_size for path in found) / last.records
-    examples, done = sum(unit.records for unit in units), sampled.explained + sampled.failures
+        size = sum(path.stat().st_size for path in found) / last.record_count
+    examples, done = sum(unit.record_count for unit in units), sampled.explained + sampled.failures
     scale = examples / done
     return Estimate(
         examples=examples,
@@ -114,16 +114,18 @@ def estimate(job: Job, units: Sequence[Unit], begun: float, threads: int | None 
     )
 
 
-def _parts(units: Sequence[Unit], batch: int) -> list[Unit]:
+def _parts(units: Sequence[WorkUnit], batch: int) -> list[WorkUnit]:
     """Beginnings of units spread over the input: one batch to warm up, then one and ever twice as many, up to a unit."""
     sizes = [batch, batch]
-    while sizes[-1] < max(unit.records for unit in units):
+    while sizes[-1] < max(unit.record_count for unit in units):
         sizes.append(2 * sizes[-1])
     parts = []
     for number, size in enumerate(sizes):
         unit = units[number * (len(units) - 1) // (len(sizes) - 1)]
-        names, whole = unit.names[:size], size >= unit.count
-        cut = dataclasses.replace(unit, count=min(size, unit.count), names=names, broken=unit.broken if whole else None)
+        pictures, whole = unit.pictures[:size], size >= unit.count
+        cut = dataclasses.replace(
+            unit, count=min(size, unit.count), pictures=pictures, damage=unit.damage if whole else None
+        )
         parts.append(dataclasses.replace(cut, id=f"sample-{number}"))
     return parts
 

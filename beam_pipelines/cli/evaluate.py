@@ -18,8 +18,8 @@ from beam_pipelines.cli.options import Arguments
 from beam_pipelines.engine import store_lock
 from beam_pipelines.engine.native_logs import chatter_filtered
 from beam_pipelines.engine.progress import duration, note
-from beam_pipelines.reading import preprocess
-from beam_pipelines.reading.formats import Plan, Record, read
+from beam_pipelines.reading.read_records import read_records
+from beam_pipelines.reading.work_unit import Plan, Record
 from tb_deepexplain.errors import DeepExplainError, InputError, ParameterError, UnsupportedModelError
 from tb_deepexplain.stats.intervals import finite_or_none, group_means, half_width
 from tb_deepexplain.stats.mean_ranks import RESAMPLINGS, mean_ranks, rank_each
@@ -68,11 +68,11 @@ def run(asked: Arguments) -> int:
     directory, plan = explain.check_places(asked)
     if not asked.overwrite and (directory.exists() and any(directory.iterdir())):
         raise ParameterError(f"{directory} is there already; --overwrite replaces it, --name NAME makes another")
-    asked, reading = explain.describe_input(asked, plan)
+    asked, record_spec = explain.describe_input(asked, plan)
     fingerprint = configuration.fingerprint(asked.model)
     note("loading TensorFlow and the model")
     with chatter_filtered():
-        from beam_pipelines.reading.example_parser import Parser
+        from beam_pipelines.reading.example_parser import ExampleParser
         from tb_deepexplain.graph.loading.load_model import load_model
         from tb_deepexplain.recording.batch_explainer import BatchExplainer
         from tb_deepexplain.recording.manifest import describe_store
@@ -80,10 +80,8 @@ def run(asked: Arguments) -> int:
 
         with fetched(asked.model) as model:
             graph = load_model(model, signature=asked.signature)
-    if reading["preprocess"]:
-        reading["preprocess"] = preprocess.load(reading["preprocess"])
-    parse = Parser(graph.inputs, asked.label_feature, asked.id_feature, asked.features, **reading)
-    examples, failures = _parsed(_sample(plan, asked.examples or 64, asked.seed), parse)
+    parser = ExampleParser(graph.inputs, record_spec)
+    examples, failures = _parsed(_sample(plan, asked.examples or 64, asked.seed), parser.parse)
     asked, left_out = _applicable(asked, graph, examples)
     request = explain.request_of(asked)
     explainer = BatchExplainer(request, graph)
@@ -118,12 +116,12 @@ def run(asked: Arguments) -> int:
 
 def _sample(plan: Plan, count: int, seed: int) -> Iterator[Record | Failure]:
     """Random records of the input, in its order; only their units are read."""
-    chosen = np.sort(np.random.default_rng(seed).permutation(plan.records)[:count])
+    chosen = np.sort(np.random.default_rng(seed).permutation(plan.record_count)[:count])
     begin = 0
     for unit in plan.units:
-        own = set((chosen[(chosen >= begin) & (chosen < begin + unit.records)] - begin).tolist())
-        begin += unit.records
-        for number, found in enumerate(read(unit)) if own else ():
+        own = set((chosen[(chosen >= begin) & (chosen < begin + unit.record_count)] - begin).tolist())
+        begin += unit.record_count
+        for number, found in enumerate(read_records(unit)) if own else ():
             if number in own:
                 yield found
             if number == max(own):

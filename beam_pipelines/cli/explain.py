@@ -34,8 +34,12 @@ from beam_pipelines.engine import beam_counters, runners, store_lock
 from beam_pipelines.engine.progress import Counts, note
 from beam_pipelines.engine.recovery import Limits, Recovery, start
 from beam_pipelines.engine.unit_worker import NOTE, Job, Task, UnitWorker, unit_workers
-from beam_pipelines.reading import formats, tfmd_schema
-from beam_pipelines.reading.formats import Unit
+from beam_pipelines.reading.class_names import match_class_names
+from beam_pipelines.reading.input_files import find_files
+from beam_pipelines.reading.plan import make_plan
+from beam_pipelines.reading.record_spec import RecordSpec
+from beam_pipelines.reading.tfmd_schema import load_schema
+from beam_pipelines.reading.work_unit import Plan, WorkUnit
 from tb_deepexplain.errors import DeepExplainError, InputError, ParameterError, Stopped, UnsupportedModelError
 from tb_deepexplain.recording.work_metrics import Metrics
 from tb_deepexplain.storage import each
@@ -116,7 +120,7 @@ def run(asked: Arguments) -> int:
     """Check everything that can be checked, explain what is not yet explained, commit."""
     started = time.monotonic()
     directory, plan = check_places(asked)
-    asked, job_options = describe_input(asked, plan)
+    asked, record_spec = describe_input(asked, plan)
     fingerprint = configuration.fingerprint(asked.model)
     runner, beam_options = runners.choose(asked.beam, options.option_names())
     store_lock.refuse_if_locked(directory)
@@ -125,10 +129,10 @@ def run(asked: Arguments) -> int:
         from beam_pipelines.cli import run_configuration
     request = request_of(asked)
     wanted = run_configuration.configure(asked, request, fingerprint, plan)
-    plan = plan.of(configuration.digest(wanted))
+    plan = plan.for_configuration(configuration.digest(wanted))
     if not asked.overwrite:
         configuration.check(directory, wanted, asked.resume)
-    job = Job(request, str(directory), asked.label_feature, asked.id_feature, asked.features, **job_options)
+    job = Job(request, str(directory), record_spec)
     if asked.dry_run:
         return _tell(job, directory, plan, asked, started)
     shared = Shared()
@@ -155,7 +159,7 @@ def run(asked: Arguments) -> int:
                 start(runner, beam_options, [Task(unit) for unit in left()], explain)
                 print("the job is described; when it has run, the same command with --resume makes its shards a store")
                 return 0
-            interrupted = recovery.run(left, functools.partial(_behind, directory, plan), explain, plan.records)
+            interrupted = recovery.run(left, functools.partial(_behind, directory, plan), explain, plan.record_count)
             if interrupted and left():
                 advice = f"stopped with {len(left())} of {len(plan.units)} units left"
                 print(f"{advice}; the same command with --resume goes on", file=sys.stderr)
@@ -174,7 +178,7 @@ def run(asked: Arguments) -> int:
     return report.report(asked.logdir, directory, time.monotonic() - started, already)
 
 
-def _tell(job: Job, directory: Path, plan: formats.Plan, asked: Arguments, started: float) -> int:
+def _tell(job: Job, directory: Path, plan: Plan, asked: Arguments, started: float) -> int:
     """What is left to do, and what it would take."""
     left = plan.units if asked.overwrite else _unfinished(directory, plan)
     if not left:
@@ -189,7 +193,7 @@ def _tell(job: Job, directory: Path, plan: formats.Plan, asked: Arguments, start
     return 0
 
 
-def check_places(asked: Arguments) -> tuple[Path, formats.Plan]:
+def check_places(asked: Arguments) -> tuple[Path, Plan]:
     """Where the store goes and what the input holds, before anything heavy is loaded."""
     if not is_store_name(asked.name):
         expected = "letters, digits, '_', '-' or '.', not starting with '.' or '-'"
@@ -197,43 +201,50 @@ def check_places(asked: Arguments) -> tuple[Path, formats.Plan]:
     directory = store_path(asked.logdir, asked.run, asked.name)
     configuration.check_writable(directory)
     FileSystems.set_options(PipelineOptions(list(asked.beam)))  # where hdfs:// is, say
-    plan = formats.plan(formats.find_files(asked.input, asked.format), asked.unit_size)
-    if not plan.records:
+    plan = make_plan(find_files(asked.input, asked.format), asked.unit_size)
+    if not plan.record_count:
         raise InputError(f"--input {' '.join(asked.input)}: the files hold no records; give files with examples")
     return directory, plan
 
 
-def describe_input(asked: Arguments, plan: formats.Plan) -> tuple[Arguments, dict[str, Any]]:
-    """The arguments with the labels that the input itself names, and what a Job says of how its records are read."""
-    found = tfmd_schema.load(asked.schema) if asked.schema else None
-    if asked.label_feature != "label":  # the source's own names are of `label`
-        plan = dataclasses.replace(plan, labels=None)
-    if found and plan.labels is None:
-        plan = dataclasses.replace(plan, labels=found.labels(asked.label_feature))
-    labels, numbers = formats.number_labels(plan, asked.labels)
-    options = {"labels": numbers, "resize": asked.resize, "preprocess": asked.preprocess, "schema": found}
-    return dataclasses.replace(asked, labels=labels), options
+def describe_input(asked: Arguments, plan: Plan) -> tuple[Arguments, RecordSpec]:
+    """The arguments with the class names of the input, if it defines some, and how its records are read."""
+    schema = load_schema(asked.schema) if asked.schema else None
+    names = plan.class_names if asked.label_feature == "label" else None  # the input names the classes of `label`
+    if schema and names is None:
+        names = schema.class_names(asked.label_feature)
+    labels, class_names = match_class_names(names, asked.labels)
+    record_spec = RecordSpec(
+        features=asked.features,
+        label_feature=asked.label_feature,
+        id_feature=asked.id_feature,
+        class_names=class_names,
+        resize=asked.resize,
+        preprocess=asked.preprocess,
+        schema=schema,
+    )
+    return dataclasses.replace(asked, labels=labels), record_spec
 
 
-def _unfinished(directory: Path, plan: formats.Plan) -> Sequence[Unit]:
+def _unfinished(directory: Path, plan: Plan) -> Sequence[WorkUnit]:
     finished = StoreWriter(directory).finished_units()
     return [unit for unit in plan.units if unit.id not in finished]
 
 
-def _is_finished(directory: Path, plan: formats.Plan) -> bool:
+def _is_finished(directory: Path, plan: Plan) -> bool:
     return (directory / MANIFEST).exists() and not _unfinished(directory, plan)
 
 
-def _behind(directory: Path, plan: formats.Plan) -> tuple[int, int]:
+def _behind(directory: Path, plan: Plan) -> tuple[int, int]:
     """Examples in shards, and how many of them failed."""
     finished = StoreWriter(directory).finished_units()
     units = [unit for unit in plan.units if unit.id in finished]
-    return sum(unit.records for unit in units), sum(StoreWriter(directory).rows("errors", [unit.id for unit in units]))
+    return sum(unit.record_count for unit in units), sum(
+        StoreWriter(directory).rows("errors", [unit.id for unit in units])
+    )
 
 
-def _ready(
-    job: Job, shared: Shared, plan: formats.Plan, asked: Arguments, options: PipelineOptions
-) -> Pool[UnitWorker]:
+def _ready(job: Job, shared: Shared, plan: Plan, asked: Arguments, options: PipelineOptions) -> Pool[UnitWorker]:
     """This process's workers, one tried on an example: on the CPU, if devices are for other processes to take."""
     note("loading the model and trying it on one example")
     here = runners.is_here(asked.beam)
@@ -250,7 +261,7 @@ def _ready(
     return pool
 
 
-def try_one(worker: UnitWorker, units: Sequence[Unit]) -> None:
+def try_one(worker: UnitWorker, units: Sequence[WorkUnit]) -> None:
     """Explain the first example that can be, so that what is wrong for all of them is said before the work begins."""
     first: Failure | None = None
     tried = 0

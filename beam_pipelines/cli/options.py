@@ -83,7 +83,7 @@ _INPUT = """Features (columns, keys, arrays) are named like the model's inputs; 
 takes PNG, JPEG, GIF or BMP bytes.
 
 formats:
-""" + "\n".join(f"  {row.id:<10} {row.holds}" for row in FORMATS.values())
+""" + "\n".join(f"  {row.id:<10} {row.description}" for row in FORMATS.values())
 _EPILOG = """parameters of methods and measures: --METHOD.PARAMETER VALUE; 'tb-deepexplain methods' and
 'tb-deepexplain measures' list them.
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from beam_pipelines.cli.options import Arguments
-from beam_pipelines.reading import preprocess
-from beam_pipelines.reading.formats import Plan, files
+from beam_pipelines.reading import files
+from beam_pipelines.reading.preprocess import identify_preprocess
+from beam_pipelines.reading.work_unit import Plan
 from tb_deepexplain._version import __version__
 from tb_deepexplain.recording.batch_explainer import Request
 from tb_deepexplain.recording.manifest import describe_measures, describe_methods, describe_store, listed
@@ -36,7 +37,7 @@ def configure(arguments: Arguments, request: Request, model: str, plan: Plan) ->
         "features": arguments.features,
         "schema": arguments.schema and files.fingerprint(arguments.schema).hex(),
         "resize": arguments.resize,
-        "preprocess": arguments.preprocess and preprocess.identify(arguments.preprocess),
+        "preprocess": arguments.preprocess and identify_preprocess(arguments.preprocess),
     }
 
 

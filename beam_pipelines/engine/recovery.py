@@ -24,7 +24,7 @@ from beam_pipelines.engine import runners
 from beam_pipelines.engine.progress import Counts, Display, Report, duration
 from beam_pipelines.engine.unit_worker import Task
 from beam_pipelines.engine.worker_processes import WorkerDied, Workers, alone
-from beam_pipelines.reading.formats import Unit
+from beam_pipelines.reading.work_unit import WorkUnit
 from tb_deepexplain.errors import StoreError
 
 LEAST_EXAMPLES = 100  # behind, before their errors can end a run
@@ -69,7 +69,7 @@ class Suspects:
                 learnt = True
         return learnt
 
-    def tasks(self, units: Sequence[Unit]) -> list[Task]:
+    def tasks(self, units: Sequence[WorkUnit]) -> list[Task]:
         """The next ones: all that are not suspicious, those that were at work before last; or else all the others."""
         calm = [unit for unit in units if self.units[unit.id] < _DEATHS]
         if calm:
@@ -99,7 +99,7 @@ class Recovery:
 
     def run(
         self,
-        unfinished: Callable[[], Sequence[Unit]],
+        unfinished: Callable[[], Sequence[WorkUnit]],
         behind: Callable[[], tuple[int, int]],
         do: Callable[[], beam.PTransform],
         total: int,
@@ -127,7 +127,7 @@ class Recovery:
                 display.say(f"{dead}{_at(attempt.at_work)}; going on with what is left, {_units(len(left))}")
         return False
 
-    def _accused(self, left: Sequence[Unit]) -> str:
+    def _accused(self, left: Sequence[WorkUnit]) -> str:
         if not (most := self._suspects.units.most_common(1)):
             return ", while starting"
         unit = next((unit for unit in left if unit.id == most[0][0]), None)
@@ -258,6 +258,6 @@ def _units(number: int) -> str:
     return f"{number} unit{'' if number == 1 else 's'}"
 
 
-def _name(unit: Unit) -> str:
-    last = unit.first + unit.records - 1
+def _name(unit: WorkUnit) -> str:
+    last = unit.first + unit.record_count - 1
     return f"unit {unit.id} (records {unit.first} to {last} of {unit.path})"

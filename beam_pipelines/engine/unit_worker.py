@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from beam_pipelines.engine.batch_size import BatchSize
 from beam_pipelines.engine.progress import Counts
-from beam_pipelines.reading import preprocess
-from beam_pipelines.reading.formats import Unit, read
+from beam_pipelines.reading.read_records import read_records
+from beam_pipelines.reading.record_spec import RecordSpec
+from beam_pipelines.reading.work_unit import WorkUnit
 from tb_deepexplain.errors import InputError
 from tb_deepexplain.recording.work_metrics import Metrics
 from tb_deepexplain.store.records import Failure
@@ -18,8 +19,6 @@ from tb_deepexplain.store.store import StoreWriter
 
 if TYPE_CHECKING:  # TensorFlow comes with these: they are imported when a worker starts
     from beam_pipelines.engine.devices import Pool
-    from beam_pipelines.reading.example_parser import Parser
-    from beam_pipelines.reading.tfmd_schema import Schema
     from tb_deepexplain.recording.batch_explainer import BatchExplainer, Request
     from tb_deepexplain.recording.example import Example
 
@@ -32,20 +31,14 @@ class Job:
 
     request: Request
     directory: str
-    label_feature: str
-    id_feature: str
-    renamed: Mapping[str, str]
-    labels: Mapping[str, int] = dataclasses.field(default_factory=dict)
-    resize: bool = False
-    preprocess: str | None = None
-    schema: Schema | None = None
+    record_spec: RecordSpec
 
 
 @dataclasses.dataclass(frozen=True)
 class Task:
     """A unit as it is to be worked on."""
 
-    unit: Unit
+    unit: WorkUnit
     one_by_one: bool = False  # it is at work whenever a worker dies: the example at fault is to be found
     fatal: Mapping[str, str] = dataclasses.field(default_factory=dict)  # steps that killed their workers, and how
 
@@ -83,21 +76,11 @@ class UnitWorker:
     """Turns units into shards with one loaded model."""
 
     def __init__(self, job: Job) -> None:
-        from beam_pipelines.reading.example_parser import Parser
+        from beam_pipelines.reading.example_parser import ExampleParser
         from tb_deepexplain.recording.batch_explainer import BatchExplainer
 
         self.explainer: BatchExplainer = BatchExplainer(job.request)
-        self._parse: Parser = Parser(
-            self.explainer.graph.inputs,
-            job.label_feature,
-            job.id_feature,
-            job.renamed,
-            job.labels,
-            job.resize,
-            preprocess.load(job.preprocess) if job.preprocess else None,
-            job.schema,
-        )
-        self._columns = self._parse.columns
+        self._parser = ExampleParser(self.explainer.graph.inputs, job.record_spec)
         self._size = BatchSize(job.request.batch_size)
         self._writer = StoreWriter(job.directory, begun=True, measures=[name for name, _ in job.request.measures])
 
@@ -128,10 +111,10 @@ class UnitWorker:
         counts.enter(None)
         return metrics
 
-    def parsed(self, unit: Unit, steps: _Steps | None = None) -> Iterator[Example | Failure]:
+    def parsed(self, unit: WorkUnit, steps: _Steps | None = None) -> Iterator[Example | Failure]:
         """The unit's examples in order, with a Failure in the place of each that cannot be explained."""
         positions: dict[str, str] = {}
-        for record in read(unit, self._columns):
+        for record in read_records(unit, self._parser.columns):
             if isinstance(record, Failure):
                 yield record
                 continue
@@ -139,7 +122,7 @@ class UnitWorker:
                 yield fatal
                 continue
             try:
-                example = self._parse(record.payload, record.position)
+                example = self._parser.parse(record.payload, record.position)
                 if example.id in positions:
                     raise InputError(
                         f"its id {example.id!r} is that of {positions[example.id]}; give every example its own"

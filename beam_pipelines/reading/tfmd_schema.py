@@ -1,4 +1,4 @@
-"""A schema of tensorflow_metadata: shapes, defaults and class names of features, as TFX's components write them."""
+"""Schemas of tensorflow_metadata, as TFX's components write them: shapes, defaults and class names of features."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from typing import Any
 
 import numpy as np
 
-from beam_pipelines.reading.formats.files import opened
+from beam_pipelines.reading.files import opened
 from tb_deepexplain.errors import InputError
 
-_TYPES = {1: ("bytes", "SUO"), 2: ("int64", "iub"), 3: ("float", "fiu")}  # FeatureType → dtype kinds
+_TYPES = {1: ("bytes", "SUO"), 2: ("int64", "iub"), 3: ("float", "fiu")}  # FeatureType → name, dtype kinds
 
 
 @dataclasses.dataclass(frozen=True)
 class Feature:
-    """What the schema says of a feature."""
+    """What the schema defines for one feature."""
 
     type: int
     shape: tuple[int, ...] | None = None
     optional: bool = False
     default: Any = None
-    names: tuple[str, ...] | None = None  # the domain, of strings
-    low: int | None = None  # the domain, of integers
+    names: tuple[str, ...] | None = None  # the domain of a string feature
+    low: int | None = None  # the domain of an integer feature
     high: int | None = None
 
 
@@ -33,35 +33,36 @@ class Schema:
 
     features: Mapping[str, Feature]
 
-    def labels(self, feature: str) -> tuple[str, ...] | None:
-        """The class names, where the schema lists the values of a label that is a string."""
+    def class_names(self, feature: str) -> tuple[str, ...] | None:
+        """The values of a label that is a string, if the schema lists them."""
         return self.features[feature].names if feature in self.features else None
 
     def complete(self, columns: Mapping[str, Any]) -> dict[str, Any]:
-        """The record with what is missing of it by default, flat values in their shapes; InputError where it is not as the schema says."""
-        found = dict(columns)
+        """The record with defaults for missing features, and flat values in their shapes.
+
+        Raises InputError if the record does not conform to the schema.
+        """
+        completed = dict(columns)
         for name, feature in self.features.items():
-            value = found.get(name)
+            value = completed.get(name)
             if value is None or (isinstance(value, np.ndarray | list | str) and not len(value)):
                 if feature.default is None:
                     if not feature.optional:
-                        raise InputError(f"it has no feature {name!r}, which the schema wants in every example")
-                    found.pop(name, None)
+                        raise InputError(f"it has no feature {name!r}, which the schema requires in every example")
+                    completed.pop(name, None)
                     continue
                 value = np.full(feature.shape if feature.shape is not None else (), feature.default)
-            found[name] = _check(name, feature, value)
-        return found
+            completed[name] = _conform(name, feature, value)
+        return completed
 
 
-def load(path: str) -> Schema:
-    """The schema in a text file; InputError if it cannot be read."""
+def load_schema(path: str) -> Schema:
+    """The schema in a text file. Raises InputError if it cannot be read."""
     try:
         from google.protobuf import text_format
         from tensorflow_metadata.proto.v0 import schema_pb2
     except ImportError as error:
-        raise InputError(
-            f"--schema {path} needs a package that is not installed: pip install tensorflow-metadata"
-        ) from error
+        raise InputError(f"to read --schema {path}, pip install tensorflow-metadata") from error
     try:
         with opened(path) as file:
             proto = text_format.Parse(file.read().decode(), schema_pb2.Schema())
@@ -75,39 +76,38 @@ def load(path: str) -> Schema:
 
 
 def _feature(proto: Any, dense: Any, domains: Mapping[str, tuple[str, ...]]) -> Feature:
+    """`dense`: the feature's dense tensor representation, if it has one; `domains`: the string domains by name."""
     names = tuple(proto.string_domain.value) if proto.HasField("string_domain") else domains.get(proto.domain)
     shape = dense.shape if dense else proto.shape if proto.HasField("shape") else None
-    kind = dense.default_value.WhichOneof("kind") if dense else None
-    default = getattr(dense.default_value, kind) if kind else None
-    whole = proto.int_domain if proto.HasField("int_domain") else None
+    field = dense.default_value.WhichOneof("kind") if dense else None
+    default = getattr(dense.default_value, field) if field else None
+    domain = proto.int_domain if proto.HasField("int_domain") else None
     return Feature(
         type=proto.type,
         shape=None if shape is None else tuple(dim.size for dim in shape.dim),
         optional=proto.presence.min_fraction < 1,
         default=np.array(default, object) if isinstance(default, bytes) else default,
         names=names,
-        low=whole.min if whole and whole.HasField("min") else None,
-        high=whole.max if whole and whole.HasField("max") else None,
+        low=domain.min if domain and domain.HasField("min") else None,
+        high=domain.max if domain and domain.HasField("max") else None,
     )
 
 
-def _check(name: str, feature: Feature, value: Any) -> Any:
-    """The value in the schema's shape; its type and domain must be the schema's."""
+def _conform(name: str, feature: Feature, value: Any) -> Any:
+    """The value in the schema's shape. Raises InputError if its type or domain is not the schema's."""
     try:
         array = np.asarray(value)
     except ValueError:  # lists of different lengths
         return value
     if not isinstance(value, np.ndarray) and array.dtype.kind not in "fiub":
-        return value  # text of a CSV file, say: the parser reads it
-    wanted, kinds = _TYPES.get(feature.type, ("", array.dtype.kind))
-    if array.dtype.kind not in kinds:
-        raise InputError(f"its feature {name!r} holds {array.dtype} values; the schema says {wanted}")
+        return value  # such as text of a CSV file: the example parser reads it
+    type_name, dtype_kinds = _TYPES.get(feature.type, ("", array.dtype.kind))
+    if array.dtype.kind not in dtype_kinds:
+        raise InputError(f"its feature {name!r} holds {array.dtype} values; the schema has {type_name}")
     if array.dtype.kind in "iu" and array.size:
         low, high = int(array.min()), int(array.max())
         if (feature.low is not None and low < feature.low) or (feature.high is not None and high > feature.high):
-            raise InputError(
-                f"its feature {name!r} is {low} to {high}; the schema says {feature.low} to {feature.high}"
-            )
+            raise InputError(f"its feature {name!r} is {low} to {high}; the schema has {feature.low} to {feature.high}")
     if feature.shape and array.ndim == 1 and array.size == np.prod(feature.shape):
         return array.reshape(feature.shape)
     return array

@@ -31,7 +31,8 @@ except ImportError as error:
 
 from beam_pipelines.engine import devices
 from beam_pipelines.engine.device_pool import start
-from beam_pipelines.reading.example_parser import Parser
+from beam_pipelines.reading.example_parser import ExampleParser
+from beam_pipelines.reading.record_spec import RecordSpec
 from beam_pipelines.tfma.metrics import MEASURES, METRICS, measures_of
 from beam_pipelines.tfma.pooling import REGIONS, check_pool, pooled
 from tb_deepexplain.attribution.methods import find_method
@@ -52,7 +53,7 @@ class _Asked:
     """What every worker must know."""
 
     requests: Mapping[str, Request]  # by the name of the model; "" for a single one
-    reading: Mapping[str, Mapping[str, Any]]  # likewise: the arguments of a Parser
+    record_specs: Mapping[str, RecordSpec]  # likewise
     pool: str | None
     regions: int
     per_class: bool
@@ -103,7 +104,7 @@ def AttributionsExtractor(  # noqa: N802 - as TFMA names its extractors
     wanted = measures_of(eval_config.metrics_specs) if measures is None else measures
     own = check_rows("measures", wanted, find_measure)
     specs = {spec.name: spec for spec in eval_config.model_specs}
-    requests, reading = {}, {}
+    requests, record_specs = {}, {}
     for model in models:
         spec = specs.get(model.model_name) or (eval_config.model_specs or [None])[0]
         name = model.model_name if len(models) > 1 else ""
@@ -119,14 +120,14 @@ def AttributionsExtractor(  # noqa: N802 - as TFMA names its extractors
             mixed_precision=mixed_precision,
             signature=(spec.signature_name if spec else "") or None,
         )
-        reading[name] = {
-            "label_feature": label_feature or (spec.label_key if spec else "") or "label",
-            "renamed": dict(features or {}),
-            "labels": {label: number for number, label in enumerate(labels or ())},
-            "resize": resize,
-        }
+        record_specs[name] = RecordSpec(
+            features=dict(features or {}),
+            label_feature=label_feature or (spec.label_key if spec else "") or "label",
+            class_names=tuple(labels or ()),
+            resize=resize,
+        )
     binarized = _is_binarized(eval_config.metrics_specs) if per_class is None else per_class
-    found = _Asked(requests, reading, pool, regions, binarized)
+    found = _Asked(requests, record_specs, pool, regions, binarized)
     return extractor.Extractor(STAGE, "Explain" >> beam.ParDo(_Extract(found, Shared())))
 
 
@@ -230,8 +231,8 @@ class _Model:
         outputs = list(graph.outputs) if len(graph.outputs) > 1 else [""]
         own = [dataclasses.replace(request, output=output or None) for output in outputs]
         self._outputs = {output: BatchExplainer(each, graph) for output, each in zip(outputs, own, strict=True)}
-        self._read = Parser(graph.inputs, **asked.reading[name])
-        columns = {spec: names.split(",") for spec, names in self._read.renamed.items() if "," in names}
+        self._parser = ExampleParser(graph.inputs, asked.record_specs[name])
+        columns = {spec: names.split(",") for spec, names in asked.record_specs[name].features.items() if "," in names}
         self._names = {f"{spec}[{i}]": column for spec, found in columns.items() for i, column in enumerate(found)}
         check_pool(next(iter(self._outputs.values())).kind, asked.pool)
 
@@ -240,7 +241,7 @@ class _Model:
         examples = []
         for number, element in enumerate(elements):
             try:
-                examples.append(dataclasses.replace(self._read(element, str(number)), id=str(number)))
+                examples.append(dataclasses.replace(self._parser.parse(element, str(number)), id=str(number)))
             except InputError as error:
                 raise InputError(f"AttributionsExtractor{self._of}: an example does not fit: {error}") from error
         found = {output: self._explain(explainer, examples) for output, explainer in self._outputs.items()}

@@ -37,7 +37,7 @@ except ImportError as error:
     ) from error
 from absl import logging
 
-from beam_pipelines.reading.tfmd_schema import load as load_schema
+from beam_pipelines.reading.tfmd_schema import load_schema
 from beam_pipelines.tfx.examples import NameRecords, Sample, TransformRecords, mean_of
 from beam_pipelines.transforms import Attribute, WriteAttributions
 from tb_deepexplain.attribution.methods import find_method
@@ -290,7 +290,7 @@ def _attribute(inputs: Mapping[str, list[types.Artifact]], given: dict[str, Any]
     if inputs.get("schema"):
         schema = io_utils.get_only_uri_in_dir(artifact_utils.get_single_uri(inputs["schema"]))
         if given.get("labels") is None:
-            given["labels"] = load_schema(schema).labels(given.get("label_feature", "label"))
+            given["labels"] = load_schema(schema).class_names(given.get("label_feature", "label"))
         if not graph:  # which gives other features than the schema has
             given["schema"] = schema
     if inputs.get("baseline_examples"):

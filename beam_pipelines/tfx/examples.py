@@ -12,7 +12,8 @@ import apache_beam as beam
 import numpy as np
 import tensorflow as tf
 
-from beam_pipelines.reading.example_parser import Features, Parser, canonical
+from beam_pipelines.reading.example_parser import ExampleParser
+from beam_pipelines.reading.tf_example import ExampleFeatures, canonical_bytes
 from beam_pipelines.transforms import Attribute, digest
 from tb_deepexplain.errors import InputError, ParameterError
 from tb_deepexplain.graph.loading.load_model import load_model
@@ -39,7 +40,7 @@ class Sample(beam.PTransform):
 
 
 def _drawn(record: bytes, seed: int) -> tuple[bytes, bytes]:
-    return hashlib.blake2b(canonical(record), digest_size=16, key=str(seed).encode()).digest(), record
+    return hashlib.blake2b(canonical_bytes(record), digest_size=16, key=str(seed).encode()).digest(), record
 
 
 class NameRecords(beam.PTransform):
@@ -124,7 +125,7 @@ class TransformGraph:
         made = {name: _rows(values) for name, values in self._layer(raw).items()}
         found = []
         for i, record in enumerate(records):
-            own = Features(record)
+            own = ExampleFeatures(record)
             kept = {name: own[name] for name in self._kept if name in own}
             found.append(kept | {name: rows[i] for name, rows in made.items()})
         return found
@@ -147,13 +148,13 @@ def mean_of(files: Sequence[str], attribute: Attribute, graph: str | None) -> Ma
         raise ParameterError(
             f"baseline_examples: there is no mean of {'; '.join(odd)}; give methods a baseline, or leave it to them"
         )
-    parse = Parser(model.inputs, **attribute.reading)
+    parser = ExampleParser(model.inputs, attribute.record_spec)
     records = list(itertools.islice(_records(files), AVERAGED))
     columns: Sequence[Any] = TransformGraph(graph)(records) if graph else records
     examples, wrong = [], ""
     for number, record in enumerate(columns):
         try:
-            examples.append(parse(record, str(number)))
+            examples.append(parser.parse(record, str(number)))
         except InputError as error:
             wrong = wrong or str(error)
     if not examples:

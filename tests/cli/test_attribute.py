@@ -269,7 +269,7 @@ def test_a_file_that_is_cut_off_is_explained_as_far_as_it_goes(
 
 @pytest.mark.parametrize("name", ["a.parquet", "a.csv.gz", "a.jsonl", "a.npz"])
 def test_every_format_makes_the_same_store(name: str, exported: Exported, tmp_path: Path) -> None:
-    rows = format_writers.rows(11)
+    rows = format_writers.make_rows(11)
     one, other = (Run(exported("binary"), tmp_path / which) for which in ("one", "other"))
     assert one(format_writers.WRITERS["a.tfrecord"](tmp_path / "a.tfrecord", rows), "--unit_size=4") == 0
     assert other(format_writers.WRITERS[name](tmp_path / name, rows), "--unit_size=4") == 0

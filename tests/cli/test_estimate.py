@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from beam_pipelines.cli.dry_run import Estimate, _parts
-from beam_pipelines.reading.formats import Unit
+from beam_pipelines.reading.work_unit import WorkUnit
 from tests.pipeline_runs import Run, pictures, write_records
 
 
@@ -93,16 +93,32 @@ def test_what_cannot_be_read_counts_and_workers_are_those_of_the_run(
 
 def test_the_sample_of_a_folder_has_as_many_names_as_pictures_and_damage_at_its_end() -> None:
     names = tuple(f"{i}.png" for i in range(20))
-    found = _parts([Unit("u", "folder", "", 0, 0, 20, False, "cut off", "pictures", names)], 4)
-    assert [len(part.names) for part in found] == [part.count for part in found] == [4, 4, 8, 16, 20]
-    assert [part.broken for part in found] == [None, None, None, None, "cut off"]
+    found = _parts(
+        [
+            WorkUnit(
+                id="u",
+                path="folder",
+                id_prefix="",
+                first=0,
+                count=20,
+                damage="cut off",
+                format="pictures",
+                pictures=names,
+            )
+        ],
+        4,
+    )
+    assert [len(part.pictures) for part in found] == [part.count for part in found] == [4, 4, 8, 16, 20]
+    assert [part.damage for part in found] == [None, None, None, None, "cut off"]
 
 
 @pytest.mark.parametrize(
     ("units", "records", "batch"), [(1, 3, 16), (1, 256, 16), (2, 256, 16), (50, 256, 16), (9, 5, 64)]
 )
 def test_the_sample_is_spread_over_the_input_and_grows_to_a_unit(units: int, records: int, batch: int) -> None:
-    found = _parts([Unit(f"{i}", f"file{i}", "a", 0, 0, records, False) for i in range(units)], batch)
+    found = _parts(
+        [WorkUnit(id=f"{i}", path=f"file{i}", id_prefix="a", first=0, count=records) for i in range(units)], batch
+    )
     counts = [part.count for part in found]
     assert counts[0] == counts[1] == min(batch, records)
     assert counts == sorted(counts)

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 
 _HOLD = """
 import sys, time
-from beam_pipelines import devices
+from beam_pipelines.engine import devices
 print(devices.lease(sys.argv[1].split(","), 1, int(sys.argv[2])), flush=True)
 time.sleep(600)
 """
@@ -34,8 +34,8 @@ import json, sys, threading
 import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from beam_pipelines.attribute import main
-from beam_pipelines.units import UnitWorker
+from beam_pipelines.cli.explain import main
+from beam_pipelines.engine.unit_worker import UnitWorker
 met, used = threading.Barrier(2), set()  # no unit ends before two are at work
 def work(self, task, counts, really=UnitWorker.work):
     captured = {t.device for t in self.explainer.graph._captures.values()}

@@ -28,7 +28,7 @@ from beam_pipelines.engine import recovery, store_lock
 from beam_pipelines.engine.progress import Counts, Report
 from beam_pipelines.engine.unit_worker import Task, UnitWorker
 from beam_pipelines.engine.worker_processes import WorkerDied
-from beam_pipelines.reading.formats import Unit
+from beam_pipelines.reading.work_unit import WorkUnit
 from tb_deepexplain.errors import StoreError
 from tb_deepexplain.recording.batch_explainer import BatchExplainer, Request
 from tb_deepexplain.recording.batch_explainer import _is_finite as is_finite
@@ -251,7 +251,7 @@ def test_who_looks_for_an_example_at_fault_has_one_worker(
 
     monkeypatch.setattr(recovery, "start", start)
     attempt = recovery._Attempt(Counts(tmp_path), recovery.Limits(0.5, 600), recovery.Display(1), (0, 0))
-    tasks = [Task(Unit("u", "a", "a", 0, 0, 1, False), one_by_one)]
+    tasks = [Task(WorkUnit(id="u", path="a", id_prefix="a", first=0, count=1), one_by_one)]
     assert attempt.run(None, options, tasks, lambda: None) is None
     assert seen == [workers]
     assert options.view_as(DirectOptions).direct_num_workers == 4
@@ -324,7 +324,10 @@ def test_a_suspect_unit_comes_last() -> None:
 
 
 def test_a_step_that_is_fatal_in_one_unit_is_none_in_another() -> None:
-    suspects, units = recovery.Suspects(), [Unit(name, name, name, 0, 0, 1, False) for name in "ab"]
+    suspects, units = (
+        recovery.Suspects(),
+        [WorkUnit(id=name, path=name, id_prefix=name, first=0, count=1) for name in "ab"],
+    )
     for name, step in (("a", "explain x"), ("a", "explain x"), ("b", "explain x"), ("b", "parse y")):
         suspects.blame([Report("h", 1, unit=name, step=step)])
     assert [(task.unit.id, list(task.fatal)) for task in suspects.tasks(units)] == [("a", ["explain x"]), ("b", [])]
@@ -351,8 +354,8 @@ def test_a_store_that_another_run_writes_is_refused(
 def test_the_lock_of_a_killed_run_is_taken_over(image: Run, tmp_path: Path) -> None:
     code = f"""
 import pathlib, time
-from beam_pipelines import lock
-with lock.locked(pathlib.Path({str(image.directory)!r})):
+from beam_pipelines.engine import store_lock
+with store_lock.locked(pathlib.Path({str(image.directory)!r})):
     print("held", flush=True)
     time.sleep(100)
 """

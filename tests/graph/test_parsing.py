@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 import tb_deepexplain as dx
-from beam_pipelines.reading.example_parser import Parser
+from beam_pipelines.reading.example_parser import ExampleParser
 from tb_deepexplain.errors import DeepExplainError, InputError, UnsupportedModelError
 from tb_deepexplain.graph.loading.load_model import load_model
 
@@ -147,7 +147,7 @@ def test_an_example_may_lack_what_has_a_default(tmp_path: Path) -> None:
         "must": FLOAT,
     }
     path = save(tmp_path / "m", spec, lambda f: f["dose"][:, None] * f["sites"] + f["must"][:, None])
-    parse = Parser(load_model(path).inputs)
+    parse = ExampleParser(load_model(path).inputs).parse
     found = parse(record(must=1.0), "1").inputs
     assert found["dose"] == 2.5 and found["sites"].tolist() == [1, 2, 3] and found["must"] == 1
     assert parse(record(must=1.0, dose=4.0), "1").inputs["dose"] == 4

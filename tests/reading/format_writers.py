@@ -1,4 +1,4 @@
-"""The same examples written in every format."""
+"""Writes the same rows in every format (`WRITERS`), and damages files."""
 
 from __future__ import annotations
 
@@ -20,63 +20,64 @@ from tests.pipeline_runs import write_records
 Rows = Sequence[Mapping[str, Any]]
 
 
-def rows(n: int) -> list[dict[str, Any]]:
-    """For the model of four numbers: exact in every format."""
+def make_rows(n: int) -> list[dict[str, Any]]:
+    """Rows for the model of four numbers; their values are exact in every format."""
     rng = np.random.default_rng(3)
     return [{"x": rng.integers(-8, 8, 4) / 4, "label": i % 2, "id": f"row, {i}\n"} for i in range(n)]
 
 
-def lines(found: Rows) -> bytes:
-    plain = [{k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in row.items()} for row in found]
+def to_jsonl(rows: Rows) -> bytes:
+    plain = [{k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in row.items()} for row in rows]
     return b"".join(json.dumps(row).encode() + b"\n" for row in plain)
 
 
-def table(found: Rows, delimiter: str = ",") -> bytes:
+def to_csv(rows: Rows, delimiter: str = ",") -> bytes:
     text = io.StringIO(newline="")
     writer = csv.writer(text, delimiter=delimiter)
-    writer.writerow(found[0])
-    for row in found:
+    writer.writerow(rows[0])
+    for row in rows:
         writer.writerow(json.dumps(v.tolist()) if isinstance(v, np.ndarray) else v for v in row.values())
     return text.getvalue().encode()
 
 
-def write_parquet(path: Path, found: Rows, group: int = 2) -> Path:
-    columns = {k: [v.tolist() if isinstance(v := row[k], np.ndarray) else v for row in found] for k in found[0]}
+def write_parquet(path: Path, rows: Rows, group: int = 2) -> Path:
+    columns = {k: [v.tolist() if isinstance(v := row[k], np.ndarray) else v for row in rows] for k in rows[0]}
     pq.write_table(pa.table(columns), path, row_group_size=group, write_page_checksum=True)
     return path
 
 
-def arrays(found: Rows) -> dict[str, np.ndarray]:
-    return {name: np.array([row[name] for row in found]) for name in found[0]}
+def to_arrays(rows: Rows) -> dict[str, np.ndarray]:
+    return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
 
-def write_npz(path: Path, found: Rows, save: Callable[..., None] = np.savez) -> Path:
-    save(path, **arrays(found))
+def write_npz(path: Path, rows: Rows, save: Callable[..., None] = np.savez) -> Path:
+    save(path, **to_arrays(rows))
     return path
 
 
 def write(path: Path, content: bytes) -> Path:
+    """Writes the content, compressed if the name ends in .gz."""
     path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
     return path
 
 
 WRITERS: dict[str, Callable[[Path, Rows], Path]] = {
     "a.tfrecord": write_records,
-    "a.tfrecord.gz": lambda path, found: write_records(path, found, "GZIP"),
+    "a.tfrecord.gz": lambda path, rows: write_records(path, rows, "GZIP"),
     "a.parquet": write_parquet,
-    "a.pq": lambda path, found: write_parquet(path, found, 1000),
-    "a.csv": lambda path, found: write(path, table(found)),
-    "a.tsv": lambda path, found: write(path, table(found, "\t")),
-    "a.csv.gz": lambda path, found: write(path, table(found)),
-    "a.jsonl": lambda path, found: write(path, lines(found)),
-    "a.jsonl.gz": lambda path, found: write(path, lines(found)),
+    "a.pq": lambda path, rows: write_parquet(path, rows, 1000),
+    "a.csv": lambda path, rows: write(path, to_csv(rows)),
+    "a.tsv": lambda path, rows: write(path, to_csv(rows, "\t")),
+    "a.csv.gz": lambda path, rows: write(path, to_csv(rows)),
+    "a.jsonl": lambda path, rows: write(path, to_jsonl(rows)),
+    "a.jsonl.gz": lambda path, rows: write(path, to_jsonl(rows)),
     "a.npz": write_npz,
-    "a_.npz": lambda path, found: write_npz(path, found, np.savez_compressed),
+    "a_.npz": lambda path, rows: write_npz(path, rows, np.savez_compressed),
 }
 
 
 def damage(path: Path, at: int, value: bytes = b"\xff") -> Path:
-    """The file with bytes overwritten."""
+    """The file, with bytes from `at` on overwritten."""
     content = bytearray(path.read_bytes())
     content[at : at + len(value)] = value
     path.write_bytes(content)
@@ -84,6 +85,6 @@ def damage(path: Path, at: int, value: bytes = b"\xff") -> Path:
 
 
 def member_offset(path: Path, name: str) -> int:
-    """Where a member of an .npz begins."""
+    """The offset of a member of an .npz."""
     with zipfile.ZipFile(path) as archive:
         return archive.getinfo(name).header_offset

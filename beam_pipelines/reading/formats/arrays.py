@@ -1,7 +1,7 @@
-"""Arrays of NumPy: an .npy file, or an .npz with an array for each column, an example in every row of all of them.
+"""NumPy arrays: an .npy file, or an .npz file with one array for each column. Row i of all arrays is example i.
 
-Rows are read by their place in the file, also within an .npz that np.savez wrote, which is not compressed; one of
-np.savez_compressed can only be read from its start and is one unit.
+Rows are read by their offsets, also within an .npz that np.savez wrote, which is not compressed. One of
+np.savez_compressed can only be read from its start and is one work unit.
 """
 
 from __future__ import annotations
@@ -18,70 +18,72 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 from numpy.lib import format as npy
 
-from beam_pipelines.reading.formats.files import fingerprint, opened
-from beam_pipelines.reading.formats.ranges import even
-from beam_pipelines.reading.formats.unit import Broken, Damaged, Part, Place, Unit
+from beam_pipelines.reading.files import fingerprint, opened
+from beam_pipelines.reading.format_interface import BrokenFile, Damaged, RecordRange, Source
+from beam_pipelines.reading.record_ranges import group_by_number
+from beam_pipelines.reading.work_unit import WorkUnit
 
-ALONE = "array"  # the column of an .npy file
-_BLOCK = 1 << 20
-_ZIP, _LOCAL = b"PK\x03\x04", 30  # the fixed part of a member's header
+NPY_COLUMN = "array"  # the column of an .npy file, which has no name
+_BLOCK_BYTES = 1 << 20  # read at once
+_ZIP, _LOCAL_HEADER = b"PK\x03\x04", 30  # the fixed part of a member's header
 
 
 @dataclasses.dataclass
 class _Column:
-    """An array in a file, standing at its first row."""
+    """An array in a file that is at the array's first row."""
 
     name: str
     file: BinaryIO
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
-    begin: int | None  # of its first row, in bytes; None where it cannot be sought
+    offset: int | None  # of the first row, in bytes; None if the file cannot be read from there
 
     @property
-    def row(self) -> int:
-        """Bytes of a row."""
+    def row_bytes(self) -> int:
         return self.dtype.itemsize * math.prod(self.shape[1:])
 
 
-def plan(place: Place, size: int, digest: Any) -> Iterator[Part]:
+def plan(source: Source, unit_size: int, digest: Any) -> Iterator[RecordRange]:
     """Ranges of rows."""
-    with _columns(place.path, digest) as columns:
+    with _columns(source.path, digest) as columns:
         lengths = {column.name: column.shape[0] for column in columns}
         if len(set(lengths.values())) > 1:
-            said = ", ".join(f"{name} {length}" for name, length in lengths.items())
-            raise Broken(f"its arrays differ in length ({said}); expected an example in each row of all of them")
+            listed = ", ".join(f"{name} {length}" for name, length in lengths.items())
+            raise BrokenFile(f"its arrays differ in length ({listed}); expected one example in each row of all arrays")
         rows = next(iter(lengths.values()), 0)
-        whole = any(column.begin is None for column in columns)
-    yield from even(rows, max(rows, 1) if whole else size)
+        sequential = any(column.offset is None for column in columns)
+    yield from group_by_number(rows, max(rows, 1) if sequential else unit_size)
 
 
-def read(unit: Unit) -> Iterator[dict[str, Any] | Damaged]:
-    """The rows, a value by column."""
+def read(unit: WorkUnit) -> Iterator[dict[str, Any] | Damaged]:
+    """The rows: a value by column."""
     with _columns(unit.path) as columns:
         for column in columns:
-            if column.begin is not None:
-                column.file.seek(column.begin + unit.first * column.row)
-        step = max(1, _BLOCK // max(sum(column.row for column in columns), 1))
+            if column.offset is not None:
+                column.file.seek(column.offset + unit.first * column.row_bytes)
+        step = max(1, _BLOCK_BYTES // max(sum(column.row_bytes for column in columns), 1))
         for done in range(0, unit.count, step):
             rows = min(step, unit.count - done)
-            block = {column.name: _read(column, rows) for column in columns}
-            whole = min(len(values) for values in block.values())
-            for i in range(whole):
+            block = {column.name: _read_rows(column, rows) for column in columns}
+            complete = min(len(values) for values in block.values())
+            for i in range(complete):
                 yield {name: values[i] for name, values in block.items()}
-            if whole < rows:
-                raise Broken("the file ends before the array does")
+            if complete < rows:
+                raise BrokenFile("the file ends before the array does")
 
 
-def _read(column: _Column, rows: int) -> np.ndarray:
-    data = column.file.read(rows * column.row)
-    whole = len(data) // column.row if column.row else rows
-    values = np.frombuffer(data[: whole * column.row], column.dtype) if column.row else np.empty(0, column.dtype)
-    return values.reshape(whole, *column.shape[1:])
+def _read_rows(column: _Column, rows: int) -> np.ndarray:
+    """The next rows, [rows, ...]; fewer where the file ends."""
+    data = column.file.read(rows * column.row_bytes)
+    if not column.row_bytes:
+        return np.empty((rows, *column.shape[1:]), column.dtype)
+    complete = len(data) // column.row_bytes
+    return np.frombuffer(data[: complete * column.row_bytes], column.dtype).reshape(complete, *column.shape[1:])
 
 
 @contextlib.contextmanager
 def _columns(path: str, digest: Any = None) -> Iterator[list[_Column]]:
-    """The arrays of the file, opened; `digest` is fed what their content depends on."""
+    """The arrays of the file, opened. Updates `digest` with what identifies their content."""
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(opened(path))
         start = file.read(len(_ZIP))
@@ -89,8 +91,8 @@ def _columns(path: str, digest: Any = None) -> Iterator[list[_Column]]:
         if start[:2] != _ZIP[:2]:
             if digest:
                 digest.update(fingerprint(path))
-            dtype, shape = _read_header(file, ALONE)
-            yield [_Column(ALONE, file, dtype, shape, file.tell())]
+            dtype, shape = _read_header(file, NPY_COLUMN)
+            yield [_Column(NPY_COLUMN, file, dtype, shape, file.tell())]
             return
         try:
             archive = stack.enter_context(zipfile.ZipFile(file))
@@ -99,39 +101,40 @@ def _columns(path: str, digest: Any = None) -> Iterator[list[_Column]]:
                 if digest:
                     digest.update(f"{info.filename}\0{info.file_size}\0{info.CRC}\0".encode())
                 if info.filename.endswith(".npy"):
-                    columns.append(_member(path, archive, info, stack))
+                    columns.append(_open_member(path, archive, info, stack))
         except (zipfile.BadZipFile, NotImplementedError) as error:
-            raise Broken(f"it is not a whole .npz file ({error})") from error
+            raise BrokenFile(f"it is not a whole .npz file ({error})") from error
         if not columns:
-            raise Broken("it holds no .npy arrays; write it with np.savez")
+            raise BrokenFile("it holds no .npy arrays; write it with np.savez")
         yield columns
 
 
-def _member(path: str, archive: zipfile.ZipFile, info: zipfile.ZipInfo, stack: contextlib.ExitStack) -> _Column:
+def _open_member(path: str, archive: zipfile.ZipFile, info: zipfile.ZipInfo, stack: contextlib.ExitStack) -> _Column:
     name = info.filename.removesuffix(".npy")
     if info.compress_type != zipfile.ZIP_STORED:
         stream = cast(BinaryIO, stack.enter_context(archive.open(info)))
         return _Column(name, stream, *_read_header(stream, name), None)
-    file = stack.enter_context(opened(path))  # each column with its own place in the file
+    file = stack.enter_context(opened(path))  # each column has its own position in the file
     file.seek(info.header_offset)
-    header = file.read(_LOCAL)
-    if len(header) < _LOCAL or not header.startswith(_ZIP):
-        raise Broken(f"its array {name} is damaged")
+    header = file.read(_LOCAL_HEADER)
+    if len(header) < _LOCAL_HEADER or not header.startswith(_ZIP):
+        raise BrokenFile(f"its array {name} is damaged")
     file.seek(sum(struct.unpack("<HH", header[26:30])), os.SEEK_CUR)
     return _Column(name, file, *_read_header(file, name), file.tell())
 
 
 def _read_header(file: BinaryIO, name: str) -> tuple[np.dtype[Any], tuple[int, ...]]:
+    """(dtype, shape) of the array that begins here."""
     try:
         version = npy.read_magic(file)
         reader = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
         shape, fortran, dtype = reader(file)
     except ValueError as error:
-        raise Broken(f"its array {name} has no .npy header ({error})") from error
+        raise BrokenFile(f"its array {name} has no .npy header ({error})") from error
     if dtype.hasobject:
-        raise Broken(f"its array {name} holds Python objects; save numbers, or strings with dtype 'S' or 'U'")
+        raise BrokenFile(f"its array {name} holds Python objects; save numbers, or strings with dtype 'S' or 'U'")
     if not shape:
-        raise Broken(f"its array {name} is a single value; expected an example in each row")
+        raise BrokenFile(f"its array {name} is a single value; expected one example in each row")
     if fortran and len(shape) > 1:
-        raise Broken(f"its array {name} is in Fortran order; save np.ascontiguousarray(...)")
+        raise BrokenFile(f"its array {name} is in Fortran order; save np.ascontiguousarray(...)")
     return dtype, shape

@@ -1,65 +1,69 @@
-"""CSV files (RFC 4180), plain or gzip: a header, then a record of text a line, or over several lines within quotes.
+"""CSV files (RFC 4180), plain or gzip: a header, then one record a line, or over several lines within quotes.
 
-Fields are separated by whichever of comma, semicolon and tab the header has most of. Blank lines do not count.
+The delimiter is the one of comma, semicolon and tab that the header has most of. Blank lines are skipped.
 """
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import threading
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-from beam_pipelines.reading.formats import lines
-from beam_pipelines.reading.formats.files import fingerprint, opened
-from beam_pipelines.reading.formats.ranges import gather
-from beam_pipelines.reading.formats.unit import Broken, Damaged, Part, Place, Unit
+from beam_pipelines.reading import text_lines
+from beam_pipelines.reading.files import fingerprint, opened
+from beam_pipelines.reading.format_interface import BrokenFile, Damaged, RecordRange, Source
+from beam_pipelines.reading.record_ranges import group_by_offset
+from beam_pipelines.reading.work_unit import WorkUnit
 
 _DELIMITERS = ",;\t"
-
-csv.field_size_limit(lines.LONGEST)
-
-
-def plan(place: Place, size: int, digest: Any) -> Iterator[Part]:
-    """Ranges of records; a gzip file is one."""
-    digest.update(fingerprint(place.path))
-    with opened(place.path, place.compressed) as file:
-        start, delimiter, _ = _header(file)
-        yield from gather(lines.offsets(file, start, delimiter.encode()), None if place.compressed else size)
+_DEFAULT_LIMIT = 1 << 17  # characters of a field that Python's csv module reads
+_limit_lock = threading.Lock()
 
 
-def read(unit: Unit) -> Iterator[dict[str, str] | Damaged]:
-    """The records, text by column."""
+def plan(source: Source, unit_size: int, digest: Any) -> Iterator[RecordRange]:
+    """Ranges of records; a gzip file is one range."""
+    digest.update(fingerprint(source.path))
+    with opened(source.path, source.compressed) as file:
+        start, delimiter, _ = _read_header(file)
+        offsets = text_lines.record_offsets(file, start, delimiter.encode())
+        yield from group_by_offset(offsets, None if source.compressed else unit_size)
+
+
+def read(unit: WorkUnit) -> Iterator[dict[str, str] | Damaged]:
+    """The records: text by column."""
     with opened(unit.path, unit.compressed) as file:
-        _, delimiter, columns = _header(file)
+        _, delimiter, columns = _read_header(file)
         file.seek(unit.offset)
-        found = 0
-        for _, content in lines.records(file, delimiter.encode()):
-            if found == unit.count:
+        count = 0
+        for _, content in text_lines.split_records(file, delimiter.encode()):
+            if count == unit.count:
                 return
-            if content is None or not lines.is_blank(content):
-                found += 1
+            if content is None or not text_lines.is_blank(content):
+                count += 1
                 yield _parse(content, delimiter, columns)
 
 
-def _header(file: BinaryIO) -> tuple[int, str, list[str]]:
-    """(where the records begin, delimiter, columns) of a file that stands at its start."""
-    line = file.readline(lines.LONGEST)
+def _read_header(file: BinaryIO) -> tuple[int, str, list[str]]:
+    """(offset of the first record, delimiter, columns) of a file at its start."""
+    line = file.readline(text_lines.LONGEST)
     try:
         text = line.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise Broken(f"its header is not UTF-8 ({error.reason}); save the file as UTF-8") from error
+        raise BrokenFile(f"its header is not UTF-8 ({error.reason}); save the file as UTF-8") from error
     delimiter = max(_DELIMITERS, key=text.count)
-    columns = next(csv.reader([text.rstrip("\r\n")], delimiter=delimiter), [])
-    if doubled := sorted({name for name in columns if columns.count(name) > 1}):
-        raise Broken(f"its header names {', '.join(doubled)} twice; give every column its own name")
+    columns = _fields(text.rstrip("\r\n"), delimiter, strict=False)
+    if repeated := sorted({name for name in columns if columns.count(name) > 1}):
+        raise BrokenFile(f"its header names {', '.join(repeated)} twice; column names must differ")
     return len(line), delimiter, columns
 
 
 def _parse(content: bytes | None, delimiter: str, columns: list[str]) -> dict[str, str] | Damaged:
     if content is None:
-        return Damaged(f"it is longer than {lines.LONGEST >> 20} MiB; is a quote not closed?")
+        return Damaged(f"it is longer than {text_lines.LONGEST >> 20} MiB; is a quote not closed?")
     try:
-        fields = next(csv.reader([content.decode()], delimiter=delimiter, strict=True))
+        fields = _fields(content.decode(), delimiter, strict=True)
     except UnicodeDecodeError as error:
         return Damaged(f"it is not UTF-8 ({error.reason}); save the file as UTF-8")
     except csv.Error as error:
@@ -67,3 +71,22 @@ def _parse(content: bytes | None, delimiter: str, columns: list[str]) -> dict[st
     if len(fields) != len(columns):
         return Damaged(f"it has {len(fields)} fields; the header has {len(columns)}")
     return dict(zip(columns, fields, strict=True))
+
+
+def _fields(text: str, delimiter: str, strict: bool) -> list[str]:
+    with _field_size_limit(len(text)):
+        return next(csv.reader([text], delimiter=delimiter, strict=strict), [])
+
+
+@contextlib.contextmanager
+def _field_size_limit(size: int) -> Iterator[None]:
+    """Raises the limit of Python's csv module for one record only: the whole process has a single limit."""
+    if size <= _DEFAULT_LIMIT:
+        yield
+        return
+    with _limit_lock:
+        limit = csv.field_size_limit(size)
+        try:
+            yield
+        finally:
+            csv.field_size_limit(limit)

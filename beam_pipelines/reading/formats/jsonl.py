@@ -1,4 +1,4 @@
-"""JSON lines, plain or gzip: one object a line, its keys the columns. Blank lines do not count."""
+"""JSON lines, plain or gzip: one object a line; its keys are the columns. Blank lines are skipped."""
 
 from __future__ import annotations
 
@@ -6,35 +6,36 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from beam_pipelines.reading.formats import lines
-from beam_pipelines.reading.formats.files import fingerprint, opened
-from beam_pipelines.reading.formats.ranges import gather
-from beam_pipelines.reading.formats.unit import Damaged, Part, Place, Unit
+from beam_pipelines.reading import text_lines
+from beam_pipelines.reading.files import fingerprint, opened
+from beam_pipelines.reading.format_interface import Damaged, RecordRange, Source
+from beam_pipelines.reading.record_ranges import group_by_offset
+from beam_pipelines.reading.work_unit import WorkUnit
 
 
-def plan(place: Place, size: int, digest: Any) -> Iterator[Part]:
-    """Ranges of lines; a gzip file is one."""
-    digest.update(fingerprint(place.path))
-    with opened(place.path, place.compressed) as file:
-        yield from gather(lines.offsets(file, 0), None if place.compressed else size)
+def plan(source: Source, unit_size: int, digest: Any) -> Iterator[RecordRange]:
+    """Ranges of lines; a gzip file is one range."""
+    digest.update(fingerprint(source.path))
+    with opened(source.path, source.compressed) as file:
+        yield from group_by_offset(text_lines.record_offsets(file, 0), None if source.compressed else unit_size)
 
 
-def read(unit: Unit) -> Iterator[dict[str, Any] | Damaged]:
+def read(unit: WorkUnit) -> Iterator[dict[str, Any] | Damaged]:
     """The objects."""
     with opened(unit.path, unit.compressed) as file:
         file.seek(unit.offset)
-        found = 0
-        for _, content in lines.records(file):
-            if found == unit.count:
+        count = 0
+        for _, content in text_lines.split_records(file):
+            if count == unit.count:
                 return
-            if content is None or not lines.is_blank(content):
-                found += 1
+            if content is None or not text_lines.is_blank(content):
+                count += 1
                 yield _parse(content)
 
 
 def _parse(content: bytes | None) -> dict[str, Any] | Damaged:
     if content is None:
-        return Damaged(f"its line is longer than {lines.LONGEST >> 20} MiB")
+        return Damaged(f"its line is longer than {text_lines.LONGEST >> 20} MiB")
     try:
         value = json.loads(content.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:

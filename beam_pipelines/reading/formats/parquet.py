@@ -1,4 +1,4 @@
-"""Parquet files: rows, streamed by row group; nested columns as arrays, the fields of structs as `column.field`."""
+"""Parquet files: rows, streamed by row group. Nested columns become arrays, fields of structs `column.field`."""
 
 from __future__ import annotations
 
@@ -9,79 +9,84 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from beam_pipelines.reading.formats.files import fingerprint, opened
-from beam_pipelines.reading.formats.unit import Broken, Columns, Damaged, Part, Place, Unit
+from beam_pipelines.reading.files import fingerprint, opened
+from beam_pipelines.reading.format_interface import BrokenFile, Damaged, RecordRange, Source
+from beam_pipelines.reading.work_unit import Columns, WorkUnit
 
-_ROWS, _BUFFER = 64, 1 << 20  # decoded at once; read at once from a column
-_CUTS = 16  # of a row group that is larger than a unit: each part decodes the group from its start
+_ROWS_AT_ONCE = 64
+_BUFFER_BYTES = 1 << 20  # read at once from a column
+_MOST_PARTS = 16  # of a row group that is larger than a unit: each part decodes the group from its start
 
 
-def plan(place: Place, size: int, digest: Any) -> Iterator[Part]:
-    """Whole row groups together up to `size` rows; a larger group in at most 16 parts."""
-    digest.update(fingerprint(place.path))
-    with opened(place.path) as file:
-        groups = [rows for rows in _sizes(_open(file)) if rows]
+def plan(source: Source, unit_size: int, digest: Any) -> Iterator[RecordRange]:
+    """Whole row groups, together up to `unit_size` rows; a larger group in at most 16 parts."""
+    digest.update(fingerprint(source.path))
+    with opened(source.path) as file:
+        groups = [rows for rows in _group_sizes(_open(file)) if rows]
     first = count = 0
     for rows in groups:
-        if count and count + rows > size:
-            yield Part(first, count)
+        if count and count + rows > unit_size:
+            yield RecordRange(first, count)
             first, count = first + count, 0
         count += rows
-        if count > size:
-            step = max(size, -(-count // _CUTS))
+        if count > unit_size:
+            step = max(unit_size, -(-count // _MOST_PARTS))
             for begin in range(0, count, step):
-                yield Part(first + begin, min(step, count - begin))
+                yield RecordRange(first + begin, min(step, count - begin))
             first, count = first + count, 0
     if count:
-        yield Part(first, count)
+        yield RecordRange(first, count)
 
 
-def read(unit: Unit, columns: Columns | None = None) -> Iterator[dict[str, Any] | Damaged]:
-    """The rows, values by column."""
+def read(unit: WorkUnit, columns: Columns | None = None) -> Iterator[dict[str, Any] | Damaged]:
+    """The rows: values by column."""
     with opened(unit.path) as file:
         parquet = _open(file)
-        wanted = _wanted(parquet, columns) if columns else None
+        selected = _select_columns(parquet, columns) if columns else None
         start = 0
-        for group, rows in enumerate(_sizes(parquet)):
+        for group, rows in enumerate(_group_sizes(parquet)):
             begin, end = max(unit.first - start, 0), min(unit.first + unit.count - start, rows)
             if begin < end:
-                yield from _rows(parquet, group, begin, end, wanted)
+                yield from _rows(parquet, group, begin, end, selected)
             start += rows
 
 
 def _open(file: BinaryIO) -> Any:
     try:
-        return pq.ParquetFile(file, buffer_size=_BUFFER, pre_buffer=False, page_checksum_verification=True)
+        return pq.ParquetFile(file, buffer_size=_BUFFER_BYTES, pre_buffer=False, page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:
         _raise_unless_damage(error)
-        raise Broken(f"it is not a whole Parquet file ({_reason(error)})") from error
+        raise BrokenFile(f"it is not a whole Parquet file ({_reason(error)})") from error
 
 
-def _sizes(parquet: Any) -> list[int]:
+def _group_sizes(parquet: Any) -> list[int]:
+    """The number of rows of each row group."""
     return [parquet.metadata.row_group(i).num_rows for i in range(parquet.num_row_groups)]
 
 
-def _wanted(parquet: Any, columns: Columns) -> list[str] | None:
-    """Those that the file has; None, which is all of them, if it lacks one that is needed: another may stand for it."""
+def _select_columns(parquet: Any, columns: Columns) -> list[str] | None:
+    """The columns of the file to read; None, which reads all, if a required one is missing: another may stand for it."""
     paths = [parquet.schema.column(i).path for i in range(len(parquet.schema))]
-    has = [name for name in columns.needed + columns.others if any(f"{path}.".startswith(f"{name}.") for path in paths)]
-    return has if set(columns.needed) <= set(has) else None
+    present = [
+        name for name in columns.required + columns.optional if any(f"{path}.".startswith(f"{name}.") for path in paths)
+    ]
+    return present if set(columns.required) <= set(present) else None
 
 
 def _rows(
     parquet: Any, group: int, begin: int, end: int, columns: list[str] | None
 ) -> Iterator[dict[str, Any] | Damaged]:
-    """Rows `begin` to `end` of a row group; where it cannot be decoded, Damaged for the rest of them."""
+    """Rows `begin` to `end` of a row group; Damaged for the rest of them if the group cannot be decoded."""
     at = 0
     try:
-        for batch in parquet.iter_batches(batch_size=_ROWS, row_groups=[group], columns=columns):
+        for batch in parquet.iter_batches(batch_size=_ROWS_AT_ONCE, row_groups=[group], columns=columns):
             for i in range(max(begin - at, 0), min(end - at, batch.num_rows)):
                 yield _checked_row(batch, i)
                 begin += 1
             at += batch.num_rows
             if at >= end:
                 return
-        reason = "the row group has fewer rows than it says"
+        reason = "the row group has fewer rows than its metadata say"
     except (pa.ArrowException, OSError) as error:
         _raise_unless_damage(error)
         reason = f"row group {group} cannot be decoded ({_reason(error)})"
@@ -99,20 +104,21 @@ def _checked_row(batch: Any, i: int) -> dict[str, Any] | Damaged:
 def _row(batch: Any, i: int) -> dict[str, Any]:
     row: dict[str, Any] = {}
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
-        _add(row, name, column[i])
+        _add_value(row, name, column[i])
     return row
 
 
-def _add(row: dict[str, Any], name: str, value: Any) -> None:
+def _add_value(row: dict[str, Any], name: str, value: Any) -> None:
     if pa.types.is_struct(value.type):
         for field in value.type:
-            _add(row, f"{name}.{field.name}", value[field.name] if value.is_valid else pa.scalar(None, field.type))
+            member = value[field.name] if value.is_valid else pa.scalar(None, field.type)
+            _add_value(row, f"{name}.{field.name}", member)
     else:
-        row[name] = _value(value)
+        row[name] = _to_python(value)
 
 
-def _value(value: Any) -> Any:
-    """A number, str, bytes or None; a list as an array, of as many axes as it is deep if it is rectangular."""
+def _to_python(value: Any) -> Any:
+    """A number, str, bytes or None. A list becomes an array, with as many axes as it is deep if it is rectangular."""
     if not value.is_valid:
         return None
     if isinstance(value, pa.FixedShapeTensorScalar):
@@ -122,16 +128,13 @@ def _value(value: Any) -> Any:
     inner = value.values
     if pa.types.is_primitive(inner.type) and not inner.null_count:
         return inner.to_numpy(zero_copy_only=False)
-    items = [_value(item) for item in inner]
-    return (
-        np.array(items)
-        if items and all(isinstance(item, np.ndarray) for item in items) and len({item.shape for item in items}) == 1
-        else items
-    )
+    items = [_to_python(item) for item in inner]
+    rectangular = all(isinstance(item, np.ndarray) for item in items) and len({item.shape for item in items}) == 1
+    return np.array(items) if items and rectangular else items
 
 
 def _raise_unless_damage(error: Exception) -> None:
-    """Arrow tells damage by plain OSErrors too; a file that cannot be read has a number, or a class of its own."""
+    """Arrow raises plain OSErrors for damage, too; an error of the filesystem has a number or a class of its own."""
     if isinstance(error, OSError) and (error.errno is not None or type(error) is not OSError):
         raise error
 

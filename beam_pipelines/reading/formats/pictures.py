@@ -1,55 +1,59 @@
-"""Folders of pictures, encoded as they are; the label is the name of the sub-folder, as Keras has it.
+"""Folders of encoded pictures. The label is the name of the sub-folder, as in Keras' image_dataset_from_directory.
 
-The plan holds the names of all pictures; their content is told from their sizes and times.
+The plan lists the pictures; its fingerprint depends on their sizes and times, not on their content.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from beam_pipelines.reading.formats.files import is_remote, join, opened
-from beam_pipelines.reading.formats.unit import Damaged, Part, Place, Unit
+from beam_pipelines.reading.files import is_remote, join, opened
+from beam_pipelines.reading.format_interface import Damaged, RecordRange, Source
+from beam_pipelines.reading.work_unit import WorkUnit
 
 COLUMN, LABEL = "image", "label"
-STARTS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"BM")
+SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"BM")
 
 
-def plan(place: Place, size: int, digest: Any) -> Iterator[Part]:
-    """Ranges of the names."""
-    for name, stamp in zip(place.names, place.stamps, strict=True):
-        digest.update(f"{name}\0{stamp}\0".encode())
-    for first in range(0, len(place.names), size):
-        names = place.names[first : first + size]
-        yield Part(first, len(names), names=names)
+def plan(source: Source, unit_size: int, digest: Any) -> Iterator[RecordRange]:
+    """Ranges of the pictures' paths."""
+    for path, stamp in zip(source.pictures, source.stamps, strict=True):
+        digest.update(f"{path}\0{stamp}\0".encode())
+    for first in range(0, len(source.pictures), unit_size):
+        paths = source.pictures[first : first + unit_size]
+        yield RecordRange(first, len(paths), pictures=paths)
 
 
-def read(unit: Unit) -> Iterator[dict[str, Any] | Damaged]:
-    """The pictures' bytes, each with the name of its class."""
-    for name in unit.names:
+def read(unit: WorkUnit) -> Iterator[dict[str, Any] | Damaged]:
+    """The encoded pictures, each with the name of its class."""
+    for path in unit.pictures:
         try:
-            with opened(join(unit.path, name)) as file:
+            with opened(join(unit.path, path)) as file:
                 content = file.read()
         except OSError as error:
             yield Damaged(f"cannot be read: {error.strerror or error}")
             continue
-        if not content.startswith(STARTS):
-            yield Damaged("is no PNG, JPEG, GIF or BMP" if content else "is empty")
+        if not content.startswith(SIGNATURES):
+            yield Damaged("is not PNG, JPEG, GIF or BMP" if content else "is empty")
             continue
-        label = label_of(name)
+        label = _label(path)
         yield {COLUMN: content} if label is None else {COLUMN: content, LABEL: label}
 
 
-def classes(place: Place) -> set[str]:
-    """The names of the sub-folders that hold pictures or, on this machine, of all."""
-    found = {label for label in map(label_of, place.names) if label is not None}
-    if found and not is_remote(place.path):
-        with os.scandir(place.path or ".") as entries:
-            found |= {entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")}
-    return found
+def class_names(sources: Sequence[Source]) -> tuple[str, ...] | None:
+    """The names of the sub-folders with pictures; of a local folder with any, the names of all its sub-folders."""
+    names: set[str] = set()
+    for source in sources:
+        labels = {label for label in map(_label, source.pictures) if label is not None}
+        if labels and not is_remote(source.path):
+            with os.scandir(source.path or ".") as entries:
+                labels |= {entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")}
+        names |= labels
+    return tuple(sorted(names)) or None
 
 
-def label_of(name: str) -> str | None:
-    """The folder directly below the root that the picture is in."""
-    return name.split("/")[0] if "/" in name else None
+def _label(path: str) -> str | None:
+    """The sub-folder that the picture is in, directly below the root."""
+    return path.split("/")[0] if "/" in path else None

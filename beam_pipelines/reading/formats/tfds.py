@@ -1,26 +1,22 @@
-"""Directories of prepared TensorFlow Datasets: the TFRecord files of all splits, decoded by the dataset's features."""
+"""Prepared TensorFlow Datasets directories: the TFRecord files of all splits, decoded by the dataset's features."""
 
 from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from beam_pipelines.reading.format_interface import Damaged, Source
 from beam_pipelines.reading.formats import tfrecord
-from beam_pipelines.reading.formats.files import exists, join
-from beam_pipelines.reading.formats.unit import Damaged, Unit
+from beam_pipelines.reading.work_unit import WorkUnit
 from tb_deepexplain.errors import InputError
 
 LABEL = "label"
 plan = tfrecord.plan
 
 
-def is_dataset(folder: str) -> bool:
-    return exists(join(folder, "dataset_info.json")) and exists(join(folder, "features.json"))
-
-
-def shards(folder: str) -> list[str]:
+def data_files(folder: str) -> list[str]:
     """The files of all splits."""
     info = _builder(folder).info
     if info.file_format is None or info.file_format.value != "tfrecord":
@@ -31,14 +27,13 @@ def shards(folder: str) -> list[str]:
     return sorted(os.fspath(path) for split in info.splits.values() for path in split.filepaths)
 
 
-def labels(folder: str) -> tuple[str, ...] | None:
-    """The class names of the feature `label`."""
-    features = _builder(folder).info.features
-    names = getattr(features[LABEL], "names", None) if LABEL in features else None
-    return tuple(names) if names else None
+def class_names(sources: Sequence[Source]) -> tuple[str, ...] | None:
+    """The class names of the feature `label`, if the datasets agree on them."""
+    names = {_label_names(os.path.dirname(source.path)) for source in sources}
+    return names.pop() if len(names) == 1 else None
 
 
-def read(unit: Unit) -> Iterator[dict[str, Any] | Damaged]:
+def read(unit: WorkUnit) -> Iterator[dict[str, Any] | Damaged]:
     """The examples; pictures stay encoded."""
     import tensorflow_datasets as tfds
 
@@ -50,8 +45,14 @@ def read(unit: Unit) -> Iterator[dict[str, Any] | Damaged]:
             continue
         try:
             yield dict(features.deserialize_example_np(record, decoders=encoded))
-        except Exception as error:  # of any feature's decoder
+        except Exception as error:  # a feature's decoder may raise anything
             yield Damaged(f"the dataset's features cannot decode it ({error})")
+
+
+def _label_names(folder: str) -> tuple[str, ...] | None:
+    features = _builder(folder).info.features
+    names = getattr(features[LABEL], "names", None) if LABEL in features else None
+    return tuple(names) if names else None
 
 
 @functools.lru_cache(maxsize=4)
@@ -60,7 +61,6 @@ def _builder(folder: str) -> Any:
         import tensorflow_datasets as tfds
     except ImportError as error:
         raise InputError(
-            f"{folder} is a TensorFlow Datasets directory, and reading it takes a package that is not installed: "
-            "pip install tensorflow-datasets"
+            f"{folder} is a TensorFlow Datasets directory; to read it, pip install tensorflow-datasets"
         ) from error
     return tfds.builder_from_directory(folder)

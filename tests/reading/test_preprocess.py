@@ -1,15 +1,17 @@
-"""--preprocess: a function of one's own between the record and the model."""
+"""--preprocess: a user's function between the record and the model."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from beam_pipelines.reading import preprocess
-from beam_pipelines.reading.example_parser import Parser
+from beam_pipelines.reading.example_parser import ExampleParser
+from beam_pipelines.reading.preprocess import load_preprocess
+from beam_pipelines.reading.record_spec import RecordSpec
 from tb_deepexplain.errors import InputError, ParameterError
 from tb_deepexplain.graph.model_graph import InputSpec
 from tests.pipeline_runs import Run, pictures, write_records
@@ -26,7 +28,7 @@ def fail(record):
 class Of:
     bad = staticmethod(lambda record: 3)
     shown = staticmethod(lambda record: {"x": np.ones(2), "image": np.zeros((4, 4, 3))})
-    told = staticmethod(lambda record: {"x": record["y"], "id": "another", "label": 0})
+    renamed = staticmethod(lambda record: {"x": record["y"], "id": "another", "label": 0})
 
 number = 7
 """
@@ -43,33 +45,42 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def parser(name: str) -> Parser:
-    return Parser([InputSpec("x", "float32", (None, 2), "x")], preprocess=preprocess.load(name))
+def parser(name: str, **options: Any) -> ExampleParser:
+    return ExampleParser([InputSpec("x", "float32", (None, 2), "x")], RecordSpec(preprocess=name, **options))
 
 
-def test_the_function_gives_inputs_label_id_and_what_is_shown(mine: Path) -> None:
-    found = parser("mine:Of.shown")({"anything": 1, "id": "its own", "label": 1}, "a:000000")
-    assert (found.id, found.label) == ("its own", 1)  # of the record, where the function says nothing else
-    assert found.picture is not None
-    assert found.picture.startswith(b"\x89PNG")
+def test_the_function_returns_inputs_label_id_and_picture(mine: Path) -> None:
+    example = parser("mine:Of.shown").parse({"anything": 1, "id": "its own", "label": 1}, "a:000000")
+    assert (example.id, example.label) == ("its own", 1)  # of the record, unless the function returns others
+    assert example.picture is not None
+    assert example.picture.startswith(b"\x89PNG")
 
-    found = parser("mine:Of.told")({"y": [1, 2], "id": "its own", "label": 1}, "a:000000")
-    assert (found.id, found.label) == ("another", 0)
-    np.testing.assert_array_equal(found.inputs["x"], [1, 2])
-    assert parser("mine:Of.shown")({"anything": 1}, "a:000000").id == "a:000000"
-
-
-def test_features_are_renamed_before_it_and_not_behind_it(mine: Path) -> None:
-    specs = [InputSpec("x", "float32", (None, 2), "x")]
-    found = Parser(specs, renamed={"x": "y"}, preprocess=preprocess.load("mine:Of.told"))
-    np.testing.assert_array_equal(found({"y": [1, 2]}, "a:000000").inputs["x"], [1, 2])
+    example = parser("mine:Of.renamed").parse({"y": [1, 2], "id": "its own", "label": 1}, "a:000000")
+    assert (example.id, example.label) == ("another", 0)
+    np.testing.assert_array_equal(example.inputs["x"], [1, 2])
+    assert parser("mine:Of.shown").parse({"anything": 1}, "a:000000").id == "a:000000"
 
 
-def test_what_is_wrong_with_one_record_costs_that_record(mine: Path) -> None:
+def test_names_of_features_do_not_apply_to_what_it_returns(mine: Path) -> None:
+    example = parser("mine:Of.renamed", features={"x": "y"}).parse({"y": [1, 2]}, "a:000000")
+    np.testing.assert_array_equal(example.inputs["x"], [1, 2])
+
+
+def test_importing_it_leaves_sys_path_unchanged(mine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    search_path = [entry for entry in sys.path if entry not in ("", str(tmp_path))]
+    monkeypatch.setattr(sys, "path", list(search_path))
+    assert load_preprocess("mine:scale").__name__ == "scale"
+    assert sys.path == search_path
+    with pytest.raises(ParameterError, match="No module named 'nowhere'"):
+        load_preprocess("nowhere:f")
+    assert sys.path == search_path
+
+
+def test_an_error_of_the_function_is_an_error_of_the_record(mine: Path) -> None:
     with pytest.raises(InputError, match="preprocess raised KeyError: 'width'"):
-        parser("mine:fail")({"x": [1, 2]}, "a:000000")
+        parser("mine:fail").parse({"x": [1, 2]}, "a:000000")
     with pytest.raises(InputError, match="preprocess returned a int; expected a dict"):
-        parser("mine:Of.bad")({"x": [1, 2]}, "a:000000")
+        parser("mine:Of.bad").parse({"x": [1, 2]}, "a:000000")
 
 
 @pytest.mark.parametrize(
@@ -81,12 +92,12 @@ def test_what_is_wrong_with_one_record_costs_that_record(mine: Path) -> None:
         ("mine:number", "is a int; expected a function"),
     ],
 )
-def test_a_name_that_is_no_function(mine: Path, name: str, reason: str) -> None:
+def test_a_name_that_is_not_a_function(mine: Path, name: str, reason: str) -> None:
     with pytest.raises(ParameterError, match=reason):
-        preprocess.load(name)
+        load_preprocess(name)
 
 
-def test_the_command_uses_it_and_a_changed_function_is_another_store(
+def test_the_command_uses_it_and_a_changed_function_cannot_resume(
     mine: Path, image: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = [{"pixels": row["image"], "key": str(i)} for i, row in enumerate(pictures(3))]

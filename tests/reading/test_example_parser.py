@@ -1,4 +1,4 @@
-"""tf.Examples become what the model reads; what does not fit is told by its reason."""
+"""Records become examples with the model's dtypes and shapes; a record that does not fit is rejected with the reason."""
 
 from __future__ import annotations
 
@@ -8,40 +8,42 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from beam_pipelines.reading.example_parser import Parser
+from beam_pipelines.reading.example_parser import ExampleParser
+from beam_pipelines.reading.record_spec import RecordSpec
 from tb_deepexplain.errors import InputError
 from tb_deepexplain.graph.model_graph import InputSpec
 from tb_deepexplain.recording.example import Example
 from tests.pipeline_runs import serialize
 
 
-def parse(features: dict[str, Any], dtype: str, shape: tuple[int | None, ...], **options: Any) -> Example:
-    return Parser([InputSpec("x", dtype, (None, *shape), "x")], **options)(serialize(features), "a:000007")
+def parse(record: dict[str, Any], dtype: str, shape: tuple[int | None, ...], **options: Any) -> Example:
+    parser = ExampleParser([InputSpec("x", dtype, (None, *shape), "x")], RecordSpec(**options))
+    return parser.parse(serialize(record), "a:000007")
 
 
 def test_numbers_take_the_shape_of_the_input() -> None:
-    found = parse({"x": np.arange(6.0)}, "float32", (2, 3)).inputs["x"]
-    assert found.dtype == np.float32
-    np.testing.assert_array_equal(found, [[0, 1, 2], [3, 4, 5]])
+    array = parse({"x": np.arange(6.0)}, "float32", (2, 3)).inputs["x"]
+    assert array.dtype == np.float32
+    np.testing.assert_array_equal(array, [[0, 1, 2], [3, 4, 5]])
     assert parse({"x": np.arange(6)}, "float32", (None, 3)).inputs["x"].shape == (2, 3)
     assert parse({"x": [1, 2, 3]}, "int64", (None,)).inputs["x"].dtype == np.int64
     assert parse({"x": 5.0}, "float32", ()).inputs["x"].shape == ()
 
 
 def test_a_string_stays_bytes() -> None:
-    found = parse({"x": "größer"}, "string", ()).inputs["x"]
-    assert found.shape == ()
-    assert found[()] == "größer".encode()
+    array = parse({"x": "größer"}, "string", ()).inputs["x"]
+    assert array.shape == ()
+    assert array[()] == "größer".encode()
 
 
 @pytest.mark.parametrize("encode", [tf.io.encode_png, tf.io.encode_jpeg])
 def test_a_picture_is_decoded_to_0_255_and_kept(encode: Any) -> None:
     pixels = np.full((4, 5, 3), 200, np.uint8)
     encoded = encode(pixels).numpy()
-    found = parse({"x": encoded}, "float32", (4, 5, 3))
-    assert found.inputs["x"].dtype == np.float32
-    np.testing.assert_allclose(found.inputs["x"], pixels, atol=2)
-    assert found.picture == encoded
+    example = parse({"x": encoded}, "float32", (4, 5, 3))
+    assert example.inputs["x"].dtype == np.float32
+    np.testing.assert_allclose(example.inputs["x"], pixels, atol=2)
+    assert example.picture == encoded
     assert parse({"x": encoded}, "float32", (None, None, 3)).inputs["x"].shape == (4, 5, 3)
     assert parse({"x": encoded}, "float32", (4, 5, 1)).inputs["x"].shape == (4, 5, 1)
 
@@ -50,11 +52,11 @@ def test_a_resized_picture_keeps_its_sides_and_its_colours() -> None:
     pixels = np.zeros((4, 8, 3), np.uint8)
     pixels[:, 4:] = 250, 100, 10  # black on the left, a colour on the right
     encoded = tf.io.encode_png(pixels).numpy()
-    found = parse({"x": encoded}, "float32", (2, 4, 3), resize=True)
-    assert found.picture is None  # what is shown is what the model reads
-    assert found.inputs["x"].shape == (2, 4, 3)
-    np.testing.assert_allclose(found.inputs["x"][:, 0], np.zeros((2, 3)), atol=1)
-    np.testing.assert_allclose(found.inputs["x"][:, 3], [[250, 100, 10]] * 2, atol=1)
+    example = parse({"x": encoded}, "float32", (2, 4, 3), resize=True)
+    assert example.picture is None  # what is shown is what the model reads
+    assert example.inputs["x"].shape == (2, 4, 3)
+    np.testing.assert_allclose(example.inputs["x"][:, 0], np.zeros((2, 3)), atol=1)
+    np.testing.assert_allclose(example.inputs["x"][:, 3], [[250, 100, 10]] * 2, atol=1)
     same = parse({"x": encoded}, "float32", (4, 8, 3), resize=True)
     np.testing.assert_array_equal(same.inputs["x"], pixels)
     assert same.picture == encoded
@@ -62,29 +64,29 @@ def test_a_resized_picture_keeps_its_sides_and_its_colours() -> None:
 
 def test_a_picture_made_much_smaller_is_averaged() -> None:
     stripes = np.where(np.arange(64) % 8, 0, 200)[:, None, None].repeat(64, 1).astype(np.uint8)
-    found = parse({"x": tf.io.encode_png(stripes).numpy()}, "float32", (8, 8, 1), resize=True).inputs["x"]
-    np.testing.assert_allclose(found[1:-1], np.full((6, 8, 1), 25), atol=5)  # seen from afar they are grey
+    array = parse({"x": tf.io.encode_png(stripes).numpy()}, "float32", (8, 8, 1), resize=True).inputs["x"]
+    np.testing.assert_allclose(array[1:-1], np.full((6, 8, 1), 25), atol=5)  # seen from afar they are grey
 
 
-def test_columns_that_make_up_an_input_come_in_the_order_asked() -> None:
-    parser = Parser([InputSpec("x", "float32", (None, 3), "x")], renamed={"x": "c,a,b"})
-    np.testing.assert_array_equal(parser({"a": "1", "b": 2.5, "c": 3}, "a:000000").inputs["x"], [3, 1, 2.5])
+def test_columns_that_make_up_an_input_keep_the_order_of_the_spec() -> None:
+    parser = ExampleParser([InputSpec("x", "float32", (None, 3), "x")], RecordSpec(features={"x": "c,a,b"}))
+    np.testing.assert_array_equal(parser.parse({"a": "1", "b": 2.5, "c": 3}, "a:000000").inputs["x"], [3, 1, 2.5])
 
 
 @pytest.mark.parametrize("text", ["1 2.5 -3", "[1, 2.5, -3]", " [1, 2.5, -3] "])
 def test_text_of_numbers(text: str) -> None:
-    found = Parser([InputSpec("x", "float32", (None, 3), "x")])({"x": text}, "a:000000")
-    np.testing.assert_array_equal(found.inputs["x"], [1, 2.5, -3])
+    example = ExampleParser([InputSpec("x", "float32", (None, 3), "x")]).parse({"x": text}, "a:000000")
+    np.testing.assert_array_equal(example.inputs["x"], [1, 2.5, -3])
 
 
 def test_strings_keep_zero_bytes_at_their_end() -> None:
-    found = Parser([InputSpec("x", "string", (None, 2), "x")])({"x": [b"a\0", b"\0"]}, "a:000000")
-    assert found.inputs["x"].tolist() == [b"a\0", b"\0"]
+    example = ExampleParser([InputSpec("x", "string", (None, 2), "x")]).parse({"x": [b"a\0", b"\0"]}, "a:000000")
+    assert example.inputs["x"].tolist() == [b"a\0", b"\0"]
 
 
 def test_id_and_label() -> None:
-    found = parse({"x": 1.0, "id": "one", "label": 3}, "float32", (1,))
-    assert (found.id, found.label) == ("one", 3)
+    example = parse({"x": 1.0, "id": "one", "label": 3}, "float32", (1,))
+    assert (example.id, example.label) == ("one", 3)
     assert parse({"x": 1.0, "id": 17}, "float32", (1,)).id == "17"
     bare = parse({"x": 1.0}, "float32", (1,))
     assert (bare.id, bare.label) == ("a:000007", None)
@@ -99,7 +101,7 @@ def test_a_label_of_more_than_32_bits_is_refused() -> None:
 
 
 def test_a_feature_of_another_name() -> None:
-    assert parse({"image/raw": 1.0}, "float32", (1,), renamed={"x": "image/raw"}).inputs["x"][0] == 1
+    assert parse({"image/raw": 1.0}, "float32", (1,), features={"x": "image/raw"}).inputs["x"][0] == 1
 
 
 @pytest.mark.parametrize(
@@ -119,14 +121,14 @@ def test_a_feature_of_another_name() -> None:
             {"x": tf.io.encode_png(np.zeros((4, 5, 3), np.uint8)).numpy()},
             "float32",
             (4, 4, 3),
-            "picture is 4×5×3 .* --resize makes it fit",
+            "picture is 4×5×3 .* give --resize",
         ),
         ({"x": 1.0, "label": 1.5}, "float32", (1,), "its label, feature 'label', is 1 float values"),
         ({"x": 1.0, "label": [1, 2]}, "float32", (1,), "is 2 int64 values"),
         ({"x": 1.0, "id": 0.5}, "float32", (1,), "its id, feature 'id', is 1 float values"),
     ],
 )
-def test_what_does_not_fit_says_why(
+def test_a_record_that_does_not_fit_is_rejected_with_the_reason(
     features: dict[str, Any], dtype: str, shape: tuple[int | None, ...], reason: str
 ) -> None:
     with pytest.raises(InputError, match=reason):
@@ -143,18 +145,20 @@ def test_what_does_not_fit_says_why(
         ([[1, 2], [3]], "float32", (None,), "lists of different lengths"),
     ],
 )
-def test_columns_that_do_not_fit_are_not_bent(
+def test_columns_that_do_not_fit_are_not_reshaped(
     value: Any, dtype: str, shape: tuple[int | None, ...], reason: str
 ) -> None:
     with pytest.raises(InputError, match=reason):
-        Parser([InputSpec("x", dtype, (None, *shape), "x")])({"x": value}, "a:000000")
+        ExampleParser([InputSpec("x", dtype, (None, *shape), "x")]).parse({"x": value}, "a:000000")
 
 
-def test_axes_of_one_do_not_count() -> None:
-    found = Parser([InputSpec("x", "float32", (None, 2, 3), "x")])({"x": np.arange(6.0).reshape(1, 2, 3)}, "a:000000")
-    np.testing.assert_array_equal(found.inputs["x"], [[0, 1, 2], [3, 4, 5]])
+def test_axes_of_length_one_are_ignored() -> None:
+    example = ExampleParser([InputSpec("x", "float32", (None, 2, 3), "x")]).parse(
+        {"x": np.arange(6.0).reshape(1, 2, 3)}, "a:000000"
+    )
+    np.testing.assert_array_equal(example.inputs["x"], [[0, 1, 2], [3, 4, 5]])
 
 
-def test_a_record_that_is_no_example() -> None:
+def test_a_record_that_is_not_a_tf_example() -> None:
     with pytest.raises(InputError, match=r"not a tf\.Example"):
-        Parser([InputSpec("x", "float32", (None, 1), "x")])(b"\xff\xff\xff", "a:000000")
+        ExampleParser([InputSpec("x", "float32", (None, 1), "x")]).parse(b"\xff\xff\xff", "a:000000")

@@ -1,0 +1,138 @@
+"""Converts the values of features to the arrays that a model's inputs take."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+
+from tb_deepexplain.errors import InputError
+
+_TYPES = {"f": "float", "i": "int64", "u": "int64", "b": "bool"}  # by kind of a NumPy dtype; others hold strings
+
+
+def to_scalar(value: Any) -> Any:
+    """A value that holds one number or string as int, float or str; any other value unchanged."""
+    if isinstance(value, list | tuple) and len(value) == 1:
+        value = value[0]
+    if isinstance(value, np.ndarray | np.generic) and value.size == 1:
+        value = value.reshape(-1)[0] if value.dtype == object else value.item()
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+
+
+def to_bytes(value: Any) -> bytes | None:
+    """A value that holds one bytes string as bytes; None for any other."""
+    if isinstance(value, np.ndarray) and value.dtype == object and value.size == 1:
+        value = value.reshape(-1)[0]
+    return value if isinstance(value, bytes) else None
+
+
+def to_number(value: Any, feature: str) -> Any:
+    """A value that holds one number, or text of one number. Raises InputError, which names the feature, for any other."""
+    scalar = to_scalar(value)
+    if isinstance(scalar, int | float):
+        return scalar
+    if not isinstance(scalar, str):
+        count = "null" if scalar is None else describe_values(scalar)
+        raise InputError(f"its feature {feature!r} is {count}; expected one number")
+    for parse in (int, float):
+        try:
+            return parse(scalar)
+        except ValueError:
+            continue
+    raise InputError(f"its feature {feature!r} is {scalar!r}; expected a number")
+
+
+def describe_values(value: Any) -> str:
+    """Count and type of the values, for messages: `3 float values`."""
+    array = _to_array(value)
+    return f"{array.size} {_type_name(array)} values"
+
+
+def to_input(value: Any, spec: Any) -> np.ndarray:
+    """Numbers or strings as an array with dtype and shape of the model's input `spec` (an InputSpec).
+
+    Arrays keep their axes, flat lists take those of the input, and text is read as numbers where the input is numeric.
+    Raises InputError if the values do not fit.
+    """
+    if value is None:
+        raise InputError(f"the feature for the model's input {spec} is null; expected a value")
+    array = _parse_numbers(value, spec) if isinstance(value, str) and spec.dtype != "string" else _to_array(value)
+    accepted = {"string": ("bytes",), "bool": ("bool", "int64")}.get(spec.dtype, ("int64", "bool"))
+    if spec.is_float:
+        accepted = ("float", "int64", "bool")
+    if _type_name(array) not in accepted:
+        raise InputError(
+            f"the feature for the model's input {spec} holds {_type_name(array)} values; expected {accepted[0]}"
+        )
+    return _reshape(_cast(array, spec), spec)
+
+
+def _type_name(array: np.ndarray) -> str:
+    if array.dtype == object and not all(isinstance(item, str | bytes) for item in array.reshape(-1)):
+        return "mixed or null"
+    return _TYPES.get(array.dtype.kind, "bytes")
+
+
+def _to_array(value: Any) -> np.ndarray:
+    """The value as an array of numbers, or of str or bytes as objects."""
+    if isinstance(value, np.ndarray):
+        return value
+    if isinstance(value, str | bytes):
+        return np.array(value, object)
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise InputError("it holds lists of different lengths, which do not make an array; pad them") from error
+    return np.array(value, object) if array.dtype.kind in "SU" else array  # 'S' would drop zero bytes at the end
+
+
+def _parse_numbers(text: str, spec: Any) -> np.ndarray:
+    """Text such as `3.5`, `1 2 3` or `[[1, 2], [3, 4]]`."""
+    if not text.lstrip().startswith("["):
+        return np.array([to_number(part, spec.name) for part in text.split()])
+    try:
+        return _to_array(json.loads(text))
+    except ValueError as error:
+        raise InputError(
+            f"the feature for the model's input {spec} is {text[:40]!r}, which is not a JSON list"
+        ) from error
+
+
+def _cast(array: np.ndarray, spec: Any) -> np.ndarray:
+    if spec.dtype == "string":
+        items = [item.encode() if isinstance(item, str) else item for item in array.reshape(-1).tolist()]
+        strings = np.empty(len(items), object)
+        strings[:] = items
+        return strings.reshape(array.shape)
+    dtype = np.dtype(np.float32 if spec.dtype == "bfloat16" else spec.dtype)
+    if dtype.kind in "iu" and array.size:
+        limits = np.iinfo(dtype)
+        if int(array.min()) < limits.min or int(array.max()) > limits.max:
+            raise InputError(f"the feature for the model's input {spec} holds a number that {spec.dtype} cannot hold")
+    return array.astype(dtype)
+
+
+def _reshape(array: np.ndarray, spec: Any) -> np.ndarray:
+    """A flat array in the shape of the input; an array with several axes only if it has that shape, up to axes of length 1."""
+    shape = spec.shape[1:]
+    fits = array.ndim == len(shape) and all(n in (None, size) for n, size in zip(shape, array.shape, strict=True))
+    if fits and (array.size or None not in shape):
+        return array
+    if array.ndim > 1 and [n for n in array.shape if n != 1] != [n for n in shape if n != 1]:
+        raise InputError(
+            f"the feature for the model's input {spec} has the shape {list(array.shape)}, which does not fit"
+        )
+    known = math.prod(n for n in shape if n is not None)
+    open_axes = sum(n is None for n in shape)
+    if open_axes > 1:
+        raise InputError(
+            f"the model's input {spec} leaves {open_axes} sizes open, which a flat feature cannot determine; "
+            "fix them in the model, or give their shape with --schema"
+        )
+    if (array.size % known if open_axes and known else array.size != known) or (open_axes and not array.size):
+        expected = f"a multiple of {known}" if open_axes else str(known)
+        raise InputError(f"the feature for the model's input {spec} has {array.size} values; expected {expected}")
+    return array.reshape([-1 if n is None else n for n in shape])

@@ -1,0 +1,39 @@
+"""Decodes an encoded picture for a model's input."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tb_deepexplain.errors import InputError
+from tb_deepexplain.recording.error_text import describe
+
+
+def decode_picture(encoded: bytes, spec: Any, resize: bool) -> tuple[np.ndarray, bool]:
+    """(a PNG, JPEG, GIF or BMP as float32 [height, width, channels] in 0..255, whether it was resized).
+
+    Raises InputError if it cannot be decoded, or does not fit the model's input `spec` (an InputSpec).
+    """
+    if len(spec.shape) != 4:
+        raise InputError(
+            f"the feature for the model's input {spec} holds 1 bytes value; "
+            "expected numbers, or one PNG or JPEG for an input [?, height, width, channels]"
+        )
+    height, width, channels = spec.shape[1:]
+    try:
+        picture = tf.io.decode_image(encoded, channels if channels in (1, 3, 4) else 0, expand_animations=False).numpy()
+    except tf.errors.InvalidArgumentError as error:
+        raise InputError(f"its picture for {spec} cannot be decoded: {describe(error)[1]}") from error
+    size = height or picture.shape[0], width or picture.shape[1]
+    resized = resize and size != picture.shape[:2]
+    if resized:
+        picture = tf.image.resize(picture, size, "bilinear", antialias=True).numpy()
+    if any(n not in (None, actual) for n, actual in zip(spec.shape[1:], picture.shape, strict=True)):
+        sizes = "×".join(map(str, picture.shape))
+        advice = "convert its channels"
+        if channels in (None, picture.shape[2]):
+            advice = "give --resize, or resize it as in training"
+        raise InputError(f"its picture is {sizes} (height×width×channels), but the model's input is {spec}; {advice}")
+    return picture.astype(np.float32), resized
