@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import tb_deepexplain
 from beam_pipelines.cli.explain import ExplainUnit
 from beam_pipelines.engine.progress import Counts
 from beam_pipelines.engine.unit_worker import Task, UnitWorker
@@ -150,7 +149,7 @@ def test_whatever_the_content_depends_on_makes_another_store(
     assert Run(tmp_path / "model", image.logdir)(source, small, "--resume", methods="saliency,occlusion") == 2
     assert "model was" in capsys.readouterr().err
     with monkeypatch.context() as patched:
-        patched.setattr(tb_deepexplain, "__version__", "0.0.1")
+        patched.setattr("beam_pipelines.cli.run_configuration.__version__", "0.0.1")
         assert image(source, small, "--resume", methods="saliency,occlusion") == 2
     assert 'now "0.0.1"' in capsys.readouterr().err
     worked.clear()
