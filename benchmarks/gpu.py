@@ -2,8 +2,8 @@
 
     python -m benchmarks.gpu [exactness] [throughput] [--examples 128] [--seconds 2] [--json FILE]
 
-exactness    maps computed on the GPU against maps computed by a process that sees no GPU, with matrix products in TF32
-             (TensorFlow's default on a GPU) and in float32: max |difference| / max |map|, median and worst over the examples.
+exactness    maps in float32 on the CPU, and on the GPU with matrix products in TF32 (TensorFlow's default there) and in float32,
+             against maps in float64 on the CPU: max |difference| / max |map|, median and worst over the examples.
 throughput   model evaluations per second of every method at several batch sizes, against the floor: the compiled pass on ready
              tensors at a batch of 4096 (cnn28) or 512 (resnet), in the same precision.
 
@@ -62,15 +62,25 @@ def explain_all(name: str, model: Any, x: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def write_reference(examples: int, folder: Path) -> None:
-    """Weights and maps of every net, for `exactness`; run where no GPU is visible."""
+    """Weights, float32 maps and float64 maps of every net; run in a process that sees no GPU."""
     for name in NETS:
         model, x = build(name)
-        maps = explain_all(name, model, x[:examples])
-        np.savez(folder / f"{name}.npz", *model.get_weights(), **maps)
+        weights, maps = model.get_weights(), explain_all(name, model, x[:examples])
+        tf.keras.config.set_dtype_policy("float64")
+        exact_model, _ = build(name)
+        exact_model.set_weights(weights)
+        exact = explain_all(name, exact_model, x[:examples].astype(np.float64))
+        tf.keras.config.set_dtype_policy("float32")
+        np.savez(
+            folder / f"{name}.npz",
+            *weights,
+            **{f"{method}_float32": values for method, values in maps.items()},
+            **{f"{method}_float64": values for method, values in exact.items()},
+        )
 
 
 def exactness(examples: int) -> Iterator[dict[str, Any]]:
-    """The error of maps by the precision of matrix products."""
+    """The error of maps by device and precision of matrix products."""
     with tempfile.TemporaryDirectory() as folder:
         setup = f"from pathlib import Path; from benchmarks import gpu; gpu.NETS = {NETS}"
         program = f"{setup}; gpu.write_reference({examples}, Path({folder!r}))"
@@ -79,19 +89,18 @@ def exactness(examples: int) -> Iterator[dict[str, Any]]:
             model, x = build(name)
             with np.load(Path(folder) / f"{name}.npz") as reference:
                 model.set_weights([reference[f"arr_{i}"] for i in range(len(model.get_weights()))])
-                exact = {method: reference[method] for method in METHODS}
-            for tf32 in (True, False):
-                tf.config.experimental.enable_tensor_float_32_execution(tf32)
-                for method, maps in explain_all(name, model, x[:examples]).items():
-                    axes = tuple(range(1, maps.ndim))
-                    errors = np.abs(maps - exact[method]).max(axes) / np.abs(exact[method]).max(axes)
-                    yield {
-                        "net": name,
-                        "method": method,
-                        "precision": "TF32" if tf32 else "float32",
-                        "median": float(np.median(errors)),
-                        "worst": float(errors.max()),
-                    }
+                exact = {method: reference[f"{method}_float64"] for method in METHODS}
+                maps = {"CPU, float32": {method: reference[f"{method}_float32"] for method in METHODS}}
+            if tf.config.list_physical_devices("GPU"):
+                for tf32 in (True, False):
+                    tf.config.experimental.enable_tensor_float_32_execution(tf32)
+                    maps["GPU, TF32" if tf32 else "GPU, float32"] = explain_all(name, model, x[:examples])
+            for precision, by_method in maps.items():
+                for method, values in by_method.items():
+                    axes = tuple(range(1, values.ndim))
+                    errors = np.abs(values - exact[method]).max(axes) / np.abs(exact[method]).max(axes)
+                    summary = {"median": float(np.median(errors)), "worst": float(errors.max())}
+                    yield {"net": name, "method": method, "precision": precision, **summary}
 
 
 def throughput(seconds: float) -> Iterator[dict[str, Any]]:
