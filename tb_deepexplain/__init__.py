@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     )
     from tb_deepexplain.evaluation.evaluator import Evaluator, Measured, evaluate
     from tb_deepexplain.evaluation.measures import Measure, measures
+    from tb_deepexplain.graph.input_spec import InputSpec
     from tb_deepexplain.graph.loading.load_model import load_model
-    from tb_deepexplain.graph.model_graph import InputSpec, ModelGraph
+    from tb_deepexplain.graph.model_graph import ModelGraph
     from tb_deepexplain.store.store import Store
     from tb_deepexplain.training.callback import AttributionCallback
 
@@ -43,8 +44,9 @@ _HOMES = {
     "tb_deepexplain.evaluation.measures": ("Measure", "measures"),
     "tb_deepexplain.evaluation.evaluator": ("Evaluator", "Measured", "evaluate"),
     "tb_deepexplain.attribution.explainer": ("Explainer", "explain"),
+    "tb_deepexplain.graph.input_spec": ("InputSpec",),
     "tb_deepexplain.graph.loading.load_model": ("load_model",),
-    "tb_deepexplain.graph.model_graph": ("InputSpec", "ModelGraph"),
+    "tb_deepexplain.graph.model_graph": ("ModelGraph",),
     "tb_deepexplain.attribution.methods": ("Method", "methods"),
     "tb_deepexplain.attribution.results": ("Predictions", "Result"),
     "tb_deepexplain.store.store": ("Store",),

@@ -9,16 +9,16 @@ import numpy as np
 import tensorflow as tf
 
 from tb_deepexplain.attribution.score import select
-from tb_deepexplain.graph.model_graph import BoundGraph
+from tb_deepexplain.graph.submodel import Submodel
 
 _SEEN_BY = "occlusion may still show what the score depends on"
 
 
 class Diagnosis:
-    """Of the maps of one bound model."""
+    """Of the maps of one submodel."""
 
-    def __init__(self, bound: BoundGraph) -> None:
-        self._bound = bound
+    def __init__(self, submodel: Submodel) -> None:
+        self._submodel = submodel
         self._passes: dict[Any, Any] = {}
         self._weights: str | None = None
 
@@ -56,7 +56,7 @@ class Diagnosis:
         return found
 
     def _why_zero(self, entries: list[Any], context: list[Any], target: Any, ys: Any) -> str:
-        regions = self._bound.plan.regions
+        regions = self._submodel.region_analysis.regions
         given = [entries, context, target, ys]
         key = (
             tuple((tuple(t.shape), t.dtype) for t in tf.nest.flatten(given) if t is not None),
@@ -74,22 +74,22 @@ class Diagnosis:
         if passes[2 * len(regions) :].any():
             return "wherever the gradient is not zero, the input is zero, or as the baseline"
         if dead:
-            where = self._bound.graph.layer_of(dead[-1].y)
+            where = self._submodel.graph.describe_layer(dead[-1].y)
             return f"every unit of {where} is flat for this example (off or saturated) and lets no gradient through; {_SEEN_BY}"
         return f"small changes of this input do not change the score; {_SEEN_BY}"
 
     def _where_it_passes(self, entries: list[Any], context: list[Any], target: Any, ys: Any) -> Any:
         """Of one example: whether a gradient arrives at each region's y, at each one's z, and at each entry."""
-        place, regions = self._bound.place(entries, context), self._bound.plan.regions
-        inner = place.fetch([*(r.y for r in regions), *(r.z for r in regions)])
-        score = select(place.fetch([self._bound.cut.output])[0], target, ys)
+        imported, regions = self._submodel.import_graph(entries, context), self._submodel.region_analysis.regions
+        inner = imported.fetch([*(r.y for r in regions), *(r.z for r in regions)])
+        score = select(imported.fetch([self._submodel.cut.output])[0], target, ys)
         return tf.stack([_nonzero(g) for g in tf.gradients(score, [*inner, *entries])])
 
     def _why_not_finite(self, family: str, score_is_finite: bool) -> str:
         if self._weights is None:
             names = [
                 name
-                for name, values in self._bound.graph.weights()
+                for name, values in self._submodel.graph.variables()
                 if values.dtype.is_floating and not np.isfinite(np.asarray(values.numpy(), np.float64)).all()
             ]
             self._weights = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

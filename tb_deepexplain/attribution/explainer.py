@@ -101,17 +101,17 @@ class Explainer:
         self.method = find_method(method)
         self.method.check(params)  # before the model is loaded, which may take a while
         self.graph = load_model(model)
-        self.bound = self.graph.bind(inputs, output)
+        self.submodel = self.graph.submodel(inputs, output)
         self.parameters = self.method.check(self.in_order(params))
-        if self.graph.is_softmax(self.bound.cut.output):
-            better = self.graph.logits_behind(self.bound.cut.output)
+        if self.submodel.explains_softmax:
+            better = self.submodel.logits_option
             warnings.warn(
                 "the explained output is a softmax: its probabilities share one sum and saturate, so that evidence for one "
                 f"class shows as evidence against others; output={better!r} explains the logits before it",
                 stacklevel=2,
             )
-        self._diagnosis = Diagnosis(self.bound)
-        own = [] if self.method.family == "perturbation" else self.graph.own_gradients(self.bound.cut)
+        self._diagnosis = Diagnosis(self.submodel)
+        own = [] if self.method.family == "perturbation" else self.submodel.custom_gradients
         self._note = own and f"the gradient written for {', '.join(own[:3])} is not used, but that of what it computes"
         self._target, self._jit = target, jit
         self._asked: dict[str, Any] = {"target": target, "inputs": inputs, "output": output, "jit": jit}
@@ -135,21 +135,21 @@ class Explainer:
         """Model evaluations for each example like the first of `xs`, at most; nothing is explained for that."""
         given = self.read(xs, ys=np.zeros(len(self._read(xs)[0][0])))
         entries = self.enter(given, np.arange(1)).entries
-        embedded = [lookup is not None for lookup in self.bound.cut.lookups]
+        embedded = self.submodel.cut.embedded
         return self.method.spends([tuple(e.shape[1:]) for e in entries], embedded, **self.parameters)
 
     def predict(self, xs: Any, *, batch_size: int | None = None) -> Predictions:
         """What the model says about `xs`."""
-        raw, n = at_least_one(read_inputs(self.graph.inputs, xs, self.graph.ordered))
+        raw, n = at_least_one(read_inputs(self.graph.inputs, xs, self.graph.has_ordered_inputs))
         size = self._batch_size(raw, False, batch_size)
         chunks = self._chunks(raw, False, size)
         parts = [
-            [t.numpy() for t in self.bound.predict([tf.constant(rows(r, chunk)) for r in raw])] for chunk in chunks
+            [t.numpy() for t in self.submodel.predict([tf.constant(rows(r, chunk)) for r in raw])] for chunk in chunks
         ]
-        cut, widths = self.bound.cut, [np.full(len(p[2]), p[2].shape[-1]) for p in parts]
+        cut, widths = self.submodel.cut, [np.full(len(p[2]), p[2].shape[-1]) for p in parts]
         outputs, final, ids, lengths = joined([[*p, w] for p, w in zip(parts, widths, strict=True)], chunks, n)
         return Predictions(
-            outputs, final if cut.stepped_back else None, *((ids, lengths) if any(cut.lookups) else (None, None))
+            outputs, final if cut.explains_logits else None, *((ids, lengths) if any(cut.embedded) else (None, None))
         )
 
     def run(
@@ -187,7 +187,7 @@ class Explainer:
                 notes[i].append("the input holds NaN or infinity, which the model passes over")
         if not return_result:
             _tell(notes)
-            return same_structure(self.graph.inputs, xs, self.bound.entry_names, maps)
+            return same_structure(self.graph.inputs, xs, self.submodel.cut.entry_names, maps)
         return self._result(xs, maps, score, baseline_score, evaluations, given, notes, ranks)
 
     def read(
@@ -215,7 +215,7 @@ class Explainer:
     def enter(self, given: Given, chunk: np.ndarray) -> Piece:
         """These examples where the explanation enters the model."""
         entries, context = self._enter([tf.constant(rows(r, chunk)) for r in given.raw], given.direct, given.batch_size)
-        for name, entry in zip(self.bound.entry_names, entries, strict=True):
+        for name, entry in zip(self.submodel.cut.entry_names, entries, strict=True):
             if not entry.shape.rank or len(entry) != len(chunk):
                 raise UnsupportedModelError(
                     f"the input {name!r} has shape {tuple(entry.shape)} for {len(chunk)} examples; it needs the batch as "
@@ -226,7 +226,7 @@ class Explainer:
 
     def in_order(self, params: dict[str, Any]) -> dict[str, Any]:
         """The parameters, with a baseline given by name as the list in which the method takes it."""
-        given, names = params.get("baseline"), self.bound.entry_names
+        given, names = params.get("baseline"), self.submodel.cut.entry_names
         if not isinstance(given, dict):
             return params
         if set(given) != set(names):
@@ -235,19 +235,19 @@ class Explainer:
 
     def _read(self, xs: Any) -> tuple[list[np.ndarray], bool]:
         """The arrays given, and whether they are values of inner tensors instead of the model's inputs."""
-        names = self.bound.entry_names
+        names = self.submodel.cut.entry_names
         if not isinstance(xs, dict) or set(xs) != set(names) or set(xs) == {s.name for s in self.graph.inputs}:
-            return read_inputs(self.graph.inputs, xs, self.graph.ordered), False
-        if self.bound.cut.context:
+            return read_inputs(self.graph.inputs, xs, self.graph.has_ordered_inputs), False
+        if self.submodel.cut.context:
             raise InputError(f"values of {', '.join(names)} are not enough: the model needs its other inputs too")
-        arrays = read_inputs(self.bound.entry_specs, xs)
+        arrays = read_inputs(self.submodel.entry_specs, xs)
         return arrays, True
 
     def _enter(self, given: list[Any], direct: bool, size: int) -> tuple[list[Any], list[Any]]:
         """What is explained and what goes with it, of examples however many; the model's head sees `size` at once."""
         if direct:
-            return [tf.cast(x, spec.dtype) for x, spec in zip(given, self.bound.entry_specs, strict=True)], []
-        parts = [self.bound.enter([x[i : i + size] for x in given]) for i in range(0, len(given[0]), size)]
+            return [tf.cast(x, spec.dtype) for x, spec in zip(given, self.submodel.entry_specs, strict=True)], []
+        parts = [self.submodel.compute_entries([x[i : i + size] for x in given]) for i in range(0, len(given[0]), size)]
         if len(parts) == 1:
             return parts[0]
         entries, context = ([tf.concat(t, 0) for t in zip(*side, strict=True)] for side in zip(*parts, strict=True))
@@ -275,8 +275,8 @@ class Explainer:
         Raw strings are grouped by length where the model pads them to the longest of a batch: what is said of one
         must not depend on its neighbours.
         """
-        padded = not direct and self.bound.cut.reads and any(r.dtype == object for r in raw)
-        ids = [i.numpy() for i in self.bound.tokens([tf.constant(r) for r in raw])] if padded else []
+        padded = not direct and self.submodel.cut.all_lookups and any(r.dtype == object for r in raw)
+        ids = [i.numpy() for i in self.submodel.token_ids([tf.constant(r) for r in raw])] if padded else []
         return divide(len(raw[0]), size, ids)
 
     def _sizes(self, raw: list[np.ndarray], direct: bool) -> tuple[int, float]:
@@ -286,7 +286,7 @@ class Explainer:
             first = [tf.constant(r[:1]) for r in raw]
             entries, context = self._enter(first, direct, 1)
             values = max(1, sum(math.prod(e.shape[1:]) for e in entries))
-            self._known_sizes[shapes] = values, values * self.bound.growth(entries, context)
+            self._known_sizes[shapes] = values, values * self.submodel.activation_ratio(entries, context)
         return self._known_sizes[shapes]
 
     def _examples_at_once(self, raw: list[np.ndarray], direct: bool, batch_size: int) -> int:
@@ -323,7 +323,7 @@ class Explainer:
         found = _Found(*tf.nest.map_structure(lambda t: np.asarray(memoryview(t)), tuple(found)))  # .numpy() copies
         if any(len(f) != len(entries[0]) for f in (*found.maps, found.score, found.evaluations)):
             raise UnsupportedModelError(
-                f"the output {self.bound.cut.output!r} has {len(found.score)} rows for {len(entries[0])} examples; "
+                f"the output {self.submodel.cut.output!r} has {len(found.score)} rows for {len(entries[0])} examples; "
                 "it needs the batch as its first axis: choose another output"
             )
         said = self._diagnosis.of(self.method.family, found.maps, found.score, entries, context, target, ys)
@@ -345,8 +345,8 @@ class Explainer:
             and any(spec.dtype == "string" or None in spec.shape[1:] for spec in self.graph.inputs)
         )
         return tuple(
-            (None, *[None] * (len(e.shape) - 2), e.shape[-1]) if any_length and lookup else (None, *e.shape[1:])
-            for e, lookup in zip(entries, self.bound.cut.lookups, strict=True)
+            (None, *[None] * (len(e.shape) - 2), e.shape[-1]) if any_length and embedded else (None, *e.shape[1:])
+            for e, embedded in zip(entries, self.submodel.cut.embedded, strict=True)
         )
 
     def _compile(self, shapes: tuple[tuple[int | None, ...], ...], piece: Piece) -> _Compiled:
@@ -375,12 +375,14 @@ class Explainer:
         these, and the shape of the model's output. `shapes` are those of the entries; `more` are TensorSpecs."""
         outputs: list[tuple[int | None, ...]] = []
         of_one_unit = piece.target is not None or (
-            piece.ys is not None and piece.ys[0].size == 1 and self.bound.link is tf.sigmoid
+            piece.ys is not None and piece.ys[0].size == 1 and self.submodel.to_probabilities is tf.sigmoid
         )
         kinds = [entry.dtype for entry in piece.entries]
 
         def leave(points: list[Any], beside: list[Any], rule: Any = None) -> Any:
-            output = self.bound.leave([tf.cast(p, kind) for p, kind in zip(points, kinds, strict=True)], beside, rule)
+            output = self.submodel.compute_output(
+                [tf.cast(p, kind) for p, kind in zip(points, kinds, strict=True)], beside, rule
+            )
             outputs.append(tuple(output.shape))
             return output
 
@@ -395,11 +397,11 @@ class Explainer:
                 target=target,
                 ys=ys,
                 batch_size=batch_size,
-                embeddings=[lookup is not None for lookup in self.bound.cut.lookups],
+                embeddings=self.submodel.cut.embedded,
                 seeds=own,
                 jit=self._jit,
-                ends=self.bound.ends,
-                link=self.bound.link if of_one_unit else None,
+                ends=self.submodel.gradient_block,
+                link=self.submodel.to_probabilities if of_one_unit else None,
             )
             return call(score, *more)
 
@@ -436,12 +438,12 @@ class Explainer:
         own = self.parameters.get("sampling_dims")  # a map of other axes says nothing of tokens
         tokens = [
             v @ np.ones(v.shape[-1], v.dtype) if v.ndim == rank else v  # sooner than v.sum(-1)
-            for v, rank, lookup in zip(values, ranks, self.bound.cut.lookups, strict=True)
-            if lookup and (own is None or list(np.ravel(own))[: rank - 2] == list(range(1, rank - 1)))
+            for v, rank, embedded in zip(values, ranks, self.submodel.cut.embedded, strict=True)
+            if embedded and (own is None or list(np.ravel(own))[: rank - 2] == list(range(1, rank - 1)))
         ]
         kind = np.float64 if values[0].dtype == np.float64 else np.float32
         return Result(
-            attributions=same_structure(self.graph.inputs, xs, self.bound.entry_names, values),
+            attributions=same_structure(self.graph.inputs, xs, self.submodel.cut.entry_names, values),
             tokens=tokens[0] if len(tokens) == 1 else tokens or None,
             score=score.astype(kind),
             baseline_score=baseline_score.astype(kind),

@@ -243,7 +243,7 @@ class Score:
         if rule is None:
             return score, found
         nowhere = tf.fill(tf.shape(score), tf.constant(np.nan, score.dtype))
-        return score, found, nowhere if rule.outcome is None else select(rule.outcome, target, ys)
+        return score, found, nowhere if rule.reference_output is None else select(rule.reference_output, target, ys)
 
 
 def select(output: Any, target: Any, ys: Any) -> Any:

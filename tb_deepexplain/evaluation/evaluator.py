@@ -103,7 +103,7 @@ class Evaluator:
         return self._measure(given, None, [m for m in self.measures if m.asks == "score"], segments, {})
 
     def _maps(self, attributions: Any, given: Given) -> list[np.ndarray]:
-        names = self.explainer.bound.entry_names
+        names = self.explainer.submodel.cut.entry_names
         if isinstance(attributions, Mapping):
             attributions = [attributions[name] for name in names]
         found = [np.asarray(a) for a in (attributions if isinstance(attributions, list | tuple) else [attributions])]
@@ -133,8 +133,10 @@ class Evaluator:
                 _random(piece)
                 if maps is None
                 else [
-                    _fitted(m[chunk], entry, lookup is not None)
-                    for m, entry, lookup in zip(maps, piece.entries, self.explainer.bound.cut.lookups, strict=True)
+                    _fitted(m[chunk], entry, embedded)
+                    for m, entry, embedded in zip(
+                        maps, piece.entries, self.explainer.submodel.cut.embedded, strict=True
+                    )
                 ]
             )
             beside = self._beside(given, chunk, None if segments is None else segments[chunk])
@@ -193,8 +195,8 @@ class Evaluator:
         found: dict[str, Any] = {}
         if segments is not None:
             found["segments"] = tf.constant(segments, tf.int32)
-        if any(self.explainer.bound.cut.lookups) and not given.direct:
-            ids = self.explainer.bound.tokens_of_entries([tf.constant(r[chunk]) for r in given.raw])
+        if any(self.explainer.submodel.cut.embedded) and not given.direct:
+            ids = self.explainer.submodel.entry_token_ids([tf.constant(r[chunk]) for r in given.raw])
             read = [i is not None and i.shape.rank == 2 for i in ids]
             if any(read):
                 found["lengths"] = [
@@ -242,7 +244,7 @@ class Evaluator:
             return found.maps, found.evaluations
 
         lengths = beside.get("lengths", [None] * len(maps))
-        embedded = [lookup is not None for lookup in self.explainer.bound.cut.lookups]
+        embedded = self.explainer.submodel.cut.embedded
         known = [None if of is None else of.numpy() for of in lengths]
         case = Again([entry.numpy() for entry in piece.entries], maps, explain, seeds, embedded, known)
         return measure.function(case, **self.parameters[measure.id])

@@ -42,7 +42,7 @@ def parameter_randomisation(
     """
     true = explainer.run(xs, ys=ys, target=target, batch_size=batch_size, seed=seed, return_result=True)
     target = true.target if ys is None else None
-    layers = explainer.graph.layers(explainer.bound.cut)
+    layers = explainer.submodel.weights_by_layer()
     if not layers:
         raise UnsupportedModelError(f"{explainer.graph}: has no weights that could be randomised")
     groups = list(_together(layers, most))
@@ -50,7 +50,7 @@ def parameter_randomisation(
     before, changed = _flat(true.attributions), dict[str, np.ndarray]()
     for group in groups:
         for _, weights in group:
-            changed |= {name: _permuted(explainer.graph.weight(name), rng) for name in weights}
+            changed |= {name: _permuted(explainer.graph.weight_value(name), rng) for name in weights}
         other = explainer.on(explainer.graph.with_weights(changed))
         found = other.run(xs, ys=ys, target=target, batch_size=batch_size, seed=seed, return_result=True)
         names.append(", ".join(name for name, _ in group))

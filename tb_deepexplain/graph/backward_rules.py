@@ -1,4 +1,4 @@
-"""Backward rules: on every elementwise region y = f(z) the derivative f′(z) is replaced by a multiplier of the rule's own."""
+"""Backward rules: in every elementwise region y = f(z), the derivative f′(z) is replaced by a rule's multiplier."""
 
 from __future__ import annotations
 
@@ -9,143 +9,162 @@ from typing import Any, Literal
 import tensorflow as tf
 
 from tb_deepexplain.errors import UnsupportedModelError
-from tb_deepexplain.graph.placement import Placement
-from tb_deepexplain.graph.regions import Plan, Region
+from tb_deepexplain.graph.imported_graph import ImportedGraph
+from tb_deepexplain.graph.regions import Region, RegionAnalysis
+
+# (entries, context) → the submodel at these values
+_ImportGraph = Callable[[Sequence[Any], Sequence[Any]], ImportedGraph]
 
 
 @dataclasses.dataclass(frozen=True)
 class Activation:
-    """One elementwise region while it is computed; all tensors in single precision at least."""
+    """One elementwise region while it is computed; all tensors in single or double precision."""
 
-    op: str  # the TensorFlow op that it is, "" if it is made of several
+    op: str  # the TensorFlow op; "" if the region has several
     z: Any  # [B, ...]
     y: Any  # f(z)
-    z_reference: Any  # the same at the rule's reference, to be broadcast; None where it has none
+    z_reference: Any  # z and y at the rule's reference, broadcastable to z; None if the rule has no reference
     y_reference: Any
-    slope: Callable[[Any], Any]  # the derivative f′ at other values of z
+    derivative: Callable[[Any], Any]  # f′ at other values of z
 
 
 @dataclasses.dataclass(eq=False)
 class Rule:
-    """`multiplier(activation) -> like z` stands for f′; `reference` are values `[...]` like one example of each entry.
+    """`multiplier(activation) -> like z` replaces f′; `reference` are values `[...]` like one example of each entry tensor.
 
-    What the rule cannot treat (products, softmax, loops) is an UnsupportedModelError, or keeps its gradient and is
-    named in `untreated`. While a function is traced, `outcome` is the model's output `[B, ...]` at the reference.
+    Steps that the rule does not support (products, softmax, loops) raise UnsupportedModelError or keep their gradient, as
+    `on_unsupported` says. Applying the rule sets `unsupported`, the steps that kept their gradient, and
+    `reference_output`, the model's output `[B, ...]` at the reference.
     """
 
-    method: str
+    method: str  # for messages
     multiplier: Callable[[Activation], Any]
     reference: Sequence[Any] | None = None
     on_unsupported: Literal["error", "gradient"] = "error"
-    untreated: list[str] = dataclasses.field(default_factory=list)
-    outcome: Any = None
+    unsupported: list[str] = dataclasses.field(default_factory=list)
+    reference_output: Any = None
 
-    def notes(self) -> list[tuple[str, None]]:
-        """What a reader of the map must know, once the rule was applied."""
+    def warnings(self) -> list[tuple[str, None]]:
+        """(warning, None: for all examples) for every step that kept its gradient; known after the rule was applied."""
         return [
             (f"plain gradient through {step}: the map may not mean what {self.method} promises", None)
-            for step in self.untreated
+            for step in self.unsupported
         ]
 
 
-def apply(
+def apply_rule(
     rule: Rule,
-    plan: Plan,
-    place: Placement,
-    at: Callable[[Sequence[Any], Sequence[Any]], Placement],
+    analysis: RegionAnalysis,
+    imported: ImportedGraph,
+    import_graph: _ImportGraph,
     entries: Sequence[Any],
     context: Sequence[Any],
     output: str,
 ) -> None:
-    """Put the regions of `plan` into `place`, each with the rule's multiplier; `at` places the model at other entries."""
-    if plan.untreated and rule.on_unsupported == "error":
+    """Import the regions into `imported`, each with the rule's multiplier in place of its derivative."""
+    if analysis.unsupported and rule.on_unsupported == "error":
         raise UnsupportedModelError(
-            f"{rule.method} has no rule for {'; '.join(plan.untreated)}. Use integrated_gradients, which any differentiable "
-            "model allows, or on_unsupported='gradient' to take the plain gradient there, as DeepExplain did"
+            f"{rule.method} has no rule for {'; '.join(analysis.unsupported)}. Use integrated_gradients, which works for any "
+            "differentiable model, or on_unsupported='gradient' to use the plain gradient there, as DeepExplain did"
         )
-    rule.untreated[:] = [*plan.untreated, *(["the softmax that is itself explained"] if plan.softmax else [])]
-    reference = _Reference(rule.reference, at, entries, context) if rule.reference is not None else None
-    for region in plan.regions:
-        z, y = place.fetch([region.z, region.y])
+    explained_softmax = ["the softmax that is itself explained"] if analysis.explains_softmax else []
+    rule.unsupported[:] = [*analysis.unsupported, *explained_softmax]
+    reference = _Reference(rule.reference, import_graph, entries, context) if rule.reference is not None else None
+    for region in analysis.regions:
+        z, y = imported.fetch([region.z, region.y])
         if z.shape.rank != y.shape.rank or not z.shape.is_compatible_with(y.shape):
             raise UnsupportedModelError(
-                f"{rule.method}: {region.y!r} is computed elementwise of {region.z!r} but changes its shape from {z.shape} "
-                f"to {y.shape}, which no rule treats; use integrated_gradients"
+                f"{rule.method}: {region.y!r} is computed elementwise from {region.z!r} but its shape is {y.shape} instead "
+                f"of {z.shape}, which no rule supports; use integrated_gradients"
             )
-        referred = reference.of(region, z) if reference else (None, None)
-        zr, yr = (_single(t) for t in referred)
-        seen = Activation(region.op, _single(z), _single(y), zr, yr, _slope(region, place, z.dtype))
-        place.replace(region.y, _multiplied(y, z, rule, seen))
-    rule.outcome = reference.output(output, tf.shape(entries[0])[0]) if reference else None
+        z_reference, y_reference = reference.activations(region, z) if reference else (None, None)
+        activation = Activation(
+            region.op,
+            _at_least_single(z),
+            _at_least_single(y),
+            _at_least_single(z_reference),
+            _at_least_single(y_reference),
+            _derivative(region, imported, z.dtype),
+        )
+        imported.replace(region.y, _with_multiplier(y, z, rule, activation))
+    rule.reference_output = reference.output(output, tf.shape(entries[0])[0]) if reference else None
 
 
-def _multiplied(y: Any, z: Any, rule: Rule, seen: Activation) -> Any:
-    """y, whose gradient with respect to z is the rule's multiplier."""
+def _with_multiplier(y: Any, z: Any, rule: Rule, activation: Activation) -> Any:
+    """y, with the rule's multiplier as its gradient with respect to z."""
 
     @tf.custom_gradient
     def value(y: Any, _: Any) -> tuple[Any, Callable[[Any], tuple[None, Any]]]:
-        def back(gradient: Any) -> tuple[None, Any]:
-            with tf.control_dependencies([gradient]):  # sooner, it would lie in memory all the way forward and back
-                return None, gradient * tf.cast(rule.multiplier(seen), y.dtype)
+        def backward(gradient: Any) -> tuple[None, Any]:
+            # Computed any sooner, the multiplier would take memory during the whole forward and backward pass.
+            with tf.control_dependencies([gradient]):
+                return None, gradient * tf.cast(rule.multiplier(activation), y.dtype)
 
-        return tf.identity(y), back
+        return tf.identity(y), backward
 
     return value(y, z)
 
 
-def _single(values: Any) -> Any:
-    """Half precision made single."""
+def _at_least_single(values: Any) -> Any:
+    """Half precision as single precision; anything else unchanged."""
     return values if values is None or values.dtype.size >= 4 else tf.cast(values, tf.float32)
 
 
-def _slope(region: Region, place: Placement, kind: Any) -> Callable[[Any], Any]:
-    """f′ of a region of this dtype, by TensorFlow's own derivative of it."""
+def _derivative(region: Region, imported: ImportedGraph, dtype: Any) -> Callable[[Any], Any]:
+    """f′ of a region that computes in this dtype, differentiated by TensorFlow."""
 
-    def slope(values: Any) -> Any:
-        values = tf.cast(values, kind)
-        with tf.control_dependencies(None):  # graphs cannot be imported under any
-            (y,) = place.beside({region.z: values}).fetch([region.y])
-        (found,) = tf.gradients(y, values)
-        return _single(tf.zeros_like(values) if found is None else tf.convert_to_tensor(found))
+    def derivative(values: Any) -> Any:
+        values = tf.cast(values, dtype)
+        with tf.control_dependencies(None):  # TensorFlow cannot import a graph under control dependencies
+            (y,) = imported.import_again({region.z: values}).fetch([region.y])
+        (gradient,) = tf.gradients(y, values)
+        return _at_least_single(tf.zeros_like(values) if gradient is None else tf.convert_to_tensor(gradient))
 
-    return slope
+    return derivative
 
 
 class _Reference:
-    """The regions' tensors at the reference: from one evaluation for all examples where that can be broadcast to them."""
+    """The submodel at the reference: evaluated once for all examples where the result can be broadcast to them."""
 
     def __init__(
-        self,
-        base: Sequence[Any],
-        at: Callable[[Sequence[Any], Sequence[Any]], Placement],
-        entries: Sequence[Any],
-        context: Sequence[Any],
+        self, values: Sequence[Any], import_graph: _ImportGraph, entries: Sequence[Any], context: Sequence[Any]
     ) -> None:
-        base = [tf.cast(b, e.dtype) for b, e in zip(base, entries, strict=True)]
-        # What the model reads besides differs between the examples, and then so do the activations.
-        self._one, self._two = (
-            None if context else at([tf.tile(b[None], [n, *[1] * len(b.shape)]) for b in base], []) for n in (1, 2)
+        values = [tf.cast(v, e.dtype) for v, e in zip(values, entries, strict=True)]
+
+        def repeated(count: int) -> ImportedGraph:
+            return import_graph([tf.tile(v[None], [count, *[1] * len(v.shape)]) for v in values], [])
+
+        # Context differs between examples, and so do the activations at the reference.
+        self._one_example = None if context else repeated(1)
+        self._two_examples = None if context else repeated(2)
+        self._batch = import_graph(
+            [tf.broadcast_to(v, tf.shape(e)) for v, e in zip(values, entries, strict=True)], context
         )
-        self._every = at([tf.broadcast_to(b, tf.shape(e)) for b, e in zip(base, entries, strict=True)], context)
 
-    def output(self, name: str, n: Any) -> Any:
-        return tf.repeat(self._one.fetch([name])[0], n, axis=0) if self._one else self._every.fetch([name])[0]
+    def output(self, name: str, count: Any) -> Any:
+        """The output `[count, ...]` at the reference."""
+        if self._one_example:
+            return tf.repeat(self._one_example.fetch([name])[0], count, axis=0)
+        return self._batch.fetch([name])[0]
 
-    def of(self, region: Region, z: Any) -> tuple[Any, Any]:
-        found = self._one.fetch([region.z, region.y]) if self._one else None
-        many = z.shape
-        if self._two and list(many).count(None) > 1:  # two examples tell what is not known of many
-            many = self._two.fetch([region.z])[0].shape
-        if found is None or not _broadcasts(found[0].shape, many):
-            found = self._every.fetch([region.z, region.y])
-        return found[0], found[1]
+    def activations(self, region: Region, z: Any) -> tuple[Any, Any]:
+        """A region's z and y at the reference, broadcastable to its `z`."""
+        if self._one_example and self._two_examples:
+            z_reference, y_reference = self._one_example.fetch([region.z, region.y])
+            shape = z.shape
+            if list(shape).count(None) > 1:  # two examples show which axis is the batch
+                shape = self._two_examples.fetch([region.z])[0].shape
+            if _is_broadcastable(z_reference.shape, shape):
+                return z_reference, y_reference
+        z_reference, y_reference = self._batch.fetch([region.z, region.y])
+        return z_reference, y_reference
 
 
-def _broadcasts(one: Any, many: Any) -> bool:
-    """Whether a tensor made of one example serves all: an axis of size one where the examples are, all others alike."""
+def _is_broadcastable(one: Any, many: Any) -> bool:
+    """Whether a tensor of this shape, computed from one example, has axes of size one for the examples, and only there."""
     if one.rank is None or one.rank != many.rank:
         return False
     differing = [a for a, b in zip(one, many, strict=True) if a != b]
     unknown = [a for a, b in zip(one, many, strict=True) if a is None and b is None]
-    # Lengths that are not known may be compared where another axis is known to be the examples'.
+    # Axes of unknown length are equal if another axis is known to be the batch.
     return differing == [1] or (not differing and not unknown)

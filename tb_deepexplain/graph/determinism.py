@@ -1,4 +1,4 @@
-"""Whether a model gives the same answer to the same question: nothing is drawn at random, nothing written before it is read."""
+"""Whether a model is deterministic: its output depends neither on random numbers nor on variables that it writes itself."""
 
 from __future__ import annotations
 
@@ -9,122 +9,120 @@ from typing import Any
 import tensorflow as tf
 
 from tb_deepexplain.errors import UnsupportedModelError
-from tb_deepexplain.graph.cut import SHAPE_OPS, GraphView, node_of
+from tb_deepexplain.graph.graph_view import SHAPE_OPS, VARIABLE_READS, GraphView, list_nodes, node_name
 
-_RANDOM = frozenset(
+_RANDOM_OPS = frozenset(
     """RandomUniform RandomUniformInt RandomStandardNormal TruncatedNormal ParameterizedTruncatedNormal Multinomial
     RandomGamma RandomPoisson RandomPoissonV2 RandomShuffle RandomCrop RngReadAndSkip StatefulUniform StatefulUniformInt
     StatefulUniformFullInt StatefulStandardNormal StatefulStandardNormalV2 StatefulTruncatedNormal
     StatefulRandomBinomial UniformCandidateSampler LogUniformCandidateSampler""".split()
 )
-_STEERING = frozenset("StatelessIf StatelessWhile StatelessCase".split())  # the other ops of that name draw numbers
-_READS = frozenset("ReadVariableOp ResourceGather ResourceGatherNd".split())
-_WRITES = re.compile("Assign.*VariableOp|Resource(Scatter|Apply|SparseApply|StridedSliceAssign)")
-_SCALINGS = frozenset("Mul Add AddV2 Sub Identity Cast".split())
+_STATELESS_CONTROL_FLOW = frozenset(
+    "StatelessIf StatelessWhile StatelessCase".split()
+)  # other Stateless ops are random
+_VARIABLE_WRITES = re.compile("Assign.*VariableOp|Resource(Scatter|Apply|SparseApply|StridedSliceAssign)")
+_SCALING_OPS = frozenset("Mul Add AddV2 Sub Identity Cast".split())
 
 
-def check_constancy(view: GraphView, outputs: Sequence[str]) -> None:
-    """UnsupportedModelError where one of the outputs depends on chance, or on what the model itself writes before."""
-    off = _switched_off(view)
-    needed = view.ancestors(outputs, through=lambda node: node.op not in SHAPE_OPS and node.name not in off)
-    ordered = [n for n in view.nodes if n in needed]
-    if drawn := [f"{n} ({op})" for n in ordered for op in dict.fromkeys(_drawn(view, n))]:
+def check_determinism(view: GraphView, outputs: Sequence[str]) -> None:
+    """UnsupportedModelError if an output depends on random numbers, or on a variable that the model writes before."""
+    inactive = _inactive_nodes(view)
+    needed = view.ancestors(outputs, through=lambda node: node.op not in SHAPE_OPS and node.name not in inactive)
+    nodes = [n for n in view.nodes if n in needed]
+    if random := [f"{n} ({op})" for n in nodes for op in dict.fromkeys(_random_ops(view, n))]:
         raise UnsupportedModelError(
-            f"the output depends on random numbers: {_first(drawn)}. A map would be one of that draw: export the model with "
-            "training=False, or without its noise"
+            f"the output depends on random numbers: {list_nodes(random)}. A map would hold for one draw only: export the "
+            "model with training=False, or without its noise"
         )
-    if written := [f"{n} (after {w})" for n in ordered if view.nodes[n].op in _READS for w in _writes(view, n)]:
+    reads = [n for n in nodes if view.nodes[n].op in VARIABLE_READS]
+    if written := [f"{n} (after {writer})" for n in reads for writer in _earlier_writers(view, n)]:
         raise UnsupportedModelError(
-            f"the output depends on a variable that the model writes before it reads it: {_first(written)}. Explaining runs "
-            "it again and again: give a function that does not change its variables"
+            f"the output depends on a variable that the model writes before it reads it: {list_nodes(written)}. An "
+            "explanation runs the model many times: give a function that does not change its variables"
         )
 
 
-def _first(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
-def _drawn(view: GraphView, name: str) -> Iterator[str]:
-    """The random ops that a node is, or that the functions which it runs hold."""
-    if _is_random(view.nodes[name]) and _value(view, f"{name}:0") is None and not _is_idle(view, name):
+def _random_ops(view: GraphView, name: str) -> Iterator[str]:
+    """The random ops of a node: its own, and those of the functions that it runs."""
+    if _is_random(view.nodes[name]) and _constant_value(view, f"{name}:0") is None and not _has_no_effect(view, name):
         yield view.nodes[name].op
-    yield from (inner.op for inner in _inside(view, name) if _is_random(inner))
+    yield from (inner.op for inner in _inner_nodes(view, name) if _is_random(inner))
 
 
-def _writes(view: GraphView, name: str) -> Iterator[str]:
-    """The nodes that write the variable which a node reads, and come before it."""
-    variable, seen, stack = _variable(view, view.inputs[name][0]), {name}, [name]
+def _earlier_writers(view: GraphView, name: str) -> Iterator[str]:
+    """The nodes that run before `name` and write the variable that it reads."""
+    variable, visited, stack = view.skip_identities(view.inputs[name][0]), {name}, [name]
     while stack:
-        before = {node_of(i) for i in view.nodes[stack.pop()].input} - seen  # control edges too
-        seen |= before
-        stack += before
-        for n in sorted(before):
-            writes = any(_WRITES.match(node.op) for node in (view.nodes[n], *_inside(view, n)))
-            if writes and variable in {_variable(view, i) for i in view.inputs[n]}:
+        previous = {node_name(i) for i in view.nodes[stack.pop()].input} - visited  # control edges included
+        visited |= previous
+        stack += previous
+        for n in sorted(previous):
+            is_writer = any(_VARIABLE_WRITES.match(node.op) for node in (view.nodes[n], *_inner_nodes(view, n)))
+            if is_writer and variable in {view.skip_identities(i) for i in view.inputs[n]}:
                 yield n
 
 
-def _variable(view: GraphView, handle: str) -> str:
-    while view.nodes[node_of(handle)].op == "Identity":
-        handle = view.inputs[node_of(handle)][0]
-    return handle
-
-
-def _inside(view: GraphView, name: str) -> Iterator[Any]:
+def _inner_nodes(view: GraphView, name: str) -> Iterator[Any]:
     """The nodes of the functions that a node runs."""
-    stack, seen = _branch(view, name) or _functions(view.nodes[name]), set[str]()
+    stack, visited = _taken_branch(view, name) or _function_names(view.nodes[name]), set[str]()
     bodies = {f.signature.name: f.node_def for f in view.library.function} if stack else {}
     while stack:
-        if (body := stack.pop()) in bodies and body not in seen:
-            seen.add(body)
-            yield from bodies[body]
-            stack += [f for inner in bodies[body] for f in (inner.op, *_functions(inner))]
+        function = stack.pop()
+        if function in bodies and function not in visited:
+            visited.add(function)
+            yield from bodies[function]
+            stack += [f for inner in bodies[function] for f in (inner.op, *_function_names(inner))]
 
 
 def _is_random(node: Any) -> bool:
-    return node.op in _RANDOM or (node.op.startswith("Stateless") and node.op not in _STEERING)
+    return node.op in _RANDOM_OPS or (node.op.startswith("Stateless") and node.op not in _STATELESS_CONTROL_FLOW)
 
 
-def _functions(node: Any) -> list[str]:
+def _function_names(node: Any) -> list[str]:
     return [f.name for a in node.attr.values() for f in ([a.func] if a.HasField("func") else a.list.func)]
 
 
-def _branch(view: GraphView, name: str) -> list[str]:
-    """Of a condition that is settled, the branch that is taken."""
+def _taken_branch(view: GraphView, name: str) -> list[str]:
+    """The branch that an If with a constant condition takes; empty for any other node."""
     node = view.nodes[name]
-    settled = _value(view, view.inputs[name][0]) if node.op in ("If", "StatelessIf") else None
-    return [] if settled is None else [node.attr["then_branch" if settled else "else_branch"].func.name]
+    condition = _constant_value(view, view.inputs[name][0]) if node.op in ("If", "StatelessIf") else None
+    return [] if condition is None else [node.attr["then_branch" if condition else "else_branch"].func.name]
 
 
-def _switched_off(view: GraphView) -> set[str]:
-    """Nodes of TensorFlow 1's conditions that never run: dropout, where the phase is not training."""
-    switches = [(n, _value(view, view.inputs[n][1])) for n, node in view.nodes.items() if node.op == "Switch"]
+def _inactive_nodes(view: GraphView) -> set[str]:
+    """Nodes of TensorFlow 1's conditions that never run: dropout outside the training phase."""
+    switches = {n: _constant_value(view, view.inputs[n][1]) for n, node in view.nodes.items() if node.op == "Switch"}
     merges = {n for n, node in view.nodes.items() if node.op == "Merge"}
-    dead = [n for s, on in switches if on is not None for n in view.consumers.get(f"{s}:{0 if on else 1}", ())]
+    dead = [
+        n
+        for switch, condition in switches.items()
+        if condition is not None
+        for n in view.consumers.get(f"{switch}:{0 if condition else 1}", ())
+    ]
     return view.value_descendants(set(dead) - merges, stop=merges)
 
 
-def _is_idle(view: GraphView, name: str) -> bool:
-    """Whether whatever is drawn in [0, 1) says the same: a dropout of rate 0, as TensorFlow 1 exported them."""
-    end, kind = name, view.nodes[name].attr["dtype"].type
-    while end == name or view.nodes[end].op in _SCALINGS:
-        readers = view.readers.get(end, [])
-        if view.nodes[name].op != "RandomUniform" or len(readers) != 1:
+def _has_no_effect(view: GraphView, name: str) -> bool:
+    """Whether any number in [0, 1) from this node gives the same result: dropout with rate 0, as TensorFlow 1 exports it."""
+    last, dtype = name, view.nodes[name].attr["dtype"].type
+    while last == name or view.nodes[last].op in _SCALING_OPS:
+        consumers = view.value_consumers.get(last, [])
+        if view.nodes[name].op != "RandomUniform" or len(consumers) != 1:
             return False
-        end = readers[0]
-    low, high = [_value(view, f"{end}:0", {f"{name}:0": tf.constant(u, kind)}) for u in (0.0, 1 - 2**-24)]
+        last = consumers[0]
+    low, high = [_constant_value(view, f"{last}:0", {f"{name}:0": tf.constant(u, dtype)}) for u in (0.0, 1 - 2**-24)]
     return low is not None and bool(low == high)
 
 
-def _value(view: GraphView, name: str, drawn: dict[str, Any] | None = None) -> Any:
-    """What a tensor always holds, where these are drawn; None where it depends on an input or a variable."""
-    drawn = drawn or {}
-    needed = [view.nodes[n] for n in view.ancestors([name], stop=drawn)]
-    if any(n.op in ("Placeholder", "VarHandleOp") or n.op in _RANDOM or _functions(n) for n in needed):
+def _constant_value(view: GraphView, name: str, feeds: dict[str, Any] | None = None) -> Any:
+    """The value of a tensor with these feeds; None if it depends on an input, a variable or random numbers."""
+    feeds = feeds or {}
+    needed = [view.nodes[n] for n in view.ancestors([name], stop=feeds)]
+    if any(n.op in ("Placeholder", "VarHandleOp") or n.op in _RANDOM_OPS or _function_names(n) for n in needed):
         return None
 
     def value() -> Any:
-        fed = {n: tf.identity(v) for n, v in drawn.items()}
-        return tf.graph_util.import_graph_def(view.subgraph([name], fed), fed, [name], name="")
+        tensors = {n: tf.identity(v) for n, v in feeds.items()}
+        return tf.graph_util.import_graph_def(view.subgraph([name], tensors), tensors, [name], name="")
 
     return tf.function(value, autograph=False).get_concrete_function()()[0].numpy()

@@ -1,76 +1,79 @@
-"""Where a model's weights are read, and in which order the layers stand that read them: plain analysis of a GraphDef."""
+"""Where a model reads its weights, and the order of the layers that do. Plain analysis of a graph; nothing runs."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from typing import Any
 
-from tb_deepexplain.graph.cut import FLOATS, GraphView, node_of, tensor
-
-_READS = {"ReadVariableOp": "dtype", "ResourceGather": "dtype"}
+from tb_deepexplain.graph.graph_view import FLOAT_TYPES, VARIABLE_READS, GraphView, node_name, tensor_name
 
 
 def variable_reads(view: GraphView, name: str) -> list[tuple[str, int]]:
-    """The steps that read the variable behind a tensor, and the type of its values."""
-    found, stack = [], [name]
+    """(node, type of the values) for every node that reads the variable with this handle."""
+    reads, stack = [], [name]
     while stack:
-        for reader in view.consumers.get(stack.pop(), ()):
-            node = view.nodes[reader]
-            if node.op in _READS:
-                found.append((reader, node.attr[_READS[node.op]].type))
-            elif node.op == "Identity":  # of a SavedModel's signature
-                stack.append(tensor(reader))
-    return found
+        for consumer in view.consumers.get(stack.pop(), ()):
+            node = view.nodes[consumer]
+            if node.op in VARIABLE_READS:
+                reads.append((consumer, node.attr["dtype"].type))
+            elif node.op == "Identity":  # in the signature of a SavedModel
+                stack.append(tensor_name(consumer))
+    return reads
 
 
-def layers_of(view: GraphView, output: str, variables: Collection[str]) -> list[tuple[str, list[str]]]:
-    """Layers, that nearest to the output first, each with the tensors of its weights: captured variables, or constants."""
+def weights_by_layer(view: GraphView, output: str, variables: Collection[str]) -> list[tuple[str, list[str]]]:
+    """(layer, tensors of its weights) before `output`, the layer nearest to it first.
+
+    Weights are captured `variables` and constants.
+    """
     depths = _depths(view, output)
     readers: dict[str, list[str]] = {}
     for name in variables:
-        readers[name] = [reader for reader, kind in variable_reads(view, name) if kind in FLOATS and reader in depths]
+        reads = variable_reads(view, name)
+        readers[name] = [reader for reader, dtype in reads if dtype in FLOAT_TYPES and reader in depths]
     for name, node in view.nodes.items():
         if node.op == "Const" and name in depths and _is_weight(node):
-            readers[tensor(name)] = [reader for reader in view.consumers.get(tensor(name), ()) if reader in depths]
-    layers: dict[str, dict[str, int]] = {}
-    for name, found in readers.items():
-        if found:
-            nearest = min(found, key=lambda reader: depths[reader])
-            layers.setdefault(_layer(name, nearest), {})[name] = depths[nearest]
-    ordered = sorted(layers.items(), key=lambda layer: min(layer[1].values()))
-    return [(name, list(weights)) for name, weights in ordered]
+            consumers = view.consumers.get(tensor_name(name), ())
+            readers[tensor_name(name)] = [consumer for consumer in consumers if consumer in depths]
+    layers: dict[str, dict[str, int]] = {}  # layer → weight → depth
+    for name, nodes in readers.items():
+        if nodes:
+            nearest = min(nodes, key=lambda node: depths[node])
+            layers.setdefault(_layer_name(name, nearest), {})[name] = depths[nearest]
+    nearest_first = sorted(layers.items(), key=lambda layer: min(layer[1].values()))
+    return [(name, list(weights)) for name, weights in nearest_first]
 
 
 def _depths(view: GraphView, output: str) -> dict[str, int]:
-    """How many steps at most lie between each node before the output and the output."""
+    """The length of the longest path from each node before `output` to it."""
     nodes = view.ancestors([output])
-    waiting = dict.fromkeys(nodes, 0)
+    unvisited_consumers = dict.fromkeys(nodes, 0)
     for name in nodes:
-        for before in {node_of(i) for i in view.inputs[name]}:
-            waiting[before] += 1
-    depths, ready = {node_of(output): 0}, [node_of(output)]
+        for previous in {node_name(i) for i in view.inputs[name]}:
+            unvisited_consumers[previous] += 1
+    depths, ready = {node_name(output): 0}, [node_name(output)]
     while ready:
         name = ready.pop()
-        for before in {node_of(i) for i in view.inputs[name]}:
-            depths[before] = max(depths.get(before, 0), depths[name] + 1)
-            waiting[before] -= 1
-            if not waiting[before]:
-                ready.append(before)
+        for previous in {node_name(i) for i in view.inputs[name]}:
+            depths[previous] = max(depths.get(previous, 0), depths[name] + 1)
+            unvisited_consumers[previous] -= 1
+            if not unvisited_consumers[previous]:
+                ready.append(previous)
     return depths
 
 
 def _is_weight(node: Any) -> bool:
-    """Whether a constant has been a weight: real numbers, and more than one."""
+    """Whether a constant was a weight: more than one real number."""
     value = node.attr["value"].tensor
     size = 1
     for dim in value.tensor_shape.dim:
         size *= dim.size
-    return value.dtype in FLOATS and size > 1
+    return value.dtype in FLOAT_TYPES and size > 1
 
 
-def _layer(weight: str, reader: str) -> str:
-    """The scope that the steps of one layer share, as far as their names tell."""
+def _layer_name(weight: str, reader: str) -> str:
+    """The name scope of the node that reads a weight, without a scope for the reading alone."""
     parts = reader.split("/")
     if parts[-1].startswith("ReadVariableOp"):
         parts = parts[:-1]  # .../dense/MatMul/ReadVariableOp
-    return "/".join(parts[:-1]) or node_of(weight)
+    return "/".join(parts[:-1]) or node_name(weight)

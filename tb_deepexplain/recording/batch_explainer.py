@@ -75,7 +75,7 @@ class BatchExplainer:
         if graph is None:
             with fetched(request.model) as model:
                 graph = load_model(model, signature=request.signature)
-        self.graph = graph if request.output is None else graph.of_output(request.output)
+        self.graph = graph if request.output is None else graph.with_output(request.output)
         self._points = request.batch_size  # evaluated at once; None: as many as the method chooses
         self.names = tuple(spec.name for spec in self.graph.inputs)
         self.kind = _kind(self.graph)
@@ -350,8 +350,10 @@ def _chance(example_id: str) -> float:
 
 def _kind(graph: ModelGraph) -> str:
     """image, text or tabular: what the store shows for the model's inputs."""
-    specs, cut = graph.inputs, graph.bind().cut
-    ids = {name for name, lookup in zip(cut.names, cut.lookups, strict=True) if lookup}  # Keras 2 has them in floats
+    specs, cut = graph.inputs, graph.submodel().cut
+    ids = {
+        name for name, embedded in zip(cut.entry_names, cut.embedded, strict=True) if embedded
+    }  # Keras 2 has them in floats
     floats = [spec for spec in specs if spec.is_float and spec.name not in ids]
     if not floats:
         return "text"

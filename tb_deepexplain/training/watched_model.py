@@ -74,7 +74,7 @@ def _spec(array: np.ndarray) -> Any:
 
 def as_examples(graph: ModelGraph, xs: Any, labels: Any, ids: Sequence[Any] | None, most: int) -> list[Example]:
     """The examples one by one; InputError if they do not fit the model, or each other."""
-    arrays = read_inputs(graph.inputs, xs, graph.ordered)
+    arrays = read_inputs(graph.inputs, xs, graph.has_ordered_inputs)
     count = len(arrays[0])
     if not 0 < count <= most:
         raise InputError(

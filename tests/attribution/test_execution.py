@@ -66,8 +66,8 @@ def test_one_trace_serves_every_batch(method: str, graph: dx.ModelGraph, monkeyp
     """The model is placed into new functions while the first batch is explained, and never again."""
     explainer = dx.Explainer(method, graph, target=0, **FEW.get(method, {}))
     placed = []
-    real = explainer.bound.leave
-    monkeypatch.setattr(explainer.bound, "leave", lambda *given: placed.append(1) or real(*given))
+    real = explainer.submodel.compute_output
+    monkeypatch.setattr(explainer.submodel, "compute_output", lambda *given: placed.append(1) or real(*given))
     explainer.run(PICTURES[:1])  # which also looks once how much the model computes
     explainer.run(PICTURES, batch_size=4)  # two full batches and a ragged one
     first = len(placed)

@@ -152,7 +152,7 @@ def test_baselines_of_several_inputs_go_by_name_or_order() -> None:
     model = models.two_inputs()
     by_name = {"numbers": np.arange(4.0), "ids": np.full((6, 5), 0.1)}
     explainer = dx.Explainer("deeplift", model, target=0, baseline=by_name)
-    order = [by_name[name] for name in explainer.bound.entry_names]
+    order = [by_name[name] for name in explainer.submodel.cut.entry_names]
     found, expected = explainer.run(xs), dx.explain("deeplift", model, xs, target=0, baseline=order)
     for name in xs:
         np.testing.assert_array_equal(found[name], expected[name])
@@ -163,9 +163,7 @@ def test_baselines_of_several_inputs_go_by_name_or_order() -> None:
 def test_token_ids_out_of_range_are_refused() -> None:
     explainer = dx.Explainer("saliency", models.text())
     for ask in (explainer.run, explainer.predict):
-        with pytest.raises(
-            dx.InputError, match="token ids from 3 to 8 came; the embedding has 8 rows, numbered from 0"
-        ):
+        with pytest.raises(dx.InputError, match="got token ids from 3 to 8; the embedding has 8 rows, numbered from 0"):
             ask(np.array([[3, 8]]))
 
 

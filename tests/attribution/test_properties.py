@@ -24,7 +24,7 @@ def run(method: Any, output: Callable[[Any], Any], x: Any, *, batch_size: int = 
     """A method on `output(x)`; `method` is an id or a function like those in the table."""
     function = find_method(method).function if isinstance(method, str) else method
     model = tf.function(output, input_signature=[tf.TensorSpec([None, *x.shape[1:]], x.dtype)], autograph=False)
-    leave, own = dx.load_model(model).bind().leave, seeds([x], 0)
+    leave, own = dx.load_model(model).submodel().compute_output, seeds([x], 0)
 
     @tf.function(autograph=False)
     def call(x: Any) -> Explanation:

@@ -242,10 +242,10 @@ def _sabotaged(monkeypatch: pytest.MonkeyPatch, method: str, multiplier: Any) ->
 @pytest.mark.parametrize(
     "multiplier",
     [
-        lambda a: a.slope(a.z),  # the plain gradient
+        lambda a: a.derivative(a.z),  # the plain gradient
         lambda a: a.y / a.z,  # no reference
         lambda a: (a.y - a.y_reference) / a.z,
-        lambda a: a.slope((a.z + a.z_reference) / 2),  # always the middle
+        lambda a: a.derivative((a.z + a.z_reference) / 2),  # always the middle
     ],
     ids=["plain gradient", "no reference", "half a reference", "always the middle"],
 )

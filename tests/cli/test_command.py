@@ -52,7 +52,7 @@ def flags(options: dict[str, str]) -> list[str]:
     ("changed", "reason"),
     [
         ({"--model": "{tmp}/none"}, "no model at .*/none: give a SavedModel directory"),
-        ({"--model": "{tmp}/text.txt"}, "neither a SavedModel directory nor a .keras, .h5 or .pb file"),
+        ({"--model": "{tmp}/text.txt"}, "is not a SavedModel directory or a .keras, .h5 or .pb file"),
         ({"--input": "{tmp}/*.none"}, "no file matches"),
         ({"--input": "{tmp}/text.txt"}, "text.txt is of no format known by its suffix or content; name one with --format: tfrecord, "),
         ({"--input": "{tmp}/empty"}, "hold no records"),

@@ -552,7 +552,7 @@ def test_what_was_explained_is_what_is_measured() -> None:
     assert other["completeness"].value.max() > 0.05
     two = models.two_inputs()
     given = {"numbers": RNG.normal(size=(3, 4)).astype(np.float32), "ids": RNG.integers(1, 10, (3, 6)).astype(np.int32)}
-    named = dict.fromkeys(dx.Explainer("saliency", two).bound.entry_names, 0.0)
+    named = dict.fromkeys(dx.Explainer("saliency", two).submodel.cut.entry_names, 0.0)
     evaluate("gradient_x_input", two, given, {"deletion": {"baseline": named}}, target=0)  # by name, as methods take it
 
 

@@ -70,7 +70,7 @@ def _compiled(name: str) -> tuple[Any, Any]:
 def test_calls_that_tensorflow_would_not_inline_are(name: str) -> None:
     form, outer = _compiled(name)
     graph = _means(form, outer)
-    assert not [n.name for n in graph._view.nodes.values() if "PartitionedCall" in n.op]
+    assert not [n.name for n in graph.view.nodes.values() if "PartitionedCall" in n.op]
 
 
 def test_keras_models_that_are_compiled() -> None:
@@ -350,7 +350,7 @@ def test_files_that_no_keras_should_read(tmp_path: Path) -> None:
         "weights": "holds weights without a model: load them",
         "noise": "Keras cannot load",
         "lambda": "holds a Lambda layer, .* if you trust it, load it with tf_keras and give the model",
-        "own": "no Keras can load .*Keras 3: .*Own.*; Keras 2: .*Own.*; if it needs code of yours, load it",
+        "own": "no Keras can load .*Keras 3: .*Own.*; Keras 2: .*Own.*; if it needs your own code, load it",
     }.items():
         with pytest.raises(dx.UnsupportedModelError, match=message) as caught:
             dx.load_model(tmp_path / f"{name}.h5")
@@ -442,7 +442,7 @@ def test_tensorflow_1_saved_models(kind: str, tmp_path: Path) -> None:
         return
     graph = dx.load_model(tmp_path / "saved")
     assert repr(graph).endswith("x: float32 [?, 3] -> y)")
-    assert not {n.op for n in graph._view.nodes.values()} & {"PlaceholderWithDefault"}
+    assert not {n.op for n in graph.view.nodes.values()} & {"PlaceholderWithDefault"}
     np.testing.assert_allclose(dx.Explainer("saliency", graph).predict(X).outputs, output, rtol=1e-5)
     np.testing.assert_allclose(dx.explain("saliency", graph, X, target=1), abs(gradient), rtol=1e-5)
 
@@ -491,7 +491,7 @@ def test_frozen_graphs(tmp_path: Path) -> None:
     path = _freeze(tf.function(plain, input_signature=[SPEC]), tmp_path / "frozen.pb")
     graph = _means(path, plain)
     assert [str(spec) for spec in graph.inputs] == ["x: float32 [?, 3]"]
-    assert sum(n.ByteSize() for n in graph._view.nodes.values()) < 1e5, "large constants are kept once"
+    assert sum(n.ByteSize() for n in graph.view.nodes.values()) < 1e5, "large constants are kept once"
     logits = dx.Explainer("saliency", path).predict(X)
     np.testing.assert_allclose(tf.nn.softmax(logits.outputs), logits.probabilities, rtol=1e-5)
 

@@ -250,7 +250,7 @@ def _refusals(folder: Path) -> list[tuple[Any, dict[str, Any], str]]:
         (folder / "empty", {}, "holds no saved_model.pb"),
         (folder / "broken", {}, "TensorFlow cannot load"),
         (folder / "broken.keras", {}, "Keras cannot load"),
-        (folder / "model.xyz", {}, "neither a SavedModel directory nor a .keras, .h5 or .pb file"),
+        (folder / "model.xyz", {}, "is not a SavedModel directory or a .keras, .h5 or .pb file"),
         (folder / "image", {"signature": "predict"}, "no signature 'predict'; it has .*'serving_default'"),
         (models.image(), {"signature": "x"}, "signature=... chooses"),
         (Subclassed(), {}, r"give \(model, tf.TensorSpec"),

@@ -89,9 +89,9 @@ def _slope(activation: Callable[[Any], Any], z: np.ndarray) -> np.ndarray:
 def test_every_activation_is_one_region(name: str, dtype: str, tolerance: float) -> None:
     activation, weights = ACTIVATIONS[name], _weights(dtype, *SHAPES)
     graph = dx.load_model(_net(activation, weights))
-    plan = graph.bind().plan
-    assert len(plan.regions) == 2, plan.regions
-    assert not plan.untreated
+    analysis = graph.submodel().region_analysis
+    assert len(analysis.regions) == 2, analysis.regions
+    assert not analysis.unsupported
     x, base = (np.random.default_rng(seed).normal(size=(7, 6)).astype(dtype) for seed in (2, 3))
 
     found = dx.explain("deeplift", graph, x, target=1, baseline=base[0], return_result=True)
@@ -125,9 +125,12 @@ def test_every_activation_is_one_region(name: str, dtype: str, tolerance: float)
 def _regions(function: Callable[[Any], Any], shape: tuple[int | None, ...] = (None, 4)) -> list[str]:
     """The regions of a function as `op of z → op of y`."""
     graph = dx.load_model(tf.function(function, input_signature=[tf.TensorSpec(shape, tf.float32, name="x")]))
-    nodes = graph._view.nodes
-    assert not graph.bind().plan.untreated
-    return [f"{nodes[r.z.split(':')[0]].op} → {nodes[r.y.split(':')[0]].op}" for r in graph.bind().plan.regions]
+    nodes = graph.view.nodes
+    assert not graph.submodel().region_analysis.unsupported
+    return [
+        f"{nodes[r.z.split(':')[0]].op} → {nodes[r.y.split(':')[0]].op}"
+        for r in graph.submodel().region_analysis.regions
+    ]
 
 
 EYE = np.eye(4, dtype=np.float32)

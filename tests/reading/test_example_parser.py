@@ -11,7 +11,7 @@ import tensorflow as tf
 from beam_pipelines.reading.example_parser import ExampleParser
 from beam_pipelines.reading.record_spec import RecordSpec
 from tb_deepexplain.errors import InputError
-from tb_deepexplain.graph.model_graph import InputSpec
+from tb_deepexplain.graph.input_spec import InputSpec
 from tb_deepexplain.recording.example import Example
 from tests.pipeline_runs import serialize
 

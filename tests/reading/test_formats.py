@@ -31,7 +31,7 @@ from beam_pipelines.reading.read_records import read_records
 from beam_pipelines.reading.record_spec import RecordSpec
 from beam_pipelines.reading.work_unit import Plan, Record
 from tb_deepexplain.errors import InputError
-from tb_deepexplain.graph.model_graph import InputSpec
+from tb_deepexplain.graph.input_spec import InputSpec
 from tb_deepexplain.store.records import Failure
 from tests.pipeline_runs import Run, write_records
 from tests.reading import format_writers

@@ -13,7 +13,7 @@ from beam_pipelines.reading.example_parser import ExampleParser
 from beam_pipelines.reading.preprocess import load_preprocess
 from beam_pipelines.reading.record_spec import RecordSpec
 from tb_deepexplain.errors import InputError, ParameterError
-from tb_deepexplain.graph.model_graph import InputSpec
+from tb_deepexplain.graph.input_spec import InputSpec
 from tests.pipeline_runs import Run, pictures, write_records
 
 MINE = """

@@ -13,7 +13,7 @@ from beam_pipelines.reading.example_parser import ExampleParser
 from beam_pipelines.reading.record_spec import RecordSpec
 from beam_pipelines.reading.tfmd_schema import Schema, load_schema
 from tb_deepexplain.errors import InputError
-from tb_deepexplain.graph.model_graph import InputSpec
+from tb_deepexplain.graph.input_spec import InputSpec
 from tb_deepexplain.recording.example import Example
 from tests.pipeline_runs import Run, serialize, write_records
 

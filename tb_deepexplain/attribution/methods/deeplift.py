@@ -23,7 +23,7 @@ def deeplift(score: Score, *, baseline: Baseline = None, on_unsupported: OnUnsup
     rule = Rule("deeplift", _rescaled, base, on_unsupported)
     value, gradient, start = score.propagate(rule)
     attributions = [g * (x - b) for g, x, b in zip(gradient, score.x, base, strict=True)]
-    return Explanation(attributions, tf.ones([score.n], tf.int32), value, start, rule.notes())
+    return Explanation(attributions, tf.ones([score.n], tf.int32), value, start, rule.warnings())
 
 
 def _rescaled(a: Activation) -> Any:
@@ -31,7 +31,7 @@ def _rescaled(a: Activation) -> Any:
     if a.op != "Relu":
         change = a.z - a.z_reference
         # The derivative at z′ costs nothing, being one for all examples; so near, it is that at z.
-        return tf.where(tf.abs(change) > near, (a.y - a.y_reference) / change, a.slope(a.z_reference))
+        return tf.where(tf.abs(change) > near, (a.y - a.y_reference) / change, a.derivative(a.z_reference))
     off_zero = (a.z_reference != 0) & (tf.abs(a.z_reference) <= near)
     return tf.cond(tf.reduce_any(off_zero), lambda: _rescaled_relu(a, near), lambda: _share_above_zero(a))
 

@@ -32,4 +32,4 @@ def epsilon_lrp(
     rule = Rule("epsilon_lrp", stabilised, on_unsupported=on_unsupported)
     value, gradient, _ = score.propagate(rule)
     attributions = [g * x for g, x in zip(gradient, score.x, strict=True)]
-    return Explanation(attributions, tf.ones([score.n], tf.int32), value, notes=rule.notes())
+    return Explanation(attributions, tf.ones([score.n], tf.int32), value, notes=rule.warnings())

@@ -1,0 +1,66 @@
+"""Embedding look-ups: where a model turns integers that come from an input into rows of a table."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection
+
+from tb_deepexplain.graph.graph_view import FLOAT_TYPES, RESHAPING_OPS, SHAPE_OPS, GraphView, node_name
+
+_LOOKUP_OPS = {"GatherV2": "Tparams", "Gather": "Tparams", "ResourceGather": "dtype"}  # attribute: type of the table
+_INTEGER_TYPES = frozenset({3, 9})  # DT_INT32, DT_INT64
+_COMPARISONS = frozenset({"Equal", "NotEqual", "Greater", "GreaterEqual", "Less", "LessEqual"})
+
+
+@dataclasses.dataclass(frozen=True)
+class EmbeddingLookup:
+    """`output` holds the rows of `table` at `indices`; names of tensors."""
+
+    table: str
+    indices: str
+    output: str
+
+
+def find_lookups(view: GraphView, sources: Collection[str], output: str) -> list[EmbeddingLookup]:
+    """The look-ups between the inputs `sources` (names of integer or string nodes) and the tensor `output`."""
+    gathers = {
+        n
+        for n, node in view.nodes.items()
+        if node.op in _LOOKUP_OPS and node.attr[_LOOKUP_OPS[node.op]].type in FLOAT_TYPES
+    }
+    needed = view.ancestors([output])
+    from_inputs = view.value_descendants(sources, stop=gathers)
+    lookups = []
+    for name in view.nodes:  # in graph order, so that the result is stable
+        if name in gathers and name in needed:
+            table, indices = view.inputs[name][:2]
+            if node_name(indices) in from_inputs and not view.ancestors([table]) & from_inputs:
+                lookups.append(EmbeddingLookup(table, indices, f"{name}:0"))
+    return lookups
+
+
+def holds_token_ids(view: GraphView, node: str) -> bool:
+    """Whether an input is only cast to integers and compared (with padding, say): Keras 2 keeps token ids in floats."""
+    is_cast, stack = False, [node]
+    while stack:
+        for name in view.consumers.get(f"{stack.pop()}:0", ()):
+            consumer = view.nodes[name]
+            if consumer.op == "Cast" and consumer.attr["DstT"].type in _INTEGER_TYPES:
+                is_cast = True
+            elif consumer.op in RESHAPING_OPS:
+                stack.append(name)
+            elif consumer.op not in _COMPARISONS and consumer.op not in SHAPE_OPS:
+                return False
+    return is_cast
+
+
+def find_pooled(view: GraphView, lookup: EmbeddingLookup) -> list[str]:
+    """The tensors in which a sparse column's look-up, one row for each distinct id of a batch, becomes a row an example.
+
+    Empty for a look-up that has its own row for each id of each example.
+    """
+    ids = node_name(view.skip_identities(lookup.indices))
+    if view.nodes[ids].op not in ("Unique", "UniqueV2"):
+        return []
+    descendants = view.value_descendants([node_name(lookup.output)])
+    return [f"{n}:0" for n in view.nodes if n in descendants and view.nodes[n].op.startswith("SparseSegment")]

@@ -1,0 +1,26 @@
+"""InputSpec: name, dtype and shape of one input of a model."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import tensorflow as tf
+
+
+@dataclasses.dataclass(frozen=True)
+class InputSpec:
+    """One input of a model: its name, dtype ("float32", "int64", "string", ...) and shape, batch included."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...]
+    node: str = dataclasses.field(repr=False)  # of the graph
+    default: Any = dataclasses.field(default=None, repr=False, compare=False)  # value for an example without this input
+
+    @property
+    def is_float(self) -> bool:
+        return bool(tf.as_dtype(self.dtype).is_floating)
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.dtype} [{', '.join('?' if n is None else str(n) for n in self.shape)}]"

@@ -1,0 +1,40 @@
+"""From the name that a person gives (a tensor, node, layer or scope) to a tensor of the graph."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from tb_deepexplain.errors import ParameterError
+from tb_deepexplain.graph.graph_view import SHAPE_OPS, GraphView, node_name, tensor_name
+
+
+def find_tensor(view: GraphView, layers: Mapping[str, str], name: str) -> str:
+    """The tensor that `name` means; `layers` maps known layers to their outputs. ParameterError if none or several fit."""
+    if name in layers:
+        return layers[name]
+    if node_name(name) in view.nodes:
+        return tensor_name(name)
+    # TensorFlow numbers repeated scopes: `dense_1` may be a layer of that name, or the second scope of layer `dense`.
+    scopes = {m.group(0) for n in view.nodes if (m := re.match(rf"(?:.*/)?{re.escape(name)}(?:_\d+)?(?=/)", n))}
+    outputs = [t for scope in sorted(scopes) for t in _scope_outputs(view, scope)]
+    if len(outputs) == 1:
+        return outputs[0]
+    if outputs:
+        raise ParameterError(f"{name!r} may mean any of {', '.join(outputs[:6])}; give one of these tensor names")
+    known = sorted(layers) or sorted({part for n in view.nodes for part in n.split("/")[:-1]})
+    raise ParameterError(
+        f"the model has no tensor or layer {name!r}; its layers include {', '.join(known[:40]) or 'none'}"
+    )
+
+
+def _scope_outputs(view: GraphView, scope: str) -> list[str]:
+    """The tensors that are computed inside a name scope and whose values are used outside it."""
+    prefix, outputs = scope + "/", []
+    for name, node in view.nodes.items():
+        if name.startswith(prefix) and node.op not in (*SHAPE_OPS, "Const", "ReadVariableOp", "NoOp"):
+            consumers = view.consumers.get(f"{name}:0")
+            outside = [n for n in consumers or () if not n.startswith(prefix) and view.nodes[n].op not in SHAPE_OPS]
+            if consumers is None or outside:
+                outputs.append(f"{name}:0")
+    return outputs
