@@ -1,4 +1,4 @@
-"""The engine that answers questions about indices: DuckDB over their Parquet files, nothing of which stays in memory."""
+"""DuckDB over the Parquet files of indices. Nothing of them stays in memory."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import numpy as np
 
 from tb_deepexplain.errors import StoreError
 
-MEMORY = "256MB"  # what does not fit goes to the temporary directory
+MEMORY = "256MB"  # what exceeds it goes to the temporary directory
 THREADS = 4
 
 
 class Engine:
-    """One DuckDB for all stores below `directories`; it reads no other file and takes no setting from a query."""
+    """One DuckDB for all stores below `directories`. It reads no other file, and no query can change its settings."""
 
     def __init__(self, directories: Sequence[str]) -> None:
         self._scratch = tempfile.TemporaryDirectory(prefix="deepexplain-")
@@ -37,22 +37,23 @@ class Engine:
         for name, value in settings.items():
             self._database.execute(f"SET {name} = {literal(value)}")
 
-    def folder(self) -> tempfile.TemporaryDirectory[str]:
-        """A new one of this machine, for copies of what lies elsewhere; it goes with its owner."""
+    def local_directory(self) -> tempfile.TemporaryDirectory[str]:
+        """A new directory on this machine that DuckDB may read, for copies of remote files; its owner removes it."""
         return tempfile.TemporaryDirectory(dir=self._scratch.name)
 
     def rows(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
-        found: list[tuple[Any, ...]] = self._run(sql, parameters).fetchall()
-        return found
+        """The rows of the result."""
+        rows: list[tuple[Any, ...]] = self._execute(sql, parameters).fetchall()
+        return rows
 
     def columns(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[np.ndarray]:
-        """The columns of numbers of an answer; what is null is NaN."""
-        found = self._run(sql, parameters).fetchnumpy()
-        return [np.ma.filled(c, np.nan) if isinstance(c, np.ma.MaskedArray) else c for c in found.values()]
+        """The columns of a result that holds numbers; null becomes NaN."""
+        columns = self._execute(sql, parameters).fetchnumpy().values()
+        return [np.ma.filled(c, np.nan) if isinstance(c, np.ma.MaskedArray) else c for c in columns]
 
-    def _run(self, sql: str, parameters: Mapping[str, Any] | None) -> Any:
+    def _execute(self, sql: str, parameters: Mapping[str, Any] | None) -> Any:
         with self._lock:
-            cursor = self._database.cursor()  # one a question: they may come from many threads
+            cursor = self._database.cursor()  # one for each query: they may come from many threads
         try:
             return cursor.execute(sql, dict(parameters or {}))
         except duckdb.Error as error:
@@ -62,7 +63,7 @@ class Engine:
 
 
 def literal(value: Any) -> str:
-    """A value of our own as SQL; what comes from people goes into parameters instead."""
+    """A trusted value as SQL; values that people type go into parameters instead."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, (list, tuple)):

@@ -2,11 +2,11 @@
 
 filter  = term { " " term }                          every term must hold
 term    = [ "-" ] ( field ":" [ "!" ] values | field compare number | word )      "-" and "!" negate
-field   = [ method "." ] name                        the fields of fields.py
-values  = value { "," value }                        any of them; `*` in a value stands for anything
-value   = characters without blanks and commas, or quoted: "not bad"
+field   = [ method "." ] name                        the fields of filter_sql.py
+values  = value { "," value }                        any of them; `*` in a value stands for any text
+value   = characters other than blanks and commas, or quoted: "not bad"
 compare = ">" | ">=" | "<" | "<=" | "="
-number  = 0.9 | -3e-2 | 5%                           and field:low..high for a range, both ends within
+number  = 0.9 | -3e-2 | 5%                           and field:low..high for a range that includes both ends
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ import re
 
 _FIELD = re.compile(r"(?:(?P<method>[a-z][a-z0-9_]*)\.)?(?P<name>[a-z][a-z0-9_]*)(?P<op>>=|<=|:|>|<|=)")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
-_PLAIN = re.compile(r'[^\s,"]+')
+_UNQUOTED = re.compile(r'[^\s,"]+')
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?%?", re.IGNORECASE)
 MAX_LENGTH, MAX_TERMS = 2000, 40
 
 
 class FilterError(ValueError):
-    """A filter that cannot be read; says where and why."""
+    """A filter that cannot be parsed; the message says where and why."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Term:
-    """One condition. `op` is ":" with `values` (any of them), or a comparison with `number`; field None: a bare word."""
+    """One condition. `op` is ":" with `values` (any of them), or a comparison with `number`. A bare word has no field."""
 
     field: str | None
     method: str | None
@@ -38,27 +38,27 @@ class Term:
 
     @property
     def number(self) -> float:
-        return number(self.values[0])
+        return parse_number(self.values[0])
 
 
 def parse(text: str) -> tuple[Term, ...]:
-    """The terms of a filter; FilterError says what is wrong with it."""
+    """The terms of a filter; FilterError if it is malformed."""
     if len(text) > MAX_LENGTH:
         raise FilterError(f"the filter has {len(text):,} characters; at most {MAX_LENGTH:,} are read")
-    terms, at = [], 0
-    while at < len(text):
-        if text[at].isspace():
-            at += 1
+    terms, position = [], 0
+    while position < len(text):
+        if text[position].isspace():
+            position += 1
             continue
-        term, at = _term(text, at)
+        term, position = _parse_term(text, position)
         terms.append(term)
     if len(terms) > MAX_TERMS:
         raise FilterError(f"the filter has {len(terms)} terms; at most {MAX_TERMS} are read")
     return tuple(terms)
 
 
-def number(text: str) -> float:
-    """0.05 of "0.05" or "5%"."""
+def parse_number(text: str) -> float:
+    """0.05 for "0.05" or "5%"."""
     if not _NUMBER.fullmatch(text):
         raise FilterError(f"expected a number such as 0.9 or 5%, not {text!r}")
     value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
@@ -67,45 +67,49 @@ def number(text: str) -> float:
     return value
 
 
-def span(text: str) -> tuple[float, float] | None:
+def parse_range(text: str) -> tuple[float, float] | None:
     """The ends of "0.2..0.9"; None if the text is no range."""
     low, dots, high = text.partition("..")
-    return (number(low), number(high)) if dots and _NUMBER.fullmatch(low) and _NUMBER.fullmatch(high) else None
+    is_range = dots and _NUMBER.fullmatch(low) and _NUMBER.fullmatch(high)
+    return (parse_number(low), parse_number(high)) if is_range else None
 
 
-def _term(text: str, start: int) -> tuple[Term, int]:
+def _parse_term(text: str, start: int) -> tuple[Term, int]:
+    """The term that starts at a position, and the position after it."""
     negated = text[start] == "-" and start + 1 < len(text) and not text[start + 1].isspace()
-    at = start + negated
-    head = _FIELD.match(text, at)
+    position = start + negated
+    head = _FIELD.match(text, position)
     if not head:
-        value, at = _value(text, at)
-        return Term(None, None, ":", (value,), negated), _ended(text, at)
-    op, at = head["op"], head.end()
-    if op == ":" and text[at : at + 1] == "!":
-        negated, at = not negated, at + 1
-    value, at = _value(text, at)
+        word, position = _parse_value(text, position)
+        return Term(None, None, ":", (word,), negated), _check_end(text, position)
+    op, position = head["op"], head.end()
+    if op == ":" and text[position : position + 1] == "!":
+        negated, position = not negated, position + 1
+    value, position = _parse_value(text, position)
     values = [value]
-    while op == ":" and text[at : at + 1] == ",":
-        value, at = _value(text, at + 1)
+    while op == ":" and text[position : position + 1] == ",":
+        value, position = _parse_value(text, position + 1)
         values.append(value)
     if op != ":":
-        number(values[0])
-    return Term(head["name"], head["method"], op, tuple(values), negated), _ended(text, at)
+        parse_number(values[0])
+    return Term(head["name"], head["method"], op, tuple(values), negated), _check_end(text, position)
 
 
-def _value(text: str, at: int) -> tuple[str, int]:
-    if quoted := _QUOTED.match(text, at):
+def _parse_value(text: str, position: int) -> tuple[str, int]:
+    if quoted := _QUOTED.match(text, position):
         return re.sub(r"\\(.)", r"\1", quoted[1]), quoted.end()
-    if plain := _PLAIN.match(text, at):
-        return plain[0], plain.end()
-    if text[at : at + 1] == '"':
-        raise FilterError(f"a quotation mark at character {at + 1} has no partner")
-    raise FilterError(f"expected a value at character {at + 1}, after {text[:at][-20:]!r}")
+    if unquoted := _UNQUOTED.match(text, position):
+        return unquoted[0], unquoted.end()
+    if text[position : position + 1] == '"':
+        raise FilterError(f"a quotation mark at character {position + 1} has no partner")
+    raise FilterError(f"expected a value at character {position + 1}, after {text[:position][-20:]!r}")
 
 
-def _ended(text: str, at: int) -> int:
-    if at < len(text) and not text[at].isspace():
+def _check_end(text: str, position: int) -> int:
+    """The position, if a term can end there."""
+    if position < len(text) and not text[position].isspace():
         raise FilterError(
-            f"expected a blank at character {at + 1}, before {text[at:][:20]!r}; quote values that hold blanks, commas or quotation marks"
+            f"expected a blank at character {position + 1}, before {text[position:][:20]!r}; quote values that hold blanks, "
+            "commas or quotation marks"
         )
-    return at
+    return position

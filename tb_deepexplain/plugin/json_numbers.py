@@ -1,4 +1,4 @@
-"""Numbers as JSON can say them: what is missing or not finite becomes null."""
+"""Numbers as JSON can hold them."""
 
 from __future__ import annotations
 
@@ -6,5 +6,6 @@ import math
 from typing import Any
 
 
-def number(value: Any) -> Any:
+def json_number(value: Any) -> Any:
+    """The value; None for a float that is not finite."""
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,262 +1,208 @@
-"""A page of examples with inputs and maps, in the binary form that docs/http_api.md describes."""
+"""A page of examples with inputs and maps, in the binary format that docs/http_api.md describes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
-from tb_deepexplain.plugin import thumbnails, tile_encoding
-from tb_deepexplain.plugin.json_numbers import number
-from tb_deepexplain.plugin.query_string import BadRequest, Window
-from tb_deepexplain.plugin.store_query import Cell, Grid
-from tb_deepexplain.plugin.tolerant_reads import READ_ERRORS, read_places
-from tb_deepexplain.plugin.views import describe_method, find_methods
+from tb_deepexplain.plugin import answers, thumbnails, tile_encoding
+from tb_deepexplain.plugin.index_rows import IndexRow, page_rows
+from tb_deepexplain.plugin.json_numbers import json_number
+from tb_deepexplain.plugin.parameters import ExampleQuery
+from tb_deepexplain.plugin.pivot_columns import ColumnChoice, PivotColumn, pivot_columns
+from tb_deepexplain.plugin.served_store import ServedStore
+from tb_deepexplain.plugin.tolerant_reads import READ_ERRORS, read_locations
+from tb_deepexplain.plugin.views import describe_method
 from tb_deepexplain.store.marker import FORMAT_VERSION
 from tb_deepexplain.store.store import Place
 
 T = TypeVar("T")
-MAX_COLUMNS = 16
+Attributions = np.ndarray | str  # a map, or why it cannot be read
+MapsOfColumns = Mapping[int, Mapping[Place, Attributions]]  # by the id() of the store, then by location
 
 
-class Look(NamedTuple):
-    """What the columns are: all of one kind, and of the other kinds one each."""
-
-    pivot: str = "methods"
-    methods: Sequence[str] | None = None  # of another pivot than methods, the first
-    targets: Sequence[int] | None = None
-    runs: Mapping[str, Grid] = {}
-    change: bool = False  # a column of the last map less the first
-
-
-class _Column(NamedTuple):
-    """One column of maps: the cell of each example that has one."""
-
-    key: str
-    title: str
-    method: dict[str, Any]
-    grid: Grid
-    cells: Mapping[str, Cell]
-
-
-def page(grid: Grid, window: Window, look: Look, size: int) -> bytes:
-    """The examples of a window; pictures and their maps have no side longer than `size`."""
-    found, total = grid.shown(window)
-    columns = list(_columns(grid, found, window, look))
-    maps: dict[int, dict[Place, np.ndarray | str]] = {}
-    for of in {id(c.grid): c.grid for c in columns}.values():
-        places = [cell.map_place for c in columns if c.grid is of for cell in c.cells.values()]
-        maps[id(of)] = read_places(places, of.store.maps_at)
-    inputs = read_places((cells[0].input_place for cells in found.values()), grid.store.inputs_at)
-    writer = _Writer(grid.manifest["kind"], size)
-    rows = []
-    for example, cells in found.items():
-        row = _example(grid, cells)
-        record = inputs[cells[0].input_place]
-        row["input"] = _attempt(record, writer.input)
-        values = [maps[id(c.grid)][c.cells[example].map_place] if example in c.cells else None for c in columns]
-        row["maps"] = []
-        for column, value in zip(columns, values, strict=True):
-            if value is None:
-                row["maps"].append(None)
-                continue
-            facts = _facts(column.grid, column.cells[example])
-            row["maps"].append({**facts, **_attempt(value, writer.map_of(record, column.method["signed"]))})
-        if look.change:
-            row["maps"].append(_change(values, writer.map_of(record, True)))
-        rows.append(row)
-    header = {
+def page_of_maps(store: ServedStore, query: ExampleQuery, choice: ColumnChoice, size: int) -> bytes:
+    """The examples of a query, as one binary answer. Pictures and their maps have no side longer than `size`."""
+    examples, total = page_rows(store, query)
+    columns = list(pivot_columns(store, examples, query.selection, choice))
+    maps = _read_maps(columns)
+    inputs = read_locations((rows[0].input_location for rows in examples.values()), store.reader.inputs_at)
+    writer = _Writer(store.kind, size)
+    grid_rows: list[Any] = []
+    for example_id, rows in examples.items():
+        stored_input = inputs[rows[0].input_location]
+        cells = [_map_at(maps, column, example_id) for column in columns]
+        shown = {
+            **_describe_example(store, rows),
+            "input": _attempt(stored_input, writer.write_input),
+            "maps": [
+                _describe_map(writer, column, example_id, cell, stored_input)
+                for column, cell in zip(columns, cells, strict=True)
+            ],
+        }
+        if choice.change:
+            shown["maps"].append(_describe_change(writer, cells, stored_input))
+        grid_rows.append(shown)
+    header: answers.PageHeader = {
         "format_version": FORMAT_VERSION,
-        "version": grid.manifest["version"],
+        "version": store.version,
         "total": total,
-        "offset": window.offset,
-        "kind": grid.manifest["kind"],
-        "pivot": look.pivot,
-        "columns": [_describe(grid, column) for column in columns]
-        + ([_describe_change(grid, columns)] if look.change else []),
-        "methods": [describe_method(method, grid.manifest["kind"]) for method in grid.methods],
-        "fields": grid.known.numbers,
-        "steps": grid.steps,
-        "targets": grid.targets,
-        "rows": rows,
+        "offset": query.offset,
+        "kind": cast(answers.Modality, store.kind),
+        "pivot": cast(answers.Pivot, choice.pivot),
+        "columns": [_describe_column(column) for column in columns]
+        + ([_describe_change_column(columns)] if choice.change else []),
+        "methods": [describe_method(method, store.kind) for method in store.methods],
+        "fields": list(store.fields.numbers),
+        "steps": store.steps,
+        "targets": cast(Any, store.targets),
+        "rows": grid_rows,
     }
     return writer.answer.finish(header)
 
 
-def _columns(grid: Grid, shown: Mapping[str, list[Cell]], window: Window, look: Look) -> Iterator[_Column]:
-    methods = find_methods(grid, look.methods)
-    ids, selection = list(shown), window.selection
-    if look.pivot == "methods":
-        found = shown
-        for method in methods:
-            yield _Column(method["id"], method["title"], method, grid, _where(found, "method", method["id"]))
-        return
-    if not methods:
-        raise BadRequest("this store has no methods")
-    method = methods[0]
-    match look.pivot:
-        case "steps":
-            found = grid.cells(ids, selection, [method["id"]], every="step")
-            for step in _spread(grid.steps):
-                yield _Column(str(step), f"step {step:,}", method, grid, _where(found, "step", step))
-        case "targets":
-            found = grid.cells(ids, selection, [method["id"]], every="target")
-            for unit in look.targets or _frequent(found):
-                name = grid.name(unit) or next((n for n in _names(found, unit) if n), None)
-                yield _Column(str(unit), name or f"class {unit}", method, grid, _where(found, "target", unit))
-        case _:
-            for run, other in look.runs.items():
-                its = next((m for m in other.methods if m["id"] == method["id"]), None)
-                found = other.cells(ids, selection, [method["id"]]) if its else {}
-                cells = {i: of[0] for i, of in found.items() if of}
-                if its and (cells or other is grid):  # of a run that knows none of them there is nothing to compare
-                    yield _Column(run, run, its, other, cells)
+def _read_maps(columns: Sequence[PivotColumn]) -> MapsOfColumns:
+    maps = {}
+    for store in {id(column.store): column.store for column in columns}.values():
+        rows = [row for column in columns if column.store is store for row in column.rows.values()]
+        maps[id(store)] = read_locations((row.map_location for row in rows), store.reader.maps_at)
+    return maps
 
 
-def _where(found: Mapping[str, list[Cell]], name: str, value: Any) -> dict[str, Cell]:
-    at = Cell._fields.index(name)
-    return {example: cell for example, cells in found.items() for cell in cells if cell[at] == value}
+def _map_at(maps: MapsOfColumns, column: PivotColumn, example_id: str) -> Attributions | None:
+    """The map of an example in a column; None if it has none there."""
+    row = column.rows.get(example_id)
+    return None if row is None else maps[id(column.store)][row.map_location]
 
 
-def _spread(steps: Sequence[int]) -> list[int]:
-    """At most MAX_COLUMNS of them, the first and the last among them."""
-    if len(steps) <= MAX_COLUMNS:
-        return list(steps)
-    return [steps[i] for i in np.unique(np.linspace(0, len(steps) - 1, MAX_COLUMNS).round().astype(int))]
+def _describe_column(column: PivotColumn) -> answers.Column:
+    return {"key": column.key, "title": column.title, "method": describe_method(column.method, column.store.kind)}
 
 
-def _frequent(found: Mapping[str, list[Cell]]) -> list[int]:
-    """The targets that most of these examples have, the most frequent first."""
-    counts: dict[int, int] = {}
-    for cells in found.values():
-        for cell in cells:
-            if cell.target is not None and cell.target >= 0:
-                counts[cell.target] = counts.get(cell.target, 0) + 1
-    return sorted(counts, key=lambda unit: (-counts[unit], unit))[:MAX_COLUMNS]
-
-
-def _names(found: Mapping[str, list[Cell]], unit: int) -> Iterator[str | None]:
-    return (cell.target_label for cells in found.values() for cell in cells if cell.target == unit)
-
-
-def _describe(grid: Grid, column: _Column) -> dict[str, Any]:
-    return {"key": column.key, "title": column.title, "method": describe_method(column.method, grid.manifest["kind"])}
-
-
-def _describe_change(grid: Grid, columns: Sequence[_Column]) -> dict[str, Any]:
+def _describe_change_column(columns: Sequence[PivotColumn]) -> answers.Column:
     first, last = columns[0], columns[-1]
     method = {**first.method, "signed": True, "sums_to": None}
+    column = first._replace(key="change", title=f"{last.title} − {first.title}", method=method)
+    return {**_describe_column(column), "change": True}
+
+
+def _describe_example(store: ServedStore, rows: Sequence[IndexRow]) -> dict[str, Any]:
+    """The facts of an example as a whole."""
+    label = next((row.label for row in rows if row.label is not None), None)
+    predicted = next((row.predicted for row in rows if row.predicted is not None), None)
+    label_names = [row.label_name for row in rows if row.label_name]
     return {
-        **_describe(grid, first._replace(key="change", title=f"{last.title} − {first.title}", method=method)),
-        "change": True,
+        "id": rows[0].example_id,
+        "label": label,
+        "label_name": min(label_names) if label_names else store.unit_name(label),
+        "predicted": predicted,
+        "predicted_name": store.unit_name(predicted),
+        "misclassified": any(row.misclassified for row in rows),
     }
 
 
-def _change(
-    values: Sequence[np.ndarray | str | None], write: Callable[[np.ndarray], dict[str, Any]]
+def _describe_map(
+    writer: _Writer, column: PivotColumn, example_id: str, attributions: Attributions | None, stored_input: Any
 ) -> dict[str, Any] | None:
-    """The map of the last column less that of the first; None where one is not there, or of another shape."""
-    first, last = values[0], values[-1]
+    if attributions is None:
+        return None
+    facts = _map_facts(column.store, column.rows[example_id])
+    return {**facts, **_attempt(attributions, writer.map_writer(stored_input, column.method["signed"]))}
+
+
+def _map_facts(store: ServedStore, row: IndexRow) -> answers.MapFacts:
+    """The numbers beside a map."""
+    return {
+        "target": row.target if row.target is not None and row.target >= 0 else None,
+        "target_name": row.target_label or store.unit_name(row.target),
+        "score": json_number(row.score),
+        "probability": json_number(row.probability),
+        "baseline_score": json_number(row.baseline_score),
+        "gap": json_number(row.gap),
+        "relative_gap": json_number(row.relative_gap),
+        "evaluations": row.evaluations,
+        "warnings": row.warnings or [],
+        "step": row.step,
+    }
+
+
+def _describe_change(writer: _Writer, cells: Sequence[Attributions | None], stored_input: Any) -> dict[str, Any] | None:
+    """The map of the last column less that of the first; None if one is missing or their shapes differ."""
+    first, last = cells[0], cells[-1]
     if not (isinstance(first, np.ndarray) and isinstance(last, np.ndarray) and first.shape == last.shape):
         return None
-    nothing = dict.fromkeys(
-        ("target", "target_name", "score", "probability", "baseline_score", "gap", "evaluations", "step")
-    )
-    return {**nothing, "warnings": [], **_attempt(last - first, write)}
+    no_facts: dict[str, Any] = {**dict.fromkeys(answers.MapFacts.__annotations__), "warnings": []}
+    return {**no_facts, **_attempt(last - first, writer.map_writer(stored_input, signed=True))}
 
 
 class _Writer:
-    """Puts inputs and maps into the answer and says in the header where they lie."""
+    """Adds inputs and maps to the answer; returns what the header says of them."""
 
     def __init__(self, kind: str, size: int) -> None:
         self._kind, self._size = kind, size
-        self.answer = tile_encoding.Answer()
+        self.answer = tile_encoding.BinaryAnswer()
 
-    def input(self, record: dict[str, Any]) -> dict[str, Any]:
-        match record["kind"]:
+    def write_input(self, stored_input: dict[str, Any]) -> dict[str, Any]:
+        """Add an input of the store's inputs table."""
+        match stored_input["kind"]:
             case "image":
-                data, media_type, shape = thumbnails.thumbnail(record["image"] or b"", self._size)
+                data, media_type, shape = thumbnails.thumbnail(stored_input["image"] or b"", self._size)
                 return {"type": media_type, "full": list(shape), "data": self.answer.add(data)}
             case "text":
-                return {"type": "text", "tokens": record["tokens"], "word_ids": record["word_ids"]}
+                return {"type": "text", "tokens": stored_input["tokens"], "word_ids": stored_input["word_ids"]}
             case "tabular":
-                values = [number(value) for value in record["values"]]
-                return {"type": "tabular", "features": record["features"], "values": values}
-        raise ValueError(f"an input of kind {record['kind']!r}; expected image, text or tabular")
+                values = [json_number(value) for value in stored_input["values"]]
+                return {"type": "tabular", "features": stored_input["features"], "values": values}
+        raise ValueError(f"an input of kind {stored_input['kind']!r}; expected image, text or tabular")
 
-    def map_of(self, record: dict[str, Any] | str, signed: bool) -> Callable[[np.ndarray], dict[str, Any]]:
-        """What writes a map of this input."""
+    def map_writer(self, stored_input: dict[str, Any] | str, signed: bool) -> Callable[[np.ndarray], dict[str, Any]]:
+        """A function that adds a map of this input."""
         if self._kind == "image":
-            return lambda values: self._picture(tile_encoding.flatten(values, signed))
-        return lambda values: self._line(values.reshape(-1), _padding(record))
+            return lambda attributions: self._write_picture(tile_encoding.merge_channels(attributions, signed))
+        return lambda attributions: self._write_values(attributions.reshape(-1), _padding(stored_input))
 
-    def _picture(self, flat: np.ndarray) -> dict[str, Any]:
-        # Scale marks come from the map at full size: they do not change with the size of the tiles.
-        small = tile_encoding.shrink(flat, self._size)
+    def _write_picture(self, attributions: np.ndarray) -> dict[str, Any]:
+        small = tile_encoding.area_means(attributions, self._size)
         codes, scale = tile_encoding.compand(small)
-        sides = {"shape": list(small.shape), "full": list(flat.shape)}
-        return {**sides, **_look(flat), "scale": scale, "codes": self.answer.add(codes.tobytes())}
+        shapes = {"shape": list(small.shape), "full": list(attributions.shape)}
+        # The clip marks are those of the map at full size: they do not change with the size of the tiles.
+        return {**shapes, **_map_scale(attributions), "scale": scale, "codes": self.answer.add(codes.tobytes())}
 
-    def _line(self, values: np.ndarray, padding: np.ndarray | None) -> dict[str, Any]:
-        if padding is not None and len(padding) != len(values):
-            raise ValueError(f"the map has {len(values)} values for {len(padding)} tokens or features")
-        seen = values if padding is None else values[~padding]
-        scale = float(np.abs(seen[np.isfinite(seen)]).max(initial=0))
-        data = values.astype("<f4").tobytes()
-        return {"length": len(values), **_look(seen), "scale": scale, "values": self.answer.add(data)}
-
-
-def _look(values: np.ndarray) -> dict[str, Any]:
-    """What the page must know before it draws: all zero, not finite, where to clip."""
-    bad = int(values.size - np.isfinite(values).sum())
-    return {"zero": not bad and not values.any(), "not_finite": bad, "quantiles": tile_encoding.marks(values)}
+    def _write_values(self, attributions: np.ndarray, padding: np.ndarray | None) -> dict[str, Any]:
+        if padding is not None and len(padding) != len(attributions):
+            raise ValueError(f"the map has {len(attributions)} values for {len(padding)} tokens or features")
+        real = attributions if padding is None else attributions[~padding]
+        scale = float(np.abs(real[np.isfinite(real)]).max(initial=0))
+        blob = self.answer.add(attributions.astype("<f4").tobytes())
+        return {"length": len(attributions), **_map_scale(real), "scale": scale, "values": blob}
 
 
-def _padding(record: dict[str, Any] | str) -> np.ndarray | None:
-    """Which tokens are padding (stored as empty strings); of features none is."""
-    if isinstance(record, str):
+def _map_scale(attributions: np.ndarray) -> dict[str, Any]:
+    """What the page needs before it draws: whether all is zero, how much is not finite, where to clip."""
+    not_finite = int(attributions.size - np.isfinite(attributions).sum())
+    return {
+        "zero": not not_finite and not attributions.any(),
+        "not_finite": not_finite,
+        "quantiles": tile_encoding.magnitude_quantiles(attributions),
+    }
+
+
+def _padding(stored_input: dict[str, Any] | str) -> np.ndarray | None:
+    """Which tokens are padding (stored as empty strings); of features none is. None if the input cannot be read."""
+    if isinstance(stored_input, str):
         return None
-    names = record["tokens"] if record["kind"] == "text" else record["features"]
-    return np.array([record["kind"] == "text" and name == "" for name in names or []], bool)
+    is_text = stored_input["kind"] == "text"
+    names = stored_input["tokens"] if is_text else stored_input["features"]
+    return np.array([is_text and name == "" for name in names or []], bool)
 
 
-def _attempt(found: T | str, write: Callable[[T], dict[str, Any]]) -> dict[str, Any]:
-    if isinstance(found, str):
-        return {"error": found}
+def _attempt(value: T | str, write: Callable[[T], dict[str, Any]]) -> dict[str, Any]:
+    """What `write` returns, or the sentence that says why the value could not be read or written."""
+    if isinstance(value, str):
+        return {"error": value}
     try:
-        return write(found)
+        return write(value)
     except READ_ERRORS as error:
         return {"error": str(error)}
-
-
-def _example(grid: Grid, cells: Sequence[Cell]) -> dict[str, Any]:
-    """What is known of an example as a whole."""
-    label, predicted = (
-        next((v for c in cells if (v := getattr(c, n)) is not None), None) for n in ("label", "predicted")
-    )
-    names = {c.label_name for c in cells if c.label_name}
-    return {
-        "id": cells[0].example_id,
-        "label": label,
-        "label_name": min(names) if names else grid.name(label),
-        "predicted": predicted,
-        "predicted_name": grid.name(predicted),
-        "misclassified": label is not None
-        and predicted is not None
-        and min(label, predicted) >= 0
-        and label != predicted,
-    }
-
-
-def _facts(grid: Grid, cell: Cell) -> dict[str, Any]:
-    """The numbers beside a map."""
-    plain = {name: number(getattr(cell, name)) for name in ("score", "probability", "baseline_score", "gap")}
-    return {
-        "target": cell.target if cell.target is not None and cell.target >= 0 else None,
-        "target_name": cell.target_label or grid.name(cell.target),
-        **plain,
-        "evaluations": cell.evaluations,
-        "warnings": cell.warnings or [],
-        "step": cell.step,
-    }

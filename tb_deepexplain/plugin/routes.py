@@ -1,4 +1,4 @@
-"""The plugin's HTTP side: routes, status codes and caching; what is answered comes from views.py."""
+"""The plugin's HTTP side: routes, status codes and caching. api.py lists the routes; views.py and its like compute the answers."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import contextlib
 import functools
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tensorboard import plugin_util
 from tensorboard.backend import http_util
@@ -16,16 +16,46 @@ from tensorboard.plugins import base_plugin
 from werkzeug import wrappers
 
 from tb_deepexplain.errors import StoreError
-from tb_deepexplain.plugin import query_string
+from tb_deepexplain.plugin import api, parameters
+from tb_deepexplain.plugin.errors import BadRequest, NotFound
 from tb_deepexplain.store.marker import PLUGIN_NAME
+
+if TYPE_CHECKING:
+    from tb_deepexplain.plugin.catalogue import Catalogue, StoreKey
+    from tb_deepexplain.plugin.served_store import ServedStore
 
 _STATIC = Path(__file__).parent / "static"
 _ASSET = re.compile(r"index\.js|assets/[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.(?:js|css)")
-_TYPES = {".js": "application/javascript", ".css": "text/css"}
+_STATIC_TYPES = {".js": "application/javascript", ".css": "text/css"}
 _YEAR = 365 * 24 * 3600
 _HOUR = 3600
 
-Handler = Callable[[wrappers.Request], wrappers.Response]
+Headers = Sequence[tuple[str, str]]
+
+
+class Reply(NamedTuple):
+    """The answer of a route: an object to send as JSON, or text or bytes."""
+
+    body: Any
+    media_type: str = api.JSON
+    headers: Headers = ()
+    cacheable: bool = True  # while the store keeps its version
+
+
+class Request(NamedTuple):
+    """A request for a store: the store, the parsed parameters, and the HTTP request."""
+
+    store: ServedStore
+    values: Mapping[str, Any]
+    http: wrappers.Request
+
+    @property
+    def selection(self) -> parameters.Selection:
+        return parameters.selection(self.values)
+
+    @property
+    def query(self) -> parameters.ExampleQuery:
+        return parameters.example_query(self.values)
 
 
 class DeepExplainPlugin(base_plugin.TBPlugin):
@@ -37,12 +67,10 @@ class DeepExplainPlugin(base_plugin.TBPlugin):
         self._context = context
 
     def get_plugin_apps(self) -> dict[str, Any]:
-        routes = {
-            "stores": _stores, "query": _query, "tiles": _tiles, "facet": _facet, "tile": _tile, "example": _example, "export": _export,
-            "summary": _summary,
-        }  # fmt: skip
-        apps = {f"/api/{name}": self._app(route) for name, route in routes.items()}
-        return {"/static/*": wrappers.Request.application(_guard(_static)), **apps}
+        apps = {api.ROUTES["stores"].path: _application(self._answer_stores)}
+        for name, handler in _HANDLERS.items():
+            apps[api.ROUTES[name].path] = _application(functools.partial(self._answer, name, handler))
+        return {"/static/*": _application(_answer_static), **apps}
 
     def is_active(self) -> bool:
         return False  # TensorBoard shows the tab as soon as it lists one of our marker events
@@ -51,197 +79,162 @@ class DeepExplainPlugin(base_plugin.TBPlugin):
         return base_plugin.FrontendMetadata(es_module_path="/static/index.js", tab_name="DeepExplain")
 
     @functools.cached_property
-    def catalogue(self) -> Any:
-        from tb_deepexplain.plugin.catalogue import Catalogue  # loads Arrow: at the first question, not at start
+    def catalogue(self) -> Catalogue:
+        from tb_deepexplain.plugin.catalogue import Catalogue  # loads Arrow: with the first request, not at start
 
         return Catalogue(self._context)
 
-    def _app(self, route: Callable[[DeepExplainPlugin, wrappers.Request], wrappers.Response]) -> Any:
-        return wrappers.Request.application(_guard(functools.partial(route, self)))
+    def keys(self, http: wrappers.Request) -> list[StoreKey]:
+        """The stores that the runs of the request's experiment announce."""
+        return self.catalogue.keys(plugin_util.context(http.environ), plugin_util.experiment_id(http.environ))
 
-    def places(self, request: wrappers.Request) -> Any:
-        environ = request.environ
-        return self.catalogue.places(plugin_util.context(environ), plugin_util.experiment_id(environ))
+    def open(self, http: wrappers.Request, run: str, name: str) -> ServedStore:
+        """A store by run and name. Only those that TensorBoard lists can be opened."""
+        from tb_deepexplain.plugin.catalogue import StoreKey
 
-    def open(self, request: wrappers.Request, values: dict[str, Any]) -> Any:
-        """The store that `run` and `store` name; only what TensorBoard lists can be named."""
-        from tb_deepexplain.plugin.catalogue import Place
+        key = StoreKey(run, name)
+        if key not in self.keys(http):
+            raise NotFound(f"TensorBoard lists no store {name!r} in run {run!r}")
+        return self.catalogue.open(key)
 
-        for name in ("run", "store"):
-            if name not in values:
-                raise query_string.BadRequest(f"parameter {name!r} is missing; /api/stores lists what there is")
-        place = Place(values["run"], values["store"])
-        if place not in self.places(request):
-            raise query_string.NotFound(f"TensorBoard lists no store {place.store!r} in run {place.run!r}")
-        return self.catalogue.open(place)
-
-    def runs(self, request: wrappers.Request, store: str, like: Any) -> dict[str, Any]:
-        """The readable stores of this name and kind, by run."""
-        found = {}
-        for place in self.places(request):
-            if place.store == store:
+    def stores_by_run(self, http: wrappers.Request, name: str, kind: str) -> dict[str, ServedStore]:
+        """The readable stores of this name and modality, by run."""
+        stores = {}
+        for key in self.keys(http):
+            if key.store == name:
                 with contextlib.suppress(StoreError):
-                    grid = self.catalogue.open(place)
-                    if grid.manifest["kind"] == like.manifest["kind"]:
-                        found[place.run] = grid
-        return found
+                    store = self.catalogue.open(key)
+                    if store.kind == kind:
+                        stores[key.run] = store
+        return stores
+
+    def _answer_stores(self, http: wrappers.Request) -> wrappers.Response:
+        from tb_deepexplain.plugin import views
+
+        _parse(http, api.ROUTES["stores"])
+        return _respond(http, Reply(views.describe_stores(self.catalogue, self.keys(http)), cacheable=False), 0)
+
+    def _answer(self, name: str, handler: Handler, http: wrappers.Request) -> wrappers.Response:
+        values = _parse(http, api.ROUTES[name])
+        store = self.open(http, values["run"], values["store"])
+        reply = handler(self, Request(store, values, http))
+        # An answer about a named version never changes; any other must be requested again.
+        fresh = reply.cacheable and values["v"] == store.version
+        return _respond(http, reply, _HOUR if fresh else 0)
 
 
-def _stores(plugin: DeepExplainPlugin, request: wrappers.Request) -> wrappers.Response:
+Handler = Callable[[DeepExplainPlugin, Request], Reply]
+
+
+def _query(_: DeepExplainPlugin, request: Request) -> Reply:
     from tb_deepexplain.plugin import views
 
-    _parse(request, {})
-    return _json(request, views.describe_stores(plugin.catalogue, plugin.places(request)))
+    return Reply(views.columns(request.store, request.query, request.values["columns"]))
 
 
-def _query(plugin: DeepExplainPlugin, request: wrappers.Request) -> wrappers.Response:
+def _facet(_: DeepExplainPlugin, request: Request) -> Reply:
     from tb_deepexplain.plugin import views
 
-    values = _parse(request, {**query_string.STORE, **query_string.WINDOW, "columns": query_string.columns})
-    grid = plugin.open(request, values)
-    return _json(
-        request,
-        views.query(grid, query_string.window(values), values.get("columns", query_string.COLUMNS)),
-        _age(grid, values),
-    )
+    return Reply(views.facet(request.store, request.query, request.values["bins"]))
 
 
-def _facet(plugin: DeepExplainPlugin, request: wrappers.Request) -> wrappers.Response:
-    from tb_deepexplain.plugin import views
+def _tiles(plugin: DeepExplainPlugin, request: Request) -> Reply:
+    from tb_deepexplain.plugin.page_of_maps import page_of_maps
+    from tb_deepexplain.plugin.pivot_columns import ColumnChoice
 
-    values = _parse(request, {**query_string.STORE, **query_string.WINDOW, "bins": query_string.integer(2, 200)})
-    grid = plugin.open(request, values)
-    return _json(request, views.facet(grid, query_string.window(values), values.get("bins", 60)), _age(grid, values))
-
-
-def _tiles(plugin: DeepExplainPlugin, request: wrappers.Request) -> wrappers.Response:
-    from tb_deepexplain.plugin import page_of_maps
-
-    values = _parse(request, {**query_string.STORE, **query_string.WINDOW, **query_string.LOOK})
-    grid = plugin.open(request, values)
-    pivot = values.get("pivot", "methods")
-    runs = plugin.runs(request, values["store"], grid) if pivot == "runs" else {}
-    look = page_of_maps.Look(pivot, values.get("methods"), values.get("targets"), runs, values.get("change") == "1")
-    body = page_of_maps.page(grid, query_string.window(values), look, values.get("size", 224))
-    expires = 0 if runs else _age(grid, values)  # the other runs have versions of their own
-    return http_util.Respond(request, body, "application/octet-stream", expires=expires)
+    store, values = request.store, request.values
+    runs = plugin.stores_by_run(request.http, values["store"], store.kind) if values["pivot"] == "runs" else {}
+    choice = ColumnChoice(values["pivot"], values["methods"], values["targets"], runs, values["change"])
+    body = page_of_maps(store, request.query, choice, values["size"])
+    return Reply(body, api.BINARY, cacheable=not runs)  # other runs have versions of their own
 
 
-def _export(plugin: DeepExplainPlugin, request: wrappers.Request) -> wrappers.Response:
+def _export(_: DeepExplainPlugin, request: Request) -> Reply:
     from tb_deepexplain.plugin import export
 
-    more = {"limit": query_string.integer(1, export.MOST), "format": query_string.choice(tuple(export.FORMATS))}
-    values = _parse(request, {**query_string.STORE, **query_string.WINDOW, **more}, required=("format",))
-    grid = plugin.open(request, values)
-    window = query_string.window({"limit": export.MOST, **values})
-    body, form = export.export(grid, window, values["format"]), values["format"]
-    name = re.sub(r"[^A-Za-z0-9_.-]+", "_", f"{values['run']}_{values['store']}.{form}")
+    values = request.values
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "_", f"{values['run']}_{values['store']}.{values['format']}")
     headers = [("Content-Disposition", f'attachment; filename="{name}"')]
-    return http_util.Respond(request, body, export.FORMATS[form], expires=_age(grid, values), headers=headers)
+    body = export.export(request.store, request.query, values["format"])
+    return Reply(body, api.EXPORT_TYPES[values["format"]], headers)
 
 
-def _tile(plugin: DeepExplainPlugin, request: wrappers.Request) -> wrappers.Response:
+def _tile(_: DeepExplainPlugin, request: Request) -> Reply:
     from tb_deepexplain.plugin import views
 
-    known = {
-        **query_string.STORE,
-        **query_string.SELECTION,
-        "id": query_string.text,
-        "method": query_string.text,
-        "flat": query_string.flag,
-    }
-    values = _parse(request, known, required=("id", "method"))
-    grid = plugin.open(request, values)
-    array = views.one_map(
-        grid, values["id"], values["method"], query_string.selection(values), values.get("flat") == "1"
-    )
-    headers = [("X-Shape", json.dumps(array.shape))]
-    body = array.astype("<f4").tobytes()
-    return http_util.Respond(request, body, "application/octet-stream", expires=_age(grid, values), headers=headers)
+    values = request.values
+    attributions = views.one_map(request.store, values["id"], values["method"], request.selection, values["flat"])
+    return Reply(attributions.astype("<f4").tobytes(), api.BINARY, [("X-Shape", json.dumps(attributions.shape))])
 
 
-def _example(plugin: DeepExplainPlugin, request: wrappers.Request) -> wrappers.Response:
+def _example(_: DeepExplainPlugin, request: Request) -> Reply:
     from tb_deepexplain.plugin import views
 
-    values = _parse(
-        request, {**query_string.STORE, **query_string.SELECTION, "id": query_string.text}, required=("id",)
-    )
-    grid = plugin.open(request, values)
-    return _json(request, views.example(grid, values["id"], query_string.selection(values)), _age(grid, values))
+    return Reply(views.example(request.store, request.values["id"], request.selection))
 
 
-def _summary(plugin: DeepExplainPlugin, request: wrappers.Request) -> wrappers.Response:
+def _summary(_: DeepExplainPlugin, request: Request) -> Reply:
     from tb_deepexplain.plugin import summary
 
-    known = {
-        **query_string.STORE,
-        **query_string.SELECTION,
-        "filter": query_string.WINDOW["filter"],
-        "kind": query_string.choice(tuple(summary.KINDS)),
-    }
-    values = _parse(request, known, required=("kind",))
-    grid = plugin.open(request, values)
-    window = query_string.window({**values, "sort": "id"})
-    return _json(request, summary.KINDS[values["kind"]](grid, window), _age(grid, values))
+    query = parameters.ExampleQuery(request.selection, request.values["filter"], sort="id")
+    return Reply(summary.PANELS[request.values["panel"]](request.store, query))
 
 
-def _static(request: wrappers.Request) -> wrappers.Response:
-    name = request.path.rpartition("/static/")[2]
+_HANDLERS: dict[str, Handler] = {
+    "query": _query,
+    "tiles": _tiles,
+    "facet": _facet,
+    "tile": _tile,
+    "example": _example,
+    "export": _export,
+    "summary": _summary,
+}
+
+
+def _answer_static(http: wrappers.Request) -> wrappers.Response:
+    name = http.path.rpartition("/static/")[2]
     file = _STATIC / name
     if not _ASSET.fullmatch(name) or not file.is_file():
         built = (_STATIC / "index.js").is_file()
         reason = (
             f"no file {name[:80]!r}" if built else "the page is not built; run `npm ci && npm run build` in frontend/"
         )
-        return _text(request, f"deepexplain: {reason}", 404)
-    # The hashed files never change; the entry that names them must always be asked for.
-    return http_util.Respond(request, file.read_bytes(), _TYPES[file.suffix], expires=_YEAR if "/" in name else 0)
+        return _refuse(http, reason, 404)
+    # The hashed files never change; the entry that names them must be requested every time.
+    media_type, expires = _STATIC_TYPES[file.suffix], _YEAR if "/" in name else 0
+    return http_util.Respond(http, file.read_bytes(), media_type, expires=expires)
 
 
-def _guard(handler: Handler) -> Handler:
-    """GET only; errors raised on purpose become a status and one sentence."""
+def _application(answer: Callable[[wrappers.Request], wrappers.Response]) -> Any:
+    """A WSGI application that answers GET only, and turns errors raised on purpose into a status and one sentence."""
 
-    @functools.wraps(handler)
-    def answer(request: wrappers.Request) -> wrappers.Response:
-        if request.method not in ("GET", "HEAD"):
-            return _text(
-                request, f"deepexplain: {request.method} is not answered here; use GET", 405, [("Allow", "GET, HEAD")]
-            )
+    def guarded(http: wrappers.Request) -> wrappers.Response:
+        if http.method not in ("GET", "HEAD"):
+            return _refuse(http, f"{http.method} is not answered here; use GET", 405, [("Allow", "GET, HEAD")])
         try:
-            return handler(request)
-        except query_string.BadRequest as error:
-            return _text(request, f"deepexplain: {error}", 400)
-        except query_string.NotFound as error:
-            return _text(request, f"deepexplain: {error}", 404)
+            return answer(http)
+        except BadRequest as error:
+            return _refuse(http, str(error), 400)
+        except NotFound as error:
+            return _refuse(http, str(error), 404)
         except StoreError as error:
-            return _text(request, f"deepexplain: {error}", 503)
+            return _refuse(http, str(error), 503)
 
-    return answer
+    return wrappers.Request.application(guarded)
 
 
-def _parse(
-    request: wrappers.Request, known: dict[str, Callable[[str], Any]], required: tuple[str, ...] = ()
-) -> dict[str, Any]:
-    repeated = [name for name, given in request.args.lists() if len(given) > 1]
+def _parse(http: wrappers.Request, route: api.Route) -> dict[str, Any]:
+    repeated = [name for name, values in http.args.lists() if len(values) > 1]
     if repeated:
-        raise query_string.BadRequest(f"parameter {repeated[0]!r} is given more than once")
-    values = query_string.parse(request.args, known)
-    missing = [name for name in required if name not in values]
-    if missing:
-        raise query_string.BadRequest(f"parameter {missing[0]!r} is missing; this route takes {', '.join(known)}")
-    return values
+        raise BadRequest(f"parameter {repeated[0]!r} occurs more than once")
+    return parameters.parse(http.args, route.parameters)
 
 
-def _age(grid: Any, values: dict[str, Any]) -> int:
-    """An answer about a named version never changes; any other must be asked for again."""
-    return _HOUR if values.get("v") == grid.manifest["version"] else 0
+def _respond(http: wrappers.Request, reply: Reply, expires: int) -> wrappers.Response:
+    body = json.dumps(reply.body, allow_nan=False) if reply.media_type == api.JSON else reply.body
+    return http_util.Respond(http, body, reply.media_type, expires=expires, headers=list(reply.headers))
 
 
-def _json(request: wrappers.Request, value: dict[str, Any], expires: int = 0) -> wrappers.Response:
-    return http_util.Respond(request, json.dumps(value, allow_nan=False), "application/json", expires=expires)
-
-
-def _text(
-    request: wrappers.Request, sentence: str, code: int, headers: list[tuple[str, str]] | None = None
-) -> wrappers.Response:
-    return http_util.Respond(request, sentence, "text/plain", code=code, headers=headers)
+def _refuse(http: wrappers.Request, sentence: str, status: int, headers: Headers = ()) -> wrappers.Response:
+    text = f"deepexplain: {sentence}"
+    return http_util.Respond(http, text, "text/plain", code=status, headers=list(headers))

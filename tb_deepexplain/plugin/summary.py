@@ -1,215 +1,281 @@
-"""What a store's maps say together, as plain data; no HTTP here."""
+"""The panels of the Summary: what the maps of a store say together."""
 
 from __future__ import annotations
 
 import base64
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
-from tb_deepexplain.plugin import tile_encoding
-from tb_deepexplain.plugin.json_numbers import number
-from tb_deepexplain.plugin.query_string import Window
-from tb_deepexplain.plugin.store_query import Cell, Grid
-from tb_deepexplain.plugin.tolerant_reads import read_places
+from tb_deepexplain.plugin import answers, tile_encoding
+from tb_deepexplain.plugin.example_order import order_of
+from tb_deepexplain.plugin.index_rows import IndexRow, sample_rows
+from tb_deepexplain.plugin.json_numbers import json_number
+from tb_deepexplain.plugin.parameters import ExampleQuery
+from tb_deepexplain.plugin.served_store import ServedStore
+from tb_deepexplain.plugin.tolerant_reads import read_locations
+from tb_deepexplain.plugin.views import describe_measures
 from tb_deepexplain.stats.rank_correlation import agree
 
 _SAMPLE = 240  # examples whose maps are read
-_SIDE = 48  # of the mean maps of classes
-_CLASSES, _WORDS, _LEAST, _POINTS = 12, 40, 3, 5000
-_GAPS = [0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1]  # edges; what is larger is in a last bin
+_FEATURES_SAMPLE = 500  # examples of features, which are small
+_SIDE = 48  # pixels of the mean maps of classes
+_CLASSES, _WORDS, _LEAST_OCCURRENCES, _FEATURES = 12, 40, 3, 10
+_GAP_EDGES = [0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1]  # one bin more holds larger gaps
+_RANKED_METHOD = tuple(answers.RankedMethod.__annotations__)
+
+MapsByMethod = dict[str, np.ndarray]
 
 
-def faithfulness(grid: Grid, _: Window) -> dict[str, Any]:
-    """What the measures say of each method: means with 95 % intervals, beside those of random maps."""
-    manifest = grid.manifest
-    kept = {key: manifest.get(key) for key in ("measured", "superpixels", "evaluation")}
+@dataclasses.dataclass(frozen=True)
+class SampledExample:
+    """An example with its maps by method: of pictures [H, W], of texts one number for each token that is not padding."""
+
+    rows: Sequence[IndexRow]
+    maps: MapsByMethod
+
+
+def faithfulness(store: ServedStore, _: ExampleQuery) -> answers.Faithfulness:
+    """The measures of each method: means with 95 % intervals, beside those of random maps."""
+    manifest = store.manifest
     return {
-        **_head(grid),
-        "measures": manifest.get("measures") or [],
-        "found": manifest.get("faithfulness") or {},
-        **kept,
+        **_head(store),
+        "measures": describe_measures(manifest),
+        "means": manifest.get("faithfulness") or {},
+        "measured": manifest.get("measured"),
+        "superpixels": manifest.get("superpixels"),
+        "evaluation": _evaluation(manifest.get("evaluation")),
     }
 
 
-def gap(grid: Grid, window: Window) -> dict[str, Any]:
-    """How many examples have which relative gap, by each method that promises a sum."""
-    found = []
-    for method in grid.methods:
+def _evaluation(evaluation: Mapping[str, Any] | None) -> answers.Evaluation | None:
+    if evaluation is None:
+        return None
+    methods = [{name: method.get(name) for name in _RANKED_METHOD} for method in evaluation["methods"]]
+    return {
+        "advice": evaluation["advice"],
+        "ranked_by": evaluation["ranked_by"],
+        "methods": cast(list[answers.RankedMethod], methods),
+    }
+
+
+def gap(store: ServedStore, query: ExampleQuery) -> answers.Gaps:
+    """Histograms of relative gaps, for each method that promises a sum."""
+    gaps: list[answers.GapDistribution] = []
+    for method in store.methods:
         if not method.get("sums_to"):
             continue
-        keys = grid.order(dataclasses.replace(window, sort=f"{method['id']}.gap")).keys
+        keys = order_of(store, dataclasses.replace(query, sort=f"{method['id']}.gap")).keys
         assert keys is not None
-        known = keys[np.isfinite(keys)].astype(np.float64)
-        counts, _ = np.histogram(np.minimum(known, 2), [*_GAPS, np.inf])
-        median, high = (float(q) for q in np.quantile(known, [0.5, 0.95])) if known.size else (None, None)
-        unknown = len(keys) - len(known)
-        row = {
-            "method": method["id"],
-            "title": method["title"],
-            "counts": counts.tolist(),
-            "median": median,
-            "p95": high,
-        }
-        found.append({**row, "known": len(known), "unknown": unknown})
-    return {**_head(grid), "edges": _GAPS, "found": found}
+        finite = keys[np.isfinite(keys)].astype(np.float64)
+        counts, _ = np.histogram(np.minimum(finite, 2), [*_GAP_EDGES, np.inf])
+        median, p95 = (float(q) for q in np.quantile(finite, [0.5, 0.95])) if finite.size else (None, None)
+        gaps.append(
+            {
+                "method": method["id"],
+                "title": method["title"],
+                "counts": counts.tolist(),
+                "median": median,
+                "p95": p95,
+                "known": len(finite),
+                "unknown": len(keys) - len(finite),
+            }
+        )
+    return {**_head(store), "edges": _GAP_EDGES, "gaps": gaps}
 
 
-def agreement(grid: Grid, window: Window) -> dict[str, Any]:
-    """How alike the maps of each pair of methods are, over a sample."""
-    maps = _sample(grid, window)
-    pairs = []
-    for a, b in combinations([m["id"] for m in grid.methods], 2):
-        both = [(of[a], of[b]) for _, of in maps if a in of and b in of and of[a].shape == of[b].shape]
-        found = [agree(np.abs(x)[None], np.abs(y)[None]) for x, y in both]
+def agreement(store: ServedStore, query: ExampleQuery) -> answers.Agreements:
+    """The agreement of the maps of each pair of methods, over a sample."""
+    sample = _sample(store, query, _SAMPLE)
+    pairs: list[answers.MethodPair] = []
+    for a, b in combinations([method["id"] for method in store.methods], 2):
+        both = [
+            (example.maps[a], example.maps[b])
+            for example in sample
+            if a in example.maps and b in example.maps and example.maps[a].shape == example.maps[b].shape
+        ]
+        magnitudes = [agree(np.abs(x)[None], np.abs(y)[None]) for x, y in both]
         signs = [agree(x[None], y[None]).signs for x, y in both]
-        values = {
-            "spearman": _mean([f.spearman for f in found]),
-            "top": _mean([f.top for f in found]),
-            "signs": _mean(signs) if _signed(grid, a) and _signed(grid, b) else None,
-        }
-        pairs.append({"a": a, "b": b, "n": len(both), **values})
-    return {**_head(grid), "sampled": len(maps), "pairs": pairs}
+        pairs.append(
+            {
+                "a": a,
+                "b": b,
+                "n": len(both),
+                "spearman": _finite_mean([agreed.spearman for agreed in magnitudes]),
+                "top": _finite_mean([agreed.top for agreed in magnitudes]),
+                "signs": _finite_mean(signs) if _is_signed(store, a) and _is_signed(store, b) else None,
+            }
+        )
+    return {**_head(store), "sampled": len(sample), "pairs": pairs}
 
 
-def overall(grid: Grid, window: Window) -> dict[str, Any]:
-    """What matters over many examples: mean maps of classes, words, or features with their values; over a sample."""
-    view: Callable[[Grid, Window], dict[str, Any]] = {"image": _classes, "text": _words, "tabular": _features}[
-        grid.manifest["kind"]
-    ]
-    return {**_head(grid), "kind": grid.manifest["kind"], **view(grid, window)}
+def overall(store: ServedStore, query: ExampleQuery) -> answers.Overall:
+    """What matters over a sample of examples: mean maps of classes, words, or features with their values."""
+    by_kind: dict[str, Callable[[ServedStore, ExampleQuery], dict[str, Any]]] = {
+        "image": _mean_maps,
+        "text": _words,
+        "tabular": _features,
+    }
+    kind = cast(answers.Modality, store.kind)
+    return cast(answers.Overall, {**_head(store), "kind": kind, **by_kind[kind](store, query)})
 
 
-def _classes(grid: Grid, window: Window) -> dict[str, Any]:
-    """The mean of |a| of each class predicted, by each method, of pictures brought to one size."""
-    sums: dict[int, dict[str, Any]] = {}
+PANELS: dict[str, Callable[[ServedStore, ExampleQuery], Any]] = {
+    "faithfulness": faithfulness,
+    "gap": gap,
+    "agreement": agreement,
+    "global": overall,
+}
+
+
+def _mean_maps(store: ServedStore, query: ExampleQuery) -> dict[str, Any]:
+    """The mean of |a| of each predicted class, by method, over maps brought to one size and a sum of one."""
+    sums: dict[int, MapsByMethod] = {}
     counts: dict[int, int] = {}
     names: dict[int, str | None] = {}
-    maps = _sample(grid, window)
-    for cells, of in maps:
-        unit = cells[0].predicted
+    sample = _sample(store, query, _SAMPLE)
+    for example in sample:
+        unit = example.rows[0].predicted
         if unit is None:
             continue
         counts[unit] = counts.get(unit, 0) + 1
-        names[unit] = grid.name(unit) or next((c.target_label for c in cells if c.target == unit), None)
-        for method, values in of.items():
-            size = np.abs(values).astype(np.float64)
-            total = size.sum()
-            if not np.isfinite(total) or total == 0:
-                continue
-            small = _squared(size / total)
-            mine = sums.setdefault(unit, {})
-            mine[method] = mine.get(method, 0) + small
-    order = sorted(counts, key=lambda unit: (-counts[unit], unit))[:_CLASSES]
-    rows = []
-    for unit in order:
-        means = {method: total / total.max() for method, total in sums.get(unit, {}).items() if total.max() > 0}
-        codes = {
-            m: base64.b64encode(np.rint(mean * 255).astype(np.uint8).tobytes()).decode() for m, mean in means.items()
-        }
-        rows.append({"class": unit, "name": names[unit], "n": counts[unit], "maps": codes})
-    return {"sampled": len(maps), "side": _SIDE, "classes": rows}
+        stored_names = (row.target_label for row in example.rows if row.target == unit)
+        names[unit] = store.unit_name(unit) or next(stored_names, None)
+        of_class = sums.setdefault(unit, {})
+        for method, attributions in example.maps.items():
+            magnitude = np.abs(attributions).astype(np.float64)
+            total = magnitude.sum()
+            if np.isfinite(total) and total != 0:
+                of_class[method] = of_class.get(method, np.zeros(())) + _to_square(magnitude / total)
+    classes = []
+    for unit in sorted(counts, key=lambda unit: (-counts[unit], unit))[:_CLASSES]:
+        maps = {method: _encode_bytes(total) for method, total in sums[unit].items() if total.max() > 0}
+        classes.append({"class": unit, "name": names[unit], "n": counts[unit], "maps": maps})
+    return {"sampled": len(sample), "side": _SIDE, "classes": classes}
 
 
-def _words(grid: Grid, window: Window) -> dict[str, Any]:
-    """The words with the largest mean attributions, of those that occur often enough, by each method."""
-    maps = _sample(grid, window)
-    inputs = read_places((cells[0].input_place for cells, _ in maps), grid.store.inputs_at)
-    total: dict[str, dict[str, list[float]]] = {}
-    for cells, of in maps:
-        record = inputs[cells[0].input_place]
-        if isinstance(record, str):
+def _encode_bytes(values: np.ndarray) -> str:
+    """One byte for each value in base64, 255 for the largest."""
+    return base64.b64encode(np.rint(values / values.max() * 255).astype(np.uint8).tobytes()).decode()
+
+
+def _words(store: ServedStore, query: ExampleQuery) -> dict[str, Any]:
+    """The words with the largest mean attributions by method, of those that occur often enough."""
+    sample = _sample(store, query, _SAMPLE)
+    inputs = read_locations((example.rows[0].input_location for example in sample), store.reader.inputs_at)
+    by_method: dict[str, dict[str, list[float]]] = {}
+    for example in sample:
+        stored_input = inputs[example.rows[0].input_location]
+        if isinstance(stored_input, str):
             continue
-        tokens = [token for token in record["tokens"] if token]
-        for method, values in of.items():
-            for token, value in zip(tokens, values.tolist(), strict=True):
+        tokens = [token for token in stored_input["tokens"] if token]
+        for method, attributions in example.maps.items():
+            for token, value in zip(tokens, attributions.tolist(), strict=True):
                 if np.isfinite(value):
-                    total.setdefault(method, {}).setdefault(token.lower(), []).append(value)
-    found = {}
-    for method, of_words in total.items():
-        often = [(word, len(v), float(np.mean(v)), _error(v)) for word, v in of_words.items() if len(v) >= _LEAST]
-        often.sort(key=lambda row: row[2])
-        half = _WORDS // 2 if _signed(grid, method) else 0
-        ends = often[:half] + often[half - _WORDS :] if len(often) > _WORDS else often
-        found[method] = [{"word": w, "n": n, "mean": mean, "error": error} for w, n, mean, error in reversed(ends)]
-    return {"sampled": len(maps), "least": _LEAST, "words": found}
+                    by_method.setdefault(method, {}).setdefault(token.lower(), []).append(value)
+    words = {method: _extreme_words(values, _is_signed(store, method)) for method, values in by_method.items()}
+    return {"sampled": len(sample), "least": _LEAST_OCCURRENCES, "words": words}
 
 
-def _features(grid: Grid, window: Window) -> dict[str, Any]:
-    """Points of features: attribution and value, for the features with the largest mean |a|, by each method."""
-    maps = _sample(grid, window, _POINTS // 10)
-    inputs = read_places((cells[0].input_place for cells, _ in maps), grid.store.inputs_at)
-    found: dict[str, list[dict[str, Any]]] = {}
-    rows = [(inputs[cells[0].input_place], of) for cells, of in maps]
-    known = [(record, of) for record, of in rows if not isinstance(record, str)]
-    names: Sequence[str] = known[0][0]["features"] if known else ()
-    values = np.array([record["values"] for record, _ in known if record["features"] == names], np.float64)
-    for method in (m["id"] for m in grid.methods):
-        own = [of[method] for record, of in known if record["features"] == names and method in of]
-        if len(own) != len(values) or not own or len({len(o) for o in own}) > 1 or len(own[0]) != len(names):
+def _extreme_words(attributions: Mapping[str, Sequence[float]], signed: bool) -> list[answers.Word]:
+    """The words with the largest means, the largest first; for a signed method half of them those with the smallest."""
+    words: list[answers.Word] = [
+        {
+            "word": word,
+            "n": len(values),
+            "mean": float(np.mean(values)),
+            "error": float(np.std(values, ddof=1) / len(values) ** 0.5),
+        }
+        for word, values in attributions.items()
+        if len(values) >= _LEAST_OCCURRENCES
+    ]
+    words.sort(key=lambda word: word["mean"])
+    smallest = _WORDS // 2 if signed else 0
+    if len(words) > _WORDS:
+        words = words[:smallest] + words[smallest - _WORDS :]
+    return words[::-1]
+
+
+def _features(store: ServedStore, query: ExampleQuery) -> dict[str, Any]:
+    """Points of attribution and value, for the features with the largest mean |a| by method."""
+    sample = _sample(store, query, _FEATURES_SAMPLE)
+    inputs = read_locations((example.rows[0].input_location for example in sample), store.reader.inputs_at)
+    stored = [(inputs[example.rows[0].input_location], example.maps) for example in sample]
+    readable = [(stored_input, maps) for stored_input, maps in stored if not isinstance(stored_input, str)]
+    names: Sequence[str] = readable[0][0]["features"] if readable else ()
+    alike = [(stored_input, maps) for stored_input, maps in readable if stored_input["features"] == names]
+    values = np.array([stored_input["values"] for stored_input, _ in alike], np.float64)
+    features: dict[str, list[answers.FeaturePoints]] = {}
+    for method in store.fields.methods:
+        maps = [maps[method] for _, maps in alike if method in maps]
+        if not maps or len(maps) != len(values) or any(len(attributions) != len(names) for attributions in maps):
             continue
-        owed = np.array(own, np.float64)
-        strength = np.nanmean(np.abs(owed), 0)
-        for at in np.argsort(-strength, kind="stable")[:10].tolist():
-            points = [[number(float(a)), number(float(v))] for a, v in zip(owed[:, at], values[:, at], strict=True)]
-            found.setdefault(method, []).append({"feature": names[at], "mean": float(strength[at]), "points": points})
-    return {"sampled": len(maps), "features": found}
+        attributions = np.array(maps, np.float64)
+        strength = np.nanmean(np.abs(attributions), 0)
+        features[method] = [
+            {
+                "feature": names[feature],
+                "mean": float(strength[feature]),
+                "points": [
+                    (json_number(float(a)), json_number(float(v)))
+                    for a, v in zip(attributions[:, feature], values[:, feature], strict=True)
+                ],
+            }
+            for feature in np.argsort(-strength, kind="stable")[:_FEATURES].tolist()
+        ]
+    return {"sampled": len(sample), "features": features}
 
 
-def _sample(grid: Grid, window: Window, most: int = _SAMPLE) -> list[tuple[list[Cell], dict[str, np.ndarray]]]:
-    """Examples evenly through the order, each with its maps by method; of pictures [H, W], of texts their own tokens."""
-    cells, kind = grid.spread(window, most), grid.manifest["kind"]
-    maps = read_places((cell.map_place for of in cells for cell in of), grid.store.maps_at)
-    texts = read_places((of[0].input_place for of in cells), grid.store.inputs_at) if kind == "text" else {}
-    found = []
-    for of in cells:
-        record, own = texts.get(of[0].input_place), dict[str, np.ndarray]()
-        tokens = np.array([token != "" for token in record["tokens"]]) if isinstance(record, dict) else None
-        for cell in of:
-            values = maps[cell.map_place]
-            if isinstance(values, np.ndarray):
-                if kind == "image":
-                    own[cell.method] = tile_encoding.flatten(values, _signed(grid, cell.method))
-                elif tokens is None:
-                    own[cell.method] = values.ravel()
-                elif len(tokens) == values.size:
-                    own[cell.method] = values.ravel()[tokens]  # padding would agree with padding
-        if own:
-            found.append((of, own))
-    return found
+def _sample(store: ServedStore, query: ExampleQuery, size: int) -> list[SampledExample]:
+    """At most `size` examples with readable maps, evenly spread over the order of a query."""
+    examples = sample_rows(store, query, size)
+    maps = read_locations((row.map_location for rows in examples for row in rows), store.reader.maps_at)
+    is_text = store.kind == "text"
+    texts = read_locations((rows[0].input_location for rows in examples), store.reader.inputs_at) if is_text else {}
+    sample = []
+    for rows in examples:
+        text = texts.get(rows[0].input_location)
+        real = np.array([token != "" for token in text["tokens"]]) if isinstance(text, dict) else None
+        by_method: MapsByMethod = {}
+        for row in rows:
+            attributions = maps[row.map_location]
+            if isinstance(attributions, np.ndarray):
+                if store.kind == "image":
+                    by_method[row.method] = tile_encoding.merge_channels(attributions, _is_signed(store, row.method))
+                elif real is None:
+                    by_method[row.method] = attributions.ravel()
+                elif len(real) == attributions.size:
+                    by_method[row.method] = attributions.ravel()[real]  # padding would agree with padding
+        if by_method:
+            sample.append(SampledExample(rows, by_method))
+    return sample
 
 
-def _signed(grid: Grid, method: str) -> bool:
-    return bool(next(m["signed"] for m in grid.methods if m["id"] == method))
+def _is_signed(store: ServedStore, method_id: str) -> bool:
+    return bool(next(method["signed"] for method in store.methods if method["id"] == method_id))
 
 
-def _squared(values: np.ndarray) -> np.ndarray:
-    """A map brought to _SIDE × _SIDE: means where it is larger, repeated where it is smaller."""
-    small = tile_encoding.shrink(values.astype(np.float32), _SIDE)
-    rows, columns = (np.arange(_SIDE) * size // _SIDE for size in small.shape)
-    found: np.ndarray = small[np.ix_(rows, columns)]
-    return found
+def _to_square(values: np.ndarray) -> np.ndarray:
+    """[H, W] brought to _SIDE × _SIDE: means where it is larger, repeated pixels where it is smaller."""
+    means = tile_encoding.area_means(values.astype(np.float32), _SIDE)
+    rows, columns = (np.arange(_SIDE) * size // _SIDE for size in means.shape)
+    square: np.ndarray = means[np.ix_(rows, columns)]
+    return square
 
 
-def _mean(values: Sequence[np.ndarray]) -> float | None:
-    known = np.concatenate(values) if values else np.zeros(0)
-    known = known[np.isfinite(known)]
-    return float(known.mean()) if known.size else None
+def _finite_mean(values: Sequence[np.ndarray]) -> float | None:
+    """The mean of the finite values of all arrays; None if there is none."""
+    numbers = np.concatenate(values) if values else np.zeros(0)
+    finite = numbers[np.isfinite(numbers)]
+    return float(finite.mean()) if finite.size else None
 
 
-def _error(values: Sequence[float]) -> float:
-    return float(np.std(values, ddof=1) / len(values) ** 0.5)
-
-
-def _head(grid: Grid) -> dict[str, Any]:
+def _head(store: ServedStore) -> answers.Summary:
     return {
-        "version": grid.manifest["version"],
-        "examples": grid.manifest["counts"]["examples"],
-        "methods": [{"id": m["id"], "title": m["title"], "signed": m["signed"]} for m in grid.methods],
+        "version": store.version,
+        "examples": store.manifest["counts"]["examples"],
+        "methods": [{"id": m["id"], "title": m["title"], "signed": m["signed"]} for m in store.methods],
     }
-
-
-KINDS = {"faithfulness": faithfulness, "gap": gap, "agreement": agreement, "global": overall}

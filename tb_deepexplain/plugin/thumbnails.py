@@ -1,18 +1,18 @@
-"""Input pictures as the page gets them: PNG or JPEG only, reduced to the size asked."""
+"""Input pictures as the page gets them: PNG or JPEG only, reduced to the requested size."""
 
 from __future__ import annotations
 
 import io
 
-_MAGIC = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg"}
+_SIGNATURES = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg"}
 _QUALITY = 92
 
 
 def thumbnail(picture: bytes, size: int) -> tuple[bytes, str, tuple[int, int]]:
-    """(bytes, media type, (height, width) of the original); the original bytes where they are small enough."""
+    """(bytes, media type, (height, width) of the original); the original bytes if no side exceeds `size`."""
     from PIL import Image
 
-    media_type = next((kind for magic, kind in _MAGIC.items() if picture.startswith(magic)), None)
+    media_type = next((media for start, media in _SIGNATURES.items() if picture.startswith(start)), None)
     if media_type is None:
         raise ValueError("the stored picture is neither PNG nor JPEG")
     try:
@@ -21,11 +21,11 @@ def thumbnail(picture: bytes, size: int) -> tuple[bytes, str, tuple[int, int]]:
             factor = max(width, height) / size
             if factor <= 1:
                 return picture, media_type, (height, width)
-            # BOX is the area mean, as for the maps: pixel for pixel the two show the same place.
+            # BOX is the mean over an area, as for maps: pixel by pixel both show the same part.
             opaque = image.convert("L" if image.mode in ("1", "L", "I", "I;16", "F") else "RGB")
             small = opaque.resize((max(1, round(width / factor)), max(1, round(height / factor))), Image.Resampling.BOX)
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"the stored picture cannot be decoded ({error})") from error
-    out = io.BytesIO()
-    small.save(out, "JPEG", quality=_QUALITY)
-    return out.getvalue(), "image/jpeg", (height, width)
+    file = io.BytesIO()
+    small.save(file, "JPEG", quality=_QUALITY)
+    return file.getvalue(), "image/jpeg", (height, width)

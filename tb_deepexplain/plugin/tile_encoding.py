@@ -1,38 +1,40 @@
-"""Maps as the page gets them: one number per pixel, at most the size asked, eight bits with square-root companding.
+"""Maps as the page gets them: one number for each pixel, at most `size` pixels a side, eight bits with square-root companding.
 
     code = sign(v) · round(127 · sqrt(|v| / scale)),   v ≈ sign(code) · (code / 127)² · scale
 
-Small values, of which a map has most, keep finer steps than large ones; zero is exactly 0, and −128 says that a
-value was not finite.
+Small values, which most of a map consists of, keep finer steps than large ones. Zero is exactly 0; −128 marks a value
+that is not finite.
 """
 
 from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from tb_deepexplain.plugin.answers import BlobRange
 from tb_deepexplain.store.records import QUANTILES
 
 MAGIC = b"DXT1"
 NOT_FINITE = -128
 
 
-def flatten(values: np.ndarray, signed: bool) -> np.ndarray:
-    """A picture's map [H, W] or [H, W, C] as [H, W]: the sum over channels, or the largest |a| of an unsigned method."""
-    if values.ndim == 2:
-        return values
-    if values.ndim != 3:
-        raise ValueError(f"a map of shape {list(values.shape)} is not a picture [H, W] or [H, W, C]")
-    return values.sum(axis=2, dtype=np.float32) if signed else np.abs(values).max(axis=2)
+def merge_channels(attributions: np.ndarray, signed: bool) -> np.ndarray:
+    """A picture's map [H, W] or [H, W, C] as [H, W]: the sum over channels, or for an unsigned method the largest |a|."""
+    if attributions.ndim == 2:
+        return attributions
+    if attributions.ndim != 3:
+        raise ValueError(f"a map of shape {list(attributions.shape)} is not a picture [H, W] or [H, W, C]")
+    return attributions.sum(axis=2, dtype=np.float32) if signed else np.abs(attributions).max(axis=2)
 
 
-def shrink(values: np.ndarray, size: int) -> np.ndarray:
-    """[H, W] reduced so that neither side exceeds `size`: each pixel is the mean over the area it covers.
+def area_means(values: np.ndarray, size: int) -> np.ndarray:
+    """[H, W] reduced so that neither side exceeds `size`: each pixel is the mean over the area that it covers.
 
-    A mean keeps the sign of what the area holds in sum, and a value that is not finite marks every pixel it touches.
+    The means are signed; a value that is not finite marks every pixel that it touches.
     """
     height, width = values.shape
     factor = max(height, width) / size
@@ -41,10 +43,10 @@ def shrink(values: np.ndarray, size: int) -> np.ndarray:
     rows = _area_weights(height, max(1, round(height / factor)))
     columns = _area_weights(width, max(1, round(width / factor))).T
     bad = ~np.isfinite(values)
-    small = rows @ np.where(bad, 0, values).astype(np.float64) @ columns
+    means = rows @ np.where(bad, 0, values).astype(np.float64) @ columns
     if bad.any():
-        small[rows @ bad @ columns > 0] = np.nan
-    return small.astype(np.float32)
+        means[rows @ bad @ columns > 0] = np.nan
+    return means.astype(np.float32)
 
 
 def compand(values: np.ndarray) -> tuple[np.ndarray, float]:
@@ -57,40 +59,41 @@ def compand(values: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def expand(codes: np.ndarray, scale: float) -> np.ndarray:
-    """The float32 values that codes stand for."""
+    """The float32 values that int8 codes stand for."""
     unit = codes.astype(np.float32) / 127
     return np.where(codes == NOT_FINITE, np.nan, np.sign(unit) * unit**2 * np.float32(scale)).astype(np.float32)
 
 
-def marks(values: np.ndarray) -> list[float]:
-    """The quantiles of |v| that colour scales are clipped at, over the finite values; zeros where there is none."""
+def magnitude_quantiles(values: np.ndarray) -> list[float]:
+    """Quantiles of |v| over the finite values, at which the page clips its colour scales; zeros if there are none."""
     finite = np.abs(values[np.isfinite(values)])
     return np.quantile(finite, list(QUANTILES.values())).tolist() if finite.size else [0.0] * len(QUANTILES)
 
 
-class Answer:
+class BinaryAnswer:
     """Builds one binary answer: `DXT1`, u32 header length, JSON header, zeros to a multiple of 8, then the blobs."""
 
     def __init__(self) -> None:
         self._blobs: list[bytes] = []
         self._length = 0
 
-    def add(self, blob: bytes) -> dict[str, int]:
-        """Append a blob, aligned to 8; returns where it lies, counted from the end of the padded header."""
-        place = {"offset": self._length, "length": len(blob)}
+    def add(self, blob: bytes) -> BlobRange:
+        """Append a blob, aligned to 8; returns its range, counted from the end of the padded header."""
+        blob_range: BlobRange = {"offset": self._length, "length": len(blob)}
         padded = blob + bytes(-len(blob) % 8)
         self._blobs.append(padded)
         self._length += len(padded)
-        return place
+        return blob_range
 
-    def finish(self, header: dict[str, Any]) -> bytes:
+    def finish(self, header: Mapping[str, Any]) -> bytes:
+        """The whole answer."""
         text = json.dumps(header, allow_nan=False, separators=(",", ":")).encode()
         head = MAGIC + struct.pack("<I", len(text)) + text
         return b"".join([head, bytes(-len(head) % 8), *self._blobs])
 
 
 def _area_weights(length: int, parts: int) -> np.ndarray:
-    """[parts, length]: how much of each part (length/parts wide) each old pixel covers; rows sum to 1."""
+    """[parts, length]: the share of each old pixel in each new one, which is length/parts wide; rows sum to 1."""
     edges = np.arange(parts + 1) * (length / parts)
     left, right = np.maximum(edges[:-1, None], np.arange(length)), np.minimum(edges[1:, None], np.arange(length) + 1)
     return np.clip(right - left, 0, None) * (parts / length)

@@ -1,4 +1,4 @@
-"""Reading what may be damaged: a bad shard becomes a sentence for what it holds, and for nothing else."""
+"""Reads from stores that may be damaged: a bad shard gives a sentence for each map or input in it, and the others are read."""
 
 from __future__ import annotations
 
@@ -12,20 +12,18 @@ import pyarrow as pa
 from tb_deepexplain.errors import StoreError
 from tb_deepexplain.store.store import Place
 
-# Whatever a damaged store may raise while it is read; each becomes one sentence about that store.
+# What a damaged store may raise while it is read; each becomes one sentence about that store.
 READ_ERRORS = (StoreError, OSError, pa.ArrowException, ValueError, KeyError, IndexError, TypeError, AttributeError)
 
 T = TypeVar("T")
-_POOL = ThreadPoolExecutor(
-    min(4, os.cpu_count() or 1), "deepexplain"
-)  # to read and to unpack leave the interpreter free
+_POOL = ThreadPoolExecutor(min(4, os.cpu_count() or 1), "deepexplain")  # reading and unpacking release Python's lock
 
 
-def read_places(places: Iterable[Place], read: Callable[[Sequence[Place]], list[T]]) -> dict[Place, T | str]:
-    """What `read` gives for each place, or why it cannot be read; what lies in one row group is read together."""
-    together: dict[tuple[str, int], list[Place]] = {}
-    for place in dict.fromkeys(places):
-        together.setdefault((place.shard, place.row_group), []).append(place)
+def read_locations(locations: Iterable[Place], read: Callable[[Sequence[Place]], list[T]]) -> dict[Place, T | str]:
+    """What `read` returns for each location, or a sentence that says why it failed. One call reads a whole row group."""
+    groups: dict[tuple[str, int], list[Place]] = {}
+    for location in dict.fromkeys(locations):
+        groups.setdefault((location.shard, location.row_group), []).append(location)
 
     def attempt(shard: str, members: Sequence[Place]) -> dict[Place, T | str]:
         try:
@@ -34,5 +32,5 @@ def read_places(places: Iterable[Place], read: Callable[[Sequence[Place]], list[
             sentence = str(error) if isinstance(error, StoreError) else f"shard {shard} is damaged ({error})"
             return dict.fromkeys(members, sentence)
 
-    tasks = [_POOL.submit(attempt, shard, members) for (shard, _), members in together.items()]
-    return {place: value for task in tasks for place, value in task.result().items()}
+    tasks = [_POOL.submit(attempt, shard, members) for (shard, _), members in groups.items()]
+    return {location: value for task in tasks for location, value in task.result().items()}

@@ -1,38 +1,40 @@
-"""What is asked about stores, as plain data; no HTTP here. The page of maps itself is made in page.py."""
+"""The answers about stores and examples, as plain data. page_of_maps.py, summary.py and export.py have the others."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from tb_deepexplain.errors import StoreError
-from tb_deepexplain.plugin import tile_encoding
-from tb_deepexplain.plugin.catalogue import Catalogue, Place
-from tb_deepexplain.plugin.json_numbers import number
-from tb_deepexplain.plugin.query_string import BadRequest, NotFound, Selection, Window
-from tb_deepexplain.plugin.store_query import Grid
-from tb_deepexplain.plugin.tolerant_reads import READ_ERRORS, read_places
+from tb_deepexplain.plugin import answers, tile_encoding
+from tb_deepexplain.plugin.catalogue import Catalogue, StoreKey
+from tb_deepexplain.plugin.errors import BadRequest, NotFound
+from tb_deepexplain.plugin.example_order import order_of
+from tb_deepexplain.plugin.index_rows import example_columns, page_ids, rows_by_id, stored_numbers
+from tb_deepexplain.plugin.json_numbers import json_number
+from tb_deepexplain.plugin.parameters import ExampleQuery, Selection
+from tb_deepexplain.plugin.served_store import ServedStore
+from tb_deepexplain.plugin.tolerant_reads import READ_ERRORS, read_locations
 from tb_deepexplain.store.store import Store
 
 
-def describe_stores(catalogue: Catalogue, places: Sequence[Place]) -> dict[str, Any]:
-    """Every announced store from its manifest alone; what is wrong with a store is said in its `error`."""
-    return {"logdir": catalogue.logdir, "stores": [_describe(catalogue, place) for place in places]}
+def describe_stores(catalogue: Catalogue, keys: Sequence[StoreKey]) -> answers.Stores:
+    """Every announced store from its manifest alone; one that cannot be read has an `error`."""
+    return {"logdir": catalogue.logdir, "stores": [_describe_store(catalogue, key) for key in keys]}
 
 
-def _describe(catalogue: Catalogue, place: Place) -> dict[str, Any]:
+def _describe_store(catalogue: Catalogue, key: StoreKey) -> answers.StoreInfo | answers.UnreadableStore:
     try:
-        directory = catalogue.directory(place)
+        directory = catalogue.directory(key)
         catalogue.manifest_signature(directory)
         manifest = Store(directory).manifest
         counts = manifest["counts"]
-        measures = manifest.get("measures") or []
         return {
-            "run": place.run,
-            "store": place.store,
+            "run": key.run,
+            "store": key.store,
             "version": manifest["version"],
             "kind": manifest["kind"],
             "target": manifest.get("target"),
@@ -41,113 +43,167 @@ def _describe(catalogue: Catalogue, place: Place) -> dict[str, Any]:
             "maps": counts["maps"],
             "errors": counts["errors"],
             "complete": manifest.get("complete", True),
-            "measures": [{k: m.get(k) for k in ("id", "title", "better")} for m in measures],
+            "measures": [
+                {"id": measure["id"], "title": measure["title"], "better": measure["better"]}
+                for measure in manifest.get("measures") or []
+            ],
             "methods": [describe_method(method, manifest["kind"]) for method in manifest["methods"]],
         }
     except READ_ERRORS as error:
-        message = (
-            str(error)
-            if isinstance(error, StoreError)
-            else f"its manifest is damaged ({error!r}); run the pipeline again"
-        )
-        return {"run": place.run, "store": place.store, "error": message}
+        damaged = f"its manifest is damaged ({error!r}); run the pipeline again"
+        return {
+            "run": key.run,
+            "store": key.store,
+            "error": str(error) if isinstance(error, StoreError) else damaged,
+        }
 
 
-def describe_method(method: dict[str, Any], kind: str) -> dict[str, Any]:
-    """A method's row of the manifest, and how the page makes one number of a pixel's channels."""
-    reduction = ("sum" if method["signed"] else "max |a|") if kind == "image" else None
+def describe_method(method: dict[str, Any], kind: str) -> answers.Method:
+    """A method of a manifest, and how the page makes one number of a pixel's channels."""
     return {
-        **{k: method.get(k) for k in ("id", "title", "family", "signed", "sums_to", "parameters")},
-        "reduction": reduction,
+        "id": method["id"],
+        "title": method["title"],
+        "family": method.get("family"),
+        "signed": method["signed"],
+        "sums_to": method.get("sums_to"),
+        "parameters": method.get("parameters") or {},
+        "reduction": None if kind != "image" else "sum" if method["signed"] else "max |a|",
     }
 
 
-def query(grid: Grid, window: Window, columns: Sequence[str]) -> dict[str, Any]:
-    """One array per column for the examples of a window."""
-    ids, total = grid.window(window)
-    asked = dict.fromkeys(("id", *columns))
-    needed = ["predicted" if name == "predicted_name" else name for name in asked]
-    if "label_name" in asked:
-        needed.append("label")
-    if "target_name" in asked:
-        needed.append("target")
-    found = grid.columns(ids, window.selection, needed)
-    if "predicted_name" in asked:
-        found["predicted_name"] = [grid.name(unit) for unit in found["predicted"]]
-    head = {"version": grid.manifest["version"], "total": total, "offset": window.offset}
-    return {**head, **{name: [number(value) for value in found[name]] for name in asked}}
+def describe_measures(manifest: dict[str, Any]) -> list[answers.Measure]:
+    """The measures of a manifest."""
+    return [
+        {
+            "id": measure["id"],
+            "title": measure["title"],
+            "better": measure["better"],
+            "axis": measure.get("axis"),
+            "parameters": measure.get("parameters") or {},
+        }
+        for measure in manifest.get("measures") or []
+    ]
 
 
-def facet(grid: Grid, window: Window, bins: int) -> dict[str, Any]:
-    """How the field that a window is sorted by is distributed over its examples, and where each bin begins in their order.
+def select_methods(store: ServedStore, ids: Sequence[str] | None) -> list[dict[str, Any]]:
+    """The methods of the manifest: all, or those with these ids."""
+    by_id = {method["id"]: method for method in store.methods}
+    if unknown := [method for method in ids or () if method not in by_id]:
+        raise BadRequest(f"unknown method {unknown[0]!r}; this store has {', '.join(by_id)}")
+    return [by_id[method] for method in ids] if ids else store.methods
+
+
+def columns(store: ServedStore, query: ExampleQuery, names: Sequence[str]) -> dict[str, Any]:
+    """One array for each column, for the examples of a query."""
+    ids, total = page_ids(store, query)
+    names = list(dict.fromkeys(("id", *names)))
+    stored_names = ["predicted" if name == "predicted_name" else name for name in names]
+    if "label_name" in names:
+        stored_names.append("label")
+    if "target_name" in names:
+        stored_names.append("target")
+    values = example_columns(store, ids, query.selection, stored_names)
+    if "predicted_name" in names:
+        values["predicted_name"] = [store.unit_name(unit) for unit in values["predicted"]]
+    head = {"version": store.version, "total": total, "offset": query.offset}
+    return {**head, **{name: [json_number(value) for value in values[name]] for name in names}}
+
+
+def facet(store: ServedStore, query: ExampleQuery, bins: int) -> answers.Facet:
+    """The distribution of the sort field over the examples of a query, and the rank at which each bin begins.
 
     Bins are of equal width between the 1st and the 99th percentile; the first and the last reach to the ends.
     """
-    order = grid.order(window)
-    head = {"version": grid.manifest["version"], "field": window.sort, "total": len(order.rows)}
-    given = np.zeros(0) if order.keys is None else order.keys
-    keys = given[np.isfinite(given)]
-    if not keys.size or keys.min() == keys.max():
-        return {**head, "edges": [float(k) for k in keys[:1]], "counts": [], "known": len(keys), "starts": []}
-    low, high = np.quantile(keys, [0.01, 0.99])
+    order = order_of(store, query)
+    keys = np.zeros(0) if order.keys is None else order.keys
+    finite = keys[np.isfinite(keys)]
+    answer: answers.Facet = {
+        "version": store.version,
+        "field": query.sort,
+        "total": len(order.rows),
+        "edges": [float(key) for key in finite[:1]],
+        "counts": [],
+        "known": len(finite),
+        "starts": [],
+    }
+    if not finite.size or finite.min() == finite.max():
+        return answer
+    low, high = np.quantile(finite, [0.01, 0.99])
     inner = np.linspace(low, high, bins + 1)[1:-1] if high > low else np.zeros(0)
-    edges = np.unique([keys.min(), *inner, keys.max()])
-    counts, _ = np.histogram(keys, edges)
-    first = int((np.isposinf(given) if window.descending else np.isneginf(given)).sum())
-    before = counts[::-1].cumsum()[::-1] - counts if window.descending else counts.cumsum() - counts
+    edges = np.unique([finite.min(), *inner, finite.max()])
+    counts, _ = np.histogram(finite, edges)
+    infinite_first = int((np.isposinf(keys) if query.descending else np.isneginf(keys)).sum())
+    before = counts[::-1].cumsum()[::-1] - counts if query.descending else counts.cumsum() - counts
     return {
-        **head,
+        **answer,
         "edges": edges.tolist(),
         "counts": counts.tolist(),
-        "known": len(keys),
-        "starts": (first + before).tolist(),  # the rank of the first example of each bin
+        "starts": (infinite_first + before).tolist(),
     }
 
 
-def one_map(grid: Grid, example_id: str, method: str, selection: Selection, flat: bool) -> np.ndarray:
-    """One float32 map at full size, as stored or, for pictures, with its channels made one number."""
-    [found] = find_methods(grid, [method])
-    cells = grid.cells([example_id], selection, [method])[example_id]
-    if not cells:
-        grid.everything(example_id)  # there is no such example?
-        raise NotFound(f"example {example_id!r} has no map by {method} for this step and target")
-    [values] = read_places([cells[0].map_place], grid.store.maps_at).values()
-    if isinstance(values, str):
-        raise StoreError(values)
-    return tile_encoding.flatten(values, found["signed"]) if flat and grid.manifest["kind"] == "image" else values
+def one_map(store: ServedStore, example_id: str, method_id: str, selection: Selection, flat: bool) -> np.ndarray:
+    """One float32 map at full size: as stored or, if `flat`, for a picture with one number for each pixel."""
+    [method] = select_methods(store, [method_id])
+    rows = rows_by_id(store, [example_id], selection, [method_id])[example_id]
+    if not rows:
+        stored_numbers(store, example_id)  # NotFound if it is the example that does not exist
+        raise NotFound(f"example {example_id!r} has no map by {method_id} for this step and target")
+    [attributions] = read_locations([rows[0].map_location], store.reader.maps_at).values()
+    if isinstance(attributions, str):
+        raise StoreError(attributions)
+    merge = flat and store.kind == "image"
+    return tile_encoding.merge_channels(attributions, method["signed"]) if merge else attributions
 
 
-def example(grid: Grid, example_id: str, selection: Selection) -> dict[str, Any]:
-    """All numbers stored about one example, and what made them; curves of the maps selected, by method and measure."""
-    maps = [{k: number(v) for k, v in row.items() if k != "example_id"} for row in grid.everything(example_id)]
-    cells = grid.cells([example_id], selection)[example_id]
-    measures = grid.known.measures
-    read = functools.partial(grid.store.curves_at, measures=measures)
-    found = read_places((cell.map_place for cell in cells), read) if measures else {}
-    curves = {cell.method: _curves(found.get(cell.map_place), measures) for cell in cells}
-    kept = {
-        k: grid.manifest.get(k)
-        for k in ("version", "name", "kind", "methods", "measures", "model", "options", "versions", "created")
+def example(store: ServedStore, example_id: str, selection: Selection) -> answers.ExampleFacts:
+    """Every number stored about one example, what made them, and the curves of the selected maps."""
+    maps = [
+        {name: json_number(value) for name, value in numbers.items() if name != "example_id"}
+        for numbers in stored_numbers(store, example_id)
+    ]
+    manifest = store.manifest
+    return {
+        "id": example_id,
+        "version": store.version,
+        "name": manifest.get("name", ""),
+        "kind": cast(answers.Modality, store.kind),
+        "maps": maps,
+        "curves": _curves(store, example_id, selection),
+        "methods": [_describe_with_baseline(method, store.kind) for method in store.methods],
+        "measures": describe_measures(manifest),
+        "model": manifest.get("model"),
+        "options": manifest.get("options") or {},
+        "versions": manifest.get("versions") or {},
+        "created": manifest.get("created"),
     }
-    return {"id": example_id, "maps": maps, "curves": curves, **kept}
 
 
-def _curves(found: dict[str, Any] | str | None, measures: Sequence[str]) -> dict[str, Any]:
-    """By measure: where its points lie, and the curves of the map and of a random one."""
-    curves = {}
-    if not isinstance(found, dict):
-        return {}
-    for measure in measures:
-        own = {end: found[f"{measure}_{end}"] for end in ("at", "curve", "random_curve")}
-        if own["curve"]:
-            curves[measure] = {end: [number(v) for v in values or ()] for end, values in own.items()}
+def _describe_with_baseline(method: dict[str, Any], kind: str) -> answers.ExampleMethod:
+    described = cast(answers.ExampleMethod, describe_method(method, kind))
+    if "baseline_picture" in method:
+        described["baseline_picture"] = method["baseline_picture"]
+    return described
+
+
+def _curves(store: ServedStore, example_id: str, selection: Selection) -> dict[str, dict[str, answers.Curves]]:
+    """The curves of an example's selected maps, by method and measure."""
+    measures, rows = store.fields.measures, rows_by_id(store, [example_id], selection)[example_id]
+    read = functools.partial(store.reader.curves_at, measures=measures)
+    stored = read_locations((row.map_location for row in rows), read) if measures else {}
+    curves: dict[str, dict[str, answers.Curves]] = {}
+    for row in rows:
+        columns_of_map, of_method = stored.get(row.map_location), curves.setdefault(row.method, {})
+        if isinstance(columns_of_map, dict):
+            for measure in measures:
+                if columns_of_map[f"{measure}_curve"]:
+                    of_method[measure] = _curve(columns_of_map, measure)
     return curves
 
 
-def find_methods(grid: Grid, methods: Sequence[str] | None) -> list[dict[str, Any]]:
-    """Rows of the manifest: all, or those named."""
-    by_id = {method["id"]: method for method in grid.methods}
-    unknown = [m for m in methods or () if m not in by_id]
-    if unknown:
-        raise BadRequest(f"unknown method {unknown[0]!r}; this store has {', '.join(by_id)}")
-    return [by_id[m] for m in methods] if methods else grid.methods
+def _curve(stored: dict[str, Any], measure: str) -> answers.Curves:
+    at, curve, random_curve = (
+        [json_number(value) for value in stored[f"{measure}_{column}"] or ()]
+        for column in ("at", "curve", "random_curve")
+    )
+    return {"at": at, "curve": curve, "random_curve": random_curve}

@@ -35,7 +35,7 @@ def exact(logdir: Path, example: str, method: str) -> np.ndarray:
     store = Store(store_path(logdir, "pictures", "attributions"))
     rows = store.index.select(["example_id", "method"]).to_pylist()
     [values] = store.maps([rows.index({"example_id": example, "method": method})])
-    return tile_encoding.flatten(values, next(m["signed"] for m in stores.METHODS if m["id"] == method))
+    return tile_encoding.merge_channels(values, next(m["signed"] for m in stores.METHODS if m["id"] == method))
 
 
 def test_filter_by_typing_and_by_chips(visit: Callable[..., Frame], server: str, tab: Page) -> None:

@@ -13,7 +13,7 @@ from werkzeug.test import Client
 from tb_deepexplain.plugin.filter_grammar import FilterError, Term, parse
 from tb_deepexplain.store.store import Store, store_path
 from tests.plugin import stores
-from tests.plugin.asking import PICTURES, REVIEWS, get
+from tests.plugin.api_client import PICTURES, REVIEWS, get
 
 
 def test_a_filter_is_read_term_by_term() -> None:

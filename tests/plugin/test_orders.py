@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tb_deepexplain.plugin import query_string
-from tb_deepexplain.plugin import store_query as grid_module
 from tb_deepexplain.plugin.duckdb_engine import Engine
-from tb_deepexplain.plugin.store_query import Grid
+from tb_deepexplain.plugin.example_order import MAX_SPAN, order_of
+from tb_deepexplain.plugin.index_rows import page_rows
+from tb_deepexplain.plugin.parameters import ExampleQuery, Selection
+from tb_deepexplain.plugin.served_store import ServedStore
 from tb_deepexplain.store.records import Attribution, Input
 from tb_deepexplain.store.store import StoreWriter
 
@@ -66,84 +67,87 @@ def write(directory: Path, layout: str) -> Path:
 
 
 @pytest.fixture(scope="module", params=["together", "apart", "gaps"])
-def grid(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Grid:
+def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> ServedStore:
     directory = write(tmp_path_factory.mktemp("orders") / "plugins" / "deepexplain" / "attributions", request.param)
-    found = Grid(directory, Engine([str(directory.parent)]))
-    assert found._complete == (request.param != "gaps")
-    return found
+    store = ServedStore(directory, Engine([str(directory.parent)]))
+    assert store.is_complete == (request.param != "gaps")
+    return store
 
 
-def known(rows: list[dict[str, object]], field: str) -> float | None:
-    """A field of an example, from its rows of the index."""
+Rows = list[dict[str, object]]  # of the index, of one example
+
+
+def field_value(rows: Rows, field: str) -> float | None:
+    """A field of an example."""
     method, _, name = field.rpartition(".")
-    own = [row for row in rows if not method or row["method"] == method]
-    gap = lambda row: abs(row["gap"] / (row["score"] - row["baseline_score"]))  # noqa: E731
-    values = [gap(row) if name == "gap" and row["gap"] is not None else row[name] for row in own]
+    values = [
+        _relative_gap(row) if name == "gap" else row[name] for row in rows if not method or row["method"] == method
+    ]
     numbers = [float(v) for v in values if v is not None and math.isfinite(v)]  # type: ignore[arg-type]
     if not numbers:
         return None
     return float(np.mean(np.float32(numbers))) if name in ("deletion", "concentration") else max(numbers)
 
 
-def is_wrong(rows: list[dict[str, object]]) -> bool:
+def _relative_gap(row: dict[str, object]) -> object:
+    return None if row["gap"] is None else abs(row["gap"] / (row["score"] - row["baseline_score"]))  # type: ignore[operator]
+
+
+def is_misclassified(rows: Rows) -> bool:
     return rows[0]["label"] != rows[0]["predicted"]
 
 
-KEEP: dict[str, Callable[[list[dict[str, object]]], bool]] = {
+PASSES: dict[str, Callable[[Rows], bool]] = {
     "": lambda rows: True,
-    "is:error": is_wrong,
+    "is:error": is_misclassified,
     "label:1": lambda rows: rows[0]["label"] == 1,
     "label:one pred:!1 score>0": lambda rows: (
-        rows[0]["label"] == 1 and rows[0]["predicted"] != 1 and rows[0]["score"] > 0
-    ),  # type: ignore[operator]
-    "deletion<0.5": lambda rows: (known(rows, "deletion") or 1) < 0.5,
-    "saliency.deletion<0.5": lambda rows: (known(rows, "saliency.deletion") or 1) < 0.5,
+        rows[0]["label"] == 1 and rows[0]["predicted"] != 1 and rows[0]["score"] > 0  # type: ignore[operator]
+    ),
+    "deletion<0.5": lambda rows: (field_value(rows, "deletion") or 1) < 0.5,
+    "saliency.deletion<0.5": lambda rows: (field_value(rows, "saliency.deletion") or 1) < 0.5,
     "id:2*": lambda rows: str(rows[0]["example_id"]).startswith("2"),
-    "gap>5%": lambda rows: (known(rows, "gap") or 0) > 0.05,
+    "gap>5%": lambda rows: (field_value(rows, "gap") or 0) > 0.05,
 }
 
 
 @pytest.mark.parametrize("text", FILTERS)
 @pytest.mark.parametrize("sort", SORTS)
-def test_orders(grid: Grid, sort: str, text: str) -> None:
-    examples: dict[str, list[dict[str, object]]] = {}
-    for row in grid.store.index.to_pylist():
+def test_orders(store: ServedStore, sort: str, text: str) -> None:
+    examples: dict[str, Rows] = {}
+    for row in store.reader.index.to_pylist():
         examples.setdefault(row["example_id"], []).append(row)
-    kept = [id_ for id_, rows in examples.items() if KEEP[text](rows)]
-    for desc in ("0", "1"):
-        sign = -1 if desc == "1" else 1
+    passing = [example_id for example_id, rows in examples.items() if PASSES[text](rows)]
+    for descending in (False, True):
+        sign = -1 if descending else 1
 
-        def place(id_: str, sign: int = sign) -> tuple[object, ...]:
-            rows = examples[id_]
+        def sort_key(example_id: str, sign: int = sign) -> tuple[object, ...]:
+            rows = examples[example_id]
             if sort == "id":
-                return (sign * int(id_),)
-            value = known(rows, "gap" if sort == "errors" else sort)
-            last = (value is None, sign * (value or 0))
-            return (sign * is_wrong(rows), *last) if sort == "errors" else last
+                return (sign * int(example_id),)
+            value = field_value(rows, "gap" if sort == "errors" else sort)
+            by_value = (value is None, sign * (value or 0))
+            return (sign * is_misclassified(rows), *by_value) if sort == "errors" else by_value
 
-        expected = sorted(kept, key=place)
-        window = query_string.window(
-            query_string.parse(
-                {"sort": sort, "desc": desc, "filter": text, "limit": "48", "offset": "3"}, query_string.WINDOW
-            )
-        )
-        shown, total = grid.shown(window)
-        assert total == len(kept)
-        for got, want in zip(shown, expected[3:51], strict=True):  # of equal ones either
-            assert place(got) == pytest.approx(place(want), rel=1e-6), (sort, desc)
-        for id_, cells in shown.items():
-            assert [(c.example_id, c.method) for c in cells] == [(id_, str(r["method"])) for r in examples[id_]]
+        expected = sorted(passing, key=sort_key)
+        shown, total = page_rows(store, ExampleQuery(Selection(), text, sort, descending, offset=3, limit=48))
+        assert total == len(passing)
+        for example_id, expected_id in zip(shown, expected[3:51], strict=True):  # equal ones may come in either order
+            assert sort_key(example_id) == pytest.approx(sort_key(expected_id), rel=1e-6), (sort, descending)
+        for example_id, rows in shown.items():
+            stored = [(example_id, str(row["method"])) for row in examples[example_id]]
+            assert [(row.example_id, row.method) for row in rows] == stored
 
 
-def test_maps_together_are_read_without_a_search(grid: Grid, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the layout is for: of maps that lie together one query is asked."""
-    asked: list[str] = []
-    window = query_string.window(query_string.parse({"sort": "score"}, query_string.WINDOW))
-    grid.order(window)
-    rows = grid._engine.rows
-    monkeypatch.setattr(grid._engine, "rows", lambda sql, *more: asked.append(sql) or rows(sql, *more))
-    grid.shown(window)
-    together = grid.store.index["example_id"].to_pylist()[:3] == ["0"] * 3
-    apart = len(METHODS) * COUNT == grid.store.index.num_rows and not together
-    assert len(asked) == (2 if apart else 1)
-    assert grid_module._NEAR < COUNT
+def test_maps_that_lie_together_are_read_by_one_query(store: ServedStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search of the whole index is needed only where the maps of an example lie apart."""
+    queries: list[str] = []
+    query = ExampleQuery(Selection(), sort="score")
+    order_of(store, query)
+    rows = store.engine.rows
+    monkeypatch.setattr(store.engine, "rows", lambda sql, *values: queries.append(sql) or rows(sql, *values))
+    page_rows(store, query)
+    together = store.reader.index["example_id"].to_pylist()[:3] == ["0"] * 3
+    apart = len(METHODS) * COUNT == store.reader.index.num_rows and not together
+    assert len(queries) == (2 if apart else 1)
+    assert MAX_SPAN < COUNT

@@ -12,8 +12,8 @@ from werkzeug.test import Client
 from tb_deepexplain.plugin import tile_encoding
 from tb_deepexplain.store.store import Store, store_path
 from tests.plugin import stores
-from tests.plugin.asking import get, page
-from tests.plugin.dxt1 import Page
+from tests.plugin.api_client import get, page
+from tests.plugin.binary_page import Page
 
 TRAINING = {"run": "training", "store": "attributions", "sort": "id", "desc": "0"}
 METHOD = "integrated_gradients"
@@ -47,7 +47,7 @@ def stored(training: Path, run: str = "training", **where: object) -> np.ndarray
     for name, value in where.items():
         frame = frame[frame[name] == value]
     [row] = frame.index.tolist()
-    return tile_encoding.flatten(store.maps([row])[0], True)
+    return tile_encoding.merge_channels(store.maps([row])[0], True)
 
 
 def close(shown: Page, cell: dict[str, object], values: np.ndarray) -> bool:

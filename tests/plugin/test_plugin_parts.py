@@ -47,22 +47,22 @@ def test_foreign_markers_are_left_alone(content: bytes) -> None:
 
 def test_area_mean_of_whole_blocks_is_their_mean() -> None:
     values = np.random.default_rng(0).normal(size=(12, 8)).astype(np.float32)
-    np.testing.assert_allclose(tile_encoding.shrink(values, 6), values.reshape(6, 2, 4, 2).mean((1, 3)), rtol=1e-5)
+    np.testing.assert_allclose(tile_encoding.area_means(values, 6), values.reshape(6, 2, 4, 2).mean((1, 3)), rtol=1e-5)
 
 
 @pytest.mark.parametrize(("shape", "size"), [((299, 299), 112), ((50, 31), 16), ((16, 200), 64), ((7, 7), 16)])
 def test_area_mean_keeps_the_total_and_the_sign(shape: tuple[int, int], size: int) -> None:
     values = np.random.default_rng(1).normal(size=shape).astype(np.float32)
-    small = tile_encoding.shrink(values, size)
+    small = tile_encoding.area_means(values, size)
     assert max(small.shape) == min(size, max(shape))
     assert small.mean() == pytest.approx(values.mean(), abs=1e-6)
-    np.testing.assert_array_equal(tile_encoding.shrink(-values, size), -small)
+    np.testing.assert_array_equal(tile_encoding.area_means(-values, size), -small)
 
 
 def test_what_is_not_finite_marks_every_pixel_it_touches() -> None:
     values = np.zeros((9, 9), np.float32)
     values[4, 4] = np.inf
-    small = tile_encoding.shrink(values, 6)  # 1.5 old pixels each: old pixel 4 lies in new pixels 2 and 3
+    small = tile_encoding.area_means(values, 6)  # 1.5 old pixels each: old pixel 4 lies in new pixels 2 and 3
     assert np.isnan(small).sum() == 4 and np.isnan(small[2:4, 2:4]).all()
 
 
@@ -78,7 +78,7 @@ def test_codes_are_symmetric_and_zero_is_zero() -> None:
 @pytest.mark.parametrize("shape", [(4,), (2, 2, 2, 2), ()])
 def test_a_map_that_is_no_picture_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="not a picture"):
-        tile_encoding.flatten(np.zeros(shape, np.float32), True)
+        tile_encoding.merge_channels(np.zeros(shape, np.float32), True)
 
 
 def test_pictures_are_png_or_jpeg_only() -> None:

@@ -14,7 +14,7 @@ from werkzeug.test import Client
 from tb_deepexplain.storage import place
 from tb_deepexplain.store.store import MANIFEST, store_path
 from tests.plugin import stores
-from tests.plugin.asking import get, page, summary
+from tests.plugin.api_client import get, page, summary
 
 
 @pytest.fixture

@@ -20,8 +20,9 @@ import tb_deepexplain as dx
 from tb_deepexplain.attribution.explainer import Explainer
 from tb_deepexplain.errors import InputError, ParameterError, StoreError, UnknownMethodError, UnsupportedModelError
 from tb_deepexplain.plugin.duckdb_engine import Engine
-from tb_deepexplain.plugin.query_string import Selection
-from tb_deepexplain.plugin.store_query import Cell, Grid
+from tb_deepexplain.plugin.index_rows import IndexRow, rows_by_id
+from tb_deepexplain.plugin.parameters import Selection
+from tb_deepexplain.plugin.served_store import ServedStore
 from tb_deepexplain.store.records import Attribution, Input
 from tb_deepexplain.store.store import Store, StoreWriter, store_path
 from tb_deepexplain.training.callback import AttributionCallback
@@ -56,30 +57,30 @@ def place(logdir: Path) -> Path:
     return store_path(logdir, "attributions", "default")
 
 
-def opened(logdir: Path) -> Grid:
-    """As TensorBoard reads it."""
-    return Grid(place(logdir), Engine([str(logdir)]))
+def served(logdir: Path) -> ServedStore:
+    """The store as TensorBoard reads it."""
+    return ServedStore(place(logdir), Engine([str(logdir)]))
 
 
-def cells(grid: Grid, step: int, method: str) -> list[Cell]:
-    ids = grid.store.index["example_id"].unique().to_pylist()
-    return [cell for found in grid.cells(ids, Selection(step), [method]).values() for cell in found]
+def index_rows(store: ServedStore, step: int, method: str) -> list[IndexRow]:
+    ids = store.reader.index["example_id"].unique().to_pylist()
+    return [row for rows in rows_by_id(store, ids, Selection(step), [method]).values() for row in rows]
 
 
 def steps(logdir: Path) -> list[int]:
     """As the page lists them, which are those of the manifest."""
-    grid = opened(logdir)
-    assert grid.steps == grid.manifest["steps"]
-    return grid.steps
+    store = served(logdir)
+    assert store.steps == store.manifest["steps"]
+    return store.steps
 
 
 def maps_at(logdir: Path, step: int, method: str) -> dict[str, np.ndarray]:
-    """As the page finds them: by example."""
-    grid = opened(logdir)
-    found = cells(grid, step, method)
-    assert {cell.step for cell in found} == {step}
-    maps = grid.store.maps_at([cell.map_place for cell in found])
-    return dict(zip([cell.example_id for cell in found], maps, strict=True))
+    """The maps by example, as the page shows them."""
+    store = served(logdir)
+    rows = index_rows(store, step, method)
+    assert {row.step for row in rows} == {step}
+    maps = store.reader.maps_at([row.map_location for row in rows])
+    return dict(zip([row.example_id for row in rows], maps, strict=True))
 
 
 def assert_explains(stored: dict[str, np.ndarray], expected: np.ndarray) -> None:
@@ -126,9 +127,9 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Any:
         return compile_(self, *args)
 
     def look(_: keras.Model, epoch: int) -> None:
-        grid = opened(logdir)
-        shown = grid.store.inputs_at([cell.input_place for cell in cells(grid, epoch, "epsilon_lrp")])
-        seen.append((grid.manifest["complete"], grid.steps, [each["example_id"] for each in shown], traces[0]))
+        store = served(logdir)
+        shown = store.reader.inputs_at([row.input_location for row in index_rows(store, epoch, "epsilon_lrp")])
+        seen.append((store.manifest["complete"], store.steps, [each["example_id"] for each in shown], traces[0]))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Explainer, "_compile", counted)
@@ -418,7 +419,7 @@ def test_a_model_that_is_no_more_a_number_is_told_and_not_stored(tmp_path: Path)
     with pytest.warns(UserWarning, match="2 of 2 examples could not be explained at step 1: NotFinite") as said:
         train(tmp_path, 3, more=[At(spoil)])
     assert len(said) == 1
-    assert opened(tmp_path).steps == [0]
+    assert served(tmp_path).steps == [0]
     store = Store(place(tmp_path))
     assert store.manifest["counts"] == {"examples": 2, "maps": 2, "errors": 4}
     assert store.errors()["message"].to_pylist()[0].startswith("step 1: the model's output or a map is NaN")

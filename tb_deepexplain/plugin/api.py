@@ -1,0 +1,155 @@
+"""The HTTP API: the table of its routes with their parameters and answers. routes.py serves it, openapi.py describes it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, get_args
+
+from tb_deepexplain.plugin import answers
+from tb_deepexplain.plugin.parameters import (
+    Parameter,
+    choice,
+    columns,
+    filter_terms,
+    flag,
+    integer,
+    names,
+    sort_field,
+    target,
+    text,
+    units,
+)
+
+PREFIX = "/api/"
+JSON, BINARY = "application/json", "application/octet-stream"
+EXPORT_TYPES = {"csv": "text/csv", "jsonl": "application/x-ndjson"}
+EXAMPLE_COLUMNS = (
+    "id", "label", "label_name", "predicted", "predicted_name", "misclassified",
+    "target", "target_name", "score", "probability", "gap", "relative_gap",
+)  # fmt: skip
+PANELS = ("faithfulness", "gap", "agreement", "global")
+MAX_LIMIT, MAX_EXPORT = 200, 100_000
+MAX_OFFSET = 2**53
+
+
+@dataclasses.dataclass(frozen=True)
+class Route:
+    """A route that answers GET. `answers` gives the type of the answer for each media type; None where it is no JSON."""
+
+    name: str
+    summary: str
+    parameters: tuple[Parameter, ...]
+    answers: Mapping[str, Any]
+    details: str = ""  # Markdown
+    header: Any = None  # the type of the JSON header within a binary answer
+    response_headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def path(self) -> str:
+        return PREFIX + self.name
+
+
+_STORE = (
+    text("run", "the run, as `/api/stores` lists it", required=True),
+    text("store", "the store's name, as `/api/stores` lists it", required=True),
+    text("v", "the store's `version`; where it is the present one, the answer may be cached for an hour"),
+)
+_SELECTION = (
+    integer("step", "training step; by default the latest", -(2**63), 2**63 - 1),
+    target("target", "the target explained; by default each example's predicted class where that was explained, else what was"),
+)  # fmt: skip
+_FILTER = filter_terms("filter", "which examples; by default all")
+_ORDER = (
+    sort_field("sort", "`errors`, `id`, or a field with a number, of one method as `METHOD.FIELD`", "errors"),
+    flag("desc", "largest first", default=True),
+)
+_OFFSET = integer("offset", "rank of the first example", 0, MAX_OFFSET, 0)
+_QUERY = (*_STORE, *_SELECTION, _FILTER, *_ORDER, _OFFSET)
+_PAGE = (*_QUERY, integer("limit", "the most examples", 1, MAX_LIMIT, 24))
+_ID = text("id", "the example's id", required=True)
+
+_TILES = """\
+One binary answer holds a whole page; [its format](#the-binary-answer) is below. With `pivot=runs` every run shows its latest step that is
+not after `step`."""
+
+_EXPORT = """\
+An attachment with a line for each example: the columns of `/api/query`, `margin`, `loss` and `disagreement`, and for each method
+`METHOD.gap`, `METHOD.concentration` and `METHOD.MEASURE`. Text that a spreadsheet would run as a formula begins with an apostrophe."""
+
+_SUMMARY = """\
+`faithfulness` gives what the manifest holds and ignores the selection and the filter; `gap` covers all examples of the filter; `agreement`
+and `global` cover a sample of at most 240 and 500 examples, evenly spread."""
+
+_QUERY_DETAILS = """\
+One array for each column, and beside them `version`, `total` (examples of the filter) and `offset`. `gap` is the largest `|gap|`,
+`relative_gap` the largest relative gap of the example's maps. An example is listed when it has a map for the step and target."""
+
+ROUTES = {
+    route.name: route
+    for route in (
+        Route("stores", "All stores, from their manifests alone", (), {JSON: answers.Stores}),
+        Route(
+            "query",
+            "Columns of numbers of a page of examples",
+            (*_PAGE, columns("columns", "fields, separated by commas", EXAMPLE_COLUMNS)),
+            {JSON: answers.Columns},
+            _QUERY_DETAILS,
+        ),
+        Route(
+            "tiles",
+            "A page of examples with inputs and maps",
+            (
+                *_PAGE,
+                choice("pivot", "what the columns are", get_args(answers.Pivot), "methods"),
+                names("methods", "which methods; for another pivot than methods the first is shown; by default all"),
+                units("targets", "which targets, for that pivot; by default the most frequent"),
+                flag("change", "a column more: the last map less the first", default=False),
+                integer("size", "the most pixels of a side of a picture's maps", 16, 1024, 224),
+            ),
+            {BINARY: None},
+            _TILES,
+            header=answers.PageHeader,
+        ),
+        Route(
+            "facet",
+            "The distribution of the sort field over the examples of a filter",
+            (*_PAGE, integer("bins", "the most bins", 2, 200, 60)),
+            {JSON: answers.Facet},
+        ),
+        Route(
+            "tile",
+            "One map at full size, as little-endian float32",
+            (
+                *_STORE,
+                *_SELECTION,
+                _ID,
+                text("method", "the method's id", required=True),
+                flag("flat", "make one number of the channels of a picture", default=False),
+            ),
+            {BINARY: None},
+            response_headers={"X-Shape": "the map's shape as JSON"},
+        ),
+        Route(
+            "example", "Every number stored about one example", (*_STORE, *_SELECTION, _ID), {JSON: answers.ExampleFacts}
+        ),
+        Route(
+            "export",
+            "The numbers of many examples as a file",
+            (
+                *_QUERY,
+                integer("limit", "the most examples", 1, MAX_EXPORT, MAX_EXPORT),
+                choice("format", "of the file", EXPORT_TYPES, required=True),
+            ),
+            dict.fromkeys(EXPORT_TYPES.values()),
+            _EXPORT,
+        ),
+        Route(
+            "summary",
+            "One panel of the Summary",
+            (*_STORE, *_SELECTION, _FILTER, choice("panel", "which one", PANELS, required=True)),
+            {JSON: answers.Faithfulness | answers.Gaps | answers.Agreements | answers.Overall},
+            _SUMMARY,
+        ),
+    )
+}  # fmt: skip

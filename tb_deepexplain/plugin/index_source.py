@@ -1,0 +1,112 @@
+"""The index of a store as a table for SQL: its files, or copies of them if they are remote, and columns derived from theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tb_deepexplain.errors import StoreError
+from tb_deepexplain.plugin.duckdb_engine import Engine, literal
+from tb_deepexplain.storage import is_remote, open_parquet, whole
+from tb_deepexplain.store.records import INPUT_SCHEMA
+
+_TEXTS = "texts.parquet"
+_TEXT_SCHEMA = pa.schema([INPUT_SCHEMA.field(name) for name in ("example_id", "tokens")])
+
+
+def finite(value: str) -> str:
+    """A number as SQL; null where it is not finite. (isnan would not do: DuckDB takes the bounds in a Parquet file as proof
+    that it holds no NaN, which they are not.)"""
+    return f"CASE WHEN isfinite({value}) THEN {value} END"
+
+
+_DIFFERENCE = "(score - baseline_score)"
+DERIVED_COLUMNS = {
+    "relative_gap": f"CASE WHEN gap = 0 THEN 0 WHEN isfinite(gap) AND isfinite{_DIFFERENCE} THEN abs(gap / {_DIFFERENCE}) END",
+    "misclassified": "coalesce(label >= 0 AND predicted >= 0 AND label <> predicted, false)",
+    "correct": "coalesce(label >= 0 AND label = predicted, false)",
+}
+
+
+class IndexSource:
+    """The index of a store in DuckDB.
+
+    `sql` stands for its rows in a FROM clause: all columns of the files, DERIVED_COLUMNS, and the row number `r` through all
+    files. `columns` are those of the files.
+    """
+
+    def __init__(self, directory: Path, manifest: dict[str, Any], engine: Engine) -> None:
+        self._directory = directory
+        _check_names(directory, manifest["index"])
+        self._copies = engine.local_directory() if is_remote(directory) else None
+        self.sql, self.columns = _table([self._local(name) for name in manifest["index"]])
+        shards, input_units = (
+            [name for (name,) in engine.rows(f"SELECT DISTINCT {column} FROM {self.sql}")]
+            for column in ("shard", "input_shard")
+        )
+        _check_names(directory, [*shards, *input_units])
+        self._input_units = input_units or list(manifest["units"])
+
+    def _local(self, name: str) -> Path:
+        """A path at which DuckDB can read a file of the store: that of a copy if the store is remote."""
+        path = self._directory / name
+        if self._copies is None:
+            return path
+        copy = Path(self._copies.name) / name
+        path.fs.get_file(path.path, str(copy))  # type: ignore[attr-defined]
+        return copy
+
+    def text_search(self) -> str:
+        """A query for the ids of examples whose tokens, joined to a text, hold {0}. For a remote store call `copy_texts` first."""
+        paths = [self._inputs(unit) for unit in self._input_units] if self._copies is None else [self._texts_copy]
+        files = literal(list(map(str, paths))).replace("{", "{{").replace("}", "}}")
+        text = "replace(replace(array_to_string(list_filter(tokens, lambda t: t <> ''), ' '), ' ##', ''), '▁', '')"
+        return f"SELECT example_id FROM read_parquet({files}) WHERE contains(lower({text}), {{0}})"
+
+    def copy_texts(self) -> None:
+        """Copy the tokens of a remote store, and nothing else of its inputs, unless that has been done."""
+        if self._copies is None or self._texts_copy.exists():
+            return
+        with whole(self._texts_copy) as draft, pq.ParquetWriter(draft, _TEXT_SCHEMA) as writer:
+            for unit in self._input_units:
+                with open_parquet(self._inputs(unit)) as file:
+                    writer.write_table(file.read(_TEXT_SCHEMA.names).cast(_TEXT_SCHEMA))
+
+    @property
+    def _texts_copy(self) -> Path:
+        assert self._copies is not None
+        return Path(self._copies.name) / _TEXTS
+
+    def _inputs(self, unit: str) -> Path:
+        return self._directory / f"inputs-{unit}.parquet"
+
+
+def _table(files: Sequence[Path]) -> tuple[str, list[str]]:
+    """The rows of all files as SQL, and the columns of the files."""
+    selects, start, columns = [], 0, []
+    for path in files:
+        try:
+            file = pq.ParquetFile(path)
+        except Exception as error:
+            raise StoreError(f"{path} cannot be read ({error}); run the pipeline again") from error
+        with file:
+            columns = file.schema_arrow.names
+            rows = file.metadata.num_rows
+        # In older stores the inputs of a unit lie with its maps.
+        input_shard = "" if "input_shard" in columns else "shard AS input_shard, "
+        numbered = f"read_parquet({literal(str(path))}, file_row_number = true)"
+        selects.append(f"SELECT *, {input_shard}file_row_number + {start} AS r FROM {numbered}")
+        start += rows
+    derived = ", ".join(f"{sql} AS {name}" for name, sql in DERIVED_COLUMNS.items())
+    return f"(SELECT *, {derived} FROM ({' UNION ALL BY NAME '.join(selects)}))", columns
+
+
+def _check_names(directory: Path, names: Sequence[Any]) -> None:
+    """StoreError unless these are names of files in the store itself."""
+    for name in names:
+        if not isinstance(name, str) or Path(name).name != name:
+            raise StoreError(f"{directory}: it names the file {name!r} outside itself; run the pipeline again")
