@@ -37,7 +37,9 @@ EXTRAS = {
         "ruff>=0.14",
         "setuptools>=77",
         "tensorflow-datasets~=4.9",
+        "jsonschema>=4.23",
         "moto[server]>=5.1",  # a real S3 server for tests
+        "openapi-spec-validator>=0.7",
         "s3fs>=2025.3",
         "importlib_resources",  # which it forgets to ask for
         "tensorflow-metadata~=1.17",
@@ -80,6 +82,7 @@ setup(
         "rich>=13",
         "tensorboard~=2.21",
         "tensorflow~=2.21",
+        "typing-extensions>=4.6",
         "universal-pathlib>=0.3",
     ],
     extras_require=EXTRAS,

@@ -319,7 +319,7 @@ class CurveMean(TypedDict):
     high: list[float | None] | None
 
 
-class MeasureMeans(Mean):
+class MeasureMean(Mean):
     """A measure's mean over examples; the same of random maps; and the mean curves of both."""
 
     random: NotRequired[Mean]
@@ -370,7 +370,7 @@ class Faithfulness(Summary):
     measured: Annotated[float | None, "share of the examples that measures were computed for"]
     superpixels: int | None
     measures: list[Measure]
-    means: Annotated[dict[str, dict[str, MeasureMeans]], "by method and measure"]
+    found: Annotated[dict[str, dict[str, MeasureMean]], "by method and measure"]
     evaluation: Evaluation | None
 
 
@@ -390,7 +390,7 @@ class Gaps(Summary):
     """Histograms of relative gaps, for the methods that promise a sum."""
 
     edges: list[float]
-    gaps: list[GapDistribution]
+    found: list[GapDistribution]
 
 
 class MethodPair(TypedDict):
@@ -439,7 +439,7 @@ class FeaturePoints(TypedDict):
     points: list[tuple[float | None, float | None]]
 
 
-class Overall(Summary):
+class GlobalSummary(Summary):
     """What matters over a sample of examples; the fields depend on the modality."""
 
     kind: Modality
@@ -451,9 +451,9 @@ class Overall(Summary):
     features: NotRequired[Annotated[dict[str, list[FeaturePoints]], "features: by method, the largest mean first"]]
 
 
-# The answers of /api/summary by its parameter `panel`; "global" is no name in Python's syntax.
+# The answers of /api/summary by its parameter `kind`; "global" is no name in Python's syntax.
 Summaries = TypedDict(
-    "Summaries", {"faithfulness": Faithfulness, "gap": Gaps, "agreement": Agreements, "global": Overall}
+    "Summaries", {"faithfulness": Faithfulness, "gap": Gaps, "agreement": Agreements, "global": GlobalSummary}
 )
 
 # Keys besides the named ones: the fields that a request names.

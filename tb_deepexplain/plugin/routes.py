@@ -177,7 +177,7 @@ def _summary(_: DeepExplainPlugin, request: Request) -> Reply:
     from tb_deepexplain.plugin import summary
 
     query = parameters.ExampleQuery(request.selection, request.values["filter"], sort="id")
-    return Reply(summary.PANELS[request.values["panel"]](request.store, query))
+    return Reply(summary.PANELS[request.values["kind"]](request.store, query))
 
 
 _HANDLERS: dict[str, Handler] = {

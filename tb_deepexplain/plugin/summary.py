@@ -44,7 +44,7 @@ def faithfulness(store: ServedStore, _: ExampleQuery) -> answers.Faithfulness:
     return {
         **_head(store),
         "measures": describe_measures(manifest),
-        "means": manifest.get("faithfulness") or {},
+        "found": manifest.get("faithfulness") or {},
         "measured": manifest.get("measured"),
         "superpixels": manifest.get("superpixels"),
         "evaluation": _evaluation(manifest.get("evaluation")),
@@ -84,7 +84,7 @@ def gap(store: ServedStore, query: ExampleQuery) -> answers.Gaps:
                 "unknown": len(keys) - len(finite),
             }
         )
-    return {**_head(store), "edges": _GAP_EDGES, "gaps": gaps}
+    return {**_head(store), "edges": _GAP_EDGES, "found": gaps}
 
 
 def agreement(store: ServedStore, query: ExampleQuery) -> answers.Agreements:
@@ -112,7 +112,7 @@ def agreement(store: ServedStore, query: ExampleQuery) -> answers.Agreements:
     return {**_head(store), "sampled": len(sample), "pairs": pairs}
 
 
-def overall(store: ServedStore, query: ExampleQuery) -> answers.Overall:
+def overall(store: ServedStore, query: ExampleQuery) -> answers.GlobalSummary:
     """What matters over a sample of examples: mean maps of classes, words, or features with their values."""
     by_kind: dict[str, Callable[[ServedStore, ExampleQuery], dict[str, Any]]] = {
         "image": _mean_maps,
@@ -120,7 +120,7 @@ def overall(store: ServedStore, query: ExampleQuery) -> answers.Overall:
         "tabular": _features,
     }
     kind = cast(answers.Modality, store.kind)
-    return cast(answers.Overall, {**_head(store), "kind": kind, **by_kind[kind](store, query)})
+    return cast(answers.GlobalSummary, {**_head(store), "kind": kind, **by_kind[kind](store, query)})
 
 
 PANELS: dict[str, Callable[[ServedStore, ExampleQuery], Any]] = {

@@ -451,39 +451,39 @@ def test_a_training_is_served_step_by_step(tmp_path: Path, served: Callable[...,
 
 
 def test_faithfulness_is_what_the_maps_columns_say(client: Client, logdir: Path) -> None:
-    told = get(client, "/api/summary", **PICTURES, panel="faithfulness").json
+    told = get(client, "/api/summary", **PICTURES, kind="faithfulness").json
     index = Store(store_path(logdir, "pictures", "attributions")).index.to_pandas()
     assert [m["id"] for m in told["measures"]] == ["sensitivity_n", "deletion", "stability"]
     assert [m["id"] for m in told["methods"]] == [m["id"] for m in stores.METHODS]
     assert (told["examples"], told["measured"], told["evaluation"]) == (60, stores.MEASURED / 60, None)
     for method, rows in index.groupby("method"):
         values = rows["sensitivity_n"].dropna().to_numpy(float)
-        found = told["means"][method]["sensitivity_n"]
+        found = told["found"][method]["sensitivity_n"]
         half = t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
         assert found["n"] == len(values) and 20 < len(values) < len(rows)
         np.testing.assert_allclose([found["mean"], found["high"]], [values.mean(), values.mean() + half], rtol=1e-4)
         assert found["random"]["mean"] == pytest.approx(rows["sensitivity_n_random"].mean(), rel=1e-4)
         assert len(found["curve"]["mean"]) == len(found["at"]) == 3
-    without = get(client, "/api/summary", **REVIEWS, panel="faithfulness").json
-    assert without["measures"] == [] and without["means"] == {}
+    without = get(client, "/api/summary", **REVIEWS, kind="faithfulness").json
+    assert without["measures"] == [] and without["found"] == {}
 
 
-@pytest.mark.parametrize("query", [{}, {"panel": "all"}, {"panel": "faithfulness", "size": "3"}])
+@pytest.mark.parametrize("query", [{}, {"kind": "all"}, {"kind": "faithfulness", "size": "3"}])
 def test_a_summary_of_nothing_known_is_refused(client: Client, query: dict[str, str]) -> None:
     answer = get(client, "/api/summary", **PICTURES, **query)
-    assert answer.status_code == 400 and ("panel" in answer.text or "size" in answer.text)
+    assert answer.status_code == 400 and ("kind" in answer.text or "size" in answer.text)
 
 
 def test_gaps_are_counted_in_bins(client: Client, logdir: Path) -> None:
     frame = Store(store_path(logdir, "pictures", "attributions")).index.to_pandas()
     own = frame[frame["method"] == "integrated_gradients"]
     relative = (own["gap"] / (own["score"] - own["baseline_score"])).abs()
-    [found] = summary(client, "gap", **PICTURES)["gaps"]
+    [found] = summary(client, "gap", **PICTURES)["found"]
     told = summary(client, "gap", **PICTURES)
     expected, _ = np.histogram(np.minimum(relative, 2), [*told["edges"], np.inf])
     assert found["method"] == "integrated_gradients" and found["counts"] == expected.tolist() and found["known"] == 60
     assert found["median"] == pytest.approx(relative.median(), rel=1e-4)
-    few = summary(client, "gap", **PICTURES, filter="integrated_gradients.gap:0.01..0.02")["gaps"][0]
+    few = summary(client, "gap", **PICTURES, filter="integrated_gradients.gap:0.01..0.02")["found"][0]
     at = told["edges"].index(0.01)
     assert few["counts"][at] == sum(few["counts"]) == found["counts"][at] > 0
 
