@@ -142,7 +142,7 @@ def timed(command: list[str], threads: int | None = None) -> tuple[float, float,
 def foretold(command: list[str], threads: int | None) -> float:
     """Seconds that --dry_run tells of a run."""
     _, _, text = timed([*command, "--dry_run"], threads)
-    found = re.search(r"^time +(.*) by ", text, re.MULTILINE)
+    found = re.search(r"^time +(.*) with ", text, re.MULTILINE)
     assert found, text
     units = {"s": 1, "min": 60, "h": 3600}
     return sum(float(number) * units[unit] for number, unit in re.findall(r"([\d.]+) (s|min|h)", found[1]))

@@ -182,7 +182,7 @@ def main() -> None:
     metadata = sqlite_metadata_connection_config(str(root / "metadata.db"))
     LocalDagRunner().run(make(str(root), str(root / "data"), features, metadata=metadata, seed=options.seed))
     newest = max((root / "AttributionGen" / "attributions").iterdir(), key=lambda folder: int(folder.name))
-    print(f"look at   tensorboard --logdir {newest}" if any(newest.iterdir()) else "the model was not blessed")
+    print(f"view with tensorboard --logdir {newest}" if any(newest.iterdir()) else "the model was not blessed")
 
 
 if __name__ == "__main__":

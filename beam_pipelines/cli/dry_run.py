@@ -1,4 +1,7 @@
-"""--dry_run: what a run would take, from a sample of its own units that is explained into a folder that is removed."""
+"""--dry_run: estimate evaluations, time and disk space of a run from a sample of its work units.
+
+The sample is explained into a temporary folder.
+"""
 
 from __future__ import annotations
 
@@ -23,114 +26,126 @@ from tb_deepexplain.recording.work_metrics import Metrics
 from tb_deepexplain.storage import is_remote
 from tb_deepexplain.store.store import StoreWriter
 
-SECONDS = 8.0  # of sampling, after which no further part is begun
+_MAX_SECONDS = 8.0  # of sampling, after which no further part is started
 
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """Of a whole run, from a sample of it."""
+    """What a whole run takes, by a sample of its examples."""
 
     examples: int
     sampled: int
     failed: float  # share of the sample
     evaluations: float
-    seconds_to_start: float  # a process
+    seconds_to_start: float  # of one process
     seconds_to_explain: float  # by one worker like this process
-    cores: float  # that this one kept busy
+    cores: float  # that this process kept busy
     bytes: float
 
     def seconds(self, workers: int) -> float:
-        """By so many processes on this machine, or by one like this itself (0). More than its cores keep busy are of no use."""
-        useful = max(1.0, min(workers, (os.cpu_count() or 1) / max(self.cores, 1.0)))
-        return self._start(workers) + self.seconds_to_explain / useful
+        """Run time with so many worker processes on this machine; with 0, this process explains.
 
-    def _start(self, workers: int) -> float:
-        return self.seconds_to_start * (2 if workers else 1)  # they start when this one has
+        Workers are counted only as long as there are cores for them.
+        """
+        effective = max(1.0, min(workers, (os.cpu_count() or 1) / max(self.cores, 1.0)))
+        return self._startup(workers) + self.seconds_to_explain / effective
+
+    def _startup(self, workers: int) -> float:
+        return self.seconds_to_start * (2 if workers else 1)  # worker processes start after this one
 
     def describe(self, directory: Path, workers: int) -> str:
-        by = "one process like this"
+        """The estimate in five lines."""
+        processes = "one process"
         if workers:
-            by = f"{workers} worker processes" if workers > 1 else "a worker process"
-        each = [
+            processes = f"{workers} worker processes" if workers > 1 else "one worker process"
+        per_example = [
             f"{self.evaluations / self.examples:,.1f} evaluations",
             f"{self.seconds_to_explain / self.examples * 1e3:,.2f} ms",
-            f"{_size(self.bytes / self.examples)} each",
+            f"{_format_bytes(self.bytes / self.examples)} per example",
         ]
-        lines = [
-            f"would explain {self.examples:,} examples: {self.evaluations:,.0f} evaluations",
-            f"measured  {self.sampled:,}: {', '.join(each)}" + (f"; {self.failed:.1%} failed" if self.failed else ""),
-            f"time      {duration(self.seconds(workers))} by {by}, {duration(self._start(workers))} of it to start",
-            f"disk      {_size(self.bytes)}{self._free(directory)}",
-            "nothing was written; the same command without --dry_run begins",
-        ]
-        return "\n".join(lines)
+        failed = f"; {self.failed:.1%} failed" if self.failed else ""
+        seconds, startup = duration(self.seconds(workers)), duration(self._startup(workers))
+        return "\n".join(
+            [
+                f"explain   {self.examples:,} examples with about {self.evaluations:,.0f} evaluations",
+                f"time      {seconds} with {processes}, including {startup} to start",
+                f"disk      {_format_bytes(self.bytes)}{self._free(directory)}",
+                f"sample    {self.sampled:,} examples: {', '.join(per_example)}{failed}",
+                "nothing was written; the same command without --dry_run starts the run",
+            ]
+        )
 
     def _free(self, directory: Path) -> str:
         if is_remote(directory):
             return ""
-        nearest = next(path for path in (directory, *directory.absolute().parents) if path.exists())
-        free = shutil.disk_usage(nearest).free
-        return f", {_size(free)} are free" + (": not enough" if self.bytes > free else "")
+        existing = next(path for path in (directory, *directory.absolute().parents) if path.exists())
+        free = shutil.disk_usage(existing).free
+        return f" of {_format_bytes(free)} free" + (": not enough" if self.bytes > free else "")
 
 
-def estimate(job: Job, units: Sequence[WorkUnit], begun: float, threads: int | None = None) -> Estimate:
-    """From growing parts of units spread over the input. `begun` is when the run was, by the monotonic clock; `threads` are
-    TensorFlow's in each worker."""
+def estimate(job: Job, units: Sequence[WorkUnit], started: float, threads: int | None = None) -> Estimate:
+    """Explain ever larger parts of units that are spread over the input.
+
+    `started`: when the command started, by the monotonic clock. `threads`: TensorFlow's in each worker.
+    """
     if threads:
-        with contextlib.suppress(RuntimeError):  # TensorFlow has begun
+        with contextlib.suppress(RuntimeError):  # TensorFlow has started already
             tf.config.threading.set_intra_op_parallelism_threads(threads)
             tf.config.threading.set_inter_op_parallelism_threads(threads)
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="tb_deepexplain-dry_run-"))
         worker = stack.enter_context(unit_workers(dataclasses.replace(job, directory=folder)).one())
         counts = Counts(folder)
-        warm, *parts = _parts(units, BatchSize(job.request.batch_size).now)
-        worker.work(Task(warm), counts)  # compiles
-        ready, sampled, busy = time.monotonic(), Metrics(), time.process_time()
+        warm_up, *parts = _sample(units, BatchSize(job.request.batch_size).now)
+        worker.work(Task(warm_up), counts)  # compiles
+        ready, total, busy = time.monotonic(), Metrics(), time.process_time()
         for part in parts:
-            last, metrics = part, worker.work(Task(part), counts)
-            sampled += metrics
-            if time.monotonic() - ready > SECONDS:
+            last_part, last = part, worker.work(Task(part), counts)
+            total += last
+            if time.monotonic() - ready > _MAX_SECONDS:
                 break
         busy = time.process_time() - busy
-        if not sampled.explained:
+        if not total.explained:
             raise InputError("none of the examples of the sample could be explained; run without --dry_run to see why")
-        StoreWriter(folder).commit([last.id], {})
-        found = [path for kind in (f"*-{last.id}", "index-*") for path in Path(folder).glob(f"{kind}.parquet")]
-        size = sum(path.stat().st_size for path in found) / last.record_count
-    examples, done = sum(unit.record_count for unit in units), sampled.explained + sampled.failures
-    scale = examples / done
+        StoreWriter(folder).commit([last_part.id], {})
+        paths = [path for name in (f"*-{last_part.id}", "index-*") for path in Path(folder).glob(f"{name}.parquet")]
+        bytes_per_example = sum(path.stat().st_size for path in paths) / last_part.record_count
+    examples, sampled = sum(unit.record_count for unit in units), total.explained + total.failures
+    # The time is that of the last part, the longest.
+    seconds_per_example = last.total_seconds / (last.explained + last.failures)
     return Estimate(
         examples=examples,
-        sampled=done,
-        failed=sampled.failures / done,
-        evaluations=sampled.evaluations * scale,
-        seconds_to_start=ready - begun,
-        seconds_to_explain=metrics.total_seconds
-        / (metrics.explained + metrics.failures)
-        * examples,  # the longest part
-        cores=busy / sampled.total_seconds,
-        bytes=size * examples,
+        sampled=sampled,
+        failed=total.failures / sampled,
+        evaluations=total.evaluations * examples / sampled,
+        seconds_to_start=ready - started,
+        seconds_to_explain=seconds_per_example * examples,
+        cores=busy / total.total_seconds,
+        bytes=bytes_per_example * examples,
     )
 
 
-def _parts(units: Sequence[WorkUnit], batch: int) -> list[WorkUnit]:
-    """Beginnings of units spread over the input: one batch to warm up, then one and ever twice as many, up to a unit."""
+def _sample(units: Sequence[WorkUnit], batch: int) -> list[WorkUnit]:
+    """The first records of units spread over the input: two parts of one batch, then each twice as large, up to a unit."""
     sizes = [batch, batch]
     while sizes[-1] < max(unit.record_count for unit in units):
         sizes.append(2 * sizes[-1])
     parts = []
     for number, size in enumerate(sizes):
         unit = units[number * (len(units) - 1) // (len(sizes) - 1)]
-        pictures, whole = unit.pictures[:size], size >= unit.count
-        cut = dataclasses.replace(
-            unit, count=min(size, unit.count), pictures=pictures, damage=unit.damage if whole else None
+        parts.append(
+            dataclasses.replace(
+                unit,
+                id=f"sample-{number}",
+                count=min(size, unit.count),
+                pictures=unit.pictures[:size],
+                damage=unit.damage if size >= unit.count else None,
+            )
         )
-        parts.append(dataclasses.replace(cut, id=f"sample-{number}"))
     return parts
 
 
-def _size(number: float) -> str:
+def _format_bytes(number: float) -> str:
     for unit in ("B", "kB", "MB", "GB"):
         if number < 1000:
             return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"

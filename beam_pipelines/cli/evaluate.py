@@ -13,8 +13,9 @@ import numpy as np
 from rich.console import Console
 from rich.text import Text
 
-from beam_pipelines.cli import explain, options
-from beam_pipelines.cli.options import Arguments
+from beam_pipelines.cli.arguments import Arguments, parse_evaluate
+from beam_pipelines.cli.exit_status import run_guarded
+from beam_pipelines.cli.input_plan import describe_input, plan_input
 from beam_pipelines.engine import store_lock
 from beam_pipelines.engine.native_logs import chatter_filtered
 from beam_pipelines.engine.progress import duration, note
@@ -55,7 +56,7 @@ class Candidate:
 def main(argv: Sequence[str], prog: str = PROG) -> int:
     """0, 1 (some examples failed) or 2 (ended by an error)."""
     stopped = "stopped; nothing was written"
-    return explain.guarded(argv, lambda: run(options.parse(argv, prog, evaluating=True)), stopped)
+    return run_guarded(argv, lambda: run(parse_evaluate(argv, prog)), stopped)
 
 
 def run(asked: Arguments) -> int:
@@ -65,13 +66,14 @@ def run(asked: Arguments) -> int:
         raise ParameterError(
             "--measures names none: name at least one, such as deletion; `tb-deepexplain measures` lists them"
         )
-    directory, plan = explain.check_places(asked)
+    directory, plan = plan_input(asked)
     if not asked.overwrite and (directory.exists() and any(directory.iterdir())):
         raise ParameterError(f"{directory} is there already; --overwrite replaces it, --name NAME makes another")
-    asked, record_spec = explain.describe_input(asked, plan)
+    asked, record_spec = describe_input(asked, plan)
     fingerprint = configuration.fingerprint(asked.model)
     note("loading TensorFlow and the model")
     with chatter_filtered():
+        from beam_pipelines.cli.request import build_request
         from beam_pipelines.reading.example_parser import ExampleParser
         from tb_deepexplain.graph.loading.load_model import load_model
         from tb_deepexplain.recording.batch_explainer import BatchExplainer
@@ -81,9 +83,9 @@ def run(asked: Arguments) -> int:
         with fetched(asked.model) as model:
             graph = load_model(model, signature=asked.signature)
     parser = ExampleParser(graph.inputs, record_spec)
-    examples, failures = _parsed(_sample(plan, asked.examples or 64, asked.seed), parser.parse)
+    examples, failures = _parsed(_sample(plan, asked.examples, asked.seed), parser.parse)
     asked, left_out = _applicable(asked, graph, examples)
-    request = explain.request_of(asked)
+    request = build_request(asked)
     explainer = BatchExplainer(request, graph)
     note(f"explaining {len(examples)} examples by {len(request.methods)} methods, and measuring the maps")
     with store_lock.locked(directory):
@@ -110,7 +112,7 @@ def run(asked: Arguments) -> int:
     console = Console(highlight=False, soft_wrap=True)
     console.print(Text(f"\ntook      {duration(time.monotonic() - started)}"))
     console.print(Text(f"written   {directory / 'evaluation.json'}{f', {figure.name}' if figure else ''}"))
-    console.print(Text(f"look at   tensorboard --logdir {asked.logdir}"))
+    console.print(Text(f"view with tensorboard --logdir {asked.logdir}"))
     return 1 if failures or records.errors else 0
 
 
@@ -153,6 +155,7 @@ def _parsed(records: Iterator[Record | Failure], parse: Any) -> tuple[list[Any],
 
 def _applicable(asked: Arguments, graph: Any, examples: Sequence[Any]) -> tuple[Arguments, dict[str, str]]:
     """The arguments with the methods that can explain the model within the budget, and why the others cannot."""
+    from beam_pipelines.cli.request import build_request
     from tb_deepexplain.attribution.methods import TABLE
     from tb_deepexplain.recording.batch_explainer import BatchExplainer
 
@@ -162,7 +165,7 @@ def _applicable(asked: Arguments, graph: Any, examples: Sequence[Any]) -> tuple[
         own = [p for p in asked.parameters if p[0] == name]
         alone = dataclasses.replace(asked, methods=(name,), measures=(), parameters=tuple(own))
         try:
-            explainer = BatchExplainer(explain.request_of(alone), graph)
+            explainer = BatchExplainer(build_request(alone), graph)
             cost = explainer.explainers[0].spends(explainer.stack(examples[:1]))
             if cost > asked.budget:
                 left_out[name] = f"{cost:,} evaluations a map, more than --budget {asked.budget:,}"

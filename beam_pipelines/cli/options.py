@@ -1,98 +1,29 @@
-"""The command line of `explain`, read without importing anything heavy; methods and Beam check their own parts later."""
+"""The options of `explain` and `evaluate`, and their help. Imports nothing heavy: --help and mistakes are answered at once."""
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import re
-import sys
-from collections.abc import Sequence
-from pathlib import Path
 from typing import NoReturn
 
 from beam_pipelines.reading.formats import FORMATS
-from tb_deepexplain.errors import DeepExplainError, InputError, ParameterError
-from tb_deepexplain.recording.targets import Target
-from tb_deepexplain.storage import place
+from tb_deepexplain.errors import ParameterError
 
-PROG = "python -m beam_pipelines.attribute"
-_METHOD_PARAMETER = re.compile(r"--([A-Za-z_*]+\.[A-Za-z_]+)(?:=(.*))?", re.DOTALL)
+DEFAULT_MEASURES = ("completeness", "sensitivity_n", "deletion", "insertion", "stability")  # of `evaluate`
 
+_EXPLAIN_USAGE = """%(prog)s --model PATH --input GLOB --logdir DIR --methods A,B
+       [options] [--METHOD.PARAMETER VALUE] [Beam options]"""
+_EXPLAIN = "Explain every example of the input and write a store that TensorBoard shows.\n\n"
+_EXPLAIN_EPILOG = """parameters of methods and measures:
+  --METHOD.PARAMETER VALUE, such as --occlusion.step 4
+                        'tb-deepexplain methods NAME' and 'tb-deepexplain measures NAME' list them
 
-@dataclasses.dataclass(frozen=True)
-class Arguments:
-    """What was asked, with the files of words already read."""
-
-    model: str
-    input: tuple[str, ...]
-    logdir: Path
-    run: str
-    name: str
-    methods: tuple[str, ...]
-    measures: tuple[str, ...]
-    measured: float
-    superpixels: int | None
-    target: Target
-    signature: str | None
-    output: str | None
-    labels: tuple[str, ...] | None
-    vocabulary: tuple[str, ...] | None
-    batch_size: int | None
-    unit_size: int
-    step: int
-    gpus: int | None
-    mixed_precision: bool
-    label_feature: str
-    id_feature: str
-    features: dict[str, str]
-    format: str | None
-    schema: str | None
-    resize: bool
-    preprocess: str | None
-    resume: bool
-    retry_errors: bool
-    overwrite: bool
-    max_error_rate: float | None
-    stall_timeout: float
-    dry_run: bool
-    debug: bool
-    examples: int | None  # of `evaluate`
-    budget: int
-    seed: int
-    parameters: tuple[tuple[str, str, str], ...]  # (method, parameter, text)
-    beam: tuple[str, ...]
-
-
-COMPARED = ("completeness", "sensitivity_n", "deletion", "insertion", "stability")
-_OF_RUNS = {
-    "measured": 1.0, "unit_size": 256, "gpus": None, "mixed_precision": False, "resume": False, "retry_errors": False,
-    "max_error_rate": None, "stall_timeout": 3600.0, "dry_run": False,
-}  # fmt: skip
-_EXPLAINING = "Explain every example of the input and write the result where TensorBoard finds it.\n"
-_EVALUATING = """Which method should be used on this model? Explains some examples by every method, measures the maps,
-and ranks the methods. The maps and what was measured become a store that TensorBoard opens.
-"""
-_EVALUATED = """parameters of methods and measures: --METHOD.PARAMETER VALUE; 'tb-deepexplain methods' and
-'tb-deepexplain measures' list them.
-
-example:
-  %(prog)s --model m.keras --input photos --logdir logs --resize --examples 100 --shapley_sampling.samples 1
-
-exit status: 0 done; 1 some examples failed; 2 ended by an error."""
-_INPUT = """Features (columns, keys, arrays) are named like the model's inputs; a picture input
-takes PNG, JPEG, GIF or BMP bytes.
-
-formats:
-""" + "\n".join(f"  {row.id:<10} {row.description}" for row in FORMATS.values())
-_EPILOG = """parameters of methods and measures: --METHOD.PARAMETER VALUE; 'tb-deepexplain methods' and
-'tb-deepexplain measures' list them.
-
-Apache Beam takes all other options:
+All other options go to Apache Beam:
   --runner NAME         DirectRunner (this machine; the default), FlinkRunner, DataflowRunner, ...
   --direct_running_mode multi_processing --direct_num_workers N
                         N worker processes on this machine
   --accelerator type:nvidia-l4;count:1;install-nvidia-driver, --min_ram 24GB
-                        what the workers of Dataflow that run the model must have
+                        what Dataflow's workers need in order to run the model
 
 examples:
   %(prog)s --model m.keras --input photos --logdir logs --methods integrated_gradients --resize
@@ -101,119 +32,162 @@ examples:
   %(prog)s --model gs://b/m --input 'gs://b/*.tfrecord' --logdir gs://b/logs --methods saliency \\
       --runner DataflowRunner --project p --region r --sdk_container_image IMAGE
 
-exit status: 0 all explained; 1 some examples failed (errors-*.parquet tells which and why);
-2 ended by an error, what is finished is kept; 130 stopped."""
+exit status:
+  0    all examples were explained
+  1    some examples failed; errors-*.parquet in the store says which and why
+  2    the run ended with an error; finished work is kept
+  130  the run was stopped with Ctrl-C; finished work is kept"""
+
+_EVALUATE_USAGE = """%(prog)s --model PATH --input GLOB --logdir DIR
+       [options] [--METHOD.PARAMETER VALUE]"""
+_EVALUATE = """Find the attribution method that suits a model best: explain a sample of the examples with every method,
+measure the maps, and rank the methods by faithfulness. Maps and measures become a store that TensorBoard shows.
+
+"""
+_EVALUATE_EPILOG = """parameters of methods and measures:
+  --METHOD.PARAMETER VALUE, such as --shapley_sampling.samples 1
+                        'tb-deepexplain methods NAME' and 'tb-deepexplain measures NAME' list them
+
+example:
+  %(prog)s --model m.keras --input photos --logdir logs --resize --examples 100
+
+exit status:
+  0    all examples of the sample were explained
+  1    some examples failed
+  2    the evaluation ended with an error
+  130  the evaluation was stopped with Ctrl-C; nothing was written"""
+
+_INPUT = """Features (columns, keys, arrays) are matched to the model's inputs by name. Pictures may be PNG, JPEG, GIF or BMP.
+
+input formats:
+""" + "\n".join(f"  {row.id:<10} {row.description}" for row in FORMATS.values())
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line."""
+    """An argument parser that raises ParameterError instead of ending the process."""
 
     def error(self, message: str) -> NoReturn:
         raise ParameterError(f"{message}; {self.prog} --help lists the options")
 
 
-def parser(prog: str, evaluating: bool = False) -> Parser:
-    """The options of `explain`, or of `evaluate`, which has some more and, not being a pipeline, many fewer."""
-    usage = "%(prog)s --model DIR --input GLOB --logdir DIR --methods A,B [options] [--METHOD.PARAMETER VALUE] [Beam options]"
-    found = Parser(
-        prog=prog,
-        allow_abbrev=False,
-        usage=usage.replace(" --methods A,B", "").replace(" [Beam options]", "") if evaluating else usage,
-        description=(_EVALUATING if evaluating else _EXPLAINING) + _INPUT,
-        epilog=_EVALUATED if evaluating else _EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+def explain_parser(prog: str) -> Parser:
+    """The options of `explain`, without Beam's and without those of methods and measures."""
+    parser = _parser(prog, _EXPLAIN_USAGE, _EXPLAIN, _EXPLAIN_EPILOG)
+    required = _add_required(parser)
+    required.add_argument("--methods", required=True, metavar="A,B", help="attribution methods, separated by commas")
+    _add_target(parser)
+    _add_measures(parser)
+    _add_reading(parser)
+    output = _add_output(parser, name="default")
+    output.add_argument(
+        "--resume", action="store_true", help="continue an unfinished store that was started with the same options"
     )
-    needed = found.add_argument_group("needed")
-    needed.add_argument(
-        "--model", required=True, metavar="DIR", help="SavedModel directory, .keras, .h5 or frozen .pb file"
+    output.add_argument(
+        "--retry_errors", action="store_true", help="with --resume: redo the work units in which examples failed"
     )
-    needed.add_argument(
-        "--input", required=True, nargs="+", metavar="GLOB", help="files or folders, also gs://, s3://, hdfs://"
-    )
-    needed.add_argument("--logdir", required=True, metavar="DIR", help="where TensorBoard looks, also gs:// or s3://")
-    if not evaluating:
-        needed.add_argument("--methods", required=True, metavar="A,B", help="attribution methods, separated by commas")
-    what = found.add_argument_group("what is explained")
-    what.add_argument("--target", default="predicted", help="predicted (default) | label | top:K | class number | sum")
-    what.add_argument("--signature", metavar="NAME", help="of the SavedModel (default: serving_default)")
-    what.add_argument("--output", metavar="NAME", help="of a model with several")
-    what.add_argument("--labels", metavar="FILE", help="class names, one a line (default: the input's)")
-    what.add_argument("--vocab", metavar="FILE", help="tokens, one a line; the line number, from 0, is the id")
-    if evaluating:
-        _add_comparison(found)
-    else:
-        _add_measures(found)
-    read = found.add_argument_group("how the input is read")
-    read.add_argument(
-        "--format", choices=list(FORMATS), metavar="NAME", help=f"{' | '.join(FORMATS)} (default: by suffix or content)"
-    )
-    read.add_argument(
-        "--feature",
-        action="append",
-        default=[],
-        metavar="INPUT=NAME",
-        help="the feature for a model input, if named differently; A,B,C for columns that make it up",
-    )
-    read.add_argument(
-        "--label_feature",
-        default="label",
-        metavar="NAME",
-        help="feature with the true class, its number or name (default: label)",
-    )
-    read.add_argument(
-        "--id_feature",
-        default="id",
-        metavar="NAME",
-        help="feature with the example's id (default: id); else its position",
-    )
-    read.add_argument("--resize", action="store_true", help="resize pictures to the model's input")
-    read.add_argument(
-        "--preprocess",
-        metavar="MODULE:FUNCTION",
-        help="function of a record, a dict, that returns the model's inputs, perhaps with label, id and image (to be shown)",
-    )
-    read.add_argument(
-        "--schema", metavar="FILE", help="schema.pbtxt of tensorflow_metadata: shapes, defaults, class names"
-    )
-    where = found.add_argument_group("where and how")
-    where.add_argument("--run", help="run in TensorBoard (default: the model's name)")
-    name = "evaluation" if evaluating else "default"
-    where.add_argument("--name", default=name, help=f"name of the store within the run (default: {name})")
-    where.add_argument("--step", type=int, default=0, help="training step of the model (default: 0)")
-    where.add_argument(
-        "--batch_size",
-        type=_positive,
-        metavar="N",
-        help="model evaluations at once (default: by the size of an example)",
-    )
-    where.add_argument("--overwrite", action="store_true", help="replace a store of the same name")
-    where.add_argument("--debug", action="store_true", help="show tracebacks and the logs of TensorFlow and Beam")
-    if not evaluating:
-        _add_run(where)
-    return found
+    _add_execution(_add_computation(parser))
+    return parser
+
+
+def evaluate_parser(prog: str) -> Parser:
+    """The options of `evaluate`. It is no pipeline: it has no work units, workers or runners."""
+    parser = _parser(prog, _EVALUATE_USAGE, _EVALUATE, _EVALUATE_EPILOG)
+    _add_required(parser)
+    _add_target(parser)
+    _add_comparison(parser)
+    _add_reading(parser)
+    _add_output(parser, name="evaluation")
+    _add_computation(parser)
+    return parser
 
 
 def option_names() -> list[str]:
-    """All options of `explain`, such as `--model`."""
-    return re.findall(r"--\w+", parser("").format_help())
+    """The options of `explain`, such as `--model`."""
+    return re.findall(r"--\w+", explain_parser("").format_help())
 
 
-def _add_measures(found: Parser) -> None:
-    believed = found.add_argument_group("how far the maps can be believed")
-    believed.add_argument(
+def _parser(prog: str, usage: str, description: str, epilog: str) -> Parser:
+    return Parser(
+        prog=prog,
+        allow_abbrev=False,
+        usage=usage,
+        description=description + _INPUT,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def _add_required(parser: Parser) -> argparse._ArgumentGroup:
+    group = parser.add_argument_group("required")
+    group.add_argument(
+        "--model", required=True, metavar="PATH", help="SavedModel directory, or a .keras, .h5 or frozen .pb file"
+    )
+    group.add_argument(
+        "--input", required=True, nargs="+", metavar="GLOB", help="files or folders, also on gs://, s3:// or hdfs://"
+    )
+    group.add_argument(
+        "--logdir", required=True, metavar="DIR", help="TensorBoard's log directory, also on gs:// or s3://"
+    )
+    return group
+
+
+def _add_target(parser: Parser) -> None:
+    group = parser.add_argument_group("what to explain")
+    group.add_argument(
+        "--target",
+        default="predicted",
+        metavar="TARGET",
+        help="predicted (default) | label | top:K | a class number | sum (of all units)",
+    )
+    group.add_argument("--signature", metavar="NAME", help="signature of the SavedModel (default: serving_default)")
+    group.add_argument("--output", metavar="NAME", help="output to explain, if the model has several")
+    group.add_argument("--labels", metavar="FILE", help="class names, one per line (default: those of the input)")
+    group.add_argument("--vocab", metavar="FILE", help="tokens, one per line; the line number, from 0, is the token id")
+
+
+def _add_measures(parser: Parser) -> None:
+    group = parser.add_argument_group("measuring the maps")
+    group.add_argument(
         "--measures",
         default="",
         metavar="A,B",
-        help="measures of every map, and of a random one, such as deletion,sensitivity_n",
+        help="measures to compute for each map and for a random map, such as deletion,sensitivity_n",
     )
-    believed.add_argument(
+    group.add_argument(
         "--measured",
         type=_share,
         default=1.0,
         metavar="SHARE",
-        help="measure the maps of this share of the examples only (default: 1)",
+        help="share of the examples whose maps are measured (default: 1)",
     )
-    _add_superpixels(believed)
+    _add_superpixels(group)
+
+
+def _add_comparison(parser: Parser) -> None:
+    group = parser.add_argument_group("what to compare")
+    group.add_argument(
+        "--methods", default="", metavar="A,B", help="attribution methods (default: all that support the model)"
+    )
+    group.add_argument(
+        "--measures",
+        default=",".join(DEFAULT_MEASURES),
+        metavar="A,B",
+        help=f"measures (default: {', '.join(DEFAULT_MEASURES)})",
+    )
+    group.add_argument(
+        "--examples", type=_positive, default=64, metavar="N", help="size of the random sample (default: 64)"
+    )
+    _add_superpixels(group)
+    group.add_argument(
+        "--budget",
+        type=_positive,
+        default=2000,
+        metavar="N",
+        help="skip methods that need more evaluations per map (default: 2000)",
+    )
+    group.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="seed of the sample and of all random numbers (default: 0)"
+    )
 
 
 def _add_superpixels(group: argparse._ArgumentGroup) -> None:
@@ -221,171 +195,118 @@ def _add_superpixels(group: argparse._ArgumentGroup) -> None:
         "--superpixels",
         type=_positive,
         metavar="N",
-        help="measures take away about N superpixels of a picture instead of single pixels",
+        help="measures remove superpixels, about N per picture, instead of single pixels",
     )
 
 
-def _add_comparison(found: Parser) -> None:
-    compared = found.add_argument_group("what is compared")
-    compared.add_argument(
-        "--methods", default="", metavar="A,B", help="attribution methods (default: all that can explain the model)"
+def _add_reading(parser: Parser) -> None:
+    group = parser.add_argument_group("reading the input")
+    group.add_argument(
+        "--format",
+        choices=list(FORMATS),
+        metavar="NAME",
+        help=f"{' | '.join(FORMATS)} (default: detected from suffix or content)",
     )
-    compared.add_argument(
-        "--measures", default=",".join(COMPARED), metavar="A,B", help=f"measures (default: {','.join(COMPARED)})"
+    group.add_argument(
+        "--feature",
+        action="append",
+        default=[],
+        metavar="INPUT=NAME",
+        help="feature for a model input, if its name differs; INPUT=A,B,C joins several columns",
     )
-    compared.add_argument(
-        "--examples", type=_positive, default=64, metavar="N", help="random examples of the input (default: 64)"
+    group.add_argument(
+        "--label_feature",
+        default="label",
+        metavar="NAME",
+        help="feature with the true class, as a number or a name (default: label)",
     )
-    _add_superpixels(compared)
-    compared.add_argument(
-        "--budget",
+    group.add_argument(
+        "--id_feature",
+        default="id",
+        metavar="NAME",
+        help="feature with the example's id (default: id); without it, the id is the position in the file",
+    )
+    group.add_argument("--resize", action="store_true", help="resize pictures to the size of the model's input")
+    group.add_argument(
+        "--preprocess",
+        metavar="MODULE:FUNCTION",
+        help="function that takes a record (a dict) and returns the model's inputs, and if it likes label, id and "
+        "image (the picture to show)",
+    )
+    group.add_argument(
+        "--schema", metavar="FILE", help="tensorflow_metadata schema (schema.pbtxt): shapes, defaults, class names"
+    )
+
+
+def _add_output(parser: Parser, name: str) -> argparse._ArgumentGroup:
+    group = parser.add_argument_group("output")
+    group.add_argument("--run", metavar="NAME", help="run in TensorBoard (default: the model's name)")
+    group.add_argument("--name", default=name, help=f"store within the run (default: {name})")
+    group.add_argument(
+        "--step", type=int, default=0, metavar="N", help="training step at which the model was saved (default: 0)"
+    )
+    group.add_argument("--overwrite", action="store_true", help="replace an existing store of the same name")
+    return group
+
+
+def _add_computation(parser: Parser) -> argparse._ArgumentGroup:
+    group = parser.add_argument_group("computation")
+    group.add_argument(
+        "--batch_size",
         type=_positive,
-        default=2000,
         metavar="N",
-        help="leave out methods that spend more evaluations on a map (default: 2000)",
+        help="evaluations per batch (default: chosen by the size of an example)",
     )
-    compared.add_argument("--seed", type=int, default=0, help="which ones, and all else that is random (default: 0)")
+    group.add_argument("--debug", action="store_true", help="show tracebacks and the logs of TensorFlow and Beam")
+    return group
 
 
-def _add_run(where: argparse._ArgumentGroup) -> None:
-    where.add_argument(
+def _add_execution(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
         "--gpus",
         type=_count,
         metavar="N",
-        help="GPUs for each process, which no other process is given (default: all for the only process of a machine, 1 for "
-        "each of several; 0: the CPU)",
+        help="GPUs to reserve for each process; 0 uses the CPU (default: all of them if a machine runs one process, "
+        "1 if it runs several)",
     )
-    where.add_argument(
+    group.add_argument(
         "--mixed_precision",
         action="store_true",
-        help="matrix products and convolutions in half precision (float16 on GPUs, bfloat16 on CPUs): faster, and the maps less exact",
+        help="use half precision for matrix products and convolutions (float16 on GPUs, bfloat16 on CPUs): faster, "
+        "less exact",
     )
-    where.add_argument(
+    group.add_argument(
         "--unit_size",
         type=_positive,
         default=256,
         metavar="N",
-        help="examples written and resumed together (default: 256)",
+        help="examples per work unit, the smallest part that is written and resumed (default: 256)",
     )
-    where.add_argument("--resume", action="store_true", help="go on with a store that was begun with the same options")
-    where.add_argument(
-        "--retry_errors", action="store_true", help="with --resume: do the units anew in which examples failed"
-    )
-    where.add_argument(
+    group.add_argument(
         "--max_error_rate",
         type=_share,
         metavar="SHARE",
-        help="end the run when more than this share of the examples so far fails (default: 0.5; 1: never). "
-        "Looked at once 100 are behind; if you give it, also at the end, however few there are",
+        help="stop when a larger share of the examples has failed (default: 0.5; 1: never). Checked from the 100th "
+        "example on and, if you set it, also at the end of a shorter run",
     )
-    where.add_argument(
+    group.add_argument(
         "--stall_timeout",
         type=_seconds,
         default=3600.0,
         metavar="SECONDS",
-        help="take workers for dead when none has finished a map for so long (default: 3600; from 600 on it is said): "
-        "worker processes are replaced; a run in this process ends",
+        help="treat workers as dead after this many seconds without a map (default: 3600); a notice appears after "
+        "600 s. Worker processes are replaced; a run in a single process ends",
     )
-    where.add_argument(
+    group.add_argument(
         "--dry_run",
         action="store_true",
-        help="tell from a sample what the run would take, of time and disk; write nothing",
+        help="estimate evaluations, time and disk space from a sample, and write nothing",
     )
 
 
-def check(argv: Sequence[str], prog: str = PROG) -> None:
-    """Ends the process where there is nothing to run: after --help, or a mistake."""
-    try:
-        parse(argv, prog)
-    except DeepExplainError as error:
-        print(f"tb-deepexplain: {error}", file=sys.stderr)
-        sys.exit(2)
-
-
-def parse(argv: Sequence[str], prog: str, evaluating: bool = False) -> Arguments:
-    """The arguments; ParameterError or InputError for what is wrong with them."""
-    rest, parameters = _split(argv)
-    options, beam = parser(prog, evaluating).parse_known_args(rest)
-    if beam and not beam[0].startswith("-"):
-        raise ParameterError(f"unexpected argument {beam[0]!r}; options begin with --")
-    if evaluating:
-        if beam:
-            raise ParameterError(f"unknown option {beam[0]}; {prog} --help lists the options")
-        options = argparse.Namespace(**_OF_RUNS | vars(options))
-    if options.retry_errors and not options.resume:
-        raise ParameterError("--retry_errors goes with --resume: it does part of a store anew")
-    features = dict(_split_feature(text) for text in options.feature)
-    return Arguments(
-        model=options.model,
-        input=tuple(options.input),
-        logdir=place(options.logdir).expanduser(),
-        run=_checked_run(options.run if options.run is not None else _run_of(options.model)),
-        name=options.name,
-        methods=_names(options.methods),
-        measures=_names(options.measures),
-        measured=options.measured,
-        superpixels=options.superpixels,
-        target=Target.parse(options.target),
-        signature=options.signature,
-        output=options.output,
-        labels=_read_lines("--labels", options.labels),
-        vocabulary=_read_lines("--vocab", options.vocab),
-        batch_size=options.batch_size,
-        unit_size=options.unit_size,
-        step=options.step,
-        gpus=options.gpus,
-        mixed_precision=options.mixed_precision,
-        label_feature=options.label_feature,
-        id_feature=options.id_feature,
-        features=features,
-        format=options.format,
-        schema=options.schema,
-        resize=options.resize,
-        preprocess=options.preprocess,
-        resume=options.resume,
-        retry_errors=options.retry_errors,
-        overwrite=options.overwrite,
-        max_error_rate=options.max_error_rate,
-        stall_timeout=options.stall_timeout,
-        dry_run=options.dry_run,
-        debug=options.debug,
-        examples=getattr(options, "examples", None),
-        budget=getattr(options, "budget", 0),
-        seed=getattr(options, "seed", 0),
-        parameters=tuple(parameters),
-        beam=tuple(beam),
-    )
-
-
-def _split(argv: Sequence[str]) -> tuple[list[str], list[tuple[str, str, str]]]:
-    """Options such as `--occlusion.step 4` and all others."""
-    rest, parameters, items = [], [], iter(argv)
-    for item in items:
-        if match := _METHOD_PARAMETER.fullmatch(item):
-            value = match[2] if match[2] is not None else next(items, None)
-            if value is None:
-                raise ParameterError(f"{item} needs a value")
-            method, _, name = match[1].partition(".")
-            parameters.append((method, name, value))
-        else:
-            rest.append(item)
-    return rest, parameters
-
-
-def _split_feature(text: str) -> tuple[str, str]:
-    name, sign, feature = text.partition("=")
-    if not (name and sign and feature):
-        raise ParameterError(f"--feature {text}: expected INPUT=NAME, the model's input and the feature that holds it")
-    return name, feature
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name for name in map(str.strip, text.split(",")) if name)
-
-
-def _count(text: str, least: int = 0) -> int:
-    if not text.isdecimal() or int(text) < least:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least {least}")
+def _count(text: str, minimum: int = 0) -> int:
+    if not text.isdecimal() or int(text) < minimum:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least {minimum}")
     return int(text)
 
 
@@ -403,7 +324,7 @@ def _share(text: str) -> float:
 def _seconds(text: str) -> float:
     value = _number(text)
     if not value > 0:
-        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds above 0")
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number of seconds")
     return value
 
 
@@ -412,36 +333,3 @@ def _number(text: str) -> float:
         return float(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text} is not a number") from None
-
-
-def _run_of(model: str) -> str:
-    name = re.sub(r"\.(keras|h5|hdf5|pb|pbtxt)$", "", Path(model).resolve().name)
-    return re.sub(r"[^A-Za-z0-9_.-]", "_", name).strip(".") or "explain"
-
-
-def _checked_run(run: str) -> str:
-    path = Path(run)
-    if not run.strip() or path.is_absolute() or ".." in path.parts:
-        raise ParameterError(f"--run {run!r}: expected a name, or a path below the logdir")
-    return run
-
-
-def _read_lines(option: str, path: str | None) -> tuple[str, ...] | None:
-    if path is None:
-        return None
-    try:
-        text = place(path).expanduser().read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise InputError(
-            f"{option} {path}: {error.strerror or error}; give a text file with one entry a line"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{option} {path}: not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8"
-        ) from error
-    lines = (
-        text.replace("\r\n", "\n").removesuffix("\n").split("\n")
-    )  # str.splitlines would break tokens at odd characters
-    if lines == [""]:
-        raise InputError(f"{option} {path}: is empty; give one entry a line")
-    return tuple(lines)

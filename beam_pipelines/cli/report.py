@@ -1,4 +1,4 @@
-"""The end of a run: what was explained, what failed and why, where it is, and how to look at it."""
+"""What a run prints when it ends: what was explained, what failed and why, where the store is, and how to view it."""
 
 from __future__ import annotations
 
@@ -10,67 +10,69 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from beam_pipelines.cli.exit_status import OK, SOME_FAILED
 from beam_pipelines.engine.progress import duration
 from tb_deepexplain.store import failures
 from tb_deepexplain.store.store import Store
 
 
-def report(logdir: Path, directory: Path, seconds: float, already: bool = False) -> int:
-    """Print it; the exit status, 0 or 1. `already`: this run found nothing left to do."""
+def report(logdir: Path, directory: Path, seconds: float, was_committed: bool = False) -> int:
+    """Print the report of a committed store; the exit status. `was_committed`: this run had nothing left to explain."""
     store = Store(directory)
     counts = store.manifest["counts"]
     console = Console(highlight=False, soft_wrap=True)
     methods = ", ".join(method["title"] for method in store.manifest["methods"])
-    took = "before, nothing was left to do" if already else f"in {duration(seconds)}"
-    console.print(
-        f"explained {_count(counts['examples'], 'example')} {took}: {_count(counts['maps'], 'map')} ({methods})"
-    )
+    examples, maps = _count(counts["examples"], "example"), _count(counts["maps"], "map")
+    when = "earlier; nothing was left to explain" if was_committed else f"in {duration(seconds)}"
+    console.print(Text(f"explained {examples} {when}: {maps} ({methods})"))
     if spent := store.manifest.get("spent"):
-        console.print(_spent(spent))
-    if found := store.manifest.get("faithfulness"):
-        console.print(Text(_believed(store.manifest["measures"], found)))
+        console.print(Text(f"work      {_describe_work(spent)}"))
+    if faithfulness := store.manifest.get("faithfulness"):
+        table = _tabulate(store.manifest["measures"], faithfulness)
+        console.print(Text("\n".join(f"{'' if i else 'measured':<10}{line}" for i, line in enumerate(table))))
     if counts["errors"]:
-        errors = store.errors().to_pylist()
-        console.print(Text(f"failed    {_count(counts['errors'], 'example')}: {failures.summarize(errors)}", "red"))
+        reasons = failures.summarize(store.errors().to_pylist())
+        console.print(Text(f"failed    {_count(counts['errors'], 'example')}: {reasons}", "red"))
         console.print(Text(f"errors    {directory}/errors-*.parquet"))
     console.print(Text(f"store     {directory}"))
-    console.print(Text(f"look at   tensorboard --logdir {shlex.quote(str(logdir))}"))
-    return 1 if counts["errors"] else 0
+    console.print(Text(f"view with tensorboard --logdir {shlex.quote(str(logdir))}"))
+    return SOME_FAILED if counts["errors"] else OK
 
 
-def _spent(spent: dict[str, Any]) -> str:
-    seconds = spent["seconds_in_model"] + spent["seconds_outside"]
-    share = f"{spent['seconds_in_model'] / seconds:.0%} of the workers' time in the model" if seconds else ""
-    size = f"{spent['examples_in_a_batch']:g} examples in a batch"
-    names = (("units_retried", "units begun anew"), ("out_of_memory_retries", "batches halved for want of memory"))
-    beside = [f"{spent[name]} {what}" for name, what in names if spent[name]]
-    told = [
-        f"{_count(spent['evaluations'], 'evaluation')}, {spent['evaluations_per_second']:,.0f}/s a worker",
-        share,
-        size,
-    ]
-    return "took      " + ", ".join([*told, *beside])
+def _describe_work(spent: dict[str, Any]) -> str:
+    rate = f"{spent['evaluations_per_second']:,.0f}/s per worker"
+    parts = [f"{_count(spent['evaluations'], 'evaluation')} ({rate})"]
+    if seconds := spent["seconds_in_model"] + spent["seconds_outside"]:
+        parts.append(f"{spent['seconds_in_model'] / seconds:.0%} of the time in the model")
+    parts.append(f"{spent['examples_in_a_batch']:g} examples per batch")
+    if spent["units_retried"]:
+        parts.append(f"{_count(spent['units_retried'], 'work unit')} started again")
+    if spent["out_of_memory_retries"]:
+        parts.append(f"batch size halved {_count(spent['out_of_memory_retries'], 'time')} for lack of memory")
+    return ", ".join(parts)
 
 
-def _believed(measures: Sequence[dict[str, Any]], found: dict[str, Any]) -> str:
-    """The mean of every measure for each method, ± half its interval of 95 %, and for random maps."""
-    first: dict[str, Any] = next(iter(found.values()), {})  # random maps know no method
-    rows = [["", *found, "random maps"]]
+def _tabulate(measures: Sequence[dict[str, Any]], faithfulness: dict[str, Any]) -> list[str]:
+    """The mean of each measure for each method, ± half its 95 % interval, and for random maps."""
+    first_method: dict[str, Any] = next(iter(faithfulness.values()), {})  # random maps are the same for all methods
+    rows = [["", *faithfulness, "random maps"]]
     for measure in measures:
-        told = [own.get(measure["id"]) for own in found.values()] + [first.get(measure["id"], {}).get("random")]
-        rows.append([f"{measure['title']}, {measure['better']} is better", *map(_mean, told)])
+        id_ = measure["id"]
+        means = [of_method.get(id_) for of_method in faithfulness.values()]
+        means.append(first_method.get(id_, {}).get("random"))
+        rows.append([f"{measure['title']} ({measure['better']} is better)", *map(_format_mean, means)])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        row[0].ljust(widths[0]) + "".join(f"  {cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True))
-        for row in rows
-    ]
-    return "\n".join(("believed  " if not i else " " * 10) + line.rstrip() for i, line in enumerate(lines))
+    lines = []
+    for title, *cells in rows:
+        aligned = (f"  {cell:>{width}}" for cell, width in zip(cells, widths[1:], strict=True))
+        lines.append((title.ljust(widths[0]) + "".join(aligned)).rstrip())
+    return lines
 
 
-def _mean(told: dict[str, Any] | None) -> str:
-    if not told or told["mean"] is None:
+def _format_mean(mean: dict[str, Any] | None) -> str:
+    if not mean or mean["mean"] is None:
         return ""
-    return f"{told['mean']:.3f}" + ("" if told["high"] is None else f" ± {told['high'] - told['mean']:.3f}")
+    return f"{mean['mean']:.3f}" + ("" if mean["high"] is None else f" ± {mean['high'] - mean['mean']:.3f}")
 
 
 def _count(number: int, noun: str) -> str:

@@ -1,10 +1,10 @@
-"""What the command's stores depend on, and their manifest."""
+"""What a store depends on, compared before it is resumed; and the command's entries in the manifest."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from beam_pipelines.cli.options import Arguments
+from beam_pipelines.cli.arguments import Arguments
 from beam_pipelines.reading import files
 from beam_pipelines.reading.preprocess import identify_preprocess
 from beam_pipelines.reading.work_unit import Plan
@@ -14,7 +14,7 @@ from tb_deepexplain.recording.manifest import describe_measures, describe_method
 
 
 def configure(arguments: Arguments, request: Request, model: str, plan: Plan) -> dict[str, Any]:
-    """What the content of a store depends on: a store may only be resumed with the same."""
+    """All that the content of a store depends on: a store is resumed only with the same. `model`: its fingerprint."""
     return {
         "version": __version__,
         "model": model,
@@ -41,8 +41,10 @@ def configure(arguments: Arguments, request: Request, model: str, plan: Plan) ->
     }
 
 
-def build(arguments: Arguments, request: Request, kind: str, fingerprint: str, runner: str) -> dict[str, Any]:
-    """The manifest of the command's store, less what the store itself adds."""
+def build_manifest(
+    arguments: Arguments, request: Request, modality: str, fingerprint: str, runner: str
+) -> dict[str, Any]:
+    """The manifest without the counts, which the store adds. `fingerprint`: of the model."""
     options = {
         "input": list(arguments.input),
         "preprocess": arguments.preprocess,
@@ -51,4 +53,4 @@ def build(arguments: Arguments, request: Request, kind: str, fingerprint: str, r
         "unit_size": arguments.unit_size,
         "beam": list(arguments.beam),
     }
-    return describe_store(request, kind, fingerprint, arguments.name, options)
+    return describe_store(request, modality, fingerprint, arguments.name, options)

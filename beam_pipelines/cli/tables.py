@@ -16,7 +16,7 @@ from tb_deepexplain.evaluation.measures import Measure, find_measure
 from tb_deepexplain.registry.table import Row
 
 
-def show(name: str | None) -> None:
+def show_methods(name: str | None) -> None:
     """All methods, or one with its parameters; UnknownMethodError for a name that is none."""
     console = Console(highlight=False)
     if name is None:

@@ -54,7 +54,7 @@ def flags(options: dict[str, str]) -> list[str]:
         ({"--model": "{tmp}/none"}, "no model at .*/none: give a SavedModel directory"),
         ({"--model": "{tmp}/text.txt"}, "is not a SavedModel directory or a .keras, .h5 or .pb file"),
         ({"--input": "{tmp}/*.none"}, "no file matches"),
-        ({"--input": "{tmp}/text.txt"}, "text.txt is of no format known by its suffix or content; name one with --format: tfrecord, "),
+        ({"--input": "{tmp}/text.txt"}, "text.txt: neither suffix nor content is of a known format; name one with --format: tfrecord, "),
         ({"--input": "{tmp}/empty"}, "hold no records"),
         ({"--logdir": "{tmp}/text.txt/logs"}, "cannot write to .*text.txt is not a directory; choose another --logdir"),
         ({"--labels": "{tmp}/none"}, "--labels .*: No such file or directory"),
@@ -193,7 +193,7 @@ def test_a_run_in_a_process_says_what_matters_and_nothing_else(base: dict[str, s
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[0].startswith("explained 3 examples in ")
-    assert done.stdout.splitlines()[-1] == f"look at   tensorboard --logdir {base['--logdir']}"
+    assert done.stdout.splitlines()[-1] == f"view with tensorboard --logdir {base['--logdir']}"
 
 
 @pytest.mark.slow
@@ -214,7 +214,7 @@ def test_ctrl_c_leaves_a_store_that_can_be_resumed(image: Run, base: dict[str, s
         running.send_signal(signal.SIGINT)
         _, said = running.communicate(timeout=120)
     assert running.returncode == 130, said
-    assert "units left; the same command with --resume goes on" in said
+    assert "units left; the same command with --resume continues" in said
     assert "Traceback" not in said
     finished = len(list(image.directory.glob("attributions-*")))
     assert 3 <= finished < 150

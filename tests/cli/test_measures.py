@@ -69,10 +69,10 @@ def test_the_store_holds_what_the_measures_say(image: Run, tmp_path: Path, capsy
     shard = pa.parquet.read_table(next(image.directory.glob("attributions-*.parquet")))
     assert {f"deletion_{end}" for end in CURVES} <= set(shard.column_names)
     said = capsys.readouterr().out
-    heads, deletion, _, stability = said[said.index("believed  ") :].splitlines()[:4]
-    assert heads.split() == ["believed", "saliency", "gradient_x_input", "random", "maps"]
+    heads, deletion, _, stability = said[said.index("measured  ") :].splitlines()[:4]
+    assert heads.split() == ["measured", "saliency", "gradient_x_input", "random", "maps"]
     means = [f"{told[method]['deletion']['mean']:.3f}" for told in [store.manifest["faithfulness"]] for method in told]
-    assert deletion.startswith("          Deletion, lower is better ")
+    assert deletion.startswith("          Deletion (lower is better) ")
     assert [part for part in deletion.split() if part in means] == means
     assert stability.count("±") == 2  # random maps have none
 

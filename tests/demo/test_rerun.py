@@ -26,7 +26,7 @@ def test_what_stands_is_kept_and_what_other_code_made_is_made_anew(
     capsys.readouterr()
     model = (folder / "model" / "saved_model.pb").stat().st_mtime_ns
     assert explain() == ["saliency"]
-    assert "nothing was left to do" in capsys.readouterr().out
+    assert "nothing was left to explain" in capsys.readouterr().out
     assert (folder / "model" / "saved_model.pb").stat().st_mtime_ns == model
 
     def stop(*_: object) -> list[str]:

@@ -140,7 +140,7 @@ def test_beam_and_the_manifest_hold_the_same_figures(
     (sizes,) = [m.result for m in found["distributions"] if m.key.metric.name == "batch_size"]
     assert (sizes.count, sizes.min, sizes.max) == (spent["batches"], 2, 4)
     assert spent["examples_in_a_batch"] == round(sizes.mean, 2)
-    assert "took      42 evaluations, " in capsys.readouterr().out
+    assert "work      42 evaluations (" in capsys.readouterr().out
 
 
 def test_a_report_that_is_being_written_is_not_read(tmp_path: Path) -> None:

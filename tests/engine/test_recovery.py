@@ -23,8 +23,7 @@ import numpy as np
 import pytest
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
 
-from beam_pipelines.cli import explain
-from beam_pipelines.engine import recovery, store_lock
+from beam_pipelines.engine import recovery, store_lock, trial
 from beam_pipelines.engine.progress import Counts, Report
 from beam_pipelines.engine.unit_worker import Task, UnitWorker
 from beam_pipelines.engine.worker_processes import WorkerDied
@@ -100,7 +99,7 @@ def test_workers_that_fall_silent_are_replaced(
     )
     monkeypatch.setenv("PYTHONPATH", f"{Path(__file__).parents[2]}:{tmp_path}:{os.environ.get('PYTHONPATH', '')}")
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr("beam_pipelines.cli.explain.try_one", lambda *_: None)  # it would fall asleep here
+    monkeypatch.setattr("beam_pipelines.engine.trial.explain_one", lambda *_: None)  # it would fall asleep here
     source = write_records(
         tmp_path / "a.tfrecord", [{**row, "label": 2 * (i == 4)} for i, row in enumerate(pictures(6))]
     )
@@ -416,14 +415,14 @@ def test_a_lock_that_is_another_runs_by_now_is_left_alone(tmp_path: Path) -> Non
 def test_a_store_that_another_run_began_in_the_meantime_is_refused(
     image: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ready = explain._ready
+    load_workers = trial.load_workers
 
     def other(*given: Any) -> UnitWorker:
         image.directory.mkdir(parents=True)
         (image.directory / "configuration.json").write_text('{"target": "9"}')
-        return ready(*given)
+        return load_workers(*given)
 
-    monkeypatch.setattr(explain, "_ready", other)
+    monkeypatch.setattr("beam_pipelines.cli.explain.load_workers", other)
     assert image(write_records(tmp_path / "a.tfrecord", pictures(2))) == 2
     assert 'target was "9", now "predicted"' in capsys.readouterr().err
     assert {path.name for path in image.directory.iterdir()} == {"configuration.json"}

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from beam_pipelines.cli.explain import ExplainUnit
+from beam_pipelines.engine.explain_unit import ExplainUnit
 from beam_pipelines.engine.progress import Counts
 from beam_pipelines.engine.unit_worker import Task, UnitWorker
 from tb_deepexplain.errors import StoreError
@@ -98,7 +98,7 @@ def test_a_finished_store_is_left_alone(
     assert image(source, "--resume") == 0
     assert worked == []
     assert image.store.manifest["version"] == version
-    assert "nothing was left to do" in capsys.readouterr().out
+    assert "nothing was left to explain" in capsys.readouterr().out
 
 
 def test_a_store_of_this_name_is_never_touched_unasked(

@@ -9,7 +9,7 @@ from pathlib import Path
 import apache_beam
 import pytest
 
-from beam_pipelines.cli import options
+from beam_pipelines.cli.options import explain_parser, option_names
 from beam_pipelines.container.template import unfold
 from beam_pipelines.engine.runners import HintOptions
 
@@ -18,10 +18,10 @@ _PARAMETERS = json.loads((_CONTAINER / "metadata.json").read_text())["parameters
 
 
 def test_a_template_asks_only_for_options_that_exist() -> None:
-    known = set(re.findall(r"--(\w+)", options.parser("").format_help())) | set(HintOptions([]).get_all_options())
+    known = {name.removeprefix("--") for name in option_names()} | set(HintOptions([]).get_all_options())
     assert {p["name"] for p in _PARAMETERS} <= known | {"options"}
     needed = {p["name"] for p in _PARAMETERS if not p.get("isOptional")}
-    assert needed == {a.dest for a in options.parser("")._actions if a.required}
+    assert needed == {a.dest for a in explain_parser("")._actions if a.required}
     assert all(re.compile(regex) for p in _PARAMETERS for regex in p.get("regexes", []))
     assert all(set(p) <= {"name", "label", "helpText", "isOptional", "regexes"} for p in _PARAMETERS)
 

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from beam_pipelines.cli.dry_run import Estimate, _parts
+from beam_pipelines.cli.dry_run import Estimate, _sample
 from beam_pipelines.reading.work_unit import WorkUnit
 from tests.pipeline_runs import Run, pictures, write_records
 
@@ -40,8 +40,8 @@ def test_evaluations_and_bytes_are_those_of_the_run(
     said = capsys.readouterr().out
     assert not image.logdir.exists()
     assert not list(scratch.iterdir())
-    assert said.startswith("would explain 1,000 examples")
-    assert said.endswith("nothing was written; the same command without --dry_run begins\n")
+    assert said.startswith("explain   1,000 examples")
+    assert said.endswith("nothing was written; the same command without --dry_run starts the run\n")
     assert image(source, "--unit_size=200", methods="integrated_gradients") == 0
     evaluations = image.store.manifest["spent"]["evaluations"]
     assert number(r"([\d,]+) evaluations\n", said) == pytest.approx(evaluations, rel=0.1)
@@ -56,14 +56,14 @@ def test_only_what_is_left_counts(image: Run, tmp_path: Path, capsys: pytest.Cap
     next(image.directory.glob("attributions-*-00000-00001.parquet")).unlink()
     before = {path: path.stat().st_mtime_ns for path in image.directory.iterdir()}
     assert image(source, "--unit_size=4", "--resume", "--dry_run") == 0
-    assert "would explain 4 examples" in capsys.readouterr().out
+    assert "explain   4 examples" in capsys.readouterr().out
     assert image(source, "--unit_size=4", "--overwrite", "--dry_run") == 0
-    assert "would explain 12 examples" in capsys.readouterr().out
+    assert "explain   12 examples" in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in image.directory.iterdir()} == before
     assert image(source, "--unit_size=4", "--resume") == 0
     capsys.readouterr()
     assert image(source, "--unit_size=4", "--resume", "--dry_run") == 0
-    assert capsys.readouterr().out == "nothing is left to do\n"
+    assert capsys.readouterr().out == "nothing is left to explain\n"
 
 
 def test_failures_are_told_and_when_all_fail_it_says_so(
@@ -85,15 +85,15 @@ def test_what_cannot_be_read_counts_and_workers_are_those_of_the_run(
     source.write_bytes(source.read_bytes()[:-10])
     assert image(source, "--dry_run", "--direct_num_workers=3", "--direct_running_mode=multi_processing") == 0
     said = capsys.readouterr().out
-    assert said.startswith("would explain 5 examples")
-    assert "measured  5: " in said
+    assert said.startswith("explain   5 examples")
+    assert "sample    5 examples: " in said
     assert "; 20.0% failed" in said
-    assert " by 3 worker processes, " in said
+    assert " with 3 worker processes, " in said
 
 
 def test_the_sample_of_a_folder_has_as_many_names_as_pictures_and_damage_at_its_end() -> None:
     names = tuple(f"{i}.png" for i in range(20))
-    found = _parts(
+    found = _sample(
         [
             WorkUnit(
                 id="u",
@@ -116,7 +116,7 @@ def test_the_sample_of_a_folder_has_as_many_names_as_pictures_and_damage_at_its_
     ("units", "records", "batch"), [(1, 3, 16), (1, 256, 16), (2, 256, 16), (50, 256, 16), (9, 5, 64)]
 )
 def test_the_sample_is_spread_over_the_input_and_grows_to_a_unit(units: int, records: int, batch: int) -> None:
-    found = _parts(
+    found = _sample(
         [WorkUnit(id=f"{i}", path=f"file{i}", id_prefix="a", first=0, count=records) for i in range(units)], batch
     )
     counts = [part.count for part in found]
@@ -132,7 +132,7 @@ def test_workers_beyond_the_cores_are_of_no_use(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=5e11))
     found = Estimate(1000, 100, 0.0, 5000, 10, 100, cores=2, bytes=1e12)
     assert [found.seconds(n) for n in (0, 1, 2, 4, 8)] == [110, 120, 70, 45, 45]  # workers start when this one has
-    assert "1.0 TB, 500.0 GB are free: not enough\n" in found.describe(Path("/"), 4)
-    assert "500.0 GB are free\n" in dataclasses.replace(found, bytes=5e11).describe(Path("/"), 4)
-    assert "45 s by 4 worker processes, 20 s of it to start" in found.describe(Path("/"), 4)
-    assert "1 min 50 s by one process like this, 10 s of it to start" in found.describe(Path("/"), 0)
+    assert "1.0 TB of 500.0 GB free: not enough\n" in found.describe(Path("/"), 4)
+    assert "500.0 GB free\n" in dataclasses.replace(found, bytes=5e11).describe(Path("/"), 4)
+    assert "45 s with 4 worker processes, including 20 s to start" in found.describe(Path("/"), 4)
+    assert "1 min 50 s with one process, including 10 s to start" in found.describe(Path("/"), 0)

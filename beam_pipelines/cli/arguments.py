@@ -1,0 +1,204 @@
+"""From the command line to checked `Arguments`. Methods, measures and Beam check their own options later."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from beam_pipelines.cli.options import evaluate_parser, explain_parser
+from tb_deepexplain.errors import DeepExplainError, InputError, ParameterError
+from tb_deepexplain.recording.targets import Target
+from tb_deepexplain.storage import place
+
+PROG = "python -m beam_pipelines.attribute"
+_METHOD_PARAMETER = re.compile(r"--([A-Za-z_*]+\.[A-Za-z_]+)(?:=(.*))?", re.DOTALL)
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    """The options of `explain` or `evaluate`; label and vocabulary files are read already.
+
+    Options that a command does not have keep the default given here.
+    """
+
+    model: str
+    input: tuple[str, ...]
+    logdir: Path
+    run: str
+    name: str
+    methods: tuple[str, ...]
+    measures: tuple[str, ...]
+    superpixels: int | None
+    target: Target
+    signature: str | None
+    output: str | None
+    labels: tuple[str, ...] | None
+    vocabulary: tuple[str, ...] | None
+    batch_size: int | None
+    step: int
+    label_feature: str
+    id_feature: str
+    features: dict[str, str]  # model input → feature, where the names differ
+    format: str | None
+    schema: str | None
+    resize: bool
+    preprocess: str | None
+    overwrite: bool
+    debug: bool
+    parameters: tuple[tuple[str, str, str], ...]  # (method or measure, parameter, text)
+    # of `explain`
+    measured: float = 1.0
+    unit_size: int = 256
+    gpus: int | None = None
+    mixed_precision: bool = False
+    resume: bool = False
+    retry_errors: bool = False
+    max_error_rate: float | None = None
+    stall_timeout: float = 3600.0
+    dry_run: bool = False
+    beam: tuple[str, ...] = ()  # options for Apache Beam
+    # of `evaluate`
+    examples: int = 64
+    budget: int = 2000
+    seed: int = 0
+
+
+_ONLY_EXPLAIN = (
+    "measured",
+    "unit_size",
+    "gpus",
+    "mixed_precision",
+    "resume",
+    "retry_errors",
+    "max_error_rate",
+    "stall_timeout",
+    "dry_run",
+)
+_ONLY_EVALUATE = ("examples", "budget", "seed")
+
+
+def check_or_exit(argv: Sequence[str], prog: str = PROG) -> None:
+    """End the process with status 0 after --help, or 2 after a mistake."""
+    try:
+        parse_explain(argv, prog)
+    except DeepExplainError as error:
+        print(f"tb-deepexplain: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def parse_explain(argv: Sequence[str], prog: str) -> Arguments:
+    """The arguments of `explain`; ParameterError or InputError says what is wrong with them."""
+    rest, parameters = _split_parameters(argv)
+    options, beam = explain_parser(prog).parse_known_args(rest)
+    _check_unknown(beam)
+    if options.retry_errors and not options.resume:
+        raise ParameterError("--retry_errors needs --resume: it redoes part of an existing store")
+    values = {name: getattr(options, name) for name in _ONLY_EXPLAIN}
+    return Arguments(**_read_options(options), parameters=parameters, beam=tuple(beam), **values)
+
+
+def parse_evaluate(argv: Sequence[str], prog: str) -> Arguments:
+    """The arguments of `evaluate`; ParameterError or InputError says what is wrong with them."""
+    rest, parameters = _split_parameters(argv)
+    options, unknown = evaluate_parser(prog).parse_known_args(rest)
+    _check_unknown(unknown)
+    if unknown:
+        raise ParameterError(f"unknown option {unknown[0]}; {prog} --help lists the options")
+    values = {name: getattr(options, name) for name in _ONLY_EVALUATE}
+    return Arguments(**_read_options(options), parameters=parameters, **values)
+
+
+def _check_unknown(unknown: Sequence[str]) -> None:
+    if unknown and not unknown[0].startswith("-"):
+        raise ParameterError(f"unexpected argument {unknown[0]!r}; options begin with --")
+
+
+def _read_options(options: argparse.Namespace) -> dict[str, Any]:
+    """The options that `explain` and `evaluate` share."""
+    return {
+        "model": options.model,
+        "input": tuple(options.input),
+        "logdir": place(options.logdir).expanduser(),
+        "run": _check_run(_default_run(options.model) if options.run is None else options.run),
+        "name": options.name,
+        "methods": _split_names(options.methods),
+        "measures": _split_names(options.measures),
+        "superpixels": options.superpixels,
+        "target": Target.parse(options.target),
+        "signature": options.signature,
+        "output": options.output,
+        "labels": _read_lines("--labels", options.labels),
+        "vocabulary": _read_lines("--vocab", options.vocab),
+        "batch_size": options.batch_size,
+        "step": options.step,
+        "label_feature": options.label_feature,
+        "id_feature": options.id_feature,
+        "features": dict(_split_feature(text) for text in options.feature),
+        "format": options.format,
+        "schema": options.schema,
+        "resize": options.resize,
+        "preprocess": options.preprocess,
+        "overwrite": options.overwrite,
+        "debug": options.debug,
+    }
+
+
+def _split_parameters(argv: Sequence[str]) -> tuple[list[str], tuple[tuple[str, str, str], ...]]:
+    """All other options, and those of methods and measures, such as `--occlusion.step 4`."""
+    rest, parameters, items = [], [], iter(argv)
+    for item in items:
+        if match := _METHOD_PARAMETER.fullmatch(item):
+            value = match[2] if match[2] is not None else next(items, None)
+            if value is None:
+                raise ParameterError(f"{item} needs a value")
+            method, _, name = match[1].partition(".")
+            parameters.append((method, name, value))
+        else:
+            rest.append(item)
+    return rest, tuple(parameters)
+
+
+def _split_feature(text: str) -> tuple[str, str]:
+    name, sign, feature = text.partition("=")
+    if not (name and sign and feature):
+        raise ParameterError(f"--feature {text}: expected INPUT=NAME, the model's input and the feature that holds it")
+    return name, feature
+
+
+def _split_names(text: str) -> tuple[str, ...]:
+    return tuple(name for name in map(str.strip, text.split(",")) if name)
+
+
+def _default_run(model: str) -> str:
+    name = re.sub(r"\.(keras|h5|hdf5|pb|pbtxt)$", "", Path(model).resolve().name)
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", name).strip(".") or "explain"
+
+
+def _check_run(run: str) -> str:
+    path = Path(run)
+    if not run.strip() or path.is_absolute() or ".." in path.parts:
+        raise ParameterError(f"--run {run!r}: expected a name, or a path below the logdir")
+    return run
+
+
+def _read_lines(option: str, path: str | None) -> tuple[str, ...] | None:
+    if path is None:
+        return None
+    try:
+        text = place(path).expanduser().read_text(encoding="utf-8-sig")
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(f"{option} {path}: {reason}; give a text file with one entry per line") from error
+    except UnicodeDecodeError as error:
+        reason = f"{error.reason} at byte {error.start}"
+        raise InputError(f"{option} {path}: not UTF-8 text ({reason}); save it as UTF-8") from error
+    # Not str.splitlines: it would split tokens at other separators than a newline.
+    lines = text.replace("\r\n", "\n").removesuffix("\n").split("\n")
+    if lines == [""]:
+        raise InputError(f"{option} {path}: is empty; give one entry per line")
+    return tuple(lines)

@@ -1,0 +1,57 @@
+"""Where a command writes and what it reads, checked before anything heavy is loaded."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from beam_pipelines.cli.arguments import Arguments
+from beam_pipelines.reading.class_names import match_class_names
+from beam_pipelines.reading.input_files import find_files
+from beam_pipelines.reading.plan import make_plan
+from beam_pipelines.reading.record_spec import RecordSpec
+from beam_pipelines.reading.tfmd_schema import load_schema
+from beam_pipelines.reading.work_unit import Plan
+from tb_deepexplain.errors import InputError, ParameterError
+from tb_deepexplain.store import configuration
+from tb_deepexplain.store.marker import is_store_name
+from tb_deepexplain.store.store import store_path
+
+
+def plan_input(arguments: Arguments) -> tuple[Path, Plan]:
+    """The directory of the store, and the work units of the input.
+
+    ParameterError, InputError or StoreError if the directory cannot be written or the input holds no records.
+    """
+    if not is_store_name(arguments.name):
+        expected = "letters, digits, '_', '-' or '.', not starting with '.' or '-'"
+        raise ParameterError(f"--name {arguments.name!r}: expected {expected}")
+    directory = store_path(arguments.logdir, arguments.run, arguments.name)
+    configuration.check_writable(directory)
+    FileSystems.set_options(PipelineOptions(list(arguments.beam)))  # such as the address of hdfs://
+    plan = make_plan(find_files(arguments.input, arguments.format), arguments.unit_size)
+    if not plan.record_count:
+        raise InputError(f"--input {' '.join(arguments.input)}: the files hold no records; give files with examples")
+    return directory, plan
+
+
+def describe_input(arguments: Arguments, plan: Plan) -> tuple[Arguments, RecordSpec]:
+    """The arguments with the class names of the input, if it defines some, and how its records are read."""
+    schema = load_schema(arguments.schema) if arguments.schema else None
+    names = plan.class_names if arguments.label_feature == "label" else None  # the input names the classes of `label`
+    if schema and names is None:
+        names = schema.class_names(arguments.label_feature)
+    labels, class_names = match_class_names(names, arguments.labels)
+    record_spec = RecordSpec(
+        features=arguments.features,
+        label_feature=arguments.label_feature,
+        id_feature=arguments.id_feature,
+        class_names=class_names,
+        resize=arguments.resize,
+        preprocess=arguments.preprocess,
+        schema=schema,
+    )
+    return dataclasses.replace(arguments, labels=labels), record_spec

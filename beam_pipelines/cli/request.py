@@ -1,0 +1,59 @@
+"""From arguments to a Request: the methods and measures with their parameters, checked against the tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from beam_pipelines.cli.arguments import Arguments
+from beam_pipelines.engine import runners
+from tb_deepexplain.attribution.methods import find_method
+from tb_deepexplain.errors import ParameterError
+from tb_deepexplain.evaluation.measures import TABLE as MEASURES
+from tb_deepexplain.evaluation.measures import find_measure
+from tb_deepexplain.recording.batch_explainer import Request
+
+
+def build_request(arguments: Arguments) -> Request:
+    """ParameterError or UnknownMethodError for a method, measure or parameter that does not exist."""
+    methods = _select_rows("methods", arguments.methods, find_method)
+    measures = _select_rows("measures", arguments.measures, find_measure)
+    if not methods:
+        raise ParameterError("--methods: expected at least one method")
+    for name, parameter, text in arguments.parameters:
+        if name in {row.id for row in MEASURES}:
+            _set_parameter("measures", measures, find_measure(name), parameter, text)
+        else:
+            _set_parameter("methods", methods, find_method(name), parameter, text)
+    return Request(
+        model=arguments.model,
+        methods=tuple(methods.items()),
+        measures=tuple(measures.items()),
+        measured=arguments.measured,
+        superpixels=arguments.superpixels if arguments.measures else None,
+        target=arguments.target,
+        signature=arguments.signature,
+        output=arguments.output,
+        labels=arguments.labels,
+        vocabulary=arguments.vocabulary,
+        batch_size=arguments.batch_size,
+        step=arguments.step,
+        gpus=arguments.gpus,
+        alone=runners.is_alone(arguments.beam),
+        mixed_precision=arguments.mixed_precision,
+    )
+
+
+def _select_rows(option: str, names: Sequence[str], find: Callable[[str], Any]) -> dict[str, dict[str, Any]]:
+    """The ids of the rows, each with an empty dict for its parameters."""
+    rows: dict[str, dict[str, Any]] = {find(name).id: {} for name in names}
+    if len(rows) != len(names):
+        raise ParameterError(f"--{option} {','.join(names)}: expected different {option}, separated by commas")
+    return rows
+
+
+def _set_parameter(option: str, rows: dict[str, dict[str, Any]], row: Any, name: str, text: str) -> None:
+    if row.id not in rows:
+        raise ParameterError(f"--{row.id}.{name} was given but {row.id} is not among --{option} {','.join(rows)}")
+    parameters = {parameter.name: parameter for parameter in row.parameters}
+    rows[row.id] |= row.check({name: parameters[name].parse(text) if name in parameters else text})

@@ -1,0 +1,28 @@
+"""The end of a run: its shards become a store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from beam_pipelines.engine.unit_worker import NOTE
+from tb_deepexplain.errors import InputError
+from tb_deepexplain.recording.work_metrics import Metrics
+from tb_deepexplain.storage import each
+from tb_deepexplain.store import configuration, failures
+from tb_deepexplain.store.store import StoreWriter
+
+
+def commit_units(directory: Path, units: Sequence[str], manifest: dict[str, Any], retried: int) -> None:
+    """Write index and manifest. `retried`: units that were started again after a worker died.
+
+    InputError, and the store is removed, if every example failed.
+    """
+    if reasons := failures.summarize_if_all_failed(directory, units):
+        configuration.clear(directory)
+        raise InputError(f"none of the examples could be explained: {reasons}")
+    writer = StoreWriter(directory, measures=[measure["id"] for measure in manifest["measures"]])
+    notes = each(writer.notes, units, directory)
+    spent = sum((Metrics.decode(note.get(NOTE, "{}")) for note in notes), Metrics())
+    writer.commit(units, manifest | {"spent": {**spent.described(), "units_retried": retried}})

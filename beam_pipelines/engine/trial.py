@@ -1,0 +1,69 @@
+"""Before a run: load the model and explain one example, so that an error common to all examples ends the run at once."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.utils.shared import Shared
+
+from beam_pipelines.engine import runners
+from beam_pipelines.engine.native_logs import chatter_filtered
+from beam_pipelines.engine.progress import note
+from beam_pipelines.engine.unit_worker import Job, UnitWorker, unit_workers
+from beam_pipelines.reading.work_unit import WorkUnit
+from tb_deepexplain.errors import InputError, ParameterError, UnsupportedModelError
+from tb_deepexplain.store.records import Failure
+
+if TYPE_CHECKING:
+    from beam_pipelines.engine.devices import Pool
+
+_MAX_FAILURES = 8  # failed examples after which the run starts anyway, and records which examples are good
+
+
+def load_workers(
+    job: Job, shared: Shared, units: Sequence[WorkUnit], flags: Sequence[str], options: PipelineOptions
+) -> Pool[UnitWorker]:
+    """This process's workers, after one of them has explained an example.
+
+    They are the workers of the run if `flags`, Beam's options, run it in this process. Otherwise they use the CPU and
+    leave the GPUs to the worker processes.
+    """
+    note("loading the model and explaining one example")
+    is_here = runners.is_here(flags)
+    if not is_here:
+        job = dataclasses.replace(job, request=dataclasses.replace(job.request, gpus=0, mixed_precision=False))
+    with chatter_filtered():
+        pool: Pool[UnitWorker] = shared.acquire(lambda: unit_workers(job)) if is_here else unit_workers(job)
+        with pool.one():  # loads the model
+            pass
+    with pool.one() as worker:
+        explain_one(worker, units)
+    if is_here:
+        runners.spread(options, len(pool.devices))
+    return pool
+
+
+def explain_one(worker: UnitWorker, units: Sequence[WorkUnit]) -> None:
+    """Explain the first good example. ParameterError, UnsupportedModelError or InputError if none can be explained."""
+    first_failure: Failure | None = None
+    failures = 0
+    for example in (example for unit in units for example in worker.parsed(unit)):
+        if isinstance(example, Failure):
+            first_failure = first_failure or example
+            continue
+        try:
+            worker.explainer.classes(example)
+            worker.explainer.attempt([example])
+            return
+        except (ParameterError, UnsupportedModelError):
+            raise
+        except Exception:  # perhaps only this example fails: the run will record it
+            failures += 1
+            if failures == _MAX_FAILURES:
+                return
+    if first_failure and not failures:
+        reason = f"the first, {first_failure.example_id}: {first_failure.message}"
+        raise InputError(f"none of the examples fits the model; {reason}")
