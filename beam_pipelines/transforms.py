@@ -31,16 +31,16 @@ from beam_pipelines.reading.preprocess import Preprocess
 from beam_pipelines.reading.record_spec import RecordSpec
 from beam_pipelines.reading.tf_example import canonical_bytes
 from beam_pipelines.reading.tfmd_schema import load_schema
-from tb_deepexplain.attribution.methods import find_method
+from tb_deepexplain.attribution.methods import check_methods
 from tb_deepexplain.errors import InputError, ParameterError, StoreError
-from tb_deepexplain.evaluation.measures import find_measure
+from tb_deepexplain.evaluation.measures import check_measures
 from tb_deepexplain.recording.batch_explainer import BatchExplainer, Records, Request
 from tb_deepexplain.recording.error_text import describe
 from tb_deepexplain.recording.example import Example
 from tb_deepexplain.recording.manifest import describe_store
 from tb_deepexplain.recording.targets import Target
 from tb_deepexplain.recording.work_metrics import Metrics
-from tb_deepexplain.registry.table import Chosen, check_rows
+from tb_deepexplain.registry.table import Selection
 from tb_deepexplain.store import configuration, failures
 from tb_deepexplain.store.marker import is_store_name, write_marker
 from tb_deepexplain.store.records import Attribution, Failure, Input
@@ -169,9 +169,9 @@ class Attribute(beam.PTransform):
     def __init__(
         self,
         model: str | os.PathLike[str],
-        methods: Chosen,
+        methods: Selection,
         *,
-        measures: Chosen = (),
+        measures: Selection = (),
         superpixels: int | None = None,
         target: str | int = "predicted",
         labels: Sequence[str] | None = None,
@@ -192,7 +192,7 @@ class Attribute(beam.PTransform):
         super().__init__()
         self.request = Request(
             str(model),
-            tuple(check_rows("methods", methods, find_method).items()),
+            tuple(check_methods(methods).items()),
             Target.parse(str(target)),
             None if labels is None else tuple(labels),
             None if vocabulary is None else tuple(vocabulary),
@@ -200,7 +200,7 @@ class Attribute(beam.PTransform):
             step,
             gpus,
             mixed_precision=mixed_precision,
-            measures=tuple(check_rows("measures", measures, find_measure).items()),
+            measures=tuple(check_measures(measures).items()),
             superpixels=superpixels,
             signature=signature,
             output=output,

@@ -39,8 +39,8 @@ def parameters(method: Any, net: Net) -> dict[str, Any]:
     chosen: dict[str, Any] = {}
     if "window_shape" in known:
         chosen |= WINDOWS.get(net.name, {})
-    if "sampling_dims" in known:
-        chosen["sampling_dims"] = [1]  # rows of a picture, words of a text
+    if method.map_axes_parameter:
+        chosen[method.map_axes_parameter] = [1]  # rows of a picture, words of a text
     if "on_unsupported" in known and net.name == "transformer":
         chosen["on_unsupported"] = "gradient"
     return chosen

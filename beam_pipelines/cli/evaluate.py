@@ -166,7 +166,7 @@ def _applicable(asked: Arguments, graph: Any, examples: Sequence[Any]) -> tuple[
         alone = dataclasses.replace(asked, methods=(name,), measures=(), parameters=tuple(own))
         try:
             explainer = BatchExplainer(build_request(alone), graph)
-            cost = explainer.explainers[0].spends(explainer.stack(examples[:1]))
+            cost = explainer.explainers[0].cost(explainer.stack(examples[:1]))
             if cost > asked.budget:
                 left_out[name] = f"{cost:,} evaluations a map, more than --budget {asked.budget:,}"
                 continue
@@ -248,11 +248,11 @@ def _rank(candidates: Sequence[Candidate], records: Any, request: Any, seed: int
 
 
 def faithful(request: Any) -> list[Any]:
-    """The measures by which methods are ranked: those that ask whether the score does what the map says."""
+    """The measures by which methods are ranked: those that judge faithfulness."""
     from tb_deepexplain.evaluation.measures import find_measure
 
     found = [find_measure(name) for name, _ in request.measures]
-    return [measure for measure in found if measure.asks == "score" and measure.id != "completeness"]
+    return [measure for measure in found if measure.judges_faithfulness]
 
 
 def _described(ranked: Sequence[Candidate], records: Any, request: Any, left_out: dict[str, str]) -> dict[str, Any]:

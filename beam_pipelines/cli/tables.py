@@ -20,7 +20,7 @@ def show_methods(name: str | None) -> None:
     """All methods, or one with its parameters; UnknownMethodError for a name that is none."""
     console = Console(highlight=False)
     if name is None:
-        rows = [(m.id, ", ".join(m.aliases), m.family, m.sums_to or "", m.cost) for m in TABLE]
+        rows = [(m.id, ", ".join(m.aliases), m.family, m.sums_to or "", str(m.cost)) for m in TABLE]
         console.print(_table(("method", "alias", "family", "sums to", "model evaluations"), rows))
         console.print("\ntb-deepexplain methods NAME tells more and lists its parameters", style="dim")
         return
@@ -45,7 +45,7 @@ def show_measures(name: str | None) -> None:
 
 def cost_of(measure: Measure) -> str:
     """At its default parameters, in words."""
-    return f"{measure.cost()} {'evaluations' if measure.asks == 'score' else 'maps'}"
+    return f"{measure.cost_of({})} {'evaluations' if measure.asks == 'score' else 'maps'}"
 
 
 def _table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
@@ -114,7 +114,7 @@ def markdown() -> str:
             "also called": ", ".join(f"`{a}`" for a in m.aliases),
             "sums to": m.sums_to or "–",
             "sign": "for and against" if m.signed else "none",
-            "model evaluations": m.cost,
+            "model evaluations": str(m.cost),
             "source": m.paper,
             "limits": m.limits,
         }

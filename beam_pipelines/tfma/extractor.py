@@ -35,13 +35,13 @@ from beam_pipelines.reading.example_parser import ExampleParser
 from beam_pipelines.reading.record_spec import RecordSpec
 from beam_pipelines.tfma.metrics import MEASURES, METRICS, measures_of
 from beam_pipelines.tfma.pooling import REGIONS, check_pool, pooled
-from tb_deepexplain.attribution.methods import find_method
+from tb_deepexplain.attribution.methods import check_methods
 from tb_deepexplain.errors import InputError, ParameterError
-from tb_deepexplain.evaluation.measures import find_measure
+from tb_deepexplain.evaluation.measures import check_measures
 from tb_deepexplain.graph.loading.load_model import load_model
 from tb_deepexplain.recording.batch_explainer import BatchExplainer, Request
 from tb_deepexplain.recording.targets import Target
-from tb_deepexplain.registry.table import Chosen, check_rows
+from tb_deepexplain.registry.table import Selection
 from tb_deepexplain.store.records import Attribution, Input
 
 STAGE = "ExtractAttributions"
@@ -69,7 +69,7 @@ def AttributionsExtractor(  # noqa: N802 - as TFMA names its extractors
     pool: str | None = None,
     regions: int = REGIONS,
     per_class: bool | None = None,
-    measures: Chosen | None = None,
+    measures: Selection | None = None,
     superpixels: int | None = None,
     labels: Sequence[str] | None = None,
     vocabulary: Sequence[str] | None = None,
@@ -100,9 +100,9 @@ def AttributionsExtractor(  # noqa: N802 - as TFMA names its extractors
         raise ParameterError(
             "AttributionsExtractor: there is no model (eval_shared_model is None): give one to explain"
         )
-    asked = check_rows("methods", {method: dict(parameters or {})}, find_method)
+    asked = check_methods({method: dict(parameters or {})})
     wanted = measures_of(eval_config.metrics_specs) if measures is None else measures
-    own = check_rows("measures", wanted, find_measure)
+    own = check_measures(wanted)
     specs = {spec.name: spec for spec in eval_config.model_specs}
     requests, record_specs = {}, {}
     for model in models:

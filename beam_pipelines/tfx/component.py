@@ -42,7 +42,7 @@ from beam_pipelines.tfx.examples import NameRecords, Sample, TransformRecords, m
 from beam_pipelines.transforms import Attribute, WriteAttributions
 from tb_deepexplain.attribution.methods import find_method
 from tb_deepexplain.errors import ParameterError
-from tb_deepexplain.registry.table import Chosen
+from tb_deepexplain.registry.table import Selection
 
 _DEFAULT_SPLITS = ("eval",)
 _TELEMETRY = ["tb_deepexplain", "AttributionGen"]
@@ -158,7 +158,7 @@ class AttributionGen(base_beam_component.BaseBeamComponent):
         self,
         examples: types.BaseChannel,
         model: types.BaseChannel,
-        methods: Chosen | Any,
+        methods: Selection | Any,
         *,
         model_blessing: types.BaseChannel | None = None,
         schema: types.BaseChannel | None = None,
@@ -312,10 +312,7 @@ def _with_baseline(methods: Any, baseline: Any) -> dict[str, dict[str, Any]]:
     """The methods, with this baseline for those that have one and were given none."""
     names = [methods] if isinstance(methods, str) else methods
     chosen = {name: dict(methods[name]) if isinstance(methods, Mapping) else {} for name in names}
-    for name, parameters in chosen.items():
-        if any(parameter.name == "baseline" for parameter in find_method(name).parameters):
-            parameters.setdefault("baseline", baseline)
-    return chosen
+    return {name: find_method(name).with_baseline(parameters, baseline) for name, parameters in chosen.items()}
 
 
 __all__ = ["AttributionGen", "AttributionGenSpec", "Attributions", "Executor"]

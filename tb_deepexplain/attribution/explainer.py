@@ -29,6 +29,7 @@ from tb_deepexplain.attribution.results import Predictions, Result
 from tb_deepexplain.attribution.score import Score
 from tb_deepexplain.errors import InputError, ParameterError, UnsupportedModelError
 from tb_deepexplain.graph.loading.load_model import load_model
+from tb_deepexplain.registry.table import Row
 
 # Points evaluated at once unless the caller says: as many as keep the numbers that the model computes near the processor.
 BATCH_VALUES, SMALLEST_BATCH = 32_000_000, 8
@@ -102,7 +103,7 @@ class Explainer:
         self.method.check(params)  # before the model is loaded, which may take a while
         self.graph = load_model(model)
         self.submodel = self.graph.submodel(inputs, output)
-        self.parameters = self.method.check(self.in_order(params))
+        self.parameters = self.method.check(self.in_order(self.method, params))
         if self.submodel.explains_softmax:
             better = self.submodel.logits_option
             warnings.warn(
@@ -119,6 +120,12 @@ class Explainer:
         self._known_sizes: dict[Any, tuple[int, float]] = {}
         self._compiling = threading.Lock()
 
+    @property
+    def map_axes(self) -> tuple[int, ...] | None:
+        """The axes of an example that a map has, the batch being axis 0; None: all of them, of texts perhaps the tokens."""
+        axes = self.parameters.get(self.method.map_axes_parameter or "")
+        return None if axes is None else tuple(int(axis) for axis in np.ravel(axes))
+
     def __repr__(self) -> str:
         return f"Explainer({self.method.id}, {self.graph})"
 
@@ -131,12 +138,11 @@ class Explainer:
         """What the scores depend on: equal for explainers of one model between the same ends."""
         return (self.graph.identity, self._asked["inputs"], self._asked["output"])
 
-    def spends(self, xs: Any) -> int:
-        """Model evaluations for each example like the first of `xs`, at most; nothing is explained for that."""
+    def cost(self, xs: Any) -> int:
+        """Model evaluations, at most, for an example with the shapes of the first of `xs`; computes no map."""
         given = self.read(xs, ys=np.zeros(len(self._read(xs)[0][0])))
         entries = self.enter(given, np.arange(1)).entries
-        embedded = self.submodel.cut.embedded
-        return self.method.spends([tuple(e.shape[1:]) for e in entries], embedded, **self.parameters)
+        return self.method.cost_of(self.parameters, [tuple(e.shape[1:]) for e in entries], self.submodel.cut.embedded)
 
     def predict(self, xs: Any, *, batch_size: int | None = None) -> Predictions:
         """What the model says about `xs`."""
@@ -224,14 +230,16 @@ class Explainer:
         target, ys = (None if a is None else at_least_one([a])[0][0][chunk] for a in (given.target, given.ys))
         return Piece(chunk, entries, context, target, ys, None if given.seeds is None else given.seeds[chunk])
 
-    def in_order(self, params: dict[str, Any]) -> dict[str, Any]:
+    def in_order(self, row: Row, params: dict[str, Any]) -> dict[str, Any]:
         """The parameters, with a baseline given by name as the list in which the method takes it."""
-        given, names = params.get("baseline"), self.submodel.cut.entry_names
+        given, names = row.baseline(params), self.submodel.cut.entry_names
         if not isinstance(given, dict):
             return params
         if set(given) != set(names):
             raise ParameterError(f"baseline: got {', '.join(map(str, given))}; what is explained is {', '.join(names)}")
-        return params | {"baseline": [given[name] for name in names] if len(names) > 1 else given[names[0]]}
+        assert row.baseline_parameter
+        value = [given[name] for name in names] if len(names) > 1 else given[names[0]]
+        return params | {row.baseline_parameter: value}
 
     def _read(self, xs: Any) -> tuple[list[np.ndarray], bool]:
         """The arrays given, and whether they are values of inner tensors instead of the model's inputs."""
@@ -292,16 +300,17 @@ class Explainer:
     def _examples_at_once(self, raw: list[np.ndarray], direct: bool, batch_size: int) -> int:
         """Examples in one call: as many as evaluations in a batch; more where their work is shared out anew again and
         again, but fewer where the method holds much of each."""
-        if self.method.held is None:
+        if self.method.values_per_feature is None:
             return batch_size
-        values = self._sizes(raw, direct)[0] * self.method.held(**self.parameters)
+        copies = self.method.values_per_feature(self.method.with_defaults(self.parameters))
+        values = self._sizes(raw, direct)[0] * copies
         return int(np.clip(HELD_VALUES // values, 1, max(batch_size, LARGEST_BATCH)))
 
     def _batch_size(self, raw: list[np.ndarray], direct: bool, asked: int | None) -> int:
         if asked is not None:
             return check_batch_size(asked)
         values, computed = self._sizes(raw, direct)
-        once = self.method.family != "perturbation" and self.method.held is None
+        once = self.method.family != "perturbation" and self.method.values_per_feature is None
         largest = LARGEST_BATCH if once else LARGEST_PACK["GPU" if tf.config.list_logical_devices("GPU") else "CPU"]
         return int(
             np.clip(2 ** round(math.log2(max(1, BATCH_VALUES / max(values, computed)))), SMALLEST_BATCH, largest)
@@ -337,10 +346,10 @@ class Explainer:
 
     def shapes(self, entries: list[Any]) -> tuple[tuple[int | None, ...], ...]:
         """What the compiled function expects: texts of any length, where the model and the method take any."""
-        given = self.parameters.get("baseline")
+        given = self.method.baseline(self.parameters)
         baselines = given if isinstance(given, list | tuple) and len(entries) > 1 else [given]
         any_length = (
-            self.method.any_length(**self.parameters)
+            not (self.method.fixed_length and self.method.fixed_length(self.method.with_defaults(self.parameters)))
             and all(b is None or isinstance(b, Real) for b in baselines)
             and any(spec.dtype == "string" or None in spec.shape[1:] for spec in self.graph.inputs)
         )
@@ -435,11 +444,11 @@ class Explainer:
             flat = [v.reshape(len(v), math.prod(v.shape[1:])) for v in values]
             with np.errstate(invalid="ignore"):  # a map with NaN has a gap of NaN
                 gap = np.sum([f.sum(1, dtype=np.float64) for f in flat], axis=0) - (score - baseline_score)
-        own = self.parameters.get("sampling_dims")  # a map of other axes says nothing of tokens
+        own = self.map_axes  # a map of other axes says nothing of tokens
         tokens = [
             v @ np.ones(v.shape[-1], v.dtype) if v.ndim == rank else v  # sooner than v.sum(-1)
             for v, rank, embedded in zip(values, ranks, self.submodel.cut.embedded, strict=True)
-            if embedded and (own is None or list(np.ravel(own))[: rank - 2] == list(range(1, rank - 1)))
+            if embedded and (own is None or list(own)[: rank - 2] == list(range(1, rank - 1)))
         ]
         kind = np.float64 if values[0].dtype == np.float64 else np.float32
         return Result(

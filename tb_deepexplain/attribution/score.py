@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-import tensorflow as tf
 
 from tb_deepexplain.errors import ParameterError, UnsupportedModelError
+from tb_deepexplain.lazy_tensorflow import tf
 
 
 class Explanation(NamedTuple):

@@ -16,7 +16,7 @@ from tb_deepexplain.attribution.explainer import Explainer, Given, Piece
 from tb_deepexplain.attribution.results import Result
 from tb_deepexplain.errors import InputError, ParameterError
 from tb_deepexplain.evaluation.input_noise import Again
-from tb_deepexplain.evaluation.measures import Measure, check, find_measure
+from tb_deepexplain.evaluation.measures import Measure, check_measures, find_measure
 from tb_deepexplain.evaluation.perturbation import Case, Measured
 
 
@@ -28,7 +28,7 @@ class Evaluator:
     """
 
     def __init__(self, explainer: Explainer, measures: Sequence[str] | Mapping[str, Mapping[str, Any]]) -> None:
-        self._asked = check(measures)
+        self._asked = check_measures(measures)
         self.measures = tuple(find_measure(name) for name in self._asked)
         self._bind(explainer)
         self._compiled: dict[Any, Any] = {}
@@ -48,13 +48,13 @@ class Evaluator:
     def _bind(self, explainer: Explainer) -> None:
         """Take the explainer. A measure's baseline is the method's where none was given: what the map was drawn against."""
         self.explainer = explainer
-        own = explainer.parameters.get("baseline")
+        baseline = explainer.method.baseline(explainer.parameters)
         self.parameters = {}
         for measure in self.measures:
-            given = dict(self._asked[measure.id])
-            if own is not None and any(p.name == "baseline" for p in measure.parameters):
-                given.setdefault("baseline", own)
-            self.parameters[measure.id] = explainer.in_order(given)
+            parameters = self._asked[measure.id]
+            if baseline is not None:
+                parameters = measure.with_baseline(parameters, baseline)
+            self.parameters[measure.id] = explainer.in_order(measure, parameters)
         self.asking = _digest(self.parameters)  # equal where the measures ask the model the same
 
     def run(

@@ -7,10 +7,9 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Annotated, Any, NamedTuple
 
-import tensorflow as tf
-
 from tb_deepexplain.attribution.score import Score
 from tb_deepexplain.errors import ParameterError
+from tb_deepexplain.lazy_tensorflow import tf
 from tb_deepexplain.registry.parameters import AtLeast, Doc, Lengths
 
 Blocks = Annotated[

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
-
-import tensorflow as tf
+from typing import TYPE_CHECKING, Any, Literal
 
 from tb_deepexplain.errors import UnsupportedModelError
-from tb_deepexplain.graph.imported_graph import ImportedGraph
-from tb_deepexplain.graph.regions import Region, RegionAnalysis
+from tb_deepexplain.lazy_tensorflow import tf
 
-# (entries, context) → the submodel at these values
-_ImportGraph = Callable[[Sequence[Any], Sequence[Any]], ImportedGraph]
+if TYPE_CHECKING:
+    from tb_deepexplain.graph.imported_graph import ImportedGraph
+    from tb_deepexplain.graph.regions import Region, RegionAnalysis
+
+    # (entries, context) → the submodel at these values
+    _ImportGraph = Callable[[Sequence[Any], Sequence[Any]], ImportedGraph]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -86,10 +86,11 @@ class BatchExplainer:
                 f"superpixels are parts of pictures; the model takes {'; '.join(map(str, self.graph.inputs))}"
             )
         for explainer in self.explainers:
-            axes = explainer.parameters.get("sampling_dims")
-            if axes is not None and tuple(np.ravel(axes)) not in DRAWN[self.kind]:
+            axes = explainer.map_axes
+            if axes is not None and axes not in DRAWN[self.kind]:
+                method = explainer.method
                 raise ParameterError(
-                    f"{explainer.method.id}: sampling_dims={','.join(map(str, np.ravel(axes)))} makes maps that cannot be shown on "
+                    f"{method.id}: {method.map_axes_parameter}={','.join(map(str, axes))} makes maps that cannot be shown on "
                     f"{self.kind} inputs; expected {' or '.join(','.join(map(str, d)) for d in DRAWN[self.kind]) or 'none'}"
                 )
 

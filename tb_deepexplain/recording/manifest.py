@@ -26,8 +26,10 @@ def describe_methods(request: Request) -> list[dict[str, Any]]:
     for name, given in request.methods:
         method = find_method(name)
         parameters = {p.name: as_json(given.get(p.name, p.default)) for p in method.parameters}
-        described = {key: getattr(method, key) for key in ("id", "title", "family", "signed", "sums_to")}
-        found.append({**described, "parameters": parameters, **_seen(given.get("baseline"))})
+        described = {
+            key: getattr(method, key) for key in ("id", "title", "family", "signed", "sums_to", "baseline_parameter")
+        }
+        found.append({**described, "parameters": parameters, **_seen(method.baseline(given))})
     return found
 
 

@@ -1,8 +1,9 @@
-"""A method's signature read as its specification: types, defaults and bounds of its keyword parameters."""
+"""Reads a function's signature as its specification: types, bounds, defaults and meaning of its keyword parameters."""
 
 from __future__ import annotations
 
 import dataclasses
+import enum
 import inspect
 import math
 import numbers
@@ -19,7 +20,7 @@ from tb_deepexplain.errors import ParameterError
 
 @dataclasses.dataclass(frozen=True)
 class AtLeast:
-    """The smallest value allowed."""
+    """An inclusive lower bound."""
 
     bound: float
 
@@ -32,7 +33,7 @@ class AtLeast:
 
 @dataclasses.dataclass(frozen=True)
 class Above:
-    """A value that must be exceeded."""
+    """An exclusive lower bound."""
 
     bound: float
 
@@ -45,7 +46,7 @@ class Above:
 
 @dataclasses.dataclass(frozen=True)
 class Below:
-    """All allowed values are smaller."""
+    """An exclusive upper bound."""
 
     bound: float
 
@@ -58,9 +59,16 @@ class Below:
 
 @dataclasses.dataclass(frozen=True)
 class Doc:
-    """What a parameter means, in one sentence."""
+    """The meaning of a parameter, in one sentence."""
 
     text: str
+
+
+class Role(enum.Enum):
+    """What the core must know about a parameter; the parameter's name is free."""
+
+    BASELINE = "the input that stands for missing features"
+    MAP_AXES = "the axes of an example that its map has, the batch being axis 0"
 
 
 class Lengths(tuple[int, ...]):
@@ -69,59 +77,55 @@ class Lengths(tuple[int, ...]):
 
 Baseline = Annotated[
     np.ndarray | float | None,
+    Role.BASELINE,
     Doc(
-        "What stands for a missing feature: zeros, one number, or an array like one example; of several inputs, a list or dict of these."
+        "The input that stands for missing features: zeros, one number, or an array like one example; for several inputs, a list "
+        "or dict of these."
     ),
 ]
 
 OnUnsupported = Annotated[
     Literal["error", "gradient"],
-    Doc("What to do about steps that no rule treats (products, softmax, loops): refuse, or keep their plain gradient."),
+    Doc("What to do about operations without a rule (products, softmax, loops): refuse, or keep their plain gradient."),
 ]
 
 
 @dataclasses.dataclass(frozen=True)
 class Parameter:
-    """One keyword parameter of a method."""
+    """One keyword parameter of a method or measure."""
 
-    method: str
+    owner: str  # id of the method or measure
     name: str
     default: Any
     types: tuple[Any, ...]
     bounds: tuple[AtLeast | Below | Above, ...]
     doc: str
+    role: Role | None = None
 
     @property
     def expected(self) -> str:
-        """What values are accepted, in words."""
+        """The accepted values, in words."""
         names = []
-        for kind in self.types:
-            if typing.get_origin(kind) is Literal:
-                names.append(" | ".join(map(repr, typing.get_args(kind))))
+        for accepted in self.types:
+            if typing.get_origin(accepted) is Literal:
+                names.append(" | ".join(map(repr, typing.get_args(accepted))))
             else:
-                names.append(
-                    {
-                        int: "whole number",
-                        float: "number",
-                        Lengths: "list of whole numbers",
-                        np.ndarray: "array",
-                    }.get(kind, "none")
-                )
+                names.append(_TYPE_NAMES.get(accepted, "none"))
         return " | ".join(names) + "".join(f", {bound}" for bound in self.bounds)
 
     def check(self, value: Any) -> Any:
-        """The value in its own type; ParameterError if it is none of those accepted."""
-        for kind in self.types:
-            found = _as_kind(kind, value)
-            if found is not _NO:
-                for part in found if isinstance(found, tuple) else (found,):
+        """The value in the first type that accepts it; ParameterError if none does, or a bound is violated."""
+        for accepted in self.types:
+            converted = _convert(accepted, value)
+            if converted is not _REJECTED:
+                for part in converted if isinstance(converted, tuple) else (converted,):
                     if isinstance(part, int | float) and not all(bound.holds(part) for bound in self.bounds):
                         raise self._error(value)
-                return found
+                return converted
         raise self._error(value)
 
     def parse(self, text: str) -> Any:
-        """The value written on a command line: `8`, `0.5`, `4,4,1`, `none`, `right`, `baseline.npy`."""
+        """The value of a command line argument: `8`, `0.5`, `4,4,1`, `none`, `right`, `baseline.npy`."""
         text = text.strip()
         if text.lower() == "none" and type(None) in self.types:
             return None
@@ -129,7 +133,7 @@ class Parameter:
             try:
                 return np.load(Path(text), allow_pickle=False)
             except (OSError, ValueError) as error:
-                raise ParameterError(f"{self.method}.{self.name}: cannot read {text}: {error}") from error
+                raise ParameterError(f"{self.owner}.{self.name}: cannot read {text}: {error}") from error
         try:
             if Lengths in self.types and "," in text:
                 return self.check(tuple(int(part) for part in text.strip("()").split(",") if part))
@@ -143,51 +147,56 @@ class Parameter:
     def _error(self, value: Any) -> ParameterError:
         shown = repr(value) if len(repr(value)) < 80 else type(value).__name__
         return ParameterError(
-            f"{self.method}: {self.name}={shown} is not accepted; expected {self.expected} (default {self.default!r})"
+            f"{self.owner}: {self.name}={shown} is not accepted; expected {self.expected} (default {self.default!r})"
         )
 
 
-_NO = object()
+_TYPE_NAMES = {int: "whole number", float: "number", Lengths: "list of whole numbers", np.ndarray: "array"}
+_REJECTED = object()
 
 
-def _as_kind(kind: Any, value: Any) -> Any:
-    if kind is type(None):
-        return None if value is None else _NO
-    if typing.get_origin(kind) is Literal:
-        return value if isinstance(value, str) and value in typing.get_args(kind) else _NO
+def _convert(accepted: Any, value: Any) -> Any:
+    """The value in this type, or _REJECTED."""
+    if accepted is type(None):
+        return None if value is None else _REJECTED
+    if typing.get_origin(accepted) is Literal:
+        return value if isinstance(value, str) and value in typing.get_args(accepted) else _REJECTED
     if isinstance(value, bool):
-        return _NO
-    if kind is int:
-        return int(value) if isinstance(value, numbers.Integral) else _NO
-    if kind is float:
-        return float(value) if isinstance(value, numbers.Real) and math.isfinite(value) else _NO
-    if kind is Lengths:
+        return _REJECTED
+    if accepted is int:
+        return int(value) if isinstance(value, numbers.Integral) else _REJECTED
+    if accepted is float:
+        return float(value) if isinstance(value, numbers.Real) and math.isfinite(value) else _REJECTED
+    if accepted is Lengths:
         whole = isinstance(value, list | tuple) and value and all(isinstance(v, numbers.Integral) for v in value)
-        return Lengths(int(v) for v in value) if whole else _NO
-    if kind is np.ndarray:  # fitted to the model by Score.baseline, put in order by Explainer
-        return value if isinstance(value, list | tuple | dict | np.ndarray) or hasattr(value, "__array__") else _NO
-    raise TypeError(f"a method parameter cannot be of type {kind}")
+        return Lengths(int(v) for v in value) if whole else _REJECTED
+    if accepted is np.ndarray:  # Score.baseline checks its shape; Explainer turns a dict into a list
+        is_array = isinstance(value, list | tuple | dict | np.ndarray) or hasattr(value, "__array__")
+        return value if is_array else _REJECTED
+    raise TypeError(f"a parameter cannot be of type {accepted}")
 
 
-def read_parameters(method: str, function: Callable[..., Any]) -> tuple[Parameter, ...]:
-    """The keyword-only parameters of a method function."""
+def read_parameters(owner: str, function: Callable[..., Any]) -> tuple[Parameter, ...]:
+    """The keyword-only parameters of a function."""
     hints = typing.get_type_hints(function, include_extras=True)
-    found = []
+    parameters = []
     for name, parameter in inspect.signature(function).parameters.items():
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
-            kind, extras = _unpack(hints[name])
-            bounds = tuple(e for e in extras if isinstance(e, AtLeast | Below | Above))
-            doc = " ".join(e.text for e in extras if isinstance(e, Doc))
-            found.append(Parameter(method, name, parameter.default, kind, bounds, doc))
-    return tuple(found)
+            accepted, annotations = _unpack(hints[name])
+            bounds = tuple(a for a in annotations if isinstance(a, AtLeast | Below | Above))
+            doc = " ".join(a.text for a in annotations if isinstance(a, Doc))
+            role = next((a for a in annotations if isinstance(a, Role)), None)
+            parameters.append(Parameter(owner, name, parameter.default, accepted, bounds, doc, role))
+    return tuple(parameters)
 
 
 def _unpack(hint: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """The types that a hint accepts, and its annotations."""
     if typing.get_origin(hint) is Annotated:
-        inner, *extras = typing.get_args(hint)
-        kinds, more = _unpack(inner)
-        return kinds, (*extras, *more)
+        inner, *annotations = typing.get_args(hint)
+        accepted, inner_annotations = _unpack(inner)
+        return accepted, (*annotations, *inner_annotations)
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         parts = [_unpack(part) for part in typing.get_args(hint)]
-        return tuple(k for kinds, _ in parts for k in kinds), tuple(e for _, extras in parts for e in extras)
+        return tuple(t for accepted, _ in parts for t in accepted), tuple(a for _, extras in parts for a in extras)
     return (hint,), ()

@@ -1,4 +1,4 @@
-"""What the tables of methods and of measures have in common: a row is a function whose signature is its specification."""
+"""Rows of the tables of methods and measures: a function, whose signature is its specification, and what people read."""
 
 from __future__ import annotations
 
@@ -9,17 +9,52 @@ from functools import cached_property
 from typing import Any, TypeAlias, TypeVar
 
 from tb_deepexplain.errors import ParameterError, UnknownMethodError
-from tb_deepexplain.registry.parameters import Parameter, read_parameters
+from tb_deepexplain.registry.formula import Formula
+from tb_deepexplain.registry.parameters import Parameter, Role, read_parameters
 
-Chosen: TypeAlias = Sequence[str] | Mapping[str, Mapping[str, Any]]  # names of rows, perhaps with parameters
+Selection: TypeAlias = Sequence[str] | Mapping[str, Mapping[str, Any]]  # ids of rows, perhaps with parameters
+
+# Arguments of the calls that also take a row's parameters; no parameter may have such a name. → where the argument goes
+RESERVED = {
+    **dict.fromkeys(("method", "model", "target", "inputs", "output", "jit"), "Explainer()"),
+    **dict.fromkeys(("xs", "ys", "batch_size", "seed", "progress", "return_result"), "run()"),
+    **dict.fromkeys(("measures", "segments"), "evaluate()"),
+}
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Row:
-    """A function with a name that people read; its keyword parameters are the row's."""
+    """A function with its description; `id` is the function's name, and its keyword parameters are the row's parameters.
+
+    Formulas may use the parameters and the `quantities`: functions `(shapes, embedded, **parameters) -> int` of the
+    shapes of an example's inputs and of which of them are embeddings. A quantity is named like its function.
+    """
 
     function: Callable[..., Any]
     title: str
+    family: str
+    paper: str
+    limits: str  # what it does not say, and where it cannot be used
+    cost: Formula  # for each example
+    quantities: tuple[Callable[..., int], ...] = ()
+    aliases: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        names = {p.name for p in self.parameters}
+        if reserved := sorted(names & RESERVED.keys()):
+            raise ParameterError(
+                f"{self.id}: a parameter cannot be called {reserved[0]}, which is an argument of {RESERVED[reserved[0]]}; "
+                "rename it"
+            )
+        known = names | {quantity.__name__ for quantity in self.quantities}
+        for field in dataclasses.fields(self):
+            formula = getattr(self, field.name)
+            unknown = set(formula.names) - known if isinstance(formula, Formula) else set()
+            if unknown:
+                raise ParameterError(
+                    f"{self.id}: {field.name} uses {', '.join(sorted(unknown))}; expected parameters or quantities: "
+                    f"{', '.join(sorted(known)) or 'there are none'}"
+                )
 
     @property
     def id(self) -> str:
@@ -27,49 +62,85 @@ class Row:
 
     @property
     def summary(self) -> str:
+        """The first line of the function's docstring."""
         return (self.function.__doc__ or "").strip().splitlines()[0]
 
     @property
     def details(self) -> str:
-        """What its docstring says behind the summary, as one paragraph."""
+        """The rest of the docstring, as one paragraph."""
         return " ".join((self.function.__doc__ or "").split("\n", 1)[-1].split())
 
     @cached_property
     def parameters(self) -> tuple[Parameter, ...]:
         return read_parameters(self.id, self.function)
 
-    def check(self, given: dict[str, Any]) -> dict[str, Any]:
-        """The parameters given, in their own types; ParameterError names what is wrong."""
+    def parameter_of(self, role: Role) -> str | None:
+        """The name of the parameter with this role."""
+        return next((p.name for p in self.parameters if p.role is role), None)
+
+    @property
+    def baseline_parameter(self) -> str | None:
+        return self.parameter_of(Role.BASELINE)
+
+    @property
+    def map_axes_parameter(self) -> str | None:
+        return self.parameter_of(Role.MAP_AXES)
+
+    def baseline(self, parameters: Mapping[str, Any]) -> Any:
+        """The baseline among these parameters; None if there is none."""
+        return parameters.get(self.baseline_parameter or "")
+
+    def with_baseline(self, parameters: Mapping[str, Any], baseline: Any) -> dict[str, Any]:
+        """The parameters with this baseline, unless they have one already or the function takes none."""
+        name = self.baseline_parameter
+        return dict(parameters) if name is None else {name: baseline, **parameters}
+
+    def with_defaults(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """The value of every parameter."""
+        return {p.name: parameters.get(p.name, p.default) for p in self.parameters}
+
+    def cost_of(
+        self, parameters: Mapping[str, Any], shapes: Sequence[Sequence[int]] = (), embedded: Sequence[bool] = ()
+    ) -> int:
+        """The cost of an example whose inputs have these shapes; `embedded` says which are embeddings."""
+        values = self.with_defaults(parameters)
+        counts = {quantity.__name__: quantity(shapes, embedded, **values) for quantity in self.quantities}
+        return int(self.cost(values | counts))
+
+    def check(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """These parameters, each in its type; ParameterError names the wrong one."""
         known = {p.name: p for p in self.parameters}
-        for name in given:
+        for name in parameters:
             if name not in known:
-                near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-                hint = f"; did you mean {near[0]}?" if near else ""
-                hint = "; that goes to run()" if name in ("batch_size", "seed", "ys", "progress") else hint
+                similar = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+                hint = f"; did you mean {similar[0]}?" if similar else ""
+                hint = f"; that goes to {RESERVED[name]}" if name in RESERVED else hint
                 takes = f"it takes {', '.join(known)}" if known else "it takes none"
                 raise ParameterError(f"{self.id} has no parameter {name!r}{hint} ({takes})")
-        return {name: known[name].check(value) for name, value in given.items()}
+        return {name: known[name].check(value) for name, value in parameters.items()}
 
 
 _R = TypeVar("_R", bound=Row)
 
 
-def find_row(kind: str, table: Sequence[_R], name: str) -> _R:
-    """The row with this id or alias; UnknownMethodError if there is none."""
-    names = {n: row for row in table for n in (row.id, *getattr(row, "aliases", ()))}
-    if name in names:
-        return names[name]
-    near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.4)
-    hint = f"did you mean {' or '.join(near)}? " if near else ""
-    raise UnknownMethodError(f"unknown {kind} {name!r}; {hint}Known: {', '.join(row.id for row in table)}")
+def find_row(noun: str, table: Sequence[_R], name: str) -> _R:
+    """The row with this id or alias; UnknownMethodError if there is none. `noun`: "method" or "measure"."""
+    rows = {n: row for row in table for n in (row.id, *row.aliases)}
+    if name in rows:
+        return rows[name]
+    similar = difflib.get_close_matches(str(name), rows, n=3, cutoff=0.4)
+    hint = f"did you mean {' or '.join(similar)}? " if similar else ""
+    raise UnknownMethodError(f"unknown {noun} {name!r}; {hint}Known: {', '.join(row.id for row in table)}")
 
 
-def check_rows(kind: str, chosen: Chosen, find: Callable[[str], Row]) -> dict[str, dict[str, Any]]:
-    """Ids with checked parameters; ParameterError or UnknownMethodError. `kind`: "methods", of which one is needed, or "measures"."""
-    names = [chosen] if isinstance(chosen, str) else chosen
-    given = names if isinstance(names, Mapping) else {name: {} for name in names}
-    found = {row.id: row.check(dict(given[name])) for name in given for row in [find(name)]}
-    if len(found) != len(given) or len(given) != len(names) or (kind == "methods" and not found):
-        least = ", at least one" if kind == "methods" else ""
-        raise ParameterError(f"{kind}={list(names)}: expected different {kind}{least}")
-    return found
+def check_selection(
+    noun: str, selection: Selection, find: Callable[[str], Row], at_least_one: bool
+) -> dict[str, dict[str, Any]]:
+    """Ids with checked parameters; ParameterError or UnknownMethodError. `noun`: "methods" or "measures"."""
+    names = [selection] if isinstance(selection, str) else selection
+    parameters = names if isinstance(names, Mapping) else {name: {} for name in names}
+    checked = {row.id: row.check(dict(parameters[name])) for name in parameters for row in [find(name)]}
+    if len(checked) != len(parameters) or len(parameters) != len(names) or (at_least_one and not checked):
+        least = ", at least one" if at_least_one else ""
+        raise ParameterError(f"{noun}={list(names)}: expected different {noun}{least}")
+    return checked

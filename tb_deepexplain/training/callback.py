@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from tb_deepexplain._version import __version__
-from tb_deepexplain.attribution.methods import find_method
+from tb_deepexplain.attribution.methods import check_methods, find_method
 from tb_deepexplain.errors import ParameterError
 from tb_deepexplain.graph.model_graph import ModelGraph
 from tb_deepexplain.recording.batch_explainer import BatchExplainer, Request
@@ -19,7 +19,7 @@ from tb_deepexplain.recording.error_text import describe
 from tb_deepexplain.recording.example import alike
 from tb_deepexplain.recording.manifest import describe_methods, describe_store, listed
 from tb_deepexplain.recording.targets import Target
-from tb_deepexplain.registry.table import Chosen, check_rows
+from tb_deepexplain.registry.table import Selection
 from tb_deepexplain.storage import place
 from tb_deepexplain.store.growing_store import GrowingStore, made_of
 from tb_deepexplain.store.marker import is_store_name
@@ -58,7 +58,7 @@ class AttributionCallback(keras.callbacks.Callback):
         self,
         logdir: str | os.PathLike[str],
         examples: Any,
-        methods: Chosen,
+        methods: Selection,
         *,
         every: int | None = None,
         every_steps: int | None = None,
@@ -86,7 +86,7 @@ class AttributionCallback(keras.callbacks.Callback):
             )
         self._every, self._every_steps = every or 1, every_steps
         self.async_safe = every_steps is None  # of batches, Keras then need not wait for us
-        self._methods = _with_baseline(check_rows("methods", methods, find_method), baseline)
+        self._methods = _with_baseline(check_methods(methods), baseline)
         self._target = Target.parse(str(target))
         self._class_names = None if class_names is None else tuple(class_names)
         self._vocabulary = None if vocabulary is None else tuple(vocabulary)
@@ -188,11 +188,12 @@ class AttributionCallback(keras.callbacks.Callback):
 
 
 def _with_baseline(methods: dict[str, dict[str, Any]], baseline: Any) -> dict[str, dict[str, Any]]:
-    takers = [name for name in methods if any(p.name == "baseline" for p in find_method(name).parameters)]
-    if baseline is not None and not takers:
+    if baseline is None:
+        return methods
+    rows = {name: find_method(name) for name in methods}
+    if not any(row.baseline_parameter for row in rows.values()):
         raise ParameterError(f"baseline: none of {', '.join(methods)} takes one; leave it out")
-    given = {name: find_method(name).check({"baseline": baseline}) for name in takers if baseline is not None}
-    return {name: given.get(name, {}) | own for name, own in methods.items()}
+    return {name: row.check(row.with_baseline(methods[name], baseline)) for name, row in rows.items()}
 
 
 def _batches_before(model: Any) -> int:

@@ -15,6 +15,7 @@ from tb_deepexplain.attribution.methods import TABLE, Method, find_method
 from tb_deepexplain.attribution.score import Explanation, Score
 from tb_deepexplain.errors import UnknownMethodError
 from tb_deepexplain.graph.backward_rules import Rule
+from tb_deepexplain.registry.formula import Formula
 from tests.attribution import golden
 
 
@@ -82,7 +83,17 @@ def _zero(score: Score) -> Explanation:
     ids=lambda c: c["id"],
 )
 def test_another_rule_is_one_row_more(case: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    row = Method(_zero, "Zero", "backprop rule", True, None, "DeepExplain", "1", "A test.", ("zero",))
+    row = Method(
+        function=_zero,
+        title="Zero",
+        family="backprop rule",
+        signed=True,
+        sums_to=None,
+        paper="DeepExplain",
+        cost=Formula("1"),
+        limits="A test.",
+        aliases=("zero",),
+    )
     monkeypatch.setattr("tb_deepexplain.attribution.methods.TABLE", (*TABLE, row))
     test_matches_the_original(case)
 

@@ -1,8 +1,11 @@
-"""The table, and parameters read from signatures."""
+"""The table of methods: rows, their parameters and costs."""
 
 from __future__ import annotations
 
 import dataclasses
+import inspect
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,12 @@ import numpy as np
 import pytest
 
 import tb_deepexplain as dx
-from tb_deepexplain.attribution.methods import find_method
+from tb_deepexplain.attribution.methods import TABLE, Method, find_method
+from tb_deepexplain.attribution.score import Explanation, Score
+from tb_deepexplain.registry.formula import Formula
+from tb_deepexplain.registry.parameters import Baseline, Role
+from tb_deepexplain.registry.table import RESERVED
+from tests import models
 
 
 def test_ids_and_aliases_are_unique_and_stable() -> None:
@@ -29,12 +37,13 @@ def test_ids_and_aliases_are_unique_and_stable() -> None:
     assert find_method("grad*input").id == "gradient_x_input"
 
 
-def test_every_row_says_what_it_is() -> None:
+def test_every_row_describes_its_method() -> None:
     for method in dx.methods():
         assert method.summary
         assert "arXiv" in method.paper
         assert method.details
         assert method.limits.endswith(".")
+        assert method.family in ("gradient", "backprop rule", "perturbation")
         assert all(p.doc for p in method.parameters)
         for p in method.parameters:
             assert p.check(p.default) == p.default
@@ -42,13 +51,131 @@ def test_every_row_says_what_it_is() -> None:
             method.title = ""  # type: ignore[misc]
 
 
-def test_unknown_names_suggest_near_ones() -> None:
+def test_unknown_names_suggest_similar_ones() -> None:
     with pytest.raises(dx.UnknownMethodError, match="did you mean integrated_gradients"):
         find_method("integrated_gradient")
     with pytest.raises(dx.ParameterError, match=r"no parameter 'step'; did you mean steps\?"):
         find_method("intgrad").check({"step": 5})
     with pytest.raises(dx.ParameterError, match="it takes none"):
         find_method("saliency").check({"steps": 5})
+    with pytest.raises(dx.ParameterError, match=r"'batch_size'; that goes to run\(\)"):
+        find_method("saliency").check({"batch_size": 5})
+
+
+def _row(function: Any, **fields: Any) -> Method:
+    defaults = {"title": "", "family": "gradient", "paper": "", "limits": "", "cost": Formula("1")}
+    return Method(**{"function": function, "signed": True, "sums_to": None, **defaults, **fields})
+
+
+@pytest.mark.parametrize("name", sorted(RESERVED))
+def test_reserved_names_of_parameters_are_refused_when_a_row_is_made(name: str) -> None:
+    def method(score: Score) -> Explanation:
+        raise NotImplementedError
+
+    method.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=1, annotation=int)]
+    )
+    method.__annotations__[name] = int
+    with pytest.raises(dx.ParameterError, match=rf"method: a parameter cannot be called {name}.*rename it"):
+        _row(method)
+
+
+def test_all_arguments_of_the_calls_that_take_parameters_are_reserved() -> None:
+    calls = (dx.explain, dx.evaluate, dx.Explainer.__init__, dx.Explainer.run)
+    arguments = {
+        p.name for call in calls for p in inspect.signature(call).parameters.values() if p.kind is not p.VAR_KEYWORD
+    }
+    assert arguments - {"self"} == set(RESERVED)
+
+
+def test_formulas_are_refused_that_use_unknown_names() -> None:
+    def method(score: Score, *, samples: int = 1) -> Explanation:
+        raise NotImplementedError
+
+    assert _row(method, cost=Formula("samples + 1")).cost_of({}) == 2
+    with pytest.raises(dx.ParameterError, match="method: cost uses steps; expected parameters or quantities: samples"):
+        _row(method, cost=Formula("steps + 1"))
+    with pytest.raises(dx.ParameterError, match="values_per_feature uses steps"):
+        _row(method, values_per_feature=Formula("steps"))
+
+
+COSTS: dict[str, list[dict[str, Any]]] = {
+    "integrated_gradients": [
+        {"steps": 7},
+        {"steps": 3, "quadrature": "right"},
+        {"max_evaluations": 5, "tolerance": 1e-9},
+    ],
+    "occlusion": [{"window_shape": (4, 4, 3), "step": 2}, {"window_shape": (2, 8, 3), "step": (1, 1, 1)}],
+    "shapley_sampling": [
+        {"sampling_dims": (1,), "samples": 3},
+        {"sampling_dims": (2, 1), "samples": 2, "estimator": "permutation"},
+        {"sampling_dims": (3,), "samples": 8, "estimator": "kernel"},  # fewer coalitions exist
+    ],
+}
+
+
+@pytest.mark.parametrize(("method", "parameters"), [(m.id, p) for m in TABLE for p in [{}, *COSTS.get(m.id, [])]])
+def test_the_cost_is_the_evaluations_that_are_reported(method: str, parameters: dict[str, Any]) -> None:
+    explainer = dx.Explainer(method, dx.load_model(models.image()), target=0, **parameters)
+    xs = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype(np.float32)
+    evaluations = explainer.run(xs, return_result=True).evaluations
+    cost = explainer.cost(xs)
+    exact = (
+        not explainer.method.cost.upper_bound or parameters.get("steps") or parameters.get("estimator") == "permutation"
+    )
+    assert (evaluations == cost).all() if exact else (evaluations <= cost).all(), (evaluations, cost)
+
+
+def test_the_cost_of_texts_and_of_several_inputs_counts_tokens_and_inputs() -> None:
+    for method in TABLE:
+        for model, xs in (
+            (models.text(mask_zero=False), np.array([[3, 4, 5], [2, 2, 1]])),
+            (models.two_inputs(), {"numbers": np.ones((2, 4)), "ids": np.ones((2, 6), int)}),
+        ):
+            options = (
+                {"on_unsupported": "gradient"} if any(p.name == "on_unsupported" for p in method.parameters) else {}
+            )
+            explainer = dx.Explainer(method.id, model, target=0, **options)
+            evaluations = explainer.run(xs, return_result=True).evaluations
+            assert (evaluations <= explainer.cost(xs)).all()
+            if not method.cost.upper_bound or method.sampled:
+                assert (evaluations == explainer.cost(xs)).all()
+
+
+def test_costs_are_read_as_they_are_computed() -> None:
+    assert str(find_method("shapley_sampling").cost) == "at most samples · (players − 1) + 2"
+    assert find_method("shapley_sampling").cost_of({"samples": 4}, [(8, 8, 3)], [False]) == 4 * 191 + 2
+    assert str(find_method("saliency").cost) == "1"
+
+
+def test_roles_of_parameters_are_properties_of_their_row() -> None:
+    def method(score: Score, *, start: Baseline = 0.0) -> Explanation:
+        raise NotImplementedError
+
+    row = _row(method)
+    assert (row.baseline_parameter, row.map_axes_parameter) == ("start", None)
+    assert row.baseline({"start": 2.0}) == 2.0
+    assert row.with_baseline({}, 3.0) == {"start": 3.0}
+    assert row.with_baseline({"start": 1.0}, 3.0) == {"start": 1.0}
+    assert find_method("saliency").with_baseline({}, 3.0) == {}
+    assert find_method("saliency").baseline({}) is None
+    assert {m.id for m in TABLE if m.baseline_parameter} >= {m.id for m in TABLE if m.sums_to}
+    assert all(len([p for p in m.parameters if p.role is role]) < 2 for m in TABLE for role in Role)
+
+
+def test_the_tables_and_help_import_no_tensorflow() -> None:
+    script = (
+        "import contextlib, io, sys\n"
+        "from beam_pipelines.cli.main import main\n"
+        "commands = [['methods'], ['methods', 'deeplift'], ['measures'], ['measures', 'road'], ['explain', '--help'],\n"
+        "            ['evaluate', '--help'], ['demo', '--help'], ['--help']]\n"
+        "for command in commands:\n"
+        "    with contextlib.redirect_stdout(io.StringIO()):\n"
+        "        assert main(command) == 0, command\n"
+        "    heavy = {'tensorflow', 'keras', 'apache_beam'} & set(sys.modules)\n"
+        "    assert not heavy, (command, heavy, 'import it where it is used, or from tb_deepexplain.lazy_tensorflow')\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +198,7 @@ def test_command_line_values(method: str, name: str, text: str, value: Any) -> N
     assert parameter.parse(text) == value
 
 
-def test_baselines_come_from_files(tmp_path: Any) -> None:
+def test_baselines_are_read_from_files(tmp_path: Any) -> None:
     np.save(tmp_path / "b.npy", np.arange(3))
     parameter = next(p for p in find_method("intgrad").parameters if p.name == "baseline")
     np.testing.assert_array_equal(parameter.parse(str(tmp_path / "b.npy")), np.arange(3))

@@ -297,7 +297,7 @@ def test_every_row_says_what_it_is() -> None:
         assert "arXiv" in measure.paper
         assert measure.limits.endswith(".")
         assert measure.details
-        assert measure.cost() > 0
+        assert measure.cost_of({}) > 0
         assert all(p.doc and p.check(p.default) == p.default for p in measure.parameters)
 
 
@@ -335,7 +335,7 @@ def test_costs_are_those_that_the_table_foretells() -> None:
     evaluator = Evaluator(setting.explainer, EVERY)
     found = evaluator.run(setting.xs)
     for row in TABLE:
-        spent, foretold = found[row.id].evaluations.max(), row.cost(**evaluator.parameters[row.id])
+        spent, foretold = found[row.id].evaluations.max(), row.cost_of(evaluator.parameters[row.id])
         assert spent <= foretold <= spent + 2, (
             row.id
         )  # the ends f(x) and f(x′) are asked for where there is no probability

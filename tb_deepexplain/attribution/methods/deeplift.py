@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import tensorflow as tf
-
 from tb_deepexplain.attribution.score import Explanation, Score
 from tb_deepexplain.graph.backward_rules import Activation, Rule
+from tb_deepexplain.lazy_tensorflow import tf
 from tb_deepexplain.registry.parameters import Baseline, OnUnsupported
 
-NEAR = {tf.float32: 1e-5, tf.float64: 1e-10}  # differences of z below which the quotient loses its digits
+NEAR = {"float32": 1e-5, "float64": 1e-10}  # differences of z below which the quotient loses its digits
 
 
 def deeplift(score: Score, *, baseline: Baseline = None, on_unsupported: OnUnsupported = "error") -> Explanation:
@@ -27,7 +26,7 @@ def deeplift(score: Score, *, baseline: Baseline = None, on_unsupported: OnUnsup
 
 
 def _rescaled(a: Activation) -> Any:
-    near = NEAR[a.z.dtype]
+    near = NEAR[a.z.dtype.name]
     if a.op != "Relu":
         change = a.z - a.z_reference
         # The derivative at z′ costs nothing, being one for all examples; so near, it is that at z.

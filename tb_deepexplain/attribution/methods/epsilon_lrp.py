@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-import tensorflow as tf
-
 from tb_deepexplain.attribution.score import Explanation, Score
 from tb_deepexplain.graph.backward_rules import Activation, Rule
+from tb_deepexplain.lazy_tensorflow import tf
 from tb_deepexplain.registry.parameters import Above, Doc, OnUnsupported
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import tensorflow as tf
-
 from tb_deepexplain.attribution.score import Explanation, Score
+from tb_deepexplain.lazy_tensorflow import tf
 
 
 def gradient_x_input(score: Score) -> Explanation:

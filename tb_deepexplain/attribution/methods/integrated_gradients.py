@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 import numpy as np
-import tensorflow as tf
 
 from tb_deepexplain.attribution.score import Explanation, Score
 from tb_deepexplain.errors import ParameterError
+from tb_deepexplain.lazy_tensorflow import tf
 from tb_deepexplain.registry.parameters import Above, AtLeast, Baseline, Doc
 
 FIRST_INTERVALS = 4
@@ -36,7 +36,8 @@ def integrated_gradients(
 
     Sundararajan, Taly, Yan 2017 (arXiv 1703.01365), equation 1. By default the path is bisected where
     Simpson's rule disagrees with the known change of f, the worst intervals first: a fixed rule wastes
-    evaluations on easy paths and is wrong on hard ones (layer norm near zero), and does not say which.
+    evaluations on easy paths and is wrong on hard ones (layer norm near zero), and does not say which. The
+    easiest paths take 9 evaluations.
     """
     if steps is None and quadrature != "gauss_legendre":
         raise ParameterError(
@@ -46,11 +47,6 @@ def integrated_gradients(
     if steps is not None:
         return _fixed(score, path, *_rule(quadrature, steps))
     return _adaptive(score, path, tolerance, max_evaluations)
-
-
-def held(*, max_evaluations: int = 512, steps: int | None = None, **_: object) -> int:
-    """Gradients of one example that are held while it is refined."""
-    return 1 if steps is not None else max_evaluations
 
 
 def _rule(quadrature: str, steps: int) -> tuple[np.ndarray, np.ndarray]:

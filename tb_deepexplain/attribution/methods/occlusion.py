@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
 from tb_deepexplain.attribution.score import Explanation, Score
 from tb_deepexplain.errors import ParameterError
+from tb_deepexplain.lazy_tensorflow import tf
 from tb_deepexplain.registry.parameters import AtLeast, Baseline, Doc, Lengths
 
 
@@ -52,13 +52,13 @@ def windows(
     shapes: Sequence[Sequence[int]],
     embeddings: Sequence[bool],
     *,
-    window_shape: Lengths | int | None = None,
-    step: Lengths | int | None = None,
+    window_shape: Lengths | int | None,
+    step: Lengths | int | None,
     **_: object,
 ) -> int:
-    """Evaluations for an example whose inputs have these shapes."""
+    """The windows of an example whose inputs have these shapes."""
     axes = [_layout(shape, window_shape, step, own) for shape, own in zip(shapes, embeddings, strict=True)]
-    return 1 + sum(math.prod(axis.count for axis in of_one) for of_one in axes)
+    return sum(math.prod(axis.count for axis in of_one) for of_one in axes)
 
 
 class _Axis(NamedTuple):

@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
-import tensorflow as tf
 
 from tb_deepexplain.attribution.methods.shapley_regression import design
 from tb_deepexplain.attribution.score import Explanation, Score
 from tb_deepexplain.errors import ParameterError
-from tb_deepexplain.registry.parameters import AtLeast, Baseline, Doc, Lengths
+from tb_deepexplain.lazy_tensorflow import tf
+from tb_deepexplain.registry.parameters import AtLeast, Baseline, Doc, Lengths, Role
 
 Evaluate = Callable[[Any, Any], Any]  # rows [B], which players are off [B, players] → scores [B]
 
@@ -26,6 +26,7 @@ def shapley_sampling(
     sampling_dims: Annotated[
         Lengths | int | None,
         AtLeast(1),
+        Role.MAP_AXES,
         Doc(
             "Axes whose index combinations are the features, the batch being axis 0: 1,2 are the pixels of a picture with all "
             "their channels, and the map has these axes. All axes by default; of embeddings, whole tokens."
@@ -69,25 +70,14 @@ def shapley_sampling(
     return Explanation(maps, tf.fill([score.n], spent + 2), value, start)
 
 
-def held(*, samples: int = 5, **_: object) -> int:
-    """Ranks, scores and differences of every sample, in 32-bit numbers for each feature."""
-    return 12 * samples
-
-
-def spent(
-    shapes: Sequence[Sequence[int]],
-    embeddings: Sequence[bool],
-    *,
-    samples: int = 5,
-    sampling_dims: Lengths | int | None = None,
-    **_: object,
+def players(
+    shapes: Sequence[Sequence[int]], embedded: Sequence[bool], *, sampling_dims: Lengths | int | None, **_: object
 ) -> int:
-    """Evaluations at most for an example whose inputs have these shapes."""
-    players = sum(
-        math.prod(shape[axis - 1] for axis in _axes(shape, sampling_dims, own))
-        for shape, own in zip(shapes, embeddings, strict=True)
+    """The players of an example whose inputs have these shapes: its feature groups."""
+    return sum(
+        math.prod(shape[axis - 1] for axis in _axes(shape, sampling_dims, embedding))
+        for shape, embedding in zip(shapes, embedded, strict=True)
     )
-    return samples * max(players - 1, 0) + 2
 
 
 def _axes(shape: Sequence[int], given: Lengths | int | None, embedding: bool) -> list[int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any, Literal
 
 from tb_deepexplain.evaluation.measures.completeness import completeness
@@ -15,107 +14,124 @@ from tb_deepexplain.evaluation.measures.max_sensitivity import max_sensitivity
 from tb_deepexplain.evaluation.measures.road import road
 from tb_deepexplain.evaluation.measures.sensitivity_n import sensitivity_n
 from tb_deepexplain.evaluation.measures.stability import stability
-from tb_deepexplain.registry.table import Row, find_row
+from tb_deepexplain.registry.formula import Formula
+from tb_deepexplain.registry.table import Row, Selection, check_selection, find_row
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Measure(Row):
-    """One measure: what a person needs to choose and to read it, and the program to run it."""
+    """One measure. `cost` counts model evaluations, or maps where `asks` is "method"; `family`: axiom, faithfulness or robustness."""
 
     asks: Literal["score", "method"]  # for values of the score, or for further maps
     better: Literal["higher", "lower"]
-    paper: str
-    limits: str
-    cost: Callable[..., int]  # what it asks for of each example, by its parameters: model evaluations, or maps
+    judges_faithfulness: bool  # whether it ranks methods
     axis: str | None = None  # of its curve
 
 
 TABLE: tuple[Measure, ...] = (
     Measure(
-        completeness,
-        "Completeness gap",
-        "score",
-        "lower",
-        "Sundararajan et al. 2017, arXiv 1703.01365",
-        "Says whether the sum is right, not whether it is shared out rightly; large where f(x) is near f(x′).",
-        lambda **_: 2,
+        function=completeness,
+        title="Completeness gap",
+        family="axiom",
+        asks="score",
+        better="lower",
+        judges_faithfulness=False,
+        paper="Sundararajan et al. 2017, arXiv 1703.01365",
+        limits="Says whether the sum is right, not whether it is shared out rightly; large where f(x) is near f(x′).",
+        cost=Formula("2"),
     ),
     Measure(
-        sensitivity_n,
-        "Sensitivity-n",
-        "score",
-        "higher",
-        "Ancona et al. 2018, arXiv 1711.06104",
-        "Inputs without random features are unlike the data; favours methods that share the baseline.",
-        lambda sizes=8, samples=50, **_: sizes * samples + 1,
+        function=sensitivity_n,
+        title="Sensitivity-n",
+        family="faithfulness",
+        asks="score",
+        better="higher",
+        judges_faithfulness=True,
+        paper="Ancona et al. 2018, arXiv 1711.06104",
+        limits="Inputs without random features are unlike the data; favours methods that share the baseline.",
+        cost=Formula("sizes * samples + 1"),
         axis="share of features removed",
     ),
     Measure(
-        faithfulness_correlation,
-        "Faithfulness correlation",
-        "score",
-        "higher",
-        "Bhatt et al. 2020, arXiv 2005.00631",
-        "As sensitivity-n, at one size only.",
-        lambda samples=100, **_: samples + 1,
+        function=faithfulness_correlation,
+        title="Faithfulness correlation",
+        family="faithfulness",
+        asks="score",
+        better="higher",
+        judges_faithfulness=True,
+        paper="Bhatt et al. 2020, arXiv 2005.00631",
+        limits="As sensitivity-n, at one size only.",
+        cost=Formula("samples + 1"),
     ),
     Measure(
-        infidelity,
-        "Infidelity",
-        "score",
-        "lower",
-        "Yeh et al. 2019, arXiv 1901.09392",
-        "Inputs without random features are unlike the data; where f(x) is near f(x′) it is a share of little.",
-        lambda samples=100, **_: samples + 1,
+        function=infidelity,
+        title="Infidelity",
+        family="faithfulness",
+        asks="score",
+        better="lower",
+        judges_faithfulness=True,
+        paper="Yeh et al. 2019, arXiv 1901.09392",
+        limits="Inputs without random features are unlike the data; where f(x) is near f(x′) it is a share of little.",
+        cost=Formula("samples + 1"),
     ),
     Measure(
-        deletion,
-        "Deletion",
-        "score",
-        "lower",
-        "Petsiuk et al. 2018, arXiv 1806.07421",
-        "A model may be confused by the holes rather than miss what was in them: compare with random order, or use road. "
+        function=deletion,
+        title="Deletion",
+        family="faithfulness",
+        asks="score",
+        better="lower",
+        judges_faithfulness=True,
+        paper="Petsiuk et al. 2018, arXiv 1806.07421",
+        limits="A model may be confused by the holes rather than miss what was in them: compare with random order, or use road. "
         "Without a softmax or sigmoid it is in units of the score, and not to be compared between models.",
-        lambda steps=20, **_: steps + 3,
+        cost=Formula("steps + 3"),
         axis="share of features removed",
     ),
     Measure(
-        insertion,
-        "Insertion",
-        "score",
-        "higher",
-        "Petsiuk et al. 2018, arXiv 1806.07421",
-        "Begins far from the data; compare with random order. Units as for deletion.",
-        lambda steps=20, **_: steps + 3,
+        function=insertion,
+        title="Insertion",
+        family="faithfulness",
+        asks="score",
+        better="higher",
+        judges_faithfulness=True,
+        paper="Petsiuk et al. 2018, arXiv 1806.07421",
+        limits="Begins far from the data; compare with random order. Units as for deletion.",
+        cost=Formula("steps + 3"),
         axis="share of features inserted",
     ),
     Measure(
-        road,
-        "ROAD",
-        "score",
-        "lower",
-        "Rong et al. 2022, arXiv 2202.00449",
-        "Only for pictures, and pixel by pixel; large holes are filled smoothly, which a model may also find odd.",
-        lambda steps=9, **_: steps + 2,
+        function=road,
+        title="ROAD",
+        family="faithfulness",
+        asks="score",
+        better="lower",
+        judges_faithfulness=True,
+        paper="Rong et al. 2022, arXiv 2202.00449",
+        limits="Only for pictures, and pixel by pixel; large holes are filled smoothly, which a model may also find odd.",
+        cost=Formula("steps + 2"),
         axis="share of pixels replaced",
     ),
     Measure(
-        max_sensitivity,
-        "Max-sensitivity",
-        "method",
-        "lower",
-        "Yeh et al. 2019, arXiv 1901.09392",
-        "A map that never changes is stable and may be wrong; the largest of few samples is below the true one.",
-        lambda samples=10, **_: samples,
+        function=max_sensitivity,
+        title="Max-sensitivity",
+        family="robustness",
+        asks="method",
+        better="lower",
+        judges_faithfulness=False,
+        paper="Yeh et al. 2019, arXiv 1901.09392",
+        limits="A map that never changes is stable and may be wrong; the largest of few samples is below the true one.",
+        cost=Formula("samples"),
     ),
     Measure(
-        stability,
-        "Stability under noise",
-        "method",
-        "higher",
-        "Ghorbani et al. 2019, arXiv 1710.10547",
-        "A map that never changes is stable and may be wrong; features of equal credit are ranked by chance.",
-        lambda samples=5, **_: samples,
+        function=stability,
+        title="Stability under noise",
+        family="robustness",
+        asks="method",
+        better="higher",
+        judges_faithfulness=False,
+        paper="Ghorbani et al. 2019, arXiv 1710.10547",
+        limits="A map that never changes is stable and may be wrong; features of equal credit are ranked by chance.",
+        cost=Formula("samples"),
     ),
 )
 
@@ -130,7 +146,6 @@ def measures() -> list[Measure]:
     return list(TABLE)
 
 
-def check(given: Any) -> dict[str, dict[str, Any]]:
-    """Measures by name, or a dict of names and their parameters, as ids with checked parameters."""
-    found = dict(given) if isinstance(given, dict) else {name: {} for name in given}
-    return {row.id: row.check(dict(parameters)) for name, parameters in found.items() for row in [find_measure(name)]}
+def check_measures(selection: Selection) -> dict[str, dict[str, Any]]:
+    """Measures by name, or a dict of names and parameters, as ids with checked parameters."""
+    return check_selection("measures", selection, find_measure, at_least_one=False)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 
-import tensorflow as tf
-
 from tb_deepexplain.evaluation.perturbation import Case, Measured
+from tb_deepexplain.lazy_tensorflow import tf
 from tb_deepexplain.registry.parameters import Baseline
 
 

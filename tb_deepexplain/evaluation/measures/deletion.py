@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import tensorflow as tf
 
 from tb_deepexplain.evaluation.perturbation import Blocks, Case, Measured, Steps, area
+from tb_deepexplain.lazy_tensorflow import tf
 from tb_deepexplain.registry.parameters import Baseline
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from typing import Annotated
 
-import tensorflow as tf
-
 from tb_deepexplain.evaluation.perturbation import Blocks, Case, Measured, correlation
+from tb_deepexplain.lazy_tensorflow import tf
 from tb_deepexplain.registry.parameters import Above, AtLeast, Baseline, Below, Doc
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 import numpy as np
-import tensorflow as tf
 
 from tb_deepexplain.errors import UnsupportedModelError
 from tb_deepexplain.evaluation.perturbation import Case, Measured
+from tb_deepexplain.lazy_tensorflow import tf
 from tb_deepexplain.registry.parameters import AtLeast, Doc
 
 _NEIGHBOURS = np.array([[1, 2, 1], [2, 0, 2], [1, 2, 1]]) / 12  # direct ones 1/6, diagonal ones 1/12
