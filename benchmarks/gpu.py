@@ -61,46 +61,54 @@ def explain_all(name: str, model: Any, x: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-def write_reference(examples: int, folder: Path) -> None:
-    """Weights, float32 maps and float64 maps of every net; run in a process that sees no GPU."""
+PRECISIONS = {
+    "CPU, float64": "-1",
+    "CPU, float32": "-1",
+    "GPU, TF32": None,
+    "GPU, float32": None,
+}  # and CUDA_VISIBLE_DEVICES
+
+
+def write_maps(precision: str, examples: int, folder: Path) -> None:
+    """The maps of every net, in a process of its own: a plan of a convolution once made may outlive a change of precision."""
+    for gpu in tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.set_memory_growth(gpu, True)
+    tf.config.experimental.enable_tensor_float_32_execution(precision == "GPU, TF32")
     for name in NETS:
+        weights_file = folder / f"{name}_weights.npz"
         model, x = build(name)
-        weights, maps = model.get_weights(), explain_all(name, model, x[:examples])
-        tf.keras.config.set_dtype_policy("float64")
-        exact_model, _ = build(name)
-        exact_model.set_weights(weights)
-        exact = explain_all(name, exact_model, x[:examples].astype(np.float64))
-        tf.keras.config.set_dtype_policy("float32")
-        np.savez(
-            folder / f"{name}.npz",
-            *weights,
-            **{f"{method}_float32": values for method, values in maps.items()},
-            **{f"{method}_float64": values for method, values in exact.items()},
-        )
+        if precision == "CPU, float64":
+            np.savez(weights_file, *model.get_weights())
+            tf.keras.config.set_dtype_policy("float64")
+            model, _ = build(name)
+            tf.keras.config.set_dtype_policy("float32")
+            x = x.astype(np.float64)
+        with np.load(weights_file) as weights:
+            model.set_weights([weights[f"arr_{i}"] for i in range(len(model.get_weights()))])
+        np.savez(folder / f"{name}_{precision}.npz", **explain_all(name, model, x[:examples]))
 
 
 def exactness(examples: int) -> Iterator[dict[str, Any]]:
     """The error of maps by device and precision of matrix products."""
+    on_gpu = bool(tf.config.list_physical_devices("GPU"))
     with tempfile.TemporaryDirectory() as folder:
-        setup = f"from pathlib import Path; from benchmarks import gpu; gpu.NETS = {NETS}"
-        program = f"{setup}; gpu.write_reference({examples}, Path({folder!r}))"
-        subprocess.run([sys.executable, "-c", program], check=True, env=os.environ | {"CUDA_VISIBLE_DEVICES": "-1"})
-        for name in NETS:
-            model, x = build(name)
-            with np.load(Path(folder) / f"{name}.npz") as reference:
-                model.set_weights([reference[f"arr_{i}"] for i in range(len(model.get_weights()))])
-                exact = {method: reference[f"{method}_float64"] for method in METHODS}
-                maps = {"CPU, float32": {method: reference[f"{method}_float32"] for method in METHODS}}
-            if tf.config.list_physical_devices("GPU"):
-                for tf32 in (True, False):
-                    tf.config.experimental.enable_tensor_float_32_execution(tf32)
-                    maps["GPU, TF32" if tf32 else "GPU, float32"] = explain_all(name, model, x[:examples])
-            for precision, by_method in maps.items():
-                for method, values in by_method.items():
-                    axes = tuple(range(1, values.ndim))
-                    errors = np.abs(values - exact[method]).max(axes) / np.abs(exact[method]).max(axes)
-                    summary = {"median": float(np.median(errors)), "worst": float(errors.max())}
-                    yield {"net": name, "method": method, "precision": precision, **summary}
+        for precision, visible in PRECISIONS.items():
+            if visible is None and not on_gpu:
+                continue
+            setup = f"from pathlib import Path; from benchmarks import gpu; gpu.NETS = {NETS}"
+            program = f"{setup}; gpu.write_maps({precision!r}, {examples}, Path({folder!r}))"
+            environment = os.environ | ({} if visible is None else {"CUDA_VISIBLE_DEVICES": visible})
+            subprocess.run([sys.executable, "-c", program], check=True, env=environment)
+            for name in NETS:
+                with (
+                    np.load(f"{folder}/{name}_CPU, float64.npz") as exact,
+                    np.load(f"{folder}/{name}_{precision}.npz") as maps,
+                ):
+                    for method in METHODS if precision != "CPU, float64" else ():
+                        axes = tuple(range(1, maps[method].ndim))
+                        errors = np.abs(maps[method] - exact[method]).max(axes) / np.abs(exact[method]).max(axes)
+                        summary = {"median": float(np.median(errors)), "worst": float(errors.max())}
+                        yield {"net": name, "method": method, "precision": precision, **summary}
 
 
 def throughput(seconds: float) -> Iterator[dict[str, Any]]:
