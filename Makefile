@@ -69,11 +69,15 @@ docs: $(VENV)/dev.stamp ## write docs/methods.md and docs/measures.md from the t
 	for table in methods measures; do \
 		$(BIN)/python -m beam_pipelines.cli.tables $$table > docs/$$table.md.new && mv docs/$$table.md.new docs/$$table.md; done
 
+types: $(VENV)/dev.stamp frontend/types_generator/node_modules/.package-lock.json ## write openapi.json, docs/http_api.md and the page's types.ts from the table of routes
+	$(BIN)/python -m tb_deepexplain.plugin.openapi
+	cd frontend/types_generator && npm run --silent types
+
 dist: $(VENV)/dev.stamp ## wheel and sdist, the page built into both
 	$(BIN)/python -m build
 
 clean: ## remove what these targets made
-	rm -rf $(VENV) build dist *.egg-info frontend/node_modules tb_deepexplain/plugin/static demo_logdir demo_logdir_models $(ENGINES)
+	rm -rf $(VENV) build dist *.egg-info frontend/node_modules frontend/types_generator/node_modules tb_deepexplain/plugin/static demo_logdir demo_logdir_models $(ENGINES)
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 $(BIN)/uv:
@@ -123,8 +127,8 @@ $(ENGINES)/tfx.stamp: $(BIN)/uv tests/tfx/requirements.lock setup.py $(PAGE_SOUR
 	$(BIN)/uv pip install --quiet --python $(ENGINES)/tfx/bin/python --no-deps -e .
 	@touch $@
 
-frontend/node_modules/.package-lock.json: frontend/package-lock.json
-	cd frontend && npm ci --ignore-scripts --no-progress --silent
+%/node_modules/.package-lock.json: %/package-lock.json
+	cd $* && npm ci --ignore-scripts --no-progress --silent
 	@touch $@
 
 # CHROMIUM names another one. apt-get is used where it can be: on Debian and Ubuntu as root.
@@ -133,4 +137,4 @@ chromium:
 	  { echo "installing chromium"; apt-get update -qq; DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; }; } || \
 	  { echo "the browser tests need Chromium: install it, or name one with CHROMIUM=/path/to/chromium" >&2; exit 2; }
 
-.PHONY: help demo test test-slow test-kills test-dataflow test-prism test-flink test-tfx test-bazel lock-tfx check format docs dist clean chromium
+.PHONY: help demo test test-slow test-kills test-dataflow test-prism test-flink test-tfx test-bazel lock-tfx check format docs types dist clean chromium

@@ -70,7 +70,7 @@ setup(
     package_data={
         "tb_deepexplain": ["py.typed"],
         "beam_pipelines": ["py.typed"],
-        "tb_deepexplain.plugin": ["static/*", "static/assets/*"],
+        "tb_deepexplain.plugin": ["openapi.json", "static/*", "static/assets/*"],
     },
     include_package_data=False,
     install_requires=[

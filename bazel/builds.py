@@ -25,7 +25,9 @@ FAST = (
     "tests/plugin/test_pivots.py",
 )
 BINARIES = {"beam_pipelines/attribute.py": "attribute_command", "beam_pipelines/cli/main.py": "tb-deepexplain"}
-DATA = {"//tb_deepexplain/plugin": 'glob(["static/**"])'}  # the page, where it has been built
+DATA = {  # the page, where it has been built
+    "//tb_deepexplain/plugin": 'glob(["openapi.json", "static/**"])',
+}
 # Asked for only when somebody uses it, and itself in need of the package.
 LAZY = {("//tb_deepexplain", "//tb_deepexplain/training")}
 _LOAD = 'load("@rules_python//python:defs.bzl", {})\n'

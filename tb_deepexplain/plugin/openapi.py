@@ -1,13 +1,12 @@
-"""The HTTP API as an OpenAPI 3.1 description and as docs/http_api.md, from the table of routes. `make types` writes both.
+"""The HTTP API as an OpenAPI 3.1 description and as docs/http_api.md, from the table of routes.
 
-python -m tb_deepexplain.plugin.openapi FOLDER    writes FOLDER/openapi.json and the routes in FOLDER/http_api.md
+python -m tb_deepexplain.plugin.openapi    writes openapi.json here, and the routes in docs/http_api.md (`make types`)
 """
 
 from __future__ import annotations
 
 import inspect
 import json
-import sys
 import typing
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -21,6 +20,8 @@ from tb_deepexplain.plugin.answers import FURTHER_KEYS, UNIONS, Summaries
 from tb_deepexplain.plugin.api import BINARY, ROUTES, Route
 from tb_deepexplain.plugin.parameters import Parameter
 
+DESCRIPTION = Path(__file__).with_name("openapi.json")
+PAGE = Path(__file__).parents[2] / "docs" / "http_api.md"
 BEGIN, END = "<!-- routes: written by `make types` -->", "<!-- end of routes -->"
 _PLAIN = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null"}
 _REFUSALS = {
@@ -226,13 +227,10 @@ def document(page: str) -> str:
     return f"{before}{BEGIN}\n\n{markdown()}\n\n{end}{after}"
 
 
-def main(folder: Path) -> None:
-    (folder / "openapi.json").write_text(
-        json.dumps(description(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-    )
-    page = folder / "http_api.md"
-    page.write_text(document(page.read_text(encoding="utf-8")), encoding="utf-8")
+def main() -> None:
+    DESCRIPTION.write_text(json.dumps(description(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    PAGE.write_text(document(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main()

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 from openapi_spec_validator import validate
 
 from tb_deepexplain.plugin import openapi, routes, summary
 from tb_deepexplain.plugin.api import PANELS, ROUTES
 
-DOCS = Path(__file__).parents[2] / "docs"
-
 
 def test_the_description_is_valid_and_up_to_date() -> None:
     description = openapi.description()
     validate(description)
-    stored = json.loads((DOCS / "openapi.json").read_text(encoding="utf-8"))
+    stored = json.loads(openapi.DESCRIPTION.read_text(encoding="utf-8"))
     assert stored == description, "run `make types`"
 
 
 def test_the_page_of_documentation_is_up_to_date() -> None:
-    page = (DOCS / "http_api.md").read_text(encoding="utf-8")
+    page = openapi.PAGE.read_text(encoding="utf-8")
     assert page == openapi.document(page), "run `make types`"
 
 
