@@ -2,17 +2,17 @@
 import { effect } from "@preact/signals";
 import { render } from "preact";
 import { useEffect, useRef } from "preact/hooks";
-import { Drawer } from "./drawer/Drawer";
 import { Footer } from "./chrome/Footer";
-import { cursor, Grid } from "./grid/Grid";
 import { Help } from "./chrome/Help";
-import { watchTheme } from "./state/host";
 import { watchKeys } from "./chrome/keyboard";
-import { page, startModel, stores, view } from "./state/model";
 import { FailureBar, FreshBar, fullState } from "./chrome/States";
-import { Summary } from "./summary/Summary";
 import { Toolbar } from "./chrome/Toolbar";
 import { Tooltip } from "./chrome/Tooltip";
+import { Drawer } from "./drawer/Drawer";
+import { cursor, Grid } from "./grid/Grid";
+import { watchTheme } from "./state/host";
+import { page, startModel, stores, view } from "./state/model";
+import { Summary } from "./summary/Summary";
 import "./style.css";
 
 function App() {

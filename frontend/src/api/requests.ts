@@ -1,6 +1,7 @@
 // Talks to the server: every address is relative, so that proxies and path prefixes do not matter.
-import { decodePage, type Page } from "./pageOfMaps";
+
 import type { View } from "../state/address";
+import { decodePage, type Page } from "./pageOfMaps";
 import type { ExampleFacts, Facet, Stores, Summaries } from "./types";
 
 export class RequestFailed extends Error {
@@ -24,7 +25,11 @@ async function get(url: string, signal?: AbortSignal): Promise<Response> {
   }
   if (response.ok) return response;
   const text = response.headers.get("content-type")?.startsWith("text/plain") ? await response.text() : "";
-  throw new RequestFailed(text.replace(/^deepexplain: /, "").slice(0, 600) || "The server failed to answer.", route, response.status);
+  throw new RequestFailed(
+    text.replace(/^deepexplain: /, "").slice(0, 600) || "The server failed to answer.",
+    route,
+    response.status,
+  );
 }
 
 export async function fetchStores(): Promise<Stores> {
@@ -50,14 +55,27 @@ export function pageUrl(view: View, version: string, size: number | null): strin
 
 /** The address of all examples of a view as a file. */
 export function exportUrl(view: View, version: string): string {
-  const query = new URLSearchParams({ run: view.run, store: view.store, v: version, sort: view.sort, desc: view.descending ? "1" : "0", format: "csv" });
+  const query = new URLSearchParams({
+    run: view.run,
+    store: view.store,
+    v: version,
+    sort: view.sort,
+    desc: view.descending ? "1" : "0",
+    format: "csv",
+  });
   if (view.filter) query.set("filter", view.filter);
   return `api/export?${withSelection(query, view)}`;
 }
 
 /** The address of the histogram of the field that a view is sorted by. */
 export function facetUrl(view: View, version: string): string {
-  const query = new URLSearchParams({ run: view.run, store: view.store, v: version, sort: view.sort, desc: view.descending ? "1" : "0" });
+  const query = new URLSearchParams({
+    run: view.run,
+    store: view.store,
+    v: version,
+    sort: view.sort,
+    desc: view.descending ? "1" : "0",
+  });
   if (view.filter) query.set("filter", view.filter);
   return `api/facet?${withSelection(query, view)}`;
 }
@@ -78,7 +96,11 @@ function withSelection(query: URLSearchParams, view: View): URLSearchParams {
 }
 
 /** What the maps of a store say together; of those of the view's filter, step and target, but for faithfulness. */
-export async function fetchSummary<K extends keyof Summaries>(view: View, version: string, kind: K): Promise<Summaries[K]> {
+export async function fetchSummary<K extends keyof Summaries>(
+  view: View,
+  version: string,
+  kind: K,
+): Promise<Summaries[K]> {
   const query = new URLSearchParams({ run: view.run, store: view.store, v: version, kind });
   if (view.filter) query.set("filter", view.filter);
   return (await get(`api/summary?${withSelection(query, view)}`)).json() as Promise<Summaries[K]>;

@@ -74,7 +74,8 @@ export interface MapScale {
   quantiles: [number, number, number, number, number];
 }
 
-export type Picture = MapFacts & MapScale & { shape: [number, number]; full: [number, number]; codes: Blob; error?: undefined };
+export type Picture = MapFacts &
+  MapScale & { shape: [number, number]; full: [number, number]; codes: Blob; error?: undefined };
 export type Line = MapFacts & MapScale & { length: number; values: Blob; error?: undefined };
 export type StoredMap = Picture | Line | (MapFacts & Failed);
 
@@ -119,7 +120,15 @@ export interface Found extends Mean {
 export interface Evaluation {
   advice: string;
   ranked_by: string[];
-  methods: { id: string; mean_rank: number; low: number; high: number; sanity: number | null; evaluations: number; seconds: number }[];
+  methods: {
+    id: string;
+    mean_rank: number;
+    low: number;
+    high: number;
+    sanity: number | null;
+    evaluations: number;
+    seconds: number;
+  }[];
 }
 
 export interface Faithfulness {
@@ -180,7 +189,15 @@ interface SummaryHead {
 export interface Gaps extends SummaryHead {
   /** Of the bins; what is larger than the last is in one bin more. */
   edges: number[];
-  found: { method: string; title: string; counts: number[]; median: number | null; p95: number | null; known: number; unknown: number }[];
+  found: {
+    method: string;
+    title: string;
+    counts: number[];
+    median: number | null;
+    p95: number | null;
+    known: number;
+    unknown: number;
+  }[];
 }
 
 export interface Agreements extends SummaryHead {

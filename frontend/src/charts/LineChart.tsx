@@ -1,8 +1,8 @@
 // A small chart of curves with their 95 % bands; the values under the pointer in the page's tooltip.
 import { useRef, useState } from "preact/hooks";
-import { band, line, scale, ticks, tickTexts } from "./axes";
-import { hover } from "../state/hover";
 import { percent, short } from "../format/numbers";
+import { hover } from "../state/hover";
+import { band, line, scale, ticks, tickTexts } from "./axes";
 
 export interface Curve {
   name: string;
@@ -17,10 +17,24 @@ const [WIDTH, HEIGHT] = [360, 220];
 const EDGE = { left: 46, right: 10, top: 8, bottom: 36 };
 
 /** `at`: where on the axis, a share of 1, the points of all curves lie. */
-export function LineChart({ title, axis, at, curves, bold }: { title: string; axis: string; at: number[]; curves: Curve[]; bold: string | null }) {
+export function LineChart({
+  title,
+  axis,
+  at,
+  curves,
+  bold,
+}: {
+  title: string;
+  axis: string;
+  at: number[];
+  curves: Curve[];
+  bold: string | null;
+}) {
   const svg = useRef<SVGSVGElement>(null);
   const [under, setUnder] = useState<number | null>(null);
-  const values = curves.flatMap((c) => [...c.mean, ...(c.low ?? []), ...(c.high ?? [])]).filter((v): v is number => v !== null);
+  const values = curves
+    .flatMap((c) => [...c.mean, ...(c.low ?? []), ...(c.high ?? [])])
+    .filter((v): v is number => v !== null);
   if (values.length === 0 || at.length === 0) return <p class="note">no curve: none of the maps has all its points</p>;
   const marks = ticks(Math.min(...values), Math.max(...values));
   const written = tickTexts(marks);
@@ -31,10 +45,23 @@ export function LineChart({ title, axis, at, curves, bold }: { title: string; ax
     const px = ((event.clientX - box.left) / box.width) * WIDTH;
     const nearest = at.reduce((best, v, i) => (Math.abs(x(v) - px) < Math.abs(x(at[best]!) - px) ? i : best), 0);
     setUnder(nearest);
-    const told = curves.map((c) => ({ name: c.name, value: c.mean[nearest] ?? null, low: c.low?.[nearest] ?? null, high: c.high?.[nearest] ?? null }));
+    const told = curves.map((c) => ({
+      name: c.name,
+      value: c.mean[nearest] ?? null,
+      low: c.low?.[nearest] ?? null,
+      high: c.high?.[nearest] ?? null,
+    }));
     told.sort((a, b) => (b.value ?? -Infinity) - (a.value ?? -Infinity));
-    const lines = told.map((t) => `${short(t.value)}${t.low === null || t.high === null ? "" : ` (${short(t.low)} to ${short(t.high)})`}  ${t.name}`);
-    hover.value = { x: event.clientX, y: event.clientY, value: `${percent(at[nearest]!, 0)} ${axis.replace(/^share /, "")}`, lines };
+    const lines = told.map(
+      (t) =>
+        `${short(t.value)}${t.low === null || t.high === null ? "" : ` (${short(t.low)} to ${short(t.high)})`}  ${t.name}`,
+    );
+    hover.value = {
+      x: event.clientX,
+      y: event.clientY,
+      value: `${percent(at[nearest]!, 0)} ${axis.replace(/^share /, "")}`,
+      lines,
+    };
   };
   const leave = (): void => {
     setUnder(null);
@@ -42,7 +69,15 @@ export function LineChart({ title, axis, at, curves, bold }: { title: string; ax
   };
   const faint = (curve: Curve): boolean => bold !== null && bold !== curve.name;
   return (
-    <svg ref={svg} class="chart" viewBox={`0 0 ${WIDTH} ${HEIGHT}`} role="img" aria-label={`${title} by ${axis}; the table has its numbers`} onPointerMove={move} onPointerLeave={leave}>
+    <svg
+      ref={svg}
+      class="chart"
+      viewBox={`0 0 ${WIDTH} ${HEIGHT}`}
+      role="img"
+      aria-label={`${title} by ${axis}; the table has its numbers`}
+      onPointerMove={move}
+      onPointerLeave={leave}
+    >
       {marks.map((mark, i) => (
         <g key={mark}>
           <line class={mark === 0 ? "zero" : "rule"} x1={EDGE.left} x2={WIDTH - EDGE.right} y1={y(mark)} y2={y(mark)} />
@@ -59,10 +94,26 @@ export function LineChart({ title, axis, at, curves, bold }: { title: string; ax
       <text x={(EDGE.left + WIDTH - EDGE.right) / 2} y={HEIGHT - 4} text-anchor="middle">
         {axis}
       </text>
-      {under !== null && <line class="under" x1={x(at[under]!)} x2={x(at[under]!)} y1={EDGE.top} y2={HEIGHT - EDGE.bottom} />}
-      {curves.map((c) => c.low && c.high && <path key={c.name} d={band(at, c.low, c.high, x, y)} fill={c.colour} opacity={faint(c) ? 0.04 : 0.13} />)}
+      {under !== null && (
+        <line class="under" x1={x(at[under]!)} x2={x(at[under]!)} y1={EDGE.top} y2={HEIGHT - EDGE.bottom} />
+      )}
+      {curves.map(
+        (c) =>
+          c.low &&
+          c.high && (
+            <path key={c.name} d={band(at, c.low, c.high, x, y)} fill={c.colour} opacity={faint(c) ? 0.04 : 0.13} />
+          ),
+      )}
       {curves.map((c) => (
-        <path key={c.name} d={line(at, c.mean, x, y)} fill="none" stroke={c.colour} stroke-width={bold === c.name ? 3 : 1.75} stroke-dasharray={c.dash} opacity={faint(c) ? 0.3 : 1} />
+        <path
+          key={c.name}
+          d={line(at, c.mean, x, y)}
+          fill="none"
+          stroke={c.colour}
+          stroke-width={bold === c.name ? 3 : 1.75}
+          stroke-dasharray={c.dash}
+          opacity={faint(c) ? 0.3 : 1}
+        />
       ))}
     </svg>
   );

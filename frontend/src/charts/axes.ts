@@ -14,7 +14,10 @@ export function ticks(low: number, high: number, count = 4): number[] {
 
 /** Ticks as text: all with as many decimals as the finest needs. */
 export function tickTexts(marks: readonly number[]): string[] {
-  const decimals = Math.max(0, ...marks.map((m) => (String(m).includes("e") ? 6 : (String(m).split(".")[1] ?? "").length)));
+  const decimals = Math.max(
+    0,
+    ...marks.map((m) => (String(m).includes("e") ? 6 : (String(m).split(".")[1] ?? "").length)),
+  );
   return marks.map((m) => (m === 0 ? "0" : m.toFixed(decimals).replace("-", "\u2212")));
 }
 
@@ -27,7 +30,12 @@ export function scale(low: number, high: number, from: number, to: number): (val
 type Value = number | null;
 
 /** An SVG path through the points that are known; a gap where one is not. */
-export function line(xs: readonly Value[], ys: readonly Value[], x: (v: number) => number, y: (v: number) => number): string {
+export function line(
+  xs: readonly Value[],
+  ys: readonly Value[],
+  x: (v: number) => number,
+  y: (v: number) => number,
+): string {
   let pen = "M";
   return xs
     .map((at, i) => {
@@ -44,8 +52,16 @@ export function line(xs: readonly Value[], ys: readonly Value[], x: (v: number) 
 }
 
 /** The area between two curves, over the points where both are known. */
-export function band(xs: readonly Value[], low: readonly Value[], high: readonly Value[], x: (v: number) => number, y: (v: number) => number): string {
-  const known = xs.flatMap((at, i) => (at !== null && low[i] != null && high[i] != null ? [[at, low[i]!, high[i]!] as const] : []));
+export function band(
+  xs: readonly Value[],
+  low: readonly Value[],
+  high: readonly Value[],
+  x: (v: number) => number,
+  y: (v: number) => number,
+): string {
+  const known = xs.flatMap((at, i) =>
+    at !== null && low[i] != null && high[i] != null ? [[at, low[i]!, high[i]!] as const] : [],
+  );
   if (known.length < 2) return "";
   const there = known.map(([at, l]) => `${x(at).toFixed(1)} ${y(l).toFixed(1)}`);
   const back = known.map(([at, , h]) => `${x(at).toFixed(1)} ${y(h).toFixed(1)}`).reverse();
@@ -62,7 +78,10 @@ const DASHES = ["", "6 3", "2 2"];
 /** How the series of this number is drawn: eight colours, then the same ones dashed. */
 export function series(number: number, theme: Theme): { colour: string; dash: string } {
   const colours = SERIES[theme];
-  return { colour: colours[number % colours.length]!, dash: DASHES[Math.floor(number / colours.length) % DASHES.length]! };
+  return {
+    colour: colours[number % colours.length]!,
+    dash: DASHES[Math.floor(number / colours.length) % DASHES.length]!,
+  };
 }
 
 /** The mean of curves, point by point, over those that know the point. */

@@ -1,8 +1,8 @@
 // Which examples: a line of terms to type in, and each term in force as a chip that can be taken away.
 import { useEffect, useRef } from "preact/hooks";
+import type { StoreInfo } from "../api/types";
 import { terms, without } from "../state/filter";
 import { change, page, view } from "../state/model";
-import type { StoreInfo } from "../api/types";
 
 export function FilterBox({ info }: { info: StoreInfo }) {
   const input = useRef<HTMLInputElement>(null);
@@ -30,12 +30,27 @@ export function FilterBox({ info }: { info: StoreInfo }) {
       {terms(filter).map((term, i) => (
         <span class="chip" key={`${i} ${term}`}>
           {term}
-          <button type="button" title="remove" aria-label={`remove ${term}`} onClick={() => change({ filter: without(filter, i) }, true)}>
+          <button
+            type="button"
+            title="remove"
+            aria-label={`remove ${term}`}
+            onClick={() => change({ filter: without(filter, i) }, true)}
+          >
             ×
           </button>
         </span>
       ))}
-      <input ref={input} class="filter-input" type="text" list="filter-hints" aria-label="Filter" spellcheck={false} autocomplete="off" maxLength={500} placeholder={hint(info)} />
+      <input
+        ref={input}
+        class="filter-input"
+        type="text"
+        list="filter-hints"
+        aria-label="Filter"
+        spellcheck={false}
+        autocomplete="off"
+        maxLength={500}
+        placeholder={hint(info)}
+      />
       <datalist id="filter-hints">
         {hints(info, page.value?.page.header.fields ?? []).map((one) => (
           <option key={one} value={one} />
@@ -45,10 +60,24 @@ export function FilterBox({ info }: { info: StoreInfo }) {
   );
 }
 
-const hint = (info: StoreInfo): string => `Filter, such as label:cat pred:!cat probability>0.9 gap>5%${info.kind === "text" ? ' text:"not bad"' : ""}`;
+const hint = (info: StoreInfo): string =>
+  `Filter, such as label:cat pred:!cat probability>0.9 gap>5%${info.kind === "text" ? ' text:"not bad"' : ""}`;
 
 function hints(info: StoreInfo, fields: readonly string[]): string[] {
-  const own = info.methods.flatMap((m) => [...(m.sums_to === null ? [] : [`${m.id}.gap>`]), ...info.measures.map((measure) => `${m.id}.${measure.id}${measure.better === "higher" ? "<" : ">"}`)]);
+  const own = info.methods.flatMap((m) => [
+    ...(m.sums_to === null ? [] : [`${m.id}.gap>`]),
+    ...info.measures.map((measure) => `${m.id}.${measure.id}${measure.better === "higher" ? "<" : ">"}`),
+  ]);
   const texts = info.kind === "text" ? ["text:"] : [];
-  return ["is:error", "is:correct", "label:", "pred:", "id:", ...texts, "has:warning", ...fields.map((f) => `${f}>`), ...own];
+  return [
+    "is:error",
+    "is:correct",
+    "label:",
+    "pred:",
+    "id:",
+    ...texts,
+    "has:warning",
+    ...fields.map((f) => `${f}>`),
+    ...own,
+  ];
 }

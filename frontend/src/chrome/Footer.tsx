@@ -1,9 +1,10 @@
 // Paging by steps, by rank and by value; and what is not well with what is shown.
+
+import type { Facet, PageHeader, StoreInfo } from "../api/types";
+import { count, percent, short } from "../format/numbers";
 import { PAGE_SIZES } from "../state/address";
 import { change, facet, goTo, page, store, turnPage, view } from "../state/model";
-import { count, percent, short } from "../format/numbers";
 import { sortTitle } from "./sorts";
-import type { Facet, PageHeader, StoreInfo } from "../api/types";
 
 export function Footer() {
   const header = page.value?.page.header;
@@ -47,9 +48,13 @@ function Health({ header }: { header: PageHeader }) {
   const info = store.value as StoreInfo | null;
   return (
     <div class="health" role="status">
-      {info?.complete === false && <span title="the run that writes this store has not finished">{count(info.examples)} so far</span>}
+      {info?.complete === false && (
+        <span title="the run that writes this store has not finished">{count(info.examples)} so far</span>
+      )}
       {unread > 0 && <span class="bad">{count(unread)} maps on this page cannot be read</span>}
-      {odd > 0 && <span>{odd === 1 ? "1 map" : `${count(odd)} maps`} on this page with values that are not finite</span>}
+      {odd > 0 && (
+        <span>{odd === 1 ? "1 map" : `${count(odd)} maps`} on this page with values that are not finite</span>
+      )}
     </div>
   );
 }
@@ -77,9 +82,22 @@ function Scrubber({ header }: { header: PageHeader }) {
   const { offset, sort, descending } = view.value;
   const found = facet.value;
   if (header.total <= view.value.limit) return null;
-  if (found && found.field === sort && found.counts.length > 1) return <Histogram of={found} offset={offset} descending={descending} />;
+  if (found && found.field === sort && found.counts.length > 1)
+    return <Histogram of={found} offset={offset} descending={descending} />;
   const last = Math.max(1, header.total - 1);
-  return <input class="scrubber" type="range" min={0} max={last} step={1} value={offset} aria-label="position in the order" aria-valuetext={`from ${count(offset + 1)} of ${count(header.total)}`} onChange={(e) => goTo(Number(e.currentTarget.value))} />;
+  return (
+    <input
+      class="scrubber"
+      type="range"
+      min={0}
+      max={last}
+      step={1}
+      value={offset}
+      aria-label="position in the order"
+      aria-valuetext={`from ${count(offset + 1)} of ${count(header.total)}`}
+      onChange={(e) => goTo(Number(e.currentTarget.value))}
+    />
+  );
 }
 
 function Histogram({ of, offset, descending }: { of: Facet; offset: number; descending: boolean }) {
@@ -92,13 +110,25 @@ function Histogram({ of, offset, descending }: { of: Facet; offset: number; desc
   const title = (bin: (typeof bins)[number]): string =>
     `${sortTitle(of.field, info)} ${short(bin.low)} to ${short(bin.high)}: ${count(bin.n)} examples, from rank ${count(bin.start + 1)} (top ${percent((bin.start + bin.n) / of.total, 1)})`;
   return (
-    <svg class="histogram" width={WIDTH} height={HEIGHT + 2} role="group" aria-label={`histogram of ${sortTitle(of.field, info)}`}>
+    <svg
+      class="histogram"
+      width={WIDTH}
+      height={HEIGHT + 2}
+      role="group"
+      aria-label={`histogram of ${sortTitle(of.field, info)}`}
+    >
       {ordered.map((bin, i) => (
         // The square root keeps what is rare in sight.
         <g key={i} class={i === here ? "here" : ""} onClick={() => bin.n > 0 && goTo(bin.start)}>
           <title>{title(bin)}</title>
           <rect class="catch" x={i * wide} y={0} width={wide} height={HEIGHT + 2} />
-          <rect class="count" x={i * wide + 0.5} y={HEIGHT - (bin.n ? Math.max(1.5, Math.sqrt(bin.n / most) * HEIGHT) : 0)} width={Math.max(0.5, wide - 1)} height={bin.n ? Math.max(1.5, Math.sqrt(bin.n / most) * HEIGHT) : 0} />
+          <rect
+            class="count"
+            x={i * wide + 0.5}
+            y={HEIGHT - (bin.n ? Math.max(1.5, Math.sqrt(bin.n / most) * HEIGHT) : 0)}
+            width={Math.max(0.5, wide - 1)}
+            height={bin.n ? Math.max(1.5, Math.sqrt(bin.n / most) * HEIGHT) : 0}
+          />
         </g>
       ))}
       {here >= 0 && <rect class="mark" x={here * wide} y={HEIGHT} width={Math.max(2, wide)} height={2} />}

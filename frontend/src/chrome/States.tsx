@@ -1,6 +1,18 @@
 // What stands in place of the grid: nothing yet, something wrong, still loading.
-import { fresh, page, pageFailure, retry, showFresh, store, stores, storesFailure, view, type Failure } from "../state/model";
+
 import { count } from "../format/numbers";
+import {
+  type Failure,
+  fresh,
+  page,
+  pageFailure,
+  retry,
+  showFresh,
+  store,
+  stores,
+  storesFailure,
+  view,
+} from "../state/model";
 
 const SNIPPET = `import numpy as np
 from tb_deepexplain.marker import write_marker
@@ -47,7 +59,11 @@ export function FreshBar() {
   if (!found) return null;
   return (
     <div class="fresh-bar" role="status">
-      <span>{found.more > 0 ? `${count(found.more)} new ${found.more === 1 ? "example" : "examples"}` : "This store has changed"}</span>
+      <span>
+        {found.more > 0
+          ? `${count(found.more)} new ${found.more === 1 ? "example" : "examples"}`
+          : "This store has changed"}
+      </span>
       <button type="button" class="primary" onClick={showFresh}>
         Show
       </button>
@@ -93,7 +109,8 @@ export function fullState() {
     return (
       <Message title="This store is not here">
         <p>
-          TensorBoard lists no store <code>{view.value.store}</code> in run <code>{view.value.run}</code>. Choose another run above.
+          TensorBoard lists no store <code>{view.value.store}</code> in run <code>{view.value.run}</code>. Choose
+          another run above.
         </p>
       </Message>
     );

@@ -1,13 +1,13 @@
 // The controls over the grid: which store, what the columns are, which examples, how they are drawn.
 import { useState } from "preact/hooks";
-import { Field, Select, type Option } from "./Fields";
-import { FilterBox } from "./FilterBox";
-import { PANES, TILE_SIZES, type Pane, type Pivot } from "../state/address";
-import { change, helpOpen, page, scope, store, stores, view } from "../state/model";
-import { count } from "../format/numbers";
-import { CLIPS, SCOPE_TITLES, SCOPES, type Clip, type Scope } from "../maps/clips";
-import { sortOptions, sortTitle } from "./sorts";
 import type { StoreInfo } from "../api/types";
+import { count } from "../format/numbers";
+import { CLIPS, type Clip, SCOPE_TITLES, SCOPES, type Scope } from "../maps/clips";
+import { PANES, type Pane, type Pivot, TILE_SIZES } from "../state/address";
+import { change, helpOpen, page, scope, store, stores, view } from "../state/model";
+import { Field, type Option, Select } from "./Fields";
+import { FilterBox } from "./FilterBox";
+import { sortOptions, sortTitle } from "./sorts";
 
 const PANE_TITLES: Record<Pane, string> = { examples: "Examples", summary: "Summary" };
 
@@ -19,7 +19,12 @@ export function Toolbar() {
       <div class="controls">
         <nav class="panes" aria-label="views">
           {PANES.map((pane) => (
-            <button key={pane} type="button" aria-current={v.pane === pane ? "page" : undefined} onClick={() => change({ pane }, true)}>
+            <button
+              key={pane}
+              type="button"
+              aria-current={v.pane === pane ? "page" : undefined}
+              onClick={() => change({ pane }, true)}
+            >
               {PANE_TITLES[pane]}
             </button>
           ))}
@@ -28,7 +33,13 @@ export function Toolbar() {
         {info && v.pane === "examples" && <Selectors info={info} />}
         <div class="spring" />
         {info && v.pane === "examples" && <Display info={info} />}
-        <button type="button" class="icon" title="keyboard (?)" aria-label="keyboard help" onClick={() => (helpOpen.value = true)}>
+        <button
+          type="button"
+          class="icon"
+          title="keyboard (?)"
+          aria-label="keyboard help"
+          onClick={() => (helpOpen.value = true)}
+        >
           ?
         </button>
       </div>
@@ -47,9 +58,16 @@ function StoreField() {
   const all = stores.value?.stores ?? [];
   const runs = new Set(all.map((s) => s.run));
   const title = (run: string, name: string): string => (runs.size === all.length ? run : `${run} / ${name}`);
-  const options = all.map((s) => [JSON.stringify([s.run, s.store]), `${title(s.run, s.store)}${s.error === undefined ? "" : " (unreadable)"}`] as const);
+  const options = all.map(
+    (s) =>
+      [
+        JSON.stringify([s.run, s.store]),
+        `${title(s.run, s.store)}${s.error === undefined ? "" : " (unreadable)"}`,
+      ] as const,
+  );
   const present = JSON.stringify([v.run, v.store]);
-  if (!options.some(([value]) => value === present)) options.unshift([present, v.run ? `${v.run} / ${v.store} (not found)` : "none"]);
+  if (!options.some(([value]) => value === present))
+    options.unshift([present, v.run ? `${v.run} / ${v.store} (not found)` : "none"]);
   const pick = (value: string): void => {
     const [run, name] = JSON.parse(value) as [string, string];
     change({ run, store: name, step: null, target: null, filter: "", sort: "errors", method: null, example: null });
@@ -67,28 +85,48 @@ function Selectors({ info }: { info: StoreInfo }) {
   const header = page.value?.page.header;
   const steps = header?.steps ?? [];
   const targets = header?.targets ?? null;
-  const others = (stores.value?.stores ?? []).filter((s) => s.error === undefined && s.store === v.store && s.kind === info.kind);
+  const others = (stores.value?.stores ?? []).filter(
+    (s) => s.error === undefined && s.store === v.store && s.kind === info.kind,
+  );
   const pivots: Option<Pivot>[] = [["methods", "methods"]];
   if (steps.length > 1 || v.pivot === "steps") pivots.push(["steps", "steps"]);
   if (others.length > 1 || v.pivot === "runs") pivots.push(["runs", "runs"]);
   if (targets || v.pivot === "targets") pivots.push(["targets", "classes"]);
-  const predicted: Option<string>[] = [["", "predicted class"], ["label", "label"]];
+  const predicted: Option<string>[] = [
+    ["", "predicted class"],
+    ["label", "label"],
+  ];
   return (
     <>
       {steps.length > 1 && v.pivot !== "steps" && <StepField steps={steps} />}
       {targets && v.pivot !== "targets" && (
         <Field name="Explaining">
-          <Select name="Explaining" value={v.target ?? ""} options={[...predicted, ...targets.map((t): Option<string> => [String(t.id), t.name ?? `class ${t.id}`])]} pick={(target) => change({ target: target || null })} />
+          <Select
+            name="Explaining"
+            value={v.target ?? ""}
+            options={[...predicted, ...targets.map((t): Option<string> => [String(t.id), t.name ?? `class ${t.id}`])]}
+            pick={(target) => change({ target: target || null })}
+          />
         </Field>
       )}
       {pivots.length > 1 && (
         <Field name="Columns">
-          <Select<Pivot> name="Columns" value={v.pivot} options={pivots} pick={(pivot) => change({ pivot, scope: null }, true)} />
+          <Select<Pivot>
+            name="Columns"
+            value={v.pivot}
+            options={pivots}
+            pick={(pivot) => change({ pivot, scope: null }, true)}
+          />
         </Field>
       )}
       {v.pivot !== "methods" && (
         <Field name="Method">
-          <Select name="Method" value={v.method ?? info.methods[0]?.id ?? ""} options={info.methods.map((m) => [m.id, m.title] as const)} pick={(method) => change({ method })} />
+          <Select
+            name="Method"
+            value={v.method ?? info.methods[0]?.id ?? ""}
+            options={info.methods.map((m) => [m.id, m.title] as const)}
+            pick={(method) => change({ method })}
+          />
         </Field>
       )}
       {(v.pivot === "steps" || v.pivot === "runs") && info.kind !== "text" && (
@@ -105,7 +143,13 @@ function Selectors({ info }: { info: StoreInfo }) {
 function StepField({ steps }: { steps: readonly number[] }) {
   const { step } = view.value;
   const last = steps.length - 1;
-  const at = step === null ? last : Math.max(0, steps.findLastIndex((s) => s <= step));
+  const at =
+    step === null
+      ? last
+      : Math.max(
+          0,
+          steps.findLastIndex((s) => s <= step),
+        );
   const [held, hold] = useState<number | null>(null); // while it is dragged nothing is asked for
   const shown = steps[held ?? at]!;
   const pick = (to: number): void => {
@@ -114,8 +158,18 @@ function StepField({ steps }: { steps: readonly number[] }) {
   };
   return (
     <Field name="Step">
-      <input class="steps" type="range" min={0} max={last} step={1} value={held ?? at} aria-label="Step" aria-valuetext={`step ${count(shown)}`}
-        onInput={(e) => hold(Number(e.currentTarget.value))} onChange={(e) => pick(Number(e.currentTarget.value))} />
+      <input
+        class="steps"
+        type="range"
+        min={0}
+        max={last}
+        step={1}
+        value={held ?? at}
+        aria-label="Step"
+        aria-valuetext={`step ${count(shown)}`}
+        onInput={(e) => hold(Number(e.currentTarget.value))}
+        onChange={(e) => pick(Number(e.currentTarget.value))}
+      />
       <output>{count(shown)}</output>
     </Field>
   );
@@ -129,7 +183,13 @@ function SortField({ info }: { info: StoreInfo }) {
   return (
     <div class="sort">
       <Field name="Sort">
-        <Select name="Sort" value={v.sort} options={options} groups={groups} pick={(sort) => change({ sort, descending: sort !== "id" })} />
+        <Select
+          name="Sort"
+          value={v.sort}
+          options={options}
+          groups={groups}
+          pick={(sort) => change({ sort, descending: sort !== "id" })}
+        />
       </Field>
       <button
         type="button"
@@ -167,15 +227,31 @@ function Display({ info }: { info: StoreInfo }) {
         </label>
       )}
       <Field name="Clip">
-        <Select<Clip> name="Clip" value={v.clip} options={CLIPS.map((c) => [c, c] as const)} pick={(clip) => change({ clip })} />
+        <Select<Clip>
+          name="Clip"
+          value={v.clip}
+          options={CLIPS.map((c) => [c, c] as const)}
+          pick={(clip) => change({ clip })}
+        />
       </Field>
       <Field name="Scale">
-        <Select<Scope> name="Scale" value={scope.value} options={SCOPES.map((s) => [s, SCOPE_TITLES[s]] as const)} pick={(picked) => change({ scope: picked })} />
+        <Select<Scope>
+          name="Scale"
+          value={scope.value}
+          options={SCOPES.map((s) => [s, SCOPE_TITLES[s]] as const)}
+          pick={(picked) => change({ scope: picked })}
+        />
       </Field>
       <div class="segments" role="radiogroup" aria-label="tile size">
         {TILE_SIZES.map((size, i) => (
           <label key={size} title={`${size} px`}>
-            <input type="radio" name="size" checked={v.tile === size} onChange={() => change({ tile: size })} aria-label={`${size} pixels`} />
+            <input
+              type="radio"
+              name="size"
+              checked={v.tile === size}
+              onChange={() => change({ tile: size })}
+              aria-label={`${size} pixels`}
+            />
             <span style={{ width: `${6 + 3 * i}px`, height: `${6 + 3 * i}px` }} />
           </label>
         ))}

@@ -1,9 +1,9 @@
 // Every action has a key; nothing is taken from inputs, dialogs or the browser's own shortcuts.
 import { close } from "../drawer/Drawer";
 import { cursor } from "../grid/Grid";
+import { CLIPS, SCOPES } from "../maps/clips";
 import { hostLink } from "../state/host";
 import { change, helpOpen, open, page, peek, scope, solo, turnPage, view } from "../state/model";
-import { CLIPS, SCOPES } from "../maps/clips";
 
 const next = <T>(all: readonly T[], one: T): T => all[(all.indexOf(one) + 1) % all.length]!;
 

@@ -1,21 +1,32 @@
 // One example at length, beside the grid: its maps with exact values, what they sum to, how far they can be believed.
 import { signal } from "@preact/signals";
 import { useEffect, useMemo, useState } from "preact/hooks";
-import { fetchExample, type ExactMap } from "../api/requests";
-import { relativeGap } from "../grid/Caption";
-import { series } from "../charts/axes";
 import type { Page } from "../api/pageOfMaps";
-import { ExampleCell } from "../grid/ExampleCell";
-import { hostLink, theme } from "../state/host";
-import { LineChart, type Curve } from "../charts/LineChart";
-import { change, clipsOf, exactMap, opened, openedFailure, page, pictureUrl, pieces, scope, view } from "../state/model";
-import { csv, npy, save } from "./files";
+import { type ExactMap, fetchExample } from "../api/requests";
+import type { Column, ExampleFacts, Input, Kind, Line, Picture, Row, StoredMap } from "../api/types";
+import { series } from "../charts/axes";
+import { type Curve, LineChart } from "../charts/LineChart";
 import { count, percent, short, withSign } from "../format/numbers";
-import { pixels, sheet, type Plate } from "../maps/pixels";
-import { PictureMaps } from "./PictureMaps";
+import { relativeGap } from "../grid/Caption";
+import { ExampleCell } from "../grid/ExampleCell";
+import { type Plate, pixels, sheet } from "../maps/pixels";
 import { TextMap } from "../maps/TextMap";
 import { textRow } from "../maps/textRows";
-import type { Column, ExampleFacts, Input, Kind, Line, Picture, Row, StoredMap } from "../api/types";
+import { hostLink, theme } from "../state/host";
+import {
+  change,
+  clipsOf,
+  exactMap,
+  opened,
+  openedFailure,
+  page,
+  pictureUrl,
+  pieces,
+  scope,
+  view,
+} from "../state/model";
+import { csv, npy, save } from "./files";
+import { PictureMaps } from "./PictureMaps";
 
 export const close = (): void => change({ example: null }, true);
 
@@ -44,7 +55,9 @@ export function Drawer() {
           {failed.sentence}
         </p>
       )}
-      {!failed && shown && row && row.id === id && <Contents key={`${id} ${shown.page.header.version}`} of={shown.page} at={shown.row} row={row} />}
+      {!failed && shown && row && row.id === id && (
+        <Contents key={`${id} ${shown.page.header.version}`} of={shown.page} at={shown.row} row={row} />
+      )}
     </aside>
   );
 }
@@ -55,10 +68,24 @@ function Neighbours({ id }: { id: string }) {
   const go = (to: number): void => change({ example: rows[to]!.id });
   return (
     <div class="drawer-steps">
-      <button type="button" class="icon" disabled={at <= 0} title="previous example (k)" aria-label="previous example" onClick={() => go(at - 1)}>
+      <button
+        type="button"
+        class="icon"
+        disabled={at <= 0}
+        title="previous example (k)"
+        aria-label="previous example"
+        onClick={() => go(at - 1)}
+      >
         ↑
       </button>
-      <button type="button" class="icon" disabled={at < 0 || at >= rows.length - 1} title="next example (j)" aria-label="next example" onClick={() => go(at + 1)}>
+      <button
+        type="button"
+        class="icon"
+        disabled={at < 0 || at >= rows.length - 1}
+        title="next example (j)"
+        aria-label="next example"
+        onClick={() => go(at + 1)}
+      >
         ↓
       </button>
     </div>
@@ -71,7 +98,9 @@ function useExact(of: Page, at: number): (ExactMap | null)[] {
   const [found, put] = useState<(ExactMap | null)[]>([]);
   useEffect(() => {
     let live = true;
-    const maps = rows[at]!.maps.map((map, m) => (map === null || map.error !== undefined || columns[m]!.change ? null : exactMap(of, at, m, map).catch(() => null)));
+    const maps = rows[at]!.maps.map((map, m) =>
+      map === null || map.error !== undefined || columns[m]!.change ? null : exactMap(of, at, m, map).catch(() => null),
+    );
     void Promise.all(maps).then((all) => live && put(all));
     return () => void (live = false);
   }, [of, at]);
@@ -116,7 +145,19 @@ function Texts({ of, at, row, clips }: { of: Page; at: number; row: Row; clips: 
         return (
           <div key={column.key}>
             <h3>{column.title}</h3>
-            <TextMap of={of} row={at} column={m} map={map as Line} method={column.method} tokens={row.input.tokens} words={words} pieces={words} values={values[m]!} clip={clips[m]!} unfold={() => undefined} />
+            <TextMap
+              of={of}
+              row={at}
+              column={m}
+              map={map as Line}
+              method={column.method}
+              tokens={row.input.tokens}
+              words={words}
+              pieces={words}
+              values={values[m]!}
+              clip={clips[m]!}
+              unfold={() => undefined}
+            />
           </div>
         );
       })}
@@ -125,7 +166,15 @@ function Texts({ of, at, row, clips }: { of: Page; at: number; row: Row; clips: 
 }
 
 /** f(x) − f(baseline) = Σ attributions + gap, for each map. */
-function Sums({ columns, maps, exact }: { columns: readonly Column[]; maps: readonly (StoredMap | null)[]; exact: readonly (ExactMap | null)[] }) {
+function Sums({
+  columns,
+  maps,
+  exact,
+}: {
+  columns: readonly Column[];
+  maps: readonly (StoredMap | null)[];
+  exact: readonly (ExactMap | null)[];
+}) {
   const rows = columns.flatMap((column, m) => {
     const map = maps[m];
     if (!map || map.error !== undefined || !column.method.signed || column.change) return [];
@@ -179,7 +228,8 @@ function Baselines({ facts, columns, kind }: { facts: ExampleFacts; columns: rea
   }
   if (groups.size === 0) return null;
   const named = (value: unknown): string => {
-    if (kind === "text" && typeof value === "number") return `embeddings of ${value === 0 ? "zeros" : value} in place of all tokens`;
+    if (kind === "text" && typeof value === "number")
+      return `embeddings of ${value === 0 ? "zeros" : value} in place of all tokens`;
     return `${typeof value === "number" ? `${value} everywhere` : String(JSON.stringify(value))}, as the model takes it`;
   };
   return (
@@ -187,7 +237,15 @@ function Baselines({ facts, columns, kind }: { facts: ExampleFacts; columns: rea
       <h3>{groups.size > 1 ? "Baselines" : "Baseline"}</h3>
       {[...groups.values()].map(({ value, picture, titles }) => (
         <figure key={titles[0]}>
-          {picture ? <img src={`data:image/png;base64,${picture}`} alt="baseline" /> : kind === "image" && <div class="state flat"><span>{short(Number(value))}</span></div>}
+          {picture ? (
+            <img src={`data:image/png;base64,${picture}`} alt="baseline" />
+          ) : (
+            kind === "image" && (
+              <div class="state flat">
+                <span>{short(Number(value))}</span>
+              </div>
+            )
+          )}
           <figcaption>
             {picture ? "an array, as the model takes it" : named(value)}
             <span class="note"> {titles.join(", ")}</span>
@@ -212,13 +270,23 @@ function widthOf(map: StoredMap | null | undefined): number {
 }
 
 /** The strongest features as a table: also what there is instead of the picture for who cannot see it. */
-function Features({ row, columns, exact }: { row: Row; columns: readonly Column[]; exact: readonly (ExactMap | null)[] }) {
+function Features({
+  row,
+  columns,
+  exact,
+}: {
+  row: Row;
+  columns: readonly Column[];
+  exact: readonly (ExactMap | null)[];
+}) {
   const usable = columns.map((column, m) => ({ column, m })).filter(({ m }) => exact[m]);
   const by = usable.find(({ m }) => m === listed.value) ?? usable[0];
   const top = useMemo(() => {
     const values = by && exact[by.m]!.values;
     if (!values) return [];
-    const order = [...values.keys()].filter((i) => Number.isFinite(values[i]!) && !(row.input.type === "text" && row.input.tokens[i] === ""));
+    const order = [...values.keys()].filter(
+      (i) => Number.isFinite(values[i]!) && !(row.input.type === "text" && row.input.tokens[i] === ""),
+    );
     return order.sort((a, b) => Math.abs(values[b]!) - Math.abs(values[a]!) || a - b).slice(0, TOP);
   }, [by?.m, exact]);
   if (!by) return null;
@@ -253,7 +321,11 @@ function Features({ row, columns, exact }: { row: Row; columns: readonly Column[
                 <th scope="row">{nameOf(row.input, width, i)}</th>
                 {row.input.type === "tabular" && <td>{short(row.input.values[i] ?? null, 5)}</td>}
                 {usable.map(({ column, m }) => (
-                  <td key={column.key}>{column.method.signed ? withSign(exact[m]!.values[i] ?? NaN) : short(exact[m]!.values[i] ?? null, 4)}</td>
+                  <td key={column.key}>
+                    {column.method.signed
+                      ? withSign(exact[m]!.values[i] ?? NaN)
+                      : short(exact[m]!.values[i] ?? null, 4)}
+                  </td>
                 ))}
                 <td>{percent(total > 0 ? Math.abs(exact[by.m]!.values[i]!) / total : null)}</td>
               </tr>
@@ -268,10 +340,18 @@ function Features({ row, columns, exact }: { row: Row; columns: readonly Column[
 /** Deletion, insertion and whatever else was measured of this example. */
 function Evidence({ of, facts, row }: { of: Page; facts: ExampleFacts; row: Row }) {
   if (of.header.pivot !== "methods") return null;
-  const measures = (facts.measures ?? []).filter((measure) => measure.axis && of.header.columns.some((c) => facts.curves[c.key]?.[measure.id]));
+  const measures = (facts.measures ?? []).filter(
+    (measure) => measure.axis && of.header.columns.some((c) => facts.curves[c.key]?.[measure.id]),
+  );
   if (measures.length === 0) {
     const any = (facts.measures ?? []).length > 0;
-    return <p class="note">{any ? "This example was not among those measured." : "No measure of this map was taken: nothing here says how far it can be believed."}</p>;
+    return (
+      <p class="note">
+        {any
+          ? "This example was not among those measured."
+          : "No measure of this map was taken: nothing here says how far it can be believed."}
+      </p>
+    );
   }
   return (
     <section>
@@ -282,13 +362,23 @@ function Evidence({ of, facts, row }: { of: Page; facts: ExampleFacts; row: Row 
             const told = facts.curves[column.key]?.[measure.id];
             return told ? [{ column, m, told }] : [];
           });
-          const curves: Curve[] = found.map(({ column, m, told }) => ({ name: column.title, mean: told.curve, ...series(m, theme.value) }));
+          const curves: Curve[] = found.map(({ column, m, told }) => ({
+            name: column.title,
+            mean: told.curve,
+            ...series(m, theme.value),
+          }));
           const chance = found[0]!.told.random_curve;
           if (chance.length) curves.push({ name: "a random map", mean: chance, colour: "#80868b", dash: "3 3" });
           return (
             <figure key={measure.id}>
               <figcaption>{measure.title}</figcaption>
-              <LineChart title={`${measure.title} of example ${row.id}`} axis={measure.axis!} at={found[0]!.told.at} curves={curves} bold={null} />
+              <LineChart
+                title={`${measure.title} of example ${row.id}`}
+                axis={measure.axis!}
+                at={found[0]!.told.at}
+                curves={curves}
+                bold={null}
+              />
             </figure>
           );
         })}
@@ -298,7 +388,14 @@ function Evidence({ of, facts, row }: { of: Page; facts: ExampleFacts; row: Row 
 }
 
 function Origin({ of, facts }: { of: Page; facts: ExampleFacts }) {
-  const parameters = of.header.columns.filter((c) => !c.change).map((c) => ({ title: c.method.title, text: Object.entries(c.method.parameters).map(([k, v]) => `${k} = ${JSON.stringify(v)}`).join(", ") }));
+  const parameters = of.header.columns
+    .filter((c) => !c.change)
+    .map((c) => ({
+      title: c.method.title,
+      text: Object.entries(c.method.parameters)
+        .map(([k, v]) => `${k} = ${JSON.stringify(v)}`)
+        .join(", "),
+    }));
   const each = [...new Map(parameters.map((p) => [p.title, p])).values()];
   return (
     <section>
@@ -322,7 +419,19 @@ function Origin({ of, facts }: { of: Page; facts: ExampleFacts }) {
   );
 }
 
-function Actions({ of, at, row, exact, clips }: { of: Page; at: number; row: Row; exact: readonly (ExactMap | null)[]; clips: number[] }) {
+function Actions({
+  of,
+  at,
+  row,
+  exact,
+  clips,
+}: {
+  of: Page;
+  at: number;
+  row: Row;
+  exact: readonly (ExactMap | null)[];
+  clips: number[];
+}) {
   const [said, say] = useState("");
   const ready = exact.some((map) => map);
   const { columns, kind } = of.header;
@@ -338,8 +447,12 @@ function Actions({ of, at, row, exact, clips }: { of: Page; at: number; row: Row
     const here = columns.flatMap((column, m) => (exact[m] ? [{ title: column.title, values: exact[m].values }] : []));
     const width = widthOf(row.maps.find((map) => map));
     const first = kind === "image" ? ["x", "y"] : [kind === "text" ? "token" : "feature"];
-    const place = (i: number): (string | number)[] => (kind === "image" ? [i % width, Math.floor(i / width)] : [nameOf(row.input, 1, i)]);
-    const lines = Array.from({ length: here[0]!.values.length }, (_, i) => [...place(i), ...here.map(({ values }) => values[i] ?? null)]);
+    const place = (i: number): (string | number)[] =>
+      kind === "image" ? [i % width, Math.floor(i / width)] : [nameOf(row.input, 1, i)];
+    const lines = Array.from({ length: here[0]!.values.length }, (_, i) => [
+      ...place(i),
+      ...here.map(({ values }) => values[i] ?? null),
+    ]);
     save(`${name}.csv`, csv([...first, ...here.map(({ title }) => title)], lines));
   };
   const arrays = (): void => {
@@ -364,11 +477,22 @@ function Actions({ of, at, row, exact, clips }: { of: Page; at: number; row: Row
       const [height, width] = (map as Picture).full;
       const canvas = document.createElement("canvas");
       [canvas.width, canvas.height] = [width, height];
-      canvas.getContext("2d")!.putImageData(new ImageData(pixels(found.values, clips[m]!, column.method.signed), width, height), 0, 0);
-      plates.push({ title: column.title, picture: canvas, shape: [height, width], legend: { clip: clips[m]!, signed: column.method.signed } });
+      canvas
+        .getContext("2d")!
+        .putImageData(new ImageData(pixels(found.values, clips[m]!, column.method.signed), width, height), 0, 0);
+      plates.push({
+        title: column.title,
+        picture: canvas,
+        shape: [height, width],
+        legend: { clip: clips[m]!, signed: column.method.signed },
+      });
     });
     const explained = row.maps.find((map) => map)?.target_name ?? "";
-    sheet(`${view.value.run} · ${row.id} · predicted ${row.predicted_name ?? row.predicted} · explains ${explained}`, plates, 256).toBlob((blob) => blob && save(`${name}.png`, blob), "image/png");
+    sheet(
+      `${view.value.run} · ${row.id} · predicted ${row.predicted_name ?? row.predicted} · explains ${explained}`,
+      plates,
+      256,
+    ).toBlob((blob) => blob && save(`${name}.png`, blob), "image/png");
   };
   return (
     <div class="actions">
@@ -376,14 +500,29 @@ function Actions({ of, at, row, exact, clips }: { of: Page; at: number; row: Row
         {said || "Copy link"}
       </button>
       {kind === "image" && (
-        <button type="button" disabled={!ready} onClick={() => void picture()} title="the maps with their legends, as one picture">
+        <button
+          type="button"
+          disabled={!ready}
+          onClick={() => void picture()}
+          title="the maps with their legends, as one picture"
+        >
           PNG
         </button>
       )}
-      <button type="button" disabled={!ready} onClick={table} title={`the exact values, ${kind === "image" ? "a line for each pixel" : "a line for each feature"}`}>
+      <button
+        type="button"
+        disabled={!ready}
+        onClick={table}
+        title={`the exact values, ${kind === "image" ? "a line for each pixel" : "a line for each feature"}`}
+      >
         CSV
       </button>
-      <button type="button" disabled={!ready} onClick={arrays} title={`float32 arrays, a file for each of ${count(exact.filter((e) => e).length)} maps`}>
+      <button
+        type="button"
+        disabled={!ready}
+        onClick={arrays}
+        title={`float32 arrays, a file for each of ${count(exact.filter((e) => e).length)} maps`}
+      >
         NPY
       </button>
     </div>

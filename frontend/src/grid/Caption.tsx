@@ -1,13 +1,27 @@
 // One map with its caption, or the honest statement why there is none.
 import type { ComponentChildren } from "preact";
 import type { Page } from "../api/pageOfMaps";
-import { clips } from "../state/model";
-import { count, percent, short } from "../format/numbers";
 import type { Method, StoredMap } from "../api/types";
+import { count, percent, short } from "../format/numbers";
+import { clips } from "../state/model";
 
-export function State({ text, hatched, title, size }: { text: string; hatched?: boolean; title?: string; size?: number | undefined }) {
+export function State({
+  text,
+  hatched,
+  title,
+  size,
+}: {
+  text: string;
+  hatched?: boolean;
+  title?: string;
+  size?: number | undefined;
+}) {
   return (
-    <div class={`state ${hatched ? "hatched" : ""}`} title={title} style={size ? { width: `${size}px`, height: `${size}px` } : {}}>
+    <div
+      class={`state ${hatched ? "hatched" : ""}`}
+      title={title}
+      style={size ? { width: `${size}px`, height: `${size}px` } : {}}
+    >
       <span>{text}</span>
     </div>
   );
@@ -19,7 +33,8 @@ export function standIn(map: StoredMap | null, tile: number | undefined): Compon
   if (map.error !== undefined) return <State text="cannot be read" title={map.error} size={tile} />;
   if (map.zero) return <State text="all zero" hatched size={tile} />;
   const length = "full" in map ? map.full[0] * map.full[1] : map.length;
-  if (map.not_finite > 0 && map.scale === 0 && map.not_finite >= length) return <State text="NaN" hatched size={tile} />;
+  if (map.not_finite > 0 && map.scale === 0 && map.not_finite >= length)
+    return <State text="NaN" hatched size={tile} />;
   return null;
 }
 
@@ -35,7 +50,8 @@ export function Caption({ of, row, column, map }: { of: Page; row: number; colum
   const method: Method = of.header.columns[column]!.method;
   const clip = clips.value[row]?.[column] ?? 0;
   const gap = relativeGap(map);
-  const details = gap === null ? "" : `gap ${short(map.gap)} of f(x) − f(baseline) = ${short(map.score! - map.baseline_score!)}`;
+  const details =
+    gap === null ? "" : `gap ${short(map.gap)} of f(x) − f(baseline) = ${short(map.score! - map.baseline_score!)}`;
   return (
     <div class="caption">
       <span hidden={clip === 0} title={`colours end at ${method.signed ? "±" : ""}${short(clip)}`}>
@@ -47,8 +63,12 @@ export function Caption({ of, row, column, map }: { of: Page; row: number; colum
           gap {percent(gap)}
         </span>
       )}
-      {pivot === "runs" && map.step !== null && of.header.steps.length > 1 && <span title="the latest step not after the one chosen">step {count(map.step)}</span>}
-      {(pivot === "steps" || pivot === "runs") && map.target !== null && <span title="the class explained">{map.target_name ?? `class ${map.target}`}</span>}
+      {pivot === "runs" && map.step !== null && of.header.steps.length > 1 && (
+        <span title="the latest step not after the one chosen">step {count(map.step)}</span>
+      )}
+      {(pivot === "steps" || pivot === "runs") && map.target !== null && (
+        <span title="the class explained">{map.target_name ?? `class ${map.target}`}</span>
+      )}
       {pivot === "targets" && map.score !== null && <span title="score of this class">{short(map.score)}</span>}
       {map.not_finite > 0 && (
         <span class="gap large" title="values that are not finite are painted yellow">
@@ -56,7 +76,12 @@ export function Caption({ of, row, column, map }: { of: Page; row: number; colum
         </span>
       )}
       {map.warnings.length > 0 && (
-        <span class="warn" title={map.warnings.join("\n")} role="img" aria-label={`warning: ${map.warnings.join("; ")}`}>
+        <span
+          class="warn"
+          title={map.warnings.join("\n")}
+          role="img"
+          aria-label={`warning: ${map.warnings.join("; ")}`}
+        >
           !
         </span>
       )}

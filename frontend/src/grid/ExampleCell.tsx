@@ -1,6 +1,7 @@
 // Who is shown: what the model said, what was right, and which class the maps explain.
-import { percent, short } from "../format/numbers";
+
 import type { Row, StoredMap } from "../api/types";
+import { percent, short } from "../format/numbers";
 
 const name = (unit: number | null, title: string | null): string => title ?? (unit === null ? "–" : `class ${unit}`);
 
@@ -20,7 +21,13 @@ export function ExampleCell({ row, open }: { row: Row; open?: () => void }) {
     <>
       <div class="predicted">
         {open ? (
-          <button type="button" class="class" tabIndex={-1} title={`predicted: ${name(row.predicted, row.predicted_name)}; open`} onClick={open}>
+          <button
+            type="button"
+            class="class"
+            tabIndex={-1}
+            title={`predicted: ${name(row.predicted, row.predicted_name)}; open`}
+            onClick={open}
+          >
             {name(row.predicted, row.predicted_name)}
           </button>
         ) : (

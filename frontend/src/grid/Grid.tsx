@@ -2,17 +2,17 @@
 import { signal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
-import { BarsMap } from "../maps/BarsMap";
-import { Caption, standIn, State } from "./Caption";
 import type { Page } from "../api/pageOfMaps";
-import { ExampleCell } from "./ExampleCell";
-import { Header, hidden } from "./Header";
+import type { Kind, Line, Picture, Row, StoredMap } from "../api/types";
+import { BarsMap } from "../maps/BarsMap";
 import { MapTile } from "../maps/MapTile";
-import { clips, example, loading, open, pictureUrl, pieces as byPieces, smooth, solo, tile } from "../state/model";
 import { TextMap } from "../maps/TextMap";
 import { textRow } from "../maps/textRows";
-import type { Kind, Line, Picture, Row, StoredMap } from "../api/types";
 import { fold } from "../maps/words";
+import { pieces as byPieces, clips, example, loading, open, pictureUrl, smooth, solo, tile } from "../state/model";
+import { Caption, State, standIn } from "./Caption";
+import { ExampleCell } from "./ExampleCell";
+import { Header, hidden } from "./Header";
 
 export const cursor = signal<{ row: number; column: number }>({ row: 0, column: 0 });
 
@@ -21,16 +21,28 @@ const TEXT_LIMIT: Record<number, number> = { 64: 60, 112: 160, 224: 400 };
 
 function template(kind: Kind, methods: number): string {
   const side = tile.value;
-  const map = kind === "image" ? `minmax(${Math.max(side, 124) + 24}px, ${Math.max(side, 148) + 24}px)` : `minmax(${TEXT_WIDTH[side]}, 1fr)`;
+  const map =
+    kind === "image"
+      ? `minmax(${Math.max(side, 124) + 24}px, ${Math.max(side, 148) + 24}px)`
+      : `minmax(${TEXT_WIDTH[side]}, 1fr)`;
   const input = kind === "image" ? `${Math.max(side, 84) + 24}px ` : "";
   return `minmax(208px, ${kind === "image" ? "264px" : "208px"}) ${input}repeat(${methods}, ${map})`;
 }
 
 export function Grid({ of }: { of: Page }) {
   const { kind, columns, rows, total } = of.header;
-  const style = { gridTemplateColumns: template(kind, solo.value === null ? columns.length : 1), "--tile": `${tile.value}px` };
+  const style = {
+    gridTemplateColumns: template(kind, solo.value === null ? columns.length : 1),
+    "--tile": `${tile.value}px`,
+  };
   return (
-    <div class={`grid ${kind} ${loading.value ? "dim" : ""} ${smooth.value ? "smooth" : ""}`} role="grid" aria-rowcount={total + 1} aria-label="Attributions" style={style}>
+    <div
+      class={`grid ${kind} ${loading.value ? "dim" : ""} ${smooth.value ? "smooth" : ""}`}
+      role="grid"
+      aria-rowcount={total + 1}
+      aria-label="Attributions"
+      style={style}
+    >
       <Header of={of} />
       {rows.map((row, i) => (
         <RowView key={row.id} of={of} row={row} at={i} />
@@ -39,7 +51,13 @@ export function Grid({ of }: { of: Page }) {
   );
 }
 
-function GridCell(props: { row: number; column: number; class: string; spoken?: string | undefined; children: ComponentChildren }) {
+function GridCell(props: {
+  row: number;
+  column: number;
+  class: string;
+  spoken?: string | undefined;
+  children: ComponentChildren;
+}) {
   const here = { row: props.row, column: props.column };
   const mine = cursor.value.row === here.row && cursor.value.column === here.column;
   return (
@@ -63,7 +81,11 @@ function RowView({ of, row, at }: { of: Page; row: Row; at: number }) {
   const picture = kind === "image";
   const draw = kind === "text" ? <TextCells of={of} row={row} at={at} /> : null;
   return (
-    <div role="row" class={`row ${row.misclassified ? "wrong" : ""} ${example.value === row.id ? "opened" : ""}`} aria-rowindex={of.header.offset + at + 2}>
+    <div
+      role="row"
+      class={`row ${row.misclassified ? "wrong" : ""} ${example.value === row.id ? "opened" : ""}`}
+      aria-rowindex={of.header.offset + at + 2}
+    >
       <GridCell row={at} column={0} class="example">
         <ExampleCell row={row} open={() => open(at)} />
       </GridCell>
@@ -74,12 +96,26 @@ function RowView({ of, row, at }: { of: Page; row: Row; at: number }) {
       )}
       {draw ??
         row.maps.map((map, m) => (
-          <GridCell key={columns[m]!.key} row={at} column={m + (picture ? 2 : 1)} class={`map ${hidden(m) ? "hidden" : ""}`} spoken={spoken(of, m, map)}>
+          <GridCell
+            key={columns[m]!.key}
+            row={at}
+            column={m + (picture ? 2 : 1)}
+            class={`map ${hidden(m) ? "hidden" : ""}`}
+            spoken={spoken(of, m, map)}
+          >
             {standIn(map, picture ? tile.value : undefined) ??
               (picture ? (
                 <MapTile of={of} row={at} column={m} map={map as Picture} method={columns[m]!.method} />
               ) : row.input.type === "tabular" ? (
-                <BarsMap of={of} row={at} column={m} map={map as Line} method={columns[m]!.method} features={row.input.features} inputs={row.input.values} />
+                <BarsMap
+                  of={of}
+                  row={at}
+                  column={m}
+                  map={map as Line}
+                  method={columns[m]!.method}
+                  features={row.input.features}
+                  inputs={row.input.values}
+                />
               ) : (
                 <State text="input cannot be read" title={row.input.type === undefined ? row.input.error : ""} />
               ))}
@@ -122,13 +158,30 @@ function TextCells({ of, row, at }: { of: Page; row: Row; at: number }) {
   return (
     <>
       {row.maps.map((map, m) => (
-        <GridCell key={columns[m]!.key} row={at} column={m + 1} class={`map ${hidden(m) ? "hidden" : ""}`} spoken={input.type === "text" ? undefined : spoken(of, m, map)}>
+        <GridCell
+          key={columns[m]!.key}
+          row={at}
+          column={m + 1}
+          class={`map ${hidden(m) ? "hidden" : ""}`}
+          spoken={input.type === "text" ? undefined : spoken(of, m, map)}
+        >
           {input.type !== "text" ? (
             <State text="cannot be read" title={input.type === undefined ? input.error : "not a text"} />
           ) : (
             (standIn(map, undefined) ?? (
-              <TextMap of={of} row={at} column={m} map={map as Line} method={columns[m]!.method} tokens={tokens} words={words} pieces={pieces}
-                values={values[m]!} clip={clips.value[at]?.[m] ?? 0} unfold={() => setOpen(true)} />
+              <TextMap
+                of={of}
+                row={at}
+                column={m}
+                map={map as Line}
+                method={columns[m]!.method}
+                tokens={tokens}
+                words={words}
+                pieces={pieces}
+                values={values[m]!}
+                clip={clips.value[at]?.[m] ?? 0}
+                unfold={() => setOpen(true)}
+              />
             ))
           )}
           <Caption of={of} row={at} column={m} map={map} />

@@ -1,12 +1,13 @@
 // Column heads: the method, how its pixels became one number, and its legend with numbers at both ends.
-import { exportUrl } from "../api/requests";
-import { gradient } from "../maps/colour";
+
 import type { Page } from "../api/pageOfMaps";
+import { exportUrl } from "../api/requests";
+import { count, short } from "../format/numbers";
+import { SCOPE_TITLES } from "../maps/clips";
+import { gradient } from "../maps/colour";
 import { theme } from "../state/host";
 import { active } from "../state/hover";
 import { clips, scope, solo, store, view } from "../state/model";
-import { count, short } from "../format/numbers";
-import { SCOPE_TITLES } from "../maps/clips";
 
 const MINUS = "\u2212";
 
@@ -22,12 +23,18 @@ export function Header({ of }: { of: Page }) {
         </div>
         <div class="head-note">
           {failed > 0 ? (
-            <span title="the pipeline stored why, in the errors files of this store">{count(failed)} could not be explained</span>
+            <span title="the pipeline stored why, in the errors files of this store">
+              {count(failed)} could not be explained
+            </span>
           ) : (
             "predicted class"
           )}
           {" · "}
-          <a href={exportUrl(view.value, of.header.version)} download title={`the numbers of these examples, at most ${count(100_000)} of them`}>
+          <a
+            href={exportUrl(view.value, of.header.version)}
+            download
+            title={`the numbers of these examples, at most ${count(100_000)} of them`}
+          >
             CSV
           </a>
         </div>
@@ -77,5 +84,7 @@ function Legend({ column, signed, words }: { column: number; signed: boolean; wo
 }
 
 function parameters(given: Record<string, unknown>): string {
-  return Object.entries(given).map(([name, value]) => `${name} = ${JSON.stringify(value)}`).join("\n");
+  return Object.entries(given)
+    .map(([name, value]) => `${name} = ${JSON.stringify(value)}`)
+    .join("\n");
 }

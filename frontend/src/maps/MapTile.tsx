@@ -1,12 +1,12 @@
 // One picture's map: painted pixel for pixel on its own opaque tile; the value under the pointer is exact.
-import { batch, effect, signal, type Signal } from "@preact/signals";
+import { batch, effect, type Signal, signal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
-import { colourTable } from "./colour";
 import { expand, type Page } from "../api/pageOfMaps";
-import { active, hover } from "../state/hover";
-import { clips, exactMap, page as shownPage, peek, pictureUrl, tile } from "../state/model";
-import { percent, short, withSign } from "../format/numbers";
 import type { Method, Picture } from "../api/types";
+import { percent, short, withSign } from "../format/numbers";
+import { active, hover } from "../state/hover";
+import { clips, exactMap, peek, pictureUrl, page as shownPage, tile } from "../state/model";
+import { colourTable } from "./colour";
 
 interface Props {
   of: Page;
@@ -19,7 +19,11 @@ interface Props {
 const EXACT_AFTER_MS = 90;
 
 const sights = new Map<Element, Signal<boolean>>();
-const watcher = new IntersectionObserver((entries) => batch(() => entries.forEach((e) => sights.get(e.target) && (sights.get(e.target)!.value = e.isIntersecting))), { rootMargin: "400px" });
+const watcher = new IntersectionObserver(
+  (entries) =>
+    batch(() => entries.forEach((e) => sights.get(e.target) && (sights.get(e.target)!.value = e.isIntersecting))),
+  { rootMargin: "400px" },
+);
 
 /** Whether an element is in sight, or nearly; until that is known it is. */
 function inSight(element: Element): { shown: Signal<boolean>; forget: () => void } {
@@ -60,7 +64,8 @@ export function MapTile({ of, row, column, map, method }: Props) {
   };
   const move = (event: PointerEvent): void => {
     const box = canvas.current!.getBoundingClientRect();
-    const at = (length: number, fraction: number): number => Math.min(length - 1, Math.max(0, Math.floor(fraction * length)));
+    const at = (length: number, fraction: number): number =>
+      Math.min(length - 1, Math.max(0, Math.floor(fraction * length)));
     const [fx, fy] = [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
     const [fullHeight, fullWidth] = map.full;
     const [x, y] = [at(fullWidth, fx), at(fullHeight, fy)];
@@ -83,7 +88,11 @@ export function MapTile({ of, row, column, map, method }: Props) {
       hover.value = {
         ...place,
         value: written(value),
-        lines: [position, `|a| above ${percent(below, 0)} of this map`, `${percent(beyond)} of it beyond the clip ${short(clip)}`],
+        lines: [
+          position,
+          `|a| above ${percent(below, 0)} of this map`,
+          `${percent(beyond)} of it beyond the clip ${short(clip)}`,
+        ],
       };
     }, EXACT_AFTER_MS);
   };
@@ -94,7 +103,14 @@ export function MapTile({ of, row, column, map, method }: Props) {
   const underlay = peek.value ? pictureUrl(of, row) : null;
   return (
     <div class="tile" style={size}>
-      <canvas ref={canvas} width={width} height={height} onPointerMove={move} onPointerLeave={leave} aria-hidden="true" />
+      <canvas
+        ref={canvas}
+        width={width}
+        height={height}
+        onPointerMove={move}
+        onPointerLeave={leave}
+        aria-hidden="true"
+      />
       {underlay && <img class="peek" src={underlay} alt="" />}
     </div>
   );

@@ -1,10 +1,10 @@
 // A one-dimensional input: its attributions as signed bars along the positions, the signal itself as a line; letters for one-hot codes.
 import { useEffect, useRef } from "preact/hooks";
-import { css, mapColour } from "./colour";
-import { active, hover } from "../state/hover";
-import { count, short, withSign } from "../format/numbers";
-import { signalOf, strongest, type Group } from "./signals";
 import type { Method } from "../api/types";
+import { count, short, withSign } from "../format/numbers";
+import { active, hover } from "../state/hover";
+import { css, mapColour } from "./colour";
+import { type Group, signalOf, strongest } from "./signals";
 
 const HEIGHT: Record<number, number> = { 64: 44, 112: 72, 224: 120 };
 const LETTERS = ["A", "C", "G", "T"];
@@ -32,7 +32,8 @@ export function SignalMap({ group, values, inputs, clip, method, tile, row, colu
   const middle = method.signed ? height / 2 : height - 2;
   const wide = WIDTH / shown;
   // Channels are summed: what they add up to may lie beyond the clip of single values.
-  const most = Math.max(clip, 0) || credit.reduce((m, v) => (Number.isFinite(v) ? Math.max(m, Math.abs(v)) : m), 0) || 1;
+  const most =
+    Math.max(clip, 0) || credit.reduce((m, v) => (Number.isFinite(v) ? Math.max(m, Math.abs(v)) : m), 0) || 1;
   useEffect(() => {
     const scale = Math.max(1, devicePixelRatio);
     const context = canvas.current!.getContext("2d")!;
@@ -75,7 +76,10 @@ export function SignalMap({ group, values, inputs, clip, method, tile, row, colu
       context.strokeStyle = "rgba(32,33,36,.65)";
       for (const channel of channels.slice(0, 6)) {
         context.beginPath();
-        channel.forEach((v, i) => v !== null && context.lineTo((i + 0.5) * wide, height - 3 - ((v - low) / (high - low || 1)) * (height - 6)));
+        channel.forEach(
+          (v, i) =>
+            v !== null && context.lineTo((i + 0.5) * wide, height - 3 - ((v - low) / (high - low || 1)) * (height - 6)),
+        );
         context.stroke();
       }
     }
@@ -84,19 +88,42 @@ export function SignalMap({ group, values, inputs, clip, method, tile, row, colu
     const box = canvas.current!.getBoundingClientRect();
     const i = start + Math.min(shown - 1, Math.max(0, Math.floor(((event.clientX - box.left) / box.width) * shown)));
     active.value = { row, column };
-    const input = letters ? (LETTERS[letters[i]!] ?? "none") : channels.slice(0, 6).map((c) => short(c[i] ?? null, 4)).join(", ");
-    hover.value = { x: event.clientX, y: event.clientY, value: method.signed ? withSign(credit[i]!) : short(credit[i]!, 4), lines: [`${group.name}[${i}] of ${count(credit.length)}`, `input ${input}`] };
+    const input = letters
+      ? (LETTERS[letters[i]!] ?? "none")
+      : channels
+          .slice(0, 6)
+          .map((c) => short(c[i] ?? null, 4))
+          .join(", ");
+    hover.value = {
+      x: event.clientX,
+      y: event.clientY,
+      value: method.signed ? withSign(credit[i]!) : short(credit[i]!, 4),
+      lines: [`${group.name}[${i}] of ${count(credit.length)}`, `input ${input}`],
+    };
   };
   const leave = (): void => {
     hover.value = null;
     active.value = null;
   };
   const scale = Math.max(1, devicePixelRatio);
-  const notes = [...(shown < credit.length ? [`positions ${count(start)}–${count(end - 1)} of ${count(credit.length)}, the strongest`] : []), ...(letters ? ["A C G T for channels 0 to 3"] : [])];
+  const notes = [
+    ...(shown < credit.length
+      ? [`positions ${count(start)}–${count(end - 1)} of ${count(credit.length)}, the strongest`]
+      : []),
+    ...(letters ? ["A C G T for channels 0 to 3"] : []),
+  ];
   return (
     <div class="signal">
       <div class="signal-name">{group.name}</div>
-      <canvas ref={canvas} width={WIDTH * scale} height={height * scale} style={{ height: `${height}px` }} onPointerMove={point} onPointerLeave={leave} aria-hidden="true" />
+      <canvas
+        ref={canvas}
+        width={WIDTH * scale}
+        height={height * scale}
+        style={{ height: `${height}px` }}
+        onPointerMove={point}
+        onPointerLeave={leave}
+        aria-hidden="true"
+      />
       {notes.length > 0 && <div class="bar-more">{notes.join("; ")}</div>}
     </div>
   );

@@ -1,12 +1,12 @@
 // One text's map: words as chips in running text that copies as plain text.
 import { useMemo } from "preact/hooks";
-import { css, wordColour } from "./colour";
 import type { Page } from "../api/pageOfMaps";
+import type { Line, Method } from "../api/types";
+import { short, withSign } from "../format/numbers";
 import { theme } from "../state/host";
 import { active, hover } from "../state/hover";
 import { blanks, peek } from "../state/model";
-import { withSign, short } from "../format/numbers";
-import type { Line, Method } from "../api/types";
+import { css, wordColour } from "./colour";
 import type { Piece, Word } from "./words";
 
 interface Props {
@@ -33,8 +33,17 @@ export function TextMap({ of, row, column, map, method, tokens, words, pieces, v
     const word = words[Number(chip.dataset["w"])]!;
     const parts = word.tokens.length > 1 ? word.tokens.map((t) => `${tokens[t]}  ${written(perToken[t]!)}`) : [];
     active.value = { row, column };
-    const note = word.special ? ["not part of the colour scale"] : Math.abs(values[Number(chip.dataset["w"])]!) > clip ? [`beyond the clip ${short(clip)}`] : [];
-    hover.value = { x: event.clientX, y: event.clientY, value: written(values[Number(chip.dataset["w"])]!), lines: [`“${word.text}”`, ...parts, ...note] };
+    const note = word.special
+      ? ["not part of the colour scale"]
+      : Math.abs(values[Number(chip.dataset["w"])]!) > clip
+        ? [`beyond the clip ${short(clip)}`]
+        : [];
+    hover.value = {
+      x: event.clientX,
+      y: event.clientY,
+      value: written(values[Number(chip.dataset["w"])]!),
+      lines: [`“${word.text}”`, ...parts, ...note],
+    };
   };
   const leave = (event: PointerEvent): void => {
     mark(event.currentTarget as HTMLElement, null);
@@ -56,11 +65,22 @@ export function TextMap({ of, row, column, map, method, tokens, words, pieces, v
         const value = values[i]!;
         const plain = piece.special || peek.value;
         const colour = plain ? null : wordColour(value, clip, method.signed, theme.value);
-        const kind = piece.special ? "special" : !Number.isFinite(value) ? "bad" : method.signed && value < 0 && Math.abs(value) > clip * 0.15 ? "negative" : "";
+        const kind = piece.special
+          ? "special"
+          : !Number.isFinite(value)
+            ? "bad"
+            : method.signed && value < 0 && Math.abs(value) > clip * 0.15
+              ? "negative"
+              : "";
         return (
           <>
             {piece.spaceBefore ? blanks.value ? <Marked text=" " /> : " " : ""}
-            <span key={i} data-w={i} class={`word ${kind}`} style={colour ? { background: css(colour.back), color: css(colour.fore) } : {}}>
+            <span
+              key={i}
+              data-w={i}
+              class={`word ${kind}`}
+              style={colour ? { background: css(colour.back), color: css(colour.fore) } : {}}
+            >
               {blanks.value ? <Marked text={piece.text} /> : piece.text}
             </span>
           </>
@@ -75,7 +95,19 @@ const MARKS: Record<string, string> = { " ": "·", "\n": "↵", "\r": "␍", "\t
 /** A text with marks where it is white; the marks are drawn, not written, and so are not copied. */
 function Marked({ text }: { text: string }) {
   if (!/\s/.test(text)) return <>{text}</>;
-  return <>{text.split(/(\s)/).map((part, i) => (/\s/.test(part) ? <span key={i} class="blank" data-mark={MARKS[part] ?? "␣"}>{part}</span> : part))}</>;
+  return (
+    <>
+      {text.split(/(\s)/).map((part, i) =>
+        /\s/.test(part) ? (
+          <span key={i} class="blank" data-mark={MARKS[part] ?? "␣"}>
+            {part}
+          </span>
+        ) : (
+          part
+        ),
+      )}
+    </>
+  );
 }
 
 /** Mark the same word in every column of the row. */

@@ -15,7 +15,10 @@ export const clipShare = (clip: Clip): number => Number(clip.slice(1)) / 100;
 
 /** Linear-interpolated quantile of |values|, as NumPy's default; 0 where nothing is finite. */
 export function quantileOfAbs(values: readonly number[], q: number): number {
-  const sorted = values.filter(Number.isFinite).map(Math.abs).sort((a, b) => a - b);
+  const sorted = values
+    .filter(Number.isFinite)
+    .map(Math.abs)
+    .sort((a, b) => a - b);
   if (sorted.length === 0) return 0;
   const at = q * (sorted.length - 1);
   const low = Math.floor(at);

@@ -5,14 +5,30 @@ export type Rgb = readonly [number, number, number];
 
 /** ColorBrewer RdBu, blue for negative, red for positive; the middle is the neutral of zero. */
 export const DIVERGING: readonly Rgb[] = [
-  [5, 48, 97], [33, 102, 172], [67, 147, 195], [146, 197, 222], [209, 229, 240], [247, 247, 247],
-  [253, 219, 199], [244, 165, 130], [214, 96, 77], [178, 24, 43], [103, 0, 31],
+  [5, 48, 97],
+  [33, 102, 172],
+  [67, 147, 195],
+  [146, 197, 222],
+  [209, 229, 240],
+  [247, 247, 247],
+  [253, 219, 199],
+  [244, 165, 130],
+  [214, 96, 77],
+  [178, 24, 43],
+  [103, 0, 31],
 ];
 
 /** One hue, from the same neutral: ColorBrewer Purples. */
 export const SEQUENTIAL: readonly Rgb[] = [
-  [247, 247, 247], [239, 237, 245], [218, 218, 235], [188, 189, 220], [158, 154, 200], [128, 125, 186], [106, 81, 163],
-  [84, 39, 143], [63, 0, 125],
+  [247, 247, 247],
+  [239, 237, 245],
+  [218, 218, 235],
+  [188, 189, 220],
+  [158, 154, 200],
+  [128, 125, 186],
+  [106, 81, 163],
+  [84, 39, 143],
+  [63, 0, 125],
 ];
 
 /** What a value that is not finite is painted with: no colour of either ramp. */
@@ -31,15 +47,45 @@ interface WordRamps {
 export const WORDS: Record<Theme, WordRamps> = {
   light: {
     paper: [255, 255, 255],
-    negative: [[255, 255, 255], [209, 229, 240], [146, 197, 222], [96, 165, 206]],
-    positive: [[255, 255, 255], [253, 224, 208], [246, 178, 147], [232, 128, 104]],
-    unsigned: [[255, 255, 255], [226, 224, 240], [193, 190, 222], [158, 150, 203]],
+    negative: [
+      [255, 255, 255],
+      [209, 229, 240],
+      [146, 197, 222],
+      [96, 165, 206],
+    ],
+    positive: [
+      [255, 255, 255],
+      [253, 224, 208],
+      [246, 178, 147],
+      [232, 128, 104],
+    ],
+    unsigned: [
+      [255, 255, 255],
+      [226, 224, 240],
+      [193, 190, 222],
+      [158, 150, 203],
+    ],
   },
   dark: {
     paper: [48, 48, 48],
-    negative: [[48, 48, 48], [46, 84, 118], [74, 142, 190], [150, 203, 236]],
-    positive: [[48, 48, 48], [120, 62, 52], [196, 104, 82], [250, 176, 148]],
-    unsigned: [[48, 48, 48], [84, 74, 122], [138, 124, 190], [196, 186, 234]],
+    negative: [
+      [48, 48, 48],
+      [46, 84, 118],
+      [74, 142, 190],
+      [150, 203, 236],
+    ],
+    positive: [
+      [48, 48, 48],
+      [120, 62, 52],
+      [196, 104, 82],
+      [250, 176, 148],
+    ],
+    unsigned: [
+      [48, 48, 48],
+      [84, 74, 122],
+      [138, 124, 190],
+      [196, 186, 234],
+    ],
   },
 };
 
@@ -49,7 +95,11 @@ export function ramp(stops: readonly Rgb[], t: number): Rgb {
   const low = Math.min(Math.floor(at), stops.length - 2);
   const [a, b] = [stops[low]!, stops[low + 1]!];
   const f = at - low;
-  return [Math.round(a[0] + f * (b[0] - a[0])), Math.round(a[1] + f * (b[1] - a[1])), Math.round(a[2] + f * (b[2] - a[2]))];
+  return [
+    Math.round(a[0] + f * (b[0] - a[0])),
+    Math.round(a[1] + f * (b[1] - a[1])),
+    Math.round(a[2] + f * (b[2] - a[2])),
+  ];
 }
 
 /** A map's colour for a value, clipped at ±clip and symmetric about zero. */
@@ -91,7 +141,11 @@ export function contrast(a: Rgb, b: Rgb): number {
 }
 
 function luminance(colour: Rgb): number {
-  const [r, g, b] = colour.map((c) => (c <= 10.31475 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4)) as [number, number, number];
+  const [r, g, b] = colour.map((c) => (c <= 10.31475 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4)) as [
+    number,
+    number,
+    number,
+  ];
   return 0.2126 * r + 0.7152 * g + 0.0722 * b;
 }
 
@@ -103,6 +157,13 @@ export const gradientStops = (signed: boolean): string[] => (signed ? DIVERGING 
 /** The legend of maps, or of words in a theme. */
 export function gradient(signed: boolean, words: Theme | null): string {
   const { negative, positive, unsigned } = WORDS[words ?? "light"];
-  const stops = words === null ? (signed ? DIVERGING : SEQUENTIAL) : signed ? [...negative.slice(1).reverse(), ...positive] : unsigned;
+  const stops =
+    words === null
+      ? signed
+        ? DIVERGING
+        : SEQUENTIAL
+      : signed
+        ? [...negative.slice(1).reverse(), ...positive]
+        : unsigned;
   return `linear-gradient(to right, ${stops.map(css).join(",")})`;
 }

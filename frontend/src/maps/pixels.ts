@@ -1,13 +1,16 @@
 // Float maps as pixels, and a row of them as one picture with its legends.
-import { gradientStops, mapColour, NOT_FINITE_COLOUR, type Rgb } from "./colour";
+
 import { short } from "../format/numbers";
+import { gradientStops, mapColour, NOT_FINITE_COLOUR, type Rgb } from "./colour";
 
 const STEPS = 1024;
 
 /** RGBA pixels of values, clipped at ±clip. */
 export function pixels(values: Float32Array, clip: number, signed: boolean): Uint8ClampedArray<ArrayBuffer> {
   const pack = ([r, g, b]: Rgb): number => ((255 << 24) | (b << 16) | (g << 8) | r) >>> 0;
-  const table = Uint32Array.from({ length: 2 * STEPS + 1 }, (_, i) => pack(mapColour(((i - STEPS) / STEPS) * (clip || 1), clip || 1, signed)));
+  const table = Uint32Array.from({ length: 2 * STEPS + 1 }, (_, i) =>
+    pack(mapColour(((i - STEPS) / STEPS) * (clip || 1), clip || 1, signed)),
+  );
   const odd = pack(NOT_FINITE_COLOUR);
   const out = new Uint32Array(values.length);
   for (let i = 0; i < values.length; i++) {

@@ -32,7 +32,8 @@ export function groups(features: readonly string[]): Group[] {
 /** From how many positions on an axis reads better as a line than as bars. */
 const LONG = 24;
 
-export const isSignal = (g: Group): boolean => g.shape.length > 0 && g.shape.length < 3 && g.shape[0]! >= LONG && g.count === g.shape.reduce((a, b) => a * b, 1);
+export const isSignal = (g: Group): boolean =>
+  g.shape.length > 0 && g.shape.length < 3 && g.shape[0]! >= LONG && g.count === g.shape.reduce((a, b) => a * b, 1);
 
 export interface Signal {
   /** Per position: the attributions of its channels together. */
@@ -53,7 +54,11 @@ export function signalOf(g: Group, values: ArrayLike<number>, inputs: readonly (
       channels[c]![i] = inputs[g.start + i * width + c] ?? null;
     }
   const on = (i: number): number[] => channels.flatMap((values, c) => (values[i] === 1 ? [c] : []));
-  const oneHot = width === 4 && Array.from({ length }, (_, i) => i).every((i) => on(i).length <= 1 && channels.every((v) => v[i] === 0 || v[i] === 1));
+  const oneHot =
+    width === 4 &&
+    Array.from({ length }, (_, i) => i).every(
+      (i) => on(i).length <= 1 && channels.every((v) => v[i] === 0 || v[i] === 1),
+    );
   return { credit, channels, letters: oneHot ? Array.from({ length }, (_, i) => on(i)[0] ?? -1) : null };
 }
 

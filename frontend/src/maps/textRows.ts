@@ -1,8 +1,8 @@
 // The words of a text row and each method's values for them, laid out once per row.
 import type { Page } from "../api/pageOfMaps";
-import { quantileOfAbs } from "./clips";
 import type { Row } from "../api/types";
-import { jointStrength, layOut, wordValues, type Word } from "./words";
+import { quantileOfAbs } from "./clips";
+import { jointStrength, layOut, type Word, wordValues } from "./words";
 
 export interface TextRow {
   words: Word[];
@@ -28,5 +28,8 @@ export function textRow(of: Page, row: Row, pieces: boolean): TextRow {
 
 /** The quantile of |value| over the words that are painted: not over the tokenizer's own markers. */
 export function wordQuantile(text: TextRow, method: number, q: number): number {
-  return quantileOfAbs(text.values[method]!.filter((_, i) => !text.words[i]!.special), q);
+  return quantileOfAbs(
+    text.values[method]!.filter((_, i) => !text.words[i]!.special),
+    q,
+  );
 }

@@ -70,7 +70,8 @@ export function jointStrength(columns: readonly (readonly number[])[]): number[]
   const strength = new Array<number>(columns[0]?.length ?? 0).fill(0);
   for (const column of columns) {
     const largest = column.reduce((m, v) => (Number.isFinite(v) ? Math.max(m, Math.abs(v)) : m), 0);
-    if (largest > 0) column.forEach((v, i) => (strength[i] = Math.max(strength[i]!, Number.isFinite(v) ? Math.abs(v) / largest : 0)));
+    if (largest > 0)
+      column.forEach((v, i) => (strength[i] = Math.max(strength[i]!, Number.isFinite(v) ? Math.abs(v) / largest : 0)));
   }
   return strength;
 }

@@ -1,5 +1,5 @@
 // The page's state in the address: `p.deepexplain.*` keys among whatever else TensorBoard keeps in its hash.
-import { CLIPS, SCOPES, type Clip, type Scope } from "../maps/clips";
+import { CLIPS, type Clip, SCOPES, type Scope } from "../maps/clips";
 
 const PREFIX = "p.deepexplain.";
 
@@ -133,20 +133,28 @@ export function writeView(hash: string, view: View): string {
     ["smooth", view.smooth ? "1" : null],
     ["scope", view.scope],
   ];
-  const others = hash.replace(/^#/, "").split("&").filter((part) => part && !part.startsWith(PREFIX));
-  const ours = entries.filter(([, value]) => value !== null).map(([key, value]) => `${PREFIX}${key}=${encodeURIComponent(value!)}`);
+  const others = hash
+    .replace(/^#/, "")
+    .split("&")
+    .filter((part) => part && !part.startsWith(PREFIX));
+  const ours = entries
+    .filter(([, value]) => value !== null)
+    .map(([key, value]) => `${PREFIX}${key}=${encodeURIComponent(value!)}`);
   const joined = [...others, ...ours].join("&");
   return joined ? `#${joined}` : "";
 }
 
 function pairs(hash: string): [string, string][] {
-  return hash.replace(/^#/, "").split("&").flatMap((part): [string, string][] => {
-    const cut = part.indexOf("=");
-    if (cut < 0) return [];
-    try {
-      return [[part.slice(0, cut), decodeURIComponent(part.slice(cut + 1))]];
-    } catch {
-      return [];
-    }
-  });
+  return hash
+    .replace(/^#/, "")
+    .split("&")
+    .flatMap((part): [string, string][] => {
+      const cut = part.indexOf("=");
+      if (cut < 0) return [];
+      try {
+        return [[part.slice(0, cut), decodeURIComponent(part.slice(cut + 1))]];
+      } catch {
+        return [];
+      }
+    });
 }

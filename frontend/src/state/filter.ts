@@ -10,4 +10,7 @@ export function quote(value: string): string {
   return /^[^\s,"!*\\]+$/.test(value) ? value : `"${value.replace(/["\\]/g, "\\$&")}"`;
 }
 
-export const without = (filter: string, at: number): string => terms(filter).filter((_, i) => i !== at).join(" ");
+export const without = (filter: string, at: number): string =>
+  terms(filter)
+    .filter((_, i) => i !== at)
+    .join(" ");

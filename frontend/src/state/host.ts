@@ -30,7 +30,8 @@ export function onHostHash(changed: () => void): void {
 }
 
 const preferred = window.matchMedia("(prefers-color-scheme: dark)");
-const present = (): Theme => ((framed ? host.document.body.classList.contains("dark-mode") : preferred.matches) ? "dark" : "light");
+const present = (): Theme =>
+  (framed ? host.document.body.classList.contains("dark-mode") : preferred.matches) ? "dark" : "light";
 
 export const theme = signal<Theme>(present());
 

@@ -1,12 +1,22 @@
 // What the page shows and why: the view (mirrored in the address), the stores, the present page of examples.
 import { batch, computed, effect, signal, untracked } from "@preact/signals";
-import { facetUrl, fetchExact, fetchFacet, fetchPage, fetchStores, fetchSummary, pageUrl, RequestFailed, type ExactMap } from "../api/requests";
 import type { Page } from "../api/pageOfMaps";
-import { DEFAULTS, readView, scopeOf, writeView, type View } from "./address";
-import { hostHash, onDataReloaded, onHostHash, setHostHash } from "./host";
+import {
+  type ExactMap,
+  facetUrl,
+  fetchExact,
+  fetchFacet,
+  fetchPage,
+  fetchStores,
+  fetchSummary,
+  pageUrl,
+  RequestFailed,
+} from "../api/requests";
+import type { BrokenStore, Facet, StoredMap, StoreInfo, Stores, Summaries } from "../api/types";
 import { clipShare, clipValue, pageClips, type Scope } from "../maps/clips";
 import { textRow, wordQuantile } from "../maps/textRows";
-import type { BrokenStore, Facet, StoreInfo, StoredMap, Stores, Summaries } from "../api/types";
+import { DEFAULTS, readView, scopeOf, type View, writeView } from "./address";
+import { hostHash, onDataReloaded, onHostHash, setHostHash } from "./host";
 
 export interface Failure {
   sentence: string;
@@ -53,14 +63,30 @@ export function clipsOf(of: Page, shared: Scope): number[][] {
   const own = of.header.rows.map((row) =>
     row.maps.map((map, m) => {
       if (map === null || map.error !== undefined) return null;
-      return row.input.type === "text" ? wordQuantile(textRow(of, row, pieces.value), m, clipShare(clip)) : clipValue(map.quantiles, clip);
+      return row.input.type === "text"
+        ? wordQuantile(textRow(of, row, pieces.value), m, clipShare(clip))
+        : clipValue(map.quantiles, clip);
     }),
   );
   return pageClips(own, shared);
 }
 
 /** What decides neither which examples come nor in what order. */
-const LOOK = new Set<keyof View>(["pane", "tile", "clip", "pieces", "blanks", "smooth", "scope", "offset", "limit", "pivot", "method", "change", "example"]);
+const LOOK = new Set<keyof View>([
+  "pane",
+  "tile",
+  "clip",
+  "pieces",
+  "blanks",
+  "smooth",
+  "scope",
+  "offset",
+  "limit",
+  "pivot",
+  "method",
+  "change",
+  "example",
+]);
 
 /** Change the view; anything that changes which examples come goes back to their first page. */
 export function change(patch: Partial<View>, push = false): void {
@@ -121,7 +147,14 @@ async function lookAgain(): Promise<void> {
   if (!found) return;
   const same = (s: StoreInfo | BrokenStore): boolean => s.run === view.value.run && s.store === view.value.store;
   const [before, now] = [store.value, found.stores.find(same)];
-  if (before && before.error === undefined && now && now.error === undefined && now.version !== before.version && page.value) {
+  if (
+    before &&
+    before.error === undefined &&
+    now &&
+    now.error === undefined &&
+    now.version !== before.version &&
+    page.value
+  ) {
     fresh.value = { stores: found, more: now.examples - before.examples };
   } else {
     batch(() => {
@@ -199,7 +232,13 @@ export function exactMap(of: Page, row: number, column: number, map: StoredMap):
   const { header } = of;
   const { key, method } = header.columns[column]!;
   const run = header.pivot === "runs" ? key : view.value.run;
-  return fetchExact(view.value, header.version, { run, id: header.rows[row]!.id, method: method.id, step: map.step, target: map.target });
+  return fetchExact(view.value, header.version, {
+    run,
+    id: header.rows[row]!.id,
+    method: method.id,
+    step: map.step,
+    target: map.target,
+  });
 }
 
 function failure(error: unknown): Failure {
@@ -233,7 +272,8 @@ async function show(url: string, next: string): Promise<void> {
     });
     if (found.header.version !== untracked(() => (store.value as StoreInfo | null)?.version)) void lookAgain();
     await drawn(); // what comes next must not hold back what is there
-    if (wish === url && found.header.offset + found.header.rows.length < found.header.total) ask(next).catch(() => undefined);
+    if (wish === url && found.header.offset + found.header.rows.length < found.header.total)
+      ask(next).catch(() => undefined);
   } catch (error) {
     if (wish === url) pageFailure.value = failure(error);
   } finally {
@@ -294,7 +334,12 @@ async function reveal(v: View, version: string, of: Page | null): Promise<void> 
     if (view.value.example !== id) return;
     const at = found.header.rows.findIndex((r) => r.id === id);
     if (at >= 0) opened.value = { page: found, row: at };
-    else openedFailure.value = { sentence: `No example “${id}” has maps for this selection.`, route: "api/tiles", status: null };
+    else
+      openedFailure.value = {
+        sentence: `No example “${id}” has maps for this selection.`,
+        route: "api/tiles",
+        status: null,
+      };
   } catch (error) {
     if (view.value.example === id) openedFailure.value = failure(error);
   }
@@ -324,7 +369,10 @@ export function startModel(): void {
     const [v, s] = [view.value, readable()];
     if (!s || v.pane !== "examples") return null;
     const size = tilePixels(v, s.kind);
-    return JSON.stringify([pageUrl(v, s.version, size), pageUrl({ ...v, offset: v.offset + v.limit }, s.version, size)]);
+    return JSON.stringify([
+      pageUrl(v, s.version, size),
+      pageUrl({ ...v, offset: v.offset + v.limit }, s.version, size),
+    ]);
   });
   effect(() => {
     void retries.value;

@@ -1,13 +1,13 @@
 // What all maps of the store say together: how faithful each method is, and how far that is from chance.
 import { computed, signal } from "@preact/signals";
-import { meanCurve, series } from "../charts/axes";
-import { theme } from "../state/host";
-import { LineChart, type Curve } from "../charts/LineChart";
-import { AgreementPanel, GapPanel, GlobalPanel } from "./SummaryPanels";
-import { summaries, summaryFailure } from "../state/model";
-import { count, plusMinus, short } from "../format/numbers";
-import { Failed } from "../chrome/States";
 import type { Faithfulness, Found, Mean, Measure } from "../api/types";
+import { meanCurve, series } from "../charts/axes";
+import { type Curve, LineChart } from "../charts/LineChart";
+import { Failed } from "../chrome/States";
+import { count, plusMinus, short } from "../format/numbers";
+import { theme } from "../state/host";
+import { summaries, summaryFailure } from "../state/model";
+import { AgreementPanel, GapPanel, GlobalPanel } from "./SummaryPanels";
 
 const RANDOM = "random maps";
 /** The method under the pointer, and the one chosen: drawn strongly in all charts. */
@@ -36,26 +36,40 @@ function FaithfulnessPanel({ of }: { of: Faithfulness }) {
         <h2 id="faithfulness">Faithfulness</h2>
         <p class="note">
           This store holds no measures: nothing says how far its maps can be believed. Run the pipeline with{" "}
-          <code>--measures deletion,insertion,sensitivity_n</code>, or rank the methods by <code>tb-deepexplain evaluate</code>.
+          <code>--measures deletion,insertion,sensitivity_n</code>, or rank the methods by{" "}
+          <code>tb-deepexplain evaluate</code>.
         </p>
       </section>
     );
   }
   const methods = ranked(of).filter((m) => of.found[m.id]);
-  const curved = of.measures.filter((measure) => measure.axis && methods.some((m) => of.found[m.id]![measure.id]?.curve));
+  const curved = of.measures.filter(
+    (measure) => measure.axis && methods.some((m) => of.found[m.id]![measure.id]?.curve),
+  );
   const n = Math.max(0, ...methods.flatMap((m) => Object.values(of.found[m.id]!).map((f) => f.n)));
   return (
     <section class="panel" aria-labelledby="faithfulness">
       <h2 id="faithfulness">Faithfulness</h2>
       <p class="note">
-        {n < of.examples ? `A sample: ${count(n)} of ${count(of.examples)} examples` : `All ${count(of.examples)} examples`}; means with their 95 % intervals,
+        {n < of.examples
+          ? `A sample: ${count(n)} of ${count(of.examples)} examples`
+          : `All ${count(of.examples)} examples`}
+        ; means with their 95 % intervals,
         {of.superpixels ? ` over ${of.superpixels} superpixels a picture,` : ""} beside maps of random numbers.
       </p>
       {of.evaluation && <p class="advice">{of.evaluation.advice}</p>}
       <ul class="series" onPointerLeave={() => (pointed.value = null)}>
-        {[...methods.map((m, i) => ({ title: m.title, ...series(i, theme.value) })), { title: RANDOM, ...random() }].map((s) => (
+        {[
+          ...methods.map((m, i) => ({ title: m.title, ...series(i, theme.value) })),
+          { title: RANDOM, ...random() },
+        ].map((s) => (
           <li key={s.title}>
-            <button type="button" aria-pressed={chosen.value === s.title} onPointerEnter={() => (pointed.value = s.title)} onClick={() => (chosen.value = chosen.value === s.title ? null : s.title)}>
+            <button
+              type="button"
+              aria-pressed={chosen.value === s.title}
+              onPointerEnter={() => (pointed.value = s.title)}
+              onClick={() => (chosen.value = chosen.value === s.title ? null : s.title)}
+            >
               <svg width="22" height="8" aria-hidden="true">
                 <path d="M0 4H22" stroke={s.colour} stroke-width="2.5" stroke-dasharray={s.dash} />
               </svg>
@@ -70,7 +84,12 @@ function FaithfulnessPanel({ of }: { of: Faithfulness }) {
             <figcaption>
               {measure.title} <Better of={measure} curve />
             </figcaption>
-            <LineChart title={measure.title} axis={measure.axis!} bold={bold.value} {...curvesOf(of, methods, measure)} />
+            <LineChart
+              title={measure.title}
+              axis={measure.axis!}
+              bold={bold.value}
+              {...curvesOf(of, methods, measure)}
+            />
           </figure>
         ))}
       </div>
@@ -90,7 +109,10 @@ function ranked(of: Faithfulness): Named[] {
   return order ? [...of.methods].sort((a, b) => order.indexOf(a.id) - order.indexOf(b.id)) : of.methods;
 }
 
-const random = (): { colour: string; dash: string } => ({ colour: theme.value === "dark" ? "#9aa0a6" : "#80868b", dash: "3 3" });
+const random = (): { colour: string; dash: string } => ({
+  colour: theme.value === "dark" ? "#9aa0a6" : "#80868b",
+  dash: "3 3",
+});
 
 function curvesOf(of: Faithfulness, methods: readonly Named[], measure: Measure): { at: number[]; curves: Curve[] } {
   const found = methods.flatMap((m, i): { i: number; title: string; told: Found }[] => {
@@ -99,13 +121,20 @@ function curvesOf(of: Faithfulness, methods: readonly Named[], measure: Measure)
   });
   const at = (found[0]?.told.at ?? []).map((v) => v ?? 0);
   const curves = found.map(({ i, title, told }) => ({
-    ...{ name: title, mean: told.curve!.mean ?? [], low: told.curve!.low ?? undefined, high: told.curve!.high ?? undefined },
+    ...{
+      name: title,
+      mean: told.curve!.mean ?? [],
+      low: told.curve!.low ?? undefined,
+      high: told.curve!.high ?? undefined,
+    },
     ...series(i, theme.value),
   }));
   // A random map knows nothing of the method: all are one sample of the same.
   const chance = found.flatMap(({ told }) => (told.random_curve?.mean ? [told.random_curve] : []));
-  const over = (end: "mean" | "low" | "high"): (number | null)[] => meanCurve(chance.flatMap((c) => (c[end] ? [c[end]] : [])));
-  if (chance.length) curves.push({ name: RANDOM, mean: over("mean"), low: over("low"), high: over("high"), ...random() });
+  const over = (end: "mean" | "low" | "high"): (number | null)[] =>
+    meanCurve(chance.flatMap((c) => (c[end] ? [c[end]] : [])));
+  if (chance.length)
+    curves.push({ name: RANDOM, mean: over("mean"), low: over("low"), high: over("high"), ...random() });
   return { at, curves };
 }
 
@@ -139,7 +168,10 @@ function Numbers({ of, methods }: { of: Faithfulness; methods: readonly Named[] 
               </th>
             ))}
             {sane && (
-              <th scope="col" title="how alike its maps remain when the weights of the model are random: near 1, they do not show the model">
+              <th
+                scope="col"
+                title="how alike its maps remain when the weights of the model are random: near 1, they do not show the model"
+              >
                 sanity ↓
               </th>
             )}
@@ -150,9 +182,17 @@ function Numbers({ of, methods }: { of: Faithfulness; methods: readonly Named[] 
           {methods.map((m) => {
             const own = ranks.get(m.id);
             return (
-              <tr key={m.id} onPointerEnter={() => (pointed.value = m.title)} onPointerLeave={() => (pointed.value = null)}>
+              <tr
+                key={m.id}
+                onPointerEnter={() => (pointed.value = m.title)}
+                onPointerLeave={() => (pointed.value = null)}
+              >
                 <th scope="row">{m.title}</th>
-                {judged && <td title={own && `95 %: ${own.low.toFixed(2)} to ${own.high.toFixed(2)}`}>{own?.mean_rank.toFixed(2)}</td>}
+                {judged && (
+                  <td title={own && `95 %: ${own.low.toFixed(2)} to ${own.high.toFixed(2)}`}>
+                    {own?.mean_rank.toFixed(2)}
+                  </td>
+                )}
                 {of.measures.map((measure) => (
                   <Value key={measure.id} told={of.found[m.id]![measure.id]} measure={measure} />
                 ))}
@@ -182,7 +222,10 @@ function Value({ told, measure }: { told: Found | undefined; measure: Measure })
   if (!told || told.mean === null) return <td title="not computed, or undefined for every map">–</td>;
   const lost = told.random ? !beats(told, told.random, measure.better) : false;
   return (
-    <td class={lost ? "lost" : ""} title={`${count(told.n)} maps; 95 %: ${short(told.low)} to ${short(told.high)}${told.random ? `; random maps ${number(told.random)}` : ""}`}>
+    <td
+      class={lost ? "lost" : ""}
+      title={`${count(told.n)} maps; 95 %: ${short(told.low)} to ${short(told.high)}${told.random ? `; random maps ${number(told.random)}` : ""}`}
+    >
       {number(told)}
     </td>
   );
@@ -200,5 +243,7 @@ function number(mean: Mean): string {
 }
 
 function parameters(measure: Measure): string {
-  return Object.entries(measure.parameters).map(([name, value]) => `${name} = ${JSON.stringify(value)}`).join("\n");
+  return Object.entries(measure.parameters)
+    .map(([name, value]) => `${name} = ${JSON.stringify(value)}`)
+    .join("\n");
 }

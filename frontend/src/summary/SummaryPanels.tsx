@@ -1,13 +1,23 @@
 // Panels of the Summary over many examples: gaps, agreement of methods, and what matters in general; each leads back to examples.
 import { useEffect, useRef } from "preact/hooks";
-import { css, mapColour, readable, SEQUENTIAL, ramp, wordColour } from "../maps/colour";
+import type { Agreements, Gaps, Overall } from "../api/types";
+import { count, percent, plusMinus, short, withSign } from "../format/numbers";
+import { css, mapColour, ramp, readable, SEQUENTIAL, wordColour } from "../maps/colour";
 import { quote } from "../state/filter";
 import { theme } from "../state/host";
 import { change, narrow, page, view } from "../state/model";
-import { count, percent, plusMinus, short, withSign } from "../format/numbers";
-import type { Agreements, Gaps, Overall } from "../api/types";
 
-function Panel({ id, title, note, children }: { id: string; title: string; note: string; children: preact.ComponentChildren }) {
+function Panel({
+  id,
+  title,
+  note,
+  children,
+}: {
+  id: string;
+  title: string;
+  note: string;
+  children: preact.ComponentChildren;
+}) {
   return (
     <section class="panel" aria-labelledby={id}>
       <h2 id={id}>{title}</h2>
@@ -20,14 +30,23 @@ function Panel({ id, title, note, children }: { id: string; title: string; note:
 const filtered = (): string => (view.value.filter ? `, filter ${view.value.filter}` : "");
 
 const sampleOf = (of: { sampled: number; examples: number }): string =>
-  of.sampled < of.examples ? `A sample: ${count(of.sampled)} of ${count(of.examples)} examples${filtered()}.` : `All ${count(of.examples)} examples.`;
+  of.sampled < of.examples
+    ? `A sample: ${count(of.sampled)} of ${count(of.examples)} examples${filtered()}.`
+    : `All ${count(of.examples)} examples.`;
 
 export function GapPanel({ of }: { of: Gaps }) {
   if (of.found.length === 0) return null;
   const n = Math.max(...of.found.map((f) => f.known + f.unknown));
-  const named = (i: number): string => (i < of.edges.length - 1 ? `${percent(of.edges[i]!, 1)} to ${percent(of.edges[i + 1]!, 1)}` : `over ${percent(of.edges[i]!, 0)}`);
+  const named = (i: number): string =>
+    i < of.edges.length - 1
+      ? `${percent(of.edges[i]!, 1)} to ${percent(of.edges[i + 1]!, 1)}`
+      : `over ${percent(of.edges[i]!, 0)}`;
   return (
-    <Panel id="gaps" title="Completeness gap" note={`All ${count(n)} examples${filtered()}; the gap as a share of f(x) − f(baseline). Click a bar to see its examples.`}>
+    <Panel
+      id="gaps"
+      title="Completeness gap"
+      note={`All ${count(n)} examples${filtered()}; the gap as a share of f(x) − f(baseline). Click a bar to see its examples.`}
+    >
       <div class="charts">
         {of.found.map((f) => {
           const most = Math.max(1, ...f.counts);
@@ -36,12 +55,25 @@ export function GapPanel({ of }: { of: Gaps }) {
               <figcaption>{f.title}</figcaption>
               <div class="columns">
                 {f.counts.map((c, i) => (
-                  <button key={i} type="button" disabled={c === 0} title={`${named(i)}: ${count(c)} examples`}
-                    onClick={() => narrow(`${f.method}.gap${i < of.edges.length - 1 ? `:${of.edges[i]}..${of.edges[i + 1]}` : `>${of.edges[i]}`}`)}>
+                  <button
+                    key={i}
+                    type="button"
+                    disabled={c === 0}
+                    title={`${named(i)}: ${count(c)} examples`}
+                    onClick={() =>
+                      narrow(
+                        `${f.method}.gap${i < of.edges.length - 1 ? `:${of.edges[i]}..${of.edges[i + 1]}` : `>${of.edges[i]}`}`,
+                      )
+                    }
+                  >
                     <span class="column-count">{c > 0 ? count(c) : ""}</span>
                     <span class="unseen"> examples with a gap up to </span>
                     <span class="column-bar" style={{ height: `${c ? Math.max(2, (c / most) * 90) : 0}px` }} />
-                    <span class="column-name">{i < of.edges.length - 1 ? percent(of.edges[i + 1]!, of.edges[i + 1]! < 0.01 ? 1 : 0) : `>${percent(1, 0)}`}</span>
+                    <span class="column-name">
+                      {i < of.edges.length - 1
+                        ? percent(of.edges[i + 1]!, of.edges[i + 1]! < 0.01 ? 1 : 0)
+                        : `>${percent(1, 0)}`}
+                    </span>
                   </button>
                 ))}
               </div>
@@ -66,8 +98,11 @@ export function AgreementPanel({ of }: { of: Agreements }) {
     return { background: css(back), color: css(readable(back)) };
   };
   return (
-    <Panel id="agreement" title="Agreement between methods"
-      note={`${sampleOf(of)} Mean rank correlation of |a|; 1 where both call the same features important, 0 as by chance.`}>
+    <Panel
+      id="agreement"
+      title="Agreement between methods"
+      note={`${sampleOf(of)} Mean rank correlation of |a|; 1 where both call the same features important, 0 as by chance.`}
+    >
       <div class="table-scroll" tabIndex={0} role="region" aria-label="agreement of each pair of methods">
         <table class="matrix">
           <thead>
@@ -88,7 +123,11 @@ export function AgreementPanel({ of }: { of: Agreements }) {
                   const p = pair(row.id, column.id);
                   if (!p || p.spearman === null) return <td key={column.id}>{p ? "–" : ""}</td>;
                   return (
-                    <td key={column.id} style={colour(p.spearman)} title={`${row.title} and ${column.title}, ${count(p.n)} examples: the tenth with the largest |a| ${percent(p.top, 0)} in common${p.signs === null ? "" : `, ${percent(p.signs, 0)} of signs`}`}>
+                    <td
+                      key={column.id}
+                      style={colour(p.spearman)}
+                      title={`${row.title} and ${column.title}, ${count(p.n)} examples: the tenth with the largest |a| ${percent(p.top, 0)} in common${p.signs === null ? "" : `, ${percent(p.signs, 0)} of signs`}`}
+                    >
                       {p.spearman.toFixed(2).replace("-", "\u2212")}
                     </td>
                   );
@@ -99,7 +138,11 @@ export function AgreementPanel({ of }: { of: Agreements }) {
         </table>
       </div>
       {sortable && (
-        <button type="button" class="primary" onClick={() => change({ pane: "examples", sort: "disagreement", descending: true }, true)}>
+        <button
+          type="button"
+          class="primary"
+          onClick={() => change({ pane: "examples", sort: "disagreement", descending: true }, true)}
+        >
           Where they disagree most
         </button>
       )}
@@ -109,9 +152,27 @@ export function AgreementPanel({ of }: { of: Agreements }) {
 
 export function GlobalPanel({ of }: { of: Overall }) {
   const sample = sampleOf(of);
-  if (of.classes) return <Classes of={of} note={`${sample} Mean |a| of each class predicted, every map with the same weight; black is none, white the most.`} />;
-  if (of.words) return <Words of={of} note={`${sample} Mean attribution of words that occur at least ${of.least} times, ± the standard error.`} />;
-  if (of.features) return <Features of={of} note={`${sample} A point for each example; its colour is the feature's value, pale for small, dark for large.`} />;
+  if (of.classes)
+    return (
+      <Classes
+        of={of}
+        note={`${sample} Mean |a| of each class predicted, every map with the same weight; black is none, white the most.`}
+      />
+    );
+  if (of.words)
+    return (
+      <Words
+        of={of}
+        note={`${sample} Mean attribution of words that occur at least ${of.least} times, ± the standard error.`}
+      />
+    );
+  if (of.features)
+    return (
+      <Features
+        of={of}
+        note={`${sample} A point for each example; its colour is the feature's value, pale for small, dark for large.`}
+      />
+    );
   return null;
 }
 
@@ -134,7 +195,11 @@ function Classes({ of, note }: { of: Overall; note: string }) {
             {of.classes!.map((row) => (
               <tr key={row.class}>
                 <th scope="row">
-                  <button type="button" class="link" onClick={() => narrow(`pred:${quote(row.name ?? String(row.class))}`)}>
+                  <button
+                    type="button"
+                    class="link"
+                    onClick={() => narrow(`pred:${quote(row.name ?? String(row.class))}`)}
+                  >
                     {row.name ?? `class ${row.class}`}
                   </button>
                   <div class="note">{count(row.n)} maps</div>
@@ -166,28 +231,35 @@ function Words({ of, note }: { of: Overall; note: string }) {
   return (
     <Panel id="global" title="Words" note={note}>
       <div class="charts">
-        {of.methods.filter((m) => of.words![m.id]?.length).map((m) => {
-          const words = of.words![m.id]!;
-          const most = Math.max(...words.map((w) => Math.abs(w.mean))) || 1;
-          return (
-            <figure key={m.id}>
-              <figcaption>{m.title}</figcaption>
-              <ul class="word-list">
-                {words.map((w) => {
-                  const { back, fore } = wordColour(w.mean, most, m.signed, theme.value);
-                  return (
-                    <li key={w.word}>
-                      <button type="button" style={{ background: css(back), color: css(fore) }} title={`${plusMinus(w.mean, w.error)} in ${count(w.n)} places; see them`} onClick={() => narrow(`text:${quote(w.word)}`)}>
-                        {w.word}
-                      </button>
-                      <span class="note">{m.signed ? withSign(w.mean, 2) : short(w.mean, 2)}</span>
-                    </li>
-                  );
-                })}
-              </ul>
-            </figure>
-          );
-        })}
+        {of.methods
+          .filter((m) => of.words![m.id]?.length)
+          .map((m) => {
+            const words = of.words![m.id]!;
+            const most = Math.max(...words.map((w) => Math.abs(w.mean))) || 1;
+            return (
+              <figure key={m.id}>
+                <figcaption>{m.title}</figcaption>
+                <ul class="word-list">
+                  {words.map((w) => {
+                    const { back, fore } = wordColour(w.mean, most, m.signed, theme.value);
+                    return (
+                      <li key={w.word}>
+                        <button
+                          type="button"
+                          style={{ background: css(back), color: css(fore) }}
+                          title={`${plusMinus(w.mean, w.error)} in ${count(w.n)} places; see them`}
+                          onClick={() => narrow(`text:${quote(w.word)}`)}
+                        >
+                          {w.word}
+                        </button>
+                        <span class="note">{m.signed ? withSign(w.mean, 2) : short(w.mean, 2)}</span>
+                      </li>
+                    );
+                  })}
+                </ul>
+              </figure>
+            );
+          })}
       </div>
     </Panel>
   );
@@ -200,12 +272,14 @@ function Features({ of, note }: { of: Overall; note: string }) {
   return (
     <Panel id="global" title="Features" note={note}>
       <div class="charts">
-        {of.methods.filter((m) => of.features![m.id]?.length).map((m) => (
-          <figure key={m.id}>
-            <figcaption>{m.title}</figcaption>
-            <Swarm features={of.features![m.id]!} title={m.title} />
-          </figure>
-        ))}
+        {of.methods
+          .filter((m) => of.features![m.id]?.length)
+          .map((m) => (
+            <figure key={m.id}>
+              <figcaption>{m.title}</figcaption>
+              <Swarm features={of.features![m.id]!} title={m.title} />
+            </figure>
+          ))}
       </div>
     </Panel>
   );
@@ -230,7 +304,8 @@ function Swarm({ features, title }: { features: NonNullable<Overall["features"]>
     context.stroke();
     features.forEach(({ points }, row) => {
       const values = points.flatMap(([, v]) => (v === null ? [] : [v])).sort((a, b) => a - b);
-      const rank = (v: number | null): number => (v === null || values.length < 2 ? 0.5 : values.findIndex((w) => w >= v) / (values.length - 1));
+      const rank = (v: number | null): number =>
+        v === null || values.length < 2 ? 0.5 : values.findIndex((w) => w >= v) / (values.length - 1);
       const taken = new Map<number, number>(); // how many points stand at each place already
       for (const [a, v] of points) {
         if (a === null) continue;
@@ -249,19 +324,26 @@ function Swarm({ features, title }: { features: NonNullable<Overall["features"]>
   const scale = Math.max(1, devicePixelRatio);
   return (
     <>
-    <div class="swarm" style={{ height: `${ROW * features.length}px` }}>
-      <canvas ref={canvas} width={WIDTH * scale} height={ROW * features.length * scale} style={{ width: `${WIDTH}px`, height: `${ROW * features.length}px` }} role="img" aria-label={`${title}: ${features.map((f) => `${f.feature} ${short(f.mean)}`).join(", ")}`} />
-      {features.map((f, i) => (
-        <span key={f.feature} style={{ top: `${ROW * i}px` }} title={`${f.feature}: mean |a| ${short(f.mean)}`}>
-          {f.feature}
-        </span>
-      ))}
-    </div>
-    <p class="note swarm-ends">
-      <span>{short(low)}</span>
-      <span>attribution</span>
-      <span>{short(high)}</span>
-    </p>
+      <div class="swarm" style={{ height: `${ROW * features.length}px` }}>
+        <canvas
+          ref={canvas}
+          width={WIDTH * scale}
+          height={ROW * features.length * scale}
+          style={{ width: `${WIDTH}px`, height: `${ROW * features.length}px` }}
+          role="img"
+          aria-label={`${title}: ${features.map((f) => `${f.feature} ${short(f.mean)}`).join(", ")}`}
+        />
+        {features.map((f, i) => (
+          <span key={f.feature} style={{ top: `${ROW * i}px` }} title={`${f.feature}: mean |a| ${short(f.mean)}`}>
+            {f.feature}
+          </span>
+        ))}
+      </div>
+      <p class="note swarm-ends">
+        <span>{short(low)}</span>
+        <span>attribution</span>
+        <span>{short(high)}</span>
+      </p>
     </>
   );
 }

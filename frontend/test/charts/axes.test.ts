@@ -3,7 +3,15 @@ import { describe, expect, it } from "vitest";
 import { band, line, meanCurve, scale, series, ticks, tickTexts } from "../../src/charts/axes";
 
 describe("ticks", () => {
-  it.each([[0, 1], [-0.3, 0.97], [0.2, 0.21], [3, 3], [0, 0], [-5000, 12], [1e-9, 4e-9]])("cover %d to %d with round numbers", (low, high) => {
+  it.each([
+    [0, 1],
+    [-0.3, 0.97],
+    [0.2, 0.21],
+    [3, 3],
+    [0, 0],
+    [-5000, 12],
+    [1e-9, 4e-9],
+  ])("cover %d to %d with round numbers", (low, high) => {
     const marks = ticks(low, high);
     expect(marks[0]!).toBeLessThanOrEqual(low + 1e-12);
     expect(marks[marks.length - 1]!).toBeGreaterThanOrEqual(high);
@@ -30,7 +38,12 @@ describe("paths", () => {
 });
 
 it("averages curves over what each knows", () => {
-  expect(meanCurve([[1, null, 3], [3, null, null]])).toEqual([2, null, 3]);
+  expect(
+    meanCurve([
+      [1, null, 3],
+      [3, null, null],
+    ]),
+  ).toEqual([2, null, 3]);
   expect(meanCurve([])).toEqual([]);
 });
 

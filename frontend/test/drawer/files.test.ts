@@ -1,11 +1,11 @@
 // What the drawer computes and what it writes to files.
 import { describe, expect, it } from "vitest";
-import { DIVERGING, NOT_FINITE_COLOUR } from "../../src/maps/colour";
-import { quote, terms, without } from "../../src/state/filter";
 import { cell, csv, npy } from "../../src/drawer/files";
-import { pixels } from "../../src/maps/pixels";
-import { rank } from "../../src/maps/clips";
 import { zoomed } from "../../src/drawer/zoom";
+import { rank } from "../../src/maps/clips";
+import { DIVERGING, NOT_FINITE_COLOUR } from "../../src/maps/colour";
+import { pixels } from "../../src/maps/pixels";
+import { quote, terms, without } from "../../src/state/filter";
 
 describe("files", () => {
   it("are NumPy's: magic, a header that ends on 64 bytes, then the floats", async () => {
@@ -30,7 +30,13 @@ describe("maps", () => {
   it("are painted as the tiles are", () => {
     const painted = pixels(new Float32Array([0, 1, -1, 9, NaN]), 1, true);
     const at = (i: number): number[] => [...painted.slice(4 * i, 4 * i + 3)];
-    expect([at(0), at(1), at(2), at(3), at(4)]).toEqual([[247, 247, 247], [...DIVERGING.at(-1)!], [...DIVERGING[0]!], [...DIVERGING.at(-1)!], [...NOT_FINITE_COLOUR]]);
+    expect([at(0), at(1), at(2), at(3), at(4)]).toEqual([
+      [247, 247, 247],
+      [...DIVERGING.at(-1)!],
+      [...DIVERGING[0]!],
+      [...DIVERGING.at(-1)!],
+      [...NOT_FINITE_COLOUR],
+    ]);
     expect([...pixels(new Float32Array([0, 0]), 0, true).slice(0, 3)]).toEqual([247, 247, 247]);
   });
   it("zoom about the pointer and never leave the tile", () => {
@@ -43,18 +49,34 @@ describe("maps", () => {
   });
   it("know how many values lie below", () => {
     const sorted = new Float32Array([0, 1, 1, 2]);
-    expect([rank(sorted, -1), rank(sorted, 1), rank(sorted, 1.5), rank(sorted, 2), rank(new Float32Array(0), 1)]).toEqual([0, 0.75, 0.75, 1, 0]);
+    expect([
+      rank(sorted, -1),
+      rank(sorted, 1),
+      rank(sorted, 1.5),
+      rank(sorted, 2),
+      rank(new Float32Array(0), 1),
+    ]).toEqual([0, 0.75, 0.75, 1, 0]);
   });
 });
 
 describe("filter", () => {
   it("is cut at blanks outside quotation marks", () => {
-    expect(terms('label:cat  text:"not \\"so\\" bad" -x:"a b",c')).toEqual(["label:cat", 'text:"not \\"so\\" bad"', '-x:"a b",c']);
+    expect(terms('label:cat  text:"not \\"so\\" bad" -x:"a b",c')).toEqual([
+      "label:cat",
+      'text:"not \\"so\\" bad"',
+      '-x:"a b",c',
+    ]);
     expect(terms('text:"open end')).toEqual(['text:"open end']);
     expect(terms("")).toEqual([]);
   });
   it("loses one term and keeps the others", () => expect(without('a b:"c d" e', 1)).toBe("a e"));
   it("quotes what needs it", () => {
-    expect([quote("cat"), quote("tabby cat"), quote('a"b'), quote("a*"), quote("!x")]).toEqual(["cat", '"tabby cat"', '"a\\"b"', '"a*"', '"!x"']);
+    expect([quote("cat"), quote("tabby cat"), quote('a"b'), quote("a*"), quote("!x")]).toEqual([
+      "cat",
+      '"tabby cat"',
+      '"a\\"b"',
+      '"a*"',
+      '"!x"',
+    ]);
   });
 });

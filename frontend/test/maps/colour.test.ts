@@ -1,8 +1,18 @@
 // The colour rules, against the fixture that the Python tests hold against NumPy.
 import { describe, expect, it } from "vitest";
-import { colourTable, contrast, DIVERGING, mapColour, NOT_FINITE_COLOUR, SEQUENTIAL, wordColour, WORDS, type Rgb } from "../../src/maps/colour";
 import { expand } from "../../src/api/pageOfMaps";
 import { clipShare, clipValue, pageClips, quantileOfAbs } from "../../src/maps/clips";
+import {
+  colourTable,
+  contrast,
+  DIVERGING,
+  mapColour,
+  NOT_FINITE_COLOUR,
+  type Rgb,
+  SEQUENTIAL,
+  WORDS,
+  wordColour,
+} from "../../src/maps/colour";
 import parity from "../parity.json";
 
 const unpack = (pixel: number): number[] => [pixel & 255, (pixel >>> 8) & 255, (pixel >>> 16) & 255, pixel >>> 24];
@@ -31,7 +41,8 @@ describe("parity with NumPy", () => {
 
 describe("maps", () => {
   it("paint zero neutral in both ramps, whatever the clip", () => {
-    for (const clip of [0, 1e-9, 3]) for (const signed of [true, false]) expect(mapColour(0, clip, signed)).toEqual([247, 247, 247]);
+    for (const clip of [0, 1e-9, 3])
+      for (const signed of [true, false]) expect(mapColour(0, clip, signed)).toEqual([247, 247, 247]);
   });
   it("swap hues when negated", () => {
     expect(mapColour(0.5, 1, true)[0]).toBeGreaterThan(mapColour(0.5, 1, true)[2]);
@@ -48,7 +59,10 @@ describe("maps", () => {
 
 describe("words", () => {
   it("get lighter with magnitude on dark, darker on light", () => {
-    for (const [theme, direction] of [["light", -1], ["dark", 1]] as const) {
+    for (const [theme, direction] of [
+      ["light", -1],
+      ["dark", 1],
+    ] as const) {
       for (const ramp of [WORDS[theme].negative, WORDS[theme].positive, WORDS[theme].unsigned]) {
         const steps = ramp.slice(1).map((stop, i) => luminance(stop) - luminance(ramp[i]!));
         expect(steps.every((step) => step * direction > 0)).toBe(true);
@@ -77,9 +91,21 @@ describe("clips", () => {
     expect(clipShare("p99")).toBe(0.99);
   });
   it("are shared as the scope says", () => {
-    const own = [[1, null, 4], [2, 8, 3]];
-    expect(pageClips(own, "map")).toEqual([[1, 0, 4], [2, 8, 3]]);
-    expect(pageClips(own, "row")).toEqual([[4, 4, 4], [8, 8, 8]]);
-    expect(pageClips(own, "page")).toEqual([[8, 8, 8], [8, 8, 8]]);
+    const own = [
+      [1, null, 4],
+      [2, 8, 3],
+    ];
+    expect(pageClips(own, "map")).toEqual([
+      [1, 0, 4],
+      [2, 8, 3],
+    ]);
+    expect(pageClips(own, "row")).toEqual([
+      [4, 4, 4],
+      [8, 8, 8],
+    ]);
+    expect(pageClips(own, "page")).toEqual([
+      [8, 8, 8],
+      [8, 8, 8],
+    ]);
   });
 });

@@ -1,6 +1,6 @@
 // Tokens to running text: spaces, pieces, padding, markers, folding.
 import { describe, expect, it } from "vitest";
-import { fold, jointStrength, layOut, wordValues, type Word } from "../../src/maps/words";
+import { fold, jointStrength, layOut, type Word, wordValues } from "../../src/maps/words";
 
 const written = (words: Word[]): string => words.map((w) => (w.spaceBefore ? " " : "") + w.text).join("");
 
@@ -10,7 +10,9 @@ describe("layOut", () => {
     expect(words.map((w) => w.tokens)).toEqual([[0], [2]]);
   });
   it("sets punctuation as a person would", () => {
-    expect(written(layOut(["not", "bad", ",", "(", "really", ")", "is", "n't", "it", "?"], null))).toBe("not bad, (really) isn't it?");
+    expect(written(layOut(["not", "bad", ",", "(", "really", ")", "is", "n't", "it", "?"], null))).toBe(
+      "not bad, (really) isn't it?",
+    );
   });
   it("joins pieces of one word id and sums them", () => {
     const words = layOut(["[CLS]", "un", "##believ", "##able", "good", "[SEP]"], [-1, 0, 0, 0, 1, -1]);
@@ -34,7 +36,10 @@ describe("layOut", () => {
 });
 
 describe("fold", () => {
-  const words = layOut(Array.from({ length: 500 }, (_, i) => `w${i}`), null);
+  const words = layOut(
+    Array.from({ length: 500 }, (_, i) => `w${i}`),
+    null,
+  );
   const strength = words.map((_, i) => (i % 50 === 7 ? 1 : 0));
   it("leaves short texts alone", () => {
     expect(fold(words.slice(0, 60), strength, 60)).toHaveLength(60);
@@ -50,6 +55,11 @@ describe("fold", () => {
     expect(shown).toContain(words[9]);
   });
   it("survives values that are not finite", () => {
-    expect(jointStrength([[NaN, 1, -2], [0, 0, 0]])).toEqual([0, 0.5, 1]);
+    expect(
+      jointStrength([
+        [NaN, 1, -2],
+        [0, 0, 0],
+      ]),
+    ).toEqual([0, 0.5, 1]);
   });
 });
