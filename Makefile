@@ -59,11 +59,12 @@ check: $(VENV)/dev.stamp frontend/node_modules/.package-lock.json ## linters, ty
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --cache-dir .import_linter_cache
-	cd frontend && npx --no-install tsc --noEmit
+	cd frontend && npm run --silent check
 
-format: $(VENV)/dev.stamp ## put the code into its format
+format: $(VENV)/dev.stamp frontend/node_modules/.package-lock.json ## put the code into its format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	cd frontend && npm run --silent format
 
 docs: $(VENV)/dev.stamp ## write docs/methods.md and docs/measures.md from the tables
 	for table in methods measures; do \

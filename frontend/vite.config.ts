@@ -1,9 +1,16 @@
-// How the page is built: one small entry that TensorBoard imports, and hashed files that browsers may keep.
-import { defineConfig } from "vite";
+// How the page is built and tested: one small entry that TensorBoard imports, and hashed files that browsers may cache.
+import { basename } from "node:path";
+import { defineConfig } from "vitest/config";
 
 export default defineConfig({
   base: "./",
   oxc: { jsx: { runtime: "automatic", importSource: "preact" } },
+  css: {
+    modules: {
+      // Readable: the class `head` of Drawer.module.css is `Drawer_head`.
+      generateScopedName: (name, path) => `${basename(path).split(".")[0]}_${name}`,
+    },
+  },
   build: {
     outDir: "../tb_deepexplain/plugin/static",
     emptyOutDir: true,
@@ -20,4 +27,5 @@ export default defineConfig({
       },
     },
   },
+  test: { environment: "happy-dom", css: { include: /./, modules: { classNameStrategy: "scoped" } } },
 });

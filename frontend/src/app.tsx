@@ -1,37 +1,42 @@
 // Puts the page together and starts it.
+import "./page.css";
 import { effect } from "@preact/signals";
 import { render } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import { Footer } from "./chrome/Footer";
 import { Help } from "./chrome/Help";
 import { watchKeys } from "./chrome/keyboard";
-import { FailureBar, FreshBar, fullState } from "./chrome/States";
+import { FailureBar, fullState, NewVersionBar } from "./chrome/States";
 import { Toolbar } from "./chrome/Toolbar";
 import { Tooltip } from "./chrome/Tooltip";
 import { Drawer } from "./drawer/Drawer";
-import { cursor, Grid } from "./grid/Grid";
+import { Grid } from "./grid/Grid";
 import { watchTheme } from "./state/host";
-import { page, startModel, stores, view } from "./state/model";
+import { cursor } from "./state/interaction";
+import { page } from "./state/loaded";
+import { startState } from "./state/start";
+import { stores } from "./state/stores";
+import { view } from "./state/view";
 import { Summary } from "./summary/Summary";
-import "./style.css";
 
 function App() {
   const state = fullState();
-  const scroller = useRef<HTMLElement>(null);
+  const main = useRef<HTMLElement>(null);
   const shown = page.value;
-  const summary = view.value.pane === "summary";
-  useEffect(() => scroller.current?.scrollTo({ top: 0 }), [shown?.url]);
+  const isSummary = view.value.pane === "summary";
+  const showsGrid = state === null && !isSummary;
+  useEffect(() => main.current?.scrollTo({ top: 0 }), [shown?.url]);
   return (
     <>
       <h1 class="unseen">Attributions</h1>
       {(stores.value?.stores.length ?? 0) > 0 && <Toolbar />}
       <FailureBar />
-      <FreshBar />
-      <div class="middle">
-        <main ref={scroller}>{state ?? (summary ? <Summary /> : shown && <Grid of={shown.page} />)}</main>
-        {state === null && !summary && <Drawer />}
+      <NewVersionBar />
+      <div class="panes">
+        <main ref={main}>{state ?? (isSummary ? <Summary /> : shown && <Grid page={shown.page} />)}</main>
+        {showsGrid && <Drawer />}
       </div>
-      {state === null && !summary && <Footer />}
+      {showsGrid && <Footer />}
       <Tooltip />
       <Help />
     </>
@@ -43,7 +48,7 @@ export function start(): void {
   document.title = "DeepExplain";
   watchTheme();
   watchKeys();
-  startModel();
+  startState();
   effect(() => {
     void page.value;
     cursor.value = { row: 0, column: 0 };

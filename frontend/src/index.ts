@@ -1,4 +1,4 @@
-// What TensorBoard imports: it is never cached, so it holds nothing but the way to the hashed files.
+// What TensorBoard imports. It is never cached, so it holds nothing but the import of the hashed files.
 export async function render(): Promise<void> {
   const { start } = await import("./app");
   start();

@@ -106,7 +106,7 @@ def visit(tab: Page) -> Callable[..., Frame]:
     """Open the plugin at a view; returns its frame once rows are shown."""
 
     def go(
-        address: str, run: str, *keys: str, wait: str = ".row:nth-child(2) .cell.map, .row:nth-child(2) .text"
+        address: str, run: str, *keys: str, wait: str = "[role=row]:nth-child(2) .Caption_caption"
     ) -> Frame:
         state = "".join(f"&p.deepexplain.{key}" for key in (f"run={run}", "store=attributions", *keys))
         tab.goto("about:blank")

@@ -12,12 +12,12 @@ pytestmark = pytest.mark.slow
 
 AXE = Path(__file__).parents[2] / "frontend" / "node_modules" / "axe-core" / "axe.min.js"
 VIEWS = {
-    "pictures": ("pictures", ("filter=-label:moon", "sort=score"), ".histogram"),
-    "texts": ("reviews", (), ".word"),
-    "drawer": ("pictures", ("example=img-0002",), ".plate canvas"),
+    "pictures": ("pictures", ("filter=-label:moon", "sort=score"), ".Scrubber_histogram"),
+    "texts": ("reviews", (), "[data-word]"),
+    "drawer": ("pictures", ("example=img-0002",), ".PictureMaps_plate canvas"),
     "steps": ("training", ("columns=steps", "change=1"), "canvas"),
-    "summary": ("pictures", ("view=summary",), ".heat"),
-    "words": ("reviews", ("view=summary",), ".word-list"),
+    "summary": ("pictures", ("view=summary",), ".GlobalPanel_meanMap"),
+    "words": ("reviews", ("view=summary",), ".GlobalPanel_words"),
     "trouble": ("x-newer", (), "[role=alert]"),
 }
 

@@ -21,12 +21,12 @@ PLACE = re.compile(r"of (\d+)")
 
 
 def total(frame: Frame) -> int:
-    return int(PLACE.search(frame.locator(".place").inner_text())[1])  # type: ignore[index]
+    return int(PLACE.search(frame.locator(".Footer_position").inner_text())[1])  # type: ignore[index]
 
 
 def press(frame: Frame, tab: Page, key: str) -> None:
     """A key while nothing in particular is in hand."""
-    frame.locator(".head-title").first.click()
+    frame.locator(".Header_title").first.click()
     tab.keyboard.press(key)
 
 
@@ -41,27 +41,27 @@ def exact(logdir: Path, example: str, method: str) -> np.ndarray:
 def test_filter_by_typing_and_by_chips(visit: Callable[..., Frame], server: str, tab: Page) -> None:
     frame = visit(server, "pictures")
     press(frame, tab, "/")
-    assert frame.evaluate("document.activeElement.className") == "filter-input"
+    assert frame.evaluate("document.activeElement.ariaLabel") == "Filter"
     tab.keyboard.type("label:coins,moon -id:img-0008")
     tab.keyboard.press("Enter")
-    expect(frame.locator(".place")).to_contain_text("of 11")
-    expect(frame.locator(".chip")).to_have_count(2)
+    expect(frame.locator(".Footer_position")).to_contain_text("of 11")
+    expect(frame.locator(".FilterBox_chip")).to_have_count(2)
     assert "p.deepexplain.filter=label%3Acoins%2Cmoon%20-id%3Aimg-0008" in tab.url
     frame.get_by_role("button", name="remove -id:img-0008").click()
-    expect(frame.locator(".place")).to_contain_text("of 12")
+    expect(frame.locator(".Footer_position")).to_contain_text("of 12")
     frame.get_by_label("misclassified only").check()
-    expect(frame.locator(".chip")).to_have_count(2)
-    expect(frame.locator(".place")).not_to_contain_text("of 12")
+    expect(frame.locator(".FilterBox_chip")).to_have_count(2)
+    expect(frame.locator(".Footer_position")).not_to_contain_text("of 12")
     assert 0 < total(frame) < 12
     frame.get_by_label("Filter", exact=True).fill("colour:red")
     tab.expected = "status of 400"  # type: ignore[attr-defined]
     tab.keyboard.press("Enter")
-    expect(frame.locator(".failure-bar")).to_contain_text("unknown field 'colour'; this store has id, label, pred")
+    expect(frame.locator(".States_failure")).to_contain_text("unknown field 'colour'; this store has id, label, pred")
     frame.get_by_role("button", name="remove colour:red").click()
-    expect(frame.locator(".failure-bar")).to_have_count(0)
+    expect(frame.locator(".States_failure")).to_have_count(0)
     frame.get_by_label("Filter", exact=True).fill("probability>2")
     tab.keyboard.press("Enter")
-    expect(frame.locator(".message")).to_contain_text("No example meets every term of the filter")
+    expect(frame.locator(".States_message")).to_contain_text("No example meets every term of the filter")
 
 
 def test_sort_by_a_measure_and_jump_by_its_histogram(visit: Callable[..., Frame], server: str, logdir: Path) -> None:
@@ -70,9 +70,9 @@ def test_sort_by_a_measure_and_jump_by_its_histogram(visit: Callable[..., Frame]
         label="Integrated gradients"
     )  # in the group "gap of" or of a measure
     frame.get_by_label("Sort", exact=True).select_option("score")
-    bars = frame.locator(".histogram g")
+    bars = frame.locator(".Scrubber_histogram g")
     expect(bars.first).to_be_visible()
-    assert frame.locator(".histogram .here").count() == 1
+    assert frame.locator(".Scrubber_histogram [data-shown]").count() == 1
     scores = (
         Store(store_path(logdir, "pictures", "attributions")).index.to_pandas().groupby("example_id")["score"].first()
     )
@@ -81,10 +81,10 @@ def test_sort_by_a_measure_and_jump_by_its_histogram(visit: Callable[..., Frame]
     counts = [int(re.search(r": (\d+) examples", t)[1]) for t in told]  # type: ignore[index]
     assert sum(counts) == 60
     low = next(i for i in range(len(counts)) if sum(counts[:i]) >= 30 and counts[i])
-    number = frame.locator(".row:not(.head) .facts .number").first
+    number = frame.locator("[data-fact=score]").first
     before = number.inner_text()
     bars.nth(low).click()
-    expect(frame.locator(".place")).to_have_text(f"{sum(counts[:low]) + 1}–{min(60, sum(counts[:low]) + 24)} of 60")
+    expect(frame.locator(".Footer_position")).to_have_text(f"{sum(counts[:low]) + 1}–{min(60, sum(counts[:low]) + 24)} of 60")
     expect(number).not_to_have_text(before)
     assert float(number.inner_text().replace("−", "-")) == pytest.approx(ordered[sum(counts[:low])], rel=1e-3)
 
@@ -94,8 +94,8 @@ def test_go_to_a_rank(visit: Callable[..., Frame], server: str, tab: Page) -> No
     press(frame, tab, "g")
     tab.keyboard.type("31")
     tab.keyboard.press("Enter")
-    expect(frame.locator(".place")).to_have_text("31–54 of 60")
-    expect(frame.locator(".facts .number").nth(1)).to_have_text("img-0030")
+    expect(frame.locator(".Footer_position")).to_have_text("31–54 of 60")
+    expect(frame.locator("[data-fact=id]").first).to_have_text("img-0030")
 
 
 def test_the_drawer_tells_all_of_one_example(
@@ -107,24 +107,25 @@ def test_the_drawer_tells_all_of_one_example(
     drawer = frame.get_by_role("complementary")
     expect(drawer).to_contain_text("Example img-0002")
     assert "p.deepexplain.example=img-0002" in tab.url
-    expect(drawer.locator(".plate")).to_have_count(5)
+    expect(drawer.locator(".PictureMaps_plate")).to_have_count(5)
     # The arithmetic of integrated gradients: what is stored, and the exact sum of the map.
     stored = Store(store_path(logdir, "pictures", "attributions")).index.to_pandas()
     mine = stored[(stored["example_id"] == "img-0002") & (stored["method"] == "integrated_gradients")].iloc[0]
-    line_of = drawer.locator(".sums tr", has_text="Integrated gradients").locator("td")
+    sums = drawer.locator("section", has_text="What the maps sum to")
+    line_of = sums.locator("tr", has_text="Integrated gradients").locator("td")
     expect(line_of.nth(2)).not_to_have_text("–")
     line = line_of.all_inner_texts()
     numbers = [float(n.replace("−", "-")) for n in line[:4]]
     sum_ = float(exact(logdir, "img-0002", "integrated_gradients").sum())
     assert numbers == pytest.approx([mine["score"], mine["baseline_score"], sum_, mine["gap"]], rel=5e-3)
-    expect(drawer.locator(".sums tr", has_text="Occlusion")).to_contain_text("no promise")
-    expect(drawer.locator("svg.chart")).to_have_count(2)  # sensitivity-n and deletion of this example
+    expect(sums.locator("tr", has_text="Occlusion")).to_contain_text("no promise")
+    expect(drawer.locator(".LineChart_chart")).to_have_count(2)  # sensitivity-n and deletion of this example
     # One cursor over all maps.
-    plate = drawer.locator(".plate .tile").nth(1)
+    plate = drawer.locator(".PictureMaps_plate .Tile_tile").nth(1)
     side = plate.bounding_box()["width"]  # type: ignore[index]
     plate.hover(position={"x": (40.5) / 96 * side, "y": (20.5) / 96 * side})
-    expect(drawer.locator(".cross")).to_have_count(5)
-    told = drawer.locator(".cursor-values")
+    expect(drawer.locator(".PictureMaps_cross")).to_have_count(5)
+    told = drawer.locator(".PictureMaps_values")
     expect(told).to_contain_text("x 40, y 20")
     for method in ("gradient_x_input", "occlusion"):
         value = float(exact(logdir, "img-0002", method)[20, 40])
@@ -177,7 +178,7 @@ def check_files(drawer: Locator, tab: Page, folder: Path, logdir: Path) -> None:
 def test_a_link_to_an_example_that_is_on_no_page_shown(visit: Callable[..., Frame], server: str, tab: Page) -> None:
     frame = visit(server, "pictures", "sort=id", "desc=0", "example=img-0055")
     expect(frame.get_by_role("complementary")).to_contain_text("img-0055")
-    expect(frame.get_by_role("complementary").locator(".plate")).to_have_count(5)
+    expect(frame.get_by_role("complementary").locator(".PictureMaps_plate")).to_have_count(5)
     frame = visit(server, "pictures", "example=nobody")
     expect(frame.get_by_role("complementary").locator("[role=alert]")).to_contain_text("No example “nobody”")
     frame.get_by_role("button", name="close").click()
@@ -186,23 +187,23 @@ def test_a_link_to_an_example_that_is_on_no_page_shown(visit: Callable[..., Fram
 
 def test_zoom_is_one_for_all_maps(visit: Callable[..., Frame], server: str, tab: Page) -> None:
     frame = visit(server, "pictures", "sort=id", "desc=0", "example=img-0001")
-    expect(frame.locator(".plate")).to_have_count(5)
-    box = frame.locator(".plate .tile").nth(2).bounding_box()
+    expect(frame.locator(".PictureMaps_plate")).to_have_count(5)
+    box = frame.locator(".PictureMaps_plate .Tile_tile").nth(2).bounding_box()
     assert box
     tab.mouse.move(box["x"] + 60, box["y"] + 60)
     tab.mouse.wheel(0, -300)
-    expect(frame.locator(".blend .note")).to_contain_text("× 2.7")
-    transforms = frame.locator(".zoomed").evaluate_all("(all) => [...new Set(all.map((e) => e.style.transform))]")
+    expect(frame.locator(".PictureMaps_blend .note")).to_contain_text("× 2.7")
+    transforms = frame.locator(".PictureMaps_zoomed").evaluate_all("(all) => [...new Set(all.map((e) => e.style.transform))]")
     assert len(transforms) == 1 and "scale(2.7" in transforms[0]
-    frame.locator(".plate .tile").nth(2).dblclick()
-    expect(frame.locator(".blend .note")).to_contain_text("scroll to zoom")
+    frame.locator(".PictureMaps_plate .Tile_tile").nth(2).dblclick()
+    expect(frame.locator(".PictureMaps_blend .note")).to_contain_text("scroll to zoom")
 
 
 def test_words_in_the_drawer(visit: Callable[..., Frame], server: str) -> None:
     frame = visit(server, "reviews", "example=review-002")
     drawer = frame.get_by_role("complementary")
-    expect(drawer.locator("p.text")).to_have_count(4)
-    expect(drawer.locator("p.text").first).to_have_text("not bad at all, though the second half drags")
+    expect(drawer.locator(".TextMap_text")).to_have_count(4)
+    expect(drawer.locator(".TextMap_text").first).to_have_text("not bad at all, though the second half drags")
     expect(drawer.locator("tbody").last.locator("th").first).to_have_text(re.compile("drags|bad"))
     expect(drawer).to_contain_text("No measure of this map was taken")
 
@@ -210,7 +211,7 @@ def test_words_in_the_drawer(visit: Callable[..., Frame], server: str) -> None:
 def test_columns_of_steps_runs_and_classes(visit: Callable[..., Frame], server: str, tab: Page) -> None:
     frame = visit(server, "training")
     frame.get_by_label("Columns").select_option("steps")
-    heads = frame.locator(".head-title")
+    heads = frame.locator(".Header_title")
     expect(heads).to_have_text(["30 examples", "Input", "step 0", "step 500", "step 2,000"])
     expect(frame.get_by_label("Scale")).to_have_value("row")  # equal colours are equal values
     frame.get_by_label("change").check()
@@ -225,12 +226,12 @@ def test_columns_of_steps_runs_and_classes(visit: Callable[..., Frame], server: 
     # Three times as strong a map has a clip three times as large, if each has its own scale.
     frame.get_by_label("Scale").select_option("map")
     ends = [
-        float(t[1:]) for t in frame.locator('.row:nth-child(2) .caption span[title^="colours"]').all_inner_texts()[:2]
+        float(t[1:]) for t in frame.locator('[role=row]:nth-child(2) .Caption_caption span[title^="colours"]').all_inner_texts()[:2]
     ]
     assert ends[0] / ends[1] == pytest.approx(3, rel=0.02)
     frame.get_by_label("Columns").select_option("methods")
     frame.get_by_label("Explaining").select_option(label=stores.CLASSES[2])
-    expect(frame.locator(".facts dd").nth(1)).to_contain_text(stores.CLASSES[2])
+    expect(frame.locator(".ExampleFacts_facts dd").nth(1)).to_contain_text(stores.CLASSES[2])
     press(frame, tab, "[")
     expect(frame.locator(".field output")).to_have_text("500")
 
@@ -238,16 +239,16 @@ def test_columns_of_steps_runs_and_classes(visit: Callable[..., Frame], server: 
 def test_one_column_alone(visit: Callable[..., Frame], server: str, tab: Page) -> None:
     frame = visit(server, "pictures")
     press(frame, tab, "3")
-    expect(frame.locator(".head-title:visible")).to_have_text([re.compile("examples"), "Input", "Integrated gradients"])
+    expect(frame.locator(".Header_title:visible")).to_have_text([re.compile("examples"), "Input", "Integrated gradients"])
     press(frame, tab, "0")
-    expect(frame.locator(".head-title:visible")).to_have_count(6)
+    expect(frame.locator(".Header_title:visible")).to_have_count(6)
 
 
 def test_signals_and_dna(visit: Callable[..., Frame], server: str, logdir: Path) -> None:
-    frame = visit(server, "signals", "sort=id", "desc=0", wait=".signal canvas")
+    frame = visit(server, "signals", "sort=id", "desc=0", wait=".TabularMap_signal canvas")
     cell = frame.locator('[data-cell="0,3"]')  # integrated gradients
-    expect(cell.locator(".signal-name")).to_have_text(["ecg", "dna"])
-    expect(cell.locator(".bar-name")).to_have_text(["age"])
+    expect(cell.locator(".TabularMap_signalName")).to_have_text(["ecg", "dna"])
+    expect(cell.locator(".TabularMap_name")).to_have_text(["age"])
     expect(cell).to_contain_text("of 60, the strongest; A C G T for channels 0 to 3")
     store = Store(store_path(logdir, "signals", "attributions"))
     rows = store.index.select(["example_id", "method"]).to_pylist()
@@ -256,9 +257,9 @@ def test_signals_and_dna(visit: Callable[..., Frame], server: str, logdir: Path)
     box = canvas.bounding_box()
     assert box
     canvas.hover(position={"x": (80.5) / 200 * box["width"], "y": 20})
-    tip = frame.locator(".tooltip")
+    tip = frame.locator(".Tooltip_tooltip")
     expect(tip).to_contain_text("ecg[80] of 200")
-    shown = float(tip.locator(".tooltip-value").inner_text().replace("−", "-"))
+    shown = float(tip.locator(".Tooltip_value").inner_text().replace("−", "-"))
     assert shown == pytest.approx(float(values[1 + 80]), rel=2e-3, abs=1e-6)
     # Positive letters stand above the middle, and the motif is among what is shown.
     upper = "c.getContext('2d').getImageData(0, 0, c.width, c.height / 2 - 2).data"
@@ -275,7 +276,7 @@ def test_steps_by_a_slider(visit: Callable[..., Frame], server: str, tab: Page) 
     tab.keyboard.press("Home")
     expect(frame.locator(".field output")).to_have_text("0")
     assert re.search(r"p\.deepexplain\.step=0(&|$)", tab.url)
-    expect(frame.locator(".grid.dim")).to_have_count(0)
+    expect(frame.locator(".Grid_dim")).to_have_count(0)
     tab.keyboard.press("ArrowRight")
     expect(frame.locator(".field output")).to_have_text("500")
     assert slider.get_attribute("aria-valuetext") == "step 500"
@@ -286,29 +287,29 @@ def test_steps_by_a_slider(visit: Callable[..., Frame], server: str, tab: Page) 
 
 def test_smoothing_is_asked_for(visit: Callable[..., Frame], server: str, tab: Page) -> None:
     frame = visit(server, "pictures")
-    rendering = "getComputedStyle(document.querySelector('.tile canvas')).imageRendering"
+    rendering = "getComputedStyle(document.querySelector('.Tile_tile canvas')).imageRendering"
     assert frame.evaluate(rendering) == "pixelated"
     frame.get_by_label("smooth").check()
-    expect(frame.locator(".grid.smooth")).to_be_visible()
+    expect(frame.locator(".Tile_smooth")).to_be_visible()
     assert frame.evaluate(rendering) == "auto" and "p.deepexplain.smooth=1" in tab.url
 
 
 def test_whitespace_is_drawn_and_not_copied(visit: Callable[..., Frame], server: str, tab: Page) -> None:
     frame = visit(server, "reviews", "sort=id", "n=48")
-    text = frame.locator(".row", has_text="review-pieces").locator("p.text").first
-    before = text.evaluate("(p) => p.textContent")
-    assert text.locator(".blank").count() == 0
+    text = frame.locator("[role=row]", has_text="review-pieces").locator(".TextMap_text").first
+    before = text.evaluate("(p) => .TextMap_textContent")
+    assert text.locator(".TextMap_blank").count() == 0
     frame.get_by_label("whitespace").check()
-    expect(text.locator(".blank")).to_have_count(before.count(" "))
-    assert text.locator(".blank").first.get_attribute("data-mark") == "·"
+    expect(text.locator(".TextMap_blank")).to_have_count(before.count(" "))
+    assert text.locator(".TextMap_blank").first.get_attribute("data-mark") == "·"
     selected = "(p) => (getSelection().selectAllChildren(p), getSelection().toString())"
-    assert text.evaluate("(p) => p.textContent") == before and text.evaluate(selected) == before
+    assert text.evaluate("(p) => .TextMap_textContent") == before and text.evaluate(selected) == before
     assert "p.deepexplain.blanks=1" in tab.url
 
 
 def test_the_drawer_shows_what_maps_are_measured_from(visit: Callable[..., Frame], server: str) -> None:
-    frame = visit(server, "pictures", "example=img-0002", wait=".baselines figure")
-    zeros, array = frame.locator(".baselines figure").all()
+    frame = visit(server, "pictures", "example=img-0002", wait=".Baselines_baselines figure")
+    zeros, array = frame.locator(".Baselines_baselines figure").all()
     expect(zeros).to_contain_text("0 everywhere, as the model takes it Integrated gradients")
     assert zeros.locator("img").count() == 0
     expect(array).to_contain_text("an array, as the model takes it Occlusion")

@@ -26,18 +26,18 @@ def test_what_is_new_waits_until_it_is_asked_for(growing: tuple[Path, Server], t
     logdir, server = growing
     tab.goto(f"{server.address}/#deepexplain&p.deepexplain.run=pictures&p.deepexplain.sort=id&p.deepexplain.desc=0")
     frame = tab.frame_locator("iframe")
-    expect(frame.locator(".place")).to_have_text("1–24 of 30", timeout=30_000)
-    first = frame.locator(".facts .number").nth(1)
+    expect(frame.locator(".Footer_position")).to_have_text("1–24 of 30", timeout=30_000)
+    first = frame.locator("[data-fact=id]").first
     expect(first).to_have_text("img-0000")
     for shard in (logdir / "pictures" / "plugins" / "deepexplain" / "attributions").glob("*.parquet"):
         shard.unlink()  # as a run with --overwrite does
     stores.write_image_store(logdir, count=60)
     tab.locator(".reload-button").click()
-    expect(frame.locator(".fresh-bar")).to_contain_text("30 new examples")
-    expect(frame.locator(".place")).to_have_text("1–24 of 30")  # the reader is not moved
+    expect(frame.locator(".States_newVersion")).to_contain_text("30 new examples")
+    expect(frame.locator(".Footer_position")).to_have_text("1–24 of 30")  # the reader is not moved
     frame.get_by_role("button", name="Show").click()
-    expect(frame.locator(".place")).to_have_text("1–24 of 60")
-    expect(frame.locator(".fresh-bar")).to_have_count(0)
+    expect(frame.locator(".Footer_position")).to_have_text("1–24 of 60")
+    expect(frame.locator(".States_newVersion")).to_have_count(0)
     # A tab that is not shown asks for nothing until it is.
     hidden = "(height) => document.querySelector('iframe').style.cssText = height"
     tab.evaluate(hidden, "height: 0 !important; min-height: 0; flex: none")
@@ -51,4 +51,4 @@ def test_what_is_new_waits_until_it_is_asked_for(growing: tuple[Path, Server], t
     # Nothing new: nothing is said.
     tab.locator(".reload-button").click()
     tab.wait_for_timeout(800)
-    expect(frame.locator(".fresh-bar")).to_have_count(0)
+    expect(frame.locator(".States_newVersion")).to_have_count(0)

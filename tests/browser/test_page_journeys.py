@@ -34,28 +34,28 @@ def test_journey(server: str, tab: Page) -> None:
     tab.goto(server)
     tab.get_by_role("tab", name=re.compile("deepexplain", re.I)).click()
     page = tab.frame_locator("iframe")
-    rows = page.locator("[role=row]:not(.head)")
+    rows = page.locator("[role=row]:not(.Grid_header)")
     expect(rows).to_have_count(24, timeout=30_000)
-    expect(rows.first).to_have_class(re.compile("wrong"))
-    expect(rows.first.locator(".facts")).to_contain_text("explains")
+    expect(rows.first).to_have_attribute("data-misclassified", "true")
+    expect(rows.first.locator(".ExampleFacts_facts")).to_contain_text("explains")
     # Names from the store are text, never markup.
     expect(page.locator("b")).to_have_count(0)
-    expect(page.locator(".place")).to_have_text("1–24 of 60")
+    expect(page.locator(".Footer_position")).to_have_text("1–24 of 60")
 
     page.get_by_role("button", name="Next").click()
-    expect(page.locator(".place")).to_have_text("25–48 of 60")
+    expect(page.locator(".Footer_position")).to_have_text("25–48 of 60")
     assert "p.deepexplain.at=24" in tab.url
     tab.go_back()
-    expect(page.locator(".place")).to_have_text("1–24 of 60")
+    expect(page.locator(".Footer_position")).to_have_text("1–24 of 60")
 
     page.get_by_label("misclassified only").check()
-    expect(page.locator(".place")).not_to_contain_text("of 60")
-    assert 0 < rows.count() == page.locator(".row.wrong").count() < 24
+    expect(page.locator(".Footer_position")).not_to_contain_text("of 60")
+    assert 0 < rows.count() == page.locator("[data-misclassified]").count() < 24
 
     page.get_by_label("Run").select_option(label="reviews")
-    expect(page.locator(".word").first).to_be_visible()
+    expect(page.locator("[data-word]").first).to_be_visible()
     assert (
-        page.locator("p.text").first.inner_text().startswith(tuple(s.split(",")[0].strip() for s in stores.SENTENCES))
+        page.locator(".TextMap_text").first.inner_text().startswith(tuple(s.split(",")[0].strip() for s in stores.SENTENCES))
     )
     assert "run=reviews" in tab.url
 
@@ -66,14 +66,14 @@ def test_journey(server: str, tab: Page) -> None:
 
 def test_a_link_that_names_a_run_shows_its_store(server: str, tab: Page) -> None:
     tab.goto(f"{server}/#deepexplain&p.deepexplain.run=reviews")
-    expect(tab.frame_locator("iframe").locator(".word").first).to_be_visible(timeout=30_000)
+    expect(tab.frame_locator("iframe").locator("[data-word]").first).to_be_visible(timeout=30_000)
     expect(tab.frame_locator("iframe").get_by_label("Run").locator("option:checked")).to_have_text("reviews")
 
 
 def test_a_link_restores_the_view(visit: Callable[..., Frame], server: str) -> None:
     frame = visit(server, "pictures", "sort=score", "desc=0", "at=24", "n=48", "size=64", "clip=p90", "scope=row")
     expect(frame.get_by_label("Sort", exact=True)).to_have_value("score")
-    expect(frame.locator(".place")).to_have_text("25–60 of 60")
+    expect(frame.locator(".Footer_position")).to_have_text("25–60 of 60")
     expect(frame.get_by_label("Clip")).to_have_value("p90")
     expect(frame.get_by_label("Scale")).to_have_value("row")
     expect(frame.get_by_label("64 pixels")).to_be_checked()
@@ -83,14 +83,14 @@ def test_the_page_opens_alone(tab: Page, server: str) -> None:
     tab.goto(f"{server}/data/plugin_entry.html?name=deepexplain")
     expect(tab.locator("[role=row]").first).to_be_visible()
     tab.keyboard.press("n")
-    expect(tab.locator(".place")).to_have_text("25–48 of 60")
+    expect(tab.locator(".Footer_position")).to_have_text("25–48 of 60")
     assert tab.url.endswith("p.deepexplain.at=24") and tab.title() == "DeepExplain"
 
 
 def test_keys(visit: Callable[..., Frame], server: str, tab: Page) -> None:
     frame = visit(server, "pictures")
     frame.locator("body").focus()
-    frame.locator(".head-title").first.click()
+    frame.locator(".Header_title").first.click()
 
     def held() -> str | None:
         return frame.evaluate("document.activeElement.getAttribute('data-cell')")
@@ -109,26 +109,26 @@ def test_keys(visit: Callable[..., Frame], server: str, tab: Page) -> None:
     assert frame.locator("[data-cell][tabindex='0']").count() == 1
     # No trap: Tab leaves the grid for the pager.
     tab.keyboard.press("Tab")
-    assert held() is None and frame.evaluate("document.activeElement.closest('.footer') !== null")
+    assert held() is None and frame.evaluate("document.activeElement.closest('footer') !== null")
 
     tab.keyboard.press("c")
     expect(frame.get_by_label("Clip")).to_have_value("p100")
     tab.keyboard.press("s")
     expect(frame.get_by_label("Scale")).to_have_value("row")
     tab.keyboard.press("n")
-    expect(frame.locator(".place")).to_have_text("25–48 of 60")
+    expect(frame.locator(".Footer_position")).to_have_text("25–48 of 60")
     tab.keyboard.press("p")
-    expect(frame.locator(".place")).to_have_text("1–24 of 60")
+    expect(frame.locator(".Footer_position")).to_have_text("1–24 of 60")
     tab.keyboard.down("o")
-    assert frame.locator(".peek").count() > 50
+    assert frame.locator(".Tile_peek").count() > 50
     tab.keyboard.up("o")
-    expect(frame.locator(".peek")).to_have_count(0)
+    expect(frame.locator(".Tile_peek")).to_have_count(0)
     tab.keyboard.press("?")
     expect(frame.get_by_role("dialog")).to_be_visible()
     tab.keyboard.press("n")
     tab.keyboard.press("Escape")
     expect(frame.get_by_role("dialog")).to_be_hidden()
-    expect(frame.locator(".place")).to_have_text("1–24 of 60")
+    expect(frame.locator(".Footer_position")).to_have_text("1–24 of 60")
 
 
 def test_hover_tells_the_exact_value_and_the_ends(visit: Callable[..., Frame], server: str, logdir: Path) -> None:
@@ -139,47 +139,47 @@ def test_hover_tells_the_exact_value_and_the_ends(visit: Callable[..., Frame], s
     canvas = frame.locator('[data-cell="0,5"] canvas')
     side = canvas.bounding_box()["width"]  # type: ignore[index]
     canvas.hover(position={"x": (50 + 0.5) / 96 * side, "y": (30 + 0.5) / 96 * side})
-    tip = frame.locator(".tooltip")
+    tip = frame.locator(".Tooltip_tooltip")
     expect(tip).to_contain_text("beyond the clip")
     expect(tip).to_contain_text("x 50, y 30 of 96 × 96")
     exact = float(values[30, 50].sum())
-    shown = tip.locator(".tooltip-value").inner_text().replace("−", "-")
+    shown = tip.locator(".Tooltip_value").inner_text().replace("−", "-")
     assert not shown.startswith("≈") and float(shown) == pytest.approx(exact, rel=1e-3)
-    ends = frame.locator(".legend-ends").nth(3).locator("span").all_inner_texts()
-    caption = frame.locator('[data-cell="0,5"] .caption span').first.inner_text()
+    ends = frame.locator(".Header_ends").nth(3).locator("span").all_inner_texts()
+    caption = frame.locator('[data-cell="0,5"] .Caption_caption span').first.inner_text()
     assert ends == [caption.replace("±", "−"), "0", caption.replace("±", "+")]
 
 
 def test_words_merge_pieces_and_copy_as_plain_text(visit: Callable[..., Frame], server: str) -> None:
     frame = visit(server, "reviews", "sort=id", "n=48")
-    row = frame.locator(".row", has_text="review-pieces")
-    text = row.locator("p.text").nth(2)
-    assert text.evaluate("(p) => p.textContent") == "[CLS] unbelievable good, not dull [SEP]"
-    assert text.locator(".special").all_inner_texts() == ["[CLS]", "[SEP]"]
-    assert text.locator(".negative").all_inner_texts() == ["not"]
+    row = frame.locator("[role=row]", has_text="review-pieces")
+    text = row.locator(".TextMap_text").nth(2)
+    assert text.evaluate("(p) => .TextMap_textContent") == "[CLS] unbelievable good, not dull [SEP]"
+    assert text.locator(".TextMap_special").all_inner_texts() == ["[CLS]", "[SEP]"]
+    assert text.locator(".TextMap_negative").all_inner_texts() == ["not"]
     text.locator("text=unbelievable").hover()
-    expect(frame.locator(".tooltip-value")).to_have_text("+1.100")
-    expect(frame.locator(".tooltip")).to_contain_text("##believ")
-    assert row.locator(".same").count() == 4
+    expect(frame.locator(".Tooltip_value")).to_have_text("+1.100")
+    expect(frame.locator(".Tooltip_tooltip")).to_contain_text("##believ")
+    assert row.locator(".TextMap_same").count() == 4
     frame.get_by_label("whole words").uncheck()
-    expect(row.locator("p.text").nth(2).locator(".word")).to_have_text(
+    expect(row.locator(".TextMap_text").nth(2).locator("[data-word]")).to_have_text(
         ["[CLS]", "un", "believ", "able", "good", ",", "not", "dull", "[SEP]"]
     )
-    assert text.evaluate("(p) => p.textContent") == "[CLS] unbelievable good, not dull [SEP]"  # it still reads as text
+    assert text.evaluate("(p) => .TextMap_textContent") == "[CLS] unbelievable good, not dull [SEP]"  # it still reads as text
     assert "p.deepexplain.pieces=1" in frame.page.url
     frame.get_by_label("whole words").check()
     # [CLS] carries ±3 and is no part of the scale.
-    assert row.locator(".caption span").nth(2).inner_text() < "±1.2"
+    assert row.locator(".Caption_caption span").nth(2).inner_text() < "±1.2"
 
 
 def test_long_texts_fold_around_their_strongest_words(visit: Callable[..., Frame], server: str) -> None:
     frame = visit(server, "reviews", "sort=id", "n=48", "size=64")
-    row = frame.locator(".row", has_text="review-020")
-    expect(row.locator(".folded").first).to_contain_text("words")
-    before = row.locator("p.text").first.locator(".word").count()
-    row.locator(".folded").first.click()
-    expect(row.locator(".folded")).to_have_count(0)
-    assert row.locator("p.text").first.locator(".word").count() > 500 > before
+    row = frame.locator("[role=row]", has_text="review-020")
+    expect(row.locator(".TextMap_folded").first).to_contain_text("words")
+    before = row.locator(".TextMap_text").first.locator("[data-word]").count()
+    row.locator(".TextMap_folded").first.click()
+    expect(row.locator(".TextMap_folded")).to_have_count(0)
+    assert row.locator(".TextMap_text").first.locator("[data-word]").count() > 500 > before
 
 
 def test_impatient_paging_ends_where_it_was_meant_to(visit: Callable[..., Frame], server: str, tab: Page) -> None:
@@ -187,12 +187,12 @@ def test_impatient_paging_ends_where_it_was_meant_to(visit: Callable[..., Frame]
     frame = visit(server, "pictures", "sort=id", "desc=0")
     frame.locator("main").evaluate("document.body.tabIndex = -1, document.body.focus()")
     tab.keyboard.press("n")  # its page is on the way already, fetched ahead
-    expect(frame.locator(".place")).to_have_text("25–48 of 60")
+    expect(frame.locator(".Footer_position")).to_have_text("25–48 of 60")
     for key in "npp":
         tab.keyboard.press(key)
-    expect(frame.locator(".place")).to_have_text("1–24 of 60")
-    expect(frame.locator(".facts .number").nth(1)).to_have_text("img-0000")
-    expect(frame.locator(".failure-bar")).to_have_count(0)
+    expect(frame.locator(".Footer_position")).to_have_text("1–24 of 60")
+    expect(frame.locator("[data-fact=id]").first).to_have_text("img-0000")
+    expect(frame.locator(".States_failure")).to_have_count(0)
 
 
 # — states —
@@ -216,8 +216,8 @@ def test_a_page_that_fails_leaves_the_old_one(visit: Callable[..., Frame], serve
     frame = visit(server, "pictures", "n=24")
     tab.route("**/api/tiles*", lambda route: route.fulfill(status=200, body=b"DXT1\xff\xff\x00\x00{"))
     frame.get_by_label("Sort", exact=True).select_option("score")
-    expect(frame.locator(".failure-bar")).to_contain_text("cut off")
-    expect(frame.locator("[role=row]:not(.head)")).to_have_count(24)
+    expect(frame.locator(".States_failure")).to_contain_text("cut off")
+    expect(frame.locator("[role=row]:not(.Grid_header)")).to_have_count(24)
 
 
 def test_a_slow_page_dims_the_old_one_and_the_last_wish_wins(
@@ -232,12 +232,12 @@ def test_a_slow_page_dims_the_old_one_and_the_last_wish_wins(
 
     tab.route("**/api/tiles*", slow)
     frame.get_by_label("Sort", exact=True).select_option("score")
-    expect(frame.locator(".grid.dim")).to_be_visible()
+    expect(frame.locator(".Grid_dim")).to_be_visible()
     frame.get_by_label("Sort", exact=True).select_option("id")
-    expect(frame.locator(".grid.dim")).to_have_count(0)
-    expect(frame.locator(".facts .number").nth(1)).to_have_text("img-0000")
+    expect(frame.locator(".Grid_dim")).to_have_count(0)
+    expect(frame.locator("[data-fact=id]").first).to_have_text("img-0000")
     tab.wait_for_timeout(900)
-    expect(frame.locator(".facts .number").nth(1)).to_have_text("img-0000")
+    expect(frame.locator("[data-fact=id]").first).to_have_text("img-0000")
 
 
 def test_troubled_stores(server: str, visit: Callable[..., Frame]) -> None:
@@ -245,19 +245,19 @@ def test_troubled_stores(server: str, visit: Callable[..., Frame]) -> None:
     expect(frame.locator("[role=alert]")).to_contain_text("upgrade tensorboard-plugin-deepexplain")
     frame = visit(server, "x-unfinished", wait="[role=alert]")
     expect(frame.locator("[role=alert]")).to_contain_text("finish its run first")
-    frame = visit(server, "elsewhere", wait=".message")
-    expect(frame.locator(".message")).to_contain_text("lists no store")
+    frame = visit(server, "elsewhere", wait=".States_message")
+    expect(frame.locator(".States_message")).to_contain_text("lists no store")
     frame = visit(server, "x-damaged", "sort=id", "desc=0")
-    expect(frame.locator(".state", has_text="cannot be read")).to_have_count(32)
+    expect(frame.locator(".Placeholder_placeholder", has_text="cannot be read")).to_have_count(32)
     expect(frame.locator("canvas")).to_have_count(24 * 4 - 32 - 2)
-    expect(frame.locator(".health")).to_contain_text("32 maps on this page cannot be read")
+    expect(frame.locator(".Footer_health")).to_contain_text("32 maps on this page cannot be read")
     assert frame.evaluate("[...document.images].every((i) => i.complete && i.naturalWidth > 0)")
 
 
 def test_an_empty_logdir_says_how_to_fill_it(tab: Page, tmp_path: Path, server: str) -> None:
     tab.route("**/api/stores", lambda route: route.fulfill(json={"logdir": "/logs", "stores": []}))
     tab.goto(f"{server}/data/plugin_entry.html?name=deepexplain")
-    expect(tab.locator(".message")).to_contain_text("No run under /logs announces an attribution store")
+    expect(tab.locator(".States_message")).to_contain_text("No run under /logs announces an attribution store")
     program = tab.locator("pre").inner_text().replace("LOGDIR", str(tmp_path))
     exec(program, {})  # the lines shown must work as they stand
     assert Store(store_path(tmp_path, "my_run", "attributions")).index.num_rows == 1

@@ -24,13 +24,13 @@ TOLERANCE = 0.005  # share of pixels
 DIFFERENT = 24  # levels of 255: less is another way of smoothing edges
 # name: address, theme, what shows when it is ready
 VIEWS = {
-    "pictures_light": ("run=pictures", "light", ".row:nth-child(5) canvas"),
-    "pictures_dark": ("run=pictures", "dark", ".row:nth-child(5) canvas"),
-    "texts_light": ("run=reviews", "light", ".word"),
-    "texts_dark": ("run=reviews", "dark", ".word"),
-    "drawer": ("run=pictures&example=img-0002", "light", ".baselines figure"),
-    "summary": ("run=pictures&view=summary", "light", ".heat"),
-    "empty": ("", "light", ".message pre"),
+    "pictures_light": ("run=pictures", "light", "[role=row]:nth-child(5) canvas"),
+    "pictures_dark": ("run=pictures", "dark", "[role=row]:nth-child(5) canvas"),
+    "texts_light": ("run=reviews", "light", "[data-word]"),
+    "texts_dark": ("run=reviews", "dark", "[data-word]"),
+    "drawer": ("run=pictures&example=img-0002", "light", ".Baselines_baselines figure"),
+    "summary": ("run=pictures&view=summary", "light", ".GlobalPanel_meanMap"),
+    "empty": ("", "light", ".States_message pre"),
     "error": ("run=pictures", "light", "[role=alert]"),
 }
 _WIDTHS = """() => {
@@ -45,7 +45,7 @@ def ready(tab: Page, browser: Browser, server: str) -> dict[str, object]:
     """What pictures depend on besides the page: the browser's drawing and the machine's letters."""
     tab.set_viewport_size({"width": 1100, "height": 720})
     tab.goto(f"{server}/data/plugin_entry.html?name=deepexplain")
-    tab.locator(".toolbar").wait_for()
+    tab.locator(".Toolbar_toolbar").wait_for()
     return {"chromium": browser.version.split(".")[0], "widths": tab.evaluate(_WIDTHS)}
 
 
@@ -67,7 +67,7 @@ def test_look(tab: Page, server: str, ready: dict[str, object], name: str) -> No
     tab.goto("about:blank")
     tab.goto(f"{server}/data/plugin_entry.html?name=deepexplain#{hash_}")
     tab.locator(sign).first.wait_for()
-    expect(tab.locator(".dim, .skeleton")).to_have_count(0)
+    expect(tab.locator(".Grid_dim, .States_skeleton")).to_have_count(0)
     tab.evaluate("document.fonts.ready")
     tab.wait_for_load_state("networkidle")
     shown = tab.screenshot(animations="disabled", caret="hide")
@@ -96,7 +96,7 @@ def test_pictures_of_another_clip_are_unlike(tab: Page, server: str, ready: dict
     for more in ("", "&p.deepexplain.clip=p90"):
         tab.goto("about:blank")
         tab.goto(address + more)
-        tab.locator(".row:nth-child(5) canvas").first.wait_for()
+        tab.locator("[role=row]:nth-child(5) canvas").first.wait_for()
         tab.wait_for_load_state("networkidle")
         shots.append(tab.screenshot(animations="disabled"))
     assert unlike(shots[0], shots[0]) == 0

@@ -91,8 +91,8 @@ def test_values_that_are_not_finite_show(visit: Callable[..., Frame], server: st
     found = painted(frame, row, "occlusion")[..., :3]
     odd = (found == [255, 214, 0]).all(-1)
     assert odd[40:48, 16:56].all() and odd.sum() == 8 * 40
-    assert frame.locator(f'[data-cell="{row},{COLUMN["occlusion"]}"] .caption').inner_text().endswith("320 NaN")
-    assert "1 map on this page with values that are not finite" in frame.locator(".health").inner_text()
+    assert frame.locator(f'[data-cell="{row},{COLUMN["occlusion"]}"] .Caption_caption').inner_text().endswith("320 NaN")
+    assert "1 map on this page with values that are not finite" in frame.locator(".Footer_health").inner_text()
 
 
 def test_no_square_is_ever_empty(visit: Callable[..., Frame], server: str) -> None:
@@ -102,7 +102,7 @@ def test_no_square_is_ever_empty(visit: Callable[..., Frame], server: str) -> No
         (stores.LACKING, "gradient_x_input", "—"),
     ):
         cell = frame.locator(f'[data-cell="{int(identity[-4:])},{COLUMN[method]}"]')
-        assert cell.locator(".state").inner_text() == says and cell.locator("canvas").count() == 0
+        assert cell.locator(".Placeholder_placeholder").inner_text() == says and cell.locator("canvas").count() == 0
 
 
 def test_a_shared_scale_gives_equal_colours_to_equal_values(
@@ -115,7 +115,7 @@ def test_a_shared_scale_gives_equal_colours_to_equal_values(
         expected = reference(companded(flats[method]), shared, True)
         assert np.abs(painted(frame, 4, method)[..., :3] - expected).max() <= 1
     caption = {
-        frame.locator(f'[data-cell="4,{c}"] .caption span').first.inner_text()[1:].strip() for c in COLUMN.values()
+        frame.locator(f'[data-cell="4,{c}"] .Caption_caption span').first.inner_text()[1:].strip() for c in COLUMN.values()
     }
     assert len(caption) == 1
 
@@ -141,7 +141,7 @@ def test_small_tiles_are_means_and_large_ones_plain_squares(visit: Callable[...,
     assert painted(frame, 0, "occlusion").shape == (64, 64, 4)
     frame = visit(server, "pictures", *BY_ID, "size=224")
     assert painted(frame, 0, "occlusion").shape == (96, 96, 4)
-    style = frame.evaluate("getComputedStyle(document.querySelector('.tile canvas')).imageRendering")
+    style = frame.evaluate("getComputedStyle(document.querySelector('.Tile_tile canvas')).imageRendering")
     assert style == "pixelated"
 
 

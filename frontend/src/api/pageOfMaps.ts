@@ -1,13 +1,14 @@
-// Reads the binary answer DXT1: magic, header length, JSON header, padding to 8, then the blobs.
+// Reads the binary answer DXT1: magic, header length, JSON header, padding to 8 bytes, then the blobs.
 import type { Blob, PageHeader } from "./types";
 
+/** The code of a value that is not finite. */
 export const NOT_FINITE = -128;
 
 export interface Page {
   header: PageHeader;
-  bytes(place: Blob): Uint8Array<ArrayBuffer>;
-  codes(place: Blob): Int8Array<ArrayBuffer>;
-  floats(place: Blob): Float32Array<ArrayBuffer>;
+  bytes(blob: Blob): Uint8Array<ArrayBuffer>;
+  codes(blob: Blob): Int8Array<ArrayBuffer>;
+  floats(blob: Blob): Float32Array<ArrayBuffer>;
 }
 
 export function decodePage(buffer: ArrayBuffer): Page {
@@ -18,19 +19,19 @@ export function decodePage(buffer: ArrayBuffer): Page {
   const start = Math.ceil((8 + length) / 8) * 8;
   if (buffer.byteLength < start) throw new Error("the answer is cut off");
   const header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 8, length))) as PageHeader;
-  const within = (place: Blob): number => {
-    if (start + place.offset + place.length > buffer.byteLength) throw new Error("the answer is cut off");
-    return start + place.offset;
+  const offsetOf = (blob: Blob): number => {
+    if (start + blob.offset + blob.length > buffer.byteLength) throw new Error("the answer is cut off");
+    return start + blob.offset;
   };
   return {
     header,
-    bytes: (place) => new Uint8Array(buffer, within(place), place.length),
-    codes: (place) => new Int8Array(buffer, within(place), place.length),
-    floats: (place) => new Float32Array(buffer, within(place), place.length / 4),
+    bytes: (blob) => new Uint8Array(buffer, offsetOf(blob), blob.length),
+    codes: (blob) => new Int8Array(buffer, offsetOf(blob), blob.length),
+    floats: (blob) => new Float32Array(buffer, offsetOf(blob), blob.length / 4),
   };
 }
 
-/** The value that a code stands for: sign(code) · (code / 127)² · scale. */
+/** The value of a code: sign(code) · (code / 127)² · scale. */
 export function expand(code: number, scale: number): number {
   if (code === NOT_FINITE) return NaN;
   return Math.sign(code) * (code / 127) ** 2 * scale;

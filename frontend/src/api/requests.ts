@@ -1,8 +1,23 @@
-// Talks to the server: every address is relative, so that proxies and path prefixes do not matter.
-
-import type { View } from "../state/address";
+// Requests to the server. Every address is relative, so that proxies and path prefixes do not matter.
+import { modern, modernStores } from "./formerServer";
 import { decodePage, type Page } from "./pageOfMaps";
-import type { ExampleFacts, Facet, Stores, Summaries } from "./types";
+import type { ExampleFacts, Facet, Pivot, Stores, Summaries } from "./types";
+
+/** Which examples and maps a request is about. */
+export interface Selection {
+  run: string;
+  store: string;
+  step: number | null;
+  target: string | null;
+  filter: string;
+  sort: string;
+  descending: boolean;
+  offset: number;
+  limit: number;
+  pivot: Pivot;
+  method: string | null;
+  change: boolean;
+}
 
 export class RequestFailed extends Error {
   constructor(
@@ -25,104 +40,81 @@ async function get(url: string, signal?: AbortSignal): Promise<Response> {
   }
   if (response.ok) return response;
   const text = response.headers.get("content-type")?.startsWith("text/plain") ? await response.text() : "";
-  throw new RequestFailed(
-    text.replace(/^deepexplain: /, "").slice(0, 600) || "The server failed to answer.",
-    route,
-    response.status,
-  );
+  const sentence = text.replace(/^deepexplain: /, "").slice(0, 600);
+  throw new RequestFailed(sentence || "The server failed to answer.", route, response.status);
 }
 
-export async function fetchStores(): Promise<Stores> {
-  return (await get("api/stores")).json() as Promise<Stores>;
-}
-
-/** The address of a page of examples; equal addresses are equal answers. */
-export function pageUrl(view: View, version: string, size: number | null): string {
-  const query = new URLSearchParams({ run: view.run, store: view.store, v: version });
-  query.set("sort", view.sort);
-  query.set("desc", view.descending ? "1" : "0");
-  query.set("offset", String(view.offset));
-  query.set("limit", String(view.limit));
-  if (view.filter) query.set("filter", view.filter);
-  if (size !== null) query.set("size", String(size));
-  if (view.pivot !== "methods") {
-    query.set("pivot", view.pivot);
-    if (view.method !== null) query.set("methods", view.method);
-    if (view.change && view.pivot !== "targets") query.set("change", "1");
-  }
-  return `api/tiles?${withSelection(query, view)}`;
-}
-
-/** The address of all examples of a view as a file. */
-export function exportUrl(view: View, version: string): string {
-  const query = new URLSearchParams({
-    run: view.run,
-    store: view.store,
-    v: version,
-    sort: view.sort,
-    desc: view.descending ? "1" : "0",
-    format: "csv",
-  });
-  if (view.filter) query.set("filter", view.filter);
-  return `api/export?${withSelection(query, view)}`;
-}
-
-/** The address of the histogram of the field that a view is sorted by. */
-export function facetUrl(view: View, version: string): string {
-  const query = new URLSearchParams({
-    run: view.run,
-    store: view.store,
-    v: version,
-    sort: view.sort,
-    desc: view.descending ? "1" : "0",
-  });
-  if (view.filter) query.set("filter", view.filter);
-  return `api/facet?${withSelection(query, view)}`;
-}
-
-export async function fetchFacet(url: string, signal: AbortSignal): Promise<Facet> {
-  return (await get(url, signal)).json() as Promise<Facet>;
-}
-
-export async function fetchExample(view: View, version: string, id: string): Promise<ExampleFacts> {
-  const query = new URLSearchParams({ run: view.run, store: view.store, v: version, id });
-  return (await get(`api/example?${withSelection(query, view)}`)).json() as Promise<ExampleFacts>;
-}
-
-function withSelection(query: URLSearchParams, view: View): URLSearchParams {
-  if (view.step !== null) query.set("step", String(view.step));
-  if (view.target !== null) query.set("target", view.target);
+/** The parameters of every request about a store, with those in `more`. */
+function parameters(selection: Selection, version: string, more: Record<string, string> = {}): URLSearchParams {
+  const { run, store, step, target } = selection;
+  const query = new URLSearchParams({ run, store, v: version, ...more });
+  if (step !== null) query.set("step", String(step));
+  if (target !== null) query.set("target", target);
   return query;
 }
 
-/** What the maps of a store say together; of those of the view's filter, step and target, but for faithfulness. */
-export async function fetchSummary<K extends keyof Summaries>(
-  view: View,
-  version: string,
-  kind: K,
-): Promise<Summaries[K]> {
-  const query = new URLSearchParams({ run: view.run, store: view.store, v: version, kind });
-  if (view.filter) query.set("filter", view.filter);
-  return (await get(`api/summary?${withSelection(query, view)}`)).json() as Promise<Summaries[K]>;
+function order({ sort, descending, filter }: Selection): Record<string, string> {
+  return { sort, desc: descending ? "1" : "0", ...(filter ? { filter } : {}) };
+}
+
+export async function fetchStores(): Promise<Stores> {
+  return modernStores(await (await get("api/stores")).json());
+}
+
+/** The address of a page of examples; equal addresses have equal answers. `size`: the longest side of a map, in pixels. */
+export function pageUrl(selection: Selection, version: string, size: number | null): string {
+  const { offset, limit, pivot, method, change } = selection;
+  const query = parameters(selection, version, { ...order(selection), offset: String(offset), limit: String(limit) });
+  if (size !== null) query.set("size", String(size));
+  if (pivot !== "methods") {
+    query.set("pivot", pivot);
+    if (method !== null) query.set("methods", method);
+    if (change && pivot !== "targets") query.set("change", "1");
+  }
+  return `api/tiles?${query}`;
 }
 
 export async function fetchPage(url: string, signal: AbortSignal): Promise<Page> {
   const buffer = await (await get(url, signal)).arrayBuffer();
   try {
-    return decodePage(buffer);
+    return modern(decodePage(buffer));
   } catch (error) {
     throw new RequestFailed(`The answer could not be read: ${(error as Error).message}.`, "api/tiles", 200);
   }
 }
 
-export interface ExactMap {
-  values: Float32Array<ArrayBuffer>;
-  /** |values| of finite values, ascending: for percentiles. */
-  sorted: Float32Array;
+/** The address of the CSV file of all examples of a selection. */
+export const exportUrl = (selection: Selection, version: string): string =>
+  `api/export?${parameters(selection, version, { ...order(selection), format: "csv" })}`;
+
+/** The address of the histogram of the field that a selection is sorted by. */
+export const facetUrl = (selection: Selection, version: string): string =>
+  `api/facet?${parameters(selection, version, order(selection))}`;
+
+export async function fetchFacet(url: string, signal: AbortSignal): Promise<Facet> {
+  return (await get(url, signal)).json() as Promise<Facet>;
 }
 
-const exact = new Map<string, Promise<ExactMap>>();
-const EXACT_KEPT = 32;
+export async function fetchExample(selection: Selection, version: string, id: string): Promise<ExampleFacts> {
+  return (await get(`api/example?${parameters(selection, version, { id })}`)).json() as Promise<ExampleFacts>;
+}
+
+/** One panel of the Summary, over the examples of the filter; faithfulness is of the whole store. */
+export async function fetchSummary<K extends keyof Summaries>(
+  selection: Selection,
+  version: string,
+  kind: K,
+): Promise<Summaries[K]> {
+  const more = { kind, ...(selection.filter ? { filter: selection.filter } : {}) };
+  return (await get(`api/summary?${parameters(selection, version, more)}`)).json() as Promise<Summaries[K]>;
+}
+
+/** A map's float32 values at full size, channels reduced to one number. */
+export interface ExactMap {
+  values: Float32Array<ArrayBuffer>;
+  /** |values|, finite ones only, ascending: for percentiles. */
+  sorted: Float32Array;
+}
 
 export interface MapName {
   run: string;
@@ -132,22 +124,25 @@ export interface MapName {
   target: number | null;
 }
 
-/** One map's float32 values at full size, channels already made one number. `version` is that of the view's own run. */
-export function fetchExact(view: View, version: string, map: MapName): Promise<ExactMap> {
-  const query = new URLSearchParams({ run: map.run, store: view.store, id: map.id, method: map.method, flat: "1" });
-  if (map.run === view.run) query.set("v", version);
-  if (map.step !== null) query.set("step", String(map.step));
-  query.set("target", map.target === null ? "sum" : String(map.target));
+const exactMaps = new Map<string, Promise<ExactMap>>();
+const EXACT_CAPACITY = 32;
+
+/** `version` is of the store in the selection's run. */
+export function fetchExactMap(selection: Selection, version: string, map: MapName): Promise<ExactMap> {
+  const { run, id, method, step, target } = map;
+  const query = new URLSearchParams({ run, store: selection.store, id, method, flat: "1" });
+  if (run === selection.run) query.set("v", version);
+  if (step !== null) query.set("step", String(step));
+  query.set("target", target === null ? "sum" : String(target));
   const url = `api/tile?${query}`;
-  let found = exact.get(url);
-  if (!found) {
-    found = get(url).then(async (response) => {
-      const values = new Float32Array(await response.arrayBuffer());
-      return { values, sorted: values.filter(Number.isFinite).map(Math.abs).sort() };
-    });
-    found.catch(() => exact.delete(url));
-    exact.set(url, found);
-    if (exact.size > EXACT_KEPT) exact.delete(exact.keys().next().value!);
-  }
-  return found;
+  const cached = exactMaps.get(url);
+  if (cached) return cached;
+  const request = get(url).then(async (response) => {
+    const values = new Float32Array(await response.arrayBuffer());
+    return { values, sorted: values.filter(Number.isFinite).map(Math.abs).sort() };
+  });
+  request.catch(() => exactMaps.delete(url));
+  exactMaps.set(url, request);
+  if (exactMaps.size > EXACT_CAPACITY) exactMaps.delete(exactMaps.keys().next().value!);
+  return request;
 }

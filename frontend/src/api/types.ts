@@ -1,7 +1,9 @@
 // The shapes of the server's answers (docs/http_api.md).
-import type { Pivot } from "../state/address";
 
-export type Kind = "image" | "text" | "tabular";
+export type Modality = "image" | "text" | "tabular";
+
+/** What the columns of a page are. */
+export type Pivot = "methods" | "steps" | "runs" | "targets";
 
 export interface Method {
   id: string;
@@ -17,7 +19,7 @@ export interface StoreInfo {
   run: string;
   store: string;
   version: string;
-  kind: Kind;
+  modality: Modality;
   target: string | null;
   created: string | null;
   examples: number;
@@ -49,11 +51,34 @@ export interface Failed {
   error: string;
 }
 
-export type Input =
-  | { type: "image/png" | "image/jpeg"; full: [number, number]; data: Blob }
-  | { type: "text"; tokens: string[]; word_ids: (number | null)[] | null }
-  | { type: "tabular"; features: string[]; values: (number | null)[] }
-  | (Failed & { type?: undefined });
+/** One input of the model; its values lie row-major, after those of the inputs before it. */
+export interface InputPart {
+  name: string;
+  shape: number[];
+  axes: string[];
+}
+
+export interface PictureInput {
+  type: "image/png" | "image/jpeg";
+  full: [number, number];
+  data: Blob;
+}
+
+export interface TextInput {
+  type: "text";
+  tokens: string[];
+  word_ids: (number | null)[] | null;
+}
+
+export interface TabularInput {
+  type: "tabular";
+  inputs: InputPart[];
+  features: string[] | null;
+  values: (number | null)[];
+  texts?: (string | null)[] | null;
+}
+
+export type Input = PictureInput | TextInput | TabularInput | (Failed & { type?: undefined });
 
 export interface MapFacts {
   target: number | null;
@@ -62,6 +87,7 @@ export interface MapFacts {
   probability: number | null;
   baseline_score: number | null;
   gap: number | null;
+  relative_gap: number | null;
   evaluations: number | null;
   warnings: string[];
   step: number | null;
@@ -109,7 +135,7 @@ export interface Mean<T = number> {
   high: T | null;
 }
 
-export interface Found extends Mean {
+export interface MeasureMean extends Mean {
   random?: Mean;
   curve?: Mean<(number | null)[]>;
   random_curve?: Mean<(number | null)[]>;
@@ -139,7 +165,7 @@ export interface Faithfulness {
   methods: { id: string; title: string }[];
   measures: Measure[];
   /** By method, then by measure. */
-  found: Record<string, Record<string, Found>>;
+  found: Record<string, Record<string, MeasureMean>>;
   evaluation: Evaluation | null;
 }
 
@@ -205,8 +231,8 @@ export interface Agreements extends SummaryHead {
   pairs: { a: string; b: string; n: number; spearman: number | null; top: number | null; signs: number | null }[];
 }
 
-export interface Overall extends SummaryHead {
-  kind: Kind;
+export interface GlobalSummary extends SummaryHead {
+  modality: Modality;
   sampled: number;
   /** Of pictures: `side` × `side` bytes in base64, 255 for the largest. */
   side?: number;
@@ -222,7 +248,7 @@ export interface Summaries {
   faithfulness: Faithfulness;
   gap: Gaps;
   agreement: Agreements;
-  global: Overall;
+  global: GlobalSummary;
 }
 
 export interface PageHeader {
@@ -230,7 +256,7 @@ export interface PageHeader {
   version: string;
   total: number;
   offset: number;
-  kind: Kind;
+  modality: Modality;
   pivot: Pivot;
   columns: Column[];
   methods: Method[];

@@ -3,6 +3,7 @@ import type { ComponentChildren } from "preact";
 
 export function Field({ name, children }: { name: string; children: ComponentChildren }) {
   return (
+    // biome-ignore lint/a11y/noLabelWithoutControl: the control is among the children
     <label class="field">
       <span>{name}</span>
       {children}
@@ -10,31 +11,46 @@ export function Field({ name, children }: { name: string; children: ComponentChi
   );
 }
 
-export type Option<T extends string> = readonly [value: T, title: string];
+interface ToggleProps {
+  name: string;
+  title?: string;
+  checked: boolean;
+  set: (checked: boolean) => void;
+}
 
-export function Select<T extends string>(props: {
+export function Toggle({ name, title, checked, set }: ToggleProps) {
+  return (
+    <label class="toggle" title={title}>
+      <input type="checkbox" checked={checked} onChange={(event) => set(event.currentTarget.checked)} />
+      <span>{name}</span>
+    </label>
+  );
+}
+
+export type Option<T extends string> = readonly [value: T, title: string];
+export type OptionGroup<T extends string> = readonly [title: string, options: readonly Option<T>[]];
+
+interface SelectProps<T extends string> {
   name: string;
   value: T;
   options: readonly Option<T>[];
-  groups?: readonly (readonly [string, readonly Option<T>[]])[];
-  pick: (value: T) => void;
-}) {
-  const listed = (options: readonly Option<T>[]) =>
-    options.map(([value, title]) => (
-      <option key={value} value={value} selected={value === props.value}>
+  groups?: readonly OptionGroup<T>[];
+  select: (value: T) => void;
+}
+
+export function Select<T extends string>({ name, value, options, groups = [], select }: SelectProps<T>) {
+  const elements = (listed: readonly Option<T>[]) =>
+    listed.map(([option, title]) => (
+      <option key={option} value={option} selected={option === value}>
         {title}
       </option>
     ));
   return (
-    <select
-      aria-label={props.name}
-      value={props.value}
-      onChange={(event) => props.pick(event.currentTarget.value as T)}
-    >
-      {listed(props.options)}
-      {props.groups?.map(([title, options]) => (
+    <select aria-label={name} value={value} onChange={(event) => select(event.currentTarget.value as T)}>
+      {elements(options)}
+      {groups.map(([title, listed]) => (
         <optgroup key={title} label={title}>
-          {listed(options)}
+          {elements(listed)}
         </optgroup>
       ))}
     </select>

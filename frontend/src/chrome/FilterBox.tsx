@@ -1,8 +1,11 @@
-// Which examples: a line of terms to type in, and each term in force as a chip that can be taken away.
+// Which examples: a line to type terms in, and a chip for each term of the filter, which removes it.
 import { useEffect, useRef } from "preact/hooks";
 import type { StoreInfo } from "../api/types";
-import { terms, without } from "../state/filter";
-import { change, page, view } from "../state/model";
+import { terms, withoutTerm } from "../state/filterTerms";
+import { page } from "../state/loaded";
+import { change, view } from "../state/view";
+import { Toggle } from "./Fields";
+import styles from "./FilterBox.module.css";
 
 export function FilterBox({ info }: { info: StoreInfo }) {
   const input = useRef<HTMLInputElement>(null);
@@ -16,25 +19,22 @@ export function FilterBox({ info }: { info: StoreInfo }) {
     if (typed) change({ filter: `${filter} ${typed}`.trim() }, true);
     input.current!.value = "";
   };
-  const wrong = terms(filter).includes("is:error");
-  const toggle = (): void => {
-    const rest = terms(filter).filter((t) => t !== "is:error" && t !== "is:correct");
-    change({ filter: (wrong ? rest : [...rest, "is:error"]).join(" ") });
+  const onlyErrors = terms(filter).includes("is:error");
+  const toggleErrors = (): void => {
+    const others = terms(filter).filter((term) => term !== "is:error" && term !== "is:correct");
+    change({ filter: (onlyErrors ? others : [...others, "is:error"]).join(" ") });
   };
   return (
-    <form class="filter" onSubmit={apply} role="search">
-      <label class="toggle">
-        <input type="checkbox" checked={wrong} onChange={toggle} />
-        <span>misclassified only</span>
-      </label>
+    <form class={styles.filter} onSubmit={apply} role="search">
+      <Toggle name="misclassified only" checked={onlyErrors} set={toggleErrors} />
       {terms(filter).map((term, i) => (
-        <span class="chip" key={`${i} ${term}`}>
+        <span class={styles.chip} key={`${i} ${term}`}>
           {term}
           <button
             type="button"
             title="remove"
             aria-label={`remove ${term}`}
-            onClick={() => change({ filter: without(filter, i) }, true)}
+            onClick={() => change({ filter: withoutTerm(filter, i) }, true)}
           >
             ×
           </button>
@@ -42,42 +42,37 @@ export function FilterBox({ info }: { info: StoreInfo }) {
       ))}
       <input
         ref={input}
-        class="filter-input"
+        class={styles.input}
+        data-key="/"
         type="text"
         list="filter-hints"
         aria-label="Filter"
         spellcheck={false}
         autocomplete="off"
         maxLength={500}
-        placeholder={hint(info)}
+        placeholder={placeholder(info)}
       />
       <datalist id="filter-hints">
-        {hints(info, page.value?.page.header.fields ?? []).map((one) => (
-          <option key={one} value={one} />
+        {hints(info, page.value?.page.header.fields ?? []).map((hint) => (
+          <option key={hint} value={hint} />
         ))}
       </datalist>
     </form>
   );
 }
 
-const hint = (info: StoreInfo): string =>
-  `Filter, such as label:cat pred:!cat probability>0.9 gap>5%${info.kind === "text" ? ' text:"not bad"' : ""}`;
+function placeholder({ modality }: StoreInfo): string {
+  const text = modality === "text" ? ' text:"not bad"' : "";
+  return `Filter, such as label:cat pred:!cat probability>0.9 gap>5%${text}`;
+}
 
-function hints(info: StoreInfo, fields: readonly string[]): string[] {
-  const own = info.methods.flatMap((m) => [
-    ...(m.sums_to === null ? [] : [`${m.id}.gap>`]),
-    ...info.measures.map((measure) => `${m.id}.${measure.id}${measure.better === "higher" ? "<" : ">"}`),
+/** Beginnings of terms, for the browser to offer. */
+function hints({ modality, methods, measures }: StoreInfo, fields: readonly string[]): string[] {
+  const ofMethods = methods.flatMap(({ id, sums_to }) => [
+    ...(sums_to === null ? [] : [`${id}.gap>`]),
+    ...measures.map((measure) => `${id}.${measure.id}${measure.better === "higher" ? "<" : ">"}`),
   ]);
-  const texts = info.kind === "text" ? ["text:"] : [];
-  return [
-    "is:error",
-    "is:correct",
-    "label:",
-    "pred:",
-    "id:",
-    ...texts,
-    "has:warning",
-    ...fields.map((f) => `${f}>`),
-    ...own,
-  ];
+  const ofTexts = modality === "text" ? ["text:"] : [];
+  const ofFields = fields.map((field) => `${field}>`);
+  return ["is:error", "is:correct", "label:", "pred:", "id:", ...ofTexts, "has:warning", ...ofFields, ...ofMethods];
 }

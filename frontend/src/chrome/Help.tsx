@@ -1,6 +1,7 @@
-// The keys, in a dialog of the browser's own.
+// The keys, in a dialog.
 import { useEffect, useRef } from "preact/hooks";
-import { helpOpen } from "../state/model";
+import { helpOpen } from "../state/interaction";
+import styles from "./Help.module.css";
 
 const KEYS: [string[], string][] = [
   [["j", "k"], "next, previous example"],
@@ -11,7 +12,7 @@ const KEYS: [string[], string][] = [
   [["g"], "go to a rank"],
   [["/"], "filter"],
   [["[", "]"], "previous, next step"],
-  [["1", "9"], "one column alone; again, or 0: all"],
+  [["1", "9"], "one column alone; repeat, or 0: all"],
   [["c"], "clip: p90, p95, p99, p100"],
   [["s"], "scale: each map, each row, whole page"],
   [["o"], "hold: the input alone"],
@@ -24,8 +25,11 @@ export function Help() {
   useEffect(() => {
     if (helpOpen.value && !dialog.current?.open) dialog.current?.showModal();
   }, [helpOpen.value]);
+  const closed = (): void => {
+    helpOpen.value = false;
+  };
   return (
-    <dialog ref={dialog} class="help" onClose={() => (helpOpen.value = false)} aria-labelledby="help-title">
+    <dialog ref={dialog} class={styles.help} onClose={closed} aria-labelledby="help-title">
       <h2 id="help-title">Keyboard</h2>
       <dl>
         {KEYS.map(([keys, meaning]) => (

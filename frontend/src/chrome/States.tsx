@@ -1,18 +1,12 @@
-// What stands in place of the grid: nothing yet, something wrong, still loading.
-
+// What stands in place of the grid or above it: nothing yet, a failure, loading, a newer version.
+import type { ComponentChildren } from "preact";
 import { count } from "../format/numbers";
-import {
-  type Failure,
-  fresh,
-  page,
-  pageFailure,
-  retry,
-  showFresh,
-  store,
-  stores,
-  storesFailure,
-  view,
-} from "../state/model";
+import type { Failure } from "../state/failure";
+import { page, pageFailure, summaryFailure } from "../state/loaded";
+import { retry } from "../state/start";
+import { newerStores, showNewVersion, store, stores, storesFailure } from "../state/stores";
+import { view } from "../state/view";
+import styles from "./States.module.css";
 
 const SNIPPET = `import numpy as np
 from tb_deepexplain.marker import write_marker
@@ -27,58 +21,61 @@ writer.commit(["00000"], {"name": "attributions", "kind": "text", "methods": [
     {"id": "saliency", "title": "Saliency", "signed": False}]})
 write_marker("LOGDIR", "my_run", "attributions")`;
 
-function Message({ title, children }: { title: string; children: preact.ComponentChildren }) {
+function Message({ title, children }: { title: string; children: ComponentChildren }) {
   return (
-    <section class="message">
+    <section class={styles.message}>
       <h2>{title}</h2>
       {children}
     </section>
   );
 }
 
-export function Failed({ failure }: { failure: Failure }) {
+function RetryButton() {
+  return (
+    <button type="button" class="primary" onClick={retry}>
+      Retry
+    </button>
+  );
+}
+
+function Failed({ failure: { sentence, route, status } }: { failure: Failure }) {
   return (
     <div role="alert">
       <Message title="This could not be loaded">
-        <p>{failure.sentence}</p>
-        <p class="route">
-          {failure.route}
-          {failure.status !== null && ` · ${failure.status}`}
+        <p>{sentence}</p>
+        <p class={styles.route}>
+          {route}
+          {status !== null && ` · ${status}`}
         </p>
-        <button type="button" class="primary" onClick={retry}>
-          Retry
-        </button>
+        <RetryButton />
       </Message>
     </div>
   );
 }
 
-/** A line that says that there is more to see. */
-export function FreshBar() {
-  const found = fresh.value;
-  if (!found) return null;
+/** A line above the page: a newer version of the store exists. */
+export function NewVersionBar() {
+  const newer = newerStores.value;
+  if (!newer) return null;
+  const n = newer.newExamples;
   return (
-    <div class="fresh-bar" role="status">
-      <span>
-        {found.more > 0
-          ? `${count(found.more)} new ${found.more === 1 ? "example" : "examples"}`
-          : "This store has changed"}
-      </span>
-      <button type="button" class="primary" onClick={showFresh}>
+    <div class={styles.newVersion} role="status">
+      <span>{n > 0 ? `${count(n)} new ${n === 1 ? "example" : "examples"}` : "This store has changed"}</span>
+      <button type="button" class="primary" onClick={showNewVersion}>
         Show
       </button>
     </div>
   );
 }
 
-/** A line over an old page that is still worth reading. */
+/** A line above the last page that could be loaded: the requested one could not. */
 export function FailureBar() {
   const failure = pageFailure.value;
   if (!failure || !page.value) return null;
   return (
-    <div class="failure-bar" role="alert">
+    <div class={styles.failure} role="alert">
       <span>
-        {failure.sentence} <span class="route">{failure.route}</span>
+        {failure.sentence} <span class={styles.route}>{failure.route}</span>
       </span>
       <button type="button" onClick={retry}>
         Retry
@@ -87,70 +84,73 @@ export function FailureBar() {
   );
 }
 
-const onlyErrors = (): boolean => view.value.filter === "is:error";
-
-/** The full-page state, or null where the grid is to be drawn. */
+/** The state that replaces the pane, or null if the pane can be shown. */
 export function fullState() {
   if (storesFailure.value) return <Failed failure={storesFailure.value} />;
   if (!stores.value) return <Skeleton />;
-  if (stores.value.stores.length === 0) {
-    return (
-      <Message title="No attributions yet">
-        <p>
-          No run under <code>{stores.value.logdir || "this logdir"}</code> announces an attribution store. Run{" "}
-          <code>tb-deepexplain explain</code> with this directory as <code>--logdir</code>, or write a store yourself:
-        </p>
-        <pre>{SNIPPET}</pre>
+  if (stores.value.stores.length === 0) return <NoStores logdir={stores.value.logdir} />;
+  if (!store.value) return <NoSuchStore />;
+  if (store.value.error !== undefined) return <BrokenStore error={store.value.error} />;
+  if (view.value.pane === "summary") return summaryFailure.value ? <Failed failure={summaryFailure.value} /> : null;
+  if (!page.value) return pageFailure.value ? <Failed failure={pageFailure.value} /> : <Skeleton />;
+  return page.value.page.header.rows.length === 0 ? <NoExamples /> : null;
+}
+
+function NoStores({ logdir }: { logdir: string }) {
+  return (
+    <Message title="No attributions yet">
+      <p>
+        No run under <code>{logdir || "this logdir"}</code> announces an attribution store. Run{" "}
+        <code>tb-deepexplain explain</code> with this directory as <code>--logdir</code>, or write a store yourself:
+      </p>
+      <pre>{SNIPPET}</pre>
+    </Message>
+  );
+}
+
+function NoSuchStore() {
+  return (
+    <Message title="This store does not exist">
+      <p>
+        TensorBoard lists no store <code>{view.value.store}</code> in run <code>{view.value.run}</code>. Choose another
+        run above.
+      </p>
+    </Message>
+  );
+}
+
+function BrokenStore({ error }: { error: string }) {
+  return (
+    <div role="alert">
+      <Message title="This store cannot be shown">
+        <p>{error}</p>
+        <RetryButton />
       </Message>
-    );
-  }
-  const chosen = store.value;
-  if (!chosen) {
-    return (
-      <Message title="This store is not here">
-        <p>
-          TensorBoard lists no store <code>{view.value.store}</code> in run <code>{view.value.run}</code>. Choose
-          another run above.
-        </p>
-      </Message>
-    );
-  }
-  if (chosen.error !== undefined) {
-    return (
-      <div role="alert">
-        <Message title="This store cannot be shown">
-          <p>{chosen.error}</p>
-          <button type="button" class="primary" onClick={retry}>
-            Retry
-          </button>
-        </Message>
-      </div>
-    );
-  }
-  if (view.value.pane === "summary") return null;
-  if (pageFailure.value && !page.value) return <Failed failure={pageFailure.value} />;
-  if (!page.value) return <Skeleton />;
-  if (page.value.page.header.rows.length === 0) {
-    return (
-      <Message title={onlyErrors() ? "Nothing is misclassified" : "Nothing to show"}>
-        <p>
-          {view.value.offset > 0
-            ? "This page lies behind the last example."
-            : onlyErrors()
-              ? "Every example with a known label was classified as that label."
-              : view.value.filter
-                ? "No example meets every term of the filter. Take one away above."
-                : "The store holds no maps for this selection."}
-        </p>
-      </Message>
-    );
-  }
-  return null;
+    </div>
+  );
+}
+
+function NoExamples() {
+  const { filter, offset } = view.value;
+  const onlyErrors = filter === "is:error";
+  const reason =
+    offset > 0
+      ? "This page is after the last example."
+      : onlyErrors
+        ? "Every example with a known label was classified as that label."
+        : filter
+          ? "No example meets every term of the filter. Remove one above."
+          : "The store holds no maps for this selection.";
+  return (
+    <Message title={onlyErrors ? "Nothing is misclassified" : "Nothing to show"}>
+      <p>{reason}</p>
+    </Message>
+  );
 }
 
 function Skeleton() {
   return (
-    <div class="skeleton" aria-busy="true" aria-label="loading">
+    <div class={styles.skeleton} role="status" aria-busy="true" aria-label="loading">
       {[0, 1, 2, 3].map((i) => (
         <div key={i}>
           <span />

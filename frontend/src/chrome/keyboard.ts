@@ -1,88 +1,95 @@
-// Every action has a key; nothing is taken from inputs, dialogs or the browser's own shortcuts.
-import { close } from "../drawer/Drawer";
-import { cursor } from "../grid/Grid";
-import { CLIPS, SCOPES } from "../maps/clips";
+// The keys. Keys typed into a field, pressed in a dialog or with Ctrl, Alt or Meta stay the browser's.
+import { CLIPS, SCOPES } from "../state/address";
 import { hostLink } from "../state/host";
-import { change, helpOpen, open, page, peek, scope, solo, turnPage, view } from "../state/model";
+import { cursor, helpOpen, peek, solo } from "../state/interaction";
+import { openRow } from "../state/loadExample";
+import { page } from "../state/loaded";
+import { turnPage } from "../state/loadPages";
+import { change, closeDrawer, scope, view } from "../state/view";
 
-const next = <T>(all: readonly T[], one: T): T => all[(all.indexOf(one) + 1) % all.length]!;
+const nextOf = <T>(options: readonly T[], option: T): T => options[(options.indexOf(option) + 1) % options.length]!;
 
-function move(rows: number, columns: number): void {
+const clamp = (index: number, last: number): number => Math.min(last, Math.max(0, index));
+
+function moveCursor(rows: number, columns: number): void {
   const header = page.value?.page.header;
   if (!header || header.rows.length === 0) return;
-  const last = header.columns.length + (header.kind === "image" ? 1 : 0);
-  // The first key takes up the cell that holds the tab stop; only later ones move.
-  const held = document.activeElement?.hasAttribute("data-cell") ?? false;
-  const { row, column } = cursor.value;
-  const to = {
-    row: Math.min(header.rows.length - 1, Math.max(0, held ? row + rows : row)),
-    column: Math.min(last, Math.max(0, held ? column + columns : column)),
-  };
-  cursor.value = to;
-  const cell = document.querySelector<HTMLElement>(`[data-cell="${to.row},${to.column}"]`);
+  // The first key only focuses the cell in the tab order; later ones move.
+  const hasFocus = document.activeElement?.hasAttribute("data-cell") ?? false;
+  const lastColumn = header.columns.length + (header.modality === "image" ? 1 : 0);
+  const row = clamp(cursor.value.row + (hasFocus ? rows : 0), header.rows.length - 1);
+  const column = clamp(cursor.value.column + (hasFocus ? columns : 0), lastColumn);
+  cursor.value = { row, column };
+  const cell = document.querySelector<HTMLElement>(`[data-cell="${row},${column}"]`);
   cell?.focus({ preventScroll: true });
   cell?.scrollIntoView({ block: "nearest", inline: "nearest" });
-  if (view.value.example !== null && rows !== 0) change({ example: header.rows[to.row]!.id });
+  if (view.value.example !== null && rows !== 0) change({ example: header.rows[row]!.id });
 }
 
-/** The next or the previous of the steps there are. */
-function step(by: number): void {
+function changeStep(by: number): void {
   const steps = page.value?.page.header.steps ?? [];
-  const at = steps.indexOf(view.value.step ?? steps[steps.length - 1]!);
-  const to = steps[at + by];
-  if (to !== undefined) change({ step: to });
+  const index = steps.indexOf(view.value.step ?? steps[steps.length - 1]!);
+  const step = steps[index + by];
+  if (step !== undefined) change({ step });
 }
 
-function alone(column: number): void {
+function toggleSolo(column: number): void {
   const columns = page.value?.page.header.columns.length ?? 0;
   if (column < columns) solo.value = solo.value === column ? null : column;
 }
 
-function to(selector: string): void {
-  const input = document.querySelector<HTMLElement>(selector);
-  input?.focus();
-}
+/** Focus the field that a key stands for. */
+const focusField = (key: string): void => document.querySelector<HTMLElement>(`[data-key="${key}"]`)?.focus();
 
-const KEYS: Record<string, () => void> = {
-  j: () => move(1, 0),
-  k: () => move(-1, 0),
-  ArrowDown: () => move(1, 0),
-  ArrowUp: () => move(-1, 0),
-  ArrowRight: () => move(0, 1),
-  ArrowLeft: () => move(0, -1),
+const ACTIONS: Record<string, () => void> = {
+  j: () => moveCursor(1, 0),
+  k: () => moveCursor(-1, 0),
+  ArrowDown: () => moveCursor(1, 0),
+  ArrowUp: () => moveCursor(-1, 0),
+  ArrowRight: () => moveCursor(0, 1),
+  ArrowLeft: () => moveCursor(0, -1),
   n: () => turnPage(1),
   p: () => turnPage(-1),
-  c: () => change({ clip: next(CLIPS, view.value.clip) }),
-  s: () => change({ scope: next(SCOPES, scope.value) }),
-  o: () => (peek.value = true),
-  "?": () => (helpOpen.value = true),
-  "/": () => to(".filter-input"),
-  g: () => to(".go-to"),
-  "[": () => step(-1),
-  "]": () => step(1),
+  c: () => change({ clip: nextOf(CLIPS, view.value.clip) }),
+  s: () => change({ scope: nextOf(SCOPES, scope.value) }),
+  o: () => {
+    peek.value = true;
+  },
+  "?": () => {
+    helpOpen.value = true;
+  },
+  "/": () => focusField("/"),
+  g: () => focusField("g"),
+  "[": () => changeStep(-1),
+  "]": () => changeStep(1),
   y: () => void navigator.clipboard?.writeText(hostLink()).catch(() => undefined),
-  Enter: () => open(cursor.value.row),
-  Escape: () => view.value.example !== null && close(),
-  "0": () => (solo.value = null),
-  ...Object.fromEntries([1, 2, 3, 4, 5, 6, 7, 8, 9].map((n) => [String(n), () => alone(n - 1)])),
+  Enter: () => openRow(cursor.value.row),
+  Escape: () => view.value.example !== null && closeDrawer(),
+  "0": () => {
+    solo.value = null;
+  },
+  ...Object.fromEntries([1, 2, 3, 4, 5, 6, 7, 8, 9].map((n) => [String(n), () => toggleSolo(n - 1)])),
 };
 
 export function watchKeys(): void {
+  const endPeek = (): void => {
+    peek.value = false;
+  };
   document.addEventListener("keydown", (event) => {
-    const within = event.target as HTMLElement;
+    const target = event.target as HTMLElement;
     if (event.ctrlKey || event.metaKey || event.altKey || helpOpen.value) return;
-    const typing = within.closest<HTMLElement>("select, input, textarea");
-    if (typing && event.key === "Escape") return typing.blur();
-    if (typing && !typing.matches("[type=checkbox], [type=range], [type=radio]")) return;
-    const action = KEYS[event.key];
-    // Arrows scroll the page until a cell is in hand.
-    const inCell = within.closest("[data-cell]") !== null && !within.closest("button");
-    if (!action || ((event.key.startsWith("Arrow") || event.key === "Enter") && !inCell)) return;
+    const field = target.closest<HTMLElement>("select, input, textarea");
+    if (field && event.key === "Escape") return field.blur();
+    if (field && !field.matches("[type=checkbox], [type=range], [type=radio]")) return;
+    const action = ACTIONS[event.key];
+    // Outside the cells, arrow keys scroll the page and Enter presses buttons.
+    const isInCell = target.closest("[data-cell]") !== null && !target.closest("button");
+    if (!action || ((event.key.startsWith("Arrow") || event.key === "Enter") && !isInCell)) return;
     event.preventDefault();
     action();
   });
   document.addEventListener("keyup", (event) => {
-    if (event.key === "o") peek.value = false;
+    if (event.key === "o") endPeek();
   });
-  window.addEventListener("blur", () => (peek.value = false));
+  window.addEventListener("blur", endPeek);
 }

@@ -1,7 +1,6 @@
-// What examples can be sorted by, and how it is called.
-
+// The fields that examples can be sorted by, and their titles.
 import type { Method, StoreInfo } from "../api/types";
-import type { Option } from "./Fields";
+import type { Option, OptionGroup } from "./Fields";
 
 const TITLES: Record<string, string> = {
   errors: "misclassified, then gap",
@@ -16,30 +15,34 @@ const TITLES: Record<string, string> = {
   concentration: "concentration",
 };
 
-/** A field as a person reads it: "gap of Integrated gradients". */
+/** Fields of examples, in the order of the list. */
+const EXAMPLE_FIELDS = ["score", "probability", "margin", "loss", "gap", "disagreement", "change"];
+
+/** The title of a field such as `integrated_gradients.gap`: "gap of Integrated gradients". */
 export function sortTitle(field: string, store: StoreInfo): string {
   if (TITLES[field]) return TITLES[field];
-  const [name, method] = field.split(".").reverse() as [string, string?];
-  const measure = store.measures.find((m) => m.id === name)?.title ?? name;
-  const of = store.methods.find((m) => m.id === method)?.title;
-  return of ? `${measure} of ${of}` : measure;
+  const [name, methodId] = field.split(".").reverse() as [string, string?];
+  const title = store.measures.find(({ id }) => id === name)?.title ?? name;
+  const method = store.methods.find(({ id }) => id === methodId)?.title;
+  return method ? `${title} of ${method}` : title;
 }
 
-/** Plain ones first, then a group for each kind of number that methods have of their own. */
-export function sortOptions(
-  store: StoreInfo,
-  fields: readonly string[],
-): { plain: Option<string>[]; groups: [string, Option<string>[]][] } {
-  const known = (name: string): boolean => fields.includes(name);
-  const whole = ["score", "probability", "margin", "loss", "gap", "disagreement", "change"].filter(known);
-  const plain = ["errors", "id", ...whole].map((f): Option<string> => [f, TITLES[f]!]);
-  const each = (name: string, methods: readonly Method[]): Option<string>[] =>
-    methods.map((m) => [`${m.id}.${name}`, m.title]);
-  const groups: [string, Option<string>[]][] = [];
-  const sums = store.methods.filter((m) => m.sums_to !== null);
-  if (sums.length > 1) groups.push(["gap of", each("gap", sums)]);
-  if (known("concentration")) groups.push(["concentration of", each("concentration", store.methods)]);
-  for (const m of store.measures.filter((one) => known(one.id)))
-    groups.push([`${m.title} of`, each(m.id, store.methods)]);
-  return { plain, groups };
+interface SortOptions {
+  fields: Option<string>[];
+  /** A group for each number that every method has. */
+  groups: OptionGroup<string>[];
+}
+
+/** `known`: the fields that have a number in this store. */
+export function sortOptions(store: StoreInfo, known: readonly string[]): SortOptions {
+  const fields = ["errors", "id", ...EXAMPLE_FIELDS.filter((field) => known.includes(field))];
+  const ofMethods = (name: string, methods: readonly Method[]): Option<string>[] =>
+    methods.map(({ id, title }) => [`${id}.${name}`, title]);
+  const groups: OptionGroup<string>[] = [];
+  const complete = store.methods.filter(({ sums_to }) => sums_to !== null);
+  if (complete.length > 1) groups.push(["gap of", ofMethods("gap", complete)]);
+  if (known.includes("concentration")) groups.push(["concentration of", ofMethods("concentration", store.methods)]);
+  for (const { id, title } of store.measures)
+    if (known.includes(id)) groups.push([`${title} of`, ofMethods(id, store.methods)]);
+  return { fields: fields.map((field) => [field, TITLES[field]!]), groups };
 }

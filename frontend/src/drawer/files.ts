@@ -1,4 +1,4 @@
-// Values as files: NumPy's .npy and CSV.
+// Values as files: NumPy's .npy, and CSV.
 
 /** A float32 array of this shape as a .npy file, version 1.0. */
 export function npy(values: Float32Array<ArrayBuffer>, shape: readonly number[]): Blob {
@@ -11,7 +11,7 @@ export function npy(values: Float32Array<ArrayBuffer>, shape: readonly number[])
   return new Blob([head, new Uint8Array(values.buffer, values.byteOffset, values.byteLength)]);
 }
 
-/** A cell that spreadsheets read as a value: quoted where it must be, never as a formula. */
+/** A cell that spreadsheets read as a value and never as a formula, quoted if necessary. */
 export function cell(value: string | number | null): string {
   if (value === null) return "";
   if (typeof value === "number") return Number.isNaN(value) ? "nan" : String(value);
@@ -25,11 +25,13 @@ export function csv(heads: readonly string[], rows: Iterable<readonly (string | 
   return new Blob([`${lines.join("\r\n")}\r\n`], { type: "text/csv" });
 }
 
-/** Offer a file to the person. */
+const REVOKE_AFTER_MS = 10_000;
+
+/** Download a file. */
 export function save(name: string, content: Blob): void {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(content);
   link.download = name.replace(/[^\w.-]+/g, "_");
   link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+  setTimeout(() => URL.revokeObjectURL(link.href), REVOKE_AFTER_MS);
 }

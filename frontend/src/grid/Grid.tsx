@@ -1,200 +1,120 @@
-// The grid: a row an example, a column a method; one cell is in the tab order and the arrow keys move it.
-import { signal } from "@preact/signals";
-import type { ComponentChildren } from "preact";
-import { useState } from "preact/hooks";
+// The grid: a row for each example, a column for each map. One cell is in the tab order; the arrow keys move it.
 import type { Page } from "../api/pageOfMaps";
-import type { Kind, Line, Picture, Row, StoredMap } from "../api/types";
-import { BarsMap } from "../maps/BarsMap";
-import { MapTile } from "../maps/MapTile";
-import { TextMap } from "../maps/TextMap";
-import { textRow } from "../maps/textRows";
-import { fold } from "../maps/words";
-import { pieces as byPieces, clips, example, loading, open, pictureUrl, smooth, solo, tile } from "../state/model";
-import { Caption, State, standIn } from "./Caption";
-import { ExampleCell } from "./ExampleCell";
-import { Header, hidden } from "./Header";
+import type { Line, Modality, Picture, Row, StoredMap } from "../api/types";
+import { MapTile, tileSize } from "../maps/MapTile";
+import { Placeholder, placeholderOf } from "../maps/Placeholder";
+import { TabularMap } from "../maps/TabularMap";
+import tileStyles from "../maps/Tile.module.css";
+import { solo } from "../state/interaction";
+import { openRow } from "../state/loadExample";
+import { loading } from "../state/loaded";
+import { pictureUrl } from "../state/pageCache";
+import { example, smooth, tile } from "../state/view";
+import { Caption } from "./Caption";
+import captionStyles from "./Caption.module.css";
+import { ExampleFacts } from "./ExampleFacts";
+import styles from "./Grid.module.css";
+import { GridCell, MapCell, spokenMap } from "./GridCell";
+import { Header } from "./Header";
+import { TextCells } from "./TextCells";
 
-export const cursor = signal<{ row: number; column: number }>({ row: 0, column: 0 });
+/** The least width of a column of text or bars, by tile size. */
+const TEXT_WIDTHS: Record<number, string> = { 64: "220px", 112: "256px", 224: "420px" };
 
-const TEXT_WIDTH: Record<number, string> = { 64: "220px", 112: "256px", 224: "420px" };
-const TEXT_LIMIT: Record<number, number> = { 64: 60, 112: 160, 224: 400 };
-
-function template(kind: Kind, methods: number): string {
+function columnTemplate(modality: Modality, maps: number): string {
   const side = tile.value;
-  const map =
-    kind === "image"
-      ? `minmax(${Math.max(side, 124) + 24}px, ${Math.max(side, 148) + 24}px)`
-      : `minmax(${TEXT_WIDTH[side]}, 1fr)`;
-  const input = kind === "image" ? `${Math.max(side, 84) + 24}px ` : "";
-  return `minmax(208px, ${kind === "image" ? "264px" : "208px"}) ${input}repeat(${methods}, ${map})`;
+  if (modality !== "image") return `minmax(208px, 208px) repeat(${maps}, minmax(${TEXT_WIDTHS[side]}, 1fr))`;
+  const map = `minmax(${Math.max(side, 124) + 24}px, ${Math.max(side, 148) + 24}px)`;
+  return `minmax(208px, 264px) ${Math.max(side, 84) + 24}px repeat(${maps}, ${map})`;
 }
 
-export function Grid({ of }: { of: Page }) {
-  const { kind, columns, rows, total } = of.header;
+export function Grid({ page }: { page: Page }) {
+  const { modality, columns, rows, total } = page.header;
+  const look = [
+    styles.grid,
+    modality === "image" ? "" : styles.fullWidth,
+    loading.value ? styles.dim : "",
+    smooth.value ? tileStyles.smooth : "",
+  ];
   const style = {
-    gridTemplateColumns: template(kind, solo.value === null ? columns.length : 1),
+    gridTemplateColumns: columnTemplate(modality, solo.value === null ? columns.length : 1),
     "--tile": `${tile.value}px`,
   };
   return (
-    <div
-      class={`grid ${kind} ${loading.value ? "dim" : ""} ${smooth.value ? "smooth" : ""}`}
-      role="grid"
-      aria-rowcount={total + 1}
-      aria-label="Attributions"
-      style={style}
-    >
-      <Header of={of} />
+    <div class={look.join(" ")} role="grid" aria-rowcount={total + 1} aria-label="Attributions" style={style}>
+      <Header page={page} />
       {rows.map((row, i) => (
-        <RowView key={row.id} of={of} row={row} at={i} />
+        <ExampleRow key={row.id} page={page} row={row} index={i} />
       ))}
     </div>
   );
 }
 
-function GridCell(props: {
-  row: number;
-  column: number;
-  class: string;
-  spoken?: string | undefined;
-  children: ComponentChildren;
-}) {
-  const here = { row: props.row, column: props.column };
-  const mine = cursor.value.row === here.row && cursor.value.column === here.column;
+function ExampleRow({ page, row, index }: { page: Page; row: Row; index: number }) {
+  const { modality, columns, offset } = page.header;
   return (
-    <div
-      role="gridcell"
-      class={`cell ${props.class}`}
-      tabIndex={mine ? 0 : -1}
-      data-cell={`${here.row},${here.column}`}
-      onFocus={() => (cursor.value = here)}
-      onPointerDown={() => (cursor.value = here)}
-      onDblClick={() => open(props.row)}
-    >
-      {props.spoken && <span class="unseen">{props.spoken}</span>}
-      {props.children}
-    </div>
-  );
-}
-
-function RowView({ of, row, at }: { of: Page; row: Row; at: number }) {
-  const { kind, columns } = of.header;
-  const picture = kind === "image";
-  const draw = kind === "text" ? <TextCells of={of} row={row} at={at} /> : null;
-  return (
+    // biome-ignore lint/a11y/useFocusableInteractive: the cells have the focus
     <div
       role="row"
-      class={`row ${row.misclassified ? "wrong" : ""} ${example.value === row.id ? "opened" : ""}`}
-      aria-rowindex={of.header.offset + at + 2}
+      class={`${styles.row} ${example.value === row.id ? styles.opened : ""}`}
+      aria-rowindex={offset + index + 2}
+      data-misclassified={row.misclassified || undefined}
     >
-      <GridCell row={at} column={0} class="example">
-        <ExampleCell row={row} open={() => open(at)} />
+      <GridCell row={index} column={0} class={styles.example}>
+        <ExampleFacts row={row} open={() => openRow(index)} />
       </GridCell>
-      {picture && (
-        <GridCell row={at} column={1} class="input">
-          <InputPicture of={of} row={row} at={at} />
+      {modality === "image" && (
+        <GridCell row={index} column={1}>
+          <InputPicture page={page} row={row} index={index} />
         </GridCell>
       )}
-      {draw ??
+      {modality === "text" ? (
+        <TextCells page={page} row={row} index={index} />
+      ) : (
         row.maps.map((map, m) => (
-          <GridCell
+          <MapCell
             key={columns[m]!.key}
-            row={at}
-            column={m + (picture ? 2 : 1)}
-            class={`map ${hidden(m) ? "hidden" : ""}`}
-            spoken={spoken(of, m, map)}
+            row={index}
+            column={m}
+            gridColumn={m + (modality === "image" ? 2 : 1)}
+            spoken={spokenMap(page, m, map)}
           >
-            {standIn(map, picture ? tile.value : undefined) ??
-              (picture ? (
-                <MapTile of={of} row={at} column={m} map={map as Picture} method={columns[m]!.method} />
-              ) : row.input.type === "tabular" ? (
-                <BarsMap
-                  of={of}
-                  row={at}
-                  column={m}
-                  map={map as Line}
-                  method={columns[m]!.method}
-                  features={row.input.features}
-                  inputs={row.input.values}
-                />
-              ) : (
-                <State text="input cannot be read" title={row.input.type === undefined ? row.input.error : ""} />
-              ))}
-            <Caption of={of} row={at} column={m} map={map} />
-          </GridCell>
-        ))}
+            <CellMap page={page} row={row} index={index} column={m} map={map} />
+            <Caption page={page} row={index} column={m} map={map} />
+          </MapCell>
+        ))
+      )}
     </div>
   );
 }
 
-function InputPicture({ of, row, at }: { of: Page; row: Row; at: number }) {
-  const url = pictureUrl(of, at);
-  const input = row.input;
-  if (input.type === undefined) return <State text="cannot be read" title={input.error} size={tile.value} />;
-  if (url === null || !("full" in input)) return <State text="—" size={tile.value} />;
+function CellMap(props: { page: Page; row: Row; index: number; column: number; map: StoredMap | null }) {
+  const { page, row, index, column, map } = props;
+  const isPicture = page.header.modality === "image";
+  const placeholder = placeholderOf(map, isPicture ? tile.value : undefined);
+  if (placeholder) return <>{placeholder}</>;
+  const common = { page, row: index, column, method: page.header.columns[column]!.method };
+  if (isPicture) return <MapTile {...common} map={map as Picture} />;
+  if (row.input.type === "tabular") return <TabularMap {...common} map={map as Line} input={row.input} />;
+  return <Placeholder text="input cannot be read" title={row.input.type === undefined ? row.input.error : ""} />;
+}
+
+function InputPicture({ page, row, index }: { page: Page; row: Row; index: number }) {
+  const url = pictureUrl(page, index);
+  const { input } = row;
+  if (input.type === undefined) return <Placeholder text="cannot be read" title={input.error} size={tile.value} />;
+  if (url === null || !("full" in input)) return <Placeholder text="—" size={tile.value} />;
   const [height, width] = input.full;
-  const longest = Math.max(height, width);
-  const size = { width: `${(tile.value * width) / longest}px`, height: `${(tile.value * height) / longest}px` };
   return (
     <>
-      <div class="tile" style={size}>
+      <div class={tileStyles.tile} style={tileSize(input.full, tile.value)}>
         <img src={url} alt={`example ${row.id}`} draggable={false} />
       </div>
-      <div class="caption">
+      <div class={captionStyles.caption}>
         <span>
           {width} × {height}
         </span>
       </div>
     </>
   );
-}
-
-function TextCells({ of, row, at }: { of: Page; row: Row; at: number }) {
-  const [open, setOpen] = useState(false);
-  const { columns } = of.header;
-  const input = row.input;
-  const tokens = input.type === "text" ? input.tokens : [];
-  const { words, values, strength } = textRow(of, row, byPieces.value);
-  const pieces = open ? words : fold(words, strength, TEXT_LIMIT[tile.value]!);
-  return (
-    <>
-      {row.maps.map((map, m) => (
-        <GridCell
-          key={columns[m]!.key}
-          row={at}
-          column={m + 1}
-          class={`map ${hidden(m) ? "hidden" : ""}`}
-          spoken={input.type === "text" ? undefined : spoken(of, m, map)}
-        >
-          {input.type !== "text" ? (
-            <State text="cannot be read" title={input.type === undefined ? input.error : "not a text"} />
-          ) : (
-            (standIn(map, undefined) ?? (
-              <TextMap
-                of={of}
-                row={at}
-                column={m}
-                map={map as Line}
-                method={columns[m]!.method}
-                tokens={tokens}
-                words={words}
-                pieces={pieces}
-                values={values[m]!}
-                clip={clips.value[at]?.[m] ?? 0}
-                unfold={() => setOpen(true)}
-              />
-            ))
-          )}
-          <Caption of={of} row={at} column={m} map={map} />
-        </GridCell>
-      ))}
-    </>
-  );
-}
-
-/** What stands for the picture of a map for those who do not see it; its numbers are in the caption and in the drawer. */
-function spoken(of: Page, column: number, map: StoredMap | null): string {
-  const { title } = of.header.columns[column]!;
-  if (map === null) return `${title}: not computed`;
-  if (map.error !== undefined) return `${title}: cannot be read`;
-  return map.zero ? `${title}: all zero` : title;
 }

@@ -1,90 +1,98 @@
-// Column heads: the method, how its pixels became one number, and its legend with numbers at both ends.
-
+// Column heads: the method, how channels are reduced, and the legend with the numbers at its ends.
+import type { ComponentChildren } from "preact";
 import type { Page } from "../api/pageOfMaps";
 import { exportUrl } from "../api/requests";
-import { count, short } from "../format/numbers";
-import { SCOPE_TITLES } from "../maps/clips";
+import { parameterTexts } from "../format/names";
+import { count, MINUS, short } from "../format/numbers";
+import { clips, SCOPE_TITLES } from "../maps/clips";
 import { gradient } from "../maps/colour";
 import { theme } from "../state/host";
-import { active } from "../state/hover";
-import { clips, scope, solo, store, view } from "../state/model";
+import { active, isHidden } from "../state/interaction";
+import { storeInfo } from "../state/stores";
+import { scope, view } from "../state/view";
+import gridStyles from "./Grid.module.css";
+import styles from "./Header.module.css";
 
-const MINUS = "\u2212";
-
-export function Header({ of }: { of: Page }) {
-  const { kind, columns, total } = of.header;
-  const info = store.value;
-  const failed = info?.error === undefined ? (info?.errors ?? 0) : 0;
+export function Header({ page }: { page: Page }) {
+  const { modality, columns, total, version } = page.header;
+  const errors = storeInfo.value?.errors ?? 0;
   return (
-    <div role="row" class="row head" aria-rowindex={1}>
-      <div role="columnheader" class="cell example">
-        <div class="head-title">
-          {count(total)} {total === 1 ? "example" : "examples"}
-        </div>
-        <div class="head-note">
-          {failed > 0 ? (
-            <span title="the pipeline stored why, in the errors files of this store">
-              {count(failed)} could not be explained
-            </span>
+    // biome-ignore lint/a11y/useFocusableInteractive: the tab order holds one cell of the rows below
+    <div role="row" class={`${gridStyles.row} ${gridStyles.header}`} aria-rowindex={1}>
+      <Head title={`${count(total)} ${total === 1 ? "example" : "examples"}`} class={gridStyles.example}>
+        <div class={styles.note}>
+          {errors > 0 ? (
+            <span title="the errors files of this store hold the reasons">{count(errors)} could not be explained</span>
           ) : (
             "predicted class"
           )}
           {" · "}
           <a
-            href={exportUrl(view.value, of.header.version)}
+            href={exportUrl(view.value, version)}
             download
             title={`the numbers of these examples, at most ${count(100_000)} of them`}
           >
             CSV
           </a>
         </div>
-      </div>
-      {kind === "image" && (
-        <div role="columnheader" class="cell">
-          <div class="head-title">Input</div>
-        </div>
-      )}
+      </Head>
+      {modality === "image" && <Head title="Input" />}
       {columns.map(({ key, title, method }, m) => (
-        <div role="columnheader" class={`cell ${hidden(m) ? "hidden" : ""}`} key={key}>
-          <div class="head-title" title={`${title}\n${parameters(method.parameters)}`}>
-            {title}
-          </div>
-          <div class="head-note">
+        <Head
+          key={key}
+          title={title}
+          tooltip={[title, ...parameterTexts(method.parameters)].join("\n")}
+          class={isHidden(m) ? gridStyles.hidden : ""}
+        >
+          <div class={styles.note}>
             {method.signed ? "signed" : "unsigned"}
             {method.reduction && ` · channel ${method.reduction}`}
           </div>
-          <Legend column={m} signed={method.signed} words={kind === "text"} />
-        </div>
+          <Legend column={m} signed={method.signed} isText={modality === "text"} isWide={modality !== "image"} />
+        </Head>
       ))}
     </div>
   );
 }
 
-/** Whether a column makes way for the one that is shown alone. */
-export const hidden = (column: number): boolean => solo.value !== null && solo.value !== column;
+interface HeadProps {
+  title: string;
+  tooltip?: string;
+  class?: string | undefined;
+  children?: ComponentChildren;
+}
 
-/** The ramp; its ends are the numbers of the map in hand, or of all maps where they share one scale. */
-function Legend({ column, signed, words }: { column: number; signed: boolean; words: boolean }) {
+function Head({ title, tooltip, class: look = "", children }: HeadProps) {
+  return (
+    // biome-ignore lint/a11y/useFocusableInteractive: the tab order holds one cell of the rows below
+    <div role="columnheader" class={`${gridStyles.cell} ${look}`}>
+      <div class={styles.title} title={tooltip}>
+        {title}
+      </div>
+      {children}
+    </div>
+  );
+}
+
+/** The colours of a column; at the ends the clip of the map under the pointer, or of all maps with a shared scale. */
+export function Legend(props: { column: number; signed: boolean; isText: boolean; isWide: boolean }) {
+  const { column, signed, isText, isWide } = props;
   const { clip } = view.value;
   const shared = scope.value;
-  const at = active.value;
-  const row = shared === "page" ? 0 : at && (shared === "row" || at.column === column) ? at.row : null;
+  const pointed = active.value;
+  const isPointed = pointed && (shared === "row" || pointed.column === column);
+  const row = shared === "page" ? 0 : isPointed ? pointed.row : null;
   const end = row === null ? clip : short(clips.value[row]?.[column] ?? 0);
-  const title = `colours end at the ${clip} of |a|, taken over ${SCOPE_TITLES[shared]}${shared === "map" ? "" : " (the largest of its maps)"}; point at a map for its numbers`;
+  const ofLargest = shared === "map" ? "" : " (the largest of its maps)";
+  const title = `colours end at the ${clip} of |a|, taken over ${SCOPE_TITLES[shared]}${ofLargest}; point at a map for its numbers`;
   return (
-    <div class="legend" title={title}>
-      <div class="legend-ramp" style={{ background: gradient(signed, words ? theme.value : null) }} />
-      <div class="legend-ends">
+    <div class={`${styles.legend} ${isWide ? styles.wide : ""}`} title={title}>
+      <div class={styles.ramp} style={{ background: gradient(signed, isText ? theme.value : null) }} />
+      <div class={styles.ends}>
         <span>{signed ? `${MINUS}${end}` : "0"}</span>
         {signed && <span>0</span>}
         <span>{signed ? `+${end}` : end}</span>
       </div>
     </div>
   );
-}
-
-function parameters(given: Record<string, unknown>): string {
-  return Object.entries(given)
-    .map(([name, value]) => `${name} = ${JSON.stringify(value)}`)
-    .join("\n");
 }

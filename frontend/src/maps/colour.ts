@@ -1,9 +1,10 @@
-// From values to colours: the normative rules of the page. Maps look the same in light and dark; words follow the theme.
+// From values to colours: the rules of the page. Maps look the same in both themes; words follow the theme.
 import { expand, NOT_FINITE } from "../api/pageOfMaps";
+import type { Theme } from "../state/host";
 
 export type Rgb = readonly [number, number, number];
 
-/** ColorBrewer RdBu, blue for negative, red for positive; the middle is the neutral of zero. */
+/** ColorBrewer RdBu: blue for negative, red for positive, a neutral for zero. */
 export const DIVERGING: readonly Rgb[] = [
   [5, 48, 97],
   [33, 102, 172],
@@ -18,7 +19,7 @@ export const DIVERGING: readonly Rgb[] = [
   [103, 0, 31],
 ];
 
-/** One hue, from the same neutral: ColorBrewer Purples. */
+/** ColorBrewer Purples: one hue, from the same neutral. */
 export const SEQUENTIAL: readonly Rgb[] = [
   [247, 247, 247],
   [239, 237, 245],
@@ -31,10 +32,8 @@ export const SEQUENTIAL: readonly Rgb[] = [
   [63, 0, 125],
 ];
 
-/** What a value that is not finite is painted with: no colour of either ramp. */
+/** The colour of values that are not finite; it occurs in neither ramp. */
 export const NOT_FINITE_COLOUR: Rgb = [255, 214, 0];
-
-export type Theme = "light" | "dark";
 
 interface WordRamps {
   paper: Rgb;
@@ -43,7 +42,7 @@ interface WordRamps {
   unsigned: readonly Rgb[];
 }
 
-// On dark the ramps get lighter with magnitude: otherwise the strongest word would be the least visible.
+// In the dark theme the ramps get lighter with magnitude; else the strongest word would be the least visible.
 export const WORDS: Record<Theme, WordRamps> = {
   light: {
     paper: [255, 255, 255],
@@ -102,19 +101,21 @@ export function ramp(stops: readonly Rgb[], t: number): Rgb {
   ];
 }
 
-/** A map's colour for a value, clipped at ±clip and symmetric about zero. */
+/** The colour of a map's value, clipped at ±clip, symmetric about zero. */
 export function mapColour(value: number, clip: number, signed: boolean): Rgb {
   if (!Number.isFinite(value)) return NOT_FINITE_COLOUR;
   const t = clip > 0 ? value / clip : Math.sign(value);
   return signed ? ramp(DIVERGING, (Math.max(-1, Math.min(1, t)) + 1) / 2) : ramp(SEQUENTIAL, Math.abs(t));
 }
 
-/** RGBA of all 256 codes, as little-endian pixels indexed by the code's byte: recolouring a map touches no floats. */
+/** A colour as one opaque little-endian RGBA pixel. */
+export const pack = ([r, g, b]: Rgb): number => ((255 << 24) | (b << 16) | (g << 8) | r) >>> 0;
+
+/** RGBA of all 256 codes as little-endian pixels, indexed by the code's byte: recolouring a map reads no floats. */
 export function colourTable(scale: number, clip: number, signed: boolean): Uint32Array<ArrayBuffer> {
   const table = new Uint32Array(256);
   for (let code = NOT_FINITE; code < 128; code++) {
-    const [r, g, b] = mapColour(expand(code, scale), clip, signed);
-    table[code & 255] = ((255 << 24) | (b << 16) | (g << 8) | r) >>> 0;
+    table[code & 255] = pack(mapColour(expand(code, scale), clip, signed));
   }
   return table;
 }
@@ -127,7 +128,7 @@ export function wordColour(value: number, clip: number, signed: boolean, theme: 
   return { back, fore: readable(back) };
 }
 
-/** Black or white, whichever stands out more from `back`. */
+/** Black or white, whichever has more contrast to `back`. */
 export function readable(back: Rgb): Rgb {
   const dark: Rgb = [0, 0, 0];
   const light: Rgb = [255, 255, 255];
@@ -149,12 +150,13 @@ function luminance(colour: Rgb): number {
   return 0.2126 * r + 0.7152 * g + 0.0722 * b;
 }
 
+/** A colour in CSS. */
 export const css = (colour: Rgb): string => `rgb(${colour[0]},${colour[1]},${colour[2]})`;
 
-/** The stops of a map's legend, from left to right. */
+/** The colours of a map's legend, from left to right. */
 export const gradientStops = (signed: boolean): string[] => (signed ? DIVERGING : SEQUENTIAL).map(css);
 
-/** The legend of maps, or of words in a theme. */
+/** The legend of maps, or of words in a theme, as a CSS gradient. */
 export function gradient(signed: boolean, words: Theme | null): string {
   const { negative, positive, unsigned } = WORDS[words ?? "light"];
   const stops =

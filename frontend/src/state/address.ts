@@ -1,160 +1,147 @@
-// The page's state in the address: `p.deepexplain.*` keys among whatever else TensorBoard keeps in its hash.
-import { CLIPS, type Clip, SCOPES, type Scope } from "../maps/clips";
-
-const PREFIX = "p.deepexplain.";
+// The view, and how the address spells it: `p.deepexplain.*` keys among those that TensorBoard keeps in its hash.
+import type { Pivot } from "../api/types";
 
 export const PANES = ["examples", "summary"] as const;
 export type Pane = (typeof PANES)[number];
-export const PIVOTS = ["methods", "steps", "runs", "targets"] as const;
-export type Pivot = (typeof PIVOTS)[number];
+export const PIVOTS: readonly Pivot[] = ["methods", "steps", "runs", "targets"];
 export const PAGE_SIZES = [24, 48, 96] as const;
 export const TILE_SIZES = [64, 112, 224] as const;
+export const CLIPS = ["p90", "p95", "p99", "p100"] as const;
+export type Clip = (typeof CLIPS)[number];
+export const SCOPES = ["map", "row", "page"] as const;
+export type Scope = (typeof SCOPES)[number];
 
-export interface View {
-  pane: Pane;
-  run: string;
-  store: string;
-  step: number | null;
-  /** null: the predicted class where it was explained, else whatever was. */
-  target: string | null;
-  /** What the columns are; of the others one is chosen each. */
-  pivot: Pivot;
-  /** The one method shown where columns are something else; null: the first. */
-  method: string | null;
-  /** A column of the last map less the first. */
-  change: boolean;
-  filter: string;
-  /** errors, id, or a field with a number, such as integrated_gradients.gap */
-  sort: string;
-  descending: boolean;
-  offset: number;
-  limit: number;
-  /** The id of the example in the drawer. */
-  example: string | null;
-  tile: number;
-  clip: Clip;
-  /** Texts by the pieces of the tokenizer, not by whole words. */
-  pieces: boolean;
-  /** Blanks and line breaks of texts as marks. */
-  blanks: boolean;
-  /** Pictures' maps interpolated between their pixels; else each pixel is a square. */
-  smooth: boolean;
-  /** null: each map, or each row where its maps are of one kind. */
-  scope: Scope | null;
+/** One field of the view: its key in the address, its default, its text, and the value of a text if it is valid. */
+interface Codec<T> {
+  key: string;
+  initial: T;
+  encode: (value: T) => string;
+  decode: (text: string) => T | undefined;
 }
 
-export const DEFAULTS: View = {
-  pane: "examples",
-  run: "",
-  store: "",
-  step: null,
-  target: null,
-  pivot: "methods",
-  method: null,
-  change: false,
-  filter: "",
-  sort: "errors",
-  descending: true,
-  offset: 0,
-  limit: 24,
-  example: null,
-  tile: 112,
-  clip: "p99",
-  pieces: false,
-  blanks: false,
-  smooth: false,
-  scope: null,
+const choice = <T extends string | number>(key: string, options: readonly T[], initial: T): Codec<T> => ({
+  key,
+  initial,
+  encode: String,
+  decode: (text) => options.find((option) => String(option) === text),
+});
+
+const optionalChoice = <T extends string>(key: string, options: readonly T[]): Codec<T | null> => ({
+  key,
+  initial: null,
+  encode: String,
+  decode: (text) => options.find((option) => option === text),
+});
+
+const text = (key: string, initial = "", pattern = /^/): Codec<string> => ({
+  key,
+  initial,
+  encode: String,
+  decode: (text) => (pattern.test(text) ? text : undefined),
+});
+
+const optionalText = (key: string, pattern: RegExp): Codec<string | null> => ({
+  key,
+  initial: null,
+  encode: String,
+  decode: (text) => (pattern.test(text) ? text : undefined),
+});
+
+const flag = (key: string, initial = false): Codec<boolean> => ({
+  key,
+  initial,
+  encode: (value) => (value ? "1" : "0"),
+  decode: (text) => (text === "1" ? true : text === "0" ? false : undefined),
+});
+
+const wholeNumber = <T extends number | null>(key: string, initial: T, pattern: RegExp): Codec<T | number> => ({
+  key,
+  initial,
+  encode: String,
+  decode: (text) => (pattern.test(text) ? Number(text) : undefined),
+});
+
+/** Every field of the view, once. */
+const CODECS = {
+  pane: choice("view", PANES, "examples"),
+  run: text("run"),
+  store: text("store"),
+  /** Training step; null: the latest. */
+  step: wholeNumber("step", null, /^-?\d{1,15}$/),
+  /** null: the predicted class where it was explained, else the class that was. */
+  target: optionalText("target", /^(predicted|label|sum|\d{1,9})$/),
+  /** What the columns are; one value is fixed for each of the other three. */
+  pivot: choice("columns", PIVOTS, "methods"),
+  /** The method shown where the columns are not methods; null: the first. */
+  method: optionalText("method", /^[a-z][a-z0-9_]*$/),
+  /** Whether a last column shows the last map minus the first. */
+  change: flag("change"),
+  filter: text("filter"),
+  /** `errors`, `id`, or a numeric field such as `integrated_gradients.gap`. */
+  sort: text("sort", "errors", /^([a-z][a-z0-9_]*\.)?[a-z][a-z0-9_]*$/),
+  descending: flag("desc", true),
+  offset: wholeNumber("at", 0, /^\d{1,15}$/),
+  limit: choice<number>("n", PAGE_SIZES, 24),
+  /** The id of the example in the drawer. */
+  example: optionalText("example", /./s),
+  tile: choice<number>("size", TILE_SIZES, 112),
+  clip: choice("clip", CLIPS, "p99"),
+  /** Whether texts are shown by the tokenizer's pieces instead of whole words. */
+  pieces: flag("pieces"),
+  /** Whether spaces and line breaks of texts are marked. */
+  blanks: flag("blanks"),
+  /** Whether maps of pictures are interpolated between pixels. */
+  smooth: flag("smooth"),
+  /** Which maps share one colour scale; null: depends on the pivot. */
+  scope: optionalChoice("scope", SCOPES),
 };
 
-/** Whose values share one scale: maps of different methods have different units, those of one method have not. */
+type Codecs = typeof CODECS;
+export type View = { [Field in keyof Codecs]: Codecs[Field] extends Codec<infer T> ? T : never };
+
+const FIELDS = Object.entries(CODECS) as [keyof View, Codec<unknown>][];
+
+export const DEFAULT_VIEW = Object.fromEntries(FIELDS.map(([field, codec]) => [field, codec.initial])) as View;
+
+/** Maps of one method have one unit and share the scale of their row; maps of different methods do not. */
 export const scopeOf = (view: View): Scope => view.scope ?? (view.pivot === "methods" ? "map" : "row");
 
-/** The view that a hash describes; what it lacks or says badly takes its default. */
+const PREFIX = "p.deepexplain.";
+
+/** The view that a hash describes; a missing or invalid field takes its default. */
 export function readView(hash: string): View {
-  const given = new Map<string, string>();
-  for (const [key, value] of pairs(hash)) if (key.startsWith(PREFIX)) given.set(key.slice(PREFIX.length), value);
-  const whole = (name: string, fallback: number): number => {
-    const text = given.get(name) ?? "";
-    return /^\d{1,15}$/.test(text) ? Number(text) : fallback;
-  };
-  const among = <T>(name: string, allowed: readonly T[], fallback: T): T =>
-    allowed.find((one) => String(one) === given.get(name)) ?? fallback;
-  const matching = (name: string, form: RegExp): string | null => {
-    const text = given.get(name) ?? "";
-    return form.test(text) ? text : null;
-  };
-  const step = matching("step", /^-?\d{1,15}$/);
-  return {
-    pane: among("view", PANES, DEFAULTS.pane),
-    run: given.get("run") ?? DEFAULTS.run,
-    store: given.get("store") ?? DEFAULTS.store,
-    step: step === null ? null : Number(step),
-    target: matching("target", /^(predicted|label|sum|\d{1,9})$/),
-    pivot: among("columns", PIVOTS, DEFAULTS.pivot),
-    method: matching("method", /^[a-z][a-z0-9_]*$/),
-    change: given.get("change") === "1",
-    filter: given.get("filter") ?? (given.get("only") === "misclassified" ? "is:error" : DEFAULTS.filter),
-    sort: matching("sort", /^([a-z][a-z0-9_]*\.)?[a-z][a-z0-9_]*$/) ?? DEFAULTS.sort,
-    descending: given.get("desc") !== "0",
-    offset: whole("at", DEFAULTS.offset),
-    limit: among("n", PAGE_SIZES, DEFAULTS.limit),
-    example: given.get("example") || null,
-    tile: among("size", TILE_SIZES, DEFAULTS.tile),
-    clip: among("clip", CLIPS, DEFAULTS.clip),
-    pieces: given.get("pieces") === "1",
-    blanks: given.get("blanks") === "1",
-    smooth: given.get("smooth") === "1",
-    scope: among<Scope | null>("scope", SCOPES, null),
-  };
+  const texts = ownKeys(hash);
+  // Links from before there was a filter.
+  if (texts.get("only") === "misclassified" && !texts.has("filter")) texts.set("filter", "is:error");
+  const decode = (codec: Codec<unknown>): unknown => codec.decode(texts.get(codec.key) ?? "");
+  const entries = FIELDS.map(([field, codec]) => [
+    field,
+    texts.has(codec.key) ? (decode(codec) ?? codec.initial) : codec.initial,
+  ]);
+  return Object.fromEntries(entries) as View;
 }
 
-/** `hash` with our keys replaced by those of `view`; defaults are left out, everything else stays as it is. */
+/** `hash` with the page's keys replaced by those of `view`; defaults are omitted, other keys stay as they are. */
 export function writeView(hash: string, view: View): string {
-  const unless = <T>(value: T, fallback: T): string | null => (value === fallback ? null : String(value));
-  const entries: [string, string | null][] = [
-    ["view", unless(view.pane, DEFAULTS.pane)],
-    ["run", view.run || null],
-    ["store", view.store || null],
-    ["step", view.step === null ? null : String(view.step)],
-    ["target", view.target],
-    ["columns", unless(view.pivot, DEFAULTS.pivot)],
-    ["method", view.method],
-    ["change", view.change ? "1" : null],
-    ["filter", view.filter || null],
-    ["sort", unless(view.sort, DEFAULTS.sort)],
-    ["desc", view.descending ? null : "0"],
-    ["at", unless(view.offset, DEFAULTS.offset)],
-    ["n", unless(view.limit, DEFAULTS.limit)],
-    ["example", view.example],
-    ["size", unless(view.tile, DEFAULTS.tile)],
-    ["clip", unless(view.clip, DEFAULTS.clip)],
-    ["pieces", view.pieces ? "1" : null],
-    ["blanks", view.blanks ? "1" : null],
-    ["smooth", view.smooth ? "1" : null],
-    ["scope", view.scope],
-  ];
-  const others = hash
-    .replace(/^#/, "")
-    .split("&")
-    .filter((part) => part && !part.startsWith(PREFIX));
-  const ours = entries
-    .filter(([, value]) => value !== null)
-    .map(([key, value]) => `${PREFIX}${key}=${encodeURIComponent(value!)}`);
-  const joined = [...others, ...ours].join("&");
+  const others = parts(hash).filter((part) => part && !part.startsWith(PREFIX));
+  const changed = FIELDS.filter(([field, codec]) => view[field] !== codec.initial);
+  const own = changed.map(([field, codec]) => `${PREFIX}${codec.key}=${encodeURIComponent(codec.encode(view[field]))}`);
+  const joined = [...others, ...own].join("&");
   return joined ? `#${joined}` : "";
 }
 
-function pairs(hash: string): [string, string][] {
-  return hash
-    .replace(/^#/, "")
-    .split("&")
-    .flatMap((part): [string, string][] => {
-      const cut = part.indexOf("=");
-      if (cut < 0) return [];
-      try {
-        return [[part.slice(0, cut), decodeURIComponent(part.slice(cut + 1))]];
-      } catch {
-        return [];
-      }
-    });
+const parts = (hash: string): string[] => hash.replace(/^#/, "").split("&");
+
+function ownKeys(hash: string): Map<string, string> {
+  const texts = new Map<string, string>();
+  for (const part of parts(hash)) {
+    const equals = part.indexOf("=");
+    if (equals < 0 || !part.startsWith(PREFIX)) continue;
+    try {
+      texts.set(part.slice(PREFIX.length, equals), decodeURIComponent(part.slice(equals + 1)));
+    } catch {
+      // not a valid escape: as if the key were missing
+    }
+  }
+  return texts;
 }

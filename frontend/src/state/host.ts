@@ -1,19 +1,23 @@
-// The page around us: TensorBoard when framed, ourselves when opened alone.
+// The window that holds the page: TensorBoard's if the page is framed, else its own.
 import { signal } from "@preact/signals";
-import type { Theme } from "../maps/colour";
+
+export type Theme = "light" | "dark";
 
 const host: Window = ((): Window => {
   try {
     return window.parent.document ? window.parent : window;
   } catch {
-    return window; // another origin frames us: its address and theme are not ours to read
+    return window; // framed by another origin, whose address and theme cannot be read
   }
 })();
 const framed = host !== window;
 
 export const hostHash = (): string => host.location.hash;
 
-/** Replace the host's hash, as a new entry of its history or in place of the present one. */
+/** The address that shows the present view. */
+export const hostLink = (): string => host.location.href;
+
+/** Replace the hash of the host, in a new or in the present entry of its history. */
 export function setHostHash(hash: string, push: boolean): void {
   const url = host.location.pathname + host.location.search + hash;
   if (push) host.history.pushState(host.history.state, "", url);
@@ -29,32 +33,32 @@ export function onHostHash(changed: () => void): void {
   });
 }
 
-const preferred = window.matchMedia("(prefers-color-scheme: dark)");
-const present = (): Theme =>
-  (framed ? host.document.body.classList.contains("dark-mode") : preferred.matches) ? "dark" : "light";
+const prefersDark = window.matchMedia("(prefers-color-scheme: dark)");
 
-export const theme = signal<Theme>(present());
+function hostTheme(): Theme {
+  const dark = framed ? host.document.body.classList.contains("dark-mode") : prefersDark.matches;
+  return dark ? "dark" : "light";
+}
+
+export const theme = signal<Theme>(hostTheme());
 
 export function watchTheme(): void {
   const apply = (): void => {
-    theme.value = present();
-    document.documentElement.dataset["theme"] = theme.value;
+    theme.value = hostTheme();
+    document.documentElement.dataset.theme = theme.value;
   };
   apply();
   if (framed) {
     const observer = new MutationObserver(apply);
     observer.observe(host.document.body, { attributeFilter: ["class"] });
     window.addEventListener("pagehide", () => observer.disconnect());
-  } else preferred.addEventListener("change", apply);
+  } else prefersDark.addEventListener("change", apply);
 }
 
-/** The address that shows what is shown now. */
-export const hostLink = (): string => host.location.href;
-
-/** Hear when TensorBoard has read its data again, by the messages it exchanges with the frames of plugins. */
+/** Call `reloaded` after TensorBoard has reloaded its data, which it announces in messages to the frames of plugins. */
 export function onDataReloaded(reloaded: () => void): void {
   if (!framed) return;
-  let missed = false; // of a tab that is not shown, whose frame TensorBoard keeps without height
+  let missed = false; // TensorBoard keeps the frame of a tab that is not shown, without height
   window.addEventListener("resize", () => {
     if (!missed || window.innerHeight === 0) return;
     missed = false;

@@ -1,11 +1,10 @@
 // What the drawer computes and what it writes to files.
 import { describe, expect, it } from "vitest";
 import { cell, csv, npy } from "../../src/drawer/files";
-import { zoomed } from "../../src/drawer/zoom";
-import { rank } from "../../src/maps/clips";
+import { zoomAt } from "../../src/drawer/zoom";
 import { DIVERGING, NOT_FINITE_COLOUR } from "../../src/maps/colour";
 import { pixels } from "../../src/maps/pixels";
-import { quote, terms, without } from "../../src/state/filter";
+import { rank } from "../../src/maps/quantiles";
 
 describe("files", () => {
   it("are NumPy's: magic, a header that ends on 64 bytes, then the floats", async () => {
@@ -40,11 +39,11 @@ describe("maps", () => {
     expect([...pixels(new Float32Array([0, 0]), 0, true).slice(0, 3)]).toEqual([247, 247, 247]);
   });
   it("zoom about the pointer and never leave the tile", () => {
-    const once = zoomed({ factor: 1, x: 0, y: 0 }, 2, 110, 55, 220);
+    const once = zoomAt({ factor: 1, x: 0, y: 0 }, 2, 110, 55, 220);
     expect(once).toEqual({ factor: 2, x: -110, y: -55 });
-    expect(zoomed(once, 0.1, 0, 0, 220)).toEqual({ factor: 1, x: 0, y: 0 });
-    expect(zoomed({ factor: 32, x: -100, y: -100 }, 2, 10, 10, 220).factor).toBe(32);
-    const corner = zoomed(once, 0.75, 220, 220, 220);
+    expect(zoomAt(once, 0.1, 0, 0, 220)).toEqual({ factor: 1, x: 0, y: 0 });
+    expect(zoomAt({ factor: 32, x: -100, y: -100 }, 2, 10, 10, 220).factor).toBe(32);
+    const corner = zoomAt(once, 0.75, 220, 220, 220);
     expect(corner.x).toBeGreaterThanOrEqual(220 * (1 - 1.5));
   });
   it("know how many values lie below", () => {
@@ -56,27 +55,5 @@ describe("maps", () => {
       rank(sorted, 2),
       rank(new Float32Array(0), 1),
     ]).toEqual([0, 0.75, 0.75, 1, 0]);
-  });
-});
-
-describe("filter", () => {
-  it("is cut at blanks outside quotation marks", () => {
-    expect(terms('label:cat  text:"not \\"so\\" bad" -x:"a b",c')).toEqual([
-      "label:cat",
-      'text:"not \\"so\\" bad"',
-      '-x:"a b",c',
-    ]);
-    expect(terms('text:"open end')).toEqual(['text:"open end']);
-    expect(terms("")).toEqual([]);
-  });
-  it("loses one term and keeps the others", () => expect(without('a b:"c d" e', 1)).toBe("a e"));
-  it("quotes what needs it", () => {
-    expect([quote("cat"), quote("tabby cat"), quote('a"b'), quote("a*"), quote("!x")]).toEqual([
-      "cat",
-      '"tabby cat"',
-      '"a\\"b"',
-      '"a*"',
-      '"!x"',
-    ]);
   });
 });

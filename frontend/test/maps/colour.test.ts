@@ -1,7 +1,7 @@
 // The colour rules, against the fixture that the Python tests hold against NumPy.
 import { describe, expect, it } from "vitest";
 import { expand } from "../../src/api/pageOfMaps";
-import { clipShare, clipValue, pageClips, quantileOfAbs } from "../../src/maps/clips";
+import { clipShare, clipValue, sharedClips } from "../../src/maps/clips";
 import {
   colourTable,
   contrast,
@@ -13,6 +13,7 @@ import {
   WORDS,
   wordColour,
 } from "../../src/maps/colour";
+import { quantileOfAbs } from "../../src/maps/quantiles";
 import parity from "../parity.json";
 
 const unpack = (pixel: number): number[] => [pixel & 255, (pixel >>> 8) & 255, (pixel >>> 16) & 255, pixel >>> 24];
@@ -34,7 +35,9 @@ describe("parity with NumPy", () => {
       else expect(value).toBeCloseTo(values[i]!, 6);
       const painted = unpack(table[code & 255]!);
       expect(painted[3]).toBe(255);
-      colours[i]!.forEach((c, channel) => expect(Math.abs(painted[channel]! - c)).toBeLessThanOrEqual(1));
+      colours[i]!.forEach((c, channel) => {
+        expect(Math.abs(painted[channel]! - c)).toBeLessThanOrEqual(1);
+      });
     });
   });
 });
@@ -95,15 +98,15 @@ describe("clips", () => {
       [1, null, 4],
       [2, 8, 3],
     ];
-    expect(pageClips(own, "map")).toEqual([
+    expect(sharedClips(own, "map")).toEqual([
       [1, 0, 4],
       [2, 8, 3],
     ]);
-    expect(pageClips(own, "row")).toEqual([
+    expect(sharedClips(own, "row")).toEqual([
       [4, 4, 4],
       [8, 8, 8],
     ]);
-    expect(pageClips(own, "page")).toEqual([
+    expect(sharedClips(own, "page")).toEqual([
       [8, 8, 8],
       [8, 8, 8],
     ]);

@@ -1,0 +1,39 @@
+// The maps of one text at full length, one below the other.
+import type { Page } from "../api/pageOfMaps";
+import type { Line, Row } from "../api/types";
+import { TextMap } from "../maps/TextMap";
+import { textRow } from "../maps/textRows";
+import { pieces } from "../state/view";
+import styles from "./Drawer.module.css";
+
+export function TextMaps({ page, index, row, clips }: { page: Page; index: number; row: Row; clips: number[] }) {
+  const { input } = row;
+  if (input.type !== "text") return null;
+  const { words, values } = textRow(page, row, pieces.value);
+  return (
+    <section data-row class={styles.texts}>
+      {page.header.columns.map(({ key, title, method }, m) => {
+        const map = row.maps[m];
+        if (!map || map.error !== undefined) return null;
+        return (
+          <div key={key}>
+            <h3>{title}</h3>
+            <TextMap
+              page={page}
+              row={index}
+              column={m}
+              map={map as Line}
+              method={method}
+              tokens={input.tokens}
+              words={words}
+              pieces={words}
+              values={values[m]!}
+              clip={clips[m]!}
+              unfold={() => undefined}
+            />
+          </div>
+        );
+      })}
+    </section>
+  );
+}

@@ -1,0 +1,82 @@
+// What is known about an example: predicted class, label, the class its maps explain, score and id.
+import type { Row, StoredMap } from "../api/types";
+import { className } from "../format/names";
+import { percent, short } from "../format/numbers";
+import styles from "./ExampleFacts.module.css";
+
+/** The map whose numbers are shown: of the last step, and of the predicted class if it was explained. */
+export function shownMap(row: Row): StoredMap | null {
+  const maps = row.maps.filter((map): map is StoredMap => map !== null && (map.step !== null || map.score !== null));
+  const lastStep = Math.max(...maps.map((map) => map.step ?? 0));
+  const last = maps.filter((map) => (map.step ?? 0) === lastStep);
+  return last.find((map) => map.target === row.predicted) ?? last[0] ?? null;
+}
+
+function explainedClass(map: StoredMap | null): string {
+  if (map === null) return "–";
+  return map.target === null ? "sum of outputs" : className(map.target, map.target_name);
+}
+
+export function ExampleFacts({ row, open }: { row: Row; open?: () => void }) {
+  const map = shownMap(row);
+  const explained = explainedClass(map);
+  const predicted = className(row.predicted, row.predicted_name);
+  const label = className(row.label, row.label_name);
+  const probability = map !== null && map.target === row.predicted ? map.probability : null;
+  return (
+    <>
+      <div class={styles.predicted}>
+        {open ? (
+          <button
+            type="button"
+            class={styles.class}
+            tabIndex={-1}
+            title={`predicted: ${predicted}; open`}
+            onClick={open}
+          >
+            {predicted}
+          </button>
+        ) : (
+          <span class={styles.class}>{predicted}</span>
+        )}
+        {probability !== null && <span class={styles.probability}>{percent(probability)}</span>}
+      </div>
+      {probability !== null && (
+        <div class={styles.track}>
+          <div style={{ width: `${Math.min(1, Math.max(0, probability)) * 100}%` }} />
+        </div>
+      )}
+      <dl class={styles.facts}>
+        {row.label !== null && (
+          <>
+            <dt>label</dt>
+            <dd class={row.misclassified ? styles.wrong : ""} title={label}>
+              {row.misclassified && <Unequal />}
+              {label}
+            </dd>
+          </>
+        )}
+        <dt>explains</dt>
+        <dd title={explained}>
+          {explained}
+          {probability === null && map?.probability != null && ` ${percent(map.probability)}`}
+        </dd>
+        <dt>score</dt>
+        <dd data-fact="score">{short(map?.score ?? null, 4)}</dd>
+        <dt>id</dt>
+        <dd data-fact="id" title={row.id}>
+          {row.id}
+        </dd>
+      </dl>
+    </>
+  );
+}
+
+function Unequal() {
+  return (
+    <>
+      <span aria-hidden="true">≠ </span>
+      <span class="unseen">misclassified </span>
+    </>
+  );
+}

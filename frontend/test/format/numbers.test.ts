@@ -1,0 +1,35 @@
+// How numbers are written.
+import { describe, expect, it } from "vitest";
+import { percent, plusMinus, short, withSign } from "../../src/format/numbers";
+
+describe("numbers", () => {
+  it.each([
+    [0, "0"],
+    [0.0012345, "0.00123"],
+    [12.345, "12.3"],
+    [-0.5, "−0.500"],
+    [99999, "99999"],
+    [123456, "1.23e5"],
+    [0.00001234, "1.23e−5"],
+    [999.95, "1000"],
+    [null, "–"],
+    [NaN, "–"],
+    [-Infinity, "−∞"],
+  ])("%s is written %s", (value, text) => expect(short(value)).toBe(text));
+  it("gives a mean the decimals of its interval", () => {
+    expect([
+      plusMinus(0.8749, 0.0123),
+      plusMinus(-0.00075, 0.0121),
+      plusMinus(29.74, 10.6),
+      plusMinus(1.7e-8, 8.3e-9),
+      plusMinus(2, 0),
+    ]).toEqual(["0.875 ± 0.012", "−0.001 ± 0.012", "30 ± 11", "1.70e−8 ± 8.3e−9", "2.00 ± 0"]);
+  });
+  it("shows signs and shares", () => {
+    expect(withSign(0.25)).toBe("+0.2500");
+    expect(withSign(-0.25)).toBe("−0.2500");
+    expect(percent(0.0123)).toBe("1.2\u202f%");
+    expect(percent(1)).toBe("100\u202f%");
+    expect(percent(Infinity)).toBe("–");
+  });
+});

@@ -1,0 +1,87 @@
+// The parts of a row, and the legend of a column.
+import { beforeEach, describe, expect, it } from "vitest";
+import { Caption } from "../../src/grid/Caption";
+import { ExampleFacts, shownMap } from "../../src/grid/ExampleFacts";
+import { Legend } from "../../src/grid/Header";
+import { active } from "../../src/state/interaction";
+import { page as loadedPage } from "../../src/state/loaded";
+import { change } from "../../src/state/view";
+import { floatPage, perform, pictureMap, row, show, texts } from "../render";
+
+beforeEach(() => {
+  active.value = null;
+  loadedPage.value = null;
+  change({ clip: "p99", scope: null });
+});
+
+function load(...maps: ReturnType<typeof pictureMap>[][]) {
+  const page = floatPage({ rows: maps.map((ofRow) => row({ maps: ofRow })) });
+  loadedPage.value = { url: "", page };
+  return page;
+}
+
+describe("caption", () => {
+  const caption = (patch: Parameters<typeof pictureMap>[0]): HTMLElement => {
+    const map = pictureMap(patch);
+    return show(<Caption page={load([map])} row={0} column={0} map={map} />);
+  };
+  it("shows the clip and the gap", () => {
+    expect(texts(caption({}).querySelectorAll("span"))).toEqual(["±0.400", "gap 1.0\u202f%"]);
+  });
+  it("shows no gap where the method promises none", () => {
+    expect(texts(caption({ gap: null, relative_gap: null }).querySelectorAll("span"))).toEqual(["±0.400"]);
+  });
+  it("highlights large gaps", () => {
+    expect(caption({ relative_gap: 0.051 }).querySelector(".Caption_large")!.textContent).toBe("gap 5.1\u202f%");
+    expect(caption({ relative_gap: 0.05 }).querySelector(".Caption_large")).toBeNull();
+  });
+  it("counts values that are not finite, and warns", () => {
+    const within = caption({ not_finite: 3, warnings: ["all zero", "no path"] });
+    expect(within.querySelector(".Caption_large")!.textContent).toBe("3 NaN");
+    expect(within.querySelector("[role=img]")!.getAttribute("aria-label")).toBe("warning: all zero; no path");
+  });
+});
+
+describe("facts", () => {
+  it("say what is wrong to every reader", () => {
+    const within = show(<ExampleFacts row={row({ label: 2, label_name: null, misclassified: true })} />);
+    expect(within.querySelector(".ExampleFacts_wrong")!.textContent).toBe("≠ misclassified class 2");
+  });
+  it("show the probability of the predicted class only", () => {
+    const predicted = show(<ExampleFacts row={row({ maps: [pictureMap()] })} />);
+    expect(predicted.querySelector(".ExampleFacts_probability")!.textContent).toBe("75.0\u202f%");
+    const other = show(<ExampleFacts row={row({ maps: [pictureMap({ target: 0, target_name: "cat" })] })} />);
+    expect(other.querySelector(".ExampleFacts_probability")).toBeNull();
+    expect(other.textContent).toContain("cat 75.0\u202f%");
+  });
+  it("are of the last step, and of the predicted class", () => {
+    const maps = [pictureMap({ step: 5, target: 0 }), pictureMap({ step: 9, target: 0 }), pictureMap({ step: 9 })];
+    expect(shownMap(row({ maps }))).toBe(maps[2]);
+    expect(shownMap(row({ maps: [...maps.slice(0, 2), null] }))).toBe(maps[1]);
+    expect(shownMap(row())).toBeNull();
+  });
+});
+
+describe("legend", () => {
+  const legend = (signed: boolean): HTMLElement =>
+    show(<Legend column={0} signed={signed} isText={false} isWide={false} />);
+  const ends = (within: HTMLElement): string[] => texts(within.querySelectorAll(".Header_ends span"));
+  it("names the clip until a map is pointed at", () => {
+    load([pictureMap()], [pictureMap({ quantiles: [1, 2, 3, 4, 5] })]);
+    const within = legend(true);
+    expect(ends(within)).toEqual(["−p99", "0", "+p99"]);
+    perform(() => {
+      active.value = { row: 1, column: 0 };
+    });
+    expect(ends(within)).toEqual(["−4.00", "0", "+4.00"]);
+    perform(() => {
+      active.value = { row: 1, column: 1 }; // another column has another scale
+    });
+    expect(ends(within)).toEqual(["−p99", "0", "+p99"]);
+  });
+  it("of an unsigned method begins at zero, and has numbers where the page shares one scale", () => {
+    load([pictureMap()], [pictureMap({ quantiles: [1, 2, 3, 4, 5] })]);
+    change({ scope: "page" });
+    expect(ends(legend(false))).toEqual(["0", "4.00"]);
+  });
+});
