@@ -27,5 +27,11 @@ export default defineConfig({
       },
     },
   },
-  test: { environment: "happy-dom", css: { include: /./, modules: { classNameStrategy: "scoped" } } },
+  test: {
+    css: { include: /./, modules: { classNameStrategy: "scoped" } },
+    projects: [
+      { extends: true, test: { name: "functions", include: ["test/**/*.test.ts"], environment: "node" } },
+      { extends: true, test: { name: "components", include: ["test/**/*.test.tsx"], environment: "happy-dom" } },
+    ],
+  },
 });

@@ -33,9 +33,9 @@ export const texts = (elements: Iterable<Element>): string[] => [...elements].ma
 
 export function button(within: HTMLElement, name: string): HTMLButtonElement {
   const buttons = [...within.querySelectorAll("button")];
-  const found = buttons.find((b) => b.textContent === name || b.getAttribute("aria-label") === name);
-  if (!found) throw new Error(`no button ${name}; there are ${texts(buttons).join(", ")}`);
-  return found;
+  const match = buttons.find((b) => b.textContent === name || b.getAttribute("aria-label") === name);
+  if (!match) throw new Error(`no button ${name}; there are ${texts(buttons).join(", ")}`);
+  return match;
 }
 
 export const method = (patch: Partial<Method> = {}): Method => ({

@@ -105,9 +105,7 @@ def tab(browser: Browser) -> Iterator[Page]:
 def visit(tab: Page) -> Callable[..., Frame]:
     """Open the plugin at a view; returns its frame once rows are shown."""
 
-    def go(
-        address: str, run: str, *keys: str, wait: str = "[role=row]:nth-child(2) .Caption_caption"
-    ) -> Frame:
+    def go(address: str, run: str, *keys: str, wait: str = "[role=row]:nth-child(2) .Caption_caption") -> Frame:
         state = "".join(f"&p.deepexplain.{key}" for key in (f"run={run}", "store=attributions", *keys))
         tab.goto("about:blank")
         tab.goto(f"{address}/#deepexplain{state}")

@@ -84,7 +84,9 @@ def test_sort_by_a_measure_and_jump_by_its_histogram(visit: Callable[..., Frame]
     number = frame.locator("[data-fact=score]").first
     before = number.inner_text()
     bars.nth(low).click()
-    expect(frame.locator(".Footer_position")).to_have_text(f"{sum(counts[:low]) + 1}–{min(60, sum(counts[:low]) + 24)} of 60")
+    expect(frame.locator(".Footer_position")).to_have_text(
+        f"{sum(counts[:low]) + 1}–{min(60, sum(counts[:low]) + 24)} of 60"
+    )
     expect(number).not_to_have_text(before)
     assert float(number.inner_text().replace("−", "-")) == pytest.approx(ordered[sum(counts[:low])], rel=1e-3)
 
@@ -193,7 +195,9 @@ def test_zoom_is_one_for_all_maps(visit: Callable[..., Frame], server: str, tab:
     tab.mouse.move(box["x"] + 60, box["y"] + 60)
     tab.mouse.wheel(0, -300)
     expect(frame.locator(".PictureMaps_blend .note")).to_contain_text("× 2.7")
-    transforms = frame.locator(".PictureMaps_zoomed").evaluate_all("(all) => [...new Set(all.map((e) => e.style.transform))]")
+    transforms = frame.locator(".PictureMaps_zoomed").evaluate_all(
+        "(all) => [...new Set(all.map((e) => e.style.transform))]"
+    )
     assert len(transforms) == 1 and "scale(2.7" in transforms[0]
     frame.locator(".PictureMaps_plate .Tile_tile").nth(2).dblclick()
     expect(frame.locator(".PictureMaps_blend .note")).to_contain_text("scroll to zoom")
@@ -226,7 +230,8 @@ def test_columns_of_steps_runs_and_classes(visit: Callable[..., Frame], server: 
     # Three times as strong a map has a clip three times as large, if each has its own scale.
     frame.get_by_label("Scale").select_option("map")
     ends = [
-        float(t[1:]) for t in frame.locator('[role=row]:nth-child(2) .Caption_caption span[title^="colours"]').all_inner_texts()[:2]
+        float(t[1:])
+        for t in frame.locator('[role=row]:nth-child(2) .Caption_caption span[title^="colours"]').all_inner_texts()[:2]
     ]
     assert ends[0] / ends[1] == pytest.approx(3, rel=0.02)
     frame.get_by_label("Columns").select_option("methods")
@@ -239,7 +244,9 @@ def test_columns_of_steps_runs_and_classes(visit: Callable[..., Frame], server: 
 def test_one_column_alone(visit: Callable[..., Frame], server: str, tab: Page) -> None:
     frame = visit(server, "pictures")
     press(frame, tab, "3")
-    expect(frame.locator(".Header_title:visible")).to_have_text([re.compile("examples"), "Input", "Integrated gradients"])
+    expect(frame.locator(".Header_title:visible")).to_have_text(
+        [re.compile("examples"), "Input", "Integrated gradients"]
+    )
     press(frame, tab, "0")
     expect(frame.locator(".Header_title:visible")).to_have_count(6)
 
@@ -297,13 +304,13 @@ def test_smoothing_is_asked_for(visit: Callable[..., Frame], server: str, tab: P
 def test_whitespace_is_drawn_and_not_copied(visit: Callable[..., Frame], server: str, tab: Page) -> None:
     frame = visit(server, "reviews", "sort=id", "n=48")
     text = frame.locator("[role=row]", has_text="review-pieces").locator(".TextMap_text").first
-    before = text.evaluate("(p) => .TextMap_textContent")
+    before = text.evaluate("(p) => p.textContent")
     assert text.locator(".TextMap_blank").count() == 0
     frame.get_by_label("whitespace").check()
     expect(text.locator(".TextMap_blank")).to_have_count(before.count(" "))
     assert text.locator(".TextMap_blank").first.get_attribute("data-mark") == "·"
     selected = "(p) => (getSelection().selectAllChildren(p), getSelection().toString())"
-    assert text.evaluate("(p) => .TextMap_textContent") == before and text.evaluate(selected) == before
+    assert text.evaluate("(p) => p.textContent") == before and text.evaluate(selected) == before
     assert "p.deepexplain.blanks=1" in tab.url
 
 

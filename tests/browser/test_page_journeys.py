@@ -55,7 +55,9 @@ def test_journey(server: str, tab: Page) -> None:
     page.get_by_label("Run").select_option(label="reviews")
     expect(page.locator("[data-word]").first).to_be_visible()
     assert (
-        page.locator(".TextMap_text").first.inner_text().startswith(tuple(s.split(",")[0].strip() for s in stores.SENTENCES))
+        page.locator(".TextMap_text")
+        .first.inner_text()
+        .startswith(tuple(s.split(",")[0].strip() for s in stores.SENTENCES))
     )
     assert "run=reviews" in tab.url
 
@@ -154,7 +156,7 @@ def test_words_merge_pieces_and_copy_as_plain_text(visit: Callable[..., Frame], 
     frame = visit(server, "reviews", "sort=id", "n=48")
     row = frame.locator("[role=row]", has_text="review-pieces")
     text = row.locator(".TextMap_text").nth(2)
-    assert text.evaluate("(p) => .TextMap_textContent") == "[CLS] unbelievable good, not dull [SEP]"
+    assert text.evaluate("(p) => p.textContent") == "[CLS] unbelievable good, not dull [SEP]"
     assert text.locator(".TextMap_special").all_inner_texts() == ["[CLS]", "[SEP]"]
     assert text.locator(".TextMap_negative").all_inner_texts() == ["not"]
     text.locator("text=unbelievable").hover()
@@ -165,7 +167,7 @@ def test_words_merge_pieces_and_copy_as_plain_text(visit: Callable[..., Frame], 
     expect(row.locator(".TextMap_text").nth(2).locator("[data-word]")).to_have_text(
         ["[CLS]", "un", "believ", "able", "good", ",", "not", "dull", "[SEP]"]
     )
-    assert text.evaluate("(p) => .TextMap_textContent") == "[CLS] unbelievable good, not dull [SEP]"  # it still reads as text
+    assert text.evaluate("(p) => p.textContent") == "[CLS] unbelievable good, not dull [SEP]"  # it still reads as text
     assert "p.deepexplain.pieces=1" in frame.page.url
     frame.get_by_label("whole words").check()
     # [CLS] carries ±3 and is no part of the scale.

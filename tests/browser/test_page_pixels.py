@@ -115,7 +115,8 @@ def test_a_shared_scale_gives_equal_colours_to_equal_values(
         expected = reference(companded(flats[method]), shared, True)
         assert np.abs(painted(frame, 4, method)[..., :3] - expected).max() <= 1
     caption = {
-        frame.locator(f'[data-cell="4,{c}"] .Caption_caption span').first.inner_text()[1:].strip() for c in COLUMN.values()
+        frame.locator(f'[data-cell="4,{c}"] .Caption_caption span').first.inner_text()[1:].strip()
+        for c in COLUMN.values()
     }
     assert len(caption) == 1
 

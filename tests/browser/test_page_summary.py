@@ -43,7 +43,9 @@ def test_a_link_to_the_summary_of_a_store_without_measures(tab: Page, server: st
     tab.goto(
         f"{server}/#deepexplain&p.deepexplain.view=summary&p.deepexplain.run=reviews&p.deepexplain.store=attributions"
     )
-    expect(tab.frame_locator("iframe").locator(".Summary_panel").first).to_contain_text("holds no measures", timeout=30_000)
+    expect(tab.frame_locator("iframe").locator(".Summary_panel").first).to_contain_text(
+        "holds no measures", timeout=30_000
+    )
     expect(tab.frame_locator("iframe").locator(".Summary_panel").first).to_contain_text("--measures deletion")
     frame = frame_of(tab)
     frame.get_by_label("Run").select_option(label="pictures")

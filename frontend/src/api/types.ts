@@ -142,7 +142,7 @@ export interface MeasureMean extends Mean {
   at?: (number | null)[];
 }
 
-/** What `tb-deepexplain evaluate` found besides. */
+/** The ranking of the methods by `tb-deepexplain evaluate`. */
 export interface Evaluation {
   advice: string;
   ranked_by: string[];

@@ -9,9 +9,9 @@ import { view } from "../state/view";
 import styles from "./States.module.css";
 
 const SNIPPET = `import numpy as np
-from tb_deepexplain.marker import write_marker
-from tb_deepexplain.record import Attribution, Input
-from tb_deepexplain.store import StoreWriter, store_path
+from tb_deepexplain.store.marker import write_marker
+from tb_deepexplain.store.records import Attribution, Input
+from tb_deepexplain.store.store import StoreWriter, store_path
 
 writer = StoreWriter(store_path("LOGDIR", "my_run", "attributions"))
 with writer.shard("00000") as shard:

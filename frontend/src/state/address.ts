@@ -125,8 +125,10 @@ export function readView(hash: string): View {
 export function writeView(hash: string, view: View): string {
   const others = parts(hash).filter((part) => part && !part.startsWith(PREFIX));
   const changed = FIELDS.filter(([field, codec]) => view[field] !== codec.initial);
-  const own = changed.map(([field, codec]) => `${PREFIX}${codec.key}=${encodeURIComponent(codec.encode(view[field]))}`);
-  const joined = [...others, ...own].join("&");
+  const entries = changed.map(
+    ([field, codec]) => `${PREFIX}${codec.key}=${encodeURIComponent(codec.encode(view[field]))}`,
+  );
+  const joined = [...others, ...entries].join("&");
   return joined ? `#${joined}` : "";
 }
 

@@ -18,4 +18,5 @@ it.each([
 
 it("is not shown if any value is finite", () => {
   expect(placeholderOf(pictureMap({ not_finite: 3 }), 64)).toBeNull();
+  expect(placeholderOf(pictureMap({ not_finite: 3, scale: 0 }), 64)).toBeNull();
 });

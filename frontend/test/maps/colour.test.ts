@@ -1,7 +1,6 @@
 // The colour rules, against the fixture that the Python tests hold against NumPy.
 import { describe, expect, it } from "vitest";
 import { expand } from "../../src/api/pageOfMaps";
-import { clipShare, clipValue, sharedClips } from "../../src/maps/clips";
 import {
   colourTable,
   contrast,
@@ -85,30 +84,5 @@ describe("words", () => {
   it("at zero stand on the paper itself", () => {
     expect(wordColour(0, 1, true, "dark").back).toEqual(WORDS.dark.paper);
     expect(wordColour(5, 0, true, "light").back).toEqual(WORDS.light.paper);
-  });
-});
-
-describe("clips", () => {
-  it("come from the stored quantiles", () => {
-    expect([..."p90 p95 p99 p100".split(" ")].map((c) => clipValue([1, 2, 3, 4, 5], c as "p90"))).toEqual([2, 3, 4, 5]);
-    expect(clipShare("p99")).toBe(0.99);
-  });
-  it("are shared as the scope says", () => {
-    const own = [
-      [1, null, 4],
-      [2, 8, 3],
-    ];
-    expect(sharedClips(own, "map")).toEqual([
-      [1, 0, 4],
-      [2, 8, 3],
-    ]);
-    expect(sharedClips(own, "row")).toEqual([
-      [4, 4, 4],
-      [8, 8, 8],
-    ]);
-    expect(sharedClips(own, "page")).toEqual([
-      [8, 8, 8],
-      [8, 8, 8],
-    ]);
   });
 });

@@ -74,6 +74,7 @@ describe("faithfulness", () => {
     expect(isBetter(mean(0.5, 0.6), mean(0.3, 0.4), "higher")).toBe(true);
     expect(isBetter(mean(0.5, 0.6), mean(0.3, 0.4), "lower")).toBe(false);
     expect(isBetter(mean(0.35, 0.6), mean(0.3, 0.4), "higher")).toBe(false);
-    expect(isBetter({ ...mean(0.5, 0.6), low: null }, mean(0.3, 0.4), "higher")).toBe(false);
+    expect(isBetter({ ...mean(-0.5, 0.6), low: null }, mean(-0.9, -0.8), "higher")).toBe(false);
+    expect(isBetter({ ...mean(0.1, 0.2), high: null }, mean(0.3, 0.4), "lower")).toBe(false);
   });
 });
