@@ -22,10 +22,9 @@ from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.shared import Shared
 from apache_beam.utils.windowed_value import WindowedValue
 
-from beam_pipelines.engine import beam_counters
 from beam_pipelines.engine.batch_size import BatchSize
-from beam_pipelines.engine.device_pool import explainers
-from beam_pipelines.engine.devices import Pool
+from beam_pipelines.engine.beam_counters import update_counters
+from beam_pipelines.engine.device_pool import DevicePool, explainer_pool
 from beam_pipelines.reading.example_parser import ExampleParser
 from beam_pipelines.reading.preprocess import Preprocess
 from beam_pipelines.reading.record_spec import RecordSpec
@@ -94,8 +93,8 @@ class _Explain(beam.DoFn):
         self._request, self._record_spec, self._shared = request, record_spec, shared
 
     def setup(self) -> None:
-        self._pool = self._shared.acquire(lambda: explainers(self._request))
-        with self._pool.one() as explainer:
+        self._pool = self._shared.acquire(lambda: explainer_pool(self._request))
+        with self._pool.least_busy() as explainer:
             self._read = _Reader(explainer, self._record_spec)
         self._size = BatchSize(self._request.batch_size)
 
@@ -110,7 +109,7 @@ class _Explain(beam.DoFn):
         if isinstance(found, Failure):
             metrics = Metrics()
             metrics.fail(found.stage)
-            beam_counters.publish(metrics)
+            update_counters(metrics)
             yield TaggedOutput("errors", found)
             return
         key = window, found.alike
@@ -119,7 +118,7 @@ class _Explain(beam.DoFn):
         waiting = self._waiting.setdefault(key, {})
         waiting[found.id] = found, timestamp
         self._held += found.nbytes
-        if len(waiting) >= self._size.now:
+        if len(waiting) >= self._size.current:
             yield from self._flush(key)
         while self._held > _MOST_BYTES or len(self._waiting) > _MOST_KINDS:
             yield from self._flush(max(self._waiting, key=lambda key: len(self._waiting[key])))
@@ -133,7 +132,7 @@ class _Explain(beam.DoFn):
         started, metrics, found, (window, _) = time.perf_counter(), Metrics(), [], key
         waiting = self._waiting.pop(key)
         self._held -= sum(example.nbytes for example, _ in waiting.values())
-        with self._pool.one() as explainer:
+        with self._pool.least_busy() as explainer:
             records = explainer.explain([example for example, _ in waiting.values()], metrics=metrics)
         when = {id_: timestamp for id_, (_, timestamp) in waiting.items()}
         metrics.explained = len(records.inputs)
@@ -143,8 +142,8 @@ class _Explain(beam.DoFn):
         for each in _together(records):
             found.append(WindowedValue(each, when[each.input.example_id], (window,)))
         metrics.total_seconds = time.perf_counter() - started
-        self._size.took(len(waiting), metrics.total_seconds)
-        beam_counters.publish(metrics)
+        self._size.record(len(waiting), metrics.total_seconds)
+        update_counters(metrics)
         return found
 
 
@@ -354,7 +353,7 @@ class WriteAttributions(beam.PTransform):
         return {"store": str(store_path(*self._place))}
 
 
-class AttributionModelHandler(ModelHandler[Any, PredictionResult, Pool[BatchExplainer]]):
+class AttributionModelHandler(ModelHandler[Any, PredictionResult, DevicePool[BatchExplainer]]):
     """`Attribute`'s explainer for Beam's RunInference: PredictionResult(element, Explained or Failure).
 
     RunInference gives up a whole batch for one example that fails, and knows no windows within it; this handler therefore
@@ -365,16 +364,16 @@ class AttributionModelHandler(ModelHandler[Any, PredictionResult, Pool[BatchExpl
         super().__init__(max_batch_size=attribute.request.batch_size)
         self._request, self._record_spec = attribute.request, attribute.record_spec
 
-    def load_model(self) -> Pool[BatchExplainer]:
-        return explainers(self._request)
+    def load_model(self) -> DevicePool[BatchExplainer]:
+        return explainer_pool(self._request)
 
     def run_inference(
-        self, batch: Sequence[Any], model: Pool[BatchExplainer], inference_args: Mapping[str, Any] | None = None
+        self, batch: Sequence[Any], model: DevicePool[BatchExplainer], inference_args: Mapping[str, Any] | None = None
     ) -> Iterable[PredictionResult]:
         """One answer for each element, in order."""
         if inference_args:
             raise ParameterError(f"inference_args={dict(inference_args)}: there are none; give them to Attribute")
-        with model.one() as explainer:
+        with model.least_busy() as explainer:
             read = _Reader(explainer, self._record_spec)
             found = [read(element) for element in batch]
             # By their positions: two elements may have one id.

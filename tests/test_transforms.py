@@ -411,7 +411,7 @@ def test_whatever_is_wrong_with_an_element_is_its_own_trouble(model: Path, value
 
 def test_the_steps_behind_are_not_in_the_time_of_a_batch(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     took: list[tuple[int, float]] = []
-    monkeypatch.setattr(BatchSize, "took", lambda self, examples, seconds: took.append((examples, seconds)))
+    monkeypatch.setattr(BatchSize, "record", lambda self, examples, seconds: took.append((examples, seconds)))
 
     def slow(each: Any) -> Any:
         time.sleep(0.2)

@@ -18,8 +18,9 @@ from pathlib import Path
 import tensorflow as tf
 
 from beam_pipelines.engine.batch_size import BatchSize
-from beam_pipelines.engine.progress import Counts, duration
-from beam_pipelines.engine.unit_worker import Job, Task, unit_workers
+from beam_pipelines.engine.progress_display import format_duration
+from beam_pipelines.engine.progress_folder import ProgressFolder
+from beam_pipelines.engine.unit_worker import Job, Task, unit_worker_pool
 from beam_pipelines.reading.work_unit import WorkUnit
 from tb_deepexplain.errors import InputError
 from tb_deepexplain.recording.work_metrics import Metrics
@@ -64,7 +65,7 @@ class Estimate:
             f"{_format_bytes(self.bytes / self.examples)} per example",
         ]
         failed = f"; {self.failed:.1%} failed" if self.failed else ""
-        seconds, startup = duration(self.seconds(workers)), duration(self._startup(workers))
+        seconds, startup = format_duration(self.seconds(workers)), format_duration(self._startup(workers))
         return "\n".join(
             [
                 f"explain   {self.examples:,} examples with about {self.evaluations:,.0f} evaluations",
@@ -94,13 +95,13 @@ def estimate(job: Job, units: Sequence[WorkUnit], started: float, threads: int |
             tf.config.threading.set_inter_op_parallelism_threads(threads)
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="tb_deepexplain-dry_run-"))
-        worker = stack.enter_context(unit_workers(dataclasses.replace(job, directory=folder)).one())
-        counts = Counts(folder)
-        warm_up, *parts = _sample(units, BatchSize(job.request.batch_size).now)
-        worker.work(Task(warm_up), counts)  # compiles
+        worker = stack.enter_context(unit_worker_pool(dataclasses.replace(job, directory=folder)).least_busy())
+        progress = ProgressFolder(folder)
+        warm_up, *parts = _sample(units, BatchSize(job.request.batch_size).current)
+        worker.explain_unit(Task(warm_up), progress)  # compiles
         ready, total, busy = time.monotonic(), Metrics(), time.process_time()
         for part in parts:
-            last_part, last = part, worker.work(Task(part), counts)
+            last_part, last = part, worker.explain_unit(Task(part), progress)
             total += last
             if time.monotonic() - ready > _MAX_SECONDS:
                 break

@@ -16,9 +16,9 @@ from rich.text import Text
 from beam_pipelines.cli.arguments import Arguments, parse_evaluate
 from beam_pipelines.cli.exit_status import run_guarded
 from beam_pipelines.cli.input_plan import describe_input, plan_input
-from beam_pipelines.engine import store_lock
-from beam_pipelines.engine.native_logs import chatter_filtered
-from beam_pipelines.engine.progress import duration, note
+from beam_pipelines.engine.native_logs import filter_native_stderr
+from beam_pipelines.engine.progress_display import format_duration, print_note
+from beam_pipelines.engine.store_lock import store_lock
 from beam_pipelines.reading.read_records import read_records
 from beam_pipelines.reading.work_unit import Plan, Record
 from tb_deepexplain.errors import DeepExplainError, InputError, ParameterError, UnsupportedModelError
@@ -71,8 +71,8 @@ def run(asked: Arguments) -> int:
         raise ParameterError(f"{directory} is there already; --overwrite replaces it, --name NAME makes another")
     asked, record_spec = describe_input(asked, plan)
     fingerprint = configuration.fingerprint(asked.model)
-    note("loading TensorFlow and the model")
-    with chatter_filtered():
+    print_note("loading TensorFlow and the model")
+    with filter_native_stderr():
         from beam_pipelines.cli.request import build_request
         from beam_pipelines.reading.example_parser import ExampleParser
         from tb_deepexplain.graph.loading.load_model import load_model
@@ -87,8 +87,8 @@ def run(asked: Arguments) -> int:
     asked, left_out = _applicable(asked, graph, examples)
     request = build_request(asked)
     explainer = BatchExplainer(request, graph)
-    note(f"explaining {len(examples)} examples by {len(request.methods)} methods, and measuring the maps")
-    with store_lock.locked(directory):
+    print_note(f"explaining {len(examples)} examples by {len(request.methods)} methods, and measuring the maps")
+    with store_lock(directory):
         records = explainer.explain(examples)
         if not records.inputs:
             raise InputError(f"none of the examples could be explained: {records.errors[0].message}")
@@ -110,7 +110,7 @@ def run(asked: Arguments) -> int:
             write_marker(asked.logdir, asked.run, asked.name)
     _print(ranked, written, found, len(failures) + len(records.errors))
     console = Console(highlight=False, soft_wrap=True)
-    console.print(Text(f"\ntook      {duration(time.monotonic() - started)}"))
+    console.print(Text(f"\ntook      {format_duration(time.monotonic() - started)}"))
     console.print(Text(f"written   {directory / 'evaluation.json'}{f', {figure.name}' if figure else ''}"))
     console.print(Text(f"view with tensorboard --logdir {asked.logdir}"))
     return 1 if failures or records.errors else 0

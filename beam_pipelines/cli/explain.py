@@ -22,13 +22,19 @@ from beam_pipelines.cli.exit_status import INTERRUPTED, OK, run_guarded
 from beam_pipelines.cli.input_plan import describe_input, plan_input
 from beam_pipelines.cli.options import option_names
 from beam_pipelines.cli.report import report
-from beam_pipelines.engine import runners, store_lock
+from beam_pipelines.engine import local_workers
 from beam_pipelines.engine.commit import commit_units
 from beam_pipelines.engine.explain_unit import ExplainUnit
-from beam_pipelines.engine.native_logs import chatter_filtered
+from beam_pipelines.engine.native_logs import filter_native_stderr
+from beam_pipelines.engine.pipeline_attempt import start_pipeline
 from beam_pipelines.engine.plan_status import PlanStatus
-from beam_pipelines.engine.progress import Counts, note
-from beam_pipelines.engine.recovery import Limits, Recovery, start
+from beam_pipelines.engine.progress_display import print_note
+from beam_pipelines.engine.progress_folder import ProgressFolder
+from beam_pipelines.engine.recovery import Recovery
+from beam_pipelines.engine.resource_hints import add_hints
+from beam_pipelines.engine.run_limits import RunLimits
+from beam_pipelines.engine.runners import choose_runner, is_template
+from beam_pipelines.engine.store_lock import check_not_locked, store_lock
 from beam_pipelines.engine.trial import load_workers
 from beam_pipelines.engine.unit_worker import Job, Task, UnitWorker
 from tb_deepexplain.store import configuration, failures
@@ -36,7 +42,7 @@ from tb_deepexplain.store.marker import write_marker
 from tb_deepexplain.store.store import writing
 
 if TYPE_CHECKING:
-    from beam_pipelines.engine.devices import Pool
+    from beam_pipelines.engine.device_pool import DevicePool
 
 _DEFAULT_ERROR_RATE = 0.5
 _INTERRUPTED = "stopped; finished work is kept, --resume continues it"
@@ -58,7 +64,7 @@ def run(arguments: Arguments) -> int:
     restarts = arguments.overwrite or arguments.retry_errors
     # The model is loaded before the lock is taken: a mistake then leaves an existing store as it was.
     pool = prepared.load_workers() if restarts or not status.is_committed() else None
-    with store_lock.locked(status.directory):
+    with store_lock(status.directory):
         if arguments.overwrite:
             configuration.clear(status.directory)
         else:  # once more: another run may have written the store in the meantime
@@ -71,7 +77,7 @@ def run(arguments: Arguments) -> int:
             if exit_status is not None:
                 return exit_status
         configuration.remove_leftovers(status.directory)
-        Counts(status.directory).clear()
+        ProgressFolder(status.directory).clear()
         with writing(arguments.logdir):
             write_marker(arguments.logdir, arguments.run, arguments.name)
     return report(arguments.logdir, status.directory, time.monotonic() - started, was_committed)
@@ -90,7 +96,7 @@ class _Prepared:
     options: PipelineOptions
     shared: Shared  # holds the loaded model of this process
 
-    def load_workers(self) -> Pool[UnitWorker]:
+    def load_workers(self) -> DevicePool[UnitWorker]:
         return load_workers(self.job, self.shared, self.status.plan.units, self.arguments.beam, self.options)
 
 
@@ -98,10 +104,10 @@ def _prepare(arguments: Arguments) -> _Prepared:
     directory, plan = plan_input(arguments)
     arguments, record_spec = describe_input(arguments, plan)
     fingerprint = configuration.fingerprint(arguments.model)
-    runner, options = runners.choose(arguments.beam, option_names())
-    store_lock.refuse_if_locked(directory)
-    note("loading TensorFlow")
-    with chatter_filtered():
+    runner, options = choose_runner(arguments.beam, option_names())
+    check_not_locked(directory)
+    print_note("loading TensorFlow")
+    with filter_native_stderr():
         from beam_pipelines.cli import run_configuration
         from beam_pipelines.cli.request import build_request
     request = build_request(arguments)
@@ -114,21 +120,21 @@ def _prepare(arguments: Arguments) -> _Prepared:
     return _Prepared(arguments, job, status, fingerprint, contents, runner, options, Shared())
 
 
-def _explain(prepared: _Prepared, pool: Pool[UnitWorker]) -> int | None:
+def _explain(prepared: _Prepared, pool: DevicePool[UnitWorker]) -> int | None:
     """Explain the units without a shard and commit the store; an exit status if the run ends before the commit."""
     arguments, status, options = prepared.arguments, prepared.status, prepared.options
     configuration.begin(status.directory, prepared.configuration)
 
     def explain_units() -> beam.PTransform:
-        return runners.hinted(beam.ParDo(ExplainUnit(prepared.job, prepared.shared)), options)
+        return add_hints(beam.ParDo(ExplainUnit(prepared.job, prepared.shared)), options)
 
-    if runners.is_template(options):
-        start(prepared.runner, options, [Task(unit) for unit in status.unfinished_units()], explain_units)
+    if is_template(options):
+        start_pipeline(prepared.runner, options, [Task(unit) for unit in status.unfinished_units()], explain_units)
         print("the job template is written; after the job has run, the same command with --resume commits the store")
         return OK
     max_error_rate = _DEFAULT_ERROR_RATE if arguments.max_error_rate is None else arguments.max_error_rate
-    limits = Limits(max_error_rate, arguments.stall_timeout)
-    recovery = Recovery(Counts(status.directory), limits, prepared.runner, options)
+    limits = RunLimits(max_error_rate, arguments.stall_timeout)
+    recovery = Recovery(ProgressFolder(status.directory), limits, prepared.runner, options)
     interrupted = recovery.run(status.unfinished_units, status.count_examples, explain_units, status.plan.record_count)
     if interrupted and (unfinished := status.unfinished_units()):
         counts = f"{len(unfinished)} of {len(status.plan.units)} units left"
@@ -136,15 +142,15 @@ def _explain(prepared: _Prepared, pool: Pool[UnitWorker]) -> int | None:
         return INTERRUPTED
     units = [unit.id for unit in status.plan.units]
     if arguments.max_error_rate is not None:
-        limits.check(*status.count_examples(), failures.summarize_units(status.directory, units), least=1)
+        limits.check_error_rate(*status.count_examples(), failures.summarize_units(status.directory, units), least=1)
     from beam_pipelines.cli import run_configuration
 
-    with pool.one() as worker:
+    with pool.least_busy() as worker:
         modality = worker.explainer.kind
     manifest = run_configuration.build_manifest(
-        arguments, prepared.job.request, modality, prepared.fingerprint, runners.name(prepared.runner)
+        arguments, prepared.job.request, modality, prepared.fingerprint, type(prepared.runner).__name__
     )
-    commit_units(status.directory, units, manifest, recovery.retried)
+    commit_units(status.directory, units, manifest, recovery.retried_units)
     return None
 
 
@@ -155,10 +161,10 @@ def _dry_run(prepared: _Prepared, started: float) -> int:
     if not units:
         print("nothing is left to explain")
         return OK
-    note("explaining a sample")
-    with chatter_filtered():
+    print_note("explaining a sample")
+    with filter_native_stderr():
         from beam_pipelines.cli.dry_run import estimate
 
-        result = estimate(prepared.job, units, started, runners.threads(arguments.beam))
-    print(result.describe(status.directory, runners.processes(arguments.beam)))
+        result = estimate(prepared.job, units, started, local_workers.threads_per_process(arguments.beam))
+    print(result.describe(status.directory, local_workers.count_processes(arguments.beam)))
     return OK

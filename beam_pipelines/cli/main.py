@@ -43,9 +43,9 @@ def _run(argv: list[str]) -> int:
     if command not in _COMMANDS:
         return fail(f"unknown command {command!r}; expected {', '.join(_COMMANDS)}")
     if "--debug" not in rest:
-        from beam_pipelines.engine.native_logs import silence
+        from beam_pipelines.engine.native_logs import silence_logs
 
-        silence()
+        silence_logs()
     functions = {"demo": _demo, "explain": _explain, "evaluate": _evaluate, "methods": _methods, "measures": _measures}
     try:
         return functions[command](rest)
@@ -60,14 +60,14 @@ def _run(argv: list[str]) -> int:
 def _explain(argv: Sequence[str]) -> int:
     from beam_pipelines.cli.arguments import parse_explain
     from beam_pipelines.cli.options import explain_parser
-    from beam_pipelines.engine.native_logs import chatter_filtered
+    from beam_pipelines.engine.native_logs import filter_native_stderr
 
     prog = f"{_PROG} explain"
     if "-h" in argv or "--help" in argv:
         explain_parser(prog).print_help()
         return OK
     parse_explain(argv, prog)  # reports mistakes before Beam is imported
-    with chatter_filtered():
+    with filter_native_stderr():
         from beam_pipelines.cli.explain import main as explain
     return explain(argv, prog)
 
@@ -75,14 +75,14 @@ def _explain(argv: Sequence[str]) -> int:
 def _evaluate(argv: Sequence[str]) -> int:
     from beam_pipelines.cli.arguments import parse_evaluate
     from beam_pipelines.cli.options import evaluate_parser
-    from beam_pipelines.engine.native_logs import chatter_filtered
+    from beam_pipelines.engine.native_logs import filter_native_stderr
 
     prog = f"{_PROG} evaluate"
     if "-h" in argv or "--help" in argv:
         evaluate_parser(prog).print_help()
         return OK
     parse_evaluate(argv, prog)  # reports mistakes before Beam is imported
-    with chatter_filtered():
+    with filter_native_stderr():
         from beam_pipelines.cli.evaluate import main as evaluate
     return evaluate(argv, prog)
 
@@ -122,9 +122,9 @@ def _show_table(argv: Sequence[str], table: str) -> int:
         is_help = "-h" in argv or "--help" in argv
         print(f"usage: {_PROG} {table} [NAME]", file=sys.stdout if is_help else sys.stderr)
         return OK if is_help else ERROR
-    from beam_pipelines.engine.native_logs import chatter_filtered
+    from beam_pipelines.engine.native_logs import filter_native_stderr
 
-    with chatter_filtered():
+    with filter_native_stderr():
         from beam_pipelines.cli import tables
     show = tables.show_methods if table == "methods" else tables.show_measures
     show(argv[0] if argv else None)

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from beam_pipelines.cli.exit_status import OK, SOME_FAILED
-from beam_pipelines.engine.progress import duration
+from beam_pipelines.engine.progress_display import format_duration
 from tb_deepexplain.store import failures
 from tb_deepexplain.store.store import Store
 
@@ -23,7 +23,7 @@ def report(logdir: Path, directory: Path, seconds: float, was_committed: bool = 
     console = Console(highlight=False, soft_wrap=True)
     methods = ", ".join(method["title"] for method in store.manifest["methods"])
     examples, maps = _count(counts["examples"], "example"), _count(counts["maps"], "map")
-    when = "earlier; nothing was left to explain" if was_committed else f"in {duration(seconds)}"
+    when = "earlier; nothing was left to explain" if was_committed else f"in {format_duration(seconds)}"
     console.print(Text(f"explained {examples} {when}: {maps} ({methods})"))
     if spent := store.manifest.get("spent"):
         console.print(Text(f"work      {_describe_work(spent)}"))

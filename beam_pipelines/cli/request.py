@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from beam_pipelines.cli.arguments import Arguments
-from beam_pipelines.engine import runners
+from beam_pipelines.engine import local_workers
 from tb_deepexplain.attribution.methods import find_method
 from tb_deepexplain.errors import ParameterError
 from tb_deepexplain.evaluation.measures import TABLE as MEASURES
@@ -39,7 +39,7 @@ def build_request(arguments: Arguments) -> Request:
         batch_size=arguments.batch_size,
         step=arguments.step,
         gpus=arguments.gpus,
-        alone=runners.is_alone(arguments.beam),
+        alone=local_workers.is_alone(arguments.beam),
         mixed_precision=arguments.mixed_precision,
     )
 

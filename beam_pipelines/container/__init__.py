@@ -1,1 +1,1 @@
-"""What runs in containers: their recipe, and a flex template."""
+"""Containers: `Dockerfile` builds the workers' image and the flex template, whose entry point is `template.py`."""

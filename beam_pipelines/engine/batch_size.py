@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-FIRST, MOST = 16, 256  # where no batch size is asked for
-SECONDS = 0.5  # that a batch may take: progress is seen, and a stop heard
+FIRST, LARGEST = 16, 256  # examples in a batch, if no batch size is configured
+SECONDS = 0.5  # aimed at for a batch: progress is reported and a stop noticed after each
 
 
 class BatchSize:
-    """Examples in the next batch: more with every full one, as long as they take little time."""
+    """The number of examples in the next batch. Unless it is fixed, it grows with full batches that take little time."""
 
-    def __init__(self, asked: int | None) -> None:
-        self.now, self._grows = asked or FIRST, asked is None
+    def __init__(self, fixed: int | None) -> None:
+        self.current, self._adapts = fixed or FIRST, fixed is None
 
-    def took(self, examples: int, seconds: float) -> None:
-        """A batch of so many examples took so long."""
-        if self._grows and examples == self.now and not SECONDS / 3 < seconds < 2 * SECONDS:
-            self.now = min(2 * self.now, MOST) if seconds < SECONDS else max(self.now // 2, 1)
+    def record(self, examples: int, seconds: float) -> None:
+        """Adapt to the duration of a batch."""
+        if self._adapts and examples == self.current and not SECONDS / 3 < seconds < 2 * SECONDS:
+            self.current = min(2 * self.current, LARGEST) if seconds < SECONDS else max(self.current // 2, 1)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from beam_pipelines.engine.unit_worker import NOTE
+from beam_pipelines.engine.unit_worker import METRICS_NOTE
 from tb_deepexplain.errors import InputError
 from tb_deepexplain.recording.work_metrics import Metrics
 from tb_deepexplain.storage import each
@@ -24,5 +24,5 @@ def commit_units(directory: Path, units: Sequence[str], manifest: dict[str, Any]
         raise InputError(f"none of the examples could be explained: {reasons}")
     writer = StoreWriter(directory, measures=[measure["id"] for measure in manifest["measures"]])
     notes = each(writer.notes, units, directory)
-    spent = sum((Metrics.decode(note.get(NOTE, "{}")) for note in notes), Metrics())
+    spent = sum((Metrics.decode(note.get(METRICS_NOTE, "{}")) for note in notes), Metrics())
     writer.commit(units, manifest | {"spent": {**spent.described(), "units_retried": retried}})

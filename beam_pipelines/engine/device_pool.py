@@ -1,19 +1,55 @@
-"""The explainers of a process: one for each of its devices."""
+"""One value for each device of this process, such as a loaded model, shared by its threads."""
 
 from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Generic, TypeVar, cast
+
+import tensorflow as tf
 
 from beam_pipelines.engine import devices
 from tb_deepexplain.recording.batch_explainer import BatchExplainer, Request
 
-
-def explainers(request: Request) -> devices.Pool[BatchExplainer]:
-    """One for each device of this process."""
-    return devices.Pool(start(request), lambda: BatchExplainer(request))
+_T = TypeVar("_T")
 
 
-def start(request: Request) -> tuple[str, ...]:
-    """This process's devices, made ready."""
-    names = devices.take(request.gpus, request.alone)
+class DevicePool(Generic[_T]):
+    """Values of `make()`, one for each device. Each is made when its device is first used."""
+
+    def __init__(self, device_names: Sequence[str], make: Callable[[], _T]) -> None:
+        self.device_names, self._make = tuple(device_names), make
+        self._selection_lock = threading.Lock()
+        self._users = [0] * len(self.device_names)
+        self._make_locks = [threading.Lock() for _ in self.device_names]
+        self._values: list[_T | None] = [None] * len(self.device_names)
+
+    @contextlib.contextmanager
+    def least_busy(self) -> Iterator[_T]:
+        """The value of the device with the fewest users. Within the context, TensorFlow computes on that device."""
+        with self._selection_lock:
+            i = self._users.index(min(self._users))
+            self._users[i] += 1
+        try:
+            with tf.device(self.device_names[i]):
+                with self._make_locks[i]:
+                    if self._values[i] is None:
+                        self._values[i] = self._make()
+                yield cast(_T, self._values[i])
+        finally:
+            with self._selection_lock:
+                self._users[i] -= 1
+
+
+def explainer_pool(request: Request) -> DevicePool[BatchExplainer]:
+    """An explainer for each device of this process."""
+    return DevicePool(prepare_devices(request), lambda: BatchExplainer(request))
+
+
+def prepare_devices(request: Request) -> tuple[str, ...]:
+    """Acquire this process's devices as the request configures them; their names."""
+    names = devices.acquire_devices(request.gpus, request.alone)
     if request.mixed_precision:
-        devices.mix_precision()
+        devices.enable_mixed_precision()
     return names

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 import apache_beam as beam
 from apache_beam.utils.shared import Shared
 
-from beam_pipelines.engine import beam_counters
-from beam_pipelines.engine.native_logs import chatter_filtered
-from beam_pipelines.engine.progress import Counts
-from beam_pipelines.engine.unit_worker import Job, Task, UnitWorker, unit_workers
+from beam_pipelines.engine.beam_counters import update_counters
+from beam_pipelines.engine.native_logs import filter_native_stderr
+from beam_pipelines.engine.progress_folder import ProgressFolder
+from beam_pipelines.engine.unit_worker import Job, Task, UnitWorker, unit_worker_pool
 from tb_deepexplain.errors import Stopped
 from tb_deepexplain.store.store import StoreWriter
 
 if TYPE_CHECKING:
-    from beam_pipelines.engine.devices import Pool
+    from beam_pipelines.engine.device_pool import DevicePool
 
 
 @beam.typehints.with_input_types(Task)
@@ -28,20 +28,20 @@ class ExplainUnit(beam.DoFn):
         self._job, self._shared = job, shared
 
     def setup(self) -> None:
-        with chatter_filtered():
-            self._pool: Pool[UnitWorker] = self._shared.acquire(lambda: unit_workers(self._job))
-        self._counts, self._store = Counts(self._job.directory), StoreWriter(self._job.directory)
+        with filter_native_stderr():
+            self._pool: DevicePool[UnitWorker] = self._shared.acquire(lambda: unit_worker_pool(self._job))
+        self._progress, self._store = ProgressFolder(self._job.directory), StoreWriter(self._job.directory)
 
     def process(self, task: Task) -> Iterator[str]:
         if self._store.is_finished(task.unit.id):  # the runner repeats a bundle
             yield task.unit.id
             return
         try:
-            with self._pool.one() as worker:
-                metrics = worker.work(task, self._counts)
+            with self._pool.least_busy() as worker:
+                metrics = worker.explain_unit(task, self._progress)
         except Stopped:  # the driver stops the run: no error of the pipeline, and the unit has written nothing
             return
-        beam_counters.publish(metrics)
+        update_counters(metrics)
         yield task.unit.id
 
     def display_data(self) -> dict[str, Any]:

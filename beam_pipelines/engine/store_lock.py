@@ -1,7 +1,8 @@
-"""One live run for one store.
+"""Keeps two runs from writing one store.
 
-On this machine by a lock that the operating system drops when its process ends, however it ends. In remote storage, which
-has none, by an object that its run writes anew every few seconds: who finds it unchanged after a while takes it over.
+On this machine the lock is one that the operating system drops when its process ends, however it ends. Remote storage has
+none: there it is an object that its run rewrites every few seconds. One that has not changed for a while is stale, and the
+next run takes it over.
 """
 
 from __future__ import annotations
@@ -25,22 +26,25 @@ SECONDS_BETWEEN_BEATS = 10.0
 _FILE = ".lock"
 
 
-def refuse_if_locked(directory: Path) -> None:
-    """StoreError if another run holds the store now; for a word before anything is loaded."""
+def check_not_locked(directory: Path) -> None:
+    """Raise StoreError if another run holds the store now, before anything is loaded. Remote stores are not checked."""
     if not is_remote(directory) and (directory / _FILE).exists():
-        with locked(directory):
+        with store_lock(directory):
             pass
 
 
 @contextlib.contextmanager
-def locked(directory: Path) -> Iterator[None]:
-    """Hold the store; StoreError names the run that does. The directory is made, and left without a trace of the lock."""
-    with _locked_remotely(directory) if is_remote(directory) else _locked_here(directory):
+def store_lock(directory: Path) -> Iterator[None]:
+    """Lock the store. The directory is created if necessary, and removed if nothing was written to it.
+
+    Raises StoreError, which names the other run, if the store is locked.
+    """
+    with _remote_lock(directory) if is_remote(directory) else _local_lock(directory):
         yield
 
 
 @contextlib.contextmanager
-def _locked_here(directory: Path) -> Iterator[None]:
+def _local_lock(directory: Path) -> Iterator[None]:
     path = directory / _FILE
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -55,20 +59,21 @@ def _locked_here(directory: Path) -> Iterator[None]:
         with contextlib.suppress(OSError):
             if _is_current(file, path):
                 path.unlink()
-        os.close(file)  # now only: who waits for the file must find that it is gone
+        os.close(file)  # after the removal: a run that waits for the file must see that it is gone
         with contextlib.suppress(OSError):
-            directory.rmdir()  # if nothing came of it
+            directory.rmdir()  # if it is empty
 
 
 def _acquire(path: Path) -> int:
+    """The locked file, open. Raises BlockingIOError if another process holds it."""
     while True:
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _is_current(file, path):  # not removed by a run that ended in between
+            if _is_current(file, path):  # a run that ended in between may have removed it
                 os.ftruncate(file, 0)
-                with contextlib.suppress(OSError):  # a full disk is noticed where it matters
-                    os.write(file, _name().encode())
+                with contextlib.suppress(OSError):  # a full disk is reported when the store is written
+                    os.write(file, _describe_run().encode())
                 return file
         except BaseException:
             os.close(file)
@@ -77,6 +82,7 @@ def _acquire(path: Path) -> int:
 
 
 def _is_current(file: int, path: Path) -> bool:
+    """Whether the path still names the open file."""
     try:
         return os.path.samestat(os.fstat(file), path.stat())
     except FileNotFoundError:
@@ -84,24 +90,25 @@ def _is_current(file: int, path: Path) -> bool:
 
 
 @contextlib.contextmanager
-def _locked_remotely(directory: Path) -> Iterator[None]:
-    path, name, ended = directory / _FILE, f"{_name()} ({uuid.uuid4().hex[:8]})", threading.Event()
+def _remote_lock(directory: Path) -> Iterator[None]:
+    path, run, ended = directory / _FILE, f"{_describe_run()} ({uuid.uuid4().hex[:8]})", threading.Event()
     with writing(directory):
-        while not _create(path, f"{name}\n0"):
-            found = _read(path)
-            time.sleep(2.5 * SECONDS_BETWEEN_BEATS)  # no clocks are compared: those of two machines differ
-            if (now := _read(path)) and now != found:
-                raise _refusal(directory, now.partition("\n")[0])
-            if now:  # its run is dead
+        while not _create(path, f"{run}\n0"):
+            before = _read(path)
+            time.sleep(2.5 * SECONDS_BETWEEN_BEATS)  # the clocks of two machines may differ, so times are not compared
+            after = _read(path)
+            if after and after != before:
+                raise _refusal(directory, after.partition("\n")[0])
+            if after:  # stale: its run has died
                 path.unlink(missing_ok=True)
 
     def beat() -> None:
-        number = 0
+        count = 0
         while not ended.wait(SECONDS_BETWEEN_BEATS):
-            number += 1
-            with contextlib.suppress(Exception):  # the next will do
-                if _read(path).startswith(name):
-                    path.write_text(f"{name}\n{number}", encoding="utf-8")
+            count += 1
+            with contextlib.suppress(Exception):  # the next beat may succeed
+                if _read(path).startswith(run):
+                    path.write_text(f"{run}\n{count}", encoding="utf-8")
 
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()
@@ -110,13 +117,13 @@ def _locked_remotely(directory: Path) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
-        with contextlib.suppress(Exception):  # then it is found unchanged
-            if _read(path).startswith(name):
+        with contextlib.suppress(Exception):  # otherwise it becomes stale
+            if _read(path).startswith(run):
                 path.unlink()
 
 
 def _create(path: Path, text: str) -> bool:
-    """Whether the object was not there and is now."""
+    """Create the object; False if it exists."""
     try:
         path.fs.pipe_file(path.path, text.encode(), mode="create")  # type: ignore[attr-defined]
     except FileExistsError:
@@ -125,6 +132,7 @@ def _create(path: Path, text: str) -> bool:
 
 
 def _read(path: Path) -> str:
+    """The text, or "" if there is no such object."""
     try:
         return read_text(path)
     except FileNotFoundError:
@@ -138,12 +146,12 @@ def _holder(path: Path) -> str:
         return "another run"
 
 
-def _name() -> str:
+def _describe_run() -> str:
     now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
     return f"process {os.getpid()} on {socket.gethostname()} since {now}"
 
 
-def _refusal(directory: Path, holder: str) -> StoreError:
+def _refusal(directory: Path, run: str) -> StoreError:
     return StoreError(
-        f"{directory} is being written by {holder}; wait for it or stop it, or give --name for another store"
+        f"{directory} is being written by {run}; wait for it or stop it, or give --name for another store"
     )

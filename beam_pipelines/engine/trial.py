@@ -9,40 +9,42 @@ from typing import TYPE_CHECKING
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.utils.shared import Shared
 
-from beam_pipelines.engine import runners
-from beam_pipelines.engine.native_logs import chatter_filtered
-from beam_pipelines.engine.progress import note
-from beam_pipelines.engine.unit_worker import Job, UnitWorker, unit_workers
+from beam_pipelines.engine import local_workers
+from beam_pipelines.engine.native_logs import filter_native_stderr
+from beam_pipelines.engine.progress_display import print_note
+from beam_pipelines.engine.unit_worker import Job, UnitWorker, unit_worker_pool
 from beam_pipelines.reading.work_unit import WorkUnit
 from tb_deepexplain.errors import InputError, ParameterError, UnsupportedModelError
 from tb_deepexplain.store.records import Failure
 
 if TYPE_CHECKING:
-    from beam_pipelines.engine.devices import Pool
+    from beam_pipelines.engine.device_pool import DevicePool
 
 _MAX_FAILURES = 8  # failed examples after which the run starts anyway, and records which examples are good
 
 
 def load_workers(
     job: Job, shared: Shared, units: Sequence[WorkUnit], flags: Sequence[str], options: PipelineOptions
-) -> Pool[UnitWorker]:
+) -> DevicePool[UnitWorker]:
     """This process's workers, after one of them has explained an example.
 
     They are the workers of the run if `flags`, Beam's options, run it in this process. Otherwise they use the CPU and
     leave the GPUs to the worker processes.
     """
-    note("loading the model and explaining one example")
-    is_here = runners.is_here(flags)
+    print_note("loading the model and explaining one example")
+    is_here = local_workers.explains_here(flags)
     if not is_here:
         job = dataclasses.replace(job, request=dataclasses.replace(job.request, gpus=0, mixed_precision=False))
-    with chatter_filtered():
-        pool: Pool[UnitWorker] = shared.acquire(lambda: unit_workers(job)) if is_here else unit_workers(job)
-        with pool.one():  # loads the model
+    with filter_native_stderr():
+        pool: DevicePool[UnitWorker] = (
+            shared.acquire(lambda: unit_worker_pool(job)) if is_here else unit_worker_pool(job)
+        )
+        with pool.least_busy():  # loads the model
             pass
-    with pool.one() as worker:
+    with pool.least_busy() as worker:
         explain_one(worker, units)
     if is_here:
-        runners.spread(options, len(pool.devices))
+        local_workers.use_all_devices(options, len(pool.device_names))
     return pool
 
 
@@ -50,7 +52,7 @@ def explain_one(worker: UnitWorker, units: Sequence[WorkUnit]) -> None:
     """Explain the first good example. ParameterError, UnsupportedModelError or InputError if none can be explained."""
     first_failure: Failure | None = None
     failures = 0
-    for example in (example for unit in units for example in worker.parsed(unit)):
+    for example in (example for unit in units for example in worker.read_examples(unit)):
         if isinstance(example, Failure):
             first_failure = first_failure or example
             continue

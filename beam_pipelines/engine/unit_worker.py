@@ -1,4 +1,4 @@
-"""One work unit from its file to its shard: read, parse, batch, explain, write. Knows no Beam."""
+"""Explains one work unit: reads, parses, batches and explains its examples, and writes its shard. Independent of Beam."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from beam_pipelines.engine.batch_size import BatchSize
-from beam_pipelines.engine.progress import Counts
+from beam_pipelines.engine.progress_folder import ProgressFolder
 from beam_pipelines.reading.read_records import read_records
 from beam_pipelines.reading.record_spec import RecordSpec
 from beam_pipelines.reading.work_unit import WorkUnit
@@ -17,104 +17,103 @@ from tb_deepexplain.recording.work_metrics import Metrics
 from tb_deepexplain.store.records import Failure
 from tb_deepexplain.store.store import StoreWriter
 
-if TYPE_CHECKING:  # TensorFlow comes with these: they are imported when a worker starts
-    from beam_pipelines.engine.devices import Pool
-    from tb_deepexplain.recording.batch_explainer import BatchExplainer, Request
+if TYPE_CHECKING:  # these import TensorFlow, which a process imports when its worker starts
+    from beam_pipelines.engine.device_pool import DevicePool
+    from tb_deepexplain.recording.batch_explainer import Request
     from tb_deepexplain.recording.example import Example
 
-NOTE = "metrics"  # of a shard: what it took to make it
+METRICS_NOTE = "metrics"  # the note of a shard that holds the metrics of its unit
 
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """All that a worker must know; sent to every one of them."""
+    """What every worker must know."""
 
     request: Request
-    directory: str
+    directory: str  # of the store
     record_spec: RecordSpec
 
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """A unit as it is to be worked on."""
+    """A work unit as a worker gets it."""
 
     unit: WorkUnit
-    one_by_one: bool = False  # it is at work whenever a worker dies: the example at fault is to be found
-    fatal: Mapping[str, str] = dataclasses.field(default_factory=dict)  # steps that killed their workers, and how
+    one_by_one: bool = False  # workers died at this unit: each example is reported before it is parsed and explained
+    fatal: Mapping[str, str] = dataclasses.field(default_factory=dict)  # steps that killed their workers → the reason
 
 
-class _Steps:
-    """Where the example that kills workers is sought: each step, such as `parse a:000001`, is told before it is done."""
+class _StepReporter:
+    """Reports each step of a unit, such as `parse a:000001`, before it begins: a worker's last report names the example at
+    which it died. Does nothing unless the task's examples are explained one by one."""
 
-    def __init__(self, task: Task, counts: Counts) -> None:
-        self._task, self._counts = task, counts
+    def __init__(self, task: Task, progress: ProgressFolder) -> None:
+        self._task, self._progress = task, progress
 
-    def begin(self, stage: str, example: str) -> Failure | None:
-        """A Failure in the place of a step that was fatal before."""
+    def begin(self, stage: str, example_id: str) -> Failure | None:
+        """Report the step. A step that was fatal before is not to be done: the Failure that stands in its place."""
         if not self._task.one_by_one:
             return None
-        step = f"{stage} {example}"
-        if why := self._task.fatal.get(step):
-            return Failure(example, stage, "WorkerDied", why)
-        self._counts.enter(self._task.unit.id, step)
+        step = f"{stage} {example_id}"
+        if reason := self._task.fatal.get(step):
+            return Failure(example_id, stage, "WorkerDied", reason)
+        self._progress.report_unit(self._task.unit.id, step)
         return None
 
     def end(self) -> None:
         if self._task.one_by_one:
-            self._counts.enter(self._task.unit.id)
+            self._progress.report_unit(self._task.unit.id)
 
 
-def unit_workers(job: Job) -> Pool[UnitWorker]:
-    """One for each device of this process."""
-    from beam_pipelines.engine.device_pool import start
-    from beam_pipelines.engine.devices import Pool
+def unit_worker_pool(job: Job) -> DevicePool[UnitWorker]:
+    """A worker for each device of this process."""
+    from beam_pipelines.engine.device_pool import DevicePool, prepare_devices
 
-    return Pool(start(job.request), lambda: UnitWorker(job))
+    return DevicePool(prepare_devices(job.request), lambda: UnitWorker(job))
 
 
 class UnitWorker:
-    """Turns units into shards with one loaded model."""
+    """Explains work units with one loaded model."""
 
     def __init__(self, job: Job) -> None:
         from beam_pipelines.reading.example_parser import ExampleParser
         from tb_deepexplain.recording.batch_explainer import BatchExplainer
 
-        self.explainer: BatchExplainer = BatchExplainer(job.request)
-        self._parser = ExampleParser(self.explainer.graph.inputs, job.record_spec)
-        self._size = BatchSize(job.request.batch_size)
+        self.explainer = BatchExplainer(job.request)
+        self.parser = ExampleParser(self.explainer.graph.inputs, job.record_spec)
+        self._batch_size = BatchSize(job.request.batch_size)
         self._writer = StoreWriter(job.directory, begun=True, measures=[name for name, _ in job.request.measures])
 
-    def work(self, task: Task, counts: Counts) -> Metrics:
-        """Write the unit's shard; what it took, which the shard holds too."""
-        started, metrics, steps = time.perf_counter(), Metrics(), _Steps(task, counts)
-        counts.enter(task.unit.id)
-        counts.add(0)  # hears of a stop before the first batch
+    def explain_unit(self, task: Task, progress: ProgressFolder) -> Metrics:
+        """Write the unit's shard; its metrics, which the shard holds, too. Raises Stopped if the run is to stop."""
+        started, metrics, steps = time.perf_counter(), Metrics(), _StepReporter(task, progress)
+        progress.report_unit(task.unit.id)
+        progress.report_examples(0)  # stops before the first batch if the run is to stop
         with self._writer.shard(task.unit.id) as shard:
-            for batch, errors in self._batches(self.parsed(task.unit, steps), task.one_by_one):
-                begun = time.perf_counter()
+            for batch, failures in self._batches(self.read_examples(task.unit, steps), task.one_by_one):
+                batch_started, unread = time.perf_counter(), len(failures)
                 if batch and (fatal := steps.begin("explain", batch[0].id)):
-                    batch, errors = [], [*errors, fatal]
-                records = self.explainer.explain(batch, counts.add, metrics) if batch else None
-                steps.end()
-                wrong = errors
-                if records:
-                    wrong = errors + records.errors
+                    batch, failures, unread = [], [*failures, fatal], unread + 1
+                if batch:
+                    records = self.explainer.explain(batch, progress.report_examples, metrics)
                     shard.add(records.attributions, records.inputs)
                     metrics.explained += len(records.inputs)
-                shard.add(errors=wrong)
-                for failure in wrong:
+                    failures = failures + records.errors
+                steps.end()
+                shard.add(errors=failures)
+                for failure in failures:
                     metrics.fail(failure.stage)
-                counts.add(len(errors), len(wrong), wrong[-1].message if wrong else "")
-                self._size.took(len(batch), time.perf_counter() - begun)
+                progress.report_examples(unread, len(failures), failures[-1].message if failures else "")
+                self._batch_size.record(len(batch), time.perf_counter() - batch_started)
             metrics.total_seconds = time.perf_counter() - started
-            shard.note(NOTE, metrics.encode())
-        counts.enter(None)
+            shard.note(METRICS_NOTE, metrics.encode())
+        progress.report_unit(None)
         return metrics
 
-    def parsed(self, unit: WorkUnit, steps: _Steps | None = None) -> Iterator[Example | Failure]:
-        """The unit's examples in order, with a Failure in the place of each that cannot be explained."""
+    def read_examples(self, unit: WorkUnit, steps: _StepReporter | None = None) -> Iterator[Example | Failure]:
+        """The unit's examples in order, with a Failure in place of each that cannot be read or parsed."""
         positions: dict[str, str] = {}
-        for record in read_records(unit, self._parser.columns):
+        for record in read_records(unit, self.parser.columns):
             if isinstance(record, Failure):
                 yield record
                 continue
@@ -122,12 +121,10 @@ class UnitWorker:
                 yield fatal
                 continue
             try:
-                example = self._parser.parse(record.payload, record.position)
+                example = self.parser.parse(record.payload, record.position)
                 if example.id in positions:
-                    raise InputError(
-                        f"its id {example.id!r} is that of {positions[example.id]}; give every example its own"
-                    )
-            except Exception as error:  # a record's own trouble, whatever it raises
+                    raise InputError(f"its id {example.id!r} is also that of {positions[example.id]}; ids must differ")
+            except Exception as error:  # a record may raise anything; only it is lost
                 from tb_deepexplain.recording.error_text import describe
 
                 yield Failure(record.position, "parse", *describe(error))
@@ -139,14 +136,14 @@ class UnitWorker:
         self, items: Iterable[Example | Failure], one_by_one: bool
     ) -> Iterator[tuple[list[Example], list[Failure]]]:
         batch: list[Example] = []
-        errors: list[Failure] = []
-        for found in items:
-            if isinstance(found, Failure):
-                errors.append(found)
+        failures: list[Failure] = []
+        for item in items:
+            if isinstance(item, Failure):
+                failures.append(item)
             else:
-                batch.append(found)
-            if len(batch) + len(errors) >= (1 if one_by_one else self._size.now):
-                yield batch, errors
-                batch, errors = [], []
-        if batch or errors:
-            yield batch, errors
+                batch.append(item)
+            if len(batch) + len(failures) >= (1 if one_by_one else self._batch_size.current):
+                yield batch, failures
+                batch, failures = [], []
+        if batch or failures:
+            yield batch, failures

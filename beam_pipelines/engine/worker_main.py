@@ -1,4 +1,4 @@
-"""A worker process of the local runner: as quiet as the driver, and deaf to Ctrl-C, which the driver handles for all."""
+"""The main program of a worker process of the local runner. It ignores Ctrl-C, which the driver handles for all."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ import signal
 import sys
 
 from beam_pipelines.engine import worker_processes
-from beam_pipelines.engine.native_logs import chatter_filtered, is_silent
+from beam_pipelines.engine.native_logs import filter_native_stderr, logs_are_silenced
 
 
 def main() -> None:
     """Serve the runner that started this process."""
-    worker_processes.register()
+    worker_processes.register_worker()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if is_silent():
-        logging.disable()  # errors travel to the driver, which tells them
-    with chatter_filtered():
+    if logs_are_silenced():
+        logging.disable()  # errors are sent to the driver, which reports them
+    with filter_native_stderr():
         from apache_beam.runners.worker import sdk_worker_main
 
-        import tb_deepexplain.recording.batch_explainer  # noqa: F401  TensorFlow would otherwise come, and chatter, with the first unit
-    if is_silent():
-        sys.stderr = io.StringIO()  # Beam prints tracebacks besides; native code still writes to the terminal
+        import tb_deepexplain.recording.batch_explainer  # noqa: F401  imports TensorFlow now, rather than with the first unit
+    if logs_are_silenced():
+        sys.stderr = io.StringIO()  # Beam prints tracebacks as well; native code still writes to the terminal
     sdk_worker_main.main(sys.argv)
 
 

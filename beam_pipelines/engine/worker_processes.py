@@ -1,8 +1,8 @@
-"""The worker processes of a local run: which there are, which died, and an end to all of them.
+"""The worker processes of a local run: notices which died, and ends those that are left.
 
-Beam waits for ever for a worker process that dies while it starts, seven seconds and more for one that dies at work,
-and forgets the others in both cases. So every worker leaves its process number in a folder of the driver's, and ends
-when the folder or the driver is gone.
+Beam waits forever for a worker process that dies while it starts, seven seconds and more for one that dies later, and
+abandons the others in both cases. So every worker registers its process id in a folder of the driver, and exits when the
+folder or the driver is gone.
 """
 
 from __future__ import annotations
@@ -18,94 +18,98 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-_VARIABLE = "TB_DEEPEXPLAIN_WORKERS"  # what a worker process inherits: the driver's process number and the folder
-_SECONDS_TO_CLOSE = 15.0  # of an ordinary end, in which workers end before the runner says so
+_VARIABLE = "TB_DEEPEXPLAIN_WORKERS"  # worker processes inherit it: the driver's process id and the folder
+_BEAM_THREAD = "run_worker"  # Beam starts one beside each worker process; it raises when the process fails
+_SECONDS_TO_CLOSE = 15.0  # after an ordinary end of workers, until the runner reports it
 
 
 class WorkerDied(Exception):
-    """A worker process ended that should not have."""
+    """A worker process ended unexpectedly."""
 
 
-class Workers:
-    """Those of one attempt; `with Workers() as workers:` ends what is left of them."""
+class WorkerProcesses:
+    """The worker processes of one attempt, a context manager: those that are left when it exits are killed.
 
-    def __enter__(self) -> Workers:
+    Within the context, errors of Beam's threads beside the processes are recorded instead of printed.
+    """
+
+    def __enter__(self) -> WorkerProcesses:
         self._folder = Path(tempfile.mkdtemp(prefix="tb_deepexplain-workers-"))
-        self._seen_gone: dict[int, float] = {}
-        self._code: str | None = None
-        self._before = threading.excepthook
-        threading.excepthook = self._hear
+        self._first_seen_ended: dict[int, float] = {}
+        self._return_code: str | None = None
+        self._excepthook = threading.excepthook
+        threading.excepthook = self._record_return_code
         os.environ[_VARIABLE] = f"{os.getpid()} {self._folder}"
         return self
 
     def __exit__(self, *_: object) -> None:
         os.environ.pop(_VARIABLE, None)
-        numbers = self.numbers()
-        shutil.rmtree(self._folder, ignore_errors=True)  # a worker that is only starting ends by itself
-        for number in numbers:
-            if _is_child(number):
-                os.kill(number, signal.SIGKILL)
-        for thread in threading.enumerate():  # Beam's, one beside each process; they may still report
-            if thread.name == "run_worker":
+        process_ids = self.process_ids()
+        shutil.rmtree(self._folder, ignore_errors=True)  # a worker that is still starting exits by itself
+        for process_id in process_ids:
+            if _is_running_child(process_id):
+                os.kill(process_id, signal.SIGKILL)
+        for thread in threading.enumerate():
+            if thread.name == _BEAM_THREAD:
                 thread.join(_SECONDS_TO_CLOSE)
-        threading.excepthook = self._before
+        threading.excepthook = self._excepthook
 
-    def gone(self) -> list[int]:
-        """Process numbers of workers that have ended."""
-        return [number for number in self.numbers() if not _is_child(number)]
+    def process_ids(self) -> list[int]:
+        """All workers that have registered."""
+        return [int(path.name) for path in self._folder.glob("*")] if self._folder.is_dir() else []
 
-    def death(self) -> WorkerDied | None:
-        """What is known of a worker that died, if one has."""
-        if self._code is not None:
-            why = ": killed, perhaps for want of memory" if self._code in ("9", "137") else ""
-            return WorkerDied(f"a worker process died (return code {self._code}{why})")
+    def ended(self) -> list[int]:
+        """The process ids of workers that have ended."""
+        return [process_id for process_id in self.process_ids() if not _is_running_child(process_id)]
+
+    def find_death(self) -> WorkerDied | None:
+        """The error to report if a worker died, else None."""
+        if self._return_code is not None:
+            cause = ": killed, perhaps out of memory" if self._return_code in ("9", "137") else ""
+            return WorkerDied(f"a worker process died (return code {self._return_code}{cause})")
         now = time.monotonic()
-        since = [self._seen_gone.setdefault(number, now) for number in self.gone()]
-        if since and now - min(since) > _SECONDS_TO_CLOSE:
+        times = [self._first_seen_ended.setdefault(process_id, now) for process_id in self.ended()]
+        if times and now - min(times) > _SECONDS_TO_CLOSE:
             return WorkerDied("a worker process ended before its work was done")
         return None
 
-    def _hear(self, end: threading.ExceptHookArgs) -> None:
-        if end.thread is not None and end.thread.name == "run_worker":
-            self._code = self._code or re.sub(r"\D*", "", str(end.exc_value)) or "unknown"
+    def _record_return_code(self, args: threading.ExceptHookArgs) -> None:
+        if args.thread is not None and args.thread.name == _BEAM_THREAD:
+            self._return_code = self._return_code or re.sub(r"\D*", "", str(args.exc_value)) or "unknown"
         else:
-            self._before(end)
-
-    def numbers(self) -> list[int]:
-        """Process numbers of all workers that have begun."""
-        return [int(path.name) for path in self._folder.glob("*")] if self._folder.is_dir() else []
+            self._excepthook(args)
 
 
-def register() -> None:
-    """For a worker process, first of all: say that it is there, and end with its driver."""
+def register_worker() -> None:
+    """In a worker process, before anything else: register it, and exit with its driver."""
     if _VARIABLE not in os.environ:
         return
     driver, folder = os.environ[_VARIABLE].split(" ", 1)
-    with contextlib.suppress(FileNotFoundError):  # ended before it began: the loop below sees to it
+    with contextlib.suppress(FileNotFoundError):  # the attempt is over: the thread below exits at once
         (Path(folder) / str(os.getpid())).touch()
-    threading.Thread(target=_end_with, args=(int(driver), Path(folder)), daemon=True).start()
+    threading.Thread(target=_exit_with_driver, args=(int(driver), Path(folder)), daemon=True).start()
 
 
-def _end_with(driver: int, folder: Path) -> None:
+@contextlib.contextmanager
+def single_worker(direct_options: object) -> Iterator[None]:
+    """Within, the local runner has one worker. `direct_options`: Beam's DirectOptions."""
+    workers = direct_options.direct_num_workers  # type: ignore[attr-defined]
+    direct_options.direct_num_workers = 1  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        direct_options.direct_num_workers = workers  # type: ignore[attr-defined]
+
+
+def _exit_with_driver(driver: int, folder: Path) -> None:
     while os.getppid() == driver and folder.is_dir():
         time.sleep(0.3)
     os._exit(1)
 
 
-def _is_child(number: int) -> bool:
-    """Whether the process runs and is this one's own: the number of one that ended may be another's by now."""
+def _is_running_child(process_id: int) -> bool:
+    """Whether the process runs and is a child of this one: the id of a process that ended may be another's by now."""
     try:
-        return os.waitid(os.P_PID, number, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+        return os.waitid(os.P_PID, process_id, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
     except ChildProcessError:
         return False
-
-
-@contextlib.contextmanager
-def alone(direct: object) -> Iterator[None]:
-    """Within, the local runner has one worker. `direct`: Beam's DirectOptions."""
-    before = direct.direct_num_workers  # type: ignore[attr-defined]
-    direct.direct_num_workers = 1  # type: ignore[attr-defined]
-    try:
-        yield
-    finally:
-        direct.direct_num_workers = before  # type: ignore[attr-defined]

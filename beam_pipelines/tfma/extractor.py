@@ -29,8 +29,7 @@ except ImportError as error:
         f"beam_pipelines.tfma.extractor needs TFMA 0.52 ({error}): pip install 'tensorboard-plugin-deepexplain[tfma]'"
     ) from error
 
-from beam_pipelines.engine import devices
-from beam_pipelines.engine.device_pool import start
+from beam_pipelines.engine.device_pool import DevicePool, prepare_devices
 from beam_pipelines.reading.example_parser import ExampleParser
 from beam_pipelines.reading.record_spec import RecordSpec
 from beam_pipelines.tfma.metrics import MEASURES, METRICS, measures_of
@@ -193,7 +192,7 @@ class _Extract(beam.DoFn):
         self._pool = self._shared.acquire(lambda: _explainers(self._asked))
 
     def process(self, extracts: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        with self._pool.one() as models:
+        with self._pool.least_busy() as models:
             found = {name: model(_elements(extracts)) for name, model in models.items()}
         values, measures = ({name: both[i] for name, both in found.items()} for i in (0, 1))
         single = list(found) == [""]
@@ -203,10 +202,10 @@ class _Extract(beam.DoFn):
         yield {**extracts, **more}
 
 
-def _explainers(asked: _Asked) -> devices.Pool[dict[str, _Model]]:
+def _explainers(asked: _Asked) -> DevicePool[dict[str, _Model]]:
     """All models, once for each device of this process."""
-    names = start(next(iter(asked.requests.values())))
-    return devices.Pool(names, lambda: {name: _Model(name, asked) for name in asked.requests})
+    names = prepare_devices(next(iter(asked.requests.values())))
+    return DevicePool(names, lambda: {name: _Model(name, asked) for name in asked.requests})
 
 
 def _elements(extracts: Mapping[str, Any]) -> list[Any]:

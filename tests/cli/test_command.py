@@ -16,7 +16,7 @@ import pytest
 import tensorflow as tf
 
 from beam_pipelines.cli.main import main
-from beam_pipelines.engine import runners
+from beam_pipelines.engine.runners import choose_runner
 from tb_deepexplain.errors import ParameterError
 from tb_deepexplain.store.store import StoreWriter
 from tests.pipeline_runs import Run, pictures, write_records
@@ -39,9 +39,9 @@ def base(exported: Callable[[str], Path], tmp_path: Path) -> dict[str, str]:
 
 def test_a_job_servers_own_options_are_passed_on() -> None:
     flink = ["--runner=FlinkRunner", "--job_endpoint=localhost:1"]
-    runners.choose([*flink, "--number_of_execution_retries=3"])
+    choose_runner([*flink, "--number_of_execution_retries=3"])
     with pytest.raises(ParameterError, match="unknown option --batchsize=3; did you mean --batch_size"):
-        runners.choose([*flink, "--batchsize=3"], ["--batch_size"])
+        choose_runner([*flink, "--batchsize=3"], ["--batch_size"])
 
 
 def flags(options: dict[str, str]) -> list[str]:
@@ -87,7 +87,7 @@ def flags(options: dict[str, str]) -> list[str]:
         ({"--runner": "FlikRunner"}, "--runner FlikRunner: there is no such runner; did you mean FlinkRunner?"),
         ({"--runner": "PortableRunner"}, "--runner PortableRunner needs --job_endpoint=HOST:PORT"),
         ({"--runner": "Dataflow"}, "Dataflow's workers need this package: give --sdk_container_image=IMAGE"),
-        ({"--accelerator": "type:nvidia-l4"}, "--accelerator is for Dataflow's workers; --runner DirectRunner"),
+        ({"--accelerator": "type:nvidia-l4"}, "--accelerator is only for Dataflow's workers; leave it out with --runner DirectRunner"),
         ({"--direct_num_workers": "many"}, "--direct_num_workers: invalid int value"),
     ],
 )  # fmt: skip

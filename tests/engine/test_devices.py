@@ -17,7 +17,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from beam_pipelines.engine import devices, runners
+from beam_pipelines.engine import devices, local_workers
+from beam_pipelines.engine.device_pool import DevicePool
+from beam_pipelines.engine.runners import choose_runner
 from tb_deepexplain.errors import ParameterError
 from tests.pipeline_runs import Run, assert_same, pictures, write_records
 
@@ -26,7 +28,7 @@ pytestmark = pytest.mark.slow
 _HOLD = """
 import sys, time
 from beam_pipelines.engine import devices
-print(devices.lease(sys.argv[1].split(","), 1, int(sys.argv[2])), flush=True)
+print(devices.lease_gpus(sys.argv[1].split(","), 1, int(sys.argv[2])), flush=True)
 time.sleep(600)
 """
 _TWO_DEVICES = """
@@ -37,39 +39,39 @@ tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfigur
 from beam_pipelines.cli.explain import main
 from beam_pipelines.engine.unit_worker import UnitWorker
 met, used = threading.Barrier(2), set()  # no unit ends before two are at work
-def work(self, task, counts, really=UnitWorker.work):
+def explain_unit(self, task, progress, really=UnitWorker.explain_unit):
     captured = {t.device for t in self.explainer.graph._captures.values()}
     used.add((threading.get_ident(), tf.zeros(()).device[-5:], *(d[-5:] for d in captured)))
     if len(used) < 3:
         met.wait(60)
-    return really(self, task, counts)
-UnitWorker.work = work
+    return really(self, task, progress)
+UnitWorker.explain_unit = explain_unit
 status = main(json.loads(sys.argv[1]))
 print(json.dumps([status, sorted(each[1:] for each in used)]))
 """
 
 
 @pytest.fixture(autouse=True)
-def own_leases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Leases apart from those of the machine, and dropped when the test ends."""
+def separate_leases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Lock files in a folder of the test; leases are dropped when it ends."""
     (tmp_path / "leases").mkdir()
     monkeypatch.setattr(devices.tempfile, "tempdir", str(tmp_path / "leases"))
     monkeypatch.setenv("TMPDIR", str(tmp_path / "leases"))
     monkeypatch.setattr(devices, "_leases", {})
-    monkeypatch.setattr(devices, "_taken", ())
+    monkeypatch.setattr(devices, "_acquired", ())
     monkeypatch.setattr(devices, "SECONDS_TO_WAIT", 0.5)
     yield
-    forget()
+    forget_devices()
 
 
-def forget() -> None:
-    """As if this process had just begun."""
-    devices._taken = ()
+def forget_devices() -> None:
+    """Make this process acquire its devices again."""
+    devices._acquired = ()
     while devices._leases:
         os.close(devices._leases.popitem()[1])
 
 
-def hold(keys: str, most: int) -> tuple[subprocess.Popen[str], list[int]]:
+def start_holder(keys: str, most: int) -> tuple[subprocess.Popen[str], list[int]]:
     """Another process, and the positions of the GPUs that it has leased."""
     process = subprocess.Popen([sys.executable, "-c", _HOLD, keys, str(most)], stdout=subprocess.PIPE, text=True)
     assert process.stdout
@@ -77,33 +79,33 @@ def hold(keys: str, most: int) -> tuple[subprocess.Popen[str], list[int]]:
 
 
 def test_no_two_processes_get_one_gpu() -> None:
-    other, theirs = hold("0,1,2", 1)
+    other, theirs = start_holder("0,1,2", 1)
     try:
         assert theirs == [0]
-        assert devices.lease(["0", "1", "2"], 1, 1) == [1]
-        assert devices.lease(["0", "1", "2"], 1, 3) == [1, 2]  # as many as are free
+        assert devices.lease_gpus(["0", "1", "2"], 1, 1) == [1]
+        assert devices.lease_gpus(["0", "1", "2"], 1, 3) == [1, 2]  # as many as are free
         with pytest.raises(ParameterError, match=rf"needs 3 of the GPUs.*\(0: process {other.pid};.*--gpus 0"):
-            devices.lease(["0", "1", "2"], 3, 3)
+            devices.lease_gpus(["0", "1", "2"], 3, 3)
     finally:
         other.send_signal(signal.SIGKILL)
         other.wait()
-    assert devices.lease(["0"], 1, 1) == [0]  # the lease of a process ends with it, however that ends
+    assert devices.lease_gpus(["0"], 1, 1) == [0]  # the lease of a process ends with it, however that ends
 
 
-def test_who_cannot_have_all_that_it_needs_keeps_none() -> None:
-    other, _ = hold("0,1", 1)
+def test_a_process_that_cannot_lease_enough_leases_none() -> None:
+    other, _ = start_holder("0,1", 1)
     with pytest.raises(ParameterError, match="needs 2 of the GPUs"):
-        devices.lease(["0", "1"], 2, 2)
+        devices.lease_gpus(["0", "1"], 2, 2)
     other.kill()
     other.wait()
-    third, theirs = hold("0,1", 2)
+    third, theirs = start_holder("0,1", 2)
     third.kill()
     third.wait()
     assert theirs == [0, 1]
 
 
 class Machine:
-    """TensorFlow's view of a machine with GPUs; what it is told is kept."""
+    """TensorFlow's view of a machine with GPUs; records how it is configured."""
 
     def __init__(self, gpus: int, monkeypatch: pytest.MonkeyPatch, begun: bool = False) -> None:
         self.gpus = [SimpleNamespace(name=f"/physical_device:GPU:{i}") for i in range(gpus)]
@@ -123,33 +125,33 @@ class Machine:
         return [SimpleNamespace(name=f"/device:{kind}:{i}") for i in range(number)]
 
 
-def test_what_a_process_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_which_devices_a_process_acquires(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine(4, monkeypatch)
-    other, _ = hold("0,1,2,3", 1)
-    assert devices.take() == ("/device:GPU:0",)  # as this process counts those that it sees
+    other, _ = start_holder("0,1,2,3", 1)
+    assert devices.acquire_devices() == ("/device:GPU:0",)  # as this process counts those that it sees
     assert machine.visible == machine.growing == [machine.gpus[1]]
-    assert devices.take() == ("/device:GPU:0",)
-    with pytest.raises(ParameterError, match="gpus=2: this process has begun with 1"):
-        devices.take(2)
-    forget()
-    assert len(devices.take(alone=True)) == 3
+    assert devices.acquire_devices() == ("/device:GPU:0",)
+    with pytest.raises(ParameterError, match="gpus=2: this process already uses 1"):
+        devices.acquire_devices(2)
+    forget_devices()
+    assert len(devices.acquire_devices(alone=True)) == 3
     assert machine.visible == machine.gpus[1:]
-    forget()
-    assert devices.take(0) == ("/device:CPU:0",)
+    forget_devices()
+    assert devices.acquire_devices(0) == ("/device:CPU:0",)
     assert machine.visible == []  # not even looked at
-    forget()
+    forget_devices()
     with pytest.raises(ParameterError, match="gpus=5: this process sees 4"):
-        devices.take(5)
+        devices.acquire_devices(5)
     other.kill()
     other.wait()
 
 
-def test_gpus_are_told_apart_by_their_names_on_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    other, theirs = hold("0,1,2,3", 3)  # this one sees the whole machine
+def test_gpus_are_identified_by_their_names_on_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    other, theirs = start_holder("0,1,2,3", 3)  # this one sees the whole machine
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
     machine = Machine(2, monkeypatch)
     assert theirs == [0, 1, 2]
-    devices.take()
+    devices.acquire_devices()
     assert machine.visible == [machine.gpus[1]]
     other.kill()
     other.wait()
@@ -157,22 +159,22 @@ def test_gpus_are_told_apart_by_their_names_on_the_machine(monkeypatch: pytest.M
 
 def test_a_process_that_has_used_tensorflow_before(monkeypatch: pytest.MonkeyPatch) -> None:
     Machine(3, monkeypatch, begun=True)
-    other, _ = hold("0", 1)
-    assert devices.take() == ("/device:GPU:1",)  # it sees all, and uses its own
+    other, _ = start_holder("0", 1)
+    assert devices.acquire_devices() == ("/device:GPU:1",)  # it sees all, and uses its own
     other.kill()
     other.wait()
 
 
-def test_the_pool_gives_the_least_busy() -> None:
+def test_the_pool_selects_the_least_busy_device() -> None:
     made: list[int] = []
-    pool = devices.Pool(["/device:CPU:0"] * 3, lambda: made.append(len(made)) or len(made) - 1)
-    with pool.one() as first, pool.one() as second:
+    pool = DevicePool(["/device:CPU:0"] * 3, lambda: made.append(len(made)) or len(made) - 1)
+    with pool.least_busy() as first, pool.least_busy() as second:
         assert (first, second) == (0, 1)
         seen = []
         left, in_use = threading.Event(), threading.Event()
 
         def use() -> None:
-            with pool.one() as third:
+            with pool.least_busy() as third:
                 seen.append(third)
                 in_use.set()
                 left.wait(60)
@@ -180,7 +182,7 @@ def test_the_pool_gives_the_least_busy() -> None:
         thread = threading.Thread(target=use)
         thread.start()
         in_use.wait(60)
-        with pool.one() as fourth:
+        with pool.least_busy() as fourth:
             assert (seen, fourth) == ([2], 0)
         left.set()
         thread.join()
@@ -206,9 +208,9 @@ def test_one_process_drives_several_devices(image: Run, tmp_path: Path) -> None:
 def test_worker_processes_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
     flags = ["--direct_running_mode=multi_processing", "--direct_num_workers=3"]
-    assert runners.threads(flags) == 2
-    assert runners.threads([]) is None
-    runner, _ = runners.choose(flags)
+    assert local_workers.threads_per_process(flags) == 2
+    assert local_workers.threads_per_process([]) is None
+    runner, _ = choose_runner(flags)
     assert (
         b"TF_NUM_INTRAOP_THREADS=2 TF_NUM_INTEROP_THREADS=2"
         in runner._default_environment.to_runner_api(
@@ -216,7 +218,7 @@ def test_worker_processes_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> No
         ).payload
     )
     monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "5")
-    runner, _ = runners.choose(flags)
+    runner, _ = choose_runner(flags)
     assert (
         b"TF_NUM_INTRAOP_THREADS=5 TF_NUM_INTEROP_THREADS=2"
         in runner._default_environment.to_runner_api(
@@ -238,8 +240,8 @@ def test_worker_processes_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> No
         (["--runner=DataflowRunner", "--accelerator=type:nvidia-l4;count:2"], False, True),
     ],
 )
-def test_whose_the_gpus_are(flags: list[str], here: bool, alone: bool) -> None:
-    assert (runners.is_here(flags), runners.is_alone(flags)) == (here, alone)
+def test_where_a_run_explains_and_whether_alone(flags: list[str], here: bool, alone: bool) -> None:
+    assert (local_workers.explains_here(flags), local_workers.is_alone(flags)) == (here, alone)
 
 
 def test_mixed_precision(exported: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -259,8 +261,8 @@ def test_mixed_precision(exported: Callable[[str], Path], tmp_path: Path, capsys
     assert "mixed_precision was true, now absent" in capsys.readouterr().err
 
 
-def test_half_precision_that_would_do_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(devices, "_taken", ("/device:CPU:0",))
+def test_half_precision_without_effect_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "_acquired", ("/device:CPU:0",))
     monkeypatch.setattr(tf.config.optimizer, "set_experimental_options", lambda _: None)
     with pytest.raises(ParameterError, match="no half precision here"):
-        devices.mix_precision()
+        devices.enable_mixed_precision()

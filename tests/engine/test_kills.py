@@ -1,4 +1,4 @@
-"""kill -9 at random moments, of workers and drivers: no example is lost, none is there twice.
+"""Kills workers and drivers at random moments: no example is lost, none is stored twice.
 
 `make test-kills` does 20; KILLS=N another number of them, SEED=N the same ones again.
 """
@@ -38,19 +38,19 @@ def start(run: Run, source: Path) -> subprocess.Popen[str]:
     )
 
 
-def workers(driver: subprocess.Popen[str]) -> list[int]:
-    found = subprocess.run(["pgrep", "-P", str(driver.pid)], capture_output=True, text=True, check=False)
-    return [int(number) for number in found.stdout.split()]
+def worker_ids(driver: subprocess.Popen[str]) -> list[int]:
+    listed = subprocess.run(["pgrep", "-P", str(driver.pid)], capture_output=True, text=True, check=False)
+    return [int(number) for number in listed.stdout.split()]
 
 
-def kill(driver: subprocess.Popen[str], who: str, chance: random.Random) -> bool:
-    if who == "driver":
+def kill(driver: subprocess.Popen[str], victim: str, chance: random.Random) -> bool:
+    if victim == "driver":
         driver.kill()
         return True
-    numbers = workers(driver)
-    if numbers:
-        os.kill(chance.choice(numbers), signal.SIGKILL)
-    return bool(numbers)
+    process_ids = worker_ids(driver)
+    if process_ids:
+        os.kill(chance.choice(process_ids), signal.SIGKILL)
+    return bool(process_ids)
 
 
 def has_progressed(run: Run, begun: int) -> bool:
@@ -58,7 +58,7 @@ def has_progressed(run: Run, begun: int) -> bool:
 
 
 def check(run: Run) -> None:
-    """All examples, once each, whatever happened."""
+    """The store has all examples, once each, and no leftovers."""
     store = run.store
     ids = collections.Counter(zip(*(store.index.column(n).to_pylist() for n in ("example_id", "method")), strict=True))
     expected = {(f"a:{i:06d}", m): 1 for i in range(EXAMPLES) for m in ("saliency", "gradient_x_input")}
@@ -70,36 +70,36 @@ def check(run: Run) -> None:
 
 
 @pytest.mark.skipif("KILLS" not in os.environ, reason="a minute for every two of them: make test-kills")
-def test_nothing_is_lost_or_doubled(exported: Callable[[str], Path], tmp_path: Path) -> None:
+def test_no_example_is_lost_or_stored_twice(exported: Callable[[str], Path], tmp_path: Path) -> None:
     kills, seed = int(os.environ["KILLS"]), os.environ.get("SEED") or str(random.randrange(10**6))
     chance = random.Random(seed)
     source = write_records(tmp_path / "a.tfrecord", pictures(EXAMPLES))
     whole = Run(exported("image"), tmp_path / "whole")
     assert whole(source, f"--unit_size={UNIT}") == 0
     order = ["worker", "driver"] * kills
-    done, stores, said = collections.Counter[str](), 0, ""
+    done, stores, output = collections.Counter[str](), 0, ""
     while done.total() < kills:
         stores += 1
         run = Run(whole.model, tmp_path / f"logs{stores}")
         status = None
         while status != 0:
-            # At work as often as while starting: of the latter there is more time.
+            # Workers take longer to start than to explain: most kills wait until units are finished.
             at_work, begun = chance.random() < 0.7, len(StoreWriter(run.directory).finished_units())
             with start(run, source) as driver:
                 while driver.poll() is None:
                     try:
                         driver.wait(chance.uniform(0.1, 1) if at_work else chance.uniform(1, 15))
                     except subprocess.TimeoutExpired:
-                        who = order[done.total()]
+                        victim = order[done.total()]
                         ready = has_progressed(run, begun) if at_work else True
-                        if done.total() < kills and ready and kill(driver, who, chance):
-                            done[who] += 1
+                        if done.total() < kills and ready and kill(driver, victim, chance):
+                            done[victim] += 1
                             at_work, begun = chance.random() < 0.7, len(StoreWriter(run.directory).finished_units())
                 assert driver.stderr
-                status, said = driver.returncode, driver.stderr.read()
-            assert status in (0, 2, -signal.SIGKILL), said
-            assert (run.directory / "manifest.json").exists() == (status == 0), said
-            assert "Traceback" not in said, said
+                status, output = driver.returncode, driver.stderr.read()
+            assert status in (0, 2, -signal.SIGKILL), output
+            assert (run.directory / "manifest.json").exists() == (status == 0), output
+            assert "Traceback" not in output, output
         check(run)
         if stores == 1:
             assert_same(whole, run)
@@ -109,7 +109,7 @@ def test_nothing_is_lost_or_doubled(exported: Callable[[str], Path], tmp_path: P
 
 
 @pytest.mark.skipif("KILLS" not in os.environ, reason="a minute of workers that start: make test-kills")
-def test_an_example_that_kills_every_worker_costs_itself(
+def test_an_example_that_kills_every_worker_becomes_an_error(
     exported: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "deadly.py").write_text(

@@ -1,8 +1,9 @@
-"""What a run shows of itself: a bar on a terminal, lines elsewhere, Beam's metrics, the manifest."""
+"""The progress of a run: a bar on a terminal, lines elsewhere, Beam's metrics, the manifest."""
 
 from __future__ import annotations
 
 import io
+import logging
 import os
 import sys
 import threading
@@ -16,8 +17,11 @@ import pytest
 from apache_beam.metrics import MetricsFilter
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-from beam_pipelines.engine import native_logs, progress, recovery
-from beam_pipelines.engine.progress import Counts, Display, duration
+from beam_pipelines.engine import native_logs, progress_display
+from beam_pipelines.engine.pipeline_attempt import PipelineAttempt
+from beam_pipelines.engine.progress_display import ProgressDisplay, format_duration
+from beam_pipelines.engine.progress_folder import ProgressFolder
+from beam_pipelines.engine.run_limits import RunLimits
 from tb_deepexplain.attribution.explainer import Explainer
 from tb_deepexplain.errors import Stopped, StoreError
 from tb_deepexplain.recording.batch_explainer import BatchExplainer, Request
@@ -28,7 +32,7 @@ from tests.pipeline_runs import Run, pictures, write_records
 
 
 class Clock:
-    """The time, as the test says."""
+    """The monotonic clock, set by the test."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 100.0
@@ -41,8 +45,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return Clock(monkeypatch)
 
 
-def test_lines_come_less_often_and_tell_rate_and_time_left(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
-    with Display(10_000) as display:
+def test_lines_come_less_often_and_show_rate_and_time_left(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    with ProgressDisplay(10_000) as display:
         display._bar.get_time = lambda: clock.now  # type: ignore[method-assign]
         display._task._get_time = lambda: clock.now
         clock.now += 11  # workers start
@@ -50,15 +54,15 @@ def test_lines_come_less_often_and_tell_rate_and_time_left(clock: Clock, capsys:
         for second in range(1, 101):
             clock.now += 1
             display.update(10 * second, second // 50)
-    said = capsys.readouterr().err.splitlines()
-    assert said[0] == "explained 0 of 10,000 examples"
-    assert said[1] == "explained 210 of 10,000 examples, 10.0/s, 16 min 19 s left"
-    assert said[2] == "explained 620 of 10,000 examples, 10.0/s, 15 min 38 s left, 1 failed"
-    assert len(said) == 3
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "explained 0 of 10,000 examples"
+    assert lines[1] == "explained 210 of 10,000 examples, 10.0/s, 16 min 19 s left"
+    assert lines[2] == "explained 620 of 10,000 examples, 10.0/s, 15 min 38 s left, 1 failed"
+    assert len(lines) == 3
 
 
-def test_after_a_restart_the_rate_is_of_the_new_workers(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
-    with Display(1000) as display:
+def test_after_a_restart_the_rate_is_that_of_the_new_workers(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    with ProgressDisplay(1000) as display:
         display._task._get_time = display._bar.get_time = lambda: clock.now  # type: ignore[method-assign]
         for second in range(1, 6):
             clock.now += 1
@@ -69,9 +73,9 @@ def test_after_a_restart_the_rate_is_of_the_new_workers(clock: Clock, capsys: py
         for second in range(1, 22):
             clock.now += 1
             display.update(5 * second, 0)
-    said = capsys.readouterr().err.splitlines()
-    assert said[0] == "explained 300 of 1,000 examples"
-    assert said[1] == "explained 405 of 1,000 examples, 5.0/s, 1 min 59 s left"
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "explained 300 of 1,000 examples"
+    assert lines[1] == "explained 405 of 1,000 examples, 5.0/s, 1 min 59 s left"
 
 
 def test_a_terminal_shows_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,7 +87,7 @@ def test_a_terminal_shows_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "100")
-    with Display(10) as display:
+    with ProgressDisplay(10) as display:
         display.update(4, 1)
         display.update(8, 1)
     shown = terminal.getvalue()
@@ -94,7 +98,7 @@ def test_a_terminal_shows_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"),
+    ("seconds", "text"),
     [
         (0.04, "0.0 s"),
         (9.94, "9.9 s"),
@@ -107,12 +111,12 @@ def test_a_terminal_shows_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
         (86_400 * 1000, "1000 d 0 h"),
     ],
 )
-def test_durations(seconds: float, said: str) -> None:
-    assert duration(seconds) == said
+def test_durations(seconds: float, text: str) -> None:
+    assert format_duration(seconds) == text
 
 
-def test_rates_below_one_are_told_as_time_for_each() -> None:
-    assert [progress._rate(speed) for speed in (0.25, 2, 1234.5)] == ["4.0 s each", "2.0/s", "1,234/s"]
+def test_rates_below_one_are_shown_as_time_for_each() -> None:
+    assert [progress_display._format_rate(speed) for speed in (0.25, 2, 1234.5)] == ["4.0 s each", "2.0/s", "1,234/s"]
 
 
 def test_beam_and_the_manifest_hold_the_same_figures(
@@ -121,15 +125,15 @@ def test_beam_and_the_manifest_hold_the_same_figures(
     results: list[Any] = []
     real = FnApiRunner.run_pipeline
 
-    def run_pipeline(self: FnApiRunner, *given: Any) -> Any:
-        results.append(real(self, *given))
+    def run_pipeline(self: FnApiRunner, *arguments: Any) -> Any:
+        results.append(real(self, *arguments))
         return results[-1]
 
     monkeypatch.setattr(FnApiRunner, "run_pipeline", run_pipeline)
     source = write_records(tmp_path / "a.tfrecord", [*pictures(21), b"no example"])
     assert image(source, "--unit_size=11", "--batch_size=4") == 1
-    found = results[0].metrics().query(MetricsFilter().with_namespace("tb_deepexplain"))
-    counted = {metric.key.metric.name: metric.result for metric in found["counters"]}
+    metrics = results[0].metrics().query(MetricsFilter().with_namespace("tb_deepexplain"))
+    counted = {metric.key.metric.name: metric.result for metric in metrics["counters"]}
     spent = image.store.manifest["spent"]
     assert counted["examples_explained"] == spent["examples"] == 21
     assert counted["examples_failed"] == counted["examples_failed_parse"] == spent["errors"]["parse"] == 1
@@ -137,59 +141,59 @@ def test_beam_and_the_manifest_hold_the_same_figures(
     assert counted["out_of_memory_retries"] == spent["out_of_memory_retries"] == 0
     assert abs(counted["milliseconds_in_model"] / 1e3 - spent["seconds_in_model"]) < 0.02
     assert abs(counted["milliseconds_outside"] / 1e3 - spent["seconds_outside"]) < 0.02
-    (sizes,) = [m.result for m in found["distributions"] if m.key.metric.name == "batch_size"]
+    (sizes,) = [m.result for m in metrics["distributions"] if m.key.metric.name == "batch_size"]
     assert (sizes.count, sizes.min, sizes.max) == (spent["batches"], 2, 4)
     assert spent["examples_in_a_batch"] == round(sizes.mean, 2)
     assert "work      42 evaluations (" in capsys.readouterr().out
 
 
 def test_a_report_that_is_being_written_is_not_read(tmp_path: Path) -> None:
-    counts = Counts(tmp_path)
-    counts.begin()
-    counts.add(2, 1, "why")
+    progress = ProgressFolder(tmp_path)
+    progress.create()
+    progress.report_examples(2, 1, "why")
     (tmp_path / ".progress" / ".host-1-2").write_text("")
-    assert [(report.done, report.failed, report.reason) for report in counts.reports()] == [(2, 1, "why")]
+    assert [(report.done, report.failed, report.reason) for report in progress.read_reports()] == [(2, 1, "why")]
 
 
-def test_a_worker_is_told_to_stop_and_the_next_run_is_not(tmp_path: Path) -> None:
-    driver, worker = Counts(tmp_path), Counts(tmp_path)
-    driver.stop()  # before there is anything to stop
-    driver.begin()
-    worker.add(1, 1, "why")
-    driver.stop()
+def test_a_request_to_stop_ends_with_its_run(tmp_path: Path) -> None:
+    driver, worker = ProgressFolder(tmp_path), ProgressFolder(tmp_path)
+    driver.request_stop()  # before there is anything to stop
+    driver.create()
+    worker.report_examples(1, 1, "why")
+    driver.request_stop()
     with pytest.raises(Stopped):
-        worker.add(1)
-    driver.begin()
-    assert driver.reports() == []
-    worker.add(1)
-    worker.flush()
-    (report,) = driver.reports()
+        worker.report_examples(1)
+    driver.create()
+    assert driver.read_reports() == []
+    worker.report_examples(1)
+    worker.write_report()
+    (report,) = driver.read_reports()
     assert (report.done, report.failed, report.reason) == (3, 1, "why")
     driver.clear()
     with pytest.raises(StoreError, match="was removed while the run was writing to it"):
-        driver.reports()
+        driver.read_reports()
 
 
-def test_silence_is_told_once_until_a_map_is_finished(tmp_path: Path, clock: Clock) -> None:
-    said: list[str] = []
-    display: Any = SimpleNamespace(update=lambda *_: None, say=said.append)
-    counts = Counts(tmp_path)
-    counts.begin()
-    counts.enter("00000-00001")
-    attempt = recovery._Attempt(counts, recovery.Limits(0.5, 3600), display, (0, 0))
-    workers: Any = SimpleNamespace(numbers=set)
-    for seconds, done, told in [(590, 0, 0), (20, 0, 1), (2000, 0, 1), (0, 1, 1), (590, 0, 1), (20, 0, 2)]:
+def test_a_stall_is_noticed_once_until_a_map_is_finished(tmp_path: Path, clock: Clock) -> None:
+    lines: list[str] = []
+    display: Any = SimpleNamespace(update=lambda *_: None, print=lines.append)
+    progress = ProgressFolder(tmp_path)
+    progress.create()
+    progress.report_unit("00000-00001")
+    attempt = PipelineAttempt(progress, RunLimits(0.5, 3600), display, (0, 0))
+    workers: Any = SimpleNamespace(process_ids=list)
+    for seconds, done, notices in [(590, 0, 0), (20, 0, 1), (2000, 0, 1), (0, 1, 1), (590, 0, 1), (20, 0, 2)]:
         clock.now += seconds
-        counts.add(done)
-        counts.flush()
-        attempt._look()
-        assert attempt._stalled(workers) is None
-        assert len(said) == told
-    assert said[0] == "no worker has finished a map for 10 min 10 s, at unit 00000-00001"
+        progress.report_examples(done)
+        progress.write_report()
+        attempt._update_progress()
+        assert attempt._find_stall(workers) is None
+        assert len(lines) == notices
+    assert lines[0] == "no worker has finished a map for 10 min 10 s, at unit 00000-00001"
 
 
 @pytest.mark.parametrize("fails", [None, 0, 2, 4])
-def test_every_example_is_told_as_behind_once(image: Run, fails: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_example_is_reported_once(image: Run, fails: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
     request = Request(str(image.model), (("saliency", {}), ("gradient_x_input", {})), Target("top", 2))
     explainer, real = BatchExplainer(request), Explainer.run
     examples = [Example(str(i), {"image": np.full((8, 8, 3), i, np.float32)}) for i in range(5)]
@@ -200,17 +204,17 @@ def test_every_example_is_told_as_behind_once(image: Run, fails: int | None, mon
         return real(self, xs, **options)
 
     monkeypatch.setattr(Explainer, "run", run)
-    told: list[float] = []
-    records = explainer.explain(examples, told.append)
+    reported: list[float] = []
+    records = explainer.explain(examples, reported.append)
     assert [failure.example_id for failure in records.errors] == ([] if fails is None else [str(fails)])
     assert [shown.example_id for shown in records.inputs] == [str(i) for i in range(5) if i != fails]
-    assert sum(told) == pytest.approx(5)
+    assert sum(reported) == pytest.approx(5)
     if fails is None:
-        assert told == [5 / 4] * 4
+        assert reported == [5 / 4] * 4
 
-    def stop(share: float, heard: list[float] = told) -> None:  # once: no halves are tried behind it
-        if heard:
-            heard.clear()
+    def stop(share: float, left: list[float] = reported) -> None:  # raises once: the batch is not halved after it
+        if left:
+            left.clear()
             raise Stopped
 
     with pytest.raises(Stopped):
@@ -227,12 +231,12 @@ def test_metrics_add_up_and_travel() -> None:
     )  # fmt: skip
 
 
-def test_threads_that_hold_chatter_back_give_standard_error_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_filters_in_several_threads_restore_standard_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TB_DEEPEXPLAIN_QUIET", "1")
     before, entered = os.fstat(2), threading.Event()
 
     def one() -> None:
-        with native_logs.chatter_filtered():
+        with native_logs.filter_native_stderr():
             entered.set()
             time.sleep(0.2)
 
@@ -243,3 +247,24 @@ def test_threads_that_hold_chatter_back_give_standard_error_back(monkeypatch: py
     for thread in (first, second):
         thread.join()
     assert os.path.samestat(os.fstat(2), before)
+
+
+def test_errors_of_threads_are_still_reported_when_logs_are_silenced(monkeypatch: pytest.MonkeyPatch) -> None:
+    reported: list[str] = []
+    monkeypatch.setattr(threading, "excepthook", lambda args: reported.append(str(args.exc_value)))
+    monkeypatch.setattr(logging.getLogger(), "level", logging.getLogger().level)
+    monkeypatch.setattr(logging.getLogger("tensorflow"), "level", logging.getLogger("tensorflow").level)
+    monkeypatch.setenv("TB_DEEPEXPLAIN_QUIET", "")
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "2")
+    native_logs.silence_logs()
+
+    def fail() -> None:
+        raise RuntimeError("of this program")
+
+    names = {"__name__": "apache_beam.runners.fake", "RuntimeError": RuntimeError}
+    exec("def fail():\n    raise RuntimeError('of the runner')", names)
+    for target in (fail, names["fail"]):
+        thread = threading.Thread(target=target)  # type: ignore[arg-type]
+        thread.start()
+        thread.join()
+    assert reported == ["of this program"]

@@ -17,7 +17,10 @@ from upath import UPath
 from werkzeug.serving import WSGIRequestHandler
 
 from beam_pipelines.cli.explain import main
-from beam_pipelines.engine import progress, store_lock
+from beam_pipelines.engine import progress_folder
+from beam_pipelines.engine import store_lock as store_lock_module
+from beam_pipelines.engine.progress_folder import ProgressFolder
+from beam_pipelines.engine.store_lock import store_lock
 from beam_pipelines.engine.unit_worker import UnitWorker
 from tb_deepexplain.errors import ParameterError, Stopped, StoreError
 from tb_deepexplain.storage import place, read_text
@@ -41,11 +44,11 @@ class RemoteRun(Run):
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    found = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    found.start()
-    host, port = found.get_host_and_port()
+    moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    moto.start()
+    host, port = moto.get_host_and_port()
     yield f"http://{host}:{port}"
-    found.stop()
+    moto.stop()
 
 
 @pytest.fixture
@@ -105,20 +108,20 @@ def test_few_requests(image: Run, bucket: str, tmp_path: Path, monkeypatch: pyte
     assert sum(counts.values()) < 25 * units + 60
 
 
-def test_a_run_that_stopped_goes_on(
+def test_a_run_that_ended_early_is_resumed(
     image: Run, bucket: str, source: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    remote, work, done = RemoteRun(image.model, bucket), UnitWorker.work, []
+    remote, work, done = RemoteRun(image.model, bucket), UnitWorker.explain_unit, []
 
-    def full(self: UnitWorker, task: object, counts: object) -> object:
+    def fail_at_third_unit(self: UnitWorker, task: object, progress: object) -> object:
         done.append(task.unit.id)  # type: ignore[attr-defined]
         if len(done) == 3:
             raise StoreError("the network is gone")
-        return work(self, task, counts)  # type: ignore[arg-type]
+        return work(self, task, progress)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(UnitWorker, "work", full)
+    monkeypatch.setattr(UnitWorker, "explain_unit", fail_at_third_unit)
     assert remote(source, "--unit_size=3") == 2
-    assert "the network is gone; what is finished is kept" in capsys.readouterr().err
+    assert "the network is gone; finished units are kept" in capsys.readouterr().err
     assert not (remote.directory / "manifest.json").exists()
     assert len(StoreWriter(remote.directory).finished_units()) == 2
     assert remote(source, "--unit_size=3") == 2
@@ -134,7 +137,7 @@ def test_a_run_that_stopped_goes_on(
     assert ".lock" not in remote.files
 
 
-def test_what_another_process_wrote_is_seen(bucket: str) -> None:
+def test_files_of_another_process_are_listed(bucket: str) -> None:
     writer = StoreWriter(store_path(bucket, "r", "default"))
     with writer.shard("a"):
         pass
@@ -147,7 +150,7 @@ def test_what_another_process_wrote_is_seen(bucket: str) -> None:
     assert writer.is_finished("b")
 
 
-def test_nothing_stays_on_this_machine(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_temporary_files_are_left(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     writer = StoreWriter(store_path(bucket, "r", "default"))
     with writer.shard("a") as shard:
@@ -156,7 +159,7 @@ def test_nothing_stays_on_this_machine(bucket: str, tmp_path: Path, monkeypatch:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_twin_that_comes_second_keeps_the_first_ones_shard(bucket: str) -> None:
+def test_the_first_of_two_shards_of_one_unit_is_kept(bucket: str) -> None:
     directory = store_path(bucket, "r", "default")
     with StoreWriter(directory).shard("u") as shard:
         shard.note("which", "first")
@@ -165,7 +168,7 @@ def test_a_twin_that_comes_second_keeps_the_first_ones_shard(bucket: str) -> Non
     assert StoreWriter(directory).notes("u")["which"] == "first"
 
 
-def test_nothing_of_a_shard_that_fails_is_left(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_discarded_shard_leaves_nothing(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     directory = store_path(bucket, "r", "default")
     shard = StoreWriter(directory).shard("u")
@@ -179,62 +182,62 @@ def test_nothing_of_a_shard_that_fails_is_left(bucket: str, tmp_path: Path, monk
 def test_one_run_at_a_time(
     scheme: str, bucket: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
-    monkeypatch.setattr(store_lock, "SECONDS_BETWEEN_BEATS", 0.2)
+    monkeypatch.setattr(store_lock_module, "SECONDS_BETWEEN_BEATS", 0.2)
     directory = place(bucket if scheme == "s3" else f"memory://{uuid.uuid4().hex}/logs")
     with (
-        store_lock.locked(directory),
+        store_lock(directory),
         pytest.raises(StoreError, match=r"is being written by process \d+ on .*wait for it or stop it"),
-        store_lock.locked(directory),
+        store_lock(directory),
     ):
         pass
     assert not (directory / ".lock").exists()
     (directory / ".lock").write_text("process 1 on another machine since yesterday\n7")  # that was killed
-    with store_lock.locked(directory):
+    with store_lock(directory):
         assert "another machine" not in read_text(directory / ".lock")
         threading.Event().wait(0.5)
         assert not read_text(directory / ".lock").endswith("\n0")
     assert not (directory / ".lock").exists()
 
 
-def test_a_lock_that_was_taken_over_is_left_alone(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_lock, "SECONDS_BETWEEN_BEATS", 0.1)
-    with store_lock.locked(place(bucket)):
+def test_a_lock_that_was_taken_over_is_not_removed(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_lock_module, "SECONDS_BETWEEN_BEATS", 0.1)
+    with store_lock(place(bucket)):
         (place(bucket) / ".lock").write_text("another")
         threading.Event().wait(0.3)
     assert (place(bucket) / ".lock").read_text() == "another"
 
 
-def test_what_workers_say_is_heard(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress, "_SECONDS_BETWEEN_REQUESTS", 0.0)
-    driver, worker = progress.Counts(bucket), progress.Counts(bucket)
-    driver.begin()
-    worker.enter("u")
-    worker.add(3, 1, "no")
-    (report,) = driver.reports()
+def test_reports_of_workers_are_read(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress_folder, "_SECONDS_BETWEEN_REQUESTS", 0.0)
+    driver, worker = ProgressFolder(bucket), ProgressFolder(bucket)
+    driver.create()
+    worker.report_unit("u")
+    worker.report_examples(3, 1, "no")
+    (report,) = driver.read_reports()
     assert (report.unit, report.done, report.failed, report.reason) == ("u", 3, 1, "no")
-    driver.stop()
+    driver.request_stop()
     with pytest.raises(Stopped):
-        worker.add(1)
+        worker.report_examples(1)
     driver.clear()
-    assert driver.reports() == []
+    assert driver.read_reports() == []
 
 
-def test_what_workers_say_is_asked_for_every_ten_seconds(bucket: str) -> None:
-    driver, worker = progress.Counts(bucket), progress.Counts(bucket)
-    driver.begin()
-    assert driver.reports() == []
-    worker.enter("u")
-    assert driver.reports() == []
-    assert [report.unit for report in driver.reports(now=True)] == ["u"]
+def test_reports_of_workers_are_read_every_ten_seconds(bucket: str) -> None:
+    driver, worker = ProgressFolder(bucket), ProgressFolder(bucket)
+    driver.create()
+    assert driver.read_reports() == []
+    worker.report_unit("u")
+    assert driver.read_reports() == []
+    assert [report.unit for report in driver.read_reports(now=True)] == ["u"]
 
 
-def test_a_place_that_cannot_be_written_to(
+def test_a_bucket_that_does_not_exist(
     image: Run, bucket: str, source: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert RemoteRun(image.model, "s3://no-such-bucket/logs")(source) == 2
-    said = capsys.readouterr().err
-    assert said.startswith("tb-deepexplain: cannot write to s3://no-such-bucket/logs/r/plugins/deepexplain/default: ")
-    assert "check its name and your credentials" in said
+    output = capsys.readouterr().err
+    assert output.startswith("tb-deepexplain: cannot write to s3://no-such-bucket/logs/r/plugins/deepexplain/default: ")
+    assert "check its name and your credentials" in output
 
 
 def test_a_scheme_without_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,7 +248,7 @@ def test_a_scheme_without_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
         place("nowhere://b/x")
 
 
-def test_files_that_are_read_besides_may_lie_there_too(exported: object, bucket: str, source: Path) -> None:
+def test_model_and_labels_may_be_remote(exported: object, bucket: str, source: Path) -> None:
     model = UPath(bucket).parent / "models" / "m"
     local = exported("image")  # type: ignore[operator]
     for file in local.rglob("*"):

@@ -1,4 +1,4 @@
-"""A run that ends early leaves what it finished, and the next one does only the rest."""
+"""A run that ends early keeps finished units, and the next one explains only the others."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from beam_pipelines.engine.explain_unit import ExplainUnit
-from beam_pipelines.engine.progress import Counts
+from beam_pipelines.engine.progress_folder import ProgressFolder
 from beam_pipelines.engine.unit_worker import Task, UnitWorker
 from tb_deepexplain.errors import StoreError
 from tb_deepexplain.recording.work_metrics import Metrics
@@ -21,34 +21,34 @@ from tests.pipeline_runs import Run, assert_same, pictures, write_records
 
 
 @pytest.fixture
-def worked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The units that workers began."""
-    begun: list[str] = []
-    real = UnitWorker.work
+def begun_units(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The ids of the units that workers began."""
+    unit_ids: list[str] = []
+    explain_unit = UnitWorker.explain_unit
 
-    def work(self: UnitWorker, task: Task, counts: Counts) -> Metrics:
-        begun.append(task.unit.id)
-        return real(self, task, counts)
+    def work(self: UnitWorker, task: Task, progress: ProgressFolder) -> Metrics:
+        unit_ids.append(task.unit.id)
+        return explain_unit(self, task, progress)
 
-    monkeypatch.setattr(UnitWorker, "work", work)
-    return begun
+    monkeypatch.setattr(UnitWorker, "explain_unit", work)
+    return unit_ids
 
 
 @pytest.fixture
-def crash(monkeypatch: pytest.MonkeyPatch, worked: list[str]) -> Callable[[str | None], None]:
+def crash(monkeypatch: pytest.MonkeyPatch, begun_units: list[str]) -> Callable[[str | None], None]:
     """Makes the worker fail in the middle of writing the named unit, or heals it."""
-    real = UnitWorker.work
+    explain_unit = UnitWorker.explain_unit
 
     def install(unit_id: str | None) -> None:
-        def work(self: UnitWorker, task: Task, counts: Counts) -> Metrics:
+        def work(self: UnitWorker, task: Task, progress: ProgressFolder) -> Metrics:
             if unit_id and task.unit.id.endswith(unit_id):
                 with self._writer.shard(task.unit.id) as shard:
                     shard.add(errors=())
                     shard._writer("attributions")
                     raise OSError("the disk is gone")
-            return real(self, task, counts)
+            return explain_unit(self, task, progress)
 
-        monkeypatch.setattr(UnitWorker, "work", work)
+        monkeypatch.setattr(UnitWorker, "explain_unit", work)
 
     return install
 
@@ -57,7 +57,7 @@ def test_after_a_crash_resume_does_the_rest_and_gives_the_same_store(
     exported: Callable[[str], Path],
     tmp_path: Path,
     crash: Callable[[str | None], None],
-    worked: list[str],
+    begun_units: list[str],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     source = write_records(tmp_path / "a.tfrecord", pictures(20))
@@ -66,10 +66,10 @@ def test_after_a_crash_resume_does_the_rest_and_gives_the_same_store(
 
     crash("00000-00003")
     assert broken(source, "--unit_size=4") == 2
-    said = capsys.readouterr().err
-    assert "the disk is gone" in said
-    assert "--resume" in said
-    assert "Traceback" not in said
+    output = capsys.readouterr().err
+    assert "the disk is gone" in output
+    assert "--resume" in output
+    assert "Traceback" not in output
     assert not (broken.directory / "manifest.json").exists()
     assert not list((broken.logdir / "r").glob("events.out.*"))
     with pytest.raises(StoreError):
@@ -79,9 +79,9 @@ def test_after_a_crash_resume_does_the_rest_and_gives_the_same_store(
     (broken.directory / ".attributions-00000-00003.dead.tmp").write_bytes(b"left by a worker that was killed")
 
     crash(None)
-    worked.clear()
+    begun_units.clear()
     assert broken(source, "--unit_size=4", "--resume") == 0
-    assert [unit[-11:] for unit in worked] == ["00000-00003", "00000-00004"]
+    assert [unit[-11:] for unit in begun_units] == ["00000-00003", "00000-00004"]
     assert_same(whole, broken)
     after = {p.name: p.stat().st_mtime_ns for p in broken.directory.iterdir()}
     assert finished.items() <= after.items()
@@ -89,25 +89,25 @@ def test_after_a_crash_resume_does_the_rest_and_gives_the_same_store(
 
 
 def test_a_finished_store_is_left_alone(
-    image: Run, tmp_path: Path, worked: list[str], capsys: pytest.CaptureFixture[str]
+    image: Run, tmp_path: Path, begun_units: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = write_records(tmp_path / "a.tfrecord", pictures(5))
     assert image(source) == 0
     version = image.store.manifest["version"]
-    worked.clear()
+    begun_units.clear()
     assert image(source, "--resume") == 0
-    assert worked == []
+    assert begun_units == []
     assert image.store.manifest["version"] == version
     assert "nothing was left to explain" in capsys.readouterr().out
 
 
-def test_a_store_of_this_name_is_never_touched_unasked(
-    image: Run, tmp_path: Path, worked: list[str], capsys: pytest.CaptureFixture[str]
+def test_a_store_of_the_same_name_is_not_changed(
+    image: Run, tmp_path: Path, begun_units: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = write_records(tmp_path / "a.tfrecord", pictures(5))
     assert image(source) == 0
     version = image.store.manifest["version"]
-    worked.clear()
+    begun_units.clear()
     for options, reason in [
         ((), "finished store of the same configuration; --resume goes on"),
         (("--resume", "--target=1"), 'target was "predicted", now "1"'),
@@ -119,12 +119,16 @@ def test_a_store_of_this_name_is_never_touched_unasked(
     write_records(source, pictures(5, seed=1))  # other content under the same name, of the same length
     assert image(source, "--resume") == 2
     assert "input was" in capsys.readouterr().err
-    assert worked == []
+    assert begun_units == []
     assert image.store.manifest["version"] == version
 
 
-def test_whatever_the_content_depends_on_makes_another_store(
-    image: Run, tmp_path: Path, worked: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_store_is_only_resumed_with_the_same_configuration(
+    image: Run,
+    tmp_path: Path,
+    begun_units: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     source = write_records(tmp_path / "a.tfrecord", pictures(3))
     small, large = "--occlusion.window_shape=4,4,3", "--occlusion.window_shape=8,8,3"
@@ -152,12 +156,12 @@ def test_whatever_the_content_depends_on_makes_another_store(
         patched.setattr("beam_pipelines.cli.run_configuration.__version__", "0.0.1")
         assert image(source, small, "--resume", methods="saliency,occlusion") == 2
     assert 'now "0.0.1"' in capsys.readouterr().err
-    worked.clear()
+    begun_units.clear()
     assert image(source, small, "--resume", "--batch_size=2", methods="saliency,occlusion") == 0
-    assert worked == []
+    assert begun_units == []
 
 
-def test_a_store_that_another_program_made_is_not_taken_over(
+def test_a_store_of_another_program_is_not_resumed(
     image: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = write_records(tmp_path / "a.tfrecord", pictures(2))
@@ -183,7 +187,7 @@ def test_overwrite_replaces_the_store_and_nothing_else(image: Run, tmp_path: Pat
 
 
 @pytest.mark.parametrize("change", [configuration.clear, configuration.forget_failures])
-def test_a_store_that_is_half_removed_is_no_store(
+def test_a_partly_removed_store_does_not_count(
     image: Run, tmp_path: Path, change: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = [*pictures(3), b"no example", *pictures(2, seed=1)]
@@ -225,18 +229,16 @@ def test_another_name_is_another_store(image: Run, tmp_path: Path) -> None:
     assert len(list((image.logdir / "r").glob("events.out.*"))) == 2
 
 
-def test_when_every_example_fails_nothing_is_left(
-    image: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_if_all_examples_fail_no_store_is_left(image: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     good = np.zeros((8, 8, 3), np.float32)
     source = write_records(tmp_path / "a.tfrecord", [{"image": good}] * 20)
     assert image(source, "--target=label") == 2
-    said = capsys.readouterr().err
-    assert "none of the examples could be explained: 20 × it has no label" in said
+    output = capsys.readouterr().err
+    assert "none of the examples could be explained: 20 × it has no label" in output
     assert not image.directory.exists()
 
 
-def test_a_bundle_that_is_done_again_explains_nothing_again(image: Run, tmp_path: Path, worked: list[str]) -> None:
+def test_a_repeated_bundle_explains_nothing_twice(image: Run, tmp_path: Path, begun_units: list[str]) -> None:
     source = write_records(tmp_path / "a.tfrecord", pictures(4))
     real, functions = ExplainUnit.process, []
 
@@ -247,16 +249,16 @@ def test_a_bundle_that_is_done_again_explains_nothing_again(image: Run, tmp_path
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(ExplainUnit, "process", twice)
         assert image(source, "--unit_size=2") == 0
-    assert len(worked) == 2
-    assert functions == [[unit] for unit in worked]
+    assert len(begun_units) == 2
+    assert functions == [[unit] for unit in begun_units]
 
 
-def test_what_an_abandoned_run_still_writes_is_no_part_of_another(image: Run, tmp_path: Path) -> None:
+def test_shards_of_an_abandoned_run_are_no_part_of_another(image: Run, tmp_path: Path) -> None:
     source = write_records(tmp_path / "a.tfrecord", pictures(4))
     assert image(source, "--unit_size=2") == 0
     old = {path.name: path.read_bytes() for path in image.directory.glob("*-00000-0000?.parquet")}
     assert image(source, "--unit_size=2", "--target=0", "--overwrite") == 0
-    for name, content in old.items():  # its workers were slow to hear
+    for name, content in old.items():  # its workers stopped late
         (image.directory / name).write_bytes(content)
     (image.directory / "manifest.json").unlink()
     assert image(source, "--unit_size=2", "--target=0", "--resume") == 0
@@ -264,7 +266,7 @@ def test_what_an_abandoned_run_still_writes_is_no_part_of_another(image: Run, tm
     assert image.store.manifest["counts"]["examples"] == 4
 
 
-def test_one_id_in_two_units_is_an_error_and_no_end(image: Run, tmp_path: Path) -> None:
+def test_an_id_in_two_units_is_an_error_of_the_example(image: Run, tmp_path: Path) -> None:
     rows = [{**row, "id": f"p{i % 3}"} for i, row in enumerate(pictures(4))]
     assert image(write_records(tmp_path / "a.tfrecord", rows), "--unit_size=2") == 1
     assert image.store.manifest["counts"] == {"examples": 3, "maps": 6, "errors": 1}

@@ -50,9 +50,9 @@ def main(logdir: str | None = None, serve: bool = True, port: int = 6006) -> int
 
 def _explain(name: str, folder: Path, logs: Path) -> int:
     """Prepare model and data unless they stand, and run the pipeline on them."""
-    from beam_pipelines.engine.native_logs import chatter_filtered
+    from beam_pipelines.engine.native_logs import filter_native_stderr
 
-    with get_console().status("loading TensorFlow"), chatter_filtered():
+    with get_console().status("loading TensorFlow"), filter_native_stderr():
         import tensorflow as tf
 
         from beam_pipelines.cli.explain import main as attribute
