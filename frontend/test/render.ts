@@ -3,7 +3,16 @@ import { type ComponentChild, render } from "preact";
 import { act } from "preact/test-utils";
 import { afterEach } from "vitest";
 import type { Page } from "../src/api/pageOfMaps";
-import type { Line, Method, PageHeader, Picture, Row, StoreInfo, TabularInput, TextInput } from "../src/api/types";
+import type {
+  Method,
+  PageHeader,
+  PictureMap,
+  Row,
+  StoreInfo,
+  TabularInput,
+  TextInput,
+  ValuesMap,
+} from "../src/api/types";
 
 let container: HTMLElement | null = null;
 
@@ -61,9 +70,9 @@ const facts = {
   warnings: [],
   step: null,
 };
-const scale = { zero: false, not_finite: 0, scale: 1, quantiles: [0.1, 0.2, 0.3, 0.4, 0.5] as Picture["quantiles"] };
+const scale = { zero: false, not_finite: 0, scale: 1, quantiles: [0.1, 0.2, 0.3, 0.4, 0.5] as PictureMap["quantiles"] };
 
-export const pictureMap = (patch: Partial<Picture> = {}): Picture => ({
+export const pictureMap = (patch: Partial<PictureMap> = {}): PictureMap => ({
   ...facts,
   ...scale,
   shape: [2, 2],
@@ -73,7 +82,7 @@ export const pictureMap = (patch: Partial<Picture> = {}): Picture => ({
 });
 
 /** A map of floats; its values are in `floatPage`. */
-export const lineMap = (length: number, patch: Partial<Line> = {}): Line => ({
+export const valuesMap = (length: number, patch: Partial<ValuesMap> = {}): ValuesMap => ({
   ...facts,
   ...scale,
   length,

@@ -1,14 +1,14 @@
 // Reads the binary answer DXT1: magic, header length, JSON header, padding to 8 bytes, then the blobs.
-import type { Blob, PageHeader } from "./types";
+import type { BlobRange, PageHeader } from "./types";
 
 /** The code of a value that is not finite. */
 export const NOT_FINITE = -128;
 
 export interface Page {
   header: PageHeader;
-  bytes(blob: Blob): Uint8Array<ArrayBuffer>;
-  codes(blob: Blob): Int8Array<ArrayBuffer>;
-  floats(blob: Blob): Float32Array<ArrayBuffer>;
+  bytes(blob: BlobRange): Uint8Array<ArrayBuffer>;
+  codes(blob: BlobRange): Int8Array<ArrayBuffer>;
+  floats(blob: BlobRange): Float32Array<ArrayBuffer>;
 }
 
 export function decodePage(buffer: ArrayBuffer): Page {
@@ -19,7 +19,7 @@ export function decodePage(buffer: ArrayBuffer): Page {
   const start = Math.ceil((8 + length) / 8) * 8;
   if (buffer.byteLength < start) throw new Error("the answer is cut off");
   const header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 8, length))) as PageHeader;
-  const offsetOf = (blob: Blob): number => {
+  const offsetOf = (blob: BlobRange): number => {
     if (start + blob.offset + blob.length > buffer.byteLength) throw new Error("the answer is cut off");
     return start + blob.offset;
   };

@@ -27,11 +27,11 @@ export interface StoreInfo {
   errors: number;
   complete: boolean;
   methods: Method[];
-  measures: { id: string; title: string; better: "higher" | "lower" }[];
+  measures: MeasureTitle[];
   error?: undefined;
 }
 
-export interface BrokenStore {
+export interface UnreadableStore {
   run: string;
   store: string;
   error: string;
@@ -39,16 +39,12 @@ export interface BrokenStore {
 
 export interface Stores {
   logdir: string;
-  stores: (StoreInfo | BrokenStore)[];
+  stores: (StoreInfo | UnreadableStore)[];
 }
 
-export interface Blob {
+export interface BlobRange {
   offset: number;
   length: number;
-}
-
-export interface Failed {
-  error: string;
 }
 
 /** One input of the model; its values lie row-major, after those of the inputs before it. */
@@ -61,7 +57,7 @@ export interface InputPart {
 export interface PictureInput {
   type: "image/png" | "image/jpeg";
   full: [number, number];
-  data: Blob;
+  data: BlobRange;
 }
 
 export interface TextInput {
@@ -78,7 +74,13 @@ export interface TabularInput {
   texts?: (string | null)[] | null;
 }
 
-export type Input = PictureInput | TextInput | TabularInput | (Failed & { type?: undefined });
+/** An input whose shard cannot be read. */
+export interface UnreadableInput {
+  type?: undefined;
+  error: string;
+}
+
+export type Input = PictureInput | TextInput | TabularInput | UnreadableInput;
 
 export interface MapFacts {
   target: number | null;
@@ -100,10 +102,24 @@ export interface MapScale {
   quantiles: [number, number, number, number, number];
 }
 
-export type Picture = MapFacts &
-  MapScale & { shape: [number, number]; full: [number, number]; codes: Blob; error?: undefined };
-export type Line = MapFacts & MapScale & { length: number; values: Blob; error?: undefined };
-export type StoredMap = Picture | Line | (MapFacts & Failed);
+export interface PictureMap extends MapFacts, MapScale {
+  shape: [number, number];
+  full: [number, number];
+  codes: BlobRange;
+  error?: undefined;
+}
+
+export interface ValuesMap extends MapFacts, MapScale {
+  length: number;
+  values: BlobRange;
+  error?: undefined;
+}
+
+export interface UnreadableMap extends MapFacts {
+  error: string;
+}
+
+export type StoredMap = PictureMap | ValuesMap | UnreadableMap;
 
 export interface Row {
   id: string;
@@ -116,45 +132,55 @@ export interface Row {
   maps: (StoredMap | null)[];
 }
 
-export interface Parameterized {
+export interface MeasureTitle {
   id: string;
   title: string;
-  parameters: Record<string, unknown>;
+  better: "higher" | "lower";
 }
 
-export interface Measure extends Parameterized {
-  better: "higher" | "lower";
+export interface Measure extends MeasureTitle {
+  parameters: Record<string, unknown>;
   axis: string | null;
 }
 
 /** A mean with the ends of its 95 % interval; null where there are too few. */
-export interface Mean<T = number> {
+export interface Mean {
   n: number;
-  mean: T | null;
-  low: T | null;
-  high: T | null;
+  mean: number | null;
+  low: number | null;
+  high: number | null;
+}
+
+/** The same, point by point along a curve. */
+export interface CurveMean {
+  n: number;
+  mean: (number | null)[] | null;
+  low: (number | null)[] | null;
+  high: (number | null)[] | null;
 }
 
 export interface MeasureMean extends Mean {
   random?: Mean;
-  curve?: Mean<(number | null)[]>;
-  random_curve?: Mean<(number | null)[]>;
-  at?: (number | null)[];
+  curve?: CurveMean;
+  random_curve?: CurveMean;
+  at?: (number | null)[] | null;
 }
 
 /** The ranking of the methods by `tb-deepexplain evaluate`. */
 export interface Evaluation {
   advice: string;
   ranked_by: string[];
-  methods: {
-    id: string;
-    mean_rank: number;
-    low: number;
-    high: number;
-    sanity: number | null;
-    evaluations: number;
-    seconds: number;
-  }[];
+  methods: RankedMethod[];
+}
+
+export interface RankedMethod {
+  id: string;
+  mean_rank: number | null;
+  low: number | null;
+  high: number | null;
+  sanity: number | null;
+  evaluations: number;
+  seconds: number;
 }
 
 export interface Faithfulness {
@@ -188,7 +214,7 @@ export interface Facet {
 }
 
 export interface Curves {
-  at: number[];
+  at: (number | null)[];
   curve: (number | null)[];
   random_curve: (number | null)[];
 }
@@ -206,32 +232,49 @@ export interface ExampleFacts {
   created: string | null;
 }
 
-interface SummaryHead {
+interface Summary {
   version: string;
   examples: number;
-  methods: { id: string; title: string; signed: boolean }[];
+  methods: SummaryMethod[];
 }
 
-export interface Gaps extends SummaryHead {
+export interface SummaryMethod {
+  id: string;
+  title: string;
+  signed: boolean;
+}
+
+export interface Gaps extends Summary {
   /** Of the bins; what is larger than the last is in one bin more. */
   edges: number[];
-  found: {
-    method: string;
-    title: string;
-    counts: number[];
-    median: number | null;
-    p95: number | null;
-    known: number;
-    unknown: number;
-  }[];
+  found: GapDistribution[];
 }
 
-export interface Agreements extends SummaryHead {
+export interface GapDistribution {
+  method: string;
+  title: string;
+  counts: number[];
+  median: number | null;
+  p95: number | null;
+  known: number;
+  unknown: number;
+}
+
+export interface Agreements extends Summary {
   sampled: number;
-  pairs: { a: string; b: string; n: number; spearman: number | null; top: number | null; signs: number | null }[];
+  pairs: MethodPair[];
 }
 
-export interface GlobalSummary extends SummaryHead {
+export interface MethodPair {
+  a: string;
+  b: string;
+  n: number;
+  spearman: number | null;
+  top: number | null;
+  signs: number | null;
+}
+
+export interface GlobalSummary extends Summary {
   modality: Modality;
   sampled: number;
   /** Of pictures: `side` × `side` bytes in base64, 255 for the largest. */
@@ -241,7 +284,13 @@ export interface GlobalSummary extends SummaryHead {
   least?: number;
   words?: Record<string, { word: string; n: number; mean: number; error: number }[]>;
   /** Of features: by method, points of [attribution, value]. */
-  features?: Record<string, { feature: string; mean: number; points: [number | null, number | null][] }[]>;
+  features?: Record<string, FeaturePoints[]>;
+}
+
+export interface FeaturePoints {
+  feature: string;
+  mean: number;
+  points: [number | null, number | null][];
 }
 
 export interface Summaries {

@@ -90,7 +90,7 @@ export function fullState() {
   if (!stores.value) return <Skeleton />;
   if (stores.value.stores.length === 0) return <NoStores logdir={stores.value.logdir} />;
   if (!store.value) return <NoSuchStore />;
-  if (store.value.error !== undefined) return <BrokenStore error={store.value.error} />;
+  if (store.value.error !== undefined) return <UnreadableStore error={store.value.error} />;
   if (view.value.pane === "summary") return summaryFailure.value ? <Failed failure={summaryFailure.value} /> : null;
   if (!page.value) return pageFailure.value ? <Failed failure={pageFailure.value} /> : <Skeleton />;
   return page.value.page.header.rows.length === 0 ? <NoExamples /> : null;
@@ -119,7 +119,7 @@ function NoSuchStore() {
   );
 }
 
-function BrokenStore({ error }: { error: string }) {
+function UnreadableStore({ error }: { error: string }) {
   return (
     <div role="alert">
       <Message title="This store cannot be shown">

@@ -2,7 +2,7 @@
 import { useState } from "preact/hooks";
 import type { Page } from "../api/pageOfMaps";
 import type { ExactMap } from "../api/requests";
-import type { Picture, Row } from "../api/types";
+import type { PictureMap, Row } from "../api/types";
 import { className } from "../format/names";
 import { count } from "../format/numbers";
 import { pixels } from "../maps/pixels";
@@ -117,7 +117,7 @@ async function savePicture({ page, index, row, exactMaps, clips }: Props, name: 
   page.header.columns.forEach(({ title, method }, m) => {
     const values = exactMaps[m]?.values;
     if (!values) return;
-    const [height, width] = (row.maps[m] as Picture).full;
+    const [height, width] = (row.maps[m] as PictureMap).full;
     const legend = { clip: clips[m]!, signed: method.signed };
     const canvas = document.createElement("canvas");
     canvas.width = width;

@@ -36,7 +36,7 @@ export function Measures({ facts, columns, id }: { facts: ExampleFacts; columns:
           return (
             <figure key={measure.id}>
               <figcaption>{measure.title}</figcaption>
-              <LineChart title={title} axis={measure.axis!} at={at} curves={shown} bold={null} />
+              <LineChart title={title} axis={measure.axis!} at={at.map((v) => v ?? 0)} curves={shown} bold={null} />
             </figure>
           );
         })}

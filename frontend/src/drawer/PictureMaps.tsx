@@ -2,7 +2,7 @@
 import { useEffect } from "preact/hooks";
 import type { Page } from "../api/pageOfMaps";
 import type { ExactMap } from "../api/requests";
-import type { Column, Picture, Row } from "../api/types";
+import type { Column, PictureMap, Row } from "../api/types";
 import { attribution, percent } from "../format/numbers";
 import { rank } from "../maps/quantiles";
 import tileStyles from "../maps/Tile.module.css";
@@ -26,7 +26,7 @@ export function PictureMaps({ page, index, row, exactMaps, clips }: Props) {
   }, [page, index]);
   const { columns } = page.header;
   const input = pictureUrl(page, index);
-  const first = row.maps.find((map): map is Picture => map !== null && map.error === undefined && "full" in map);
+  const first = row.maps.find((map): map is PictureMap => map !== null && map.error === undefined && "full" in map);
   if (!first) return null;
   return (
     <section>
@@ -39,7 +39,7 @@ export function PictureMaps({ page, index, row, exactMaps, clips }: Props) {
             <Plate
               key={key}
               title={title}
-              full={(map as Picture).full}
+              full={(map as PictureMap).full}
               input={input}
               exact={exactMaps[m] ?? null}
               clip={clips[m]!}

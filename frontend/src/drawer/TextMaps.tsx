@@ -1,6 +1,6 @@
 // The maps of one text at full length, one below the other.
 import type { Page } from "../api/pageOfMaps";
-import type { Line, Row } from "../api/types";
+import type { Row, ValuesMap } from "../api/types";
 import { TextMap } from "../maps/TextMap";
 import { textRow } from "../maps/textRows";
 import { pieces } from "../state/view";
@@ -22,7 +22,7 @@ export function TextMaps({ page, index, row, clips }: { page: Page; index: numbe
               page={page}
               row={index}
               column={m}
-              map={map as Line}
+              map={map as ValuesMap}
               method={method}
               tokens={input.tokens}
               words={words}

@@ -1,6 +1,6 @@
 // The grid: a row for each example, a column for each map. One cell is in the tab order; the arrow keys move it.
 import type { Page } from "../api/pageOfMaps";
-import type { Line, Modality, Picture, Row, StoredMap } from "../api/types";
+import type { Modality, PictureMap, Row, StoredMap, ValuesMap } from "../api/types";
 import { MapTile, tileSize } from "../maps/MapTile";
 import { Placeholder, placeholderOf } from "../maps/Placeholder";
 import { TabularMap } from "../maps/TabularMap";
@@ -94,8 +94,8 @@ function CellMap(props: { page: Page; row: Row; index: number; column: number; m
   const placeholder = placeholderOf(map, isPicture ? tile.value : undefined);
   if (placeholder) return <>{placeholder}</>;
   const common = { page, row: index, column, method: page.header.columns[column]!.method };
-  if (isPicture) return <MapTile {...common} map={map as Picture} />;
-  if (row.input.type === "tabular") return <TabularMap {...common} map={map as Line} input={row.input} />;
+  if (isPicture) return <MapTile {...common} map={map as PictureMap} />;
+  if (row.input.type === "tabular") return <TabularMap {...common} map={map as ValuesMap} input={row.input} />;
   return <Placeholder text="input cannot be read" title={row.input.type === undefined ? row.input.error : ""} />;
 }
 

@@ -1,7 +1,7 @@
 // The maps of one text: the same words in every column, folded and unfolded together.
 import { useState } from "preact/hooks";
 import type { Page } from "../api/pageOfMaps";
-import type { Line, Row } from "../api/types";
+import type { Row, ValuesMap } from "../api/types";
 import { clips } from "../maps/clips";
 import { Placeholder, placeholderOf } from "../maps/Placeholder";
 import { TextMap } from "../maps/TextMap";
@@ -40,7 +40,7 @@ export function TextCells({ page, row, index }: { page: Page; row: Row; index: n
                 page={page}
                 row={index}
                 column={m}
-                map={map as Line}
+                map={map as ValuesMap}
                 method={method}
                 tokens={input.tokens}
                 words={words}

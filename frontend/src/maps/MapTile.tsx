@@ -2,7 +2,7 @@
 import { effect } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { expand, type Page } from "../api/pageOfMaps";
-import type { Method, Picture } from "../api/types";
+import type { Method, PictureMap } from "../api/types";
 import { attribution, percent, short } from "../format/numbers";
 import { active, hover, leave, peek } from "../state/interaction";
 import { exactMap } from "../state/loadExample";
@@ -19,7 +19,7 @@ interface Props {
   page: Page;
   row: number;
   column: number;
-  map: Picture;
+  map: PictureMap;
   method: Method;
 }
 

@@ -1,6 +1,6 @@
 // The map of a tabular example: signals along their positions, and the strongest other features as bars from one zero.
 import type { Page } from "../api/pageOfMaps";
-import type { Line, Method, TabularInput } from "../api/types";
+import type { Method, TabularInput, ValuesMap } from "../api/types";
 import { attribution, short } from "../format/numbers";
 import { tile } from "../state/view";
 import { clips } from "./clips";
@@ -13,7 +13,7 @@ interface Props {
   page: Page;
   row: number;
   column: number;
-  map: Line;
+  map: ValuesMap;
   method: Method;
   input: TabularInput;
 }

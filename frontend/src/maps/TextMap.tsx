@@ -2,7 +2,7 @@
 import { type ComponentChildren, Fragment } from "preact";
 import { useMemo } from "preact/hooks";
 import type { Page } from "../api/pageOfMaps";
-import type { Line, Method } from "../api/types";
+import type { Method, ValuesMap } from "../api/types";
 import { attribution, short } from "../format/numbers";
 import { theme } from "../state/host";
 import { active, hover, leave, peek } from "../state/interaction";
@@ -15,7 +15,7 @@ interface Props {
   page: Page;
   row: number;
   column: number;
-  map: Line;
+  map: ValuesMap;
   method: Method;
   tokens: readonly string[];
   words: readonly Word[];

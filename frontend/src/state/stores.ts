@@ -1,7 +1,7 @@
 // The stores of the log directory, the one that is shown, and newer versions of it.
 import { batch, computed, effect, signal, untracked } from "@preact/signals";
 import { fetchStores } from "../api/requests";
-import type { BrokenStore, StoreInfo, Stores } from "../api/types";
+import type { StoreInfo, Stores, UnreadableStore } from "../api/types";
 import type { View } from "./address";
 import { type Failure, failureOf } from "./failure";
 import { page } from "./loaded";
@@ -13,10 +13,10 @@ export const storesFailure = signal<Failure | null>(null);
 /** A newer list of stores and the number of new examples; shown when the reader asks for it. */
 export const newerStores = signal<{ stores: Stores; newExamples: number } | null>(null);
 
-const isShown = (store: StoreInfo | BrokenStore): boolean =>
+const isShown = (store: StoreInfo | UnreadableStore): boolean =>
   store.run === view.value.run && store.store === view.value.store;
 
-export const store = computed<StoreInfo | BrokenStore | null>(() => stores.value?.stores.find(isShown) ?? null);
+export const store = computed<StoreInfo | UnreadableStore | null>(() => stores.value?.stores.find(isShown) ?? null);
 
 /** The shown store if it can be read. */
 export const storeInfo = computed<StoreInfo | null>(() =>

@@ -1,5 +1,5 @@
 // The rank correlation of each pair of methods.
-import type { Agreements } from "../api/types";
+import type { Agreements, MethodPair, SummaryMethod } from "../api/types";
 import { count, MINUS, percent } from "../format/numbers";
 import { css, ramp, readable, SEQUENTIAL } from "../maps/colour";
 import { page } from "../state/loaded";
@@ -7,16 +7,13 @@ import { change } from "../state/view";
 import styles from "./AgreementPanel.module.css";
 import { Panel, sampleText } from "./Panel";
 
-type Pair = Agreements["pairs"][number];
-type NamedMethod = Agreements["methods"][number];
-
 /** The lighter part of the ramp, on which numbers are readable. */
 const COLOURS = SEQUENTIAL.slice(0, 6);
 
 export function AgreementPanel({ summary }: { summary: Agreements }) {
   const { methods, pairs } = summary;
   if (pairs.length === 0) return null;
-  const pairOf = (a: string, b: string): Pair | undefined =>
+  const pairOf = (a: string, b: string): MethodPair | undefined =>
     pairs.find((pair) => (pair.a === a && pair.b === b) || (pair.a === b && pair.b === a));
   const canSort = page.value?.page.header.fields.includes("disagreement") ?? false;
   const showDisagreement = (): void => change({ pane: "examples", sort: "disagreement", descending: true }, true);
@@ -56,7 +53,15 @@ export function AgreementPanel({ summary }: { summary: Agreements }) {
   );
 }
 
-function AgreementCell({ row, column, pair }: { row: NamedMethod; column: NamedMethod; pair: Pair | undefined }) {
+function AgreementCell({
+  row,
+  column,
+  pair,
+}: {
+  row: SummaryMethod;
+  column: SummaryMethod;
+  pair: MethodPair | undefined;
+}) {
   if (!pair || pair.spearman === null) return <td>{pair ? "–" : ""}</td>;
   const { spearman, n, top, signs } = pair;
   const back = ramp(COLOURS, Math.max(0, spearman));

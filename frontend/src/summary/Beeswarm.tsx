@@ -1,6 +1,6 @@
 // A beeswarm of each feature: attributions along the axis, feature values as shades.
 import { useEffect, useRef } from "preact/hooks";
-import type { GlobalSummary } from "../api/types";
+import type { FeaturePoints } from "../api/types";
 import { short } from "../format/numbers";
 import { css, mapColour } from "../maps/colour";
 import { type Theme, theme } from "../state/host";
@@ -13,9 +13,7 @@ const RADIUS = 2.2;
 /** Points that are closer than this on the axis are stacked. */
 const BIN = 3;
 
-type Feature = NonNullable<GlobalSummary["features"]>[string][number];
-
-export function Beeswarm({ features, title }: { features: readonly Feature[]; title: string }) {
+export function Beeswarm({ features, title }: { features: readonly FeaturePoints[]; title: string }) {
   const canvas = useRef<HTMLCanvasElement>(null);
   const attributions = features.flatMap(({ points }) => points.flatMap(([a]) => (a === null ? [] : [a])));
   const [low, high] = [Math.min(0, ...attributions), Math.max(0, ...attributions)];
@@ -71,7 +69,7 @@ function drawZero(context: CanvasRenderingContext2D, x: number, height: number, 
 /** The points of one feature around the line at `middle`, stacked where they would overlap. */
 function drawPoints(
   context: CanvasRenderingContext2D,
-  points: Feature["points"],
+  points: FeaturePoints["points"],
   x: (attribution: number) => number,
   middle: number,
 ): void {

@@ -53,11 +53,11 @@ export function MeasureTable({ summary, methods, pointed }: Props) {
           <tbody>
             {methods.map(({ id, title }) => {
               const ranking = rankings.get(id);
-              const interval = ranking && `95 %: ${ranking.low.toFixed(2)} to ${ranking.high.toFixed(2)}`;
+              const interval = ranking && `95 %: ${rankText(ranking.low)} to ${rankText(ranking.high)}`;
               return (
                 <tr key={id} onPointerEnter={() => pointed(title)} onPointerLeave={() => pointed(null)}>
                   <th scope="row">{title}</th>
-                  {isRanked && <td title={interval}>{ranking?.mean_rank.toFixed(2)}</td>}
+                  {isRanked && <td title={interval}>{ranking && rankText(ranking.mean_rank)}</td>}
                   {measures.map((measure) => (
                     <MeasureCell key={measure.id} mean={means[id]![measure.id]} measure={measure} />
                   ))}
@@ -101,6 +101,8 @@ export function isBetter(mean: Mean, chance: Mean, better: "higher" | "lower"): 
   if (mean.low === null || mean.high === null || chance.low === null || chance.high === null) return false;
   return better === "higher" ? mean.low > chance.high : mean.high < chance.low;
 }
+
+const rankText = (rank: number | null): string => rank?.toFixed(2) ?? "–";
 
 function meanText({ mean, low, high }: Mean): string {
   if (mean === null) return "–";

@@ -6,7 +6,7 @@ import { Baselines } from "../../src/drawer/Baselines";
 import { Measures } from "../../src/drawer/Measures";
 import { Sums } from "../../src/drawer/Sums";
 import { TopFeatures } from "../../src/drawer/TopFeatures";
-import { button, lineMap, method, perform, row, show, tabularInput, textInput, texts } from "../render";
+import { button, method, perform, row, show, tabularInput, textInput, texts, valuesMap } from "../render";
 
 const column = (id: string, title: string, signed = true): Column => ({
   key: id,
@@ -38,9 +38,9 @@ const cells = (within: HTMLElement, selector: string): string[][] =>
 describe("sums", () => {
   it("add up, and leave out unsigned maps", () => {
     const maps = [
-      lineMap(2, { gap: 0.5, relative_gap: 0.25 }),
-      lineMap(2, { gap: null, relative_gap: null }),
-      lineMap(2),
+      valuesMap(2, { gap: 0.5, relative_gap: 0.25 }),
+      valuesMap(2, { gap: null, relative_gap: null }),
+      valuesMap(2),
     ];
     const within = show(<Sums columns={columns} maps={maps} exactMaps={[exact(1, 1.5), null, exact(1, 2)]} />);
     expect(cells(within, "tbody tr")).toEqual([
@@ -88,7 +88,7 @@ describe("strongest features", () => {
     const input = textInput("good", "bad", "");
     const exactMaps = [exact(1, -3, 9), exact(2, 0.5, 0)];
     const within = show(
-      <TopFeatures row={row({ input, maps: [lineMap(3), lineMap(3)] })} columns={columns} exactMaps={exactMaps} />,
+      <TopFeatures row={row({ input, maps: [valuesMap(3), valuesMap(3)] })} columns={columns} exactMaps={exactMaps} />,
     );
     expect(within.querySelector("h3")!.textContent).toBe("Strongest tokens");
     expect(cells(within, "tbody tr")).toEqual([
@@ -107,7 +107,7 @@ describe("strongest features", () => {
     ];
     const input = tabularInput({ inputs, values: [1, 2, null], texts: [null, null, "cook"] });
     const within = show(
-      <TopFeatures row={row({ input, maps: [lineMap(3)] })} columns={columns} exactMaps={[exact(1, 2, 3)]} />,
+      <TopFeatures row={row({ input, maps: [valuesMap(3)] })} columns={columns} exactMaps={[exact(1, 2, 3)]} />,
     );
     expect(cells(within, "tbody tr").map((line) => line.slice(0, 2))).toEqual([
       ["job", "cook"],

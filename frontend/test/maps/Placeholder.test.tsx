@@ -1,14 +1,14 @@
 // A cell without a map says why.
 import { expect, it } from "vitest";
 import { placeholderOf } from "../../src/maps/Placeholder";
-import { lineMap, pictureMap, show } from "../render";
+import { pictureMap, show, valuesMap } from "../render";
 
 it.each([
   ["—", "not computed", null],
   ["cannot be read", "its shard is damaged", { ...pictureMap(), error: "its shard is damaged" } as never],
   ["all zero", null, pictureMap({ zero: true })],
   ["NaN", null, pictureMap({ not_finite: 4, scale: 0 })],
-  ["NaN", null, lineMap(3, { not_finite: 3, scale: 0 })],
+  ["NaN", null, valuesMap(3, { not_finite: 3, scale: 0 })],
 ])("shows %s", (text, title, map) => {
   const placeholder = show(placeholderOf(map, 64)).firstElementChild as HTMLElement;
   expect(placeholder.textContent).toBe(text);

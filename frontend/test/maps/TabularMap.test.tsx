@@ -1,7 +1,7 @@
 // Signals apart from bars, and the strongest features first.
 import { expect, it } from "vitest";
 import { TabularMap } from "../../src/maps/TabularMap";
-import { floatPage, lineMap, method, row, show, tabularInput, texts } from "../render";
+import { floatPage, method, row, show, tabularInput, texts, valuesMap } from "../render";
 
 const part = (name: string, ...shape: number[]) => ({ name, shape, axes: [] });
 
@@ -12,7 +12,7 @@ it("draws signals along positions and other features as bars", () => {
     values: values.map((_, i) => i),
     texts: [...new Array<null>(32).fill(null), "monthly"],
   });
-  const map = lineMap(33);
+  const map = valuesMap(33);
   const page = floatPage({ modality: "tabular", rows: [row({ input, maps: [map] })] }, values);
   const within = show(<TabularMap page={page} row={0} column={0} map={map} method={method()} input={input} />);
   expect(texts(within.querySelectorAll(".TabularMap_signalName"))).toEqual(["ecg"]);

@@ -4,7 +4,7 @@ import { TextMap } from "../../src/maps/TextMap";
 import { fold, layOut } from "../../src/maps/words";
 import { hover } from "../../src/state/interaction";
 import { blanks, change } from "../../src/state/view";
-import { row as exampleRow, floatPage, lineMap, method, perform, show, texts } from "../render";
+import { row as exampleRow, floatPage, method, perform, show, texts, valuesMap } from "../render";
 
 const tokens = ["[CLS]", "not", "so", "bad", "!"];
 const values = [9, -2, -0.1, 1.5, NaN];
@@ -18,7 +18,7 @@ function showText(limit = 100) {
         page={floatPage({ rows: [exampleRow()] }, values)}
         row={0}
         column={0}
-        map={lineMap(5)}
+        map={valuesMap(5)}
         method={method()}
         tokens={tokens}
         words={words}
