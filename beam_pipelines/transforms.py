@@ -300,9 +300,9 @@ class _Commit(beam.DoFn):
         yield written
 
     def _described(self, request: Request, writer: StoreWriter, units: Sequence[str]) -> dict[str, Any]:
-        kind = next((kind for kind in map(writer.kind, units) if kind), "tabular")
+        modality, inputs = next(filter(None, map(writer.first_input, units)), ("tabular", []))
         fingerprint = configuration.fingerprint(request.model)
-        return describe_store(request, kind, fingerprint, self._place[2], {})
+        return describe_store(request, modality, inputs, fingerprint, self._place[2], {})
 
 
 class WriteAttributions(beam.PTransform):

@@ -121,6 +121,8 @@ def write_store(logdir: Path, examples: int, side: int = 32) -> None:
             "shape": [[side, side, 1]] * (3 * n),
             "evaluations": np.full(3 * n, 64, np.int32),
             "warnings": [[]] * (3 * n),
+            "target_index": every(predicted).astype(np.int32)[:, None].tolist(),
+            **{name: [None] * (3 * n) for name in ("score_function", "parts", "extras")},
             "deletion": rng.random(3 * n).astype(np.float32),
             "deletion_random": rng.random(3 * n).astype(np.float32),
             **{f"deletion_{end}": [None] * (3 * n) for end in ("curve", "random_curve", "at")},
@@ -129,9 +131,10 @@ def write_store(logdir: Path, examples: int, side: int = 32) -> None:
         _write(directory, f"attributions-{units[-1]}", columns, schema, ROW_GROUP_BYTES // (side * side * 2 + 256))
         shown = {
             "example_id": ids,
-            "kind": ["image"] * n,
+            "modality": ["image"] * n,
             "image": [pictures[i] for i in rng.integers(0, 500, n)],
             "label": label.astype(np.int32),
+            "inputs": [[]] * n,
         }
         shown |= {name: [None] * n for name in INPUT_SCHEMA.names if name not in shown}
         _write(directory, f"inputs-{units[-1]}", shown, INPUT_SCHEMA, 300)
@@ -139,7 +142,7 @@ def write_store(logdir: Path, examples: int, side: int = 32) -> None:
     labels = [f"class {i}" for i in range(CLASSES)]
     told = {
         "name": "attributions",
-        "kind": "image",
+        "modality": "image",
         "step": 0,
         "methods": METHODS,
         "measures": MEASURES,

@@ -296,7 +296,7 @@ def test_a_commit_that_is_tried_again_changes_nothing(model: Path, tmp_path: Pat
     _write(directory, "bundle-a", "bundle-b", "bundle-c")
     commit, request = _Commit((str(tmp_path), "run", "mine"), 0.5), Attribute(model, ["saliency"]).request
     (first,) = commit.process(["bundle-c", "bundle-a"], request)
-    assert (first["name"], first["kind"], first["units"]) == ("mine", "tabular", ["bundle-a", "bundle-c"])
+    assert (first["name"], first["modality"], first["units"]) == ("mine", "tabular", ["bundle-a", "bundle-c"])
     kept = {f"{kind}-{unit}.parquet" for kind in ("attributions", "inputs", "errors") for unit in first["units"]}
     assert {path.name for path in directory.iterdir()} == kept | {"manifest.json", *first["index"]}
     _write(directory, "bundle-d")  # done again, meanwhile

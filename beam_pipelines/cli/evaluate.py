@@ -101,7 +101,7 @@ def run(asked: Arguments) -> int:
         with writer.shard(_UNIT) as shard:
             shard.add(records.attributions, records.inputs, [*failures, *records.errors])
         options = {"input": list(asked.input), "examples": asked.examples, "seed": asked.seed}
-        described = describe_store(request, explainer.kind, fingerprint, asked.name, options)
+        described = describe_store(request, explainer.modality, explainer.inputs, fingerprint, asked.name, options)
         written = writer.commit([_UNIT], {**described, "evaluation": found})
         with writing(directory), whole(directory / "evaluation.json") as draft:
             draft.write_text(json.dumps(found, indent=1, ensure_ascii=False), encoding="utf-8")

@@ -146,10 +146,9 @@ def _explain(prepared: _Prepared, pool: DevicePool[UnitWorker]) -> int | None:
     from beam_pipelines.cli import run_configuration
 
     with pool.least_busy() as worker:
-        modality = worker.explainer.kind
-    manifest = run_configuration.build_manifest(
-        arguments, prepared.job.request, modality, prepared.fingerprint, type(prepared.runner).__name__
-    )
+        manifest = run_configuration.build_manifest(
+            arguments, worker.explainer, prepared.fingerprint, type(prepared.runner).__name__
+        )
     commit_units(status.directory, units, manifest, recovery.retried_units)
     return None
 

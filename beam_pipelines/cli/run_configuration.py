@@ -9,7 +9,7 @@ from beam_pipelines.reading import files
 from beam_pipelines.reading.preprocess import identify_preprocess
 from beam_pipelines.reading.work_unit import Plan
 from tb_deepexplain._version import __version__
-from tb_deepexplain.recording.batch_explainer import Request
+from tb_deepexplain.recording.batch_explainer import BatchExplainer, Request
 from tb_deepexplain.recording.manifest import describe_measures, describe_methods, describe_store, listed
 
 
@@ -41,9 +41,7 @@ def configure(arguments: Arguments, request: Request, model: str, plan: Plan) ->
     }
 
 
-def build_manifest(
-    arguments: Arguments, request: Request, modality: str, fingerprint: str, runner: str
-) -> dict[str, Any]:
+def build_manifest(arguments: Arguments, explainer: BatchExplainer, fingerprint: str, runner: str) -> dict[str, Any]:
     """The manifest without the counts, which the store adds. `fingerprint`: of the model."""
     options = {
         "input": list(arguments.input),
@@ -53,4 +51,6 @@ def build_manifest(
         "unit_size": arguments.unit_size,
         "beam": list(arguments.beam),
     }
-    return describe_store(request, modality, fingerprint, arguments.name, options)
+    return describe_store(
+        explainer.request, explainer.modality, explainer.inputs, fingerprint, arguments.name, options
+    )

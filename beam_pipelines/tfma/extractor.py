@@ -233,7 +233,7 @@ class _Model:
         self._parser = ExampleParser(graph.inputs, asked.record_specs[name])
         columns = {spec: names.split(",") for spec, names in asked.record_specs[name].features.items() if "," in names}
         self._names = {f"{spec}[{i}]": column for spec, found in columns.items() for i, column in enumerate(found)}
-        check_pool(next(iter(self._outputs.values())).kind, asked.pool)
+        check_pool(next(iter(self._outputs.values())).modality, asked.pool)
 
     def __call__(self, elements: Sequence[Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """`{feature: [N] or [N, classes]}` and `{measure: [N]}`; of a model with several outputs by these."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from tb_deepexplain.errors import ParameterError
-from tb_deepexplain.store.records import Input
+from tb_deepexplain.store.records import Input, input_names, value_names
 
 # By the kind of the input; the first is the default.
 POOLS: Mapping[str, tuple[str, ...]] = {
@@ -39,11 +39,13 @@ def pooled(
     all places where it stands. Pictures: each `channel`, or each of `regions` × `regions` regions, numbered from the upper
     left. `name` is that of the model's input, of texts and pictures.
     """
-    pool = check_pool(shown.kind, pool)
-    if shown.kind == "tabular":
-        names = [str(feature) for feature in shown.features or ()]
-        return _sums(names if pool == "value" else [feature.split("[")[0] for feature in names], values.ravel())
-    if shown.kind == "text":
+    pool = check_pool(shown.modality, pool)
+    if shown.modality == "tabular":
+        names = value_names(shown.inputs, shown.features)
+        if pool == "feature" and shown.inputs:
+            names = input_names(shown.inputs)
+        return _sums(names, values.ravel())
+    if shown.modality == "text":
         if pool == "feature":
             return {name or "text": float(values.sum(dtype=np.float64))}
         return _sums([str(token) or "[padding]" for token in shown.tokens or ()], values)

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from tb_deepexplain.errors import StoreError
 from tb_deepexplain.plugin.duckdb_engine import Engine, literal
 from tb_deepexplain.storage import is_remote, open_parquet, whole
+from tb_deepexplain.store import version_1
 from tb_deepexplain.store.records import INPUT_SCHEMA
 
 _TEXTS = "texts.parquet"
@@ -96,10 +97,11 @@ def _table(files: Sequence[Path]) -> tuple[str, list[str]]:
         with file:
             columns = file.schema_arrow.names
             rows = file.metadata.num_rows
-        # In older stores the inputs of a unit lie with its maps.
-        input_shard = "" if "input_shard" in columns else "shard AS input_shard, "
+        missing = version_1.missing_index_columns(columns)
+        upgraded = "".join(f"{sql} AS {name}, " for name, sql in missing.items())
+        columns = [*columns, *missing]
         numbered = f"read_parquet({literal(str(path))}, file_row_number = true)"
-        selects.append(f"SELECT *, {input_shard}file_row_number + {start} AS r FROM {numbered}")
+        selects.append(f"SELECT *, {upgraded}file_row_number + {start} AS r FROM {numbered}")
         start += rows
     derived = ", ".join(f"{sql} AS {name}" for name, sql in DERIVED_COLUMNS.items())
     return f"(SELECT *, {derived} FROM ({' UNION ALL BY NAME '.join(selects)}))", columns

@@ -15,10 +15,11 @@ from tb_deepexplain.plugin.pivot_columns import ColumnChoice, PivotColumn, pivot
 from tb_deepexplain.plugin.served_store import ServedStore
 from tb_deepexplain.plugin.tolerant_reads import READ_ERRORS, read_locations
 from tb_deepexplain.plugin.views import describe_method
-from tb_deepexplain.store.marker import FORMAT_VERSION
+from tb_deepexplain.store.records import value_names
 from tb_deepexplain.store.store import Place
 
 T = TypeVar("T")
+_FORMAT_VERSION = 1  # of the answer
 Attributions = np.ndarray | str  # a map, or why it cannot be read
 MapsOfColumns = Mapping[int, Mapping[Place, Attributions]]  # by the id() of the store, then by location
 
@@ -46,7 +47,7 @@ def page_of_maps(store: ServedStore, query: ExampleQuery, choice: ColumnChoice, 
             shown["maps"].append(_describe_change(writer, cells, stored_input))
         grid_rows.append(shown)
     header: answers.PageHeader = {
-        "format_version": FORMAT_VERSION,
+        "format_version": _FORMAT_VERSION,
         "version": store.version,
         "total": total,
         "offset": query.offset,
@@ -146,7 +147,7 @@ class _Writer:
 
     def write_input(self, stored_input: dict[str, Any]) -> dict[str, Any]:
         """Add an input of the store's inputs table."""
-        match stored_input["kind"]:
+        match stored_input["modality"]:
             case "image":
                 data, media_type, shape = thumbnails.thumbnail(stored_input["image"] or b"", self._size)
                 return {"type": media_type, "full": list(shape), "data": self.answer.add(data)}
@@ -154,8 +155,9 @@ class _Writer:
                 return {"type": "text", "tokens": stored_input["tokens"], "word_ids": stored_input["word_ids"]}
             case "tabular":
                 values = [json_number(value) for value in stored_input["values"]]
-                return {"type": "tabular", "features": stored_input["features"], "values": values}
-        raise ValueError(f"an input of kind {stored_input['kind']!r}; expected image, text or tabular")
+                features = value_names(stored_input["inputs"], stored_input["features"])
+                return {"type": "tabular", "features": features, "values": values}
+        raise ValueError(f"an input of modality {stored_input['modality']!r}; expected image, text or tabular")
 
     def map_writer(self, stored_input: dict[str, Any] | str, signed: bool) -> Callable[[np.ndarray], dict[str, Any]]:
         """A function that adds a map of this input."""
@@ -193,9 +195,9 @@ def _padding(stored_input: dict[str, Any] | str) -> np.ndarray | None:
     """Which tokens are padding (stored as empty strings); of features none is. None if the input cannot be read."""
     if isinstance(stored_input, str):
         return None
-    is_text = stored_input["kind"] == "text"
-    names = stored_input["tokens"] if is_text else stored_input["features"]
-    return np.array([is_text and name == "" for name in names or []], bool)
+    if stored_input["modality"] == "text":
+        return np.array([token == "" for token in stored_input["tokens"] or []], bool)
+    return np.zeros(len(stored_input["values"] or []), bool)
 
 
 def _attempt(value: T | str, write: Callable[[T], dict[str, Any]]) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def _target_condition(target: str | int | None, bindings: Bindings) -> list[str]
         case "predicted" | "label":
             return [f"target = {target}"]
         case "sum":
-            return ["(target IS NULL OR target < 0)"]
+            return ["score_function = 'sum'"]
     return [f"target = {bindings.add(target)}"]
 
 

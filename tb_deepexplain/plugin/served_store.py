@@ -19,7 +19,7 @@ from tb_deepexplain.store.store import Store
 if TYPE_CHECKING:
     from tb_deepexplain.plugin.example_order import Order
 
-_REQUIRED = ("kind", "methods", "index", "units", "version")
+_REQUIRED = ("modality", "methods", "index", "units", "version")
 _TARGETS_OF_ONE_MAP = ("predicted", "label", "sum")  # rules by which an example has one target
 _ORDERS_KEPT = 6  # of 9 bytes an example each
 
@@ -35,7 +35,7 @@ class ServedStore:
         if missing:
             raise StoreError(f"{directory}: its manifest lacks {missing[0]!r}; run the pipeline again")
         self.version: str = manifest["version"]
-        self.kind: str = manifest["kind"]
+        self.kind: str = manifest["modality"]
         self.methods: list[dict[str, Any]] = manifest["methods"]
         self.index = IndexSource(directory, manifest, engine)
         steps = engine.rows(f"SELECT DISTINCT step FROM {self.index.sql} ORDER BY 1")

@@ -19,6 +19,7 @@ from tb_deepexplain.plugin.served_store import ServedStore
 from tb_deepexplain.plugin.tolerant_reads import read_locations
 from tb_deepexplain.plugin.views import describe_measures
 from tb_deepexplain.stats.rank_correlation import agree
+from tb_deepexplain.store.records import value_names
 
 _SAMPLE = 240  # examples whose maps are read
 _FEATURES_SAMPLE = 500  # examples of features, which are small
@@ -165,7 +166,7 @@ def _encode_bytes(values: np.ndarray) -> str:
 def _words(store: ServedStore, query: ExampleQuery) -> dict[str, Any]:
     """The words with the largest mean attributions by method, of those that occur often enough."""
     sample = _sample(store, query, _SAMPLE)
-    inputs = read_locations((example.rows[0].input_location for example in sample), store.reader.inputs_at)
+    stored_inputs = read_locations((example.rows[0].input_location for example in sample), store.reader.inputs_at)
     by_method: dict[str, dict[str, list[float]]] = {}
     for example in sample:
         stored_input = inputs[example.rows[0].input_location]
@@ -202,11 +203,12 @@ def _extreme_words(attributions: Mapping[str, Sequence[float]], signed: bool) ->
 def _features(store: ServedStore, query: ExampleQuery) -> dict[str, Any]:
     """Points of attribution and value, for the features with the largest mean |a| by method."""
     sample = _sample(store, query, _FEATURES_SAMPLE)
-    inputs = read_locations((example.rows[0].input_location for example in sample), store.reader.inputs_at)
-    stored = [(inputs[example.rows[0].input_location], example.maps) for example in sample]
+    stored_inputs = read_locations((example.rows[0].input_location for example in sample), store.reader.inputs_at)
+    stored = [(stored_inputs[example.rows[0].input_location], example.maps) for example in sample]
     readable = [(stored_input, maps) for stored_input, maps in stored if not isinstance(stored_input, str)]
-    names: Sequence[str] = readable[0][0]["features"] if readable else ()
-    alike = [(stored_input, maps) for stored_input, maps in readable if stored_input["features"] == names]
+    inputs, features_of_first = (readable[0][0]["inputs"], readable[0][0]["features"]) if readable else ([], None)
+    names = value_names(inputs, features_of_first)
+    alike = [one for one in readable if (one[0]["inputs"], one[0]["features"]) == (inputs, features_of_first)]
     values = np.array([stored_input["values"] for stored_input, _ in alike], np.float64)
     features: dict[str, list[answers.FeaturePoints]] = {}
     for method in store.fields.methods:

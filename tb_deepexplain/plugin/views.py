@@ -36,7 +36,7 @@ def _describe_store(catalogue: Catalogue, key: StoreKey) -> answers.StoreInfo | 
             "run": key.run,
             "store": key.store,
             "version": manifest["version"],
-            "kind": manifest["kind"],
+            "kind": manifest["modality"],
             "target": manifest.get("target"),
             "created": manifest.get("created"),
             "examples": counts["examples"],
@@ -47,7 +47,7 @@ def _describe_store(catalogue: Catalogue, key: StoreKey) -> answers.StoreInfo | 
                 {"id": measure["id"], "title": measure["title"], "better": measure["better"]}
                 for measure in manifest.get("measures") or []
             ],
-            "methods": [describe_method(method, manifest["kind"]) for method in manifest["methods"]],
+            "methods": [describe_method(method, manifest["modality"]) for method in manifest["methods"]],
         }
     except READ_ERRORS as error:
         damaged = f"its manifest is damaged ({error!r}); run the pipeline again"

@@ -25,7 +25,7 @@ from tb_deepexplain.recording.targets import Classes, Target
 from tb_deepexplain.recording.work_metrics import Metrics
 from tb_deepexplain.stats.rank_correlation import disagreement
 from tb_deepexplain.storage import fetched
-from tb_deepexplain.store.records import Attribution, Failure, Input
+from tb_deepexplain.store.records import Attribution, Failure, Input, ModelInput, model_input
 
 _Explained: TypeAlias = tuple[Input, list[Attribution]]
 
@@ -78,21 +78,26 @@ class BatchExplainer:
         self.graph = graph if request.output is None else graph.with_output(request.output)
         self._points = request.batch_size  # evaluated at once; None: as many as the method chooses
         self.names = tuple(spec.name for spec in self.graph.inputs)
-        self.kind = _kind(self.graph)
+        self.modality = _kind(self.graph)
         self.explainers = [Explainer(name, self.graph, **given) for name, given in request.methods]
         self._evaluator = Evaluator(self.explainers[0], dict(request.measures))
-        if request.superpixels and self.kind != "image":
+        if request.superpixels and self.modality != "image":
             raise ParameterError(
                 f"superpixels are parts of pictures; the model takes {'; '.join(map(str, self.graph.inputs))}"
             )
         for explainer in self.explainers:
             axes = explainer.map_axes
-            if axes is not None and axes not in DRAWN[self.kind]:
+            if axes is not None and axes not in DRAWN[self.modality]:
                 method = explainer.method
                 raise ParameterError(
                     f"{method.id}: {method.map_axes_parameter}={','.join(map(str, axes))} makes maps that cannot be shown on "
-                    f"{self.kind} inputs; expected {' or '.join(','.join(map(str, d)) for d in DRAWN[self.kind]) or 'none'}"
+                    f"{self.modality} inputs; expected {' or '.join(','.join(map(str, d)) for d in DRAWN[self.modality]) or 'none'}"
                 )
+
+    @property
+    def inputs(self) -> list[ModelInput]:
+        """The model's inputs, sizes that differ between examples None."""
+        return [model_input(spec.name, spec.dtype, spec.shape[1:], self.modality) for spec in self.graph.inputs]
 
     def explain(
         self,
@@ -227,7 +232,7 @@ class BatchExplainer:
 
     def _maps(self, result: Result, lengths: np.ndarray | None) -> list[np.ndarray]:
         """One map for each example: [H, W, C], token sums [T], or all features [F]."""
-        if self.kind == "text":
+        if self.modality == "text":
             if not isinstance(result.tokens, np.ndarray) or result.tokens.ndim != 2:
                 raise UnsupportedModelError(
                     "the model looks up more than one embedding; the store holds one map of tokens for each example"
@@ -235,11 +240,7 @@ class BatchExplainer:
             assert lengths is not None
             return [tokens[:length] for tokens, length in zip(result.tokens, lengths, strict=True)]
         values = [np.asarray(result.attributions[name]) for name in self.names]
-        return (
-            list(values[0])
-            if self.kind == "image"
-            else list(np.concatenate([v.reshape(len(v), -1) for v in values], 1))
-        )
+        return list(values[0] if len(values) == 1 else np.concatenate([v.reshape(len(v), -1) for v in values], 1))
 
     def _row(
         self,
@@ -251,7 +252,9 @@ class BatchExplainer:
         classes: Classes,
         target: int | None,
     ) -> Attribution:
+        several = self.modality == "tabular" and len(self.names) > 1
         return Attribution(
+            parts=[{"input": n, "shape": list(example.inputs[n].shape)} for n in self.names] if several else None,
             example_id=example.id,
             method=method,
             values=values,
@@ -276,14 +279,18 @@ class BatchExplainer:
         return labels[number] if labels and number is not None and 0 <= number < len(labels) else None
 
     def _show(self, example: Example, i: int, predictions: Predictions) -> Input:
-        if self.kind == "image":
-            return display.picture(example, self.names[0])
-        if self.kind == "tabular":
-            return display.numbers(example, self.names)
+        inputs = [
+            model_input(spec.name, spec.dtype, example.inputs[spec.name].shape, self.modality)
+            for spec in self.graph.inputs
+        ]
+        if self.modality == "image":
+            return display.picture(example, inputs)
+        if self.modality == "tabular":
+            return display.numbers(example, inputs)
         assert predictions.token_ids is not None and predictions.lengths is not None
         ids = predictions.token_ids[i][: predictions.lengths[i]]
         tokens = display.words(ids, self.request.vocabulary)
-        return Input(example.id, "text", tokens=tokens, label=example.label)
+        return display.text(example, tokens, inputs)
 
 
 class _Measuring:

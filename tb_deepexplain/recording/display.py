@@ -8,16 +8,16 @@ import numpy as np
 import tensorflow as tf
 
 from tb_deepexplain.recording.example import Example
-from tb_deepexplain.store.records import Input
+from tb_deepexplain.store.records import Input, ModelInput
 
 PADDING = 0
 _LARGE = float(np.finfo(np.float32).max)  # in the place of infinity
 
 
-def picture(example: Example, name: str) -> Input:
-    """The encoded bytes it came as, or its array as PNG."""
-    encoded = example.picture or encode_png(example.inputs[name])
-    return Input(example.id, "image", image=encoded, label=example.label)
+def picture(example: Example, inputs: Sequence[ModelInput]) -> Input:
+    """The encoded bytes it came as, or the array of its only input as PNG."""
+    encoded = example.picture or encode_png(example.inputs[inputs[0]["name"]])
+    return Input(example.id, "image", image=encoded, label=example.label, inputs=inputs)
 
 
 def encode_png(values: np.ndarray) -> bytes:
@@ -56,13 +56,12 @@ def _word(token: int, vocabulary: Sequence[str] | None) -> str:
     return (vocabulary[token] if known and vocabulary else "") or str(token)  # "" means padding to readers
 
 
-def numbers(example: Example, names: Sequence[str]) -> Input:
-    """All values of the named inputs in one row, `name` or `name[i]`."""
-    features: list[str] = []
-    values: list[float] = []
-    for name in names:
-        array = np.asarray(example.inputs[name])
-        places = ["" if array.size == 1 else str(list(place)).replace(" ", "") for place in np.ndindex(array.shape)]
-        features += [name + place for place in places]
-        values += array.ravel().tolist()
-    return Input(example.id, "tabular", features=features, values=values, label=example.label)
+def text(example: Example, tokens: Sequence[str], inputs: Sequence[ModelInput]) -> Input:
+    """The tokens, one for each value of a map."""
+    return Input(example.id, "text", tokens=tokens, label=example.label, inputs=inputs)
+
+
+def numbers(example: Example, inputs: Sequence[ModelInput]) -> Input:
+    """The values of all inputs, one input after the other."""
+    values = [value for one in inputs for value in np.ravel(example.inputs[one["name"]]).tolist()]
+    return Input(example.id, "tabular", values=values, label=example.label, inputs=inputs)

@@ -6,6 +6,7 @@ import base64
 import datetime
 import importlib.metadata
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from tb_deepexplain.evaluation.measures import find_measure
 from tb_deepexplain.recording.batch_explainer import Request
 from tb_deepexplain.recording.display import encode_png
 from tb_deepexplain.store.configuration import as_json
+from tb_deepexplain.store.records import ModelInput
 
 _PACKAGES = ("tensorboard-plugin-deepexplain", "tensorflow", "keras", "apache-beam", "numpy", "pyarrow")
 _SIDE = 96  # pixels of a baseline's picture
@@ -53,11 +55,19 @@ def describe_measures(request: Request) -> list[dict[str, Any]]:
     return found
 
 
-def describe_store(request: Request, kind: str, fingerprint: str, name: str, options: dict[str, Any]) -> dict[str, Any]:
-    """What readers of any store are told."""
+def describe_store(
+    request: Request,
+    modality: str,
+    inputs: Sequence[ModelInput],
+    fingerprint: str,
+    name: str,
+    options: dict[str, Any],
+) -> dict[str, Any]:
+    """The manifest of a store, without what the store's writer adds."""
     return {
         "name": name,
-        "kind": kind,
+        "modality": modality,
+        "inputs": list(inputs),
         "step": request.step,
         "methods": describe_methods(request),
         "measures": describe_measures(request),

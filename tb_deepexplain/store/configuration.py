@@ -15,9 +15,12 @@ import numpy as np
 
 from tb_deepexplain.errors import StoreError, UnsupportedModelError
 from tb_deepexplain.storage import each, is_remote, make, place, read_text, whole
+from tb_deepexplain.store.records import FORMAT_VERSION
 from tb_deepexplain.store.store import MANIFEST, StoreWriter, writing
+from tb_deepexplain.store.version_1 import refuse_to_continue
 
 _FILE = "configuration.json"
+_FORMAT = "format_version"  # beside the configuration
 _OURS = ("attributions-*.parquet", "inputs-*.parquet", "errors-*.parquet", "index-*.parquet", ".*.tmp")
 
 
@@ -60,6 +63,8 @@ def check(directory: Path, configuration: dict[str, Any], resume: bool) -> None:
                 f"{directory} holds a store that another program made; --overwrite replaces it, --name NAME makes another"
             )
         return
+    if begun.pop(_FORMAT, 1) != FORMAT_VERSION:
+        refuse_to_continue(directory)
     if changed := list(differences("", begun, configuration)):
         raise StoreError(
             f"{directory} was made differently ({'; '.join(changed)}); --overwrite replaces it, --name NAME makes another"
@@ -74,7 +79,7 @@ def check(directory: Path, configuration: dict[str, Any], resume: bool) -> None:
 def begin(directory: Path, configuration: dict[str, Any]) -> None:
     """Note in the directory what its store is made of."""
     with writing(directory), whole(directory / _FILE) as temporary:
-        temporary.write_text(json.dumps(configuration, indent=1), encoding="utf-8")
+        temporary.write_text(json.dumps({_FORMAT: FORMAT_VERSION, **configuration}, indent=1), encoding="utf-8")
 
 
 def clear(directory: Path) -> None:

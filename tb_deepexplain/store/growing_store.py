@@ -15,8 +15,9 @@ from tb_deepexplain.errors import StoreError
 from tb_deepexplain.storage import each
 from tb_deepexplain.store import configuration
 from tb_deepexplain.store.marker import write_marker
-from tb_deepexplain.store.records import Attribution, Failure, Input
+from tb_deepexplain.store.records import FORMAT_VERSION, Attribution, Failure, Input
 from tb_deepexplain.store.store import MANIFEST, Store, StoreWriter, store_path
+from tb_deepexplain.store.version_1 import refuse_to_continue
 
 EXAMPLES = "examples"  # the unit of the inputs
 _MADE_BY = "training"  # of a configuration: "epoch" or "batch", whichever is counted
@@ -53,6 +54,8 @@ class GrowingStore:
             raise StoreError(f"{self.directory} holds a store that no training made; give another run or name")
         written = Store(self.directory).manifest if stands else {"steps": [], "version": None}
         kept = [step for step in written["steps"] if step < first]
+        if kept and (begun or {}).pop("format_version", 1) != FORMAT_VERSION:
+            refuse_to_continue(self.directory)
         if kept and (changed := list(configuration.differences("", begun or {}, self._made_of))):
             raise StoreError(
                 f"{self.directory} was made differently ({'; '.join(changed)}); a training that goes on explains the same "

@@ -15,7 +15,7 @@ import time
 from tb_deepexplain.errors import ParameterError
 
 PLUGIN_NAME = "deepexplain"
-FORMAT_VERSION = 1
+MARKER_VERSION = 1  # of the marker's content, not of the store
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 
 
@@ -47,7 +47,7 @@ def is_store_name(name: object) -> bool:
 
 def marker_content(name: str) -> bytes:
     """The plugin content of a marker event."""
-    return json.dumps({"store": name, "format_version": FORMAT_VERSION}).encode()
+    return json.dumps({"store": name, "format_version": MARKER_VERSION}).encode()
 
 
 def read_marker(content: bytes) -> str | None:
@@ -69,7 +69,7 @@ def _write_events(file: object, name: str) -> None:
         plugin_data=summary_pb2.SummaryMetadata.PluginData(plugin_name=PLUGIN_NAME, content=marker_content(name)),
         data_class=summary_pb2.DATA_CLASS_TENSOR,
     )
-    tensor = tensor_pb2.TensorProto(dtype=types_pb2.DT_INT32, int_val=[FORMAT_VERSION])
+    tensor = tensor_pb2.TensorProto(dtype=types_pb2.DT_INT32, int_val=[MARKER_VERSION])
     tensor.tensor_shape.SetInParent()  # a scalar
     value = summary_pb2.Summary.Value(tag=name, metadata=metadata, tensor=tensor)
     now = time.time()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import pyarrow as pa
+
+FORMAT_VERSION = 2  # of a store; version_1.py converts older ones
 
 QUANTILES = {"q50": 0.5, "q90": 0.9, "q95": 0.95, "q99": 0.99, "q100": 1.0}
 
@@ -16,7 +19,7 @@ ATTRIBUTION_SCHEMA = pa.schema(
         pa.field("example_id", pa.string(), nullable=False),
         pa.field("step", pa.int64(), nullable=False),
         pa.field("method", pa.string(), nullable=False),
-        pa.field("target", pa.int32()),  # null: the sum over all target units
+        pa.field("target", pa.int32()),  # the class explained; null if it is not a single class
         pa.field("target_label", pa.string()),
         pa.field("label", pa.int32()),
         pa.field("label_name", pa.string()),
@@ -36,6 +39,13 @@ ATTRIBUTION_SCHEMA = pa.schema(
         *(pa.field(name, pa.float32()) for name in QUANTILES),
         pa.field("evaluations", pa.int32()),
         pa.field("warnings", pa.list_(pa.string())),
+        pa.field("target_index", pa.list_(pa.int32())),  # the target as a position, such as [3] or [time, 3]
+        pa.field(
+            "score_function", pa.string()
+        ),  # "sum" of all units, or the name of a function; null with target_index
+        # One map for each input, one after the other; null if the map is of one input, whose shape is then `shape`.
+        pa.field("parts", pa.list_(pa.struct({"input": pa.string(), "shape": pa.list_(pa.int32())}))),
+        pa.field("extras", pa.map_(pa.string(), pa.string())),  # readers may ignore it
     ]
 )
 
@@ -52,16 +62,27 @@ def curve_fields(measures: Iterable[str]) -> list[pa.Field]:
     return [pa.field(f"{measure}_{end}", pa.list_(pa.float32())) for measure in measures for end in ends]
 
 
+_MODEL_INPUT = {
+    "name": pa.string(), "dtype": pa.string(), "shape": pa.list_(pa.int32()), "axes": pa.list_(pa.string()),
+}  # fmt: skip
+
 INPUT_SCHEMA = pa.schema(
     [
         pa.field("example_id", pa.string(), nullable=False),
-        pa.field("kind", pa.string(), nullable=False),  # image | text | tabular
+        pa.field("modality", pa.string(), nullable=False),  # image | text | tabular
+        pa.field(
+            "inputs", pa.list_(pa.struct(_MODEL_INPUT)), nullable=False
+        ),  # of the model, in the order of the values
         pa.field("image", pa.binary()),
         pa.field("tokens", pa.list_(pa.string())),
         pa.field("word_ids", pa.list_(pa.int32())),
-        pa.field("features", pa.list_(pa.string())),
+        pa.field("features", pa.list_(pa.string())),  # names of single values, where they have some
         pa.field("values", pa.list_(pa.float32())),
+        pa.field(
+            "texts", pa.list_(pa.string())
+        ),  # beside `values`: a value that is a text or a category; null for numbers
         pa.field("label", pa.int32()),
+        pa.field("extras", pa.map_(pa.string(), pa.string())),  # readers may ignore it
     ]
 )
 
@@ -75,9 +96,60 @@ ERROR_SCHEMA = pa.schema(
 )
 
 
+class ModelInput(TypedDict):
+    """One input of a model: for one example, or, in a manifest, for any (unknown sizes are then None)."""
+
+    name: str
+    dtype: str
+    shape: list[int | None]
+    axes: list[str]  # what each axis is: height, width, channel, time, token, feature, depth
+
+
+class Part(TypedDict):
+    """The part of a map that belongs to one input."""
+
+    input: str
+    shape: list[int]
+
+
+_AXES = {"image": ("depth", "height", "width", "channel"), "tabular": ("depth", "time", "feature")}
+
+
+def model_input(name: str, dtype: str, shape: Sequence[int | None], modality: str) -> ModelInput:
+    """A model's input, its axes named by the modality and the number of axes. `shape` has no batch axis."""
+    rank = len(shape)
+    if modality == "text":
+        axes = ("token", *["feature"] * (rank - 1))[:rank]
+    else:
+        known = _AXES[modality]
+        axes = (*["depth"] * (rank - len(known)), *known[max(0, len(known) - rank) :])
+    return {"name": name, "dtype": dtype, "shape": list(shape), "axes": list(axes)}
+
+
+def value_names(inputs: Sequence[Mapping[str, Any]], features: Sequence[str] | None) -> list[str]:
+    """A name for each value of an example: that of its feature, else `input` or `input[i,j]`."""
+    if features:
+        return list(features)
+    names: list[str] = []
+    for one in inputs:
+        if math.prod(one["shape"]) == 1:
+            names.append(one["name"])
+        else:
+            names += [f"{one['name']}[{','.join(map(str, index))}]" for index in np.ndindex(*one["shape"])]
+    return names
+
+
+def input_names(inputs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """For each value of an example the name of its input."""
+    return [one["name"] for one in inputs for _ in range(math.prod(one["shape"]))]
+
+
 @dataclasses.dataclass(frozen=True)
 class Attribution:
-    """One map: the attribution of one example by one method for one target at one training step."""
+    """One map: the attribution of one example by one method for one target at one training step.
+
+    A map with neither `target_index` nor `score_function` explains its `target`, or the sum of all units if it has none.
+    """
 
     example_id: str
     method: str
@@ -98,27 +170,40 @@ class Attribution:
     step: int = 0
     warnings: Sequence[str] = ()
     measures: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # by the columns of the measures' fields
+    target_index: Sequence[int] | None = None
+    score_function: str | None = None
+    parts: Sequence[Part] | None = None
+    extras: Mapping[str, str] | None = None
 
     def row(self, dtype: str | None = None) -> dict[str, Any]:
+        """The columns of ATTRIBUTION_SCHEMA and of the measures."""
         row = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in ("values", "measures")}
+        if self.target_index is None and self.score_function is None:
+            row |= {"score_function": "sum"} if self.target is None else {"target_index": [self.target]}
+        row["extras"] = _map_items(self.extras)
         return {**row, **encode_map(self.values, dtype), **self.measures}
 
 
 @dataclasses.dataclass(frozen=True)
 class Input:
-    """One example as a person sees it: a picture (PNG or JPEG bytes), tokens, or named numbers."""
+    """One example as a person sees it: a picture (PNG or JPEG bytes), tokens, or the numbers of its inputs."""
 
     example_id: str
-    kind: str
+    modality: str
     image: bytes | None = None
     tokens: Sequence[str] | None = None
     word_ids: Sequence[int] | None = None
     features: Sequence[str] | None = None
-    values: Sequence[float] | None = None
+    values: Sequence[float | None] | None = None
+    texts: Sequence[str | None] | None = None
     label: int | None = None
+    inputs: Sequence[ModelInput] = ()
+    extras: Mapping[str, str] | None = None
 
     def row(self) -> dict[str, Any]:
-        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        """The columns of INPUT_SCHEMA."""
+        row = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {**row, "inputs": list(self.inputs), "extras": _map_items(self.extras)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,6 +217,10 @@ class Failure:
 
     def row(self) -> dict[str, Any]:
         return {name: printable(text) for name, text in dataclasses.asdict(self).items()}
+
+
+def _map_items(extras: Mapping[str, str] | None) -> list[tuple[str, str]] | None:
+    return None if extras is None else list(extras.items())
 
 
 def printable(text: str) -> str:

@@ -38,15 +38,18 @@ from tb_deepexplain.storage import (
     read_text,
     whole,
 )
-from tb_deepexplain.store.marker import FORMAT_VERSION, PLUGIN_NAME
+from tb_deepexplain.store import version_1
+from tb_deepexplain.store.marker import PLUGIN_NAME
 from tb_deepexplain.store.measure_means import Faithfulness
 from tb_deepexplain.store.records import (
     ATTRIBUTION_SCHEMA,
     ERROR_SCHEMA,
+    FORMAT_VERSION,
     INPUT_SCHEMA,
     Attribution,
     Failure,
     Input,
+    ModelInput,
     curve_fields,
     decode_map,
     measure_fields,
@@ -199,10 +202,13 @@ class StoreWriter:
         paths = [self.directory / f"{kind}-{unit}.parquet" for unit in units]
         return each(_rows_of, paths, self.directory)
 
-    def kind(self, unit: str) -> str | None:
-        """Of the first input of a finished unit: "image", "text" or "tabular"; None if it has none."""
+    def first_input(self, unit: str) -> tuple[str, list[ModelInput]] | None:
+        """The modality and the model's inputs of the first example of a finished unit; None if it has none."""
         with open_parquet(self.directory / f"inputs-{unit}.parquet") as file:
-            return str(file.read(["kind"]).column(0)[0]) if file.metadata.num_rows else None
+            rows = (
+                file.read_row_group(0, ["modality", "inputs"]).slice(0, 1).to_pylist() if file.metadata.num_rows else []
+            )
+        return (rows[0]["modality"], rows[0]["inputs"]) if rows else None
 
     def is_finished(self, unit: str) -> bool:
         return (self.directory / f"attributions-{unit}.parquet").exists()
@@ -273,6 +279,8 @@ class StoreWriter:
 
     def _committed(self, version: str) -> Store:
         store = Store(self.directory)
+        if store.format_version != FORMAT_VERSION:
+            version_1.refuse_to_continue(self.directory)
         if store.manifest["version"] != version:
             raise StoreError(
                 f"{self.directory} was committed by another program meanwhile; give each a run or name of its own"
@@ -349,7 +357,11 @@ class _Ids:
         """The rows of one unit."""
         if not index.num_rows:
             return
-        counts = index.group_by(["example_id", "method", "target", "step"]).aggregate([([], "count_all")])
+        keys = index.select(["example_id", "method", "target", "score_function", "step"])
+        if pc.any(pc.and_(pc.is_null(index["target"]), pc.is_valid(index["target_index"]))).as_py():
+            targets = pa.array(list(map(str, index["target_index"].to_pylist())))  # Arrow groups by no lists
+            keys = keys.append_column("target_index", targets)
+        counts = keys.group_by(keys.column_names).aggregate([([], "count_all")])
         twice = counts.filter(pc.greater(counts.column("count_all"), 1))
         if twice.num_rows:
             example, unit = twice.column("example_id")[0], index.column("shard")[0]
@@ -390,7 +402,7 @@ class Store:
     def __init__(self, directory: str | os.PathLike[str]) -> None:
         self.directory = place(directory)
         try:
-            self.manifest: dict[str, Any] = json.loads(read_text(self.directory / MANIFEST))
+            manifest: dict[str, Any] = json.loads(read_text(self.directory / MANIFEST))
         except FileNotFoundError:
             raise StoreError(
                 f"{self.directory} holds no committed store (no {MANIFEST}); finish its run first"
@@ -398,21 +410,20 @@ class Store:
         except ValueError as error:
             raise StoreError(f"{self.directory / MANIFEST} is not JSON ({error}); run the pipeline again") from None
         self._footers: dict[Path, pq.FileMetaData] = {}
-        found = self.manifest.get("format_version")
-        if found != FORMAT_VERSION:
+        self.format_version = manifest.get("format_version")
+        if self.format_version not in (1, FORMAT_VERSION):
+            newer = isinstance(self.format_version, int) and self.format_version > FORMAT_VERSION
+            advice = "upgrade tensorboard-plugin-deepexplain" if newer else "run the pipeline again"
             raise StoreError(
-                f"{self.directory} has store format {found}; this version reads format {FORMAT_VERSION}: "
-                + (
-                    "upgrade tensorboard-plugin-deepexplain"
-                    if isinstance(found, int) and found > FORMAT_VERSION
-                    else "run the pipeline again"
-                )
+                f"{self.directory} has store format {self.format_version}; this version reads formats 1 to {FORMAT_VERSION}: "
+                f"{advice}"
             )
+        self.manifest = version_1.upgrade_manifest(manifest)
 
     @cached_property
     def index(self) -> pa.Table:
         """Every column of every map but the map itself, plus where the map and its input lie."""
-        return pa.concat_tables(map(_with_input_shard, map(self._read, self.manifest["index"])))
+        return pa.concat_tables(map(version_1.upgrade_index, map(self._read, self.manifest["index"])))
 
     def maps(self, rows: Sequence[int]) -> list[np.ndarray]:
         """The float32 maps of these rows of `index`, in the order asked."""
@@ -434,6 +445,8 @@ class Store:
 
     def inputs_at(self, places: Sequence[Place]) -> list[dict[str, Any]]:
         """The inputs that lie at these places, in the order asked."""
+        if self.format_version == 1:
+            return [version_1.upgrade_input(row) for row in self._rows("inputs", places, list(version_1.INPUT_COLUMNS))]
         return self._rows("inputs", places, INPUT_SCHEMA.names)
 
     def errors(self) -> pa.Table:
@@ -473,7 +486,8 @@ class Store:
                     )  # which cost more than they save
             except (OSError, pa.ArrowException) as error:
                 raise StoreError(f"{path} cannot be read ({error}); run the pipeline again") from error
-            taken = table.take(pa.array([places[p].row for p in positions], pa.int64())).to_pylist()
+            taken = table.take(pa.array([places[p].row for p in positions], pa.int64()))
+            taken = taken.to_pylist(maps_as_pydicts="strict")
             for position, record in zip(positions, taken, strict=True):
                 found[position] = record
         return found
@@ -483,13 +497,6 @@ def _index_schema(measures: Sequence[str]) -> pa.Schema:
     kept = [field for field in ATTRIBUTION_SCHEMA if field.name != "attribution"]
     where = [pa.field(name, pa.string() if name.endswith("shard") else pa.int32()) for name in _LOCATION]
     return pa.schema([*kept, *measure_fields(measures), *where])
-
-
-def _with_input_shard(index: pa.Table) -> pa.Table:
-    """The index with the column that those of older stores lack: the inputs were always in the unit of the maps."""
-    if "input_shard" in index.column_names:
-        return index
-    return index.add_column(index.column_names.index("input_row_group"), "input_shard", index["shard"])
 
 
 def _rows_of(path: Path) -> int:
@@ -502,6 +509,8 @@ def _index_of(directory: Path, measures: Sequence[str], unit: str) -> pa.Table:
     path = directory / f"attributions-{unit}.parquet"
     schema = pa.schema([*_index_schema(measures), *curve_fields(measures)])
     with open_parquet(path) as file:
+        if "target_index" not in file.schema_arrow.names:
+            version_1.refuse_to_continue(directory)
         table = file.read([n for n in schema.names if n not in _LOCATION])
         group, row = _positions(file)
         home = (file.metadata.metadata or {}).get(_INPUTS_OF.encode(), unit.encode()).decode()

@@ -168,7 +168,7 @@ class AttributionCallback(keras.callbacks.Callback):
 
     def _new_store(self, request: Request, graph: ModelGraph) -> GrowingStore:
         assert self._explainer is not None
-        kind, name = self._explainer.kind, str(self._place[2])
+        modality, inputs, name = self._explainer.modality, self._explainer.inputs, str(self._place[2])
         counted = "epoch" if self._every_steps is None else "batch"
         options = {"every": self._every_steps or self._every, "counted": counted, "batch_size": self._batch_size}
         architecture = architecture_of(self.model, graph)
@@ -183,7 +183,7 @@ class AttributionCallback(keras.callbacks.Callback):
             vocab=listed(request.vocabulary),
         )
         return GrowingStore(
-            *self._place, configuration, lambda: describe_store(request, kind, architecture, name, options)
+            *self._place, configuration, lambda: describe_store(request, modality, inputs, architecture, name, options)
         )
 
 

@@ -44,7 +44,7 @@ def write_troubled_stores(logdir: Path) -> None:
     """Stores that are, in turn: newer than we read, never committed, and damaged in one of three shards."""
     newer = stores.write_text_store(logdir, "x-newer")
     manifest = json.loads((newer / MANIFEST).read_text())
-    (newer / MANIFEST).write_text(json.dumps({**manifest, "format_version": 2}))
+    (newer / MANIFEST).write_text(json.dumps({**manifest, "format_version": 99}))
     write_marker(logdir, "x-unfinished", "attributions")
     damaged = stores.write_image_store(logdir, "x-damaged", count=24)
     shard = damaged / "attributions-00001.parquet"

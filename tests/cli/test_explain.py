@@ -21,6 +21,7 @@ from tb_deepexplain.recording.targets import Target
 from tb_deepexplain.recording.work_metrics import Metrics
 from tb_deepexplain.stats.rank_correlation import disagreement
 from tb_deepexplain.store.marker import read_marker
+from tb_deepexplain.store.records import value_names
 from tests import models
 from tests.models import VOCABULARY
 from tests.pipeline_runs import Run, assert_same, pictures, write_records
@@ -40,7 +41,7 @@ def test_pictures_as_floats(image: Run, tmp_path: Path) -> None:
     assert status == 0
     manifest = image.store.manifest
     assert manifest["counts"] == {"examples": 20, "maps": 60, "errors": 0}
-    assert (manifest["kind"], manifest["name"], manifest["target"], manifest["step"]) == (
+    assert (manifest["modality"], manifest["name"], manifest["target"], manifest["step"]) == (
         "image",
         "default",
         "predicted",
@@ -77,7 +78,7 @@ def test_pictures_as_floats(image: Run, tmp_path: Path) -> None:
         both = [m[1] for (id_, _, _), m in maps.items() if id_ == row["example_id"]]
         assert row["disagreement"] == pytest.approx(disagreement(both), abs=0.02)
         assert abs(row["gap"]) <= 0.011 * abs(row["score"] - row["baseline_score"]) + 1e-4
-        assert shown["kind"] == "image"
+        assert shown["modality"] == "image"
         pixels = np.asarray(Image.open(io.BytesIO(shown["image"])))
         np.testing.assert_allclose(pixels, examples[i]["image"] * 255, atol=0.51)
     assert maps["a:000000", "saliency", maps_target(maps, "a:000000")][0]["gap"] is None
@@ -122,7 +123,7 @@ def test_token_ids(exported: Exported, tmp_path: Path) -> None:
     ids = [[7, 6, 4, 0, 0], [2, 0, 5, 1, 0]]
     source = write_records(tmp_path / "a.tfrecord", [{"ids": row, "label": 1} for row in ids])
     assert run(source, f"--vocab={vocabulary}", "--target=label", methods="gradient_x_input,occlusion") == 0
-    assert run.store.manifest["kind"] == "text"
+    assert run.store.manifest["modality"] == "text"
     assert run.store.inputs([0, 2])[0]["tokens"] == ["the", "not", "film", "", ""]
     assert run.store.inputs([0, 2])[1]["tokens"] == ["a", "0", "great", "[UNK]", ""]
     expected = dx.Explainer("gradient_x_input", str(run.model)).run(np.array(ids), target=1, return_result=True)
@@ -137,7 +138,7 @@ def test_a_file_of_keras_2_whose_token_ids_are_floats(tmp_path: Path) -> None:
     tf_keras.Model(ids, tf_keras.layers.Dense(2)(tf_keras.layers.LSTM(4)(x))).save(tmp_path / "old.h5")
     run, row = Run(tmp_path / "old.h5", tmp_path / "logs"), [7, 6, 4, 0, 0]
     assert run(write_records(tmp_path / "a.tfrecord", [{"ids": row}]), methods="gradient_x_input") == 0
-    assert run.store.manifest["kind"] == "text"
+    assert run.store.manifest["modality"] == "text"
     assert run.store.inputs([0])[0]["tokens"] == ["7", "6", "4", "", ""]
     expected = dx.Explainer("gradient_x_input", run.model, target="predicted").run(np.array([row]), return_result=True)
     np.testing.assert_allclose(run.store.maps([0]), expected.tokens, rtol=2e-3, atol=1e-6)
@@ -178,7 +179,8 @@ def test_a_sigmoid_explains_the_class_it_predicts(exported: Exported, tmp_path: 
         assert row["score"] == pytest.approx(abs(logit), rel=1e-4)
         assert row["probability"] == pytest.approx(1 / (1 + np.exp(-abs(logit))), rel=1e-3)
         assert values.sum() == pytest.approx(row["score"] - row["baseline_score"], rel=0.02, abs=1e-3)
-        assert shown["features"] == ["x[0]", "x[1]", "x[2]", "x[3]"]
+        assert shown["inputs"] == [{"name": "x", "dtype": "float32", "shape": [4], "axes": ["feature"]}]
+        assert value_names(shown["inputs"], shown["features"]) == ["x[0]", "x[1]", "x[2]", "x[3]"]
 
 
 def test_several_numeric_inputs_become_one_row(exported: Exported, tmp_path: Path) -> None:
@@ -186,13 +188,14 @@ def test_several_numeric_inputs_become_one_row(exported: Exported, tmp_path: Pat
     sizes = np.arange(4.0).reshape(2, 2)
     assert run(write_records(tmp_path / "a.tfrecord", [{"age": 3.0, "sizes": sizes}] * 2), "--target=sum") == 0
     shown = run.store.inputs([0])[0]
-    named = dict(zip(shown["features"], shown["values"], strict=True))
+    names = value_names(shown["inputs"], shown["features"])
+    named = dict(zip(names, shown["values"], strict=True))
     assert named == {"age": 3.0, "sizes[0,0]": 0.0, "sizes[0,1]": 1.0, "sizes[1,0]": 2.0, "sizes[1,1]": 3.0}
     row = run.store.index.to_pylist()[0]
     assert (row["target"], row["predicted"], row["probability"]) == (None, None, None)
     inputs = {"age": np.full((1, 1), 3, np.float32), "sizes": sizes[None].astype(np.float32)}
     direct = dx.Explainer("gradient_x_input", str(run.model)).run(inputs)
-    values = dict(zip(shown["features"], run.store.maps([1])[0], strict=True))
+    values = dict(zip(names, run.store.maps([1])[0], strict=True))
     assert values["age"] == pytest.approx(direct["age"][0, 0], rel=2e-3)
     assert values["sizes[1,0]"] == pytest.approx(direct["sizes"][0, 1, 0], rel=2e-3)
 

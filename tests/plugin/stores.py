@@ -123,7 +123,7 @@ def manifest(
     name: str, kind: str, labels: list[str] | None, methods: list[dict[str, Any]], **more: Any
 ) -> dict[str, Any]:
     return {
-        "name": name, "kind": kind, "step": 0, "methods": methods, "target": "predicted", "labels": labels,
+        "name": name, "modality": kind, "step": 0, "methods": methods, "target": "predicted", "labels": labels,
         "model": {"path": "models/pictures", "fingerprint": "0" * 16}, "options": {}, "versions": {"tensorflow": "2.21.0"},
         "created": "2026-11-01T12:00:00Z", **more,
     }  # fmt: skip

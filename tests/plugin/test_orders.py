@@ -61,7 +61,7 @@ def write(directory: Path, layout: str) -> Path:
     measured = [{"id": "deletion", "title": "Deletion", "better": "lower", "axis": "share", "parameters": {}}]
     writer.commit(
         ["00000"],
-        {"name": "attributions", "kind": "tabular", "methods": described, "labels": labels, "measures": measured},
+        {"name": "attributions", "modality": "tabular", "methods": described, "labels": labels, "measures": measured},
     )
     return directory
 

@@ -338,7 +338,7 @@ def test_a_truncated_shard_spoils_its_own_tiles_only(tmp_path: Path, served: Cal
         (lambda d: (d / MANIFEST).write_text("{"), "not JSON"),
         (lambda d: (d / MANIFEST).write_text("[1]"), "run the pipeline again"),
         (
-            lambda d: (d / MANIFEST).write_text(json.dumps({"format_version": 2})),
+            lambda d: (d / MANIFEST).write_text(json.dumps({"format_version": 99})),
             "upgrade tensorboard-plugin-deepexplain",
         ),
         (lambda d: (d / MANIFEST).write_text(json.dumps({"format_version": 1})), "run the pipeline again"),

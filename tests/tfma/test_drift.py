@@ -8,7 +8,7 @@ import pytest
 from beam_pipelines.tfma.drift import Drift, Sums, draw, drift
 from beam_pipelines.tfma.pooling import check_pool, pooled
 from tb_deepexplain.errors import ParameterError
-from tb_deepexplain.store.records import Input
+from tb_deepexplain.store.records import Input, model_input
 
 RNG = np.random.default_rng(0)
 
@@ -93,7 +93,8 @@ def test_texts_and_tables_are_pooled_by_name() -> None:
     text = Input("1", "text", tokens=["not", "bad", "not", ""])
     assert pooled(text, np.array([1.0, 2.0, 3.0, 0.0]), "token") == {"not": 4.0, "bad": 2.0, "[padding]": 0.0}
     assert pooled(text, np.array([1.0, 2.0, 3.0, 0.0]), None, name="review") == {"review": 6.0}
-    row = Input("1", "tabular", features=["age", "blood[0]", "blood[1]"], values=[0.0, 0.0, 0.0])
+    inputs = [model_input("age", "float32", (), "tabular"), model_input("blood", "float32", (2,), "tabular")]
+    row = Input("1", "tabular", values=[0.0, 0.0, 0.0], inputs=inputs)
     assert pooled(row, np.array([1.0, 2.0, 3.0]), None) == {"age": 1.0, "blood[0]": 2.0, "blood[1]": 3.0}
     assert pooled(row, np.array([1.0, 2.0, 3.0]), "feature") == {"age": 1.0, "blood": 5.0}
 

@@ -23,7 +23,7 @@ from tb_deepexplain.plugin.duckdb_engine import Engine
 from tb_deepexplain.plugin.index_rows import IndexRow, rows_by_id
 from tb_deepexplain.plugin.parameters import Selection
 from tb_deepexplain.plugin.served_store import ServedStore
-from tb_deepexplain.store.records import Attribution, Input
+from tb_deepexplain.store.records import Attribution, Input, value_names
 from tb_deepexplain.store.store import Store, StoreWriter, store_path
 from tb_deepexplain.training.callback import AttributionCallback
 from tests import models
@@ -248,7 +248,14 @@ def test_several_inputs_by_name_from_a_dataset_without_labels(tmp_path: Path) ->
     expected = dx.explain("gradient_x_input", model, {name: x[:7] for name, x in xs.items()}, target=0)
     assert_explains(maps_at(tmp_path, 1, "gradient_x_input"), np.concatenate([expected["one"], expected["two"]], 1))
     store = Store(place(tmp_path))
-    assert store.inputs([0])[0]["features"] == ["one[0]", "one[1]", "two"]
+    shown = store.inputs([0])[0]
+    assert value_names(shown["inputs"], shown["features"]) == ["one[0]", "one[1]", "two"]
+    assert store.manifest["inputs"] == [
+        {"name": "one", "dtype": "float32", "shape": [2], "axes": ["feature"]},
+        {"name": "two", "dtype": "float32", "shape": [1], "axes": ["feature"]},
+    ]
+    parts = [{"input": "one", "shape": [2]}, {"input": "two", "shape": [1]}]
+    assert store.index["parts"].to_pylist() == [parts] * store.index.num_rows
     assert store.index["label"].null_count == store.index.num_rows == 14
 
 
@@ -337,7 +344,7 @@ def test_what_no_training_made_is_left_alone(tmp_path: Path, finished: bool) -> 
     with writer.shard("u") as shard:
         shard.add([Attribution("a", "saliency", np.ones(4))], [Input("a", "tabular")])
     if finished:
-        writer.commit(["u"], {"kind": "tabular", "methods": []})
+        writer.commit(["u"], {"modality": "tabular", "methods": []})
     with pytest.raises(StoreError, match="holds a store that no training made; give another run or name"):
         train(tmp_path, overwrite=True)
     assert writer.finished_units() == {"u"}
@@ -389,7 +396,7 @@ def test_models_of_all_kinds(tmp_path: Path, make: Callable[[], keras.Model], xs
     model.fit(tf.convert_to_tensor(xs), TEXT_LABELS, epochs=2, verbose=0, callbacks=[callback])
     assert steps(tmp_path) == [0, 1]
     store = Store(place(tmp_path))
-    assert (store.manifest["kind"], store.manifest["counts"]["maps"]) == (kind, 6)
+    assert (store.manifest["modality"], store.manifest["counts"]["maps"]) == (kind, 6)
     assert store.manifest["mixed_precision"] is (make is half)
     assert store.index["example_id"].to_pylist() == ["x", "y", "z"] * 2
 

@@ -17,7 +17,7 @@ writer = StoreWriter(store_path("LOGDIR", "my_run", "attributions"))
 with writer.shard("00000") as shard:
     shard.add(inputs=[Input("1", "text", tokens=["not", "bad"])],
               attributions=[Attribution("1", "saliency", np.array([0.2, 0.9]))])
-writer.commit(["00000"], {"name": "attributions", "kind": "text", "methods": [
+writer.commit(["00000"], {"name": "attributions", "modality": "text", "methods": [
     {"id": "saliency", "title": "Saliency", "signed": False}]})
 write_marker("LOGDIR", "my_run", "attributions")`;
 
