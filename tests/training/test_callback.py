@@ -92,8 +92,8 @@ def assert_explains(stored: dict[str, np.ndarray], expected: np.ndarray) -> None
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from tb_deepexplain.store import StoreWriter
-from tests.test_callback import train
+from tb_deepexplain.store.store import StoreWriter
+from tests.training.test_callback import train
 append = StoreWriter.append
 def die(self, unit, manifest, version):
     if unit.endswith("2"):
