@@ -166,7 +166,7 @@ def _encode_bytes(values: np.ndarray) -> str:
 def _words(store: ServedStore, query: ExampleQuery) -> dict[str, Any]:
     """The words with the largest mean attributions by method, of those that occur often enough."""
     sample = _sample(store, query, _SAMPLE)
-    stored_inputs = read_locations((example.rows[0].input_location for example in sample), store.reader.inputs_at)
+    inputs = read_locations((example.rows[0].input_location for example in sample), store.reader.inputs_at)
     by_method: dict[str, dict[str, list[float]]] = {}
     for example in sample:
         stored_input = inputs[example.rows[0].input_location]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from werkzeug.test import Client
 
-from tests.plugin.asking import get, page, summary
+from tests.plugin.api_client import get, page, summary
 
 FIXTURES = Path(__file__).parents[1] / "store" / "fixtures"
 
