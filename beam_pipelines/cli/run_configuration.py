@@ -51,6 +51,4 @@ def build_manifest(arguments: Arguments, explainer: BatchExplainer, fingerprint:
         "unit_size": arguments.unit_size,
         "beam": list(arguments.beam),
     }
-    return describe_store(
-        explainer.request, explainer.modality, explainer.inputs, fingerprint, arguments.name, options
-    )
+    return describe_store(explainer.request, explainer.modality, explainer.inputs, fingerprint, arguments.name, options)
