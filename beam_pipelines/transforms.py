@@ -41,9 +41,12 @@ from tb_deepexplain.recording.targets import Target
 from tb_deepexplain.recording.work_metrics import Metrics
 from tb_deepexplain.registry.table import Selection
 from tb_deepexplain.store import configuration, failures
-from tb_deepexplain.store.marker import is_store_name, write_marker
+from tb_deepexplain.store.layout import DUPLICATES, MANIFEST, store_path
+from tb_deepexplain.store.marker import check_store_name, write_marker
+from tb_deepexplain.store.reader import Store
 from tb_deepexplain.store.records import Attribution, Failure, Input
-from tb_deepexplain.store.store import DUPLICATES, MANIFEST, ShardWriter, Store, StoreWriter, duplicate, store_path
+from tb_deepexplain.store.shard_writer import ShardWriter
+from tb_deepexplain.store.writer import StoreWriter, duplicate_error
 
 _MOST_BYTES, _MOST_KINDS = 1 << 28, 1000  # of examples that wait for others like them; of kinds of them
 
@@ -251,7 +254,7 @@ class _WriteShards(beam.DoFn):
         if isinstance(element, Failure):
             self._shard.add(errors=[element])
         elif element.input.example_id in self._ids:
-            self._shard.add(errors=[duplicate(element.input.example_id, self._unit)])
+            self._shard.add(errors=[duplicate_error(element.input.example_id, self._unit)])
         else:
             self._ids.add(element.input.example_id)
             self._shard.add(element.attributions, [element.input])
@@ -282,7 +285,7 @@ class _Commit(beam.DoFn):
             if [unit for unit in written["units"] if unit != DUPLICATES] != units:
                 raise StoreError(f"{directory} was committed by another run meanwhile; give another name")
         else:
-            explained, failed = sum(writer.rows("inputs", units)), sum(writer.rows("errors", units))
+            explained, failed = sum(writer.count_rows("inputs", units)), sum(writer.count_rows("errors", units))
             if failed > self._rate * (explained + failed):
                 raise StoreError(
                     f"{failed} of {explained + failed} examples failed, more than max_error_rate={self._rate:g} allows: "
@@ -324,10 +327,7 @@ class WriteAttributions(beam.PTransform):
         max_error_rate: float = 0.5,
     ) -> None:
         super().__init__()
-        if not is_store_name(name):
-            raise ParameterError(
-                f"name {name!r}: expected letters, digits, '_', '-' or '.', not starting with '.' or '-'"
-            )
+        check_store_name(name)
         if not 0 <= max_error_rate <= 1:
             raise ParameterError(f"max_error_rate={max_error_rate}: expected a share between 0 and 1")
         self._place, self._rate = (str(logdir), run, name), max_error_rate

@@ -34,9 +34,11 @@ sys.path.insert(0, str(ROOT))
 
 from playwright.sync_api import Frame, Page, sync_playwright  # noqa: E402
 
+from tb_deepexplain.store.layout import store_path  # noqa: E402
 from tb_deepexplain.store.marker import write_marker  # noqa: E402
 from tb_deepexplain.store.records import ATTRIBUTION_SCHEMA, ERROR_SCHEMA, INPUT_SCHEMA, curve_fields, measure_fields  # noqa: E402
-from tb_deepexplain.store.store import ROW_GROUP_BYTES, StoreWriter, store_path  # noqa: E402
+from tb_deepexplain.store.shard_writer import ROW_GROUP_BYTES  # noqa: E402
+from tb_deepexplain.store.writer import StoreWriter  # noqa: E402
 from tests.browser.conftest import CHROMIUM  # noqa: E402
 from tests.browser.tensorboard_server import Server  # noqa: E402
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tb_deepexplain.graph.input_spec import InputSpec
     from tb_deepexplain.graph.loading.load_model import load_model
     from tb_deepexplain.graph.model_graph import ModelGraph
-    from tb_deepexplain.store.store import Store
+    from tb_deepexplain.store.reader import Store
     from tb_deepexplain.training.callback import AttributionCallback
 
 
@@ -49,7 +49,7 @@ _HOMES = {
     "tb_deepexplain.graph.model_graph": ("ModelGraph",),
     "tb_deepexplain.attribution.methods": ("Method", "methods"),
     "tb_deepexplain.attribution.results": ("Predictions", "Result"),
-    "tb_deepexplain.store.store": ("Store",),
+    "tb_deepexplain.store.reader": ("Store",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -1,7 +1,7 @@
-"""Where things lie: paths of this machine, or places such as gs://bucket/folder, by fsspec.
+"""Files on this machine or in remote storage such as gs://bucket/folder, by fsspec: paths, atomic writes, Parquet files.
 
-A file of this machine is written beside its place and renamed; an object is prepared on this machine and stands when
-its upload ends. Either way, what is there is whole.
+A local file is written under a temporary name and renamed; a remote one is prepared on this machine and appears when its upload
+ends. So a reader never sees half a file.
 """
 
 from __future__ import annotations
@@ -20,93 +20,98 @@ from tb_deepexplain.errors import ParameterError
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
-_REQUESTS = 16  # under way at once
+_CONCURRENT_REQUESTS = 16
 _EXTRAS = {"gs": "gcp", "gcs": "gcp", "s3": "s3", "s3a": "s3"}
 _T = TypeVar("_T")
 _U = TypeVar("_U")
 
 
-def place(where: str | os.PathLike[str]) -> Path:
-    """A path of this machine, or what behaves like one. ParameterError for a scheme that nothing here can read."""
-    text = str(where)
-    scheme, sign, _ = text.partition("://")
-    if not sign:
-        return Path(where)
+def to_path(location: str | os.PathLike[str]) -> Path:
+    """A local path, or an object with the methods of one for a remote location. ParameterError for an unknown scheme."""
+    text = str(location)
+    scheme, separator, _ = text.partition("://")
+    if not separator:
+        return Path(location)
     from upath import UPath
 
     try:
-        found = UPath(text, use_listings_cache=False)  # other processes write, too
-        _ = found.fs
+        path = UPath(text, use_listings_cache=False)  # other processes write, too
+        _ = path.fs
     except ImportError as error:
-        extra = (
+        package = (
             f"'tensorboard-plugin-deepexplain[{_EXTRAS[scheme]}]'" if scheme in _EXTRAS else "fsspec's package for it"
         )
-        raise ParameterError(f"{text}: {error}; pip install {extra}") from error
+        raise ParameterError(f"{text}: {error}; pip install {package}") from error
     except ValueError as error:
         raise ParameterError(f"{text}: there is no filesystem {scheme}://; give a folder, gs:// or s3://") from error
-    return cast(Path, found)
+    return cast(Path, path)
 
 
 def is_remote(path: Path) -> bool:
     return not isinstance(path, Path)
 
 
-def make(directory: Path) -> None:
-    """The directory, where there are such things: object stores have only names."""
+def make_directory(directory: Path) -> None:
+    """Make the directory and its parents. Does nothing in an object store, which has only names."""
     if not is_remote(directory):
         directory.mkdir(parents=True, exist_ok=True)
     elif not _is_object_store(directory):
         directory.fs.makedirs(directory.path, exist_ok=True)  # type: ignore[attr-defined]
 
 
-def draft(path: Path) -> Path:
-    """A name of this machine under which the file can be prepared; `publish` gives it its own."""
-    name = f".{uuid.uuid4().hex}.tmp"  # not like its own: TensorBoard reads what looks like events
+def temporary_path(path: Path) -> Path:
+    """A local path at which a file can be prepared; `move_into_place` then gives it its final name."""
+    name = f".{uuid.uuid4().hex}.tmp"  # unlike the final name: TensorBoard reads every file that is named like events
     return Path(tempfile.gettempdir()) / f"tb_deepexplain{name}" if is_remote(path) else path.with_name(name)
 
 
-def publish(draft: Path, path: Path) -> None:
-    """The file under its own name, whole."""
+def move_into_place(temporary: Path, path: Path) -> None:
+    """Rename or upload a prepared file; it appears at `path` whole."""
     if is_remote(path):
-        path.fs.put_file(str(draft), path.path)  # type: ignore[attr-defined]
-        draft.unlink()
+        path.fs.put_file(str(temporary), path.path)  # type: ignore[attr-defined]
+        temporary.unlink()
     else:
-        os.replace(draft, path)
+        os.replace(temporary, path)
 
 
 @contextlib.contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """A name to write to; the file gets its own when that is done."""
-    temporary = draft(path)
+def atomic_write(path: Path) -> Iterator[Path]:
+    """A local path to write to; at the end of the block the file moves to `path`. On an error nothing is left."""
+    temporary = temporary_path(path)
     try:
         yield temporary
-        publish(temporary, path)
+        move_into_place(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
 
 
+def remove_file(path: Path) -> None:
+    """Remove the file, if it is there."""
+    path.unlink(missing_ok=True)
+
+
 def read_text(path: Path) -> str:
-    """A small file that another process may be writing anew: of one moment, by one request."""
+    """A small file that another process may be replacing. One request reads it, so its content is of one moment."""
     return path.fs.cat_file(path.path).decode() if is_remote(path) else path.read_text("utf-8")  # type: ignore[attr-defined]
 
 
-def each(do: Callable[[_T], _U], items: Iterable[_T], directory: Path) -> list[_U]:
-    """`do` of every item, in order; many at once where each is a request to another machine."""
-    return at_once(do, items) if is_remote(directory) else [do(item) for item in items]
+def map_files(function: Callable[[_T], _U], items: Iterable[_T], directory: Path) -> list[_U]:
+    """`function` of every item, in order; concurrently if `directory` is remote, where each call waits for a request."""
+    return map_concurrently(function, items) if is_remote(directory) else [function(item) for item in items]
 
 
-def at_once(do: Callable[[_T], _U], items: Iterable[_T]) -> list[_U]:
-    """`do` of every item, in order, many at a time: for requests to other machines."""
-    with ThreadPoolExecutor(_REQUESTS) as pool:
-        return list(pool.map(do, items))
+def map_concurrently(function: Callable[[_T], _U], items: Iterable[_T]) -> list[_U]:
+    """`function` of every item, in order, many at a time: for requests to other machines."""
+    with ThreadPoolExecutor(_CONCURRENT_REQUESTS) as pool:
+        return list(pool.map(function, items))
 
 
 @contextlib.contextmanager
 def open_parquet(path: Path, footer: pq.FileMetaData | None = None) -> Iterator[pq.ParquetFile]:
-    """A file of which only what is asked for is read; `footer` is its metadata, if that has been read before."""
-    import pyarrow.parquet as pq  # not before: many only ask for a place
+    """A Parquet file, read only where it is used. `footer`: its metadata, if they have been read before."""
+    import pyarrow.parquet as pq  # imported late: most callers of this module only need paths
 
     if not is_remote(path):
         with pq.ParquetFile(path, metadata=footer) as file:
@@ -117,17 +122,17 @@ def open_parquet(path: Path, footer: pq.FileMetaData | None = None) -> Iterator[
 
 
 def read_table(path: Path) -> Any:
-    """A whole file."""
+    """A whole Parquet file as a pyarrow.Table."""
     with open_parquet(path) as file:
         return file.read()
 
 
 @contextlib.contextmanager
-def fetched(where: str) -> Iterator[str]:
-    """A path of this machine with what lies there: within, a copy if it comes from elsewhere."""
-    path = place(where)
+def local_copy(location: str) -> Iterator[str]:
+    """A local path of a file or folder: `location` itself, or a copy of a remote one that lives as long as the block."""
+    path = to_path(location)
     if not is_remote(path):
-        yield where
+        yield location
         return
     with tempfile.TemporaryDirectory(prefix="tb_deepexplain-") as folder:
         copy = Path(folder) / path.name

@@ -11,7 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 from beam_pipelines.cli.explain import main
-from tb_deepexplain.store.store import Store, store_path
+from tb_deepexplain.store.layout import store_path
+from tb_deepexplain.store.reader import Store
 
 _PLACE = {"shard", "row_group", "row", "input_shard", "input_row_group", "input_row"}
 

@@ -37,7 +37,7 @@ from tb_deepexplain.recording.manifest import describe_methods
 from tb_deepexplain.store import configuration
 from tb_deepexplain.store.marker import PLUGIN_NAME
 from tb_deepexplain.store.records import Attribution, Failure, Input
-from tb_deepexplain.store.store import StoreWriter
+from tb_deepexplain.store.writer import StoreWriter
 from tests import models
 
 RNG = np.random.default_rng(0)

@@ -13,7 +13,7 @@ from typing import Any
 from beam_pipelines.cli.options import evaluate_parser, explain_parser
 from tb_deepexplain.errors import DeepExplainError, InputError, ParameterError
 from tb_deepexplain.recording.targets import Target
-from tb_deepexplain.storage import place
+from tb_deepexplain.storage import to_path
 
 PROG = "python -m beam_pipelines.attribute"
 _METHOD_PARAMETER = re.compile(r"--([A-Za-z_*]+\.[A-Za-z_]+)(?:=(.*))?", re.DOTALL)
@@ -123,7 +123,7 @@ def _read_options(options: argparse.Namespace) -> dict[str, Any]:
     return {
         "model": options.model,
         "input": tuple(options.input),
-        "logdir": place(options.logdir).expanduser(),
+        "logdir": to_path(options.logdir).expanduser(),
         "run": _check_run(_default_run(options.model) if options.run is None else options.run),
         "name": options.name,
         "methods": _split_names(options.methods),
@@ -190,7 +190,7 @@ def _read_lines(option: str, path: str | None) -> tuple[str, ...] | None:
     if path is None:
         return None
     try:
-        text = place(path).expanduser().read_text(encoding="utf-8-sig")
+        text = to_path(path).expanduser().read_text(encoding="utf-8-sig")
     except OSError as error:
         reason = error.strerror or error
         raise InputError(f"{option} {path}: {reason}; give a text file with one entry per line") from error

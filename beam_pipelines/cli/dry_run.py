@@ -25,7 +25,7 @@ from beam_pipelines.reading.work_unit import WorkUnit
 from tb_deepexplain.errors import InputError
 from tb_deepexplain.recording.work_metrics import Metrics
 from tb_deepexplain.storage import is_remote
-from tb_deepexplain.store.store import StoreWriter
+from tb_deepexplain.store.writer import StoreWriter
 
 _MAX_SECONDS = 8.0  # of sampling, after which no further part is started
 

@@ -24,11 +24,12 @@ from beam_pipelines.reading.work_unit import Plan, Record
 from tb_deepexplain.errors import DeepExplainError, InputError, ParameterError, UnsupportedModelError
 from tb_deepexplain.stats.intervals import finite_or_none, group_means, half_width
 from tb_deepexplain.stats.mean_ranks import RESAMPLINGS, mean_ranks, rank_each
-from tb_deepexplain.storage import whole
+from tb_deepexplain.storage import atomic_write
 from tb_deepexplain.store import configuration
 from tb_deepexplain.store.marker import write_marker
 from tb_deepexplain.store.records import Failure
-from tb_deepexplain.store.store import StoreWriter, writing
+from tb_deepexplain.store.write_errors import as_store_error
+from tb_deepexplain.store.writer import StoreWriter
 
 PROG = "tb-deepexplain evaluate"
 _UNIT = "sample"
@@ -78,9 +79,9 @@ def run(asked: Arguments) -> int:
         from tb_deepexplain.graph.loading.load_model import load_model
         from tb_deepexplain.recording.batch_explainer import BatchExplainer
         from tb_deepexplain.recording.manifest import describe_store
-        from tb_deepexplain.storage import fetched
+        from tb_deepexplain.storage import local_copy
 
-        with fetched(asked.model) as model:
+        with local_copy(asked.model) as model:
             graph = load_model(model, signature=asked.signature)
     parser = ExampleParser(graph.inputs, record_spec)
     examples, failures = _parsed(_sample(plan, asked.examples, asked.seed), parser.parse)
@@ -103,10 +104,10 @@ def run(asked: Arguments) -> int:
         options = {"input": list(asked.input), "examples": asked.examples, "seed": asked.seed}
         described = describe_store(request, explainer.modality, explainer.inputs, fingerprint, asked.name, options)
         written = writer.commit([_UNIT], {**described, "evaluation": found})
-        with writing(directory), whole(directory / "evaluation.json") as draft:
+        with as_store_error(directory), atomic_write(directory / "evaluation.json") as draft:
             draft.write_text(json.dumps(found, indent=1, ensure_ascii=False), encoding="utf-8")
         figure = _draw(written, directory)
-        with writing(asked.logdir):
+        with as_store_error(asked.logdir):
             write_marker(asked.logdir, asked.run, asked.name)
     _print(ranked, written, found, len(failures) + len(records.errors))
     console = Console(highlight=False, soft_wrap=True)
@@ -306,7 +307,7 @@ def _draw(written: dict[str, Any], directory: Path) -> Path | None:
     except ImportError:
         return None
     path = directory / "evaluation.png"
-    with writing(directory), whole(path) as draft:
+    with as_store_error(directory), atomic_write(path) as draft:
         figure.draw(written, draft)
     return path
 

@@ -39,7 +39,7 @@ from beam_pipelines.engine.trial import load_workers
 from beam_pipelines.engine.unit_worker import Job, Task, UnitWorker
 from tb_deepexplain.store import configuration, failures
 from tb_deepexplain.store.marker import write_marker
-from tb_deepexplain.store.store import writing
+from tb_deepexplain.store.write_errors import as_store_error
 
 if TYPE_CHECKING:
     from beam_pipelines.engine.device_pool import DevicePool
@@ -70,7 +70,7 @@ def run(arguments: Arguments) -> int:
         else:  # once more: another run may have written the store in the meantime
             configuration.check(status.directory, prepared.configuration, arguments.resume)
         if arguments.retry_errors:
-            configuration.forget_failures(status.directory)
+            configuration.remove_failed_units(status.directory)
         was_committed = status.is_committed()
         if not was_committed:
             exit_status = _explain(prepared, pool or prepared.load_workers())
@@ -78,7 +78,7 @@ def run(arguments: Arguments) -> int:
                 return exit_status
         configuration.remove_leftovers(status.directory)
         ProgressFolder(status.directory).clear()
-        with writing(arguments.logdir):
+        with as_store_error(arguments.logdir):
             write_marker(arguments.logdir, arguments.run, arguments.name)
     return report(arguments.logdir, status.directory, time.monotonic() - started, was_committed)
 

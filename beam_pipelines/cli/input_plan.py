@@ -15,10 +15,10 @@ from beam_pipelines.reading.plan import make_plan
 from beam_pipelines.reading.record_spec import RecordSpec
 from beam_pipelines.reading.tfmd_schema import load_schema
 from beam_pipelines.reading.work_unit import Plan
-from tb_deepexplain.errors import InputError, ParameterError
+from tb_deepexplain.errors import InputError
 from tb_deepexplain.store import configuration
-from tb_deepexplain.store.marker import is_store_name
-from tb_deepexplain.store.store import store_path
+from tb_deepexplain.store.layout import store_path
+from tb_deepexplain.store.marker import check_store_name
 
 
 def plan_input(arguments: Arguments) -> tuple[Path, Plan]:
@@ -26,9 +26,7 @@ def plan_input(arguments: Arguments) -> tuple[Path, Plan]:
 
     ParameterError, InputError or StoreError if the directory cannot be written or the input holds no records.
     """
-    if not is_store_name(arguments.name):
-        expected = "letters, digits, '_', '-' or '.', not starting with '.' or '-'"
-        raise ParameterError(f"--name {arguments.name!r}: expected {expected}")
+    check_store_name(arguments.name, "--name")
     directory = store_path(arguments.logdir, arguments.run, arguments.name)
     configuration.check_writable(directory)
     FileSystems.set_options(PipelineOptions(list(arguments.beam)))  # such as the address of hdfs://

@@ -13,7 +13,7 @@ from rich.text import Text
 from beam_pipelines.cli.exit_status import OK, SOME_FAILED
 from beam_pipelines.engine.progress_display import format_duration
 from tb_deepexplain.store import failures
-from tb_deepexplain.store.store import Store
+from tb_deepexplain.store.reader import Store
 
 
 def report(logdir: Path, directory: Path, seconds: float, was_committed: bool = False) -> int:

@@ -9,9 +9,9 @@ from typing import Any
 from beam_pipelines.engine.unit_worker import METRICS_NOTE
 from tb_deepexplain.errors import InputError
 from tb_deepexplain.recording.work_metrics import Metrics
-from tb_deepexplain.storage import each
+from tb_deepexplain.storage import map_files
 from tb_deepexplain.store import configuration, failures
-from tb_deepexplain.store.store import StoreWriter
+from tb_deepexplain.store.writer import StoreWriter
 
 
 def commit_units(directory: Path, units: Sequence[str], manifest: dict[str, Any], retried: int) -> None:
@@ -23,6 +23,6 @@ def commit_units(directory: Path, units: Sequence[str], manifest: dict[str, Any]
         configuration.clear(directory)
         raise InputError(f"none of the examples could be explained: {reasons}")
     writer = StoreWriter(directory, measures=[measure["id"] for measure in manifest["measures"]])
-    notes = each(writer.notes, units, directory)
+    notes = map_files(writer.notes, units, directory)
     spent = sum((Metrics.decode(note.get(METRICS_NOTE, "{}")) for note in notes), Metrics())
     writer.commit(units, manifest | {"spent": {**spent.described(), "units_retried": retried}})

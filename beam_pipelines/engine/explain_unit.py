@@ -13,7 +13,7 @@ from beam_pipelines.engine.native_logs import filter_native_stderr
 from beam_pipelines.engine.progress_folder import ProgressFolder
 from beam_pipelines.engine.unit_worker import Job, Task, UnitWorker, unit_worker_pool
 from tb_deepexplain.errors import Stopped
-from tb_deepexplain.store.store import StoreWriter
+from tb_deepexplain.store.writer import StoreWriter
 
 if TYPE_CHECKING:
     from beam_pipelines.engine.device_pool import DevicePool

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from beam_pipelines.reading.work_unit import Plan, WorkUnit
-from tb_deepexplain.store.store import MANIFEST, StoreWriter
+from tb_deepexplain.store.layout import MANIFEST
+from tb_deepexplain.store.writer import StoreWriter
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,4 +32,4 @@ class PlanStatus:
         writer = StoreWriter(self.directory)
         finished = writer.finished_units()
         units = [unit for unit in self.plan.units if unit.id in finished]
-        return sum(unit.record_count for unit in units), sum(writer.rows("errors", [unit.id for unit in units]))
+        return sum(unit.record_count for unit in units), sum(writer.count_rows("errors", [unit.id for unit in units]))

@@ -17,8 +17,8 @@ import time
 from pathlib import Path
 
 from tb_deepexplain.errors import Stopped, StoreError
-from tb_deepexplain.storage import each, is_remote, place, read_text
-from tb_deepexplain.store.store import writing
+from tb_deepexplain.storage import map_files, is_remote, to_path, read_text
+from tb_deepexplain.store.write_errors import as_store_error
 
 _SECONDS_BETWEEN_WRITES = 0.1
 _SECONDS_BETWEEN_REQUESTS = 10.0  # to remote storage
@@ -39,13 +39,13 @@ class WorkerReport:
 
 
 class ProgressFolder:
-    """The folder `<store>/.progress`: a report of each worker, and the request to stop.
+    """The folder `<store>/.progress`: a report of map_files worker, and the request to stop.
 
-    In remote storage, where each access is a request, it is written and read every ten seconds.
+    In remote storage, where map_files access is a request, it is written and read every ten seconds.
     """
 
     def __init__(self, store: str | os.PathLike[str]) -> None:
-        self._folder = place(store) / ".progress"
+        self._folder = to_path(store) / ".progress"
         self._remote = is_remote(self._folder)
         self._report = WorkerReport(socket.gethostname(), os.getpid())
         self._written = self._read = self._stop_checked = -math.inf  # when, by the monotonic clock
@@ -54,7 +54,7 @@ class ProgressFolder:
     def create(self) -> None:
         """For the driver, before the workers start: an empty folder."""
         self.clear()
-        with writing(self._folder.parent):
+        with as_store_error(self._folder.parent):
             if not self._remote:
                 self._folder.mkdir()
 
@@ -64,7 +64,7 @@ class ProgressFolder:
             shutil.rmtree(self._folder, ignore_errors=True)
             return
         with contextlib.suppress(FileNotFoundError):
-            each(lambda path: path.unlink(missing_ok=True), list(self._folder.glob("*")), self._folder)
+            map_files(lambda path: path.unlink(missing_ok=True), list(self._folder.glob("*")), self._folder)
         self._reports = []
 
     def report_unit(self, unit: str | None, step: str | None = None) -> None:
@@ -113,9 +113,9 @@ class ProgressFolder:
             return self._reports
         self._read = time.monotonic()
         if not self._remote and not self._folder.is_dir():
-            raise StoreError(f"{self._folder.parent} was removed while the run was writing to it; run again")
+            raise StoreError(f"{self._folder.parent} was removed while the run was as_store_error to it; run again")
         paths = list(self._folder.glob("[!.]*-*"))  # without files that are being written
-        self._reports = [report for report in each(_read_report, paths, self._folder) if report]
+        self._reports = [report for report in map_files(_read_report, paths, self._folder) if report]
         return self._reports
 
     def _is_due(self, last: float) -> bool:

@@ -1,4 +1,4 @@
-"""Keeps two runs from writing one store.
+"""Keeps two runs from as_store_error one store.
 
 On this machine the lock is one that the operating system drops when its process ends, however it ends. Remote storage has
 none: there it is an object that its run rewrites every few seconds. One that has not changed for a while is stale, and the
@@ -20,7 +20,7 @@ from pathlib import Path
 
 from tb_deepexplain.errors import StoreError
 from tb_deepexplain.storage import is_remote, read_text
-from tb_deepexplain.store.store import writing
+from tb_deepexplain.store.write_errors import as_store_error
 
 SECONDS_BETWEEN_BEATS = 10.0
 _FILE = ".lock"
@@ -92,7 +92,7 @@ def _is_current(file: int, path: Path) -> bool:
 @contextlib.contextmanager
 def _remote_lock(directory: Path) -> Iterator[None]:
     path, run, ended = directory / _FILE, f"{_describe_run()} ({uuid.uuid4().hex[:8]})", threading.Event()
-    with writing(directory):
+    with as_store_error(directory):
         while not _create(path, f"{run}\n0"):
             before = _read(path)
             time.sleep(2.5 * SECONDS_BETWEEN_BEATS)  # the clocks of two machines may differ, so times are not compared

@@ -15,7 +15,7 @@ from beam_pipelines.reading.work_unit import WorkUnit
 from tb_deepexplain.errors import InputError
 from tb_deepexplain.recording.work_metrics import Metrics
 from tb_deepexplain.store.records import Failure
-from tb_deepexplain.store.store import StoreWriter
+from tb_deepexplain.store.writer import StoreWriter
 
 if TYPE_CHECKING:  # these import TensorFlow, which a process imports when its worker starts
     from beam_pipelines.engine.device_pool import DevicePool
@@ -82,7 +82,7 @@ class UnitWorker:
         self.explainer = BatchExplainer(job.request)
         self.parser = ExampleParser(self.explainer.graph.inputs, job.record_spec)
         self._batch_size = BatchSize(job.request.batch_size)
-        self._writer = StoreWriter(job.directory, begun=True, measures=[name for name, _ in job.request.measures])
+        self._writer = StoreWriter(job.directory, directory_exists=True, measures=[name for name, _ in job.request.measures])
 
     def explain_unit(self, task: Task, progress: ProgressFolder) -> Metrics:
         """Write the unit's shard; its metrics, which the shard holds, too. Raises Stopped if the run is to stop."""

@@ -17,9 +17,8 @@ from tb_deepexplain.errors import InputError, ParameterError
 from tb_deepexplain.recording.display import encode_png
 from tb_deepexplain.recording.error_text import describe
 from tb_deepexplain.recording.example import Example
+from tb_deepexplain.store.media_types import JPEG, PNG, media_type
 from tb_deepexplain.store.records import printable
-
-_PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 
 
 class ExampleParser:
@@ -65,7 +64,7 @@ class ExampleParser:
                 arrays[model_input.name] = to_input(value, model_input)
                 continue
             arrays[model_input.name], resized = decode_picture(encoded, model_input, self.spec.resize)
-            if picture is None and not resized and encoded.startswith((_PNG, _JPEG)):
+            if picture is None and not resized and media_type(encoded) in (PNG, JPEG):
                 picture = encoded
         if self._preprocess:
             picture = self._returned_picture(columns) or picture

@@ -14,7 +14,7 @@ from beam_pipelines.reading.formats import FORMATS
 from beam_pipelines.reading.input_files import GZIP, InputFile, read_start, strip_suffix
 from beam_pipelines.reading.work_unit import Plan, WorkUnit
 from tb_deepexplain.errors import InputError
-from tb_deepexplain.storage import at_once
+from tb_deepexplain.storage import map_concurrently
 
 
 class _PlannedSource(NamedTuple):
@@ -32,7 +32,7 @@ def make_plan(input_files: Sequence[InputFile], unit_size: int) -> Plan:
     sources = list(_sources(input_files))
     remote = any(files.is_remote(source.path) for source in sources)
     plan_source = functools.partial(_plan_source, unit_size=unit_size)
-    all_planned = at_once(plan_source, sources) if remote else map(plan_source, sources)
+    all_planned = map_concurrently(plan_source, sources) if remote else map(plan_source, sources)
     digest, units, first_damage = hashlib.sha256(), list[WorkUnit](), ""
     for number, (source, ranges, damage, content) in enumerate(all_planned):
         digest.update(f"{source.format.id}\0{source.id_prefix}\0".encode() + content)

@@ -35,8 +35,8 @@ from beam_pipelines.tfma.drift import RESAMPLINGS, Drift, Sums, draw, drift
 from beam_pipelines.tfma.pooling import REGIONS, pooled
 from tb_deepexplain.errors import InputError, ParameterError
 from tb_deepexplain.evaluation.measures import find_measure
+from tb_deepexplain.store.reader import Store
 from tb_deepexplain.store.records import Input
-from tb_deepexplain.store.store import Store
 
 METRICS = "beam_pipelines.tfma.metrics"  # this module, as configs name it
 MEASURES = "attribution_measures"  # in extracts, beside TFMA's "attributions"

@@ -11,7 +11,7 @@ from playwright.sync_api import sync_playwright
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
-from tb_deepexplain.store.store import Store  # noqa: E402
+from tb_deepexplain.store.reader import Store  # noqa: E402
 from tests.browser.conftest import CHROMIUM  # noqa: E402
 from tests.browser.tensorboard_server import Server  # noqa: E402
 

@@ -19,8 +19,8 @@ from tb_deepexplain.plugin.duckdb_engine import Engine
 from tb_deepexplain.plugin.served_store import ServedStore
 from tb_deepexplain.plugin.tolerant_reads import READ_ERRORS
 from tb_deepexplain.storage import is_remote
+from tb_deepexplain.store.layout import MANIFEST, store_path
 from tb_deepexplain.store.marker import PLUGIN_NAME, read_marker
-from tb_deepexplain.store.store import MANIFEST, store_path
 
 _REMOTE_SIGNATURE_AGE_S = 3.0
 _STORES_KEPT = 16  # each with a manifest and at most a few orders

@@ -14,8 +14,8 @@ from tb_deepexplain.plugin.index_source import finite
 from tb_deepexplain.plugin.parameters import ExampleQuery, Selection
 from tb_deepexplain.plugin.selection_sql import selected_rows, unnest
 from tb_deepexplain.plugin.served_store import ServedStore
+from tb_deepexplain.store.index import Location
 from tb_deepexplain.store.records import ATTRIBUTION_SCHEMA
-from tb_deepexplain.store.store import Place
 
 _COLUMNS = {  # of one example, over its selected rows
     "id": "example_id",
@@ -58,12 +58,12 @@ class IndexRow(NamedTuple):
     input_row: int
 
     @property
-    def map_location(self) -> Place:
-        return Place(self.shard, self.row_group, self.row)
+    def map_location(self) -> Location:
+        return Location(self.shard, self.row_group, self.row)
 
     @property
-    def input_location(self) -> Place:
-        return Place(self.input_shard, self.input_row_group, self.input_row)
+    def input_location(self) -> Location:
+        return Location(self.input_shard, self.input_row_group, self.input_row)
 
 
 RowsById = dict[str, list[IndexRow]]

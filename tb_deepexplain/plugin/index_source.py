@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from tb_deepexplain.errors import StoreError
 from tb_deepexplain.plugin.duckdb_engine import Engine, literal
-from tb_deepexplain.storage import is_remote, open_parquet, whole
+from tb_deepexplain.storage import atomic_write, is_remote, open_parquet
 from tb_deepexplain.store import version_1
 from tb_deepexplain.store.records import INPUT_SCHEMA
 
@@ -72,7 +72,7 @@ class IndexSource:
         """Copy the tokens of a remote store, and nothing else of its inputs, unless that has been done."""
         if self._copies is None or self._texts_copy.exists():
             return
-        with whole(self._texts_copy) as draft, pq.ParquetWriter(draft, _TEXT_SCHEMA) as writer:
+        with atomic_write(self._texts_copy) as draft, pq.ParquetWriter(draft, _TEXT_SCHEMA) as writer:
             for unit in self._input_units:
                 with open_parquet(self._inputs(unit)) as file:
                     writer.write_table(file.read(_TEXT_SCHEMA.names).cast(_TEXT_SCHEMA))

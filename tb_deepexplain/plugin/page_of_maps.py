@@ -15,13 +15,13 @@ from tb_deepexplain.plugin.pivot_columns import ColumnChoice, PivotColumn, pivot
 from tb_deepexplain.plugin.served_store import ServedStore
 from tb_deepexplain.plugin.tolerant_reads import READ_ERRORS, read_locations
 from tb_deepexplain.plugin.views import describe_method
+from tb_deepexplain.store.index import Location
 from tb_deepexplain.store.records import value_names
-from tb_deepexplain.store.store import Place
 
 T = TypeVar("T")
 _FORMAT_VERSION = 1  # of the answer
 Attributions = np.ndarray | str  # a map, or why it cannot be read
-MapsOfColumns = Mapping[int, Mapping[Place, Attributions]]  # by the id() of the store, then by location
+MapsOfColumns = Mapping[int, Mapping[Location, Attributions]]  # by the id() of the store, then by location
 
 
 def page_of_maps(store: ServedStore, query: ExampleQuery, choice: ColumnChoice, size: int) -> bytes:

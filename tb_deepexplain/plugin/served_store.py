@@ -14,7 +14,7 @@ from tb_deepexplain.errors import StoreError
 from tb_deepexplain.plugin.duckdb_engine import Engine
 from tb_deepexplain.plugin.filter_sql import StoreFields
 from tb_deepexplain.plugin.index_source import IndexSource
-from tb_deepexplain.store.store import Store
+from tb_deepexplain.store.reader import Store
 
 if TYPE_CHECKING:
     from tb_deepexplain.plugin.example_order import Order

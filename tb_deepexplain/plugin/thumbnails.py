@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 
-_SIGNATURES = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg"}
+from tb_deepexplain.store.media_types import JPEG, PNG, media_type
+
 _QUALITY = 92
 
 
@@ -12,15 +13,15 @@ def thumbnail(picture: bytes, size: int) -> tuple[bytes, str, tuple[int, int]]:
     """(bytes, media type, (height, width) of the original); the original bytes if no side exceeds `size`."""
     from PIL import Image
 
-    media_type = next((media for start, media in _SIGNATURES.items() if picture.startswith(start)), None)
-    if media_type is None:
+    stored_type = media_type(picture)
+    if stored_type not in (PNG, JPEG):
         raise ValueError("the stored picture is neither PNG nor JPEG")
     try:
         with Image.open(io.BytesIO(picture), formats=["PNG", "JPEG"]) as image:
             width, height = image.size
             factor = max(width, height) / size
             if factor <= 1:
-                return picture, media_type, (height, width)
+                return picture, stored_type, (height, width)
             # BOX is the mean over an area, as for maps: pixel by pixel both show the same part.
             opaque = image.convert("L" if image.mode in ("1", "L", "I", "I;16", "F") else "RGB")
             small = opaque.resize((max(1, round(width / factor)), max(1, round(height / factor))), Image.Resampling.BOX)

@@ -10,7 +10,7 @@ from typing import TypeVar
 import pyarrow as pa
 
 from tb_deepexplain.errors import StoreError
-from tb_deepexplain.store.store import Place
+from tb_deepexplain.store.index import Location
 
 # What a damaged store may raise while it is read; each becomes one sentence about that store.
 READ_ERRORS = (StoreError, OSError, pa.ArrowException, ValueError, KeyError, IndexError, TypeError, AttributeError)
@@ -19,13 +19,15 @@ T = TypeVar("T")
 _POOL = ThreadPoolExecutor(min(4, os.cpu_count() or 1), "deepexplain")  # reading and unpacking release Python's lock
 
 
-def read_locations(locations: Iterable[Place], read: Callable[[Sequence[Place]], list[T]]) -> dict[Place, T | str]:
+def read_locations(
+    locations: Iterable[Location], read: Callable[[Sequence[Location]], list[T]]
+) -> dict[Location, T | str]:
     """What `read` returns for each location, or a sentence that says why it failed. One call reads a whole row group."""
-    groups: dict[tuple[str, int], list[Place]] = {}
+    groups: dict[tuple[str, int], list[Location]] = {}
     for location in dict.fromkeys(locations):
         groups.setdefault((location.shard, location.row_group), []).append(location)
 
-    def attempt(shard: str, members: Sequence[Place]) -> dict[Place, T | str]:
+    def attempt(shard: str, members: Sequence[Location]) -> dict[Location, T | str]:
         try:
             return dict(zip(members, read(members), strict=True))
         except READ_ERRORS as error:

@@ -18,7 +18,7 @@ from tb_deepexplain.plugin.json_numbers import json_number
 from tb_deepexplain.plugin.parameters import ExampleQuery, Selection
 from tb_deepexplain.plugin.served_store import ServedStore
 from tb_deepexplain.plugin.tolerant_reads import READ_ERRORS, read_locations
-from tb_deepexplain.store.store import Store
+from tb_deepexplain.store.reader import Store
 
 
 def describe_stores(catalogue: Catalogue, keys: Sequence[StoreKey]) -> answers.Stores:

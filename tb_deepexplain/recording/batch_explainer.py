@@ -24,7 +24,7 @@ from tb_deepexplain.recording.example import Example, alike
 from tb_deepexplain.recording.targets import Classes, Target
 from tb_deepexplain.recording.work_metrics import Metrics
 from tb_deepexplain.stats.rank_correlation import disagreement
-from tb_deepexplain.storage import fetched
+from tb_deepexplain.storage import local_copy
 from tb_deepexplain.store.records import Attribution, Failure, Input, ModelInput, model_input
 
 _Explained: TypeAlias = tuple[Input, list[Attribution]]
@@ -73,7 +73,7 @@ class BatchExplainer:
         """`graph`: the request's model, where it is loaded already."""
         self.request = request
         if graph is None:
-            with fetched(request.model) as model:
+            with local_copy(request.model) as model:
                 graph = load_model(model, signature=request.signature)
         self.graph = graph if request.output is None else graph.with_output(request.output)
         self._points = request.batch_size  # evaluated at once; None: as many as the method chooses

@@ -1,8 +1,9 @@
-"""What a store was made of: a run may only go on with a store that was begun with the same."""
+"""The configuration of a store: what its content depends on. A run may only resume a store of the same configuration."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 import os
@@ -14,19 +15,50 @@ from typing import Any
 import numpy as np
 
 from tb_deepexplain.errors import StoreError, UnsupportedModelError
-from tb_deepexplain.storage import each, is_remote, make, place, read_text, whole
+from tb_deepexplain.storage import (
+    atomic_write,
+    is_remote,
+    make_directory,
+    map_files,
+    read_text,
+    remove_file,
+    to_path,
+)
+from tb_deepexplain.store import version_1
+from tb_deepexplain.store.layout import (
+    CONFIGURATION,
+    INDEX_PATTERN,
+    MANIFEST,
+    TABLES,
+    TEMPORARY_PATTERN,
+    shard_file,
+    shard_files,
+    unit_of,
+)
 from tb_deepexplain.store.records import FORMAT_VERSION
-from tb_deepexplain.store.store import MANIFEST, StoreWriter, writing
-from tb_deepexplain.store.version_1 import refuse_to_continue
+from tb_deepexplain.store.write_errors import as_store_error
+from tb_deepexplain.store.writer import StoreWriter
 
-_FILE = "configuration.json"
-_FORMAT = "format_version"  # beside the configuration
-_OURS = ("attributions-*.parquet", "inputs-*.parquet", "errors-*.parquet", "index-*.parquet", ".*.tmp")
+_REPLACE = "--overwrite replaces it, --name NAME makes another"
+_SHORT = 60  # characters of a value in a message
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredConfiguration:
+    """A configuration as a store keeps it, with the format version of the store."""
+
+    format_version: int
+    contents: dict[str, Any]
+
+    def check_format(self, directory: Path) -> None:
+        """StoreError if this version cannot add to the store."""
+        if self.format_version != FORMAT_VERSION:
+            version_1.refuse_to_continue(directory)
 
 
 def fingerprint(path: str | os.PathLike[str]) -> str:
-    """A digest of every file of a model."""
-    root, digest = place(path), hashlib.sha256()
+    """A digest of every file of a model. UnsupportedModelError if there is none."""
+    root, digest = to_path(path), hashlib.sha256()
     if not root.exists():
         raise UnsupportedModelError(f"no model at {path}: give a SavedModel directory or a .keras, .h5 or .pb file")
     files = sorted(file for file in root.rglob("*") if file.is_file()) if root.is_dir() else [root]
@@ -39,12 +71,12 @@ def fingerprint(path: str | os.PathLike[str]) -> str:
 
 
 def digest(configuration: dict[str, Any]) -> str:
-    """A few letters that tell it from others."""
+    """Six hexadecimal digits by which configurations differ."""
     return hashlib.sha256(json.dumps(configuration, sort_keys=True).encode()).hexdigest()[:6]
 
 
 def as_json(value: Any) -> Any:
-    """A method parameter as the manifest holds it; an array by its shape and a digest."""
+    """A method's parameter as the manifest holds it; an array is its shape and a digest."""
     if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and not value.ndim):
         return value.item()
     if isinstance(value, np.ndarray):
@@ -55,64 +87,92 @@ def as_json(value: Any) -> Any:
 
 
 def check(directory: Path, configuration: dict[str, Any], resume: bool) -> None:
-    """StoreError unless the directory holds no store, or one of this configuration that is to be resumed."""
-    begun = read(directory)
-    if begun is None:
-        if (directory / MANIFEST).exists() or any(directory.glob(_OURS[0])):
-            raise StoreError(
-                f"{directory} holds a store that another program made; --overwrite replaces it, --name NAME makes another"
-            )
+    """StoreError unless the directory holds no store, or one of the same configuration and `resume`."""
+    stored = read(directory)
+    if stored is None:
+        if (directory / MANIFEST).exists() or shard_files(directory, "attributions"):
+            raise StoreError(f"{directory} holds a store that another program made; {_REPLACE}")
         return
-    if begun.pop(_FORMAT, 1) != FORMAT_VERSION:
-        refuse_to_continue(directory)
-    if changed := list(differences("", begun, configuration)):
-        raise StoreError(
-            f"{directory} was made differently ({'; '.join(changed)}); --overwrite replaces it, --name NAME makes another"
-        )
+    stored.check_format(directory)
+    if changed := list(differences("", stored.contents, configuration)):
+        raise StoreError(f"{directory} was made differently ({'; '.join(changed)}); {_REPLACE}")
     if not resume:
         state = "finished" if (directory / MANIFEST).exists() else "partly finished"
         raise StoreError(
-            f"{directory} holds a {state} store of the same configuration; --resume goes on with it, --overwrite begins again"
+            f"{directory} holds a {state} store of the same configuration; --resume continues it, --overwrite starts over"
         )
 
 
 def begin(directory: Path, configuration: dict[str, Any]) -> None:
-    """Note in the directory what its store is made of."""
-    with writing(directory), whole(directory / _FILE) as temporary:
-        temporary.write_text(json.dumps({_FORMAT: FORMAT_VERSION, **configuration}, indent=1), encoding="utf-8")
+    """Write the configuration of a store that begins."""
+    contents = {"format_version": FORMAT_VERSION, **configuration}
+    with as_store_error(directory), atomic_write(directory / CONFIGURATION) as temporary:
+        temporary.write_text(json.dumps(contents, indent=1), encoding="utf-8")
+
+
+def read(directory: Path) -> StoredConfiguration | None:
+    """The configuration of the directory's store; None if it has none. StoreError if it cannot be read."""
+    try:
+        contents: dict[str, Any] = json.loads(read_text(directory / CONFIGURATION))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise StoreError(
+            f"{directory / CONFIGURATION} is not JSON ({error}); --overwrite replaces the store"
+        ) from error
+    return StoredConfiguration(contents.pop("format_version", 1), contents)
+
+
+def differences(prefix: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
+    """What differs between two configurations, in words; `prefix` precedes every name."""
+    for key in sorted(old.keys() | new.keys()):
+        was, now = old.get(key), new.get(key)
+        if isinstance(was, dict) and isinstance(now, dict):
+            yield from differences(f"{prefix}{key}.", was, now)
+        elif was != now:
+            yield f"{prefix}{key} was {_short(was)}, now {_short(now)}"
 
 
 def clear(directory: Path) -> None:
-    """Remove a store's files and, where nothing else is in it, its directory."""
-    for pattern in (MANIFEST, *_OURS, _FILE):  # the manifest first: what is half removed is no store
-        each(_remove, list(directory.glob(pattern)), directory)
-    with contextlib.suppress(OSError):  # others' files are in it, or there is nothing that could be removed
+    """Remove a store's files and, if nothing else is in it, its directory."""
+    # The manifest goes first: what is half removed does not count as a store.
+    for pattern in (
+        MANIFEST,
+        *(f"{table}-*.parquet" for table in TABLES),
+        INDEX_PATTERN,
+        TEMPORARY_PATTERN,
+        CONFIGURATION,
+    ):
+        map_files(remove_file, list(directory.glob(pattern)), directory)
+    with contextlib.suppress(OSError):  # there are other files, or the directory cannot be removed
         directory.rmdir()
 
 
-def forget_failures(directory: Path) -> None:
-    """Take back the units in which examples failed, and with them the manifest."""
-    errors = list(directory.glob(_OURS[2]))
-    rows = StoreWriter(directory).rows("errors", [path.stem.removeprefix("errors-") for path in errors])
-    failed = [path for path, number in zip(errors, rows, strict=True) if number]
-    for path in [directory / MANIFEST, *failed] if failed else []:
-        for kind in ("attributions", "inputs", "errors"):  # attributions first: the unit then does not count
-            path.with_name(path.name.replace("errors", kind, 1)).unlink(missing_ok=True)
+def remove_failed_units(directory: Path) -> None:
+    """Remove the units with errors, and the manifest if there are any, so that a run explains these units again."""
+    units = [unit_of(path) for path in shard_files(directory, "errors")]
+    counts = StoreWriter(directory).count_rows("errors", units)
+    failed = [unit for unit, errors in zip(units, counts, strict=True) if errors]
+    if failed:
+        remove_file(directory / MANIFEST)
+    for unit in failed:
+        for table in TABLES:  # attributions first: without them the unit does not count
+            remove_file(shard_file(directory, table, unit))
 
 
 def remove_leftovers(directory: Path) -> None:
-    """Remove what workers and drivers that were killed left; for when the manifest stands."""
+    """Remove the files that killed processes left in a committed store."""
     index = json.loads(read_text(directory / MANIFEST))["index"]
-    old = [path for path in directory.glob("index-*.parquet") if path.name not in index]
-    each(_remove, [*directory.glob(_OURS[-1]), *old], directory)
+    old_indexes = [path for path in directory.glob(INDEX_PATTERN) if path.name not in index]
+    map_files(remove_file, [*directory.glob(TEMPORARY_PATTERN), *old_indexes], directory)
 
 
 def check_writable(directory: Path) -> None:
-    """StoreError unless the directory, or the nearest one above it that exists, can be written to; remote ones are tried."""
+    """StoreError unless the directory, or its nearest existing parent, can be written to. Remote ones are written to."""
     if is_remote(directory):
-        with writing(directory):
+        with as_store_error(directory):
             probe = directory / f".probe-{uuid.uuid4().hex[:8]}"
-            make(directory)
+            make_directory(directory)
             probe.write_bytes(b"")
             probe.unlink()
         return
@@ -123,31 +183,6 @@ def check_writable(directory: Path) -> None:
         raise StoreError(f"cannot write to {directory}: no permission to write in {nearest}; choose another --logdir")
 
 
-def _remove(path: Path) -> None:
-    path.unlink(missing_ok=True)
-
-
-def read(directory: Path) -> dict[str, Any] | None:
-    """What the directory's store is made of, as `begin` noted it; None if that was not done."""
-    try:
-        found: dict[str, Any] = json.loads(read_text(directory / _FILE))
-    except FileNotFoundError:
-        return None
-    except ValueError as error:
-        raise StoreError(f"{directory / _FILE} is not JSON ({error}); --overwrite replaces the store") from error
-    return found
-
-
-def differences(prefix: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
-    """In words; `prefix` stands before every name."""
-    for key in sorted(old.keys() | new.keys()):
-        was, now = old.get(key), new.get(key)
-        if isinstance(was, dict) and isinstance(now, dict):
-            yield from differences(f"{prefix}{key}.", was, now)
-        elif was != now:
-            yield f"{prefix}{key} was {_short(was)}, now {_short(now)}"
-
-
 def _short(value: Any) -> str:
     text = "absent" if value is None else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 60 else text[:57] + "..."
+    return text if len(text) <= _SHORT else text[: _SHORT - 3] + "..."

@@ -1,8 +1,7 @@
-"""The marker event: how TensorBoard learns that a run holds an attribution store, and where.
+"""The marker event: how TensorBoard learns that a run holds an attribution store, and under which name.
 
-One event file per store lies in the run's directory. It holds a single tensor summary whose plugin content
-names the store; the data themselves stay in the store. Importing this module costs nothing: TensorBoard reads
-it at start.
+One event file for each store lies in the run's directory. It holds a single tensor summary whose plugin content names the
+store. This module imports nothing large, because TensorBoard imports it at start.
 """
 
 from __future__ import annotations
@@ -20,28 +19,33 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 
 
 def write_marker(logdir: str | os.PathLike[str], run: str, name: str) -> None:
-    """Announce the store `name` of `run` to TensorBoard; does nothing where that is already done."""
-    if not is_store_name(name):
-        raise ParameterError(
-            f"store name {name!r}: expected letters, digits, '_', '-' or '.', not starting with '.' or '-'; rename it"
-        )
-    from tb_deepexplain.storage import make, place, whole  # which pyarrow comes with
+    """Announce the store `name` of `run` to TensorBoard, unless it is announced already."""
+    check_store_name(name)
+    from tb_deepexplain.storage import atomic_write, make_directory, to_path
 
-    directory = place(logdir) / run
+    directory = to_path(logdir) / run
     suffix = f".{PLUGIN_NAME}.{name}"
-    # A second file would make TensorBoard leave the file that a training job is still writing beside it.
+    # TensorBoard reads only the newest event file: a second marker would hide the file that a training is still writing.
     if any(path.name.endswith(suffix) and ".tfevents." in path.name for path in directory.glob("events.out.*")):
         return
-    make(directory)
+    make_directory(directory)
     with (
-        whole(directory / f"events.out.tfevents.{int(time.time()):010d}{suffix}") as temporary,
+        atomic_write(directory / f"events.out.tfevents.{int(time.time()):010d}{suffix}") as temporary,
         temporary.open("wb") as file,
     ):
         _write_events(file, name)
 
 
+def check_store_name(name: object, option: str = "name") -> None:
+    """ParameterError unless `name` is a path component that TensorBoard and every file system accept."""
+    if not is_store_name(name):
+        raise ParameterError(
+            f"{option} {name!r}: expected up to 128 letters, digits, '_', '-' or '.', not starting with '.' or '-'"
+        )
+
+
 def is_store_name(name: object) -> bool:
-    """Whether `name` is one plain path component that TensorBoard and every file system take as it is."""
+    """Whether `name` is a path component that TensorBoard and every file system accept."""
     return isinstance(name, str) and _NAME.fullmatch(name) is not None
 
 
@@ -51,7 +55,7 @@ def marker_content(name: str) -> bytes:
 
 
 def read_marker(content: bytes) -> str | None:
-    """The store name in a marker's plugin content; None if this is not one of our markers."""
+    """The store name in a marker's plugin content; None if the content is not that of a marker."""
     try:
         fields = json.loads(content)
     except ValueError:
@@ -61,7 +65,7 @@ def read_marker(content: bytes) -> str | None:
 
 
 def _write_events(file: object, name: str) -> None:
-    # TensorBoard's EventFileWriter would import TensorFlow for its file system; its record format is enough.
+    # TensorBoard's EventFileWriter imports TensorFlow for its file system; its record writer is enough.
     from tensorboard.compat.proto import event_pb2, summary_pb2, tensor_pb2, types_pb2
     from tensorboard.summary.writer.record_writer import RecordWriter
 

@@ -1,4 +1,4 @@
-"""The attribution record: what one row of the store holds, and how a map becomes bytes and back."""
+"""The rows of a store: the columns of its tables, the records that become rows, and how a map becomes bytes and back."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ ATTRIBUTION_SCHEMA = pa.schema(
         pa.field("probability", pa.float32()),
         pa.field("baseline_score", pa.float32()),
         pa.field("gap", pa.float32()),
-        pa.field("margin", pa.float32()),  # probability of the class predicted less that of the next
+        pa.field("margin", pa.float32()),  # probability of the predicted class less that of the second
         pa.field("loss", pa.float32()),  # −log probability of the label
-        pa.field("disagreement", pa.float32()),  # of the example's maps by several methods
-        pa.field("concentration", pa.float32()),  # share of Σ|a| that the largest hundredth of the features has
+        pa.field("disagreement", pa.float32()),  # of the maps of the example by several methods
+        pa.field("concentration", pa.float32()),  # share of Σ|a| in the largest hundredth of the features
         pa.field("attribution", pa.binary(), nullable=False),
         pa.field("dtype", pa.string(), nullable=False),
         pa.field("scale", pa.float32(), nullable=False),
@@ -51,15 +51,15 @@ ATTRIBUTION_SCHEMA = pa.schema(
 
 
 def measure_fields(measures: Iterable[str]) -> list[pa.Field]:
-    """The columns of measures: of each its value, and that of a random map of the example."""
+    """Two columns for each measure: its value, and that of a random map of the same example."""
     names = [name for measure in measures for name in (measure, f"{measure}_random")]
     return [pa.field(name, pa.float32()) for name in names]
 
 
 def curve_fields(measures: Iterable[str]) -> list[pa.Field]:
-    """Of each measure its curve, that of a random map, and where on the axis their points lie; not in the index."""
-    ends = ("curve", "random_curve", "at")
-    return [pa.field(f"{measure}_{end}", pa.list_(pa.float32())) for measure in measures for end in ends]
+    """Three columns for each measure, not in the index: its curve, that of a random map, and the positions of their points."""
+    suffixes = ("curve", "random_curve", "at")
+    return [pa.field(f"{measure}_{suffix}", pa.list_(pa.float32())) for measure in measures for suffix in suffixes]
 
 
 _MODEL_INPUT = {
@@ -89,7 +89,7 @@ INPUT_SCHEMA = pa.schema(
 ERROR_SCHEMA = pa.schema(
     [
         pa.field("example_id", pa.string(), nullable=False),
-        pa.field("stage", pa.string(), nullable=False),  # read | parse | explain
+        pa.field("stage", pa.string(), nullable=False),  # read | parse | explain | write
         pa.field("error", pa.string(), nullable=False),
         pa.field("message", pa.string(), nullable=False),
     ]
@@ -208,7 +208,7 @@ class Input:
 
 @dataclasses.dataclass(frozen=True)
 class Failure:
-    """One example that could not be explained: where it is, at which stage it failed, and why."""
+    """One example that could not be explained: its id or position, the stage at which it failed, and why."""
 
     example_id: str
     stage: str
@@ -216,6 +216,7 @@ class Failure:
     message: str
 
     def row(self) -> dict[str, Any]:
+        """The columns of ERROR_SCHEMA."""
         return {name: printable(text) for name, text in dataclasses.asdict(self).items()}
 
 
@@ -224,12 +225,12 @@ def _map_items(extras: Mapping[str, str] | None) -> list[tuple[str, str]] | None
 
 
 def printable(text: str) -> str:
-    """The text without lone surrogates, which no file can hold."""
+    """The text without lone surrogates, which UTF-8 cannot encode."""
     return text.encode("utf-8", "replace").decode()
 
 
 def encode_map(values: np.ndarray, dtype: str | None = None) -> dict[str, Any]:
-    """The map's columns: bytes, dtype, scale, shape, quantiles of |a|, and how much of it few features have.
+    """The columns of a map: bytes, dtype, scale, shape, quantiles of |a|, and concentration.
 
     Maps are float16 of `values / scale` with scale = max |a|, which keeps 11 bits of every value above
     2^-14 of the largest. A map whose median magnitude lies below that is kept as float32.
@@ -240,9 +241,9 @@ def encode_map(values: np.ndarray, dtype: str | None = None) -> dict[str, Any]:
     largest = float(sizes[-1]) if sizes.size else 0.0
     if dtype is None:
         nonzero = sizes[np.searchsorted(sizes, 0, "right") :]
-        middle = (nonzero[(nonzero.size - 1) // 2] + nonzero[nonzero.size // 2]) / 2 if nonzero.size else largest
-        dtype = "float32" if middle < largest * 2.0**-14 else "float16"
-    # The scale is stored as float32: divide by what the reader will multiply by.
+        median = (nonzero[(nonzero.size - 1) // 2] + nonzero[nonzero.size // 2]) / 2 if nonzero.size else largest
+        dtype = "float32" if median < largest * 2.0**-14 else "float16"
+    # The scale is stored as float32: divide by the number that the reader multiplies by.
     scale = np.float32(largest) if dtype == "float16" and np.float32(largest) > 0 else np.float32(1)
     data = (values.astype(np.float64) / float(scale)).astype(np.dtype(dtype).newbyteorder("<"))
     return {
@@ -255,21 +256,23 @@ def encode_map(values: np.ndarray, dtype: str | None = None) -> dict[str, Any]:
     }
 
 
-def _concentration(ordered: np.ndarray) -> float | None:
-    """The share of their sum that the largest hundredth of them, at least one, has; None of zeros."""
-    total = float(ordered.sum())
-    return float(ordered[-max(1, round(ordered.size / 100)) :].sum()) / total if total > 0 else None
+def _concentration(sorted_sizes: np.ndarray) -> float | None:
+    """The share of the sum that the largest hundredth, at least one value, has; None if all are zero."""
+    total = float(sorted_sizes.sum())
+    return float(sorted_sizes[-max(1, round(sorted_sizes.size / 100)) :].sum()) / total if total > 0 else None
 
 
-def _quantiles(ordered: np.ndarray) -> list[float | None]:
-    """Those of QUANTILES, as np.quantile has them, which sorts anew; None of nothing."""
-    if not ordered.size:
+def _quantiles(sorted_sizes: np.ndarray) -> list[float | None]:
+    """QUANTILES of sorted values, by the interpolation of np.quantile, which would sort them again; None of no values."""
+    if not sorted_sizes.size:
         return [None] * len(QUANTILES)
-    place = np.array(list(QUANTILES.values())) * (ordered.size - 1)
-    low = place.astype(np.int64)
-    high = np.minimum(low + 1, ordered.size - 1)
-    found: list[float | None] = (ordered[low] + (ordered[high] - ordered[low]) * (place - low)).tolist()
-    return found
+    position = np.array(list(QUANTILES.values())) * (sorted_sizes.size - 1)
+    low = position.astype(np.int64)
+    high = np.minimum(low + 1, sorted_sizes.size - 1)
+    quantiles: list[float | None] = (
+        sorted_sizes[low] + (sorted_sizes[high] - sorted_sizes[low]) * (position - low)
+    ).tolist()
+    return quantiles
 
 
 def decode_map(attribution: bytes, dtype: str, scale: float, shape: Sequence[int]) -> np.ndarray:

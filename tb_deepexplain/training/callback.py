@@ -20,10 +20,10 @@ from tb_deepexplain.recording.example import alike
 from tb_deepexplain.recording.manifest import describe_methods, describe_store, listed
 from tb_deepexplain.recording.targets import Target
 from tb_deepexplain.registry.table import Selection
-from tb_deepexplain.storage import place
-from tb_deepexplain.store.growing_store import GrowingStore, made_of
-from tb_deepexplain.store.marker import is_store_name
+from tb_deepexplain.storage import to_path
+from tb_deepexplain.store.marker import check_store_name
 from tb_deepexplain.store.records import Input
+from tb_deepexplain.store.training_store import TrainingStore, training_configuration
 from tb_deepexplain.training.watched_model import architecture_of, as_examples, digest, graph_of, take
 
 
@@ -80,17 +80,14 @@ class AttributionCallback(keras.callbacks.Callback):
         for option, number in (("every", every), ("every_steps", every_steps), ("max_examples", max_examples)):
             if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 1):
                 raise ParameterError(f"{option}={number!r}: expected a whole number of at least 1")
-        if not is_store_name(name):
-            raise ParameterError(
-                f"name {name!r}: expected letters, digits, '_', '-' or '.', not starting with '.' or '-'"
-            )
+        check_store_name(name)
         self._every, self._every_steps = every or 1, every_steps
         self.async_safe = every_steps is None  # of batches, Keras then need not wait for us
         self._methods = _with_baseline(check_methods(methods), baseline)
         self._target = Target.parse(str(target))
         self._class_names = None if class_names is None else tuple(class_names)
         self._vocabulary = None if vocabulary is None else tuple(vocabulary)
-        place(logdir)  # ParameterError for a place that nothing here can write to
+        to_path(logdir)  # ParameterError for a to_path that nothing here can write to
         self._place, self._batch_size, self._overwrite = (logdir, run, name), batch_size, overwrite
         self._xs, found = take(examples, max_examples)
         self._labels, self._ids, self._most = found if labels is None else labels, ids, max_examples
@@ -166,13 +163,13 @@ class AttributionCallback(keras.callbacks.Callback):
             self._warned = True
             warnings.warn(f"{text}. Training goes on; there are no more warnings of this kind", stacklevel=2)
 
-    def _new_store(self, request: Request, graph: ModelGraph) -> GrowingStore:
+    def _new_store(self, request: Request, graph: ModelGraph) -> TrainingStore:
         assert self._explainer is not None
         modality, inputs, name = self._explainer.modality, self._explainer.inputs, str(self._place[2])
         counted = "epoch" if self._every_steps is None else "batch"
         options = {"every": self._every_steps or self._every, "counted": counted, "batch_size": self._batch_size}
         architecture = architecture_of(self.model, graph)
-        configuration = made_of(
+        configuration = training_configuration(
             counted,
             version=__version__,
             model=architecture,
@@ -182,7 +179,7 @@ class AttributionCallback(keras.callbacks.Callback):
             labels=listed(request.labels),
             vocab=listed(request.vocabulary),
         )
-        return GrowingStore(
+        return TrainingStore(
             *self._place, configuration, lambda: describe_store(request, modality, inputs, architecture, name, options)
         )
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Frame, Page, sync_playwright
 
+from tb_deepexplain.store.layout import MANIFEST
 from tb_deepexplain.store.marker import write_marker
-from tb_deepexplain.store.store import MANIFEST
 from tests.browser.tensorboard_server import Server
 from tests.plugin import stores
 

@@ -14,7 +14,8 @@ from PIL import Image
 from playwright.sync_api import Frame, Locator, Page, expect
 
 from tb_deepexplain.plugin import tile_encoding
-from tb_deepexplain.store.store import Store, store_path
+from tb_deepexplain.store.layout import store_path
+from tb_deepexplain.store.reader import Store
 from tests.plugin import stores
 
 PLACE = re.compile(r"of (\d+)")

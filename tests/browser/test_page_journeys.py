@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Frame, Page, Route, expect
 
-from tb_deepexplain.store.store import Store, store_path
+from tb_deepexplain.store.layout import store_path
+from tb_deepexplain.store.reader import Store
 from tests.plugin import stores
 
 

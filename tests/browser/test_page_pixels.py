@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from playwright.sync_api import Frame, Page, expect
 
-from tb_deepexplain.store.store import Store, store_path
+from tb_deepexplain.store.layout import store_path
+from tb_deepexplain.store.reader import Store
 from tests.plugin import stores
 
 STOPS = json.loads((Path(__file__).parents[2] / "frontend" / "test" / "parity.json").read_text())["stops"]

@@ -18,7 +18,7 @@ import tensorflow as tf
 from beam_pipelines.cli.main import main
 from beam_pipelines.engine.runners import choose_runner
 from tb_deepexplain.errors import ParameterError
-from tb_deepexplain.store.store import StoreWriter
+from tb_deepexplain.store.writer import StoreWriter
 from tests.pipeline_runs import Run, pictures, write_records
 
 ROOT = Path(__file__).parents[2]

@@ -17,8 +17,9 @@ from beam_pipelines.cli.evaluate import Candidate, _advice, _rank, faithful
 from beam_pipelines.cli.main import main
 from tb_deepexplain.recording.batch_explainer import Records, Request
 from tb_deepexplain.recording.targets import Target
+from tb_deepexplain.store.layout import store_path
+from tb_deepexplain.store.reader import Store
 from tb_deepexplain.store.records import Attribution, Input
-from tb_deepexplain.store.store import Store, store_path
 from tests.pipeline_runs import pictures, write_records
 
 FEW = [

@@ -18,8 +18,10 @@ from tb_deepexplain.errors import InputError
 from tb_deepexplain.evaluation.evaluator import Evaluator
 from tb_deepexplain.evaluation.measures import TABLE
 from tb_deepexplain.evaluation.superpixels import superpixels
-from tb_deepexplain.store.measure_means import Faithfulness
-from tb_deepexplain.store.store import Store, StoreWriter, store_path
+from tb_deepexplain.store.layout import store_path
+from tb_deepexplain.store.measure_means import MeasureMeans
+from tb_deepexplain.store.reader import Store
+from tb_deepexplain.store.writer import StoreWriter
 from tests.pipeline_runs import Run, assert_same, pictures, write_records
 
 ASKED = "deletion,sensitivity_n,stability"
@@ -211,7 +213,7 @@ def test_superpixels_of_no_picture_are_refused(
 
 
 def test_means_of_what_is_known() -> None:
-    found = Faithfulness(["m"])
+    found = MeasureMeans(["m"])
     schema = pa.schema(
         [
             ("example_id", pa.string()),

@@ -9,7 +9,8 @@ import pytest
 
 from beam_pipelines.cli import demo
 from beam_pipelines.cli.demo import digits
-from tb_deepexplain.store.store import Store, store_path
+from tb_deepexplain.store.layout import store_path
+from tb_deepexplain.store.reader import Store
 
 
 def test_what_stands_is_kept_and_what_other_code_made_is_made_anew(

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tb_deepexplain.store.store import StoreWriter
+from tb_deepexplain.store.writer import StoreWriter
 from tests.pipeline_runs import Run, assert_same, pictures, write_records
 
 EXAMPLES, UNIT = 300, 5

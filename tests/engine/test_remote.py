@@ -23,9 +23,11 @@ from beam_pipelines.engine.progress_folder import ProgressFolder
 from beam_pipelines.engine.store_lock import store_lock
 from beam_pipelines.engine.unit_worker import UnitWorker
 from tb_deepexplain.errors import ParameterError, Stopped, StoreError
-from tb_deepexplain.storage import place, read_text
+from tb_deepexplain.storage import to_path, read_text
 from tb_deepexplain.store.records import Failure
-from tb_deepexplain.store.store import Store, StoreWriter, store_path
+from tb_deepexplain.store.layout import store_path
+from tb_deepexplain.store.reader import Store
+from tb_deepexplain.store.writer import StoreWriter
 from tests.pipeline_runs import Run, assert_same, pictures, write_records
 
 PROCESSES = ("--direct_num_workers=2", "--direct_running_mode=multi_processing")
@@ -66,7 +68,7 @@ def bucket(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
     s3fs.S3FileSystem.clear_instance_cache()
     name = f"bucket-{uuid.uuid4().hex[:8]}"
-    place(f"s3://{name}").fs.mkdir(name)
+    to_path(f"s3://{name}").fs.mkdir(name)
     yield f"s3://{name}/logs"
     s3fs.S3FileSystem.clear_instance_cache()
 
@@ -90,7 +92,7 @@ def test_worker_processes_write_the_store_to_s3(image: Run, bucket: str, source:
     shards = [f"{kind}-{unit[:-1]}{i}.parquet" for kind in ("attributions", "errors", "inputs") for i in range(4)]
     (index,) = remote.store.manifest["index"]
     assert remote.files == sorted([*shards, index, "configuration.json", "manifest.json"])
-    (event,) = (place(bucket) / "r").glob("events.out.*")
+    (event,) = (to_path(bucket) / "r").glob("events.out.*")
     (local,) = (image.logdir / "r").glob("events.out.*")
     assert len(event.read_bytes()) == len(local.read_bytes())
 
@@ -183,7 +185,7 @@ def test_one_run_at_a_time(
     scheme: str, bucket: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     monkeypatch.setattr(store_lock_module, "SECONDS_BETWEEN_BEATS", 0.2)
-    directory = place(bucket if scheme == "s3" else f"memory://{uuid.uuid4().hex}/logs")
+    directory = to_path(bucket if scheme == "s3" else f"memory://{uuid.uuid4().hex}/logs")
     with (
         store_lock(directory),
         pytest.raises(StoreError, match=r"is being written by process \d+ on .*wait for it or stop it"),
@@ -201,10 +203,10 @@ def test_one_run_at_a_time(
 
 def test_a_lock_that_was_taken_over_is_not_removed(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store_lock_module, "SECONDS_BETWEEN_BEATS", 0.1)
-    with store_lock(place(bucket)):
-        (place(bucket) / ".lock").write_text("another")
+    with store_lock(to_path(bucket)):
+        (to_path(bucket) / ".lock").write_text("another")
         threading.Event().wait(0.3)
-    assert (place(bucket) / ".lock").read_text() == "another"
+    assert (to_path(bucket) / ".lock").read_text() == "another"
 
 
 def test_reports_of_workers_are_read(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,9 +245,9 @@ def test_a_bucket_that_does_not_exist(
 def test_a_scheme_without_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "gcsfs", None)
     with pytest.raises(ParameterError, match=r"gs://b/x: .*gcsfs.*pip install 'tensorboard-plugin-deepexplain\[gcp\]'"):
-        place("gs://b/x")
+        to_path("gs://b/x")
     with pytest.raises(ParameterError, match="there is no filesystem nowhere://; give a folder, gs:// or s3://"):
-        place("nowhere://b/x")
+        to_path("nowhere://b/x")
 
 
 def test_model_and_labels_may_be_remote(exported: object, bucket: str, source: Path) -> None:
@@ -263,4 +265,4 @@ def test_model_and_labels_may_be_remote(exported: object, bucket: str, source: P
 def test_a_dry_run_of_a_remote_store(image: Run, bucket: str, source: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert RemoteRun(image.model, bucket)(source, "--dry_run") == 0
     assert "are free" not in capsys.readouterr().out
-    assert not place(bucket).fs.find(bucket)
+    assert not to_path(bucket).fs.find(bucket)

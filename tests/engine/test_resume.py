@@ -16,7 +16,7 @@ from beam_pipelines.engine.unit_worker import Task, UnitWorker
 from tb_deepexplain.errors import StoreError
 from tb_deepexplain.recording.work_metrics import Metrics
 from tb_deepexplain.store import configuration
-from tb_deepexplain.store.store import StoreWriter
+from tb_deepexplain.store.writer import StoreWriter
 from tests.pipeline_runs import Run, assert_same, pictures, write_records
 
 
@@ -186,7 +186,7 @@ def test_overwrite_replaces_the_store_and_nothing_else(image: Run, tmp_path: Pat
     assert len(list(image.directory.glob("attributions-*"))) == 1
 
 
-@pytest.mark.parametrize("change", [configuration.clear, configuration.forget_failures])
+@pytest.mark.parametrize("change", [configuration.clear, configuration.remove_failed_units])
 def test_a_partly_removed_store_does_not_count(
     image: Run, tmp_path: Path, change: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -210,7 +210,7 @@ def test_a_partly_removed_store_does_not_count(
         names = {path.name for path in copy.iterdir()} if copy.exists() else set()
         assert ("manifest.json" in names) == (killed_after == 0)
         for unit in StoreWriter(copy).finished_units():
-            if killed_after and change is configuration.forget_failures:  # which the next run builds upon
+            if killed_after and change is configuration.remove_failed_units:  # which the next run builds upon
                 assert {f"{kind}-{unit}.parquet" for kind in ("inputs", "errors")} <= names
 
 

@@ -16,7 +16,7 @@ from beam_pipelines.engine import trial
 from beam_pipelines.engine.store_lock import check_not_locked, store_lock
 from beam_pipelines.engine.unit_worker import UnitWorker
 from tb_deepexplain.errors import StoreError
-from tb_deepexplain.store.store import StoreWriter
+from tb_deepexplain.store.writer import StoreWriter
 from tests.pipeline_runs import Run, pictures, write_records
 
 

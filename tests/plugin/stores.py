@@ -13,9 +13,10 @@ from scipy import ndimage
 from skimage import data
 
 from tb_deepexplain.recording.display import encode_png
+from tb_deepexplain.store.layout import store_path
 from tb_deepexplain.store.marker import write_marker
 from tb_deepexplain.store.records import Attribution, Failure, Input
-from tb_deepexplain.store.store import StoreWriter, store_path
+from tb_deepexplain.store.writer import StoreWriter
 
 SIDE = 96
 ZERO, NAN, LACKING, NEGATED, PLAIN = "img-0003", "img-0005", "img-0007", "img-0009", "img-0008"

@@ -11,7 +11,8 @@ import pytest
 from werkzeug.test import Client
 
 from tb_deepexplain.plugin.filter_grammar import FilterError, Term, parse
-from tb_deepexplain.store.store import Store, store_path
+from tb_deepexplain.store.layout import store_path
+from tb_deepexplain.store.reader import Store
 from tests.plugin import stores
 from tests.plugin.api_client import PICTURES, REVIEWS, get
 

@@ -15,7 +15,7 @@ from tb_deepexplain.plugin.index_rows import page_rows
 from tb_deepexplain.plugin.parameters import ExampleQuery, Selection
 from tb_deepexplain.plugin.served_store import ServedStore
 from tb_deepexplain.store.records import Attribution, Input
-from tb_deepexplain.store.store import StoreWriter
+from tb_deepexplain.store.writer import StoreWriter
 
 COUNT = 400  # more than lie near each other
 METHODS = ("saliency", "deeplift", "occlusion")

@@ -10,7 +10,8 @@ import pytest
 from werkzeug.test import Client
 
 from tb_deepexplain.plugin import tile_encoding
-from tb_deepexplain.store.store import Store, store_path
+from tb_deepexplain.store.layout import store_path
+from tb_deepexplain.store.reader import Store
 from tests.plugin import stores
 from tests.plugin.api_client import get, page
 from tests.plugin.binary_page import Page

@@ -11,7 +11,7 @@ HEAVY = (
     "apache_beam",
     "pyarrow",
     "PIL",
-    "tb_deepexplain.store.store",
+    "tb_deepexplain.store.reader",
     "tb_deepexplain.attribution.explainer",
 )
 

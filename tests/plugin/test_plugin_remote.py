@@ -11,8 +11,8 @@ import pytest
 from moto.server import ThreadedMotoServer
 from werkzeug.test import Client
 
-from tb_deepexplain.storage import place
-from tb_deepexplain.store.store import MANIFEST, store_path
+from tb_deepexplain.storage import to_path
+from tb_deepexplain.store.layout import MANIFEST, store_path
 from tests.plugin import stores
 from tests.plugin.api_client import get, page, summary
 
@@ -36,7 +36,7 @@ def remote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[st
     stores.write_image_store(tmp_path)
     stores.write_text_store(tmp_path)
     bucket = f"bucket-{uuid.uuid4().hex[:8]}"
-    files = place(f"s3://{bucket}").fs  # type: ignore[attr-defined]
+    files = to_path(f"s3://{bucket}").fs  # type: ignore[attr-defined]
     files.mkdir(bucket)
     files.put(f"{tmp_path}/", f"{bucket}/logs", recursive=True)
     yield f"s3://{bucket}/logs", tmp_path

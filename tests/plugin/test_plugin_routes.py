@@ -19,9 +19,11 @@ from scipy.stats import spearmanr, t
 from werkzeug.test import Client
 
 from tb_deepexplain.plugin import tile_encoding
+from tb_deepexplain.store.layout import MANIFEST, store_path
 from tb_deepexplain.store.marker import write_marker
+from tb_deepexplain.store.reader import Store
 from tb_deepexplain.store.records import Attribution, Input
-from tb_deepexplain.store.store import MANIFEST, Store, StoreWriter, store_path
+from tb_deepexplain.store.writer import StoreWriter
 from tests.plugin import stores
 from tests.plugin.api_client import PICTURES, REVIEWS, ROOT, get, page, summary
 
@@ -435,7 +437,7 @@ def test_a_training_is_served_step_by_step(tmp_path: Path, served: Callable[...,
         return get(client, "/api/stores").json["stores"][0]["complete"]
 
     assert not complete()
-    writer.describe({**described, "complete": True}, version)
+    writer.rewrite_manifest({**described, "complete": True}, version)
     assert complete()
     for step, query in ((0, {"step": "0"}), (5, {})):  # the latest, if none is asked for
         found = page(client, **store, **query).header

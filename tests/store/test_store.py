@@ -13,10 +13,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-import tb_deepexplain.store.store as module
+import tb_deepexplain.store.index as module
 from tb_deepexplain.errors import StoreError
+from tb_deepexplain.store.reader import Store
 from tb_deepexplain.store.records import Attribution, Failure, Input
-from tb_deepexplain.store.store import Store, StoreWriter
+from tb_deepexplain.store.writer import StoreWriter
 
 MANIFEST = {"name": "default", "modality": "tabular"}
 
@@ -201,8 +202,8 @@ def test_an_index_of_many_parts_is_that_of_one(tmp_path: Path, monkeypatch: pyte
     write(tmp_path, units)
     StoreWriter(tmp_path).commit(list(units), MANIFEST)
     whole = Store(tmp_path).index
-    monkeypatch.setattr(module, "_UNITS_AT_ONCE", 3)
-    monkeypatch.setattr(module, "_INDEX_ROWS", 7)
+    monkeypatch.setattr(module, "_UNITS_READ_TOGETHER", 3)
+    monkeypatch.setattr(module, "ROW_GROUP_ROWS", 7)
     manifest = StoreWriter(tmp_path).commit(list(units), MANIFEST)
     assert manifest["counts"]["maps"] == whole.num_rows == 33
     assert Store(tmp_path).index.equals(whole)
@@ -297,7 +298,7 @@ def test_a_store_grows_by_units_whose_inputs_another_has(tmp_path: Path) -> None
     assert (
         len(list(tmp_path.glob("index-*.parquet"))) == 2
     )  # that of the commit before for who has just read its manifest
-    ended = StoreWriter(tmp_path).describe({**MANIFEST, "complete": True}, manifest["version"])
+    ended = StoreWriter(tmp_path).rewrite_manifest({**MANIFEST, "complete": True}, manifest["version"])
     assert ended == Store(tmp_path).manifest == {**manifest, "complete": True, "version": ended["version"]}
     assert ended["version"] != manifest["version"]
     store = Store(tmp_path)
@@ -333,7 +334,7 @@ def test_what_cannot_be_appended_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="committed by another program meanwhile; give each a run or name of its own"):
         StoreWriter(tmp_path).append(at_step(tmp_path, 1), MANIFEST, "another")
     with pytest.raises(StoreError, match="committed by another program"):
-        StoreWriter(tmp_path).describe(MANIFEST, "another")
+        StoreWriter(tmp_path).rewrite_manifest(MANIFEST, "another")
     write(tmp_path, {"own": ["d"]})
     for unit in ("step-0", "own"):
         with pytest.raises(StoreError, match=f"unit {unit} is there already or has inputs of its own"):

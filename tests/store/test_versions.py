@@ -10,10 +10,13 @@ import pytest
 
 from tb_deepexplain.errors import StoreError
 from tb_deepexplain.store import configuration
-from tb_deepexplain.store.growing_store import GrowingStore, made_of
+from tb_deepexplain.store.index import Location
+from tb_deepexplain.store.layout import store_path
+from tb_deepexplain.store.reader import Store
 from tb_deepexplain.store.records import FORMAT_VERSION, INPUT_SCHEMA, Attribution, Input, ModelInput, value_names
-from tb_deepexplain.store.store import Place, Store, StoreWriter, store_path
+from tb_deepexplain.store.training_store import TrainingStore, training_configuration
 from tb_deepexplain.store.version_1 import upgrade_input
+from tb_deepexplain.store.writer import StoreWriter
 
 FIXTURES = Path(__file__).parent / "fixtures"
 VERSIONS = ("v1", "v2")
@@ -63,7 +66,7 @@ def test_measures_and_their_curves_are_read(version: str) -> None:
     store = read(version, "image")
     assert store.index["deletion"].to_pylist() == pytest.approx([0.4] * 6)
     assert store.manifest["faithfulness"]["saliency"]["deletion"]["n"] == 3
-    location = Place(*(store.index[name][0].as_py() for name in ("shard", "row_group", "row")))
+    location = Location(*(store.index[name][0].as_py() for name in ("shard", "row_group", "row")))
     assert store.curves_at([location], ["deletion"])[0]["deletion_curve"] == pytest.approx([1, 0.5, 0.25, 0.1, 0])
 
 
@@ -88,11 +91,13 @@ def test_nothing_is_added_to_a_store_of_version_1(tmp_path: Path) -> None:
     version = Store(directory).manifest["version"]
     refused = pytest.raises(StoreError, match="format version 1, which can be read but not continued")
     with refused:
-        GrowingStore(tmp_path, "training", "default", made_of("epoch", model="0"), dict).open(3, [], overwrite=False)
+        TrainingStore(tmp_path, "training", "default", training_configuration("epoch", model="0"), dict).open(
+            3, [], overwrite=False
+        )
     with refused:
         StoreWriter(directory).append("step-3", {}, version)
     with refused:
-        StoreWriter(directory).describe({}, version)
+        StoreWriter(directory).rewrite_manifest({}, version)
     with refused:
         StoreWriter(directory).commit(["examples", "step-000000000000"], {})
     assert Store(directory).manifest["version"] == version
@@ -100,7 +105,9 @@ def test_nothing_is_added_to_a_store_of_version_1(tmp_path: Path) -> None:
 
 def test_a_training_from_the_start_replaces_a_store_of_version_1(tmp_path: Path) -> None:
     shutil.copytree(FIXTURES / "v1" / "training", tmp_path / "training")
-    store = GrowingStore(tmp_path, "training", "default", made_of("epoch", model="0"), lambda: {"modality": "tabular"})
+    store = TrainingStore(
+        tmp_path, "training", "default", training_configuration("epoch", model="0"), lambda: {"modality": "tabular"}
+    )
     store.open(0, [Input("a", "tabular", values=[1.0])], overwrite=True)
     store.add(0, [Attribution("a", "saliency", pa.array([1.0]).to_numpy())], [])
     assert Store(store.directory).format_version == FORMAT_VERSION

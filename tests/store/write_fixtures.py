@@ -14,10 +14,11 @@ import numpy as np
 
 from tb_deepexplain.recording import display
 from tb_deepexplain.recording.example import Example
-from tb_deepexplain.store.growing_store import GrowingStore, made_of
+from tb_deepexplain.store.layout import store_path
 from tb_deepexplain.store.marker import write_marker
 from tb_deepexplain.store.records import FORMAT_VERSION, Attribution, Failure, Input, Part, model_input
-from tb_deepexplain.store.store import StoreWriter, store_path
+from tb_deepexplain.store.training_store import TrainingStore, training_configuration
+from tb_deepexplain.store.writer import StoreWriter
 
 FIXTURES = Path(__file__).parent / "fixtures"
 METHODS: list[dict[str, Any]] = [
@@ -57,8 +58,12 @@ def write(logdir: Path) -> None:
     ]
     write_store(logdir, "text", texts, [maps(row, 3 + i % 2, target=None) for i, row in enumerate(texts)], "sum")
     write_store(logdir, "tabular", tables(3), [maps(row, 12, parts=PARTS) for row in tables(3)])
-    training = GrowingStore(
-        logdir, "training", "default", made_of("epoch", model="0"), lambda: manifest("tabular", "predicted")
+    training = TrainingStore(
+        logdir,
+        "training",
+        "default",
+        training_configuration("epoch", model="0"),
+        lambda: manifest("tabular", "predicted"),
     )
     training.open(0, tables(2), overwrite=False)
     for step in range(3):

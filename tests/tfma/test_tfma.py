@@ -29,7 +29,8 @@ from beam_pipelines.tfma.extractor import (
 from beam_pipelines.transforms import Attribute, WriteAttributions
 from examples import tfx_pipeline as tumours
 from tb_deepexplain.errors import InputError, ParameterError
-from tb_deepexplain.store.store import Store, store_path
+from tb_deepexplain.store.layout import store_path
+from tb_deepexplain.store.reader import Store
 from tests.tfx import artifacts
 from tests.tfx.artifacts import FEATURES, record, table
 

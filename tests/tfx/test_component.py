@@ -17,7 +17,8 @@ from tfx.types import artifact_utils, channel_utils, standard_artifacts
 import tb_deepexplain as dx
 from beam_pipelines.tfx.component import SKIPPED, AttributionGen
 from tb_deepexplain.errors import InputError, ParameterError, UnknownMethodError
-from tb_deepexplain.store.store import Store, store_path
+from tb_deepexplain.store.layout import store_path
+from tb_deepexplain.store.reader import Store
 from tests.tfx import artifacts
 from tests.tfx.artifacts import FEATURES, examples, table
 

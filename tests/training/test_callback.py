@@ -23,8 +23,10 @@ from tb_deepexplain.plugin.duckdb_engine import Engine
 from tb_deepexplain.plugin.index_rows import IndexRow, rows_by_id
 from tb_deepexplain.plugin.parameters import Selection
 from tb_deepexplain.plugin.served_store import ServedStore
+from tb_deepexplain.store.layout import store_path
+from tb_deepexplain.store.reader import Store
 from tb_deepexplain.store.records import Attribution, Input, value_names
-from tb_deepexplain.store.store import Store, StoreWriter, store_path
+from tb_deepexplain.store.writer import StoreWriter
 from tb_deepexplain.training.callback import AttributionCallback
 from tests import models
 
@@ -92,7 +94,7 @@ def assert_explains(stored: dict[str, np.ndarray], expected: np.ndarray) -> None
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from tb_deepexplain.store.store import StoreWriter
+from tb_deepexplain.store.writer import StoreWriter
 from tests.training.test_callback import train
 append = StoreWriter.append
 def die(self, unit, manifest, version):

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from beam_pipelines.cli.demo import packages, serving
 from tb_deepexplain.errors import InputError
-from tb_deepexplain.store.store import store_path
+from tb_deepexplain.store.layout import store_path
 
 LOGDIR = "demo_logdir"
 _PREPARED = "arguments.txt"  # written last: what is beside it is complete

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from beam_pipelines.reading.format_interface import Format
 from beam_pipelines.reading.formats import tfrecord
+from tb_deepexplain.store.media_types import SIGNATURES
 
 FORMATS: Mapping[str, Format] = {
     row.id: row
@@ -40,7 +41,7 @@ FORMATS: Mapping[str, Format] = {
             id="pictures",
             description="a folder of pictures; sub-folders are labels",
             suffixes=(".png", ".jpg", ".jpeg", ".gif", ".bmp"),
-            signatures=(b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8"),
+            signatures=tuple(signature for signature in SIGNATURES if len(signature) > 2),
             folders=True,
         ),
         Format(

@@ -12,9 +12,9 @@ from typing import Any
 from beam_pipelines.reading.files import is_remote, join, opened
 from beam_pipelines.reading.format_interface import Damaged, RecordRange, Source
 from beam_pipelines.reading.work_unit import WorkUnit
+from tb_deepexplain.store.media_types import media_type
 
 COLUMN, LABEL = "image", "label"
-SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"BM")
 
 
 def plan(source: Source, unit_size: int, digest: Any) -> Iterator[RecordRange]:
@@ -35,7 +35,7 @@ def read(unit: WorkUnit) -> Iterator[dict[str, Any] | Damaged]:
         except OSError as error:
             yield Damaged(f"cannot be read: {error.strerror or error}")
             continue
-        if not content.startswith(SIGNATURES):
+        if not media_type(content):
             yield Damaged("is not PNG, JPEG, GIF or BMP" if content else "is empty")
             continue
         label = _label(path)

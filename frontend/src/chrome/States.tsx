@@ -11,7 +11,8 @@ import styles from "./States.module.css";
 const SNIPPET = `import numpy as np
 from tb_deepexplain.store.marker import write_marker
 from tb_deepexplain.store.records import Attribution, Input
-from tb_deepexplain.store.store import StoreWriter, store_path
+from tb_deepexplain.store.layout import store_path
+from tb_deepexplain.store.writer import StoreWriter
 
 writer = StoreWriter(store_path("LOGDIR", "my_run", "attributions"))
 with writer.shard("00000") as shard:

@@ -1,0 +1,122 @@
+"""Reads a committed store: its manifest, its index, and maps, inputs and curves by their locations."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tb_deepexplain.errors import StoreError
+from tb_deepexplain.storage import map_files, open_parquet, read_table, read_text, to_path
+from tb_deepexplain.store import version_1
+from tb_deepexplain.store.index import Location
+from tb_deepexplain.store.layout import MANIFEST, shard_file
+from tb_deepexplain.store.records import ERROR_SCHEMA, FORMAT_VERSION, INPUT_SCHEMA, curve_fields, decode_map
+
+_FOOTERS_CACHED = 16  # of up to two megabytes each
+
+
+class Store:
+    """A committed store, whatever its format version: all it returns is as in version 2. `format_version` is that of its files.
+
+    StoreError if the directory holds no committed store, or one of a newer version.
+    """
+
+    def __init__(self, directory: str | os.PathLike[str]) -> None:
+        self.directory = to_path(directory)
+        try:
+            manifest: dict[str, Any] = json.loads(read_text(self.directory / MANIFEST))
+        except FileNotFoundError:
+            raise StoreError(
+                f"{self.directory} holds no committed store (no {MANIFEST}); finish its run first"
+            ) from None
+        except ValueError as error:
+            raise StoreError(f"{self.directory / MANIFEST} is not JSON ({error}); run the pipeline again") from None
+        self._footers: dict[Path, pq.FileMetaData] = {}
+        self.format_version = manifest.get("format_version")
+        if self.format_version not in (1, FORMAT_VERSION):
+            newer = isinstance(self.format_version, int) and self.format_version > FORMAT_VERSION
+            advice = "upgrade tensorboard-plugin-deepexplain" if newer else "run the pipeline again"
+            raise StoreError(
+                f"{self.directory} has store format {self.format_version}; this version reads formats 1 to {FORMAT_VERSION}: "
+                f"{advice}"
+            )
+        self.manifest = version_1.upgrade_manifest(manifest)
+
+    @cached_property
+    def index(self) -> pa.Table:
+        """One row for each map, with every column but the map itself, and the locations of the map and its input."""
+        return pa.concat_tables(map(version_1.upgrade_index, map(self._read_table, self.manifest["index"])))
+
+    def maps(self, rows: Sequence[int]) -> list[np.ndarray]:
+        """The float32 maps of these rows of `index`, in the order of `rows`."""
+        return self.maps_at(self._locations(rows, "shard", "row_group", "row"))
+
+    def inputs(self, rows: Sequence[int]) -> list[dict[str, Any]]:
+        """The inputs (the columns of `records.INPUT_SCHEMA`) of these rows of `index`, in the order of `rows`."""
+        return self.inputs_at(self._locations(rows, "input_shard", "input_row_group", "input_row"))
+
+    def maps_at(self, locations: Sequence[Location]) -> list[np.ndarray]:
+        """The float32 maps at these locations, in their order. For callers that hold no index in memory."""
+        columns = ["attribution", "dtype", "scale", "shape"]
+        return [decode_map(**row) for row in self._read_rows("attributions", locations, columns)]
+
+    def curves_at(self, locations: Sequence[Location], measures: Sequence[str]) -> list[dict[str, Any]]:
+        """The curves (`records.curve_fields`) of these measures of the maps at these locations, in their order."""
+        return self._read_rows("attributions", locations, [field.name for field in curve_fields(measures)])
+
+    def inputs_at(self, locations: Sequence[Location]) -> list[dict[str, Any]]:
+        """The inputs at these locations, in their order."""
+        if self.format_version == 1:
+            rows = self._read_rows("inputs", locations, list(version_1.INPUT_COLUMNS))
+            return [version_1.upgrade_input(row) for row in rows]
+        return self._read_rows("inputs", locations, INPUT_SCHEMA.names)
+
+    def errors(self) -> pa.Table:
+        """The examples that could not be explained."""
+        names = [shard_file(self.directory, "errors", unit).name for unit in self.manifest["units"]]
+        tables = map_files(self._read_table, names, self.directory)
+        return pa.concat_tables(tables) if tables else ERROR_SCHEMA.empty_table()
+
+    def _read_table(self, name: str) -> pa.Table:
+        try:
+            return read_table(self.directory / name)
+        except (OSError, pa.ArrowException) as error:
+            raise StoreError(f"{self.directory / name} cannot be read ({error}); run the pipeline again") from error
+
+    def _cache_footer(self, path: Path, footer: pq.FileMetaData) -> None:
+        """The footer of a file with many row groups takes longer to read than one of them."""
+        self._footers[path] = footer
+        while len(self._footers) > _FOOTERS_CACHED:
+            self._footers.pop(next(iter(self._footers)), None)  # another thread may have removed it
+
+    def _locations(self, rows: Sequence[int], *names: str) -> list[Location]:
+        columns = self.index.select(names).take(pa.array(rows, pa.int64())).columns
+        return [Location(*values) for values in zip(*(column.to_pylist() for column in columns), strict=True)]
+
+    def _read_rows(self, table: str, locations: Sequence[Location], columns: list[str]) -> list[dict[str, Any]]:
+        # Row groups are read directly: engines that plan a scan take ten times as long for a page of maps.
+        by_group: dict[tuple[str, int], list[int]] = {}
+        for position, location in enumerate(locations):
+            by_group.setdefault((location.shard, location.row_group), []).append(position)
+        rows: list[Any] = [None] * len(locations)
+        for (shard, group), positions in sorted(by_group.items()):
+            path = shard_file(self.directory, table, shard)
+            try:
+                with open_parquet(path, self._footers.get(path)) as file:
+                    self._cache_footer(path, file.metadata)
+                    # For one row group, threads cost more than they save.
+                    content = file.read_row_group(group, columns=columns, use_threads=False)
+            except (OSError, pa.ArrowException) as error:
+                raise StoreError(f"{path} cannot be read ({error}); run the pipeline again") from error
+            selected = content.take(pa.array([locations[position].row for position in positions], pa.int64()))
+            for position, row in zip(positions, selected.to_pylist(maps_as_pydicts="strict"), strict=True):
+                rows[position] = row
+        return rows
