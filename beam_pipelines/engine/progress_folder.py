@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 from tb_deepexplain.errors import Stopped, StoreError
-from tb_deepexplain.storage import map_files, is_remote, to_path, read_text
+from tb_deepexplain.storage import is_remote, map_files, read_text, to_path
 from tb_deepexplain.store.write_errors import as_store_error
 
 _SECONDS_BETWEEN_WRITES = 0.1

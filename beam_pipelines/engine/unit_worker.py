@@ -82,7 +82,9 @@ class UnitWorker:
         self.explainer = BatchExplainer(job.request)
         self.parser = ExampleParser(self.explainer.graph.inputs, job.record_spec)
         self._batch_size = BatchSize(job.request.batch_size)
-        self._writer = StoreWriter(job.directory, directory_exists=True, measures=[name for name, _ in job.request.measures])
+        self._writer = StoreWriter(
+            job.directory, directory_exists=True, measures=[name for name, _ in job.request.measures]
+        )
 
     def explain_unit(self, task: Task, progress: ProgressFolder) -> Metrics:
         """Write the unit's shard; its metrics, which the shard holds, too. Raises Stopped if the run is to stop."""

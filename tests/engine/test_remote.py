@@ -23,10 +23,10 @@ from beam_pipelines.engine.progress_folder import ProgressFolder
 from beam_pipelines.engine.store_lock import store_lock
 from beam_pipelines.engine.unit_worker import UnitWorker
 from tb_deepexplain.errors import ParameterError, Stopped, StoreError
-from tb_deepexplain.storage import to_path, read_text
-from tb_deepexplain.store.records import Failure
+from tb_deepexplain.storage import read_text, to_path
 from tb_deepexplain.store.layout import store_path
 from tb_deepexplain.store.reader import Store
+from tb_deepexplain.store.records import Failure
 from tb_deepexplain.store.writer import StoreWriter
 from tests.pipeline_runs import Run, assert_same, pictures, write_records
 
