@@ -61,6 +61,9 @@ check: $(VENV)/dev.stamp frontend/node_modules/.package-lock.json ## linters, ty
 	$(BIN)/lint-imports --cache-dir .import_linter_cache
 	cd frontend && npm run --silent check
 
+coverage: $(VENV)/dev.stamp ## which lines of tb_deepexplain and beam_pipelines the tests of `make test` do not reach
+	$(BIN)/python -m pytest -m "not slow" --numprocesses 2 --dist loadfile --cov --cov-report=term:skip-covered --cov-report=html:htmlcov $(ARGS)
+
 format: $(VENV)/dev.stamp frontend/node_modules/.package-lock.json ## put the code into its format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -138,4 +141,4 @@ chromium:
 	  { echo "installing chromium"; apt-get update -qq; DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; }; } || \
 	  { echo "the browser tests need Chromium: install it, or name one with CHROMIUM=/path/to/chromium" >&2; exit 2; }
 
-.PHONY: help demo test test-slow test-kills test-dataflow test-prism test-flink test-tfx test-bazel lock-tfx check format docs types dist clean chromium
+.PHONY: help demo test coverage test-slow test-kills test-dataflow test-prism test-flink test-tfx test-bazel lock-tfx check format docs types dist clean chromium

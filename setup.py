@@ -33,6 +33,7 @@ EXTRAS = {
         "playwright>=1.55",
         "pre-commit>=4",
         "pytest>=8.4",
+        "pytest-cov>=7",
         "pytest-xdist>=3.6",
         "ruff>=0.14",
         "setuptools>=77",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,7 @@ def test_python_blocks_run(page: Path, workspace: Path, monkeypatch: pytest.Monk
 @pytest.mark.parametrize("page", SHELL, ids=pages.name)
 def test_commands_run(page: Path, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(workspace)
+    shutil.rmtree(workspace / "logs", ignore_errors=True)  # pages use the same names
     for block in pages.blocks(page):
         if block.language in ("bash", "sh"):
             for words in pages.commands(block.text):
