@@ -1,179 +1,117 @@
-"""The BUILD files: what they must say, by the imports of the code; and what they say.
+"""The BUILD files: one target for each package, whose deps follow from the imports.
 
-    python -m bazel.builds            says what differs; status 1 if anything does
-    python -m bazel.builds --write    writes them anew
+    python -m bazel.builds            lists differences between BUILD files and imports; status 1 if there are any
+    python -m bazel.builds --write    writes the BUILD files
 
-A module beside the BUILD file of tb_deepexplain, beam_pipelines, examples or a folder of tests is a target of its own; a package
-below the first two is one. FAST are the tests that Bazel runs.
+A package is a folder below `tb_deepexplain` or `beam_pipelines`, with all its subfolders, or the modules directly in one of
+these two, in `examples` or in a folder of tests. FAST lists the tests that Bazel runs.
 """
 
 from __future__ import annotations
 
 import ast
-import dataclasses
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-ROOTS = ("tb_deepexplain", "beam_pipelines", "examples")
+SOURCES = ("tb_deepexplain", "beam_pipelines", "examples")
 FAST = (
     "tests/graph/test_parsing.py",
-    "tests/tfma/test_drift.py",
     "tests/plugin/test_filters.py",
     "tests/plugin/test_orders.py",
     "tests/plugin/test_pivots.py",
+    "tests/tfma/test_drift.py",
 )
-BINARIES = {"beam_pipelines/attribute.py": "attribute_command", "beam_pipelines/cli/main.py": "tb-deepexplain"}
-DATA = {  # the page, where it has been built
-    "//tb_deepexplain/plugin": 'glob(["openapi.json", "static/**"])',
+TEST_FOLDERS = ("tests", *sorted({Path(test).parent.as_posix() for test in FAST}))
+BINARIES = {
+    "beam_pipelines": ("attribute_command", "attribute.py"),
+    "beam_pipelines/cli": ("tb-deepexplain", "main.py"),
 }
-# Asked for only when somebody uses it, and itself in need of the package.
-LAZY = {("//tb_deepexplain", "//tb_deepexplain/training")}
-_LOAD = 'load("@rules_python//python:defs.bzl", {})\n'
+DATA = {
+    "tb_deepexplain/plugin": '["openapi.json"] + glob(["static/**"])',  # static: the page, where it has been built
+}
+_DEPLESS = "tb_deepexplain"  # its __init__ imports the packages below it lazily, and they import it
 
 
-@dataclasses.dataclass(frozen=True)
-class Target:
-    """One rule: its label, its kind, its sources from the root, the labels it depends on."""
-
-    label: str
-    kind: str
-    srcs: tuple[str, ...]
-    deps: tuple[str, ...]
-
-    @property
-    def package(self) -> str:
-        return self.label[2:].partition(":")[0]
-
-    @property
-    def name(self) -> str:
-        return self.label.rpartition(":")[2] if ":" in self.label else self.label.rpartition("/")[2]
+def packages(root: Path = ROOT) -> dict[str, list[Path]]:
+    """The modules of each package, by its folder."""
+    modules: dict[str, list[Path]] = {}
+    for base in SOURCES:
+        for path in sorted((root / base).rglob("*.py")):
+            parts = path.relative_to(root).parts
+            modules.setdefault("/".join(parts[: min(2, len(parts) - 1)]), []).append(path)
+    for folder in TEST_FOLDERS:
+        support = [path for path in sorted((root / folder).glob("*.py")) if not path.name.startswith("test_")]
+        modules[folder] = support
+    return modules
 
 
-def wanted(root: Path = ROOT) -> dict[str, Target]:
-    """The targets that there must be, by label."""
-    homes = dict(_homes(root))
-    labels: dict[str, list[str]] = {}
-    for path, label in homes.items():
-        labels.setdefault(label, []).append(path)
-    found = {}
-    for label, paths in labels.items():
-        deps = {homes[path] for source in paths for path in _imported(root, source, homes)}
-        deps |= {homes[path] for path in _conftests(label, homes)} if paths[0] in FAST else set()
-        kept = sorted(dep for dep in deps - {label} if (label, dep) not in LAZY)
-        kind = "py_test" if paths[0] in FAST else "py_library"
-        found[label] = Target(label, kind, tuple(sorted(paths)), tuple(kept))
-    for path, name in BINARIES.items():
-        label = _label(Path(path).parent.as_posix(), name)
-        found[label] = Target(label, "py_binary", (path,), found[homes[path]].deps)
-    return found
-
-
-def written(root: Path = ROOT) -> dict[str, Target]:
-    """The targets of the BUILD files, which are Python as far as these go."""
-    found = {}
-    for file in sorted(root.glob("**/BUILD")):
-        package = file.parent.relative_to(root).as_posix()
-        if package.partition("/")[0] not in (*ROOTS, "tests"):
-            continue
-        for node in ast.walk(ast.parse(file.read_text())):
-            if (
-                not isinstance(node, ast.Call)
-                or not isinstance(node.func, ast.Name)
-                or not node.func.id.startswith("py_")
-            ):
-                continue
-            given = {k.arg: ast.literal_eval(k.value) for k in node.keywords if k.arg in ("name", "srcs", "deps")}
-            label = _label(package, given["name"])
-            srcs = [_path(package, source) for source in given["srcs"]]
-            deps = [_absolute(package, dep) for dep in given.get("deps", [])]
-            found[label] = Target(
-                label, node.func.id, tuple(s for s in sorted(srcs) if s != "bazel/run_pytest.py"), tuple(sorted(deps))
-            )
-    return found
+def text(folder: str, root: Path = ROOT) -> str:
+    """The BUILD file of a package."""
+    known = packages(root)
+    deps = [] if folder == _DEPLESS else _deps(folder, known[folder], known, root)
+    name = folder.rpartition("/")[2]
+    tests = [test for test in FAST if Path(test).parent.as_posix() == folder]
+    rules = ["py_library", *(["py_binary"] if folder in BINARIES else []), *(["py_test"] if tests else [])]
+    lines = [f'load("@rules_python//python:defs.bzl", {", ".join(map(_quote, sorted(rules)))})', ""]
+    lines += ['package(default_visibility = ["//visibility:public"])', ""]
+    if folder in TEST_FOLDERS:
+        pattern = 'glob(\n        ["*.py"],\n        exclude = ["test_*.py"],\n    )'
+    else:
+        pattern = f'glob(["{"**/" if "/" in folder else ""}*.py"])'
+    data = [f"data = {DATA[folder]}"] if folder in DATA else []
+    lines += _rule("py_library", [f"name = {_quote(name)}", f"srcs = {pattern}", *data, *_deps_lines(deps)])
+    if folder in BINARIES:
+        target, main = BINARIES[folder]
+        fields = [f"name = {_quote(target)}", f"srcs = [{_quote(main)}]", f"main = {_quote(main)}"]
+        lines += _rule("py_binary", [*fields, *_deps_lines([f":{name}"])])
+    for test in tests:
+        path = root / test
+        test_deps = _deps(folder, [path], known, root) + ["//tests"] * (folder != "tests")
+        fields = [f"name = {_quote(path.stem)}", 'size = "small"']
+        fields += [f"srcs = {_list([path.name, '//bazel:run_pytest.py'])}", f"args = [{_quote(test)}]"]
+        fields += ['data = ["//:pyproject.toml"]', 'main = "//bazel:run_pytest.py"']
+        lines += _rule("py_test", [*fields, *_deps_lines([f":{name}", *test_deps])])
+    return "\n".join(lines).rstrip("\n") + "\n"
 
 
 def differences(root: Path = ROOT) -> list[str]:
-    """What the BUILD files say too much and too little, a line each."""
-    must, say = wanted(root), written(root)
-    lines = [f"{label} is not there: it has {', '.join(must[label].srcs)}" for label in must.keys() - say.keys()]
-    lines += [f"{label} is there, and nothing is to be in it" for label in say.keys() - must.keys()]
-    for label in must.keys() & say.keys():
-        for what in ("srcs", "deps"):
-            right, there = set(getattr(must[label], what)), set(getattr(say[label], what))
-            lines += [f"{label} lacks {one} among its {what}" for one in sorted(right - there)]
-            lines += [f"{label} has {one} among its {what}, which it does not use" for one in sorted(there - right)]
-    return sorted(lines)
+    """The BUILD files that are missing, superfluous, or not as the imports demand."""
+    wanted = {f"{folder}/BUILD": text(folder, root) for folder in packages(root)}
+    written = {
+        path.relative_to(root).as_posix() for base in (*SOURCES, "tests") for path in (root / base).rglob("BUILD")
+    }
+    lines = [f"{path}: no package needs it" for path in sorted(written - wanted.keys())]
+    for path, content in wanted.items():
+        if path not in written:
+            lines.append(f"{path}: missing")
+        elif (root / path).read_text(encoding="utf-8") != content:
+            lines.append(f"{path}: not as the imports demand")
+    return lines
 
 
 def write(root: Path = ROOT) -> None:
-    """The BUILD files anew."""
-    packages: dict[str, list[Target]] = {}
-    for target in wanted(root).values():
-        packages.setdefault(target.package, []).append(target)
-    for package, targets in packages.items():
-        (root / package / "BUILD").write_text(_text(package, sorted(targets, key=lambda t: t.name)))
+    """Write all BUILD files; delete superfluous ones."""
+    folders = packages(root)
+    for base in (*SOURCES, "tests"):
+        for path in (root / base).rglob("BUILD"):
+            if path.parent.relative_to(root).as_posix() not in folders:
+                path.unlink()
+    for folder in folders:
+        (root / folder / "BUILD").write_text(text(folder, root), encoding="utf-8")
 
 
-def _text(package: str, targets: Iterable[Target]) -> str:
-    targets = list(targets)
-    kinds = sorted({target.kind for target in targets})
-    text = _LOAD.format(", ".join(f'"{kind}"' for kind in kinds))
-    text += '\npackage(default_visibility = ["//visibility:public"])\n'
-    for target in targets:
-        srcs = [
-            _short(package, f"//{Path(s).parent.as_posix()}:{Path(s).name}".replace("//.:", "//:")) for s in target.srcs
-        ]
-        lines = [f"name = {_quoted(target.name)}"]
-        if target.kind == "py_test":
-            lines.append('size = "small"')
-            lines.append(f"srcs = {_list([*srcs, '//bazel:run_pytest.py'])}")
-            lines.append(f"args = {_list(list(target.srcs))}")
-            lines.append('data = ["//:pyproject.toml"]')
-            lines.append('main = "//bazel:run_pytest.py"')
-        else:
-            lines.append(f"srcs = {_list(srcs)}")
-        if target.kind == "py_binary":
-            lines.append(f"main = {_quoted(srcs[0])}")
-        if target.label in DATA:
-            lines.append(f"data = {DATA[target.label]}")
-        if target.deps:
-            lines.append(f"deps = {_list([_short(package, dep) for dep in target.deps])}")
-        text += f"\n{target.kind}(\n" + "".join(f"    {line},\n" for line in lines) + ")\n"
-    return text
+def _deps(folder: str, modules: list[Path], known: dict[str, list[Path]], root: Path) -> list[str]:
+    """The labels of the packages that these modules import, without their own."""
+    homes = {path: home for home, paths in known.items() for path in paths}
+    imported = {homes[path] for module in modules for path in _imports(module, root) if path in homes}
+    return [f"//{home}" for home in sorted(imported - {folder})]
 
 
-def _list(values: list[str]) -> str:
-    if len(values) < 2:
-        return f"[{', '.join(map(_quoted, values))}]"
-    ordered = sorted(values, key=lambda v: (v.startswith("//"), v.replace(":", "!")))
-    return "[\n" + "".join(f"        {_quoted(value)},\n" for value in ordered) + "    ]"
-
-
-def _quoted(text: str) -> str:
-    return f'"{text}"'
-
-
-def _homes(root: Path) -> Iterator[tuple[str, str]]:
-    """Each source, and the label of the target that has it."""
-    for base in ROOTS:
-        for path in sorted((root / base).rglob("*.py")):
-            inner = path.relative_to(root / base)
-            folder = f"{base}/{inner.parts[0]}" if len(inner.parts) > 1 else base
-            name = "" if len(inner.parts) > 1 or inner.stem == "__init__" else inner.stem
-            yield path.relative_to(root).as_posix(), _label(folder, name or folder.rpartition("/")[2])
-    folders = {Path(test).parent.as_posix() for test in FAST}
-    for folder in sorted(folders | {"tests"}):
-        for path in sorted((root / folder).glob("*.py")):
-            name = path.relative_to(root).as_posix()
-            if path.stem != "__init__" and (not path.stem.startswith("test_") or name in FAST):
-                yield name, _label(folder, path.stem)
-
-
-def _imported(root: Path, source: str, homes: Mapping[str, str]) -> Iterator[str]:
-    """The project's files that a file imports, wherever in it."""
-    for node in ast.walk(ast.parse((root / source).read_text(encoding="utf-8"))):
+def _imports(module: Path, root: Path) -> Iterator[Path]:
+    """The project's files that a file imports, anywhere in it."""
+    for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -181,45 +119,33 @@ def _imported(root: Path, source: str, homes: Mapping[str, str]) -> Iterator[str
         else:
             continue
         for name in names:
-            base = name.replace(".", "/")
-            yield from (path for path in (f"{base}.py", f"{base}/__init__.py") if path in homes)
+            path = root / name.replace(".", "/")
+            yield path.with_suffix(".py")
+            yield path / "__init__.py"
 
 
-def _conftests(label: str, homes: Mapping[str, str]) -> list[str]:
-    """Those that pytest reads for a test of this target."""
-    parts = label[2:].partition(":")[0].split("/")
-    paths = ["/".join([*parts[: i + 1], "conftest.py"]) for i in range(len(parts))]
-    return [path for path in paths if path in homes]
+def _rule(kind: str, fields: list[str]) -> list[str]:
+    return [f"{kind}(", *(f"    {field}," for field in fields), ")", ""]
 
 
-def _label(package: str, name: str) -> str:
-    return f"//{package}" if package.rpartition("/")[2] == name else f"//{package}:{name}"
+def _deps_lines(deps: list[str]) -> list[str]:
+    return [f"deps = {_list(deps)}"] if deps else []
 
 
-def _short(package: str, label: str) -> str:
-    if label == f"//{package}":
-        return f":{package.rpartition('/')[2]}"
-    inside, _, name = label.partition(":")
-    if inside != f"//{package}" or not name:
-        return label
-    return name if name.endswith(".py") else f":{name}"
+def _list(values: list[str]) -> str:
+    if len(values) == 1:
+        return f"[{_quote(values[0])}]"
+    ordered = sorted(values, key=lambda value: (value.startswith("//"), value.replace(":", "!")))
+    return "[\n" + "".join(f"        {_quote(value)},\n" for value in ordered) + "    ]"
 
 
-def _absolute(package: str, dep: str) -> str:
-    if dep.startswith("//"):
-        return dep
-    return _label(package, dep.lstrip(":"))
-
-
-def _path(package: str, source: str) -> str:
-    if source.startswith("//"):
-        return source[2:].replace(":", "/").lstrip("/")
-    return f"{package}/{source}".lstrip("/")
+def _quote(value: str) -> str:
+    return f'"{value}"'
 
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["--write"]:
         write()
-    wrong = differences()
-    print("\n".join(wrong) or "the BUILD files are as the imports are")
-    sys.exit(bool(wrong))
+    problems = differences()
+    print("\n".join(problems) or "the BUILD files match the imports")
+    sys.exit(bool(problems))
