@@ -30,14 +30,12 @@ from beam_pipelines.reading.preprocess import Preprocess
 from beam_pipelines.reading.record_spec import RecordSpec
 from beam_pipelines.reading.tf_example import canonical_bytes
 from beam_pipelines.reading.tfmd_schema import load_schema
-from tb_deepexplain.attribution.methods import check_methods
 from tb_deepexplain.errors import InputError, ParameterError, StoreError
-from tb_deepexplain.evaluation.measures import check_measures
-from tb_deepexplain.recording.batch_explainer import BatchExplainer, Records, Request
+from tb_deepexplain.recording.batch_explainer import BatchExplainer, Records
 from tb_deepexplain.recording.error_text import describe
 from tb_deepexplain.recording.example import Example
 from tb_deepexplain.recording.manifest import describe_store
-from tb_deepexplain.recording.targets import Target
+from tb_deepexplain.recording.request import Request, make_request
 from tb_deepexplain.recording.work_metrics import Metrics
 from tb_deepexplain.registry.table import Selection
 from tb_deepexplain.store import configuration, failures
@@ -115,7 +113,7 @@ class _Explain(beam.DoFn):
             update_counters(metrics)
             yield TaggedOutput("errors", found)
             return
-        key = window, found.alike
+        key = window, found.batch_key
         if found.id in self._waiting.get(key, ()):  # a batch holds no id twice
             yield from self._flush(key)
         waiting = self._waiting.setdefault(key, {})
@@ -192,17 +190,17 @@ class Attribute(beam.PTransform):
         output: str | None = None,
     ) -> None:
         super().__init__()
-        self.request = Request(
-            str(model),
-            tuple(check_methods(methods).items()),
-            Target.parse(str(target)),
-            None if labels is None else tuple(labels),
-            None if vocabulary is None else tuple(vocabulary),
-            batch_size,
-            step,
-            gpus,
+        self.request = make_request(
+            model,
+            methods,
+            target=target,
+            measures=measures,
+            labels=labels,
+            vocabulary=vocabulary,
+            batch_size=batch_size,
+            step=step,
+            gpus=gpus,
             mixed_precision=mixed_precision,
-            measures=tuple(check_measures(measures).items()),
             superpixels=superpixels,
             signature=signature,
             output=output,

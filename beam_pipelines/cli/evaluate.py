@@ -209,8 +209,8 @@ def _candidates(explainer: Any, records: Any, examples: Sequence[Any], seed: int
     from tb_deepexplain.evaluation.randomisation import parameter_randomisation
 
     found = []
-    alike = [example for example in examples if example.alike == examples[0].alike][:_SANITY]
-    few, asked = explainer.stack(alike), explainer.asked(alike)[0]
+    alike = [example for example in examples if example.batch_key == examples[0].batch_key][:_SANITY]
+    few, asked = explainer.stack(alike), explainer.score_arguments(alike)[0]
     for own in explainer.explainers:
         rows = [row for row in records.attributions if row.method == own.method.id]
         begun = time.perf_counter()

@@ -11,7 +11,7 @@ from tb_deepexplain.attribution.methods import find_method
 from tb_deepexplain.errors import ParameterError
 from tb_deepexplain.evaluation.measures import TABLE as MEASURES
 from tb_deepexplain.evaluation.measures import find_measure
-from tb_deepexplain.recording.batch_explainer import Request
+from tb_deepexplain.recording.request import Request, make_request
 
 
 def build_request(arguments: Arguments) -> Request:
@@ -25,10 +25,10 @@ def build_request(arguments: Arguments) -> Request:
             _set_parameter("measures", measures, find_measure(name), parameter, text)
         else:
             _set_parameter("methods", methods, find_method(name), parameter, text)
-    return Request(
-        model=arguments.model,
-        methods=tuple(methods.items()),
-        measures=tuple(measures.items()),
+    return make_request(
+        arguments.model,
+        methods,
+        measures=measures,
         measured=arguments.measured,
         superpixels=arguments.superpixels if arguments.measures else None,
         target=arguments.target,

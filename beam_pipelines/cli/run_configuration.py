@@ -9,8 +9,9 @@ from beam_pipelines.reading import files
 from beam_pipelines.reading.preprocess import identify_preprocess
 from beam_pipelines.reading.work_unit import Plan
 from tb_deepexplain._version import __version__
-from tb_deepexplain.recording.batch_explainer import BatchExplainer, Request
-from tb_deepexplain.recording.manifest import describe_measures, describe_methods, describe_store, listed
+from tb_deepexplain.recording.batch_explainer import BatchExplainer
+from tb_deepexplain.recording.manifest import as_list, describe_measures, describe_methods, describe_store
+from tb_deepexplain.recording.request import Request
 
 
 def configure(arguments: Arguments, request: Request, model: str, plan: Plan) -> dict[str, Any]:
@@ -27,8 +28,8 @@ def configure(arguments: Arguments, request: Request, model: str, plan: Plan) ->
         "target": str(request.target),
         "signature": request.signature,
         "output": request.output,
-        "labels": listed(request.labels),
-        "vocab": listed(request.vocabulary),
+        "labels": as_list(request.labels),
+        "vocab": as_list(request.vocabulary),
         "step": request.step,
         "mixed_precision": request.mixed_precision or None,
         "unit_size": arguments.unit_size,

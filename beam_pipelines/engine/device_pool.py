@@ -10,7 +10,8 @@ from typing import Generic, TypeVar, cast
 import tensorflow as tf
 
 from beam_pipelines.engine import devices
-from tb_deepexplain.recording.batch_explainer import BatchExplainer, Request
+from tb_deepexplain.recording.batch_explainer import BatchExplainer
+from tb_deepexplain.recording.request import Request
 
 _T = TypeVar("_T")
 

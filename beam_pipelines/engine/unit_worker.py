@@ -19,8 +19,8 @@ from tb_deepexplain.store.writer import StoreWriter
 
 if TYPE_CHECKING:  # these import TensorFlow, which a process imports when its worker starts
     from beam_pipelines.engine.device_pool import DevicePool
-    from tb_deepexplain.recording.batch_explainer import Request
     from tb_deepexplain.recording.example import Example
+    from tb_deepexplain.recording.request import Request
 
 METRICS_NOTE = "metrics"  # the note of a shard that holds the metrics of its unit
 

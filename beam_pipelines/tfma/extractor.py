@@ -38,7 +38,8 @@ from tb_deepexplain.attribution.methods import check_methods
 from tb_deepexplain.errors import InputError, ParameterError
 from tb_deepexplain.evaluation.measures import check_measures
 from tb_deepexplain.graph.loading.load_model import load_model
-from tb_deepexplain.recording.batch_explainer import BatchExplainer, Request
+from tb_deepexplain.recording.batch_explainer import BatchExplainer
+from tb_deepexplain.recording.request import Request, make_request
 from tb_deepexplain.recording.targets import Target
 from tb_deepexplain.registry.table import Selection
 from tb_deepexplain.store.records import Attribution, Input
@@ -107,14 +108,14 @@ def AttributionsExtractor(  # noqa: N802 - as TFMA names its extractors
     for model in models:
         spec = specs.get(model.model_name) or (eval_config.model_specs or [None])[0]
         name = model.model_name if len(models) > 1 else ""
-        requests[name] = Request(
-            str(model.model_path),
-            tuple(asked.items()),
-            Target.parse(str(target)),
-            None if labels is None else tuple(labels),
-            None if vocabulary is None else tuple(vocabulary),
-            batch_size,
-            measures=tuple(own.items()),
+        requests[name] = make_request(
+            model.model_path,
+            asked,
+            target=target,
+            measures=own,
+            labels=labels,
+            vocabulary=vocabulary,
+            batch_size=batch_size,
             superpixels=superpixels,
             mixed_precision=mixed_precision,
             signature=(spec.signature_name if spec else "") or None,
@@ -255,8 +256,8 @@ class _Model:
     def _explain(self, explainer: BatchExplainer, examples: Sequence[Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         if not examples:
             return {}, {}
-        if self._asked.per_class and explainer.request.target.kind != "top":
-            explainer.aim(Target("top", explainer.classes(examples[0]).count))
+        if self._asked.per_class and explainer.request.target.rule != "top":
+            explainer.set_target(Target("top", explainer.classes(examples[0]).count))
         records = explainer.explain(examples)
         if records.errors:
             first = records.errors[0]

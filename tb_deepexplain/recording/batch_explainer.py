@@ -1,62 +1,41 @@
-"""A batch of examples in, records of the store out. For pipelines, and for models in training."""
+"""A batch of examples in, rows of the store out: for pipelines, and for models in training."""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import math
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import tensorflow as tf
 
 from tb_deepexplain.attribution.explainer import LARGEST_BATCH, Explainer, Predictions, Result
 from tb_deepexplain.errors import ParameterError, Stopped, UnsupportedModelError
-from tb_deepexplain.evaluation.evaluator import Evaluator, Measured
-from tb_deepexplain.evaluation.superpixels import superpixels
+from tb_deepexplain.evaluation.evaluator import Evaluator
 from tb_deepexplain.graph.loading.load_model import load_model
 from tb_deepexplain.graph.model_graph import ModelGraph
 from tb_deepexplain.recording import display
 from tb_deepexplain.recording.error_text import describe
-from tb_deepexplain.recording.example import Example, alike
-from tb_deepexplain.recording.targets import Classes, Target
+from tb_deepexplain.recording.example import Example, batch_positions
+from tb_deepexplain.recording.map_measures import MapMeasures
+from tb_deepexplain.recording.modality import MAP_AXES, find_modality
+from tb_deepexplain.recording.request import Request
+from tb_deepexplain.recording.targets import Classes, ScoreArguments, Target
 from tb_deepexplain.recording.work_metrics import Metrics
+from tb_deepexplain.stats.intervals import finite_or_none
 from tb_deepexplain.stats.rank_correlation import disagreement
 from tb_deepexplain.storage import local_copy
 from tb_deepexplain.store.records import Attribution, Failure, Input, ModelInput, model_input
 
 _Explained: TypeAlias = tuple[Input, list[Attribution]]
-
-# Axes of a map that the page can lay over the input; whoever wants others has tb_deepexplain.explain.
-DRAWN: dict[str, tuple[tuple[int, ...], ...]] = {"image": ((1, 2), (1, 2, 3)), "text": ((1,), (1, 2)), "tabular": ()}
-
-
-@dataclasses.dataclass(frozen=True)
-class Request:
-    """What is to be explained and how; small, and sent to every worker."""
-
-    model: str
-    methods: tuple[tuple[str, dict[str, Any]], ...]  # id and the parameters given
-    target: Target
-    labels: tuple[str, ...] | None = None
-    vocabulary: tuple[str, ...] | None = None
-    batch_size: int | None = None
-    step: int = 0
-    gpus: int | None = None  # for each process; None: one, or all for a process that is alone on its machine
-    alone: bool = False
-    mixed_precision: bool = False
-    measures: tuple[tuple[str, dict[str, Any]], ...] = ()  # id and the parameters given
-    measured: float = 1.0  # share of the examples whose maps are measured
-    superpixels: int | None = None  # of a picture, that measures take away; None: single pixels
-    signature: str | None = None  # of a SavedModel
-    output: str | None = None  # of a model with several
+_Report: TypeAlias = Callable[[float], None]
 
 
 @dataclasses.dataclass
 class Records:
-    """What one or more examples add to the store."""
+    """The rows that one or more examples add to the store."""
 
     attributions: list[Attribution] = dataclasses.field(default_factory=list)
     inputs: list[Input] = dataclasses.field(default_factory=list)
@@ -67,171 +46,164 @@ class Records:
 
 
 class BatchExplainer:
-    """A model and its explainers, ready for batches of any size."""
+    """A loaded model and the explainers of a request, ready for batches of any size."""
 
     def __init__(self, request: Request, graph: ModelGraph | None = None) -> None:
-        """`graph`: the request's model, where it is loaded already."""
+        """`graph`: the request's model, if it is loaded already."""
         self.request = request
         if graph is None:
             with local_copy(request.model) as model:
                 graph = load_model(model, signature=request.signature)
         self.graph = graph if request.output is None else graph.with_output(request.output)
-        self._points = request.batch_size  # evaluated at once; None: as many as the method chooses
+        self._batch_size = request.batch_size  # of evaluations; None: as many as the method chooses
         self.names = tuple(spec.name for spec in self.graph.inputs)
-        self.modality = _kind(self.graph)
-        self.explainers = [Explainer(name, self.graph, **given) for name, given in request.methods]
+        self.modality = find_modality(self.graph)
+        self.explainers = [Explainer(name, self.graph, **parameters) for name, parameters in request.methods]
         self._evaluator = Evaluator(self.explainers[0], dict(request.measures))
         if request.superpixels and self.modality != "image":
             raise ParameterError(
                 f"superpixels are parts of pictures; the model takes {'; '.join(map(str, self.graph.inputs))}"
             )
         for explainer in self.explainers:
-            axes = explainer.map_axes
-            if axes is not None and axes not in DRAWN[self.modality]:
-                method = explainer.method
-                raise ParameterError(
-                    f"{method.id}: {method.map_axes_parameter}={','.join(map(str, axes))} makes maps that cannot be shown on "
-                    f"{self.modality} inputs; expected {' or '.join(','.join(map(str, d)) for d in DRAWN[self.modality]) or 'none'}"
-                )
+            self._check_map_axes(explainer)
 
     @property
     def inputs(self) -> list[ModelInput]:
-        """The model's inputs, sizes that differ between examples None."""
+        """The model's inputs; sizes that differ between examples are None."""
         return [model_input(spec.name, spec.dtype, spec.shape[1:], self.modality) for spec in self.graph.inputs]
 
     def explain(
-        self,
-        examples: Sequence[Example],
-        done: Callable[[float], None] = lambda _: None,
-        metrics: Metrics | None = None,
+        self, examples: Sequence[Example], report: _Report = lambda _: None, metrics: Metrics | None = None
     ) -> Records:
-        """The records in the order of the examples; `done` hears after every map which share of an example is behind.
+        """The rows in the order of the examples. `report` is called after each map with the fraction of examples completed.
 
-        Whatever makes the model fail costs only the example that causes it: a batch that fails is halved until
-        the culprits are alone.
+        An error of the model costs only the example that causes it: a batch that fails is halved until that example is alone.
         """
-        behind = 0.0
+        completed = 0.0
 
-        def hear(share: float) -> None:
-            nonlocal behind
-            behind += share
-            done(share)
+        def count_and_report(fraction: float) -> None:
+            nonlocal completed
+            completed += fraction
+            report(fraction)
 
         metrics = Metrics() if metrics is None else metrics
         try:
-            return self.attempt(examples, hear, metrics)
+            return self.attempt(examples, count_and_report, metrics)
         except Stopped:
             raise
         except Exception as error:  # the model may raise anything
-            done(-behind)
-            if isinstance(error, tf.errors.ResourceExhaustedError) and self._points != 1:
-                self._points = max(1, (self._points or LARGEST_BATCH) // 2)  # from now on
+            report(-completed)
+            if isinstance(error, tf.errors.ResourceExhaustedError) and self._batch_size != 1:
+                self._batch_size = max(1, (self._batch_size or LARGEST_BATCH) // 2)  # for all later batches, too
                 metrics.oom_retries += 1
-                return self.explain(examples, done, metrics)
+                return self.explain(examples, report, metrics)
             if len(examples) == 1:
-                done(1)
+                report(1)
                 return Records(errors=[Failure(examples[0].id, "explain", *describe(error))])
             middle = len(examples) // 2
-            return self.explain(examples[:middle], done, metrics) + self.explain(examples[middle:], done, metrics)
+            return self.explain(examples[:middle], report, metrics) + self.explain(examples[middle:], report, metrics)
 
     def attempt(
-        self,
-        examples: Sequence[Example],
-        done: Callable[[float], None] = lambda _: None,
-        metrics: Metrics | None = None,
+        self, examples: Sequence[Example], report: _Report = lambda _: None, metrics: Metrics | None = None
     ) -> Records:
-        """As `explain`, but the first error is raised."""
+        """As `explain`, but raises the first error."""
         metrics = Metrics() if metrics is None else metrics
-        found: list[_Explained | Failure | None] = [None] * len(examples)
-        for members in alike(examples):
-            outcomes = self._explain_alike([examples[i] for i in members], done, metrics)
-            for i, outcome in zip(members, outcomes, strict=True):
-                found[i] = outcome
-        pairs = [outcome for outcome in found if isinstance(outcome, tuple)]
-        failures = [outcome for outcome in found if isinstance(outcome, Failure)]
-        return Records([row for _, rows in pairs for row in rows], [shown for shown, _ in pairs], failures)
+        outcomes: list[_Explained | Failure | None] = [None] * len(examples)
+        for positions in batch_positions(examples):
+            batch = self._explain_batch([examples[i] for i in positions], report, metrics)
+            for position, outcome in zip(positions, batch, strict=True):
+                outcomes[position] = outcome
+        explained = [outcome for outcome in outcomes if isinstance(outcome, tuple)]
+        failures = [outcome for outcome in outcomes if isinstance(outcome, Failure)]
+        return Records([row for _, rows in explained for row in rows], [row for row, _ in explained], failures)
 
-    def at(self, step: int) -> None:
-        """What is explained from now on is the model at this step of its training."""
+    def set_step(self, step: int) -> None:
+        """Explain the model at this step of its training from now on."""
         self.request = dataclasses.replace(self.request, step=step)
 
-    def aim(self, target: Target) -> None:
-        """What is explained from now on."""
+    def set_target(self, target: Target) -> None:
+        """Explain this target from now on."""
         self.request = dataclasses.replace(self.request, target=target)
 
-    def show(self, examples: Sequence[Example]) -> list[Input]:
-        """The examples as a person sees them; nothing is explained."""
-        found: dict[int, Input] = {}
-        for members in alike(examples):
-            some = [examples[i] for i in members]
-            predictions = self._predict(self.stack(some))
-            found |= {
-                i: self._show(example, k, predictions) for k, (i, example) in enumerate(zip(members, some, strict=True))
-            }
-        return [found[i] for i in range(len(examples))]
+    def stored_inputs(self, examples: Sequence[Example]) -> list[Input]:
+        """The examples as the store shows them, without explaining them."""
+        inputs: dict[int, Input] = {}
+        for positions in batch_positions(examples):
+            predictions = self._predict(self.stack([examples[i] for i in positions]))
+            for k, position in enumerate(positions):
+                inputs[position] = self._stored_input(examples[position], k, predictions)
+        return [inputs[position] for position in range(len(examples))]
 
     def classes(self, example: Example) -> Classes:
-        """What the model says of one example; InputError or ParameterError if labels or target do not fit it."""
+        """The model's classes and its answer for one example. InputError or ParameterError if labels or target do not fit."""
         classes = Classes.of(self._predict(self.stack([example])), self.request.labels)
         classes.check(self.request.target)
         return classes
 
-    def asked(self, examples: Sequence[Example]) -> list[dict[str, Any]]:
-        """What is explained of examples that are alike, as `Explainer.run` takes it: once for each map."""
+    def score_arguments(self, examples: Sequence[Example]) -> list[ScoreArguments]:
+        """The arguments of `Explainer.run` that say what is explained of one batch, for each map of an example."""
         classes = Classes.of(self._predict(self.stack(examples)), self.request.labels)
-        chosen = classes.choose(self.request.target, [example.label for example in examples])
-        return [classes.weights(targets) for targets in chosen]
+        targets_of_maps = classes.choose(self.request.target, [example.label for example in examples])
+        return [classes.score_arguments(targets) for targets in targets_of_maps]
 
-    def _explain_alike(
-        self, examples: Sequence[Example], done: Callable[[float], None], metrics: Metrics
+    def stack(self, examples: Sequence[Example]) -> dict[str, np.ndarray]:
+        """The model's inputs `[N, ...]` by name, for examples that can be batched."""
+        return {name: np.stack([example.inputs[name] for example in examples]) for name in self.names}
+
+    def _check_map_axes(self, explainer: Explainer) -> None:
+        axes, method = explainer.map_axes, explainer.method
+        if axes is not None and axes not in MAP_AXES[self.modality]:
+            expected = " or ".join(",".join(map(str, axes)) for axes in MAP_AXES[self.modality]) or "none"
+            raise ParameterError(
+                f"{method.id}: {method.map_axes_parameter}={','.join(map(str, axes))} makes maps that cannot be shown on "
+                f"{self.modality} inputs; expected {expected}"
+            )
+
+    def _explain_batch(
+        self, examples: Sequence[Example], report: _Report, metrics: Metrics
     ) -> list[_Explained | Failure]:
-        xs = self.stack(examples)
+        inputs = self.stack(examples)
         started = time.perf_counter()
-        predictions = self._predict(xs)
+        predictions = self._predict(inputs)
         seconds = time.perf_counter() - started
         classes = Classes.of(predictions, self.request.labels)
         classes.check(self.request.target)
         rows: list[list[Attribution]] = [[] for _ in examples]
-        chosen = classes.choose(self.request.target, [example.label for example in examples])
+        targets_of_maps = classes.choose(self.request.target, [example.label for example in examples])
         evaluations = 0
-        for targets in chosen:
-            measuring = _Measuring(self.request, examples, xs, classes.weights(targets), self._points)
+        for targets in targets_of_maps:
+            arguments = classes.score_arguments(targets)
+            measures = MapMeasures(self.request, examples, inputs, arguments, self._batch_size)
+            rows_of_target: list[list[Attribution]] = [[] for _ in examples]
             for explainer in self.explainers:
                 started = time.perf_counter()
-                result = explainer.run(xs, batch_size=self._points, return_result=True, **classes.weights(targets))
-                measured = measuring.run(self._evaluator.of(explainer), result)
+                result = explainer.run(inputs, batch_size=self._batch_size, return_result=True, **arguments)
+                columns = measures.columns(self._evaluator.of(explainer), result)
                 seconds += time.perf_counter() - started
                 evaluations += int(result.evaluations.sum())
                 maps = self._maps(result, predictions.lengths)
                 for i, example in enumerate(examples):
                     target = None if targets is None else int(targets[i])
                     row = self._row(explainer.method.id, example, i, maps[i], result, classes, target)
-                    rows[i].append(dataclasses.replace(row, measures=measured.get(i, {})))
-                done(len(examples) / (len(self.explainers) * len(chosen)))
-            evaluations += measuring.evaluations
-            if len(self.explainers) > 1:
-                for own in rows:
-                    new = len(self.explainers)  # the maps of this target
-                    apart = disagreement([row.values for row in own[-new:]])
-                    own[-new:] = [dataclasses.replace(row, disagreement=apart) for row in own[-new:]]
+                    rows_of_target[i].append(dataclasses.replace(row, measures=columns.get(i, {})))
+                report(len(examples) / (len(self.explainers) * len(targets_of_maps)))
+            evaluations += measures.evaluations
+            for all_rows, new_rows in zip(rows, rows_of_target, strict=True):
+                all_rows += _with_disagreement(new_rows)
         metrics.batch(len(examples), evaluations, seconds)
-        silent = np.isnan(predictions.outputs.reshape(len(examples), -1)).any(1)  # no class is predicted from these
+        no_prediction = np.isnan(predictions.outputs.reshape(len(examples), -1)).any(1)
         return [
             _not_finite(example.id)
-            if silent[i] or not all(_is_finite(row) for row in rows[i])
-            else (self._show(example, i, predictions), rows[i])
+            if no_prediction[i] or not all(is_finite(row) for row in rows[i])
+            else (self._stored_input(example, i, predictions), rows[i])
             for i, example in enumerate(examples)
         ]
 
-    def stack(self, examples: Sequence[Example]) -> dict[str, np.ndarray]:
-        """The model's inputs for examples that are alike."""
-        return {name: np.stack([example.inputs[name] for example in examples]) for name in self.names}
-
-    def _predict(self, xs: dict[str, np.ndarray]) -> Predictions:
-        return self.explainers[0].predict(xs, batch_size=self._points)
+    def _predict(self, inputs: dict[str, np.ndarray]) -> Predictions:
+        return self.explainers[0].predict(inputs, batch_size=self._batch_size)
 
     def _maps(self, result: Result, lengths: np.ndarray | None) -> list[np.ndarray]:
-        """One map for each example: [H, W, C], token sums [T], or all features [F]."""
+        """A map for each example: [H, W, C], sums for tokens [T], of the only input's shape, or all inputs in a row [F]."""
         if self.modality == "text":
             if not isinstance(result.tokens, np.ndarray) or result.tokens.ndim != 2:
                 raise UnsupportedModelError(
@@ -239,8 +211,8 @@ class BatchExplainer:
                 )
             assert lengths is not None
             return [tokens[:length] for tokens, length in zip(result.tokens, lengths, strict=True)]
-        values = [np.asarray(result.attributions[name]) for name in self.names]
-        return list(values[0] if len(values) == 1 else np.concatenate([v.reshape(len(v), -1) for v in values], 1))
+        maps = [np.asarray(result.attributions[name]) for name in self.names]
+        return list(maps[0] if len(maps) == 1 else np.concatenate([one.reshape(len(one), -1) for one in maps], 1))
 
     def _row(
         self,
@@ -252,33 +224,33 @@ class BatchExplainer:
         classes: Classes,
         target: int | None,
     ) -> Attribution:
-        several = self.modality == "tabular" and len(self.names) > 1
+        has_parts = self.modality == "tabular" and len(self.names) > 1
         return Attribution(
-            parts=[{"input": n, "shape": list(example.inputs[n].shape)} for n in self.names] if several else None,
             example_id=example.id,
             method=method,
             values=values,
             target=target,
-            target_label=self._label(target),
+            target_label=self._class_name(target),
             label=example.label,
-            label_name=self._label(example.label),
+            label_name=self._class_name(example.label),
             predicted=None if classes.predicted is None else int(classes.predicted[i]),
-            score=_number(result.score[i]),
+            score=finite_or_none(result.score[i]),
             probability=classes.probability(i, target),
-            baseline_score=_number(result.baseline_score[i]),
-            gap=_number(result.gap[i]),
+            baseline_score=finite_or_none(result.baseline_score[i]),
+            gap=finite_or_none(result.gap[i]),
             margin=classes.margin(i),
             loss=classes.loss(i, example.label),
             evaluations=int(result.evaluations[i]),
             step=self.request.step,
             warnings=result.warnings[i],
+            parts=[{"input": n, "shape": list(example.inputs[n].shape)} for n in self.names] if has_parts else None,
         )
 
-    def _label(self, number: int | None) -> str | None:
+    def _class_name(self, number: int | None) -> str | None:
         labels = self.request.labels
         return labels[number] if labels and number is not None and 0 <= number < len(labels) else None
 
-    def _show(self, example: Example, i: int, predictions: Predictions) -> Input:
+    def _stored_input(self, example: Example, i: int, predictions: Predictions) -> Input:
         inputs = [
             model_input(spec.name, spec.dtype, example.inputs[spec.name].shape, self.modality)
             for spec in self.graph.inputs
@@ -288,101 +260,23 @@ class BatchExplainer:
         if self.modality == "tabular":
             return display.numbers(example, inputs)
         assert predictions.token_ids is not None and predictions.lengths is not None
-        ids = predictions.token_ids[i][: predictions.lengths[i]]
-        tokens = display.words(ids, self.request.vocabulary)
-        return display.text(example, tokens, inputs)
+        token_ids = predictions.token_ids[i][: predictions.lengths[i]]
+        return display.text(example, display.words(token_ids, self.request.vocabulary), inputs)
 
 
-class _Measuring:
-    """The measures of a batch's maps for one choice of targets; random maps, which know no method, are measured once."""
-
-    def __init__(
-        self,
-        request: Request,
-        examples: Sequence[Example],
-        xs: dict[str, np.ndarray],
-        asked: dict[str, Any],  # targets or weights
-        points: int | None,
-    ) -> None:
-        chosen = [i for i, e in enumerate(examples) if request.measures and _chance(e.id) < request.measured]
-        self._rows = np.array(chosen, np.int64)
-        self._xs = {name: x[self._rows] for name, x in xs.items()}
-        self._asked: dict[str, Any] = {
-            name: None if given is None else given[self._rows] for name, given in asked.items()
-        }
-        segments = superpixels(next(iter(self._xs.values())), request.superpixels) if request.superpixels else None
-        self._asked |= {"batch_size": points, "segments": segments}
-        self._random: dict[
-            str, dict[str, Measured]
-        ] = {}  # by what the measures ask: methods may have baselines of their own
-        self.evaluations = 0
-
-    def run(self, evaluator: Evaluator, result: Result) -> dict[int, dict[str, Any]]:
-        """The columns of each example's map that is measured."""
-        if not len(self._rows):
-            return {}
-        if evaluator.asking not in self._random:
-            self._random[evaluator.asking] = evaluator.chance(self._xs, **self._asked)
-            self._count(self._random[evaluator.asking])
-        random = self._random[evaluator.asking]
-        own = dataclasses.replace(
-            result, attributions={name: np.asarray(values)[self._rows] for name, values in result.attributions.items()}
-        )
-        found = evaluator.run(self._xs, own, known=random, **self._asked)
-        self._count(found)
-        rows: dict[int, dict[str, Any]] = {}
-        for k, i in enumerate(self._rows):
-            for name, measured in found.items():
-                row = rows.setdefault(int(i), {})
-                row |= _columns(name, "", measured, k)
-                if name in random:
-                    row |= _columns(name, "_random", random[name], k)
-        return rows
-
-    def _count(self, found: dict[str, Measured]) -> None:
-        self.evaluations += sum(int(measured.evaluations.sum()) for measured in found.values())
-
-
-def _columns(name: str, kind: str, measured: Measured, k: int) -> dict[str, Any]:
-    """As `record.measure_fields` and `record.curve_fields` have them."""
-    found: dict[str, Any] = {f"{name}{kind}": _number(measured.value[k])}
-    if measured.curve is not None:
-        found[f"{name}{kind}_curve"], found[f"{name}_at"] = measured.curve[k], measured.at[k]
-    return found
-
-
-def _chance(example_id: str) -> float:
-    """A number in [0, 1) that an example always has."""
-    return int.from_bytes(hashlib.blake2b(example_id.encode(), digest_size=4).digest(), "little") / 2**32
-
-
-def _kind(graph: ModelGraph) -> str:
-    """image, text or tabular: what the store shows for the model's inputs."""
-    specs, cut = graph.inputs, graph.submodel().cut
-    ids = {
-        name for name, embedded in zip(cut.entry_names, cut.embedded, strict=True) if embedded
-    }  # Keras 2 has them in floats
-    floats = [spec for spec in specs if spec.is_float and spec.name not in ids]
-    if not floats:
-        return "text"
-    if len(floats) == len(specs) == 1 and len(specs[0].shape) == 4:
-        return "image"
-    if len(floats) == len(specs) and all(len(spec.shape) < 4 for spec in specs):
-        return "tabular"
-    raise UnsupportedModelError(
-        f"the model takes {'; '.join(map(str, specs))}; the pipeline explains one picture, one text, or any number of "
-        "numeric inputs for each example: explain this model with tb_deepexplain.explain"
-    )
-
-
-def _is_finite(row: Attribution) -> bool:
+def is_finite(row: Attribution) -> bool:
+    """Whether a row's score and every value of its map are finite."""
     return row.score is not None and math.isfinite(row.score) and bool(np.isfinite(row.values).all())
 
 
+def _with_disagreement(rows: list[Attribution]) -> list[Attribution]:
+    """The rows of one example and target by several methods, with the disagreement of their maps; a single row unchanged."""
+    if len(rows) < 2:
+        return rows
+    value = disagreement([row.values for row in rows])
+    return [dataclasses.replace(row, disagreement=value) for row in rows]
+
+
 def _not_finite(example_id: str) -> Failure:
-    why = "the model's output or a map is NaN or infinite for it; look at its values and at the model's weights"
-    return Failure(example_id, "explain", "NotFinite", why)
-
-
-def _number(value: Any) -> float | None:
-    return None if value is None or not math.isfinite(value) else float(value)
+    message = "the model's output or a map is NaN or infinite for it; look at its values and at the model's weights"
+    return Failure(example_id, "explain", "NotFinite", message)

@@ -1,4 +1,4 @@
-"""An example as it is explained: what the model reads, and what else is known of it."""
+"""An example: the model's inputs for one answer, and what else is known about it."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Example:
-    """One example: the model's inputs by name, without a batch dimension, and what else is known of it."""
+    """The model's inputs by name, without a batch axis, with an id and perhaps a label and an encoded picture."""
 
     id: str
     inputs: Mapping[str, np.ndarray]
     label: int | None = None
-    picture: bytes | None = None  # the PNG or JPEG it came as
+    picture: bytes | None = None  # the PNG or JPEG file that was decoded
 
     @property
     def nbytes(self) -> int:
         return sum(value.nbytes for value in self.inputs.values()) + len(self.picture or b"")
 
     @property
-    def alike(self) -> tuple[Any, ...]:
-        """What the examples of a batch have in common: the shapes of their inputs; and of texts, which the model itself pads
-        to the longest of a batch, the length in powers of two."""
-        return tuple((name, np.shape(value), _bits(value)) for name, value in sorted(self.inputs.items()))
+    def batch_key(self) -> tuple[Any, ...]:
+        """Equal for examples that can be batched: the shapes of the inputs, and the length of texts in powers of two, because
+        the model pads the texts of a batch to the longest."""
+        return tuple((name, np.shape(value), _length_bits(value)) for name, value in sorted(self.inputs.items()))
 
 
-def _bits(value: np.ndarray) -> int | None:
-    strings = value.dtype.kind in "OSU"
-    return max((len(text) for text in value.ravel()), default=0).bit_length() if strings else None
-
-
-def alike(examples: Sequence[Example]) -> list[list[int]]:
-    """The places of those that can be explained together."""
+def batch_positions(examples: Sequence[Example]) -> list[list[int]]:
+    """The positions of the examples, in groups that can be batched."""
     groups: dict[Any, list[int]] = {}
-    for i, example in enumerate(examples):
-        groups.setdefault(example.alike, []).append(i)
+    for position, example in enumerate(examples):
+        groups.setdefault(example.batch_key, []).append(position)
     return list(groups.values())
+
+
+def _length_bits(value: np.ndarray) -> int | None:
+    is_text = value.dtype.kind in "OSU"
+    return max((len(text) for text in value.ravel()), default=0).bit_length() if is_text else None

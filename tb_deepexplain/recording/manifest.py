@@ -1,4 +1,4 @@
-"""The manifest of a store: what its readers must know about how it came about."""
+"""The manifest of a store: what was explained, how, and by which versions."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ import numpy as np
 
 from tb_deepexplain.attribution.methods import find_method
 from tb_deepexplain.evaluation.measures import find_measure
-from tb_deepexplain.recording.batch_explainer import Request
 from tb_deepexplain.recording.display import encode_png
+from tb_deepexplain.recording.request import Request
 from tb_deepexplain.store.configuration import as_json
 from tb_deepexplain.store.records import ModelInput
 
 _PACKAGES = ("tensorboard-plugin-deepexplain", "tensorflow", "keras", "apache-beam", "numpy", "pyarrow")
-_SIDE = 96  # pixels of a baseline's picture
+_SIDE = 96  # the longest side of a baseline's picture, in pixels
 
 
 def describe_methods(request: Request) -> list[dict[str, Any]]:
-    """The methods in the order asked, with all their parameters; of a baseline that is an array also what it looks like."""
-    found = []
-    for name, given in request.methods:
+    """The methods in the order of the request, with all parameters, and a small picture of a baseline that is one."""
+    described_rows = []
+    for name, values in request.methods:
         method = find_method(name)
-        parameters = {p.name: as_json(given.get(p.name, p.default)) for p in method.parameters}
+        parameters = {p.name: as_json(values.get(p.name, p.default)) for p in method.parameters}
         described = {
             key: getattr(method, key) for key in ("id", "title", "family", "signed", "sums_to", "baseline_parameter")
         }
-        found.append({**described, "parameters": parameters, **_seen(method.baseline(given))})
-    return found
+        described_rows.append({**described, "parameters": parameters, **_baseline_picture(method.baseline(values))})
+    return described_rows
 
 
-def _seen(baseline: Any) -> dict[str, str]:
-    """A baseline that is a picture as a small one, base64 of PNG."""
+def _baseline_picture(baseline: Any) -> dict[str, str]:
+    """A baseline that is a picture, as a small PNG in base64."""
     if not isinstance(baseline, np.ndarray) or baseline.ndim < 3:
         return {}
     values = baseline.reshape(baseline.shape[-3:])
@@ -45,14 +45,14 @@ def _seen(baseline: Any) -> dict[str, str]:
 
 
 def describe_measures(request: Request) -> list[dict[str, Any]]:
-    """The measures in the order asked, with all their parameters."""
-    found = []
-    for name, given in request.measures:
+    """The measures in the order of the request, with all parameters."""
+    described_rows = []
+    for name, values in request.measures:
         measure = find_measure(name)
-        parameters = {p.name: as_json(given.get(p.name, p.default)) for p in measure.parameters}
+        parameters = {p.name: as_json(values.get(p.name, p.default)) for p in measure.parameters}
         described = {key: getattr(measure, key) for key in ("id", "title", "better", "axis")}
-        found.append({**described, "parameters": parameters})
-    return found
+        described_rows.append({**described, "parameters": parameters})
+    return described_rows
 
 
 def describe_store(
@@ -75,7 +75,7 @@ def describe_store(
         "superpixels": request.superpixels,
         "target": str(request.target),
         "mixed_precision": request.mixed_precision,
-        "labels": listed(request.labels),
+        "labels": as_list(request.labels),
         "model": {
             "path": request.model,
             "fingerprint": fingerprint,
@@ -88,16 +88,16 @@ def describe_store(
     }
 
 
-def listed(values: tuple[str, ...] | None) -> list[str] | None:
-    """As JSON has it."""
+def as_list(values: tuple[str, ...] | None) -> list[str] | None:
+    """A list for JSON."""
     return None if values is None else list(values)
 
 
 def _versions() -> dict[str, str]:
-    found = {"python": sys.version.split()[0]}
+    versions = {"python": sys.version.split()[0]}
     for package in _PACKAGES:
         try:
-            found[package] = importlib.metadata.version(package)
+            versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:  # run from a checkout
             continue
-    return found
+    return versions

@@ -1,4 +1,4 @@
-"""What a target asks for, and which class of which example that is."""
+"""Targets: from a rule such as `predicted` or `top:3` to the class that is explained of each example."""
 
 from __future__ import annotations
 
@@ -7,21 +7,22 @@ import functools
 import math
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from tb_deepexplain.errors import InputError, ParameterError, UnsupportedModelError
 
-_TINY = float(np.finfo(np.float32).tiny)  # a loss is finite
+_TINY = float(np.finfo(np.float32).tiny)  # the least probability, so that a loss is finite
+ScoreArguments: TypeAlias = dict[str, Any]  # `target` or `ys` of Explainer.run
 
 
 @dataclasses.dataclass(frozen=True)
 class Target:
     """`predicted`, `label`, `top:K`, a class number, or `sum` (all units of the output at once)."""
 
-    kind: str
-    number: int = 0
+    rule: str  # "predicted", "label", "top", "class" or "sum"
+    number: int = 0  # of "top" and "class"
 
     @classmethod
     def parse(cls, text: str) -> Target:
@@ -35,15 +36,15 @@ class Target:
         return cls(word) if word else cls("top", int(top)) if top else cls("class", int(number))
 
     def __str__(self) -> str:
-        return f"top:{self.number}" if self.kind == "top" else str(self.number) if self.kind == "class" else self.kind
+        return f"top:{self.number}" if self.rule == "top" else str(self.number) if self.rule == "class" else self.rule
 
 
 @dataclasses.dataclass(frozen=True)
 class Classes:
-    """The classes among which a model chooses, and what it says of N examples.
+    """The classes of a model, and its outputs for N examples.
 
-    A single unit with a sigmoid behind it stands for two classes: its output is the logit
-    of class 1, and its negative that of class 0. A single unit otherwise is a quantity, without classes.
+    A single unit with a sigmoid stands for two classes: its output is the logit of class 1, the negative output that of class 0.
+    Any other single unit is a quantity, without classes.
     """
 
     outputs: np.ndarray  # [N, units]
@@ -53,7 +54,7 @@ class Classes:
 
     @classmethod
     def of(cls, predictions: Any, labels: Sequence[str] | None) -> Classes:
-        """From what `Explainer.predict` found; UnsupportedModelError or ParameterError where outputs or labels do not fit."""
+        """From `Explainer.predict`. UnsupportedModelError or ParameterError if outputs or labels do not fit."""
         outputs, probabilities = predictions.outputs, predictions.probabilities
         if outputs.ndim > 2:
             raise UnsupportedModelError(
@@ -86,45 +87,45 @@ class Classes:
 
     def check(self, target: Target) -> None:
         """ParameterError if the model has no such class."""
-        if target.kind == "class" and target.number >= self.count:
+        if target.rule == "class" and target.number >= self.count:
             raise ParameterError(f"target {target}: the model has {self.count} classes, numbered from 0")
-        if target.kind == "top" and target.number > self.count:
+        if target.rule == "top" and target.number > self.count:
             raise ParameterError(f"target {target}: the model has only {self.count} classes")
-        if target.kind == "label" and self.count == 1:
+        if target.rule == "label" and self.count == 1:
             raise ParameterError("target label: the model's output is a single quantity, not classes; use predicted")
 
     def choose(self, target: Target, labels: Sequence[int | None]) -> list[np.ndarray | None]:
-        """The class of each example [N], once for each map that is asked for; None is the sum of all units."""
+        """For each map of an example, the class of every example [N]; None stands for the sum of all units."""
         n = len(self.outputs)
-        if target.kind == "sum":
+        if target.rule == "sum":
             return [None]
-        if target.kind == "class" or self.count == 1:
+        if target.rule == "class" or self.count == 1:
             return [np.full(n, target.number if self.count > 1 else 0)]
-        if target.kind == "label":
+        if target.rule == "label":
             return [np.array([self._checked_label(label) for label in labels], np.int64)]
-        if target.kind == "predicted":
+        if target.rule == "predicted":
             return [np.asarray(self.predicted)]
         scores = np.concatenate([-self.outputs, self.outputs], 1) if self.binary else self.outputs
         order = np.argsort(-scores, axis=1, kind="stable")
         return [order[:, k] for k in range(target.number)]
 
-    def weights(self, classes: np.ndarray | None) -> dict[str, Any]:
-        """How `Explainer.run` is asked for these classes: by target, or by the sign of the only unit."""
+    def score_arguments(self, classes: np.ndarray | None) -> ScoreArguments:
+        """The argument of `Explainer.run` for these classes: their numbers, or the sign of the only unit."""
         if self.binary and classes is not None:
             return {"ys": np.where(classes == 1, 1.0, -1.0).astype(np.float32).reshape(self.shape)}
         return {"target": classes}
 
-    def probability(self, i: int, chosen: int | None) -> float | None:
-        """That of class `chosen` for example i."""
-        if self.probabilities is None or chosen is None or self.count == 1:
+    def probability(self, i: int, target: int | None) -> float | None:
+        """The probability of class `target` for example i; None without classes or without probabilities."""
+        if self.probabilities is None or target is None or self.count == 1:
             return None
         if self.binary:
-            positive = float(self.probabilities[i, 0])
-            return positive if chosen == 1 else 1.0 - positive
-        return float(self.probabilities[i, chosen])
+            of_class_1 = float(self.probabilities[i, 0])
+            return of_class_1 if target == 1 else 1.0 - of_class_1
+        return float(self.probabilities[i, target])
 
     def margin(self, i: int) -> float | None:
-        """How much more probable the class predicted is than the next, for example i."""
+        """The probability of the predicted class less that of the second, for example i."""
         return None if self._margins is None else float(self._margins[i])
 
     def loss(self, i: int, label: int | None) -> float | None:
@@ -139,16 +140,16 @@ class Classes:
         """[N]"""
         if self.probabilities is None or self.count == 1:
             return None
-        own = self.probabilities.astype(np.float64)
+        probabilities = self.probabilities.astype(np.float64)
         if self.binary:
-            return np.abs(2 * own[:, 0] - 1)
-        largest = np.partition(own, -2, 1)
+            return np.abs(2 * probabilities[:, 0] - 1)
+        largest = np.partition(probabilities, -2, 1)
         return largest[:, -1] - largest[:, -2]
 
     def _checked_label(self, label: int | None) -> int:
         if label is None:
             raise InputError(
-                "it has no label, which target label explains; add the feature (see --label_feature) or use target predicted"
+                "it has no label, which target label needs; add the feature (see --label_feature) or use target predicted"
             )
         if not 0 <= label < self.count:
             raise InputError(f"its label {label} is none of the model's {self.count} classes, numbered from 0")

@@ -1,4 +1,4 @@
-"""What the work cost and what came of it: plain numbers that any process can add up."""
+"""Counts and run times of explaining: plain numbers that processes send and add up."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 
 @dataclasses.dataclass
 class Metrics:
-    """Of one unit of work, or of many."""
+    """The metrics of one work unit, or the sum over several."""
 
     explained: int = 0  # examples
     failed: dict[str, int] = dataclasses.field(default_factory=dict)  # examples, by stage
-    evaluations: int = 0  # of the model, in maps
+    evaluations: int = 0  # of the model, for maps and measures
     oom_retries: int = 0
     batch_sizes: dict[str, int] = dataclasses.field(default_factory=dict)  # examples in a batch → batches
-    model_seconds: float = 0.0  # wherever the model ran: predictions and maps
+    model_seconds: float = 0.0  # in the model: predictions, maps and measures
     total_seconds: float = 0.0
 
     @property
@@ -28,7 +28,7 @@ class Metrics:
         self.failed[stage] = self.failed.get(stage, 0) + 1
 
     def batch(self, examples: int, evaluations: int, seconds: float) -> None:
-        """One batch was explained."""
+        """Count an explained batch."""
         self.batch_sizes[str(examples)] = self.batch_sizes.get(str(examples), 0) + 1
         self.evaluations += evaluations
         self.model_seconds += seconds
@@ -47,7 +47,7 @@ class Metrics:
         return Metrics(**{name: value for name, value in json.loads(text).items() if name in known})
 
     def described(self) -> Mapping[str, Any]:
-        """As the manifest holds them."""
+        """The metrics as the manifest holds them."""
         seconds = self.total_seconds or float("inf")
         batches = sum(self.batch_sizes.values())
         explained = sum(int(size) * number for size, number in self.batch_sizes.items())

@@ -1,1 +1,1 @@
-"""Attributions while a Keras model trains."""
+"""Attributions while a Keras model trains. Read `callback.py` first; the store it writes is `store/training_store.py`."""

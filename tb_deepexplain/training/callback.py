@@ -1,7 +1,8 @@
-"""AttributionCallback: how the maps of some examples change while a Keras model learns."""
+"""AttributionCallback: how the maps of some examples change while a Keras model trains."""
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import warnings
 from collections.abc import Sequence
@@ -14,44 +15,45 @@ from tb_deepexplain._version import __version__
 from tb_deepexplain.attribution.methods import check_methods, find_method
 from tb_deepexplain.errors import ParameterError
 from tb_deepexplain.graph.model_graph import ModelGraph
-from tb_deepexplain.recording.batch_explainer import BatchExplainer, Request
+from tb_deepexplain.recording.batch_explainer import BatchExplainer
 from tb_deepexplain.recording.error_text import describe
-from tb_deepexplain.recording.example import alike
-from tb_deepexplain.recording.manifest import describe_methods, describe_store, listed
-from tb_deepexplain.recording.targets import Target
+from tb_deepexplain.recording.example import batch_positions
+from tb_deepexplain.recording.manifest import as_list, describe_methods, describe_store
+from tb_deepexplain.recording.request import Request, make_request
 from tb_deepexplain.registry.table import Selection
 from tb_deepexplain.storage import to_path
 from tb_deepexplain.store.marker import check_store_name
 from tb_deepexplain.store.records import Input
 from tb_deepexplain.store.training_store import TrainingStore, training_configuration
-from tb_deepexplain.training.watched_model import architecture_of, as_examples, digest, graph_of, take
+from tb_deepexplain.training.keras_model import digest_architecture, load_trained_model, trained_batches
+from tb_deepexplain.training.training_examples import digest_examples, make_examples, take_examples
 
 
 class AttributionCallback(keras.callbacks.Callback):
-    """Explains the same examples again and again during `fit`, into a store that TensorBoard shows as it grows.
+    """Explains the same examples every few epochs or batches of `fit`, into a store that TensorBoard shows while it grows.
 
-    `logdir`: that of keras.callbacks.TensorBoard; `run` is a directory in it beside `train` and `validation`, and of its own:
-    TensorBoard may cease to read scalars in a directory to which a second writer adds. `name` is that of the store.
-    `examples`: an array, list or dict of arrays `[N, ...]` as `fit` takes them, or a tf.data.Dataset of batches, of which the
-    first `max_examples` are taken (do not shuffle it: a training that goes on must explain the same). `labels`: `[N]` class
-    numbers; from a dataset if its targets are such numbers. `ids`: `[N]` names, otherwise 0, 1, ... `class_names`: one for
+    `logdir`: the log directory of keras.callbacks.TensorBoard. `run`: a directory in it, beside `train` and `validation`; it must
+    not be one of these, because TensorBoard may stop reading scalars from a directory with a second writer. `name`: of the store.
+
+    `examples`: an array, list or dict of arrays `[N, ...]` as `fit` takes them, or a tf.data.Dataset of batches, whose first
+    `max_examples` are used (do not shuffle it: a continued training must explain the same examples). `labels`: `[N]` class
+    numbers; of a dataset, its targets if they are whole numbers. `ids`: `[N]` names, by default 0, 1, ... `class_names`: one for
     each class. `vocabulary`: one word for each token id.
 
-    `methods`: ids, or a dict of ids and their parameters; `baseline` for those that take one and have none of their own.
-    `target`: "predicted" (whatever the model then says), "label", "top:K", a class number, or "sum".
+    `methods`: ids, or a dict of ids and parameters. `baseline`: for the methods that take one and have none among their parameters.
+    `target`: "predicted" (by the model at that step), "label", "top:K", a class number, or "sum".
 
-    `every`: epochs 0, every, 2·every, ... and the last, explained at their end; the step is the number of the epoch, from 0,
-    as in TensorBoard's epoch scalars. `every_steps` counts batches instead, from 1 on: the step is how many the model was
-    trained on, those of earlier trainings by the same optimizer among them. Put it behind EarlyStopping among the callbacks:
-    it then knows the last epoch.
+    `every`: explain at the end of epochs 0, every, 2·every, ... and of the last; the step is the number of the epoch, from 0, as
+    in TensorBoard's epoch scalars. `every_steps` counts batches from 1 instead; the step is the number of batches that the model
+    was trained on, including earlier trainings by the same optimizer. Place the callback after EarlyStopping, so that it knows
+    the last epoch.
 
-    A training that goes on (`initial_epoch`, or an optimizer that was restored) adds to its store. Steps that are there
-    already are refused before the first batch, unless `overwrite` says that those from the first on go: then a training that
-    begins anew replaces the store.
+    A continued training (`initial_epoch`, or a restored optimizer) adds to its store. If the store already has the first step
+    or later ones, the training is refused before its first batch, unless `overwrite`, which replaces these steps.
 
-    Whatever is wrong with the configuration is raised before the first batch: InputError, ParameterError,
-    UnknownMethodError, UnsupportedModelError, StoreError. What fails later costs the maps of that step or example and
-    is a UserWarning, the first time; training goes on. Every `fit` traces the methods once, whatever the number of steps.
+    Errors in the configuration are raised before the first batch: InputError, ParameterError, UnknownMethodError,
+    UnsupportedModelError, StoreError. A later failure costs the maps of its step or example, with a UserWarning the first time;
+    the training continues. Every `fit` traces the methods once, whatever the number of steps.
     """
 
     def __init__(
@@ -81,61 +83,67 @@ class AttributionCallback(keras.callbacks.Callback):
             if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 1):
                 raise ParameterError(f"{option}={number!r}: expected a whole number of at least 1")
         check_store_name(name)
+        to_path(logdir)  # ParameterError for a scheme that cannot be written
         self._every, self._every_steps = every or 1, every_steps
-        self.async_safe = every_steps is None  # of batches, Keras then need not wait for us
-        self._methods = _with_baseline(check_methods(methods), baseline)
-        self._target = Target.parse(str(target))
-        self._class_names = None if class_names is None else tuple(class_names)
-        self._vocabulary = None if vocabulary is None else tuple(vocabulary)
-        to_path(logdir)  # ParameterError for a to_path that nothing here can write to
-        self._place, self._batch_size, self._overwrite = (logdir, run, name), batch_size, overwrite
-        self._xs, found = take(examples, max_examples)
-        self._labels, self._ids, self._most = found if labels is None else labels, ids, max_examples
+        self.async_safe = every_steps is None  # Keras need not wait for the callback after every batch
+        self._request = make_request(
+            "",  # the model is known when the training begins
+            _with_baseline(check_methods(methods), baseline),
+            target=target,
+            labels=class_names,
+            vocabulary=vocabulary,
+            batch_size=batch_size,
+        )
+        self._location, self._overwrite = (logdir, run, name), overwrite
+        self._xs, dataset_labels = take_examples(examples, max_examples)
+        self._labels = dataset_labels if labels is None else labels
+        self._ids, self._max_examples = ids, max_examples
         self._explainer: BatchExplainer | None = None
 
     def on_train_begin(self, logs: Any = None) -> None:  # noqa: ARG002
-        """Load the model, and explain one example by every method: what is wrong is raised here."""
-        graph = graph_of(self.model, self._xs)
-        self._examples = as_examples(graph, self._xs, self._labels, self._ids, self._most)
-        request = Request(
+        """Load the model and explain one example by every method, so that errors are raised now."""
+        graph = load_trained_model(self.model, self._xs)
+        self._examples = make_examples(graph, self._xs, self._labels, self._ids, self._max_examples)
+        request = dataclasses.replace(
+            self._request,
             model=graph.source,
-            methods=tuple(self._methods.items()),
-            target=self._target,
-            labels=self._class_names,
-            vocabulary=self._vocabulary,
-            batch_size=self._batch_size,
             mixed_precision=self.model.compute_dtype != self.model.variable_dtype,
         )
         self._explainer = BatchExplainer(request, graph)
         self._explainer.attempt(self._examples[:1])
-        for members in alike(self._examples):
-            self._explainer.asked([self._examples[i] for i in members])  # of labels that are no classes
-        self._inputs: list[Input] = self._explainer.show(self._examples)
-        self._store, self._warned = self._new_store(request, graph), False
-        self._batches = _batches_before(self.model)
+        for positions in batch_positions(self._examples):
+            self._explainer.score_arguments(
+                [self._examples[i] for i in positions]
+            )  # refuses labels that are no classes
+        self._inputs: list[Input] = self._explainer.stored_inputs(self._examples)
+        self._store, self._warned = self._make_store(request, graph), False
+        self._batches = trained_batches(self.model)
         self._opened = False
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002
-        """Where the first epoch of a training is known: make room for its steps."""
+        """Open the store in the first epoch of a training: only now its first step is known."""
         if not self._opened:
-            first = epoch if self._every_steps is None else self._batches + 1
-            self._store.open(first, self._inputs, self._overwrite)
+            first_step = epoch if self._every_steps is None else self._batches + 1
+            self._store.open(first_step, self._inputs, self._overwrite)
             self._opened = True
-        self._before = self._batches
+        self._batches_before_epoch = self._batches
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:  # noqa: ARG002
         if self._every_steps is None:
             return
-        behind, self._batches = self._batches, self._before + batch + 1  # Keras may do several at once
-        if self._batches // self._every_steps > behind // self._every_steps:
+        previous, self._batches = (
+            self._batches,
+            self._batches_before_epoch + batch + 1,
+        )  # Keras may train several at once
+        if self._batches // self._every_steps > previous // self._every_steps:
             self._explain(self._batches)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002
-        planned = (self.params or {}).get("epochs")  # a loop of one's own may have set none
-        last = self.model.stop_training or epoch + 1 == planned
-        if self._every_steps is None and (last or epoch % self._every == 0):
+        epochs = (self.params or {}).get("epochs")  # missing in a training loop that sets no parameters
+        is_last = self.model.stop_training or epoch + 1 == epochs
+        if self._every_steps is None and (is_last or epoch % self._every == 0):
             self._explain(epoch)
-        elif last and self._every_steps is not None and self._batches not in self._store.steps[-1:]:
+        elif is_last and self._every_steps is not None and self._batches not in self._store.steps[-1:]:
             self._explain(self._batches)
 
     def on_train_end(self, logs: Any = None) -> None:  # noqa: ARG002
@@ -147,58 +155,57 @@ class AttributionCallback(keras.callbacks.Callback):
     def _explain(self, step: int) -> None:
         assert self._explainer is not None
         try:
-            self._explainer.at(step)
-            found = self._explainer.explain(self._examples)
-            self._store.add(step, found.attributions, found.errors)
-        except Exception as error:  # of a disk, say; hours of training are not to be lost for it
+            self._explainer.set_step(step)
+            records = self._explainer.explain(self._examples)
+            self._store.add(step, records.attributions, records.errors)
+        except Exception as error:  # such as a full disk; hours of training must not be lost for it
             self._warn(f"no attributions of step {step}: {': '.join(describe(error))}")
             return
-        if found.errors:
-            why, of = found.errors[0], f"{len(found.errors)} of {len(self._examples)} examples"
-            self._warn(f"{of} could not be explained at step {step}: {why.error}: {why.message}")
+        if records.errors:
+            first, counts = records.errors[0], f"{len(records.errors)} of {len(self._examples)} examples"
+            self._warn(f"{counts} could not be explained at step {step}: {first.error}: {first.message}")
 
     def _warn(self, text: str) -> None:
-        """Once in a training: what fails at one step is likely to fail at all."""
+        """Warn once in a training: a failure of one step is likely to repeat."""
         if not self._warned:
             self._warned = True
             warnings.warn(f"{text}. Training goes on; there are no more warnings of this kind", stacklevel=2)
 
-    def _new_store(self, request: Request, graph: ModelGraph) -> TrainingStore:
+    def _make_store(self, request: Request, graph: ModelGraph) -> TrainingStore:
         assert self._explainer is not None
-        modality, inputs, name = self._explainer.modality, self._explainer.inputs, str(self._place[2])
-        counted = "epoch" if self._every_steps is None else "batch"
-        options = {"every": self._every_steps or self._every, "counted": counted, "batch_size": self._batch_size}
-        architecture = architecture_of(self.model, graph)
+        modality, inputs, name = self._explainer.modality, self._explainer.inputs, str(self._location[2])
+        step_unit = "epoch" if self._every_steps is None else "batch"
+        options = {
+            "every": self._every_steps or self._every,
+            "counted": step_unit,
+            "batch_size": request.batch_size,
+        }
+        architecture = digest_architecture(self.model, graph)
         configuration = training_configuration(
-            counted,
+            step_unit,
             version=__version__,
             model=architecture,
-            examples=digest(self._examples),
+            examples=digest_examples(self._examples),
             methods={m["id"]: m["parameters"] for m in describe_methods(request)},
             target=str(request.target),
-            labels=listed(request.labels),
-            vocab=listed(request.vocabulary),
+            labels=as_list(request.labels),
+            vocab=as_list(request.vocabulary),
         )
         return TrainingStore(
-            *self._place, configuration, lambda: describe_store(request, modality, inputs, architecture, name, options)
+            *self._location,
+            configuration,
+            lambda: describe_store(request, modality, inputs, architecture, name, options),
         )
 
 
 def _with_baseline(methods: dict[str, dict[str, Any]], baseline: Any) -> dict[str, dict[str, Any]]:
+    """The methods with this baseline, where they take one and have none."""
     if baseline is None:
         return methods
     rows = {name: find_method(name) for name in methods}
     if not any(row.baseline_parameter for row in rows.values()):
         raise ParameterError(f"baseline: none of {', '.join(methods)} takes one; leave it out")
-    return {name: row.check(row.with_baseline(methods[name], baseline)) for name, row in rows.items()}
-
-
-def _batches_before(model: Any) -> int:
-    """On how many batches the model's optimizer has trained."""
-    optimizer = getattr(model, "optimizer", None)
-    if optimizer is None:
-        return 0
-    return int(optimizer.iterations.numpy()) * (getattr(optimizer, "gradient_accumulation_steps", None) or 1)
+    return {name: row.with_baseline(methods[name], baseline) for name, row in rows.items()}
 
 
 __all__ = ["AttributionCallback"]

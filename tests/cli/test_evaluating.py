@@ -15,7 +15,8 @@ from PIL import Image
 
 from beam_pipelines.cli.evaluate import Candidate, _advice, _rank, faithful
 from beam_pipelines.cli.main import main
-from tb_deepexplain.recording.batch_explainer import Records, Request
+from tb_deepexplain.recording.batch_explainer import Records
+from tb_deepexplain.recording.request import Request
 from tb_deepexplain.recording.targets import Target
 from tb_deepexplain.store.layout import store_path
 from tb_deepexplain.store.reader import Store
@@ -160,7 +161,7 @@ def records(of: dict[str, dict[str, list[float]]], maps: int = 1) -> Records:
 
 
 def request(*measures: str) -> Request:
-    return Request("", (), Target("predicted", 0), measures=tuple((name, {}) for name in measures))
+    return Request(model="", methods=(), target=Target("predicted", 0), measures=tuple((name, {}) for name in measures))
 
 
 def test_ranks_are_means_over_maps_and_measures() -> None:

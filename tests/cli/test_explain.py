@@ -15,9 +15,9 @@ from PIL import Image
 
 import tb_deepexplain as dx
 from tb_deepexplain.attribution.explainer import Explainer
-from tb_deepexplain.recording.batch_explainer import BatchExplainer, Request
+from tb_deepexplain.recording.batch_explainer import BatchExplainer
 from tb_deepexplain.recording.example import Example
-from tb_deepexplain.recording.targets import Target
+from tb_deepexplain.recording.request import make_request
 from tb_deepexplain.recording.work_metrics import Metrics
 from tb_deepexplain.stats.rank_correlation import disagreement
 from tb_deepexplain.store.marker import read_marker
@@ -328,7 +328,7 @@ def test_a_batch_that_does_not_fit_into_memory_is_divided_once_for_all(
 ) -> None:
     model = models.image()
     model.export(tmp_path / "model", verbose=False)
-    worker = BatchExplainer(Request(str(tmp_path / "model"), (("integrated_gradients", {}),), Target("class", 1)))
+    worker = BatchExplainer(make_request(tmp_path / "model", ["integrated_gradients"], target=1))
     real, asked = Explainer.run, list[Any]()
 
     def small_device(self: Any, xs: Any, *, batch_size: int | None = None, **options: Any) -> Any:
@@ -367,7 +367,7 @@ def test_short_texts_are_not_padded_to_long_ones(
 
 
 def test_what_does_not_fit_into_memory_point_by_point_is_a_failure(image: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    worker, asked = BatchExplainer(Request(str(image.model), (("saliency", {}),), Target("class", 1))), list[Any]()
+    worker, asked = BatchExplainer(make_request(image.model, ["saliency"], target=1)), list[Any]()
 
     def tiny_device(self: Any, xs: Any, *, batch_size: int | None = None, **options: Any) -> Any:
         asked.append((len(xs["image"]), batch_size))

@@ -53,7 +53,7 @@ def test_one_sigmoid_unit_stands_for_two_classes() -> None:
     assert classes.predicted is not None
     assert classes.predicted.tolist() == [1, 0]
     (predicted,) = classes.choose(Target.parse("predicted"), [None, None])
-    np.testing.assert_array_equal(classes.weights(predicted)["ys"], [[1.0], [-1.0]])
+    np.testing.assert_array_equal(classes.score_arguments(predicted)["ys"], [[1.0], [-1.0]])
     assert [c.tolist() for c in classes.choose(Target.parse("top:2"), [0, 0]) if c is not None] == [[1, 0], [0, 1]]
     assert classes.probability(1, 0) == pytest.approx(0.75)
     assert classes.probability(1, 1) == pytest.approx(0.25)
@@ -63,7 +63,7 @@ def test_a_quantity_has_no_classes() -> None:
     classes = Classes.of(QUANTITY, None)
     assert classes.predicted is None
     (unit,) = classes.choose(Target.parse("predicted"), [None, None])
-    assert classes.weights(unit)["target"].tolist() == [0, 0]
+    assert classes.score_arguments(unit)["target"].tolist() == [0, 0]
     with pytest.raises(ParameterError, match="no sigmoid behind it and may be a logit or a probability"):
         Classes.of(QUANTITY, ["no", "yes"])
 

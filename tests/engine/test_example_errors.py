@@ -12,10 +12,9 @@ import pytest
 
 from beam_pipelines.engine.run_limits import RunLimits
 from tb_deepexplain.errors import StoreError
-from tb_deepexplain.recording.batch_explainer import BatchExplainer, Request
-from tb_deepexplain.recording.batch_explainer import _is_finite as is_finite
+from tb_deepexplain.recording.batch_explainer import BatchExplainer, is_finite
 from tb_deepexplain.recording.example import Example
-from tb_deepexplain.recording.targets import Target
+from tb_deepexplain.recording.request import make_request
 from tb_deepexplain.store.records import Attribution
 from tests.pipeline_runs import Run, assert_same, pictures, write_records
 
@@ -103,7 +102,7 @@ def test_an_output_with_a_nan_in_another_class_is_an_error(image: Run, monkeypat
         return dataclasses.replace(predictions, outputs=outputs)
 
     monkeypatch.setattr(BatchExplainer, "_predict", predicted)
-    explainer = BatchExplainer(Request(str(image.model), (("saliency", {}),), Target("class", 0)))
+    explainer = BatchExplainer(make_request(image.model, ["saliency"], target=0))
     records = explainer.explain([Example(str(i), {"image": np.ones((8, 8, 3), np.float32)}) for i in range(3)])
     assert [shown.example_id for shown in records.inputs] == ["0", "2"]
     assert [(failure.example_id, failure.error) for failure in records.errors] == [("1", "NotFinite")]

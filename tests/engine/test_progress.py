@@ -24,9 +24,9 @@ from beam_pipelines.engine.progress_folder import ProgressFolder
 from beam_pipelines.engine.run_limits import RunLimits
 from tb_deepexplain.attribution.explainer import Explainer
 from tb_deepexplain.errors import Stopped, StoreError
-from tb_deepexplain.recording.batch_explainer import BatchExplainer, Request
+from tb_deepexplain.recording.batch_explainer import BatchExplainer
 from tb_deepexplain.recording.example import Example
-from tb_deepexplain.recording.targets import Target
+from tb_deepexplain.recording.request import make_request
 from tb_deepexplain.recording.work_metrics import Metrics
 from tests.pipeline_runs import Run, pictures, write_records
 
@@ -194,7 +194,7 @@ def test_a_stall_is_noticed_once_until_a_map_is_finished(tmp_path: Path, clock: 
 
 @pytest.mark.parametrize("fails", [None, 0, 2, 4])
 def test_every_example_is_reported_once(image: Run, fails: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    request = Request(str(image.model), (("saliency", {}), ("gradient_x_input", {})), Target("top", 2))
+    request = make_request(image.model, ["saliency", "gradient_x_input"], target="top:2")
     explainer, real = BatchExplainer(request), Explainer.run
     examples = [Example(str(i), {"image": np.full((8, 8, 3), i, np.float32)}) for i in range(5)]
 

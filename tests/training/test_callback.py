@@ -467,7 +467,7 @@ def test_a_baseline_for_all_methods_that_take_one(tmp_path: Path) -> None:
         ({"baseline": 0.0}, ParameterError, "baseline: none of saliency takes one; leave it out"),
         ({"target": "best"}, ParameterError, "target best: expected predicted, label"),
         ({"target": "top:4"}, ParameterError, "target top:4: the model has only 3 classes"),
-        ({"target": "label"}, InputError, "it has no label, which target label explains"),
+        ({"target": "label"}, InputError, "it has no label, which target label needs"),
         ({"target": "label", "labels": [0, 7]}, InputError, "its label 7 is none of the model's 3 classes"),
         ({"class_names": ["a"]}, ParameterError, "1 class names were given but the model has 3 classes"),
         ({"labels": ["a", "b"]}, InputError, "expected 2 class numbers, .*names of classes are class_names"),

@@ -1,0 +1,79 @@
+"""The measures of a batch's maps, and of random maps of the same examples, as columns of the store."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tb_deepexplain.attribution.explainer import Result
+from tb_deepexplain.evaluation.evaluator import Evaluator, Measured
+from tb_deepexplain.evaluation.superpixels import superpixels
+from tb_deepexplain.recording.example import Example
+from tb_deepexplain.recording.request import Request
+from tb_deepexplain.stats.intervals import finite_or_none
+
+
+class MapMeasures:
+    """Measures the maps of a batch for one choice of targets. Random maps do not depend on the method: they are measured once."""
+
+    def __init__(
+        self,
+        request: Request,
+        examples: Sequence[Example],
+        inputs: dict[str, np.ndarray],
+        score_arguments: dict[str, Any],  # target or ys of the whole batch
+        batch_size: int | None,
+    ) -> None:
+        measured = [i for i, e in enumerate(examples) if request.measures and _uniform(e.id) < request.measured]
+        self._rows = np.array(measured, np.int64)
+        self._inputs = {name: values[self._rows] for name, values in inputs.items()}
+        segments = superpixels(next(iter(self._inputs.values())), request.superpixels) if request.superpixels else None
+        self._arguments: dict[str, Any] = {
+            **{name: None if values is None else values[self._rows] for name, values in score_arguments.items()},
+            "batch_size": batch_size,
+            "segments": segments,
+        }
+        # By the parameters of the measures: methods may have different baselines, which are parameters of measures, too.
+        self._of_random_maps: dict[str, dict[str, Measured]] = {}
+        self.evaluations = 0
+
+    def columns(self, evaluator: Evaluator, result: Result) -> dict[int, dict[str, Any]]:
+        """The columns of the measures for each measured example, by its position in the batch."""
+        if not len(self._rows):
+            return {}
+        random = self._of_random_maps.get(evaluator.asking)
+        if random is None:
+            random = self._of_random_maps[evaluator.asking] = evaluator.chance(self._inputs, **self._arguments)
+            self._count(random)
+        attributions = {name: np.asarray(values)[self._rows] for name, values in result.attributions.items()}
+        selected = dataclasses.replace(result, attributions=attributions)
+        of_maps = evaluator.run(self._inputs, selected, known=random, **self._arguments)
+        self._count(of_maps)
+        columns: dict[int, dict[str, Any]] = {}
+        for k, position in enumerate(self._rows):
+            row = columns.setdefault(int(position), {})
+            for name, measured in of_maps.items():
+                row |= _columns(name, "", measured, k)
+                if name in random:
+                    row |= _columns(name, "_random", random[name], k)
+        return columns
+
+    def _count(self, measured_by_name: dict[str, Measured]) -> None:
+        self.evaluations += sum(int(measured.evaluations.sum()) for measured in measured_by_name.values())
+
+
+def _columns(name: str, suffix: str, measured: Measured, k: int) -> dict[str, Any]:
+    """The columns of `records.measure_fields` and `records.curve_fields` for the k-th map."""
+    columns: dict[str, Any] = {f"{name}{suffix}": finite_or_none(measured.value[k])}
+    if measured.curve is not None:
+        columns[f"{name}{suffix}_curve"], columns[f"{name}_at"] = measured.curve[k], measured.at[k]
+    return columns
+
+
+def _uniform(example_id: str) -> float:
+    """A number in [0, 1) that depends on the id alone, so that the same examples are measured in every run."""
+    return int.from_bytes(hashlib.blake2b(example_id.encode(), digest_size=4).digest(), "little") / 2**32

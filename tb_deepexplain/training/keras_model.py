@@ -1,0 +1,53 @@
+"""The Keras model of a training as a model graph, and a digest of its architecture."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tb_deepexplain.graph.loading.load_model import load_model
+from tb_deepexplain.graph.model_graph import ModelGraph
+
+
+def load_trained_model(model: Any, xs: Any) -> ModelGraph:
+    """The model in memory: every explanation reads the present values of its variables.
+
+    A model that Keras would build for its first batch is built for `xs`.
+    """
+    if model.built and getattr(model, "inputs", None):
+        return load_model(model)
+    arrays = tf.nest.map_structure(np.asarray, xs)
+    if isinstance(model, keras.Sequential) and isinstance(arrays, np.ndarray):
+        model.build((None, *arrays.shape[1:]))
+        return load_model(model)
+    specs = tf.nest.map_structure(_tensor_spec, arrays)
+    if not model.built:
+        model(tf.nest.map_structure(lambda x, spec: tf.constant(x[:1], spec.dtype), arrays, specs), training=False)
+    return load_model((model, specs))
+
+
+def digest_architecture(model: Any, graph: ModelGraph) -> str:
+    """A digest of the types and shapes of inputs and weights; not of names, which Keras numbers afresh in each process."""
+    shapes = [(spec.dtype, spec.shape) for spec in graph.inputs] + [(w.dtype, tuple(w.shape)) for w in model.weights]
+    return hashlib.blake2b(repr(shapes).encode(), digest_size=8).hexdigest()
+
+
+def trained_batches(model: Any) -> int:
+    """The number of batches that the model's optimizer has trained on, in earlier trainings, too."""
+    optimizer = getattr(model, "optimizer", None)
+    if optimizer is None:
+        return 0
+    return int(optimizer.iterations.numpy()) * (getattr(optimizer, "gradient_accumulation_steps", None) or 1)
+
+
+def _tensor_spec(array: np.ndarray) -> Any:
+    """The type to which Keras casts an array."""
+    if array.dtype.kind == "f":
+        dtype: Any = keras.config.floatx()
+    else:
+        dtype = "string" if array.dtype.kind in "OSU" else array.dtype
+    return tf.TensorSpec([None, *array.shape[1:]], dtype)
