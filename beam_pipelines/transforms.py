@@ -325,7 +325,7 @@ class WriteAttributions(beam.PTransform):
         max_error_rate: float = 0.5,
     ) -> None:
         super().__init__()
-        check_store_name(name)
+        check_store_name(name, "name")
         if not 0 <= max_error_rate <= 1:
             raise ParameterError(f"max_error_rate={max_error_rate}: expected a share between 0 and 1")
         self._place, self._rate = (str(logdir), run, name), max_error_rate

@@ -36,11 +36,11 @@ def write_marker(logdir: str | os.PathLike[str], run: str, name: str) -> None:
         _write_events(file, name)
 
 
-def check_store_name(name: object, option: str = "name") -> None:
+def check_store_name(name: object, option: str = "store name") -> None:
     """ParameterError unless `name` is a path component that TensorBoard and every file system accept."""
     if not is_store_name(name):
         raise ParameterError(
-            f"{option} {name!r}: expected up to 128 letters, digits, '_', '-' or '.', not starting with '.' or '-'"
+            f"{option} {name!r}: expected letters, digits, '_', '-' or '.', at most 128, not starting with '.' or '-'"
         )
 
 

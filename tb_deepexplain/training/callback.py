@@ -82,7 +82,7 @@ class AttributionCallback(keras.callbacks.Callback):
         for option, number in (("every", every), ("every_steps", every_steps), ("max_examples", max_examples)):
             if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 1):
                 raise ParameterError(f"{option}={number!r}: expected a whole number of at least 1")
-        check_store_name(name)
+        check_store_name(name, "name")
         to_path(logdir)  # ParameterError for a scheme that cannot be written
         self._every, self._every_steps = every or 1, every_steps
         self.async_safe = every_steps is None  # Keras need not wait for the callback after every batch

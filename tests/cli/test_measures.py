@@ -232,7 +232,7 @@ def test_means_of_what_is_known() -> None:
     ]
     for part in (rows[:1], rows[1:]):
         found.add(pa.Table.from_pylist(part, schema))
-    told = found.described()
+    told = found.describe()
     assert (told["a"]["m"]["n"], told["a"]["m"]["mean"]) == (2, 2)
     assert told["a"]["m"]["high"] == pytest.approx(
         2 + t.ppf(0.975, 1)

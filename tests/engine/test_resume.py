@@ -109,7 +109,7 @@ def test_a_store_of_the_same_name_is_not_changed(
     version = image.store.manifest["version"]
     begun_units.clear()
     for options, reason in [
-        ((), "finished store of the same configuration; --resume goes on"),
+        ((), "finished store of the same configuration; --resume continues it"),
         (("--resume", "--target=1"), 'target was "predicted", now "1"'),
         (("--resume", "--occlusion.step=2"), "was given but occlusion is not among"),
         (("--resume", "--unit_size=3"), "unit_size was 256, now 3"),

@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-import tb_deepexplain.store.index as module
 from tb_deepexplain.errors import StoreError
+from tb_deepexplain.store import index
 from tb_deepexplain.store.reader import Store
 from tb_deepexplain.store.records import Attribution, Failure, Input
 from tb_deepexplain.store.writer import StoreWriter
@@ -27,7 +27,7 @@ def attribution(example: str, method: str = "saliency", size: int = 4) -> Attrib
     return Attribution(example, method, values, target=1, label=2, predicted=1, score=0.5, gap=None, warnings=["odd"])
 
 
-def shown(example: str) -> Input:
+def stored_input(example: str) -> Input:
     return Input(example, "tabular", features=["a", "b"], values=[1.0, 2.0], label=2)
 
 
@@ -37,7 +37,7 @@ def write(directory: Path, units: dict[str, list[str]], size: int = 4) -> dict[s
         with StoreWriter(directory).shard(unit) as shard:
             for example in examples:
                 written[example] = attribution(example, size=size)
-                shard.add([written[example]], [shown(example)])
+                shard.add([written[example]], [stored_input(example)])
     return written
 
 
@@ -55,11 +55,11 @@ def test_round_trip_over_units_and_row_groups(tmp_path: Path) -> None:
     assert pq.read_metadata(tmp_path / "attributions-00000-00000.parquet").num_row_groups > 1
     ids = store.index.column("example_id").to_pylist()
     assert ids == [example for examples in units.values() for example in examples]
-    asked = [66, 0, 31, 0, 59]
-    for row, found, given in zip(asked, store.maps(asked), store.inputs(asked), strict=True):
-        np.testing.assert_allclose(found, written[ids[row]].values, rtol=1e-3, atol=1e-6)
-        assert given["example_id"] == ids[row]
-        assert given["features"] == ["a", "b"]
+    rows = [66, 0, 31, 0, 59]
+    for row, values, one_input in zip(rows, store.maps(rows), store.inputs(rows), strict=True):
+        np.testing.assert_allclose(values, written[ids[row]].values, rtol=1e-3, atol=1e-6)
+        assert one_input["example_id"] == ids[row]
+        assert one_input["features"] == ["a", "b"]
     row = store.index.slice(3, 1).to_pylist()[0]
     assert (row["target"], row["label"], row["gap"], row["warnings"]) == (1, 2, None, ["odd"])
     assert row["score"] == 0.5
@@ -67,7 +67,7 @@ def test_round_trip_over_units_and_row_groups(tmp_path: Path) -> None:
 
 def test_errors_are_counted_and_read(tmp_path: Path) -> None:
     with StoreWriter(tmp_path).shard("u") as shard:
-        shard.add([attribution("a")], [shown("a")], [Failure("b", "parse", "InputError", "no feature")])
+        shard.add([attribution("a")], [stored_input("a")], [Failure("b", "parse", "InputError", "no feature")])
     assert StoreWriter(tmp_path).commit(["u"], MANIFEST)["counts"] == {"examples": 1, "maps": 1, "errors": 1}
     assert Store(tmp_path).errors().to_pylist() == [
         {"example_id": "b", "stage": "parse", "error": "InputError", "message": "no feature"}
@@ -110,20 +110,20 @@ def test_a_unit_without_shard_cannot_be_committed(tmp_path: Path) -> None:
 
 def test_a_shard_that_ends_in_an_error_leaves_nothing(tmp_path: Path) -> None:
     shard = StoreWriter(tmp_path).shard("u")
-    shard.add([attribution("a", size=300_000)], [shown("a")])  # large enough to be on disk already
+    shard.add([attribution("a", size=300_000)], [stored_input("a")])  # large enough to be on disk already
     assert any(name.endswith(".tmp") for name in names(tmp_path))
     shard.__exit__(RuntimeError, RuntimeError(), None)
     assert names(tmp_path) == set()
     assert StoreWriter(tmp_path).finished_units() == set()
 
 
-def test_of_twins_the_first_stays_and_the_second_removes_its_files(tmp_path: Path) -> None:
+def test_the_second_writer_of_a_unit_discards_its_files(tmp_path: Path) -> None:
     first, second = (StoreWriter(tmp_path).shard("u") for _ in range(2))
-    first.add([attribution("first")], [shown("first")])
-    second.add([attribution("second")], [shown("second")])
+    first.add([attribution("first")], [stored_input("first")])
+    second.add([attribution("second")], [stored_input("second")])
     first.close()
     second.close()
-    assert names(tmp_path) == {f"{kind}-u.parquet" for kind in ("attributions", "inputs", "errors")}
+    assert names(tmp_path) == {f"{table}-u.parquet" for table in ("attributions", "inputs", "errors")}
     StoreWriter(tmp_path).commit(["u"], MANIFEST)
     store = Store(tmp_path)
     assert store.index.column("example_id").to_pylist() == ["first"]
@@ -169,7 +169,7 @@ def test_committing_again_replaces_the_index_and_changes_the_version(tmp_path: P
     assert Store(tmp_path).index.num_rows == 2
 
 
-def test_of_two_examples_with_one_id_the_first_is_kept_and_the_other_an_error(tmp_path: Path) -> None:
+def test_the_second_example_with_an_id_becomes_an_error(tmp_path: Path) -> None:
     write(tmp_path, {"u": ["a", "b"], "v": ["b", "c"], "w": ["a", "b"]})
     for _ in range(2):  # committing again is the same
         manifest = StoreWriter(tmp_path).commit(["u", "v", "w"], MANIFEST)
@@ -185,25 +185,25 @@ def test_of_two_examples_with_one_id_the_first_is_kept_and_the_other_an_error(tm
         assert failed == [(example, "DuplicateId", "an example in unit u ") for example, _ in expected]
 
 
-def test_one_id_twice_in_one_unit_is_refused(tmp_path: Path) -> None:
+def test_two_examples_with_one_id_in_one_unit_are_refused(tmp_path: Path) -> None:
     write(tmp_path, {"u": ["a", "b", "b"]})
     with pytest.raises(StoreError, match="example id 'b' is in unit u twice"):
         StoreWriter(tmp_path).commit(["u"], MANIFEST)
 
 
 def test_two_ids_of_one_hash_are_two_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "hash", lambda text: len(text), raising=False)
+    monkeypatch.setattr(index, "hash", lambda text: len(text), raising=False)
     write(tmp_path, {"u": ["a", "b"], "v": ["c"]})
     assert StoreWriter(tmp_path).commit(["u", "v"], MANIFEST)["counts"]["examples"] == 3
 
 
-def test_an_index_of_many_parts_is_that_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_index_written_in_parts_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     units = {f"{i:05}": [f"{i}-{j}" for j in range(i % 4)] for i in range(23)}
     write(tmp_path, units)
     StoreWriter(tmp_path).commit(list(units), MANIFEST)
     whole = Store(tmp_path).index
-    monkeypatch.setattr(module, "_UNITS_READ_TOGETHER", 3)
-    monkeypatch.setattr(module, "ROW_GROUP_ROWS", 7)
+    monkeypatch.setattr(index, "_UNITS_READ_TOGETHER", 3)
+    monkeypatch.setattr(index, "ROW_GROUP_ROWS", 7)
     manifest = StoreWriter(tmp_path).commit(list(units), MANIFEST)
     assert manifest["counts"]["maps"] == whole.num_rows == 33
     assert Store(tmp_path).index.equals(whole)
@@ -213,7 +213,7 @@ def test_an_index_of_many_parts_is_that_of_one(tmp_path: Path, monkeypatch: pyte
 def test_one_id_of_different_targets_in_two_units_is_two_examples(tmp_path: Path) -> None:
     for unit, target in (("u", 0), ("v", 1)):
         with StoreWriter(tmp_path).shard(unit) as shard:
-            shard.add([dataclasses.replace(attribution("b"), target=target)], [shown("b")])
+            shard.add([dataclasses.replace(attribution("b"), target=target)], [stored_input("b")])
     assert StoreWriter(tmp_path).commit(["u", "v"], MANIFEST)["counts"] == {"examples": 1, "maps": 1, "errors": 1}
     assert Store(tmp_path).index.column("target").to_pylist() == [0]
 
@@ -262,16 +262,18 @@ def test_a_map_without_its_input_is_refused(tmp_path: Path) -> None:
         StoreWriter(tmp_path).commit(["u"], MANIFEST)
 
 
-def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+def test_a_directory_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with (
         pytest.raises(StoreError, match="cannot write to"),
         StoreWriter(tmp_path / "file" / "store").shard("u") as shard,
     ):
-        shard.add([attribution("a")], [shown("a")])
+        shard.add([attribution("a")], [stored_input("a")])
 
 
-def at_step(directory: Path, step: int, examples: Sequence[str] = ("a", "b"), inputs_of: str | None = "shown") -> str:
+def write_step(
+    directory: Path, step: int, examples: Sequence[str] = ("a", "b"), inputs_of: str | None = "examples"
+) -> str:
     """A unit of maps of a model at one step."""
     unit = f"step-{step}"
     with StoreWriter(directory).shard(unit, inputs_of) as shard:
@@ -279,22 +281,22 @@ def at_step(directory: Path, step: int, examples: Sequence[str] = ("a", "b"), in
     return unit
 
 
-def grown(directory: Path, steps: int) -> dict[str, Any]:
+def write_training(directory: Path, steps: int) -> dict[str, Any]:
     """A store whose first unit has all inputs, each other one the maps of a step."""
-    with StoreWriter(directory).shard("shown") as shard:
-        shard.add(inputs=[shown("a"), shown("b"), shown("c")])
+    with StoreWriter(directory).shard("examples") as shard:
+        shard.add(inputs=[stored_input("a"), stored_input("b"), stored_input("c")])
     writer = StoreWriter(directory)
-    manifest = writer.commit(["shown", at_step(directory, 0)], MANIFEST)
+    manifest = writer.commit(["examples", write_step(directory, 0)], MANIFEST)
     for step in range(1, steps):
-        manifest = writer.append(at_step(directory, step), MANIFEST, manifest["version"])
+        manifest = writer.append(write_step(directory, step), MANIFEST, manifest["version"])
     return manifest
 
 
-def test_a_store_grows_by_units_whose_inputs_another_has(tmp_path: Path) -> None:
-    manifest = grown(tmp_path, 3)
+def test_units_whose_inputs_are_in_another_unit_are_appended(tmp_path: Path) -> None:
+    manifest = write_training(tmp_path, 3)
     assert manifest == Store(tmp_path).manifest
     assert manifest["counts"] == {"examples": 3, "maps": 6, "errors": 0}  # examples, not examples × steps
-    assert manifest["units"] == ["shown", "step-0", "step-1", "step-2"]
+    assert manifest["units"] == ["examples", "step-0", "step-1", "step-2"]
     assert (
         len(list(tmp_path.glob("index-*.parquet"))) == 2
     )  # that of the commit before for who has just read its manifest
@@ -306,22 +308,22 @@ def test_a_store_grows_by_units_whose_inputs_another_has(tmp_path: Path) -> None
     assert [(row["example_id"], row["step"], row["score"]) for row in index] == [
         (example, step, step) for step in range(3) for example in "ab"
     ]
-    assert [given["example_id"] for given in store.inputs(range(6))] == ["a", "b"] * 3
+    assert [row["example_id"] for row in store.inputs(range(6))] == ["a", "b"] * 3
     np.testing.assert_allclose(store.maps([5])[0], attribution("b").values, rtol=1e-3)
 
 
-def test_a_grown_store_committed_whole_is_the_same(tmp_path: Path) -> None:
-    manifest = grown(tmp_path, 3)
+def test_committing_a_training_store_whole_changes_nothing(tmp_path: Path) -> None:
+    manifest = write_training(tmp_path, 3)
     index = Store(tmp_path).index
-    again = StoreWriter(tmp_path).commit(manifest["units"], MANIFEST)
-    assert (again["counts"], again["units"]) == (manifest["counts"], manifest["units"])
+    recommitted = StoreWriter(tmp_path).commit(manifest["units"], MANIFEST)
+    assert (recommitted["counts"], recommitted["units"]) == (manifest["counts"], manifest["units"])
     assert Store(tmp_path).index.equals(index)
 
 
-def test_of_an_example_that_another_unit_has_too_all_steps_go(tmp_path: Path) -> None:
+def test_all_steps_of_an_example_with_the_id_of_another_are_removed(tmp_path: Path) -> None:
     with StoreWriter(tmp_path).shard("other") as shard:
-        shard.add([attribution("a")], [shown("a")])
-    units = ["other", *grown(tmp_path, 2)["units"]]
+        shard.add([attribution("a")], [stored_input("a")])
+    units = ["other", *write_training(tmp_path, 2)["units"]]
     manifest = StoreWriter(tmp_path).commit(units, MANIFEST)
     assert Store(tmp_path).index.select(["example_id", "shard"]).to_pylist() == [
         {"example_id": "a", "shard": "other"}, {"example_id": "b", "shard": "step-0"}, {"example_id": "b", "shard": "step-1"},
@@ -329,37 +331,37 @@ def test_of_an_example_that_another_unit_has_too_all_steps_go(tmp_path: Path) ->
     assert manifest["counts"] == {"examples": 3, "maps": 3, "errors": 1}
 
 
-def test_what_cannot_be_appended_is_refused(tmp_path: Path) -> None:
-    version = grown(tmp_path, 1)["version"]
+def test_a_unit_with_inputs_or_of_another_commit_is_not_appended(tmp_path: Path) -> None:
+    version = write_training(tmp_path, 1)["version"]
     with pytest.raises(StoreError, match="committed by another program meanwhile; give each a run or name of its own"):
-        StoreWriter(tmp_path).append(at_step(tmp_path, 1), MANIFEST, "another")
+        StoreWriter(tmp_path).append(write_step(tmp_path, 1), MANIFEST, "another")
     with pytest.raises(StoreError, match="committed by another program"):
         StoreWriter(tmp_path).rewrite_manifest(MANIFEST, "another")
-    write(tmp_path, {"own": ["d"]})
-    for unit in ("step-0", "own"):
+    write(tmp_path, {"separate": ["d"]})
+    for unit in ("step-0", "separate"):
         with pytest.raises(StoreError, match=f"unit {unit} is there already or has inputs of its own"):
             StoreWriter(tmp_path).append(unit, MANIFEST, version)
     with pytest.raises(StoreError, match="example id 'a' is in unit step-2 twice"):
-        StoreWriter(tmp_path).append(at_step(tmp_path, 2, ["a", "a"]), MANIFEST, version)
+        StoreWriter(tmp_path).append(write_step(tmp_path, 2, ["a", "a"]), MANIFEST, version)
     with pytest.raises(StoreError, match="holds a map of example 'z' but not the example"):
-        StoreWriter(tmp_path).append(at_step(tmp_path, 3, ["z"]), MANIFEST, version)
+        StoreWriter(tmp_path).append(write_step(tmp_path, 3, ["z"]), MANIFEST, version)
     assert Store(tmp_path).manifest["version"] == version
 
 
-def test_an_index_without_the_place_of_inputs_is_read(tmp_path: Path) -> None:
+def test_an_index_without_the_location_of_inputs_is_read(tmp_path: Path) -> None:
     write(tmp_path, {"u": ["a"], "v": ["b"]})
     [name] = StoreWriter(tmp_path).commit(["u", "v"], MANIFEST)["index"]
     new = Store(tmp_path).index
     pq.write_table(new.drop_columns(["input_shard"]), tmp_path / name)  # as stores of 0.1 had it at first
     assert Store(tmp_path).index.select(new.column_names).equals(new)
-    assert [given["example_id"] for given in Store(tmp_path).inputs([1, 0])] == ["b", "a"]
+    assert [row["example_id"] for row in Store(tmp_path).inputs([1, 0])] == ["b", "a"]
 
 
-def test_who_has_just_read_the_manifest_of_a_growing_store_finds_its_index(tmp_path: Path) -> None:
-    writer, version = StoreWriter(tmp_path), grown(tmp_path, 1)["version"]
+def test_the_index_of_the_previous_commit_stays_for_its_readers(tmp_path: Path) -> None:
+    writer, version = StoreWriter(tmp_path), write_training(tmp_path, 1)["version"]
     for step in range(1, 4):
         store = Store(tmp_path)
-        version = writer.append(at_step(tmp_path, step), MANIFEST, version)["version"]
+        version = writer.append(write_step(tmp_path, step), MANIFEST, version)["version"]
         assert store.index.num_rows == 2 * step
         assert Store(tmp_path).index.num_rows == 2 * step + 2
     assert len(list(tmp_path.glob("index-*.parquet"))) == 2

@@ -118,7 +118,7 @@ def test_what_later_versions_need_has_room(tmp_path: Path) -> None:
         {"name": "signal", "dtype": "float32", "shape": [2], "axes": ["time"]},
         {"name": "city", "dtype": "string", "shape": [], "axes": []},
     ]
-    shown = Input(
+    stored_input = Input(
         "a", "tabular", values=[1.0, 2.0, None], texts=[None, None, "Rome"], inputs=inputs, extras={"unit": "mV"}
     )
     values = pa.array([1.0, 2.0, 3.0]).to_numpy()
@@ -129,7 +129,7 @@ def test_what_later_versions_need_has_room(tmp_path: Path) -> None:
         Attribution("a", "saliency", values, score_function="energy"),
     ]
     with StoreWriter(tmp_path).shard("u") as shard:
-        shard.add(rows, [shown])
+        shard.add(rows, [stored_input])
     StoreWriter(tmp_path).commit(["u"], {"modality": "tabular"})
     store = Store(tmp_path)
     assert store.index["target"].to_pylist() == [None] * 3
@@ -137,4 +137,4 @@ def test_what_later_versions_need_has_room(tmp_path: Path) -> None:
     assert store.index["score_function"].to_pylist() == [None, None, "energy"]
     assert store.index["parts"].to_pylist() == [parts, None, None]
     assert store.index["extras"].to_pylist(maps_as_pydicts="strict") == [{"note": "x"}, None, None]
-    assert store.inputs([0])[0] == {**shown.row(), "extras": {"unit": "mV"}}
+    assert store.inputs([0])[0] == {**stored_input.row(), "extras": {"unit": "mV"}}

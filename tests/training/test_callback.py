@@ -43,25 +43,25 @@ class At(keras.callbacks.Callback):
 
     def __init__(self, do: Callable[[keras.Model, int], object], batches: bool = False) -> None:
         super().__init__()
-        self.do, self.batches, self.seen = do, batches, 0
+        self.do, self.batches, self.calls = do, batches, 0
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        self.seen += 1
+        self.calls += 1
         if self.batches:
-            self.do(self.model, self.seen)
+            self.do(self.model, self.calls)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         if not self.batches:
             self.do(self.model, epoch)
 
 
-def place(logdir: Path) -> Path:
+def store_directory(logdir: Path) -> Path:
     return store_path(logdir, "attributions", "default")
 
 
 def served(logdir: Path) -> ServedStore:
     """The store as TensorBoard reads it."""
-    return ServedStore(place(logdir), Engine([str(logdir)]))
+    return ServedStore(store_directory(logdir), Engine([str(logdir)]))
 
 
 def index_rows(store: ServedStore, step: int, method: str) -> list[IndexRow]:
@@ -87,8 +87,8 @@ def maps_at(logdir: Path, step: int, method: str) -> dict[str, np.ndarray]:
 
 def assert_explains(stored: dict[str, np.ndarray], expected: np.ndarray) -> None:
     assert list(stored) == [str(i) for i in range(len(expected))]
-    for values, wanted in zip(stored.values(), expected, strict=True):
-        np.testing.assert_allclose(values, wanted, rtol=2e-3, atol=2e-3 * np.abs(wanted).max())
+    for actual, values in zip(stored.values(), expected, strict=True):
+        np.testing.assert_allclose(actual, values, rtol=2e-3, atol=2e-3 * np.abs(values).max())
 
 
 KILLED = """
@@ -118,8 +118,8 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Any
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A CNN with batch norm and dropout, compiled by XLA, trained for three epochs; what was seen after each."""
-    logdir, weights, seen, traces = tmp_path_factory.mktemp("pictures"), [], [], [0]
+    """A CNN with batch norm and dropout, compiled by XLA, trained for three epochs; and what the store held after each."""
+    logdir, weights, readings, traces = tmp_path_factory.mktemp("pictures"), [], [], [0]
     model = models.image()
     model.compile(keras.optimizers.SGD(0.02), "sparse_categorical_crossentropy", jit_compile=True)
     compile_ = Explainer._compile
@@ -130,8 +130,10 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
     def look(_: keras.Model, epoch: int) -> None:
         store = served(logdir)
-        shown = store.reader.inputs_at([row.input_location for row in index_rows(store, epoch, "epsilon_lrp")])
-        seen.append((store.manifest["complete"], store.steps, [each["example_id"] for each in shown], traces[0]))
+        stored_inputs = store.reader.inputs_at([row.input_location for row in index_rows(store, epoch, "epsilon_lrp")])
+        readings.append(
+            (store.manifest["complete"], store.steps, [each["example_id"] for each in stored_inputs], traces[0])
+        )
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Explainer, "_compile", counted)
@@ -143,7 +145,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Any:
                 At(look),
             ],
         )  # fmt: skip
-    return logdir, weights, seen
+    return logdir, weights, readings
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -151,25 +153,25 @@ def test_the_maps_of_a_step_are_those_of_its_weights(pictures: Any, method: str)
     logdir, weights, _ = pictures
     assert steps(logdir) == [0, 1, 2]
     model = models.image()
-    found = []
+    maps = []
     for step in range(3):
         model.set_weights(weights[step])
         expected = dx.explain(method, model, PICTURES[:5], target="predicted", **METHODS[method])
-        found.append(maps_at(logdir, step, method))
-        assert_explains(found[-1], expected)
-    assert not np.allclose(found[0]["0"], found[2]["0"], rtol=0.05)  # it has learnt something
+        maps.append(maps_at(logdir, step, method))
+        assert_explains(maps[-1], expected)
+    assert not np.allclose(maps[0]["0"], maps[2]["0"], rtol=0.05)  # it has learnt something
 
 
 def test_the_store_can_be_read_while_it_grows(pictures: Any) -> None:
-    logdir, _, seen = pictures
+    logdir, _, readings = pictures
     ids = [str(i) for i in range(5)]
-    assert [found[:3] for found in seen] == [
+    assert [one[:3] for one in readings] == [
         (False, [0], ids), (False, [0, 1], ids), (False, [0, 1, 2], ids),
     ]  # fmt: skip
-    store = Store(place(logdir))
+    store = Store(store_directory(logdir))
     assert store.manifest["complete"] is True
     assert store.manifest["counts"] == {"examples": 5, "maps": 30, "errors": 0}
-    assert len(list(place(logdir).glob("index-*.parquet"))) == 1
+    assert len(list(store_directory(logdir).glob("index-*.parquet"))) == 1
     assert len(list((logdir / "attributions").glob("events.out.tfevents.*"))) == 1
     row = store.index.to_pylist()[0]
     assert (row["label"], row["label_name"]) == (PICTURE_LABELS[0], "abc"[PICTURE_LABELS[0]])
@@ -177,8 +179,8 @@ def test_the_store_can_be_read_while_it_grows(pictures: Any) -> None:
 
 
 def test_only_the_first_step_is_traced(pictures: Any) -> None:
-    _, _, seen = pictures
-    assert [found[3] for found in seen] == [len(METHODS)] * 3
+    _, _, readings = pictures
+    assert [one[3] for one in readings] == [len(METHODS)] * 3
 
 
 def words() -> keras.Model:
@@ -204,8 +206,8 @@ def test_texts_by_steps_from_a_dataset(tmp_path: Path) -> None:
 
     train(2, 0)
     assert steps(tmp_path) == [4, 6, 8]  # what is behind when a multiple of 3 is passed, and the last
-    store = Store(place(tmp_path))
-    assert [given["tokens"] for given in store.inputs(range(4))] == [
+    store = Store(store_directory(tmp_path))
+    assert [row["tokens"] for row in store.inputs(range(4))] == [
         ["a", "dull", "film", ""], ["great", "not", "", ""], ["the", "film", "dull", "a"], ["a", "", "", ""],
     ]  # fmt: skip
     assert store.index["label"].to_pylist()[:4] == store.index["target"].to_pylist()[:4] == [0, 1, 1, 0]
@@ -215,9 +217,9 @@ def test_texts_by_steps_from_a_dataset(tmp_path: Path) -> None:
     for step in (4, 12):
         other.set_weights(weights[step])
         result = dx.Explainer("gradient_x_input", other).run(TEXTS[:4], target=TEXT_LABELS[:4], return_result=True)
-        found = maps_at(tmp_path, step, "gradient_x_input")
-        assert_explains(found, result.tokens)
-    assert Store(place(tmp_path)).manifest["counts"]["examples"] == 4
+        maps = maps_at(tmp_path, step, "gradient_x_input")
+        assert_explains(maps, result.tokens)
+    assert Store(store_directory(tmp_path)).manifest["counts"]["examples"] == 4
 
 
 def numeric() -> keras.Model:
@@ -231,8 +233,8 @@ def train(
     logdir: Path, epochs: int = 1, initial_epoch: int = 0, model: Any = None, more: Any = (), **options: Any
 ) -> keras.Model:
     model = model or numeric()
-    given = {"examples": NUMBERS[:2], "methods": ["saliency"]} | options
-    callbacks = [AttributionCallback(logdir, **given), *more]
+    arguments = {"examples": NUMBERS[:2], "methods": ["saliency"]} | options
+    callbacks = [AttributionCallback(logdir, **arguments), *more]
     model.fit(
         NUMBERS, NUMBER_LABELS, batch_size=4, epochs=epochs, initial_epoch=initial_epoch, verbose=0, callbacks=callbacks
     )
@@ -249,9 +251,9 @@ def test_several_inputs_by_name_from_a_dataset_without_labels(tmp_path: Path) ->
     model.fit(data, epochs=2, verbose=0, shuffle=False, callbacks=[callback])
     expected = dx.explain("gradient_x_input", model, {name: x[:7] for name, x in xs.items()}, target=0)
     assert_explains(maps_at(tmp_path, 1, "gradient_x_input"), np.concatenate([expected["one"], expected["two"]], 1))
-    store = Store(place(tmp_path))
-    shown = store.inputs([0])[0]
-    assert value_names(shown["inputs"], shown["features"]) == ["one[0]", "one[1]", "two"]
+    store = Store(store_directory(tmp_path))
+    stored_input = store.inputs([0])[0]
+    assert value_names(stored_input["inputs"], stored_input["features"]) == ["one[0]", "one[1]", "two"]
     assert store.manifest["inputs"] == [
         {"name": "one", "dtype": "float32", "shape": [2], "axes": ["feature"]},
         {"name": "two", "dtype": "float32", "shape": [1], "axes": ["feature"]},
@@ -288,7 +290,7 @@ def test_a_training_goes_on_with_its_store(tmp_path: Path) -> None:
     assert steps(tmp_path) == [0, 1, 2, 3]
     np.testing.assert_array_equal(maps_at(tmp_path, 1, "saliency")["0"], before["0"])
     assert_explains(maps_at(tmp_path, 3, "saliency"), dx.explain("saliency", model, NUMBERS[:2], target="predicted"))
-    assert Store(place(tmp_path)).manifest["counts"] == {"examples": 2, "maps": 8, "errors": 0}
+    assert Store(store_directory(tmp_path)).manifest["counts"] == {"examples": 2, "maps": 8, "errors": 0}
     # From a checkpoint of epoch 1: what came after it is of weights that are no more.
     with pytest.raises(
         StoreError, match=r"holds steps 0 to 3 of an earlier training, and this one begins at 2; .*initial_epoch=4"
@@ -298,26 +300,26 @@ def test_a_training_goes_on_with_its_store(tmp_path: Path) -> None:
     other = train(tmp_path, 3, 2, overwrite=True)
     assert steps(tmp_path) == [0, 1, 2]
     assert_explains(maps_at(tmp_path, 2, "saliency"), dx.explain("saliency", other, NUMBERS[:2], target="predicted"))
-    units = {path.stem.split("-", 1)[1] for path in place(tmp_path).glob("*-step-*.parquet")}
+    units = {path.stem.split("-", 1)[1] for path in store_directory(tmp_path).glob("*-step-*.parquet")}
     assert units == {f"step-{step:012d}" for step in range(3)}
 
 
 def test_a_training_anew_replaces_a_store_only_if_told(tmp_path: Path, two_epochs: Path) -> None:
     shutil.copytree(two_epochs, tmp_path, dirs_exist_ok=True)
-    version = Store(place(tmp_path)).manifest["version"]
+    version = Store(store_directory(tmp_path)).manifest["version"]
     model = numeric()
     weights = model.get_weights()
     with pytest.raises(StoreError, match="overwrite=True to replace"):
         train(tmp_path, 1, model=model)
     assert all(map(np.array_equal, model.get_weights(), weights))  # before the first batch
-    assert Store(place(tmp_path)).manifest["version"] == version
+    assert Store(store_directory(tmp_path)).manifest["version"] == version
     train(tmp_path, 1, overwrite=True, methods=["gradient_x_input"], examples=NUMBERS[:1])
     assert steps(tmp_path) == [0]
-    assert Store(place(tmp_path)).manifest["counts"] == {"examples": 1, "maps": 1, "errors": 0}
+    assert Store(store_directory(tmp_path)).manifest["counts"] == {"examples": 1, "maps": 1, "errors": 0}
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "message"),
     [
         ({"methods": {"saliency": {}, "gradient_x_input": {}}}, "methods.gradient_x_input was absent"),
         ({"examples": NUMBERS[1:3]}, "examples was"),
@@ -326,7 +328,7 @@ def test_a_training_anew_replaces_a_store_only_if_told(tmp_path: Path, two_epoch
     ],
 )
 def test_a_training_goes_on_with_the_same_or_not_at_all(
-    tmp_path: Path, two_epochs: Path, changed: dict[str, Any], said: str
+    tmp_path: Path, two_epochs: Path, changed: dict[str, Any], message: str
 ) -> None:
     shutil.copytree(two_epochs, tmp_path, dirs_exist_ok=True)
     if "model" in changed:
@@ -335,14 +337,14 @@ def test_a_training_goes_on_with_the_same_or_not_at_all(
         model = numeric()
         model.optimizer.iterations.assign(3)
         changed = {**changed, "model": model}
-    with pytest.raises(StoreError, match=f"was made differently .*{said}.*give another run or name"):
+    with pytest.raises(StoreError, match=f"was made differently .*{message}.*give another run or name"):
         train(tmp_path, 3, 2, overwrite=True, **changed)
     assert steps(tmp_path) == [0, 1]
 
 
 @pytest.mark.parametrize("finished", [True, False])
 def test_what_no_training_made_is_left_alone(tmp_path: Path, finished: bool) -> None:
-    writer = StoreWriter(place(tmp_path))
+    writer = StoreWriter(store_directory(tmp_path))
     with writer.shard("u") as shard:
         shard.add([Attribution("a", "saliency", np.ones(4))], [Input("a", "tabular")])
     if finished:
@@ -381,7 +383,7 @@ def mirrored() -> keras.Model:
 
 
 @pytest.mark.parametrize(
-    ("make", "xs", "kind"),
+    ("make", "xs", "modality"),
     [
         (mirrored, NUMBERS, "tabular"),
         (half, PICTURES[:12], "image"),
@@ -390,20 +392,20 @@ def mirrored() -> keras.Model:
         (lambda: models.text(strings=True), np.array(["a dull film", "not", "great", "the film"] * 3, object), "text"),
     ],
 )
-def test_models_of_all_kinds(tmp_path: Path, make: Callable[[], keras.Model], xs: np.ndarray, kind: str) -> None:
+def test_models_of_all_kinds(tmp_path: Path, make: Callable[[], keras.Model], xs: np.ndarray, modality: str) -> None:
     model = make()
     if not model.compiled:
         model.compile("sgd", "sparse_categorical_crossentropy")
     callback = AttributionCallback(tmp_path, xs[:3], ["gradient_x_input"], ids=["x", "y", "z"])
     model.fit(tf.convert_to_tensor(xs), TEXT_LABELS, epochs=2, verbose=0, callbacks=[callback])
     assert steps(tmp_path) == [0, 1]
-    store = Store(place(tmp_path))
-    assert (store.manifest["modality"], store.manifest["counts"]["maps"]) == (kind, 6)
+    store = Store(store_directory(tmp_path))
+    assert (store.manifest["modality"], store.manifest["counts"]["maps"]) == (modality, 6)
     assert store.manifest["mixed_precision"] is (make is half)
     assert store.index["example_id"].to_pylist() == ["x", "y", "z"] * 2
 
 
-def test_what_fails_later_is_said_once_and_training_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_later_failure_warns_once_and_training_continues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write = StoreWriter.append
 
     def full(self: StoreWriter, unit: str, *rest: Any) -> Any:
@@ -414,9 +416,9 @@ def test_what_fails_later_is_said_once_and_training_goes_on(tmp_path: Path, monk
     monkeypatch.setattr(StoreWriter, "append", full)
     with pytest.warns(
         UserWarning, match=r"no attributions of step 1: StoreError: the disk is full.*Training goes on"
-    ) as said:
+    ) as warned:
         train(tmp_path, 4)
-    assert len(said) == 1
+    assert len(warned) == 1
     assert steps(tmp_path) == [0, 3]
 
 
@@ -425,11 +427,11 @@ def test_a_model_that_is_no_more_a_number_is_told_and_not_stored(tmp_path: Path)
         if epoch == 0:
             model.set_weights([np.full_like(w, np.nan) for w in model.get_weights()])
 
-    with pytest.warns(UserWarning, match="2 of 2 examples could not be explained at step 1: NotFinite") as said:
+    with pytest.warns(UserWarning, match="2 of 2 examples could not be explained at step 1: NotFinite") as warned:
         train(tmp_path, 3, more=[At(spoil)])
-    assert len(said) == 1
+    assert len(warned) == 1
     assert served(tmp_path).steps == [0]
-    store = Store(place(tmp_path))
+    store = Store(store_directory(tmp_path))
     assert store.manifest["counts"] == {"examples": 2, "maps": 2, "errors": 4}
     assert store.errors()["message"].to_pylist()[0].startswith("step 1: the model's output or a map is NaN")
 
@@ -437,8 +439,10 @@ def test_a_model_that_is_no_more_a_number_is_told_and_not_stored(tmp_path: Path)
 def test_two_trainings_into_one_store_are_not_mixed(tmp_path: Path) -> None:
     def meddle(model: keras.Model, epoch: int) -> None:
         if epoch == 0:
-            written = Store(place(tmp_path)).manifest
-            StoreWriter(place(tmp_path)).commit(written["units"], {k: v for k, v in written.items() if k != "version"})
+            written = Store(store_directory(tmp_path)).manifest
+            StoreWriter(store_directory(tmp_path)).commit(
+                written["units"], {k: v for k, v in written.items() if k != "version"}
+            )
 
     with pytest.warns(UserWarning, match="no attributions of step 1: StoreError: .*committed by another program"):
         train(tmp_path, 2, more=[At(meddle)])
@@ -446,16 +450,16 @@ def test_two_trainings_into_one_store_are_not_mixed(tmp_path: Path) -> None:
 
 
 def test_a_baseline_for_all_methods_that_take_one(tmp_path: Path) -> None:
-    own = {"occlusion": {"baseline": 0.25}, "deeplift": {}, "saliency": {}}
-    train(tmp_path, methods=own, baseline=np.ones(4, np.float32))
-    given = {m["id"]: m["parameters"].get("baseline") for m in Store(place(tmp_path)).manifest["methods"]}
-    assert given["occlusion"] == 0.25
-    assert given["deeplift"].startswith("array [4]")
-    assert "baseline" not in Store(place(tmp_path)).manifest["methods"][2]["parameters"]
+    methods = {"occlusion": {"baseline": 0.25}, "deeplift": {}, "saliency": {}}
+    train(tmp_path, methods=methods, baseline=np.ones(4, np.float32))
+    baselines = {m["id"]: m["parameters"].get("baseline") for m in Store(store_directory(tmp_path)).manifest["methods"]}
+    assert baselines["occlusion"] == 0.25
+    assert baselines["deeplift"].startswith("array [4]")
+    assert "baseline" not in Store(store_directory(tmp_path)).manifest["methods"][2]["parameters"]
 
 
 @pytest.mark.parametrize(
-    ("options", "error", "said"),
+    ("options", "error", "message"),
     [
         ({"every": 0}, ParameterError, "every=0: expected a whole number of at least 1"),
         ({"every_steps": True}, ParameterError, "every_steps=True: expected"),
@@ -481,11 +485,11 @@ def test_a_baseline_for_all_methods_that_take_one(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_mistakes_are_raised_before_the_first_batch(
-    tmp_path: Path, options: dict[str, Any], error: type[Exception], said: str
+    tmp_path: Path, options: dict[str, Any], error: type[Exception], message: str
 ) -> None:
-    seen = At(lambda *_: pytest.fail("it trained"), batches=True)
-    with pytest.raises(error, match=said):
-        train(tmp_path, more=[seen], **options)
+    never = At(lambda *_: pytest.fail("it trained"), batches=True)
+    with pytest.raises(error, match=message):
+        train(tmp_path, more=[never], **options)
     assert not any(tmp_path.iterdir())
 
 
@@ -505,14 +509,14 @@ def test_the_package_loads_no_keras_for_it() -> None:
 
 def test_a_killed_training_leaves_a_store_that_another_goes_on_with(killed: tuple[Path, Any]) -> None:
     tmp_path, process = killed
-    _, said = process.communicate()
-    assert process.returncode == -signal.SIGKILL, said[-2000:]
+    _, stderr = process.communicate()
+    assert process.returncode == -signal.SIGKILL, stderr[-2000:]
     assert steps(tmp_path) == [0, 1]
-    assert Store(place(tmp_path)).manifest["complete"] is False
-    assert (place(tmp_path) / "attributions-step-000000000002.parquet").exists()  # written, never committed
+    assert Store(store_directory(tmp_path)).manifest["complete"] is False
+    assert (store_directory(tmp_path) / "attributions-step-000000000002.parquet").exists()  # written, never committed
     model = numeric()
     model.set_weights([w + 1 for w in model.get_weights()])
     train(tmp_path, 3, 2, model)
     assert steps(tmp_path) == [0, 1, 2]
-    assert Store(place(tmp_path)).manifest["complete"] is True
+    assert Store(store_directory(tmp_path)).manifest["complete"] is True
     assert_explains(maps_at(tmp_path, 2, "saliency"), dx.explain("saliency", model, NUMBERS[:2], target="predicted"))
