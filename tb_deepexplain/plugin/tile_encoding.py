@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from tb_deepexplain.plugin.answers import BlobRange
-from tb_deepexplain.store.records import QUANTILES
+from tb_deepexplain.store.map_encoding import QUANTILES
 
 MAGIC = b"DXT1"
 NOT_FINITE = -128

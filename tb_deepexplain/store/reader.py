@@ -18,7 +18,8 @@ from tb_deepexplain.storage import map_files, open_parquet, read_table, read_tex
 from tb_deepexplain.store import version_1
 from tb_deepexplain.store.index import Location
 from tb_deepexplain.store.layout import MANIFEST, shard_file
-from tb_deepexplain.store.records import ERROR_SCHEMA, FORMAT_VERSION, INPUT_SCHEMA, curve_fields, decode_map
+from tb_deepexplain.store.map_encoding import decode_map
+from tb_deepexplain.store.records import ERROR_SCHEMA, FORMAT_VERSION, INPUT_SCHEMA, curve_fields
 
 _FOOTERS_CACHED = 16  # of up to two megabytes each
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tb_deepexplain.store.records import QUANTILES, decode_map, encode_map
+from tb_deepexplain.store.map_encoding import QUANTILES, decode_map, encode_map
 
 
 def decoded(values: np.ndarray, dtype: str | None = None) -> tuple[np.ndarray, str]:
