@@ -113,7 +113,7 @@ class ProgressFolder:
             return self._reports
         self._read = time.monotonic()
         if not self._remote and not self._folder.is_dir():
-            raise StoreError(f"{self._folder.parent} was removed while the run was as_store_error to it; run again")
+            raise StoreError(f"{self._folder.parent} was removed while the run was writing to it; run again")
         paths = list(self._folder.glob("[!.]*-*"))  # without files that are being written
         self._reports = [report for report in map_files(_read_report, paths, self._folder) if report]
         return self._reports

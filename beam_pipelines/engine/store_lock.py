@@ -1,4 +1,4 @@
-"""Keeps two runs from as_store_error one store.
+"""Keeps two runs from writing one store.
 
 On this machine the lock is one that the operating system drops when its process ends, however it ends. Remote storage has
 none: there it is an object that its run rewrites every few seconds. One that has not changed for a while is stale, and the

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ LANGUAGES = {
     "python": "code that a test runs",
     "proto": "a part of an EvalConfig that a test parses",
     "text": "no code",
+    "mermaid": "a diagram",
 }
 
 
@@ -45,3 +47,21 @@ def test_every_page_is_linked_from_another() -> None:
 
 def test_the_readme_fits_on_a_few_screens() -> None:
     assert len((pages.ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
+
+
+def test_the_architecture_names_every_folder_and_only_existing_files() -> None:
+    text = (pages.ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    tree, _, rest = text.partition("## What imports what")
+    named = set(re.findall(r"^\| `(?:[│├└ ]*)([a-z_]+)/", tree, re.MULTILINE))
+    folders = {
+        path.parent.name for base in ("tb_deepexplain", "beam_pipelines") for path in (pages.ROOT / base).rglob("*.py")
+    }
+    assert folders - named == set()
+    files = re.findall(r"`((?:tb_deepexplain|beam_pipelines|frontend)/[\w/]+\.\w+)`", rest)
+    assert len(files) > 5
+    assert [file for file in files if not (pages.ROOT / file).exists()] == []
+    modules = re.findall(r"`([a-z_]+)\.([a-z_]+)`", rest)
+    homes = [pages.ROOT / base for base in ("tb_deepexplain", "beam_pipelines")]
+    assert [
+        m for m in modules if m[1] not in ("py", "toml") and not any((h / m[0] / f"{m[1]}.py").exists() for h in homes)
+    ] == []
