@@ -30,9 +30,9 @@ from beam_pipelines.reading.preprocess import Preprocess
 from beam_pipelines.reading.record_spec import RecordSpec
 from beam_pipelines.reading.tf_example import canonical_bytes
 from beam_pipelines.reading.tfmd_schema import load_schema
+from tb_deepexplain.error_text import describe_failure
 from tb_deepexplain.errors import InputError, ParameterError, StoreError
 from tb_deepexplain.recording.batch_explainer import BatchExplainer, Records
-from tb_deepexplain.recording.error_text import describe
 from tb_deepexplain.recording.example import Example
 from tb_deepexplain.recording.manifest import describe_store
 from tb_deepexplain.recording.request import Request, make_request
@@ -83,7 +83,7 @@ class _Reader:
             found = self._parser.parse(value, name)
             return found if key is None else dataclasses.replace(found, id=name)
         except Exception as error:  # a record's own trouble, whatever it raises
-            return Failure(name, "parse", *describe(error))
+            return Failure(name, "parse", *describe_failure(error))
 
 
 @beam.typehints.with_input_types(Any)

@@ -8,8 +8,6 @@ DeepExplainError
 └── StoreError
 """
 
-import re
-
 
 class DeepExplainError(Exception):
     """Base of every error raised on purpose by this package."""
@@ -36,13 +34,4 @@ class StoreError(DeepExplainError):
 
 
 class Stopped(Exception):
-    """No error: whoever waited for an answer no longer wants it."""
-
-
-def first_line(error: BaseException) -> str:
-    """The sentence that matters of another library's message, which may be a page long."""
-    lines = [line.strip() for line in re.sub(r"\x1b\[\d*m", "", str(error)).splitlines() if line.strip()]
-    lines = [line for line in lines if not line.startswith("Exception encountered when calling")] or lines
-    told = [line for line in lines if re.match(r"(\w+Error|Exception encountered): ", line)] or lines
-    text = (told or [type(error).__name__])[0].removeprefix("Exception encountered: ")
-    return re.split(r"\.\s", text)[0].removesuffix(".")[:300]
+    """Not an error: the answer is no longer needed."""

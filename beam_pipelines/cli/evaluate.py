@@ -132,7 +132,7 @@ def _sample(plan: Plan, count: int, seed: int) -> Iterator[Record | Failure]:
 
 
 def _parsed(records: Iterator[Record | Failure], parse: Any) -> tuple[list[Any], list[Failure]]:
-    from tb_deepexplain.recording.error_text import describe
+    from tb_deepexplain.error_text import describe_failure
 
     examples: dict[str, Any] = {}
     failures: list[Failure] = []
@@ -146,7 +146,7 @@ def _parsed(records: Iterator[Record | Failure], parse: Any) -> tuple[list[Any],
                 raise InputError(f"its id {example.id!r} is that of another example; give every example its own")
             examples[example.id] = example
         except Exception as error:  # a record's own trouble, whatever it raises
-            failures.append(Failure(record.position, "parse", *describe(error)))
+            failures.append(Failure(record.position, "parse", *describe_failure(error)))
     if not examples:
         raise InputError(
             f"none of the examples fits the model; the first, {failures[0].example_id}: {failures[0].message}"

@@ -14,12 +14,12 @@ from apache_beam.options.pipeline_options import DirectOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.runner import PipelineResult
 
-from beam_pipelines.engine import runners
 from beam_pipelines.engine.progress_display import ProgressDisplay, format_duration
 from beam_pipelines.engine.progress_folder import ProgressFolder, WorkerReport
 from beam_pipelines.engine.run_limits import ADVICE, RunLimits
 from beam_pipelines.engine.unit_worker import Task
 from beam_pipelines.engine.worker_processes import WorkerDied, WorkerProcesses, single_worker
+from tb_deepexplain.error_text import runner_error_text
 from tb_deepexplain.errors import StoreError
 
 _SECONDS_TO_STOP = 10.0
@@ -91,7 +91,7 @@ class PipelineAttempt:
         if self.interrupted:
             return None
         if death is None and self._error:
-            raise StoreError(f"{runners.error_reason(self._error)}; {ADVICE}") from self._error
+            raise StoreError(f"{runner_error_text(self._error)}; {ADVICE}") from self._error
         return death
 
     def _run_pipeline(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import re
 import signal
 from collections.abc import Sequence
 from typing import Any
@@ -70,14 +69,6 @@ def choose_runner(flags: Sequence[str], command_options: Sequence[str] = ()) -> 
 def is_template(options: PipelineOptions) -> bool:
     """Whether the job is only described: a flex template's launcher starts it after this process has ended."""
     return bool(options.view_as(GoogleCloudOptions).template_location)
-
-
-def error_reason(error: BaseException) -> str:
-    """The reason of a runner's error in one line: runners wrap a worker's error in its whole traceback."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    errors = [line for line in lines if re.match(r"[\w.]*(Error|Exception|Stopped)\b", line)]
-    reason = re.sub(r"\s*\[while running .*", "", errors[-1] if errors else lines[0])
-    return re.sub(r"^tb_deepexplain\.errors\.\w+: ", "", reason)
 
 
 def _start_job_server(runner: PortableRunner, options: PipelineOptions) -> None:

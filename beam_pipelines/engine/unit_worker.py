@@ -127,9 +127,9 @@ class UnitWorker:
                 if example.id in positions:
                     raise InputError(f"its id {example.id!r} is also that of {positions[example.id]}; ids must differ")
             except Exception as error:  # a record may raise anything; only it is lost
-                from tb_deepexplain.recording.error_text import describe
+                from tb_deepexplain.error_text import describe_failure
 
-                yield Failure(record.position, "parse", *describe(error))
+                yield Failure(record.position, "parse", *describe_failure(error))
                 continue
             positions[example.id] = record.position
             yield example

@@ -13,9 +13,9 @@ from beam_pipelines.reading.picture_decoding import decode_picture
 from beam_pipelines.reading.record_spec import RecordSpec
 from beam_pipelines.reading.tf_example import ExampleFeatures
 from beam_pipelines.reading.work_unit import Columns
+from tb_deepexplain.error_text import describe_failure
 from tb_deepexplain.errors import InputError, ParameterError
 from tb_deepexplain.recording.display import encode_png
-from tb_deepexplain.recording.error_text import describe
 from tb_deepexplain.recording.example import Example
 from tb_deepexplain.store.media_types import JPEG, PNG, media_type
 from tb_deepexplain.store.records import printable
@@ -97,7 +97,7 @@ class ExampleParser:
         try:
             returned = self._preprocess(dict(columns))
         except Exception as error:  # the user's function may raise anything
-            error_type, reason = describe(error)
+            error_type, reason = describe_failure(error)
             raise InputError(f"preprocess raised {error_type}: {reason}") from error
         if not isinstance(returned, Mapping):
             raise InputError(f"preprocess returned a {type(returned).__name__}; expected a dict of the model's inputs")

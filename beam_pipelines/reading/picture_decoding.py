@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tb_deepexplain.error_text import describe_failure
 from tb_deepexplain.errors import InputError
-from tb_deepexplain.recording.error_text import describe
 
 
 def decode_picture(encoded: bytes, spec: Any, resize: bool) -> tuple[np.ndarray, bool]:
@@ -25,7 +25,7 @@ def decode_picture(encoded: bytes, spec: Any, resize: bool) -> tuple[np.ndarray,
     try:
         picture = tf.io.decode_image(encoded, channels if channels in (1, 3, 4) else 0, expand_animations=False).numpy()
     except tf.errors.InvalidArgumentError as error:
-        raise InputError(f"its picture for {spec} cannot be decoded: {describe(error)[1]}") from error
+        raise InputError(f"its picture for {spec} cannot be decoded: {describe_failure(error)[1]}") from error
     size = height or picture.shape[0], width or picture.shape[1]
     resized = resize and size != picture.shape[:2]
     if resized:

@@ -12,12 +12,12 @@ import numpy as np
 import tensorflow as tf
 
 from tb_deepexplain.attribution.explainer import LARGEST_BATCH, Explainer, Predictions, Result
+from tb_deepexplain.error_text import describe_failure
 from tb_deepexplain.errors import ParameterError, Stopped, UnsupportedModelError
 from tb_deepexplain.evaluation.evaluator import Evaluator
 from tb_deepexplain.graph.loading.load_model import load_model
 from tb_deepexplain.graph.model_graph import ModelGraph
 from tb_deepexplain.recording import display
-from tb_deepexplain.recording.error_text import describe
 from tb_deepexplain.recording.example import Example, batch_positions
 from tb_deepexplain.recording.map_measures import MapMeasures
 from tb_deepexplain.recording.modality import MAP_AXES, find_modality
@@ -99,7 +99,7 @@ class BatchExplainer:
                 return self.explain(examples, report, metrics)
             if len(examples) == 1:
                 report(1)
-                return Records(errors=[Failure(examples[0].id, "explain", *describe(error))])
+                return Records(errors=[Failure(examples[0].id, "explain", *describe_failure(error))])
             middle = len(examples) // 2
             return self.explain(examples[:middle], report, metrics) + self.explain(examples[middle:], report, metrics)
 

@@ -13,10 +13,10 @@ import numpy as np
 
 from tb_deepexplain._version import __version__
 from tb_deepexplain.attribution.methods import check_methods, find_method
+from tb_deepexplain.error_text import describe_failure
 from tb_deepexplain.errors import ParameterError
 from tb_deepexplain.graph.model_graph import ModelGraph
 from tb_deepexplain.recording.batch_explainer import BatchExplainer
-from tb_deepexplain.recording.error_text import describe
 from tb_deepexplain.recording.example import batch_positions
 from tb_deepexplain.recording.manifest import as_list, describe_methods, describe_store
 from tb_deepexplain.recording.request import Request, make_request
@@ -150,7 +150,7 @@ class AttributionCallback(keras.callbacks.Callback):
         try:
             self._store.finish()
         except Exception as error:
-            self._warn(f"the store of attributions is not marked complete: {': '.join(describe(error))}")
+            self._warn(f"the store of attributions is not marked complete: {': '.join(describe_failure(error))}")
 
     def _explain(self, step: int) -> None:
         assert self._explainer is not None
@@ -159,7 +159,7 @@ class AttributionCallback(keras.callbacks.Callback):
             records = self._explainer.explain(self._examples)
             self._store.add(step, records.attributions, records.errors)
         except Exception as error:  # such as a full disk; hours of training must not be lost for it
-            self._warn(f"no attributions of step {step}: {': '.join(describe(error))}")
+            self._warn(f"no attributions of step {step}: {': '.join(describe_failure(error))}")
             return
         if records.errors:
             first, counts = records.errors[0], f"{len(records.errors)} of {len(self._examples)} examples"

@@ -9,7 +9,8 @@ import tensorflow as tf
 from google.protobuf import text_format
 from google.protobuf.message import DecodeError
 
-from tb_deepexplain.errors import UnsupportedModelError, first_line
+from tb_deepexplain.error_text import model_error_text
+from tb_deepexplain.errors import UnsupportedModelError
 from tb_deepexplain.graph.graph_view import GraphView, tensor_name
 from tb_deepexplain.graph.loading.functions import from_concrete
 from tb_deepexplain.graph.model_graph import ModelGraph
@@ -43,7 +44,7 @@ def from_file(path: Path) -> ModelGraph:
 
 
 def _import_error(path: Path, error: Exception) -> UnsupportedModelError:
-    return UnsupportedModelError(f"TensorFlow cannot import {path}: {first_line(error)}")
+    return UnsupportedModelError(f"TensorFlow cannot import {path}: {model_error_text(error)}")
 
 
 def _read(path: Path) -> Any:
@@ -54,7 +55,7 @@ def _read(path: Path) -> Any:
         else:
             graph_def.ParseFromString(path.read_bytes())
     except (DecodeError, text_format.ParseError, UnicodeDecodeError) as error:
-        raise UnsupportedModelError(f"{path} holds no GraphDef: {first_line(error)}") from error
+        raise UnsupportedModelError(f"{path} holds no GraphDef: {model_error_text(error)}") from error
     if not graph_def.node:
         raise UnsupportedModelError(f"{path} holds a GraphDef without nodes; give a frozen graph")
     return graph_def

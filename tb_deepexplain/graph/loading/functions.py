@@ -8,7 +8,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from tb_deepexplain.errors import UnsupportedModelError, first_line
+from tb_deepexplain.error_text import model_error_text
+from tb_deepexplain.errors import UnsupportedModelError
 from tb_deepexplain.graph.inlining import outputs_of
 from tb_deepexplain.graph.model_graph import ModelGraph
 
@@ -30,7 +31,7 @@ def from_function(function: Any, source: str, keep: Any = None) -> ModelGraph:
         try:
             concrete = _concrete_functions(function)
         except Exception as error:  # the user's own code runs here
-            raise UnsupportedModelError(f"{source} cannot be traced: {first_line(error)}") from error
+            raise UnsupportedModelError(f"{source} cannot be traced: {model_error_text(error)}") from error
         if len(concrete) != 1:
             signatures = "; ".join(str(c.structured_input_signature[0]) for c in concrete[:3])
             traces = f"was traced for {len(concrete)} signatures ({signatures})" if concrete else "was never traced"
@@ -70,7 +71,7 @@ def from_callable(function: Any, specs: Any, source: str) -> ModelGraph:
 def call_error(source: str, specs: Sequence[Any], error: Exception) -> UnsupportedModelError:
     """The error of a model that fails when it is traced with these TensorSpecs."""
     arguments = ", ".join(f"{s.dtype.name} {s.shape}" for s in specs)
-    return UnsupportedModelError(f"{source} cannot be called with {arguments}: {first_line(error)}")
+    return UnsupportedModelError(f"{source} cannot be called with {arguments}: {model_error_text(error)}")
 
 
 def from_module(module: Any, source: str) -> ModelGraph:

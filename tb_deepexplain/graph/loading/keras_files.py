@@ -8,7 +8,8 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from tb_deepexplain.errors import UnsupportedModelError, first_line
+from tb_deepexplain.error_text import model_error_text
+from tb_deepexplain.errors import UnsupportedModelError
 from tb_deepexplain.graph.loading.keras_models import KERAS, from_keras
 from tb_deepexplain.graph.model_graph import ModelGraph
 
@@ -34,7 +35,7 @@ def _read_zip(path: Path) -> tuple[str, str]:
             metadata, config = json.loads(file.read("metadata.json")), file.read("config.json").decode()
             return metadata["keras_version"], config
     except (zipfile.BadZipFile, KeyError, ValueError) as error:
-        raise _load_error(path, first_line(error)) from error
+        raise _load_error(path, model_error_text(error)) from error
 
 
 def _read_hdf5(path: Path) -> tuple[str, str]:
@@ -45,7 +46,7 @@ def _read_hdf5(path: Path) -> tuple[str, str]:
         with h5py.File(path) as file:
             attributes = {k: file.attrs[k] for k in ("keras_version", "model_config") if k in file.attrs}
     except OSError as error:
-        raise _load_error(path, first_line(error)) from error
+        raise _load_error(path, model_error_text(error)) from error
     if "model_config" not in attributes:
         raise UnsupportedModelError(
             f"{path} holds weights without a model: load them into the model that they belong to, and give that model"
@@ -66,7 +67,7 @@ def _load(path: Path, version: int, config: str) -> tuple[str, Any]:
         try:
             return "keras", keras.models.load_model(path, compile=False)
         except Exception as error:  # Keras raises whatever its layers raise
-            reason = first_line(error)
+            reason = model_error_text(error)
             if version >= 3:
                 raise _load_error(path, f"{reason}; {_CUSTOM_CODE_HINT}") from error
     if '"Lambda"' in config:  # Keras 2 would run it without asking
@@ -85,7 +86,7 @@ def _load(path: Path, version: int, config: str) -> tuple[str, Any]:
         return "tf_keras", tf_keras.models.load_model(path, compile=False)
     except Exception as error:
         raise UnsupportedModelError(
-            f"no Keras can load {path}: Keras 3: {reason}; Keras 2: {first_line(error)}; {_CUSTOM_CODE_HINT}"
+            f"no Keras can load {path}: Keras 3: {reason}; Keras 2: {model_error_text(error)}; {_CUSTOM_CODE_HINT}"
         ) from error
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from tb_deepexplain.errors import UnsupportedModelError, first_line
+from tb_deepexplain.error_text import model_error_text
+from tb_deepexplain.errors import UnsupportedModelError
 from tb_deepexplain.graph.loading.example_signatures import enter_at_features
 from tb_deepexplain.graph.loading.functions import from_concrete, from_module
 from tb_deepexplain.graph.model_graph import ModelGraph
@@ -21,7 +22,7 @@ def from_directory(path: Path, signature: str | None) -> ModelGraph:
     try:
         loaded = _load(path)
     except Exception as error:
-        raise UnsupportedModelError(f"TensorFlow cannot load {path}: {first_line(error)}") from error
+        raise UnsupportedModelError(f"TensorFlow cannot load {path}: {model_error_text(error)}") from error
     return from_loaded(loaded, signature, str(path))
 
 
