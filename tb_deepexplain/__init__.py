@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     )
     from tb_deepexplain.evaluation.evaluator import Evaluator, Measured, evaluate
     from tb_deepexplain.evaluation.measures import Measure, measures
+    from tb_deepexplain.evaluation.method_comparison import rank
+    from tb_deepexplain.evaluation.ranking import Ranking
     from tb_deepexplain.graph.input_spec import InputSpec
     from tb_deepexplain.graph.loading.load_model import load_model
     from tb_deepexplain.graph.model_graph import ModelGraph
@@ -42,6 +44,8 @@ _HOMES = {
         "UnsupportedModelError",
     ),
     "tb_deepexplain.evaluation.measures": ("Measure", "measures"),
+    "tb_deepexplain.evaluation.method_comparison": ("rank",),
+    "tb_deepexplain.evaluation.ranking": ("Ranking",),
     "tb_deepexplain.evaluation.evaluator": ("Evaluator", "Measured", "evaluate"),
     "tb_deepexplain.attribution.explainer": ("Explainer", "explain"),
     "tb_deepexplain.graph.input_spec": ("InputSpec",),
@@ -66,6 +70,7 @@ __all__ = [
     "ModelGraph",
     "ParameterError",
     "Predictions",
+    "Ranking",
     "Result",
     "Store",
     "StoreError",
@@ -77,6 +82,7 @@ __all__ = [
     "load_model",
     "measures",
     "methods",
+    "rank",
 ]
 
 

@@ -8,8 +8,7 @@ from typing import NoReturn
 
 from beam_pipelines.reading.formats import FORMATS
 from tb_deepexplain.errors import ParameterError
-
-DEFAULT_MEASURES = ("completeness", "sensitivity_n", "deletion", "insertion", "stability")  # of `evaluate`
+from tb_deepexplain.evaluation.ranking import DEFAULT_BUDGET, DEFAULT_MEASURES
 
 _EXPLAIN_USAGE = """%(prog)s --model PATH --input GLOB --logdir DIR --methods A,B
        [options] [--METHOD.PARAMETER VALUE] [Beam options]"""
@@ -181,9 +180,9 @@ def _add_comparison(parser: Parser) -> None:
     group.add_argument(
         "--budget",
         type=_positive,
-        default=2000,
+        default=DEFAULT_BUDGET,
         metavar="N",
-        help="skip methods that need more evaluations per map (default: 2000)",
+        help=f"skip methods that need more evaluations per map (default: {DEFAULT_BUDGET})",
     )
     group.add_argument(
         "--seed", type=int, default=0, metavar="N", help="seed of the sample and of all random numbers (default: 0)"

@@ -45,7 +45,7 @@ def show_measures(name: str | None) -> None:
 
 def cost_of(measure: Measure) -> str:
     """At its default parameters, in words."""
-    return f"{measure.cost_of({})} {'evaluations' if measure.asks == 'score' else 'maps'}"
+    return f"{measure.cost_of({})} {'evaluations' if measure.needs == 'score' else 'maps'}"
 
 
 def _table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
@@ -84,24 +84,27 @@ part of it. A chain is cut where a complete activation ends.
 
 _OF_MEASURES = """# Measures
 
-Made from the table in `tb_deepexplain/evaluation/__init__.py` by `make docs`; a test holds that it is current.
+Generated from the table in `tb_deepexplain/evaluation/measures/__init__.py` by `make docs`; a test checks that it is current.
 
-A measure says how far a map can be believed. f is the score that is explained, x the input, x′ the baseline. Features
-leave the input for the baseline: pixels with all their channels, tokens, or single numbers, larger `blocks` of them, or the
-`segments` that the caller numbers, superpixels perhaps (`--superpixels 50`); what pads a text is no feature. Random sets are
-each example's own: neither the batch nor the order of the examples changes them. A measure that is undefined for a map (a map
-of zeros, a score that does not change) is NaN.
+A measure says how far a map can be trusted. f is the score that is explained, x the input, x′ the baseline. To remove features
+means to set them to the baseline: pixels with all their channels, tokens, or single numbers; larger `blocks` of them; or
+`segments` that you number, such as superpixels (`--superpixels 50`). The padding of a text is no feature. Random sets are drawn
+for each example: they depend neither on the batch nor on the order of the examples. A measure is NaN where it is undefined: for
+a map of zeros, or a score that does not change.
 
-The same of a random map, `Evaluator.chance`, is what a measure gives for nothing: read no figure without it.
+`Evaluator.chance` gives the chance level, the value for random maps: do not read a value without it.
 
-| what for | how |
+Measures that judge faithfulness rank methods: `dx.rank(model, xs)` in Python, `tb-deepexplain evaluate` on the command line.
+
+| purpose | how |
 |---|---|
 | one method in Python | `dx.evaluate("deeplift", model, xs, ["deletion", "sensitivity_n"])`; `dx.Evaluator` for more than one call |
+| all methods in Python | `dx.rank(model, xs)` |
 | every map of a run | `tb-deepexplain explain ... --measures deletion,sensitivity_n --deletion.steps 10 --measured 0.1` |
 | two maps of one example | `tb_deepexplain.stats.rank_correlation.agree(a, b)`: rank correlation, shared top features, shared signs |
 | maps and masks | `tb_deepexplain.evaluation.localisation.localise(maps, masks)`: pointing game, IoU, share of the mass |
-| does the map know the model? | `tb_deepexplain.evaluation.randomisation.parameter_randomisation(explainer, xs)`, layer by layer |
-| does it know what was learnt? | `label_randomisation(explainer, model_of_permuted_labels, xs)`, of the same module |
+| do the maps depend on the weights? | `tb_deepexplain.evaluation.randomisation.parameter_randomisation(explainer, xs)`, layer by layer |
+| do they depend on what was learnt? | `label_randomisation(explainer, model_of_permuted_labels, xs)`, in the same module |
 """
 
 
@@ -128,6 +131,7 @@ def markdown_of_measures() -> str:
     for m in MEASURES:
         facts = {
             "better": m.better,
+            "ranks methods": "yes" if m.judges_faithfulness else "no",
             "curve": f"over the {m.axis}" if m.axis else "",
             "cost of an example": f"{cost_of(m)} at the defaults",
             "source": m.paper,

@@ -1,9 +1,8 @@
-"""Evaluator: measures bound to an explainer; checks what comes in, runs in batches, and knows what a random map would get."""
+"""Evaluator: run measures on the maps of an Explainer, in batches, and on random maps for the chance level."""
 
 from __future__ import annotations
 
 import copy
-import hashlib
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,47 +14,50 @@ from tb_deepexplain.attribution.batching import joined, lengths_of
 from tb_deepexplain.attribution.explainer import Explainer, Given, Piece
 from tb_deepexplain.attribution.results import Result
 from tb_deepexplain.errors import InputError, ParameterError
-from tb_deepexplain.evaluation.input_noise import Again
+from tb_deepexplain.evaluation.digest import digest
+from tb_deepexplain.evaluation.maps import fit_maps, random_maps, read_maps, read_segments
+from tb_deepexplain.evaluation.maps_with_method import MapsWithMethod
+from tb_deepexplain.evaluation.maps_with_score import MapsWithScore
+from tb_deepexplain.evaluation.measured import Measured
 from tb_deepexplain.evaluation.measures import Measure, check_measures, find_measure
-from tb_deepexplain.evaluation.perturbation import Case, Measured
+from tb_deepexplain.registry.table import Selection
 
 
 class Evaluator:
-    """Measures of the maps of one explainer; compiled once for each shape of example, whatever the batch.
+    """Measures of the maps of one explainer; compiled once for each shape of example, whatever the batch size.
 
-    `measures`: names of the table, or a dict of names and their parameters. ParameterError or UnknownMethodError for what is
-    wrong with them.
+    `measures`: names of the table, or a dict of names and parameters. Raises ParameterError or UnknownMethodError.
     """
 
-    def __init__(self, explainer: Explainer, measures: Sequence[str] | Mapping[str, Mapping[str, Any]]) -> None:
-        self._asked = check_measures(measures)
-        self.measures = tuple(find_measure(name) for name in self._asked)
+    def __init__(self, explainer: Explainer, measures: Selection) -> None:
+        self._selection = check_measures(measures)
+        self.measures = tuple(find_measure(name) for name in self._selection)
         self._bind(explainer)
         self._compiled: dict[Any, Any] = {}
         self._compiling = threading.Lock()
 
     def of(self, explainer: Explainer) -> Evaluator:
-        """The same measures for another method on the same model, target and ends; what asks for scores is compiled once for
-        both."""
+        """The same measures for another method on the same model, inputs and output; compiled measures are shared."""
         if explainer.explained != self.explainer.explained:
             raise ParameterError(
-                f"{explainer} is not of the model, inputs and output of {self.explainer}; make an Evaluator of its own"
+                f"{explainer} explains another model, other inputs or another output than {self.explainer}; make an Evaluator "
+                "of its own for it"
             )
         other = copy.copy(self)
         other._bind(explainer)  # noqa: SLF001
         return other
 
     def _bind(self, explainer: Explainer) -> None:
-        """Take the explainer. A measure's baseline is the method's where none was given: what the map was drawn against."""
+        """Take the explainer. Measures without a baseline parameter use the method's baseline, on which its maps depend."""
         self.explainer = explainer
         baseline = explainer.method.baseline(explainer.parameters)
         self.parameters = {}
         for measure in self.measures:
-            parameters = self._asked[measure.id]
+            parameters = self._selection[measure.id]
             if baseline is not None:
                 parameters = measure.with_baseline(parameters, baseline)
             self.parameters[measure.id] = explainer.in_order(measure, parameters)
-        self.asking = _digest(self.parameters)  # equal where the measures ask the model the same
+        self.parameters_digest = digest(self.parameters)  # equal if the chance levels are
 
     def run(
         self,
@@ -69,20 +71,21 @@ class Evaluator:
         segments: Any = None,
         known: Mapping[str, Measured] | None = None,
     ) -> dict[str, Measured]:
-        """What each measure says of the maps of `xs`: arrays `[N]`, curves `[N, K]` and their places `[N, K]`.
+        """The measures of the maps of `xs`: values `[N]`, curves `[N, K]` and their points `[N, K]`. NaN: undefined for this map.
 
-        `result` is what the explainer's `run(xs, ..., return_result=True)` gave, which is done here if it is not given. `xs`,
-        `ys`, `target` and `batch_size` as there; `seed` makes measures that sample repeatable. `segments` `[N, H, W]` number
-        the parts of a picture, from 0, that leave it together, in place of blocks. `known` is what `run` or `chance` answered for
-        other maps of the same model, examples, targets, seed and parameters: what the model said then is not asked again. NaN:
-        the measure is undefined for this map. Raises InputError, also where `known` answers another question.
+        `xs`, `ys`, `target` and `batch_size` as for Explainer.run. `result` is what the explainer's
+        `run(xs, ..., return_result=True)` returned; without it the maps are computed here. `seed` makes measures that sample
+        repeatable. `segments` `[N, H, W]` number the parts of a picture, from 0, that are removed together in place of blocks.
+        `known` is what `run` or `chance` returned for other maps of the same model, examples, targets, seed and parameters: its
+        scores are not computed again. Raises InputError, also if `known` does not fit.
         """
         if result is None:
             result = self.explainer.run(xs, ys=ys, target=target, batch_size=batch_size, seed=seed, return_result=True)
         if target is None and ys is None:
             target, ys = result.target, result.ys
         given = self.explainer.read(xs, ys=ys, target=target, batch_size=batch_size, seed=seed)
-        return self._measure(given, self._maps(result.attributions, given), self.measures, segments, known or {})
+        maps = read_maps(result.attributions, self.explainer.submodel.cut.entry_names, given.n)
+        return self._measure(given, maps, self.measures, segments, known or {})
 
     def chance(
         self,
@@ -95,24 +98,14 @@ class Evaluator:
         seed: int = 0,
         segments: Any = None,
     ) -> dict[str, Measured]:
-        """As `run`, of random maps: what a measure gives for nothing. Only those that ask for scores. Of `result` only the targets
-        are taken."""
+        """The chance level of each measure that needs only the score: its values for random maps.
+
+        Arguments as for `run`; only the targets of `result` are used.
+        """
         if result is not None and target is None and ys is None:
             target, ys = result.target, result.ys
         given = self.explainer.read(xs, ys=ys, target=target, batch_size=batch_size, seed=seed)
-        return self._measure(given, None, [m for m in self.measures if m.asks == "score"], segments, {})
-
-    def _maps(self, attributions: Any, given: Given) -> list[np.ndarray]:
-        names = self.explainer.submodel.cut.entry_names
-        if isinstance(attributions, Mapping):
-            attributions = [attributions[name] for name in names]
-        found = [np.asarray(a) for a in (attributions if isinstance(attributions, list | tuple) else [attributions])]
-        if len(found) != len(names) or any(len(a) != given.n for a in found):
-            raise InputError(
-                f"maps: got {len(found)} of {[a.shape for a in found]}; expected those of {given.n} examples for "
-                f"{', '.join(names)}, as the explainer makes them"
-            )
-        return found if given.n else [np.zeros([1, *a.shape[1:]], a.dtype) for a in found]
+        return self._measure(given, None, [m for m in self.measures if m.needs == "score"], segments, {})
 
     def _measure(
         self,
@@ -123,138 +116,136 @@ class Evaluator:
         known: Mapping[str, Measured],
     ) -> dict[str, Measured]:
         if segments is not None:
-            segments = self._segments(np.asarray(segments), given)
-        asked = {m.id: self._question(m, given, segments) for m in measures}
+            first_entry = self.explainer.enter(given, np.arange(1)).entries[0]
+            segments = read_segments(segments, given.n, first_entry.shape[1:])
+        questions = {m.id: self._question(m, given, segments) for m in measures}
+        changes = {m.id: _known_changes(m.id, known, questions[m.id]) if given.n else None for m in measures}
         parts: dict[str, list[dict[str, np.ndarray]]] = {m.id: [] for m in measures}
         chunks = self.explainer.chunks(given, given.batch_size)
         for chunk in chunks:
             piece = self.explainer.enter(given, chunk)
-            own = (
-                _random(piece)
-                if maps is None
-                else [
-                    _fitted(m[chunk], entry, embedded)
-                    for m, entry, embedded in zip(
-                        maps, piece.entries, self.explainer.submodel.cut.embedded, strict=True
-                    )
-                ]
-            )
-            beside = self._beside(given, chunk, None if segments is None else segments[chunk])
-            finite = np.all([np.isfinite(m.reshape(len(m), -1)).all(1) for m in own], 0)
+            values = self._maps_of(piece, None if maps is None else [m[chunk] for m in maps])
+            lengths = self._lengths(given, chunk)
+            finite = np.all([np.isfinite(v.reshape(len(v), -1)).all(1) for v in values], 0)
             for measure in measures:
-                if measure.asks == "score":
-                    before = self._before(measure, known, asked[measure.id]) if given.n else None
-                    more = {} if before is None else {"changes": tf.constant(before[chunk], tf.float64)}
-                    found = self._ask_score(measure, piece, own, beside | more, given.batch_size)
+                if measure.needs == "score":
+                    extras = {
+                        "lengths": lengths,
+                        "segments": None if segments is None else tf.constant(segments[chunk], tf.int32),
+                        "changes": _constant(changes[measure.id], chunk),
+                    }
+                    extras = {name: value for name, value in extras.items() if value is not None}
+                    measured = self._measure_scores(measure, piece, values, extras, given.batch_size)
                 else:
-                    found = self._ask_method(measure, piece, own, beside, given.batch_size)
-                parts[measure.id].append(_arrays(found, finite))
-        whole = {
-            name: joined([list(part.values()) for part in of_one], chunks, given.n) for name, of_one in parts.items()
-        }
+                    measured = self._measure_method(measure, piece, values, lengths, given.batch_size)
+                parts[measure.id].append(_as_arrays(measured, finite))
         return {
-            name: Measured(**dict(zip(parts[name][0], found, strict=True)), asked=asked[name])
-            for name, found in whole.items()
-        }
-
-    def _segments(self, segments: np.ndarray, given: Given) -> np.ndarray:
-        entry = self.enter_first(given)
-        expected = (given.n, *entry.shape[1:-1]) if entry.ndim > 2 else (given.n, *entry.shape[1:])
-        if segments.dtype.kind not in "iu" or segments.shape != expected or segments.min(initial=0) < 0:
-            raise InputError(
-                f"segments: got {segments.dtype} of shape {segments.shape}, the smallest {segments.min(initial=0)}; expected whole "
-                f"numbers from 0, of shape {expected}"
+            name: Measured(
+                **dict(zip(batches[0], joined([list(b.values()) for b in batches], chunks, given.n), strict=True)),
+                question=questions[name],
             )
-        return segments if given.n else np.zeros([1, *expected[1:]], segments.dtype)
-
-    def enter_first(self, given: Given) -> np.ndarray:
-        """What is explained of the first input and example."""
-        found: np.ndarray = self.explainer.enter(given, np.arange(1)).entries[0].numpy()
-        return found
+            for name, batches in parts.items()
+        }
 
     def _question(self, measure: Measure, given: Given, segments: np.ndarray | None) -> str:
-        """A digest of all that the model's answers to this measure depend on."""
-        of = self.explainer.explained
-        return _digest(
-            of, measure.id, self.parameters[measure.id], given.raw, given.target, given.ys, given.seeds, segments
+        """A digest of all on which the scores of this measure depend."""
+        return digest(
+            self.explainer.explained,
+            measure.id,
+            self.parameters[measure.id],
+            given.raw,
+            given.target,
+            given.ys,
+            given.seeds,
+            segments,
         )
 
-    def _before(self, measure: Measure, known: Mapping[str, Measured], asked: str) -> np.ndarray | None:
-        if measure.id not in known or known[measure.id].changes is None:
+    def _maps_of(self, piece: Piece, maps: list[np.ndarray] | None) -> list[np.ndarray]:
+        """The maps of a batch, like its entries; None: random ones."""
+        if maps is None:
+            assert piece.seeds is not None
+            return random_maps(piece.entries, piece.seeds)
+        embedded = self.explainer.submodel.cut.embedded
+        return [fit_maps(*arguments) for arguments in zip(maps, piece.entries, embedded, strict=True)]
+
+    def _lengths(self, given: Given, chunk: np.ndarray) -> list[Any] | None:
+        """For each input the number of tokens of its texts `[N]`, or None; None if no input is a text whose tokens are known."""
+        if given.direct or not any(self.explainer.submodel.cut.embedded):
             return None
-        if known[measure.id].asked != asked:
-            raise InputError(
-                f"known: what it says of {measure.id} was asked of another model, of other examples, targets or segments, or with "
-                "another seed or other parameters; leave it out"
-            )
-        found: np.ndarray = known[measure.id].changes
-        return found
+        ids = self.explainer.submodel.entry_token_ids([tf.constant(r[chunk]) for r in given.raw])
+        is_text = [i is not None and i.shape.rank == 2 for i in ids]
+        if not any(is_text):
+            return None
+        return [
+            tf.constant(lengths_of(i.numpy()), tf.int32) if text else None for i, text in zip(ids, is_text, strict=True)
+        ]
 
-    def _beside(self, given: Given, chunk: np.ndarray, segments: np.ndarray | None) -> dict[str, Any]:
-        """What a Case knows besides scores and maps."""
-        found: dict[str, Any] = {}
-        if segments is not None:
-            found["segments"] = tf.constant(segments, tf.int32)
-        if any(self.explainer.submodel.cut.embedded) and not given.direct:
-            ids = self.explainer.submodel.entry_token_ids([tf.constant(r[chunk]) for r in given.raw])
-            read = [i is not None and i.shape.rank == 2 for i in ids]
-            if any(read):
-                found["lengths"] = [
-                    tf.constant(lengths_of(i.numpy()), tf.int32) if known else None
-                    for i, known in zip(ids, read, strict=True)
-                ]
-        return found
-
-    def _ask_score(
-        self, measure: Measure, piece: Piece, maps: list[np.ndarray], beside: dict[str, Any], batch_size: int
+    def _measure_scores(
+        self, measure: Measure, piece: Piece, maps: list[np.ndarray], extras: dict[str, Any], batch_size: int
     ) -> Measured:
+        """One measure of a batch, by a function compiled for examples of this shape. `extras` as for MapsWithScore."""
         shapes = self.explainer.shapes(piece.entries)
         ranks = tuple(m.ndim for m in maps)
-        ys = None if piece.ys is None else piece.ys.ndim
-        known = _digest(self.parameters[measure.id], sorted(beside), [of is None for of in beside.get("lengths", ())])
-        key = (measure.id, shapes, ranks, piece.target is None, ys, known)
+        variant = digest(
+            self.parameters[measure.id], sorted(extras), [length is None for length in extras.get("lengths", ())]
+        )
+        ys_rank = None if piece.ys is None else piece.ys.ndim
+        key = (measure.id, shapes, ranks, piece.target is None, ys_rank, variant)
         with self._compiling:
             if key not in self._compiled:
-                like = [tf.TensorSpec(shape[:rank], tf.float32) for shape, rank in zip(shapes, ranks, strict=True)]
-                others = tf.nest.map_structure(
+                map_specs = [tf.TensorSpec(shape[:rank], tf.float32) for shape, rank in zip(shapes, ranks, strict=True)]
+                extra_specs = tf.nest.map_structure(
                     lambda value: None if value is None else tf.TensorSpec([None] * value.shape.rank, value.dtype),
-                    beside,
+                    extras,
                 )
 
-                def call(score: Any, maps: list[Any], beside: dict[str, Any]) -> Any:
-                    found = measure.function(Case(score, maps, **beside), **self.parameters[measure.id])
-                    return found._replace(evaluations=tf.fill([score.n], found.evaluations))
+                def call(score: Any, maps: list[Any], extras: dict[str, Any]) -> Any:
+                    measured = measure.function(MapsWithScore(score, maps, **extras), **self.parameters[measure.id])
+                    return measured._replace(evaluations=tf.fill([score.n], measured.evaluations))
 
-                self._compiled[key], _ = self.explainer.trace(call, shapes, piece, [like, others])
-        beside_target = [None if a is None else tf.constant(a) for a in (piece.target, piece.ys, piece.seeds)]
-        given = [tf.constant(m, tf.float32) for m in maps]
+                self._compiled[key], _ = self.explainer.trace(call, shapes, piece, [map_specs, extra_specs])
+        targets = [None if a is None else tf.constant(a) for a in (piece.target, piece.ys, piece.seeds)]
         return self._compiled[key](
-            piece.entries, piece.context, *beside_target, tf.constant(batch_size, tf.int32), given, beside
+            piece.entries,
+            piece.context,
+            *targets,
+            tf.constant(batch_size, tf.int32),
+            [tf.constant(m, tf.float32) for m in maps],
+            extras,
         )
 
-    def _ask_method(
-        self, measure: Measure, piece: Piece, maps: list[np.ndarray], beside: dict[str, Any], batch_size: int
+    def _measure_method(
+        self, measure: Measure, piece: Piece, maps: list[np.ndarray], lengths: list[Any] | None, batch_size: int
     ) -> Measured:
+        """One measure of a batch, for which its method explains other examples."""
         assert piece.seeds is not None
         seeds = piece.seeds
-        own = piece if self.explainer.method.sampled else piece._replace(seeds=None)
+        template = piece if self.explainer.method.sampled else piece._replace(seeds=None)
 
         def explain(points: Sequence[np.ndarray]) -> tuple[list[np.ndarray], np.ndarray]:
-            found, _ = self.explainer.explain_piece(own._replace(entries=[tf.constant(p) for p in points]), batch_size)
-            return found.maps, found.evaluations
+            entries = [tf.constant(p) for p in points]
+            explained, _ = self.explainer.explain_piece(template._replace(entries=entries), batch_size)
+            return explained.maps, explained.evaluations
 
-        lengths = beside.get("lengths", [None] * len(maps))
-        embedded = self.explainer.submodel.cut.embedded
-        known = [None if of is None else of.numpy() for of in lengths]
-        case = Again([entry.numpy() for entry in piece.entries], maps, explain, seeds, embedded, known)
-        return measure.function(case, **self.parameters[measure.id])
+        measured: Measured = measure.function(
+            MapsWithMethod(
+                points=[entry.numpy() for entry in piece.entries],
+                values=maps,
+                explain=explain,
+                seeds=seeds,
+                embeddings=self.explainer.submodel.cut.embedded,
+                lengths=[None if length is None else length.numpy() for length in lengths or [None] * len(maps)],
+            ),
+            **self.parameters[measure.id],
+        )
+        return measured
 
 
 def evaluate(
     method: str,
     model: Any,
     xs: Any,
-    measures: Sequence[str] | Mapping[str, Mapping[str, Any]],
+    measures: Selection,
     *,
     ys: Any = None,
     target: Any = None,
@@ -268,58 +259,34 @@ def evaluate(
     return evaluator.run(xs, ys=ys, target=target, batch_size=batch_size, seed=seed, segments=segments)
 
 
-def _digest(*parts: Any) -> str:
-    """The same for the same values, of arrays, numbers, texts and whatever holds them."""
-    found = hashlib.blake2b(digest_size=16)
-
-    def add(part: Any) -> None:
-        if isinstance(part, Mapping):
-            part = sorted(part.items())
-        if isinstance(part, list | tuple):
-            found.update(f"{len(part)}[".encode())
-            for one in part:
-                add(one)
-            return
-        array = np.asarray(part)
-        found.update(f"{array.dtype.str}{array.shape}".encode())
-        found.update(repr(array.tolist()).encode() if array.dtype == object else np.ascontiguousarray(array).tobytes())
-
-    add(parts)
-    return found.hexdigest()
-
-
-def _fitted(maps: np.ndarray, entry: Any, embedded: bool) -> np.ndarray:
-    """The maps of these examples, without what pads texts to the longest of all; ParameterError if they are of other axes."""
-    if embedded and maps.ndim > 1 and maps.shape[1] > entry.shape[1]:
-        maps = maps[:, : entry.shape[1]]
-    if maps.shape != tuple(entry.shape[: maps.ndim]):
-        raise ParameterError(
-            f"maps of shape {maps.shape[1:]} do not lie on examples of shape {tuple(entry.shape[1:])}: measures need maps of "
-            "all axes, or of the first ones (sampling_dims=1,2 for pictures)"
+def _known_changes(measure: str, known: Mapping[str, Measured], question: str) -> np.ndarray | None:
+    """The falls of the score that are known for this measure; InputError if they answer another question."""
+    if measure not in known or known[measure].changes is None:
+        return None
+    if known[measure].question != question:
+        raise InputError(
+            f"known: its values of {measure} are of another model, of other examples, targets or segments, or of another seed or "
+            "other parameters; leave it out"
         )
-    return maps
+    changes: np.ndarray = known[measure].changes
+    return changes
 
 
-def _random(piece: Piece) -> list[np.ndarray]:
-    """Maps of normal random numbers, each example's own."""
-    assert piece.seeds is not None
-    own = [np.random.default_rng([abs(int(seed)), int(seed < 0), 1]) for seed in piece.seeds]
-    return [
-        np.stack([rng.standard_normal(entry.shape[1:]) for rng in own]).astype(np.float32) for entry in piece.entries
-    ]
+def _constant(changes: np.ndarray | None, chunk: np.ndarray) -> Any:
+    return None if changes is None else tf.constant(changes[chunk], tf.float64)
 
 
-def _arrays(found: Measured, finite: np.ndarray) -> dict[str, np.ndarray]:
-    """By field, those that there are; NaN for maps that hold NaN."""
+def _as_arrays(measured: Measured, finite: np.ndarray) -> dict[str, np.ndarray]:
+    """The fields that are set, by name; values and curves are NaN for maps that are not `finite` `[N]`."""
     arrays = {
-        "value": np.where(finite, np.asarray(found.value), np.nan).astype(np.float32),
-        "evaluations": np.asarray(found.evaluations),
+        "value": np.where(finite, np.asarray(measured.value), np.nan).astype(np.float32),
+        "evaluations": np.asarray(measured.evaluations),
     }
-    if found.curve is not None:
-        curve = np.where(finite[:, None], np.asarray(found.curve), np.nan).astype(np.float32)
-        arrays |= {"curve": curve, "at": np.broadcast_to(np.asarray(found.at), curve.shape).astype(np.float32)}
-    if found.changes is not None:
-        arrays["changes"] = np.asarray(found.changes)
+    if measured.curve is not None:
+        curve = np.where(finite[:, None], np.asarray(measured.curve), np.nan).astype(np.float32)
+        arrays |= {"curve": curve, "at": np.broadcast_to(np.asarray(measured.at), curve.shape).astype(np.float32)}
+    if measured.changes is not None:
+        arrays["changes"] = np.asarray(measured.changes)
     return arrays
 
 

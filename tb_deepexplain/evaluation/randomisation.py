@@ -1,4 +1,4 @@
-"""Sanity checks by randomisation: a map that stays the same when the model's weights or its labels are random explains neither."""
+"""Sanity checks: a map that stays the same when the model's weights or labels are random does not explain the model."""
 
 from __future__ import annotations
 
@@ -16,11 +16,14 @@ from tb_deepexplain.stats.rank_correlation import spearman
 
 @dataclasses.dataclass(frozen=True)
 class Randomised:
-    """How like the true maps those of a randomised model are, for N examples: rank correlation of the magnitudes, over the
-    features that one of the two credits with anything (where a picture is black, gradient × input is zero whatever the model)."""
+    """Similarity of the maps of N examples to those of randomised models.
 
-    layers: tuple[str, ...]  # randomised so far, the last of the model first; () is the model as it is
-    similarity: np.ndarray  # [N, K], 1 in the first column; NaN where a map is constant
+    It is the rank correlation of the magnitudes over the features where one of the two maps is not zero: where a picture is black,
+    gradient × input is zero for any model.
+    """
+
+    layers: tuple[str, ...]  # randomised before each column, the model's last layer first; "" for the model itself
+    similarity: np.ndarray  # [N, K], 1 in the first column; NaN if a map is constant
     evaluations: np.ndarray  # [N]
 
 
@@ -34,29 +37,29 @@ def parameter_randomisation(
     seed: int = 0,
     most: int = 8,
 ) -> Randomised:
-    """Maps while the layers' weights are drawn anew, from the output to the input, each on top of those before.
+    """Compare the maps with those of the model while its layers are randomised one after the other, from output to input.
 
-    Weights get a permutation of their own values, so that their scale stays. Of more than `most` layers, groups that follow
-    one another go together. The target stays that of the true model. Adebayo et al. 2018 (arXiv 1810.03292), section 3.1.
-    UnsupportedModelError where the model has no variables.
+    The weights of a layer are permuted, which keeps their scale, and stay permuted. If there are more than `most` layers, successive
+    ones are randomised together. The target stays that of the original model. Adebayo et al. 2018 (arXiv 1810.03292), section 3.1.
+    Raises UnsupportedModelError if the model has no variables.
     """
-    true = explainer.run(xs, ys=ys, target=target, batch_size=batch_size, seed=seed, return_result=True)
-    target = true.target if ys is None else None
+    original = explainer.run(xs, ys=ys, target=target, batch_size=batch_size, seed=seed, return_result=True)
+    target = original.target if ys is None else None
     layers = explainer.submodel.weights_by_layer()
     if not layers:
         raise UnsupportedModelError(f"{explainer.graph}: has no weights that could be randomised")
-    groups = list(_together(layers, most))
-    rng, names, columns, spent = np.random.default_rng(seed), [], [np.ones(len(true.score))], true.evaluations.copy()
-    before, changed = _flat(true.attributions), dict[str, np.ndarray]()
-    for group in groups:
-        for _, weights in group:
-            changed |= {name: _permuted(explainer.graph.weight_value(name), rng) for name in weights}
-        other = explainer.on(explainer.graph.with_weights(changed))
-        found = other.run(xs, ys=ys, target=target, batch_size=batch_size, seed=seed, return_result=True)
+    original_maps, weights = _flatten(original.attributions), dict[str, np.ndarray]()
+    names, columns, evaluations = [""], [np.ones(len(original.score))], original.evaluations.copy()
+    rng = np.random.default_rng(seed)
+    for group in _groups(layers, most):
+        for _, variables in group:
+            weights |= {name: _permute(explainer.graph.weight_value(name), rng) for name in variables}
+        randomised = explainer.on(explainer.graph.with_weights(weights))
+        result = randomised.run(xs, ys=ys, target=target, batch_size=batch_size, seed=seed, return_result=True)
         names.append(", ".join(name for name, _ in group))
-        columns.append(_likeness(before, _flat(found.attributions)))
-        spent = spent + found.evaluations
-    return Randomised(("", *names), np.stack(columns, 1), spent)
+        columns.append(_similarity(original_maps, _flatten(result.attributions)))
+        evaluations = evaluations + result.evaluations
+    return Randomised(tuple(names), np.stack(columns, 1), evaluations)
 
 
 def label_randomisation(
@@ -69,37 +72,39 @@ def label_randomisation(
     batch_size: int | None = None,
     seed: int = 0,
 ) -> np.ndarray:
-    """`[N]` likeness, as in `Randomised`, of the maps to those of the same architecture trained on permuted labels.
+    """Similarity `[N]`, as in `Randomised`, to the maps of the same architecture trained on permuted labels.
 
-    Near 1: the method shows the picture, not what the model learnt. Adebayo et al. 2018 (arXiv 1810.03292), section 4.
+    Near 1: the maps show the input, not what the model learnt. Adebayo et al. 2018 (arXiv 1810.03292), section 4.
     """
-    true = explainer.run(xs, ys=ys, target=target, batch_size=batch_size, seed=seed, return_result=True)
-    target = true.target if ys is None else None
-    other = explainer.on(load_model(random_model))
-    found = other.run(xs, ys=ys, target=target, batch_size=batch_size, seed=seed, return_result=True)
-    return _likeness(_flat(true.attributions), _flat(found.attributions))
+    original = explainer.run(xs, ys=ys, target=target, batch_size=batch_size, seed=seed, return_result=True)
+    target = original.target if ys is None else None
+    randomised = explainer.on(load_model(random_model))
+    result = randomised.run(xs, ys=ys, target=target, batch_size=batch_size, seed=seed, return_result=True)
+    return _similarity(_flatten(original.attributions), _flatten(result.attributions))
 
 
-def _likeness(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def _similarity(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """[N] Spearman's correlation of the magnitudes where not both are zero."""
-    found = []
-    for one, other in zip(abs(a), abs(b), strict=True):
-        some = (one > 0) | (other > 0)
-        found.append(spearman(one[None, some], other[None, some])[0] if some.any() else np.nan)
-    return np.array(found)
+    correlations = []
+    for first, second in zip(abs(a), abs(b), strict=True):
+        nonzero = (first > 0) | (second > 0)
+        defined = nonzero.any()
+        correlations.append(spearman(first[None, nonzero], second[None, nonzero])[0] if defined else np.nan)
+    return np.array(correlations)
 
 
-def _flat(attributions: Any) -> np.ndarray:
-    values = attributions.values() if isinstance(attributions, dict) else attributions
-    values = values if isinstance(values, list | tuple) or isinstance(attributions, dict) else [values]
-    return np.concatenate([np.reshape(v, [len(v), -1]) for v in values], 1).astype(np.float64)
+def _flatten(attributions: Any) -> np.ndarray:
+    """The maps of all inputs side by side, [N, P]."""
+    maps = attributions.values() if isinstance(attributions, dict) else attributions
+    maps = maps if isinstance(maps, list | tuple) or isinstance(attributions, dict) else [maps]
+    return np.concatenate([np.reshape(m, [len(m), -1]) for m in maps], 1).astype(np.float64)
 
 
-def _permuted(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _permute(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return rng.permutation(values.reshape(-1)).reshape(values.shape)
 
 
-def _together(layers: Sequence[Any], most: int) -> Iterator[Sequence[Any]]:
-    """At most that many groups of layers."""
+def _groups(layers: Sequence[Any], most: int) -> Iterator[Sequence[Any]]:
+    """The layers in at most `most` groups of successive ones."""
     for part in np.array_split(np.arange(len(layers)), min(most, len(layers))):
         yield [layers[i] for i in part]

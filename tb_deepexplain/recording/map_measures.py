@@ -45,9 +45,11 @@ class MapMeasures:
         """The columns of the measures for each measured example, by its position in the batch."""
         if not len(self._rows):
             return {}
-        random = self._of_random_maps.get(evaluator.asking)
+        random = self._of_random_maps.get(evaluator.parameters_digest)
         if random is None:
-            random = self._of_random_maps[evaluator.asking] = evaluator.chance(self._inputs, **self._arguments)
+            random = self._of_random_maps[evaluator.parameters_digest] = evaluator.chance(
+                self._inputs, **self._arguments
+            )
             self._count(random)
         attributions = {name: np.asarray(values)[self._rows] for name, values in result.attributions.items()}
         selected = dataclasses.replace(result, attributions=attributions)

@@ -1,4 +1,7 @@
-"""THE table of measures of attribution maps, in display order: how far a map, and a method, can be believed."""
+"""THE table of measures of attribution maps, in display order: how far a map, and a method, can be trusted.
+
+It imports no TensorFlow: measures take it from `tb_deepexplain.lazy_tensorflow`.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +23,16 @@ from tb_deepexplain.registry.table import Row, Selection, check_selection, find_
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Measure(Row):
-    """One measure. `cost` counts model evaluations, or maps where `asks` is "method"; `family`: axiom, faithfulness or robustness."""
+    """One measure. `family`: axiom, faithfulness or robustness.
 
-    asks: Literal["score", "method"]  # for values of the score, or for further maps
+    Its function gets MapsWithScore if it needs the score, MapsWithMethod if it needs the method, and the row's parameters as
+    keywords. `cost` counts model evaluations, or maps if it needs the method.
+    """
+
+    needs: Literal["score", "method"]
     better: Literal["higher", "lower"]
     judges_faithfulness: bool  # whether it ranks methods
-    axis: str | None = None  # of its curve
+    axis: str | None = None  # what its curve runs over
 
 
 TABLE: tuple[Measure, ...] = (
@@ -33,22 +40,22 @@ TABLE: tuple[Measure, ...] = (
         function=completeness,
         title="Completeness gap",
         family="axiom",
-        asks="score",
+        needs="score",
         better="lower",
         judges_faithfulness=False,
         paper="Sundararajan et al. 2017, arXiv 1703.01365",
-        limits="Says whether the sum is right, not whether it is shared out rightly; large where f(x) is near f(x′).",
+        limits="Checks the sum, not how it is divided among the features; large where f(x) is near f(x′).",
         cost=Formula("2"),
     ),
     Measure(
         function=sensitivity_n,
         title="Sensitivity-n",
         family="faithfulness",
-        asks="score",
+        needs="score",
         better="higher",
         judges_faithfulness=True,
         paper="Ancona et al. 2018, arXiv 1711.06104",
-        limits="Inputs without random features are unlike the data; favours methods that share the baseline.",
+        limits="Inputs without random features are unlike the data; favours methods with the same baseline.",
         cost=Formula("sizes * samples + 1"),
         axis="share of features removed",
     ),
@@ -56,7 +63,7 @@ TABLE: tuple[Measure, ...] = (
         function=faithfulness_correlation,
         title="Faithfulness correlation",
         family="faithfulness",
-        asks="score",
+        needs="score",
         better="higher",
         judges_faithfulness=True,
         paper="Bhatt et al. 2020, arXiv 2005.00631",
@@ -67,23 +74,23 @@ TABLE: tuple[Measure, ...] = (
         function=infidelity,
         title="Infidelity",
         family="faithfulness",
-        asks="score",
+        needs="score",
         better="lower",
         judges_faithfulness=True,
         paper="Yeh et al. 2019, arXiv 1901.09392",
-        limits="Inputs without random features are unlike the data; where f(x) is near f(x′) it is a share of little.",
+        limits="Inputs without random features are unlike the data; unreliable where f(x) is near f(x′).",
         cost=Formula("samples + 1"),
     ),
     Measure(
         function=deletion,
         title="Deletion",
         family="faithfulness",
-        asks="score",
+        needs="score",
         better="lower",
         judges_faithfulness=True,
         paper="Petsiuk et al. 2018, arXiv 1806.07421",
-        limits="A model may be confused by the holes rather than miss what was in them: compare with random order, or use road. "
-        "Without a softmax or sigmoid it is in units of the score, and not to be compared between models.",
+        limits="The holes themselves may confuse the model: compare with the chance level, or use road. "
+        "Without a softmax or sigmoid it is in units of the score and cannot be compared between models.",
         cost=Formula("steps + 3"),
         axis="share of features removed",
     ),
@@ -91,11 +98,11 @@ TABLE: tuple[Measure, ...] = (
         function=insertion,
         title="Insertion",
         family="faithfulness",
-        asks="score",
+        needs="score",
         better="higher",
         judges_faithfulness=True,
         paper="Petsiuk et al. 2018, arXiv 1806.07421",
-        limits="Begins far from the data; compare with random order. Units as for deletion.",
+        limits="Starts far from the data: compare with the chance level. Units as for deletion.",
         cost=Formula("steps + 3"),
         axis="share of features inserted",
     ),
@@ -103,11 +110,11 @@ TABLE: tuple[Measure, ...] = (
         function=road,
         title="ROAD",
         family="faithfulness",
-        asks="score",
+        needs="score",
         better="lower",
         judges_faithfulness=True,
         paper="Rong et al. 2022, arXiv 2202.00449",
-        limits="Only for pictures, and pixel by pixel; large holes are filled smoothly, which a model may also find odd.",
+        limits="Only for pictures, pixel by pixel; large holes are filled smoothly, which may also confuse the model.",
         cost=Formula("steps + 2"),
         axis="share of pixels replaced",
     ),
@@ -115,22 +122,22 @@ TABLE: tuple[Measure, ...] = (
         function=max_sensitivity,
         title="Max-sensitivity",
         family="robustness",
-        asks="method",
+        needs="method",
         better="lower",
         judges_faithfulness=False,
         paper="Yeh et al. 2019, arXiv 1901.09392",
-        limits="A map that never changes is stable and may be wrong; the largest of few samples is below the true one.",
+        limits="A map that never changes is stable and may be wrong; the largest of a few samples is below the true maximum.",
         cost=Formula("samples"),
     ),
     Measure(
         function=stability,
         title="Stability under noise",
         family="robustness",
-        asks="method",
+        needs="method",
         better="higher",
         judges_faithfulness=False,
         paper="Ghorbani et al. 2019, arXiv 1710.10547",
-        limits="A map that never changes is stable and may be wrong; features of equal credit are ranked by chance.",
+        limits="A map that never changes is stable and may be wrong; features with equal attributions are ranked at random.",
         cost=Formula("samples"),
     ),
 )

@@ -1,33 +1,35 @@
-"""Faithfulness correlation: sensitivity-n at one size, as Bhatt and others measure it."""
+"""Faithfulness correlation: sensitivity-n at one size, as Bhatt and others define it."""
 
 from __future__ import annotations
 
 import math
 from typing import Annotated
 
-from tb_deepexplain.evaluation.perturbation import Blocks, Case, Measured, correlation
+from tb_deepexplain.evaluation.maps_with_score import Blocks, MapsWithScore
+from tb_deepexplain.evaluation.measured import Measured
+from tb_deepexplain.evaluation.tensor_statistics import correlation
 from tb_deepexplain.lazy_tensorflow import tf
 from tb_deepexplain.registry.parameters import Above, AtLeast, Baseline, Below, Doc
 
 
 def faithfulness_correlation(
-    case: Case,
+    maps: MapsWithScore,
     *,
-    share: Annotated[float, Above(0), Below(1), Doc("How many of the features leave, as a share of all.")] = 0.2,
+    share: Annotated[float, Above(0), Below(1), Doc("Share of the features that are removed.")] = 0.2,
     samples: Annotated[int, AtLeast(3), Doc("Random sets of that size.")] = 100,
     blocks: Blocks = None,
     baseline: Baseline = None,
 ) -> Measured:
     """Correlation, over random sets S of one size, of Σ_S attributions and f(x) − f(x without S).
 
-    Undefined for fewer than three features. Bhatt, Weller, Moura 2020 (arXiv 2005.00631), equation 3, there with sets that are
-    set to a baseline.
+    Undefined for fewer than three features. Bhatt, Weller, Moura 2020 (arXiv 2005.00631), equation 3, where sets are replaced by
+    a baseline.
     """
-    game = case.game(blocks, baseline)
-    size = tf.cast(tf.round(share * tf.cast(game.sizes, tf.float64)), tf.int32)
-    size = tf.clip_by_value(size, 1, tf.maximum(game.sizes - 1, 1))
+    groups = maps.feature_groups(blocks, baseline)
+    size = tf.cast(tf.round(share * tf.cast(groups.counts, tf.float64)), tf.int32)
+    size = tf.clip_by_value(size, 1, tf.maximum(groups.counts - 1, 1))
 
-    changes, total = game.sets(samples, lambda rows, _: tf.gather(size, rows), case.changes)
-    found = correlation(total, changes)
-    value = tf.where(game.sizes > 2, found, tf.constant(math.nan, found.dtype))  # of two, one or the other: ±1
-    return Measured(value, game.spent, changes=changes)
+    changes, total = groups.random_sets(samples, lambda rows, _: tf.gather(size, rows), maps.changes)
+    pearson = correlation(total, changes)
+    value = tf.where(groups.counts > 2, pearson, tf.constant(math.nan, pearson.dtype))  # with two features it is ±1
+    return Measured(value, groups.evaluations, changes=changes)

@@ -1,4 +1,4 @@
-"""Stability: does the map rank the features alike when the input is a little noisy?"""
+"""Stability: does the map rank the features in the same order when the input is a little noisy?"""
 
 from __future__ import annotations
 
@@ -6,25 +6,28 @@ from typing import Annotated
 
 import numpy as np
 
-from tb_deepexplain.evaluation.input_noise import Again, Measured
+from tb_deepexplain.evaluation.maps_with_method import MapsWithMethod
+from tb_deepexplain.evaluation.measured import Measured
 from tb_deepexplain.registry.parameters import Above, AtLeast, Doc
 from tb_deepexplain.stats.rank_correlation import spearman
 
 
 def stability(
-    case: Again,
+    maps: MapsWithMethod,
     *,
-    noise: Annotated[float, Above(0), Doc("Deviation of the noise, as a share of the range of its input.")] = 0.05,
+    noise: Annotated[
+        float, Above(0), Doc("Standard deviation of the noise, as a share of the range of its input.")
+    ] = 0.05,
     samples: Annotated[int, AtLeast(1), Doc("Noisy copies.")] = 5,
 ) -> Measured:
     """Mean rank correlation (Spearman's) of the map of x with those of x + normal noise; 1 is stable.
 
     After Ghorbani, Abid, Zou 2019 (arXiv 1710.10547), who measure the change of a map by its ranks. The target stays the same.
     """
-    before, present = case.features(case.maps), case.present()
-    found, evaluations = [], np.zeros(len(before), np.int64)
+    attributions, present = maps.features(maps.values), maps.present()
+    correlations, evaluations = [], np.zeros(len(attributions), np.int64)
     for number in range(samples):
-        maps, spent = case.explain(case.moved(number, "normal", noise))
-        found.append(spearman(before, case.features(maps), present))
+        noisy, spent = maps.explain(maps.noisy(number, "normal", noise))
+        correlations.append(spearman(attributions, maps.features(noisy), present))
         evaluations = evaluations + spent
-    return Measured(np.where(case.still, np.nan, np.mean(found, 0)), evaluations)
+    return Measured(np.where(maps.without_range, np.nan, np.mean(correlations, 0)), evaluations)

@@ -1,0 +1,162 @@
+"""Which method suits a model: explain examples by every method, measure the maps, and rank the methods."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tb_deepexplain.attribution.explainer import Explainer
+from tb_deepexplain.attribution.inputs import read_inputs
+from tb_deepexplain.attribution.methods import TABLE, check_methods
+from tb_deepexplain.errors import DeepExplainError, InputError, ParameterError, UnsupportedModelError
+from tb_deepexplain.evaluation.evaluator import Evaluator, Measured
+from tb_deepexplain.evaluation.measures import check_measures
+from tb_deepexplain.evaluation.randomisation import parameter_randomisation
+from tb_deepexplain.evaluation.ranking import DEFAULT_BUDGET, DEFAULT_MEASURES, MeasuredMethod, Ranking, rank_methods
+from tb_deepexplain.graph.loading.load_model import load_model
+from tb_deepexplain.registry.table import Selection
+from tb_deepexplain.stats.intervals import finite_or_none, mean_interval
+
+SANITY_EXAMPLES = 16  # on which a method is timed and compared with the randomised model
+_WINDOWS = 14  # of occlusion, along a side of a picture
+
+
+def rank(
+    model: Any,
+    xs: Any,
+    *,
+    target: Any = "predicted",
+    methods: Selection | None = None,
+    measures: Selection | None = None,
+    budget: int = DEFAULT_BUDGET,
+    seed: int = 0,
+    inputs: str | Sequence[str] | None = None,
+    output: str | None = None,
+    batch_size: int | None = None,
+    segments: Any = None,
+) -> Ranking:
+    """Attribution methods ranked by how faithful their maps of `xs` are, with what a map costs.
+
+    `model`, `xs`, `target`, `inputs`, `output` and `batch_size` as for Explainer; `segments` as for Evaluator.run. `methods` and
+    `measures` are ids, or a dict of ids and their parameters. By default all methods are compared that can explain the model with
+    at most `budget` evaluations per map; Ranking.left_out says why the others cannot. Occlusion of pictures uses 14 × 14 windows
+    unless it has parameters. `seed` makes the random parts repeatable.
+
+    Raises InputError or ParameterError, also when fewer than two methods are left to compare, and UnsupportedModelError if a
+    method of `methods` or a measure cannot be used on this model.
+    """
+    checked_measures = check_measures(DEFAULT_MEASURES if measures is None else measures)
+    if not checked_measures:
+        raise ParameterError("measures is empty: name at least one, such as deletion")
+    parameters = check_methods([method.id for method in TABLE] if methods is None else methods)
+    graph = load_model(model)
+    arrays = read_inputs(graph.inputs, xs, graph.has_ordered_inputs)
+    if not len(arrays[0]):
+        raise InputError("xs holds no examples; give at least one, better 50")
+    examples = {spec.name: array for spec, array in zip(graph.inputs, arrays, strict=True)}
+    if "occlusion" in parameters and not parameters["occlusion"]:
+        parameters["occlusion"] = window_parameters([array.shape[1:] for array in arrays])
+    explainers: dict[str, Explainer] = {}
+
+    def first(count: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """The first examples and how they are explained."""
+        targets = target if np.ndim(target) == 0 else target[:count]
+        return {name: array[:count] for name, array in examples.items()}, {"target": targets, "batch_size": batch_size}
+
+    def prepare(method: str) -> tuple[int, Callable[[], Any]]:
+        explainer = explainers[method] = Explainer(method, graph, inputs=inputs, output=output, **parameters[method])
+        example, options = first(1)
+        return explainer.cost(example), lambda: explainer.run(example, return_result=True, **options)
+
+    selected, left_out = select_methods(parameters, prepare, budget, required=methods is not None)
+    evaluator = Evaluator(explainers[selected[0]], checked_measures)
+    few, few_options = first(SANITY_EXAMPLES)
+    options: dict[str, Any] = {"batch_size": batch_size, "seed": seed}
+    chance_levels: dict[str, dict[str, Measured]] = {}  # methods with the same baseline share them
+    measured = []
+    for method in selected:
+        explainer = explainers[method]
+        bound = evaluator.of(explainer)
+        result = explainer.run(examples, target=target, return_result=True, **options)
+        key = bound.parameters_digest
+        if key not in chance_levels:
+            chance_levels[key] = bound.chance(examples, result, segments=segments, **options)
+        chance = chance_levels[key]
+        of_method = bound.run(examples, result, segments=segments, known=chance, **options)
+        seconds, sanity = time_and_check(explainer, few, seed=seed, **few_options)
+        measured.append(
+            MeasuredMethod(
+                id=explainer.method.id,
+                title=explainer.method.title,
+                values={name: value.value for name, value in of_method.items()},
+                chance={name: value.value for name, value in chance.items()},
+                evaluations=float(result.evaluations.mean()),
+                seconds=seconds,
+                sanity=sanity,
+            )
+        )
+    return rank_methods(measured, evaluator.measures, range(len(arrays[0])), left_out=left_out, seed=seed)
+
+
+def select_methods(
+    methods: Iterable[str],
+    prepare: Callable[[str], tuple[int, Callable[[], Any]]],
+    budget: int,
+    *,
+    required: bool,
+) -> tuple[list[str], dict[str, str]]:
+    """The methods that can explain a model within the budget, and why the others cannot.
+
+    `prepare(method)` returns the evaluations per map and a function that explains one example; both may raise
+    UnsupportedModelError, which leaves the method out, or is raised if the methods are `required`. ParameterError if fewer than
+    two methods are left.
+    """
+    selected, left_out = [], {}
+    for method in methods:
+        try:
+            evaluations, explain_one = prepare(method)
+            if evaluations > budget:
+                left_out[method] = f"{evaluations:,} evaluations per map, over the budget of {budget:,}"
+                continue
+            explain_one()
+        except UnsupportedModelError as error:
+            if required:
+                raise
+            left_out[method] = str(error)
+            continue
+        selected.append(method)
+    if len(selected) < 2:
+        reasons = "; ".join(f"{method}: {reason}" for method, reason in left_out.items())
+        raise ParameterError(f"fewer than two methods are left to compare{reasons and f' ({reasons})'}; name others")
+    return selected, left_out
+
+
+def window_parameters(shapes: Sequence[Sequence[int | None]]) -> dict[str, Any]:
+    """Parameters of occlusion for examples with inputs of these shapes: windows for one picture, none otherwise.
+
+    Pixel by pixel, occlusion would take as many evaluations as the picture has values.
+    """
+    if len(shapes) != 1 or len(shapes[0]) != 3 or None in shapes[0]:
+        return {}
+    height, width, channels = (size or 0 for size in shapes[0])
+    window = (max(1, round(height / _WINDOWS)), max(1, round(width / _WINDOWS)), channels)
+    return {"window_shape": window, "step": window}
+
+
+def time_and_check(explainer: Explainer, xs: Any, *, seed: int, **options: Any) -> tuple[float, float | None]:
+    """Seconds per map, and the mean similarity of the maps to those of the model with random weights.
+
+    Call it after the explainer has explained examples of this shape, so that nothing is compiled any more. None: the model has no
+    weights to randomise. `options` as for Explainer.run.
+    """
+    started = time.perf_counter()
+    result = explainer.run(xs, return_result=True, **options)
+    seconds = (time.perf_counter() - started) / len(result.score)
+    try:
+        randomised = parameter_randomisation(explainer, xs, seed=seed, most=1, **options)
+    except DeepExplainError:
+        return seconds, None
+    return seconds, finite_or_none(mean_interval(randomised.similarity[:, -1]).mean)
