@@ -1,4 +1,4 @@
-"""A real TensorBoard over fixture stores and a real Chromium; every page is watched for errors and policy violations."""
+"""A real TensorBoard on fixture stores, and a real Chromium; a test fails on any error or policy violation of its page."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def logdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def write_troubled_stores(logdir: Path) -> None:
-    """Stores that are, in turn: newer than we read, never committed, and damaged in one of three shards."""
+    """Stores of a newer format, without a commit, and with a damaged shard."""
     newer = stores.write_text_store(logdir, "x-newer")
     manifest = json.loads((newer / MANIFEST).read_text())
     (newer / MANIFEST).write_text(json.dumps({**manifest, "format_version": 99}))
@@ -53,7 +53,7 @@ def write_troubled_stores(logdir: Path) -> None:
 
 @pytest.fixture(scope="session")
 def serve(logdir: Path) -> Iterator[Callable[..., str]]:
-    """The address of a TensorBoard with these flags, started at the first question."""
+    """The address of a TensorBoard with these flags, started on first use."""
     with contextlib.ExitStack() as stack:
 
         @functools.cache
@@ -80,30 +80,30 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def tab(browser: Browser) -> Iterator[Page]:
-    """A browser tab; the test fails if anything in it complained, but for what it says in `tab.expected`."""
+    """A browser tab; the test fails on errors in its console, except those that contain `tab.expected`."""
     context = browser.new_context(viewport={"width": 1360, "height": 900}, color_scheme="light", accept_downloads=True)
     context.add_init_script(_WATCH)
     page = context.new_page()
-    complaints: list[str] = []
-    # TensorBoard has no icon for a plugin's page opened alone; that 404 is its own.
-    own = lambda m: m.type == "error" and not m.location["url"].endswith("/favicon.ico")  # noqa: E731
-    page.on("console", lambda m: complaints.append(m.text) if own(m) else None)
-    page.on("pageerror", lambda e: complaints.append(str(e)))
+    errors: list[str] = []
+    # TensorBoard has no icon for a plugin's page that is opened alone.
+    is_error = lambda m: m.type == "error" and not m.location["url"].endswith("/favicon.ico")  # noqa: E731
+    page.on("console", lambda m: errors.append(m.text) if is_error(m) else None)
+    page.on("pageerror", lambda e: errors.append(str(e)))
     page.on(
         "requestfailed",
-        lambda r: complaints.append(f"{r.url} {r.failure}") if "ABORTED" not in (r.failure or "") else None,
+        lambda r: errors.append(f"{r.url} {r.failure}") if "ABORTED" not in (r.failure or "") else None,
     )
     page.expected = None  # type: ignore[attr-defined]
     yield page
-    page.unroute_all(behavior="wait")  # a delayed answer still on its way would fail the next test
+    page.unroute_all(behavior="wait")  # a delayed answer would fail the next test
     context.close()
     expected = page.expected  # type: ignore[attr-defined]
-    assert [said for said in complaints if expected is None or expected not in said] == []
+    assert [error for error in errors if expected is None or expected not in error] == []
 
 
 @pytest.fixture
 def visit(tab: Page) -> Callable[..., Frame]:
-    """Open the plugin at a view; returns its frame once rows are shown."""
+    """Open the plugin at a view; returns its frame when rows are shown."""
 
     def go(address: str, run: str, *keys: str, wait: str = "[role=row]:nth-child(2) .Caption_caption") -> Frame:
         state = "".join(f"&p.deepexplain.{key}" for key in (f"run={run}", "store=attributions", *keys))

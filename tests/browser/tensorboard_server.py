@@ -1,4 +1,4 @@
-"""A TensorBoard started as people start it, for the browser tests."""
+"""TensorBoard as a process, for the browser tests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _START_S = 60
 
 
 class Server:
-    """`tensorboard` as its own process, on a port it chooses itself."""
+    """`tensorboard` with these flags, on a free port."""
 
     def __init__(self, logdir: Path, *flags: str) -> None:
         command = [
@@ -28,7 +28,7 @@ class Server:
             *flags,
         ]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        self._said: list[str] = []
+        self._lines: list[str] = []
         self._address: str | None = None
         self._ready = threading.Event()
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -36,7 +36,7 @@ class Server:
 
     @property
     def address(self) -> str:
-        assert self._ready.wait(_START_S) and self._address, "TensorBoard did not start:\n" + "".join(self._said[-20:])
+        assert self._ready.wait(_START_S) and self._address, "TensorBoard did not start:\n" + "".join(self._lines[-20:])
         return self._address
 
     @property
@@ -53,8 +53,8 @@ class Server:
     def _read(self) -> None:
         assert self._process.stderr is not None
         for line in self._process.stderr:
-            self._said.append(line)
-            if found := re.search(r"(http://[^ ]+?)/? \(Press", line):
-                self._address = found[1]
+            self._lines.append(line)
+            if match := re.search(r"(http://[^ ]+?)/? \(Press", line):
+                self._address = match[1]
                 self._ready.set()
         self._ready.set()

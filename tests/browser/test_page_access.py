@@ -31,11 +31,11 @@ def test_axe_finds_nothing_serious(visit: Callable[..., Frame], server: str, tab
         if theme == "dark":
             tab.evaluate("document.body.classList.add('dark-mode')")
         expect(frame.locator("html")).to_have_attribute("data-theme", theme)
-        found = frame.evaluate("axe.run(document, {resultTypes: ['violations']})")
+        results = frame.evaluate("axe.run(document, {resultTypes: ['violations']})")
         serious = [
             (theme, v["id"], v["help"], [(n["html"][:160], n.get("failureSummary", "")[:200]) for n in v["nodes"][:3]])
-            for v in found["violations"]
+            for v in results["violations"]
             if v["impact"] in ("serious", "critical")
         ]
         assert serious == []
-        assert len(found["passes"]) > 10  # it did look
+        assert len(results["passes"]) > 10  # it did look

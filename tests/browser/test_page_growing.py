@@ -1,4 +1,4 @@
-"""A store that grows while it is being looked at, and one that a training fills."""
+"""A store that changes while it is shown."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def growing(tmp_path: Path) -> Iterator[tuple[Path, Server]]:
     server.stop()
 
 
-def test_what_is_new_waits_until_it_is_asked_for(growing: tuple[Path, Server], tab: Page) -> None:
+def test_new_examples_are_shown_on_request(growing: tuple[Path, Server], tab: Page) -> None:
     logdir, server = growing
     tab.goto(f"{server.address}/#deepexplain&p.deepexplain.run=pictures&p.deepexplain.sort=id&p.deepexplain.desc=0")
     frame = tab.frame_locator("iframe")
@@ -38,17 +38,17 @@ def test_what_is_new_waits_until_it_is_asked_for(growing: tuple[Path, Server], t
     frame.get_by_role("button", name="Show").click()
     expect(frame.locator(".Footer_position")).to_have_text("1–24 of 60")
     expect(frame.locator(".States_newVersion")).to_have_count(0)
-    # A tab that is not shown asks for nothing until it is.
+    # A hidden tab sends no requests until it is shown.
     hidden = "(height) => document.querySelector('iframe').style.cssText = height"
     tab.evaluate(hidden, "height: 0 !important; min-height: 0; flex: none")
-    asked: list[str] = []
-    tab.on("request", lambda request: asked.append(request.url) if "api/stores" in request.url else None)
+    requests: list[str] = []
+    tab.on("request", lambda request: requests.append(request.url) if "api/stores" in request.url else None)
     tab.locator(".reload-button").click()
     tab.wait_for_timeout(1000)
-    assert asked == []
+    assert requests == []
     with tab.expect_request("**/api/stores"):
         tab.evaluate(hidden, "")
-    # Nothing new: nothing is said.
+    # Nothing new, no message.
     tab.locator(".reload-button").click()
     tab.wait_for_timeout(800)
     expect(frame.locator(".States_newVersion")).to_have_count(0)

@@ -1,4 +1,4 @@
-"""What a person does on the page, by pointer and by keyboard, in TensorBoard itself."""
+"""What a person does on the page inside TensorBoard, by pointer and by keyboard; and the states of the page."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def frame_of(tab: Page) -> Frame:
 
 @pytest.fixture(
     scope="module",
-    params=["fast", *(pytest.param(way, marks=pytest.mark.slow) for way in ("fast /a/b", "own", "own /a/b"))],
+    params=["fast", *(pytest.param(way, marks=pytest.mark.slow) for way in ("fast /a/b", "python", "python /a/b"))],
 )
 def server(request: pytest.FixtureRequest, serve: Callable[..., str]) -> str:
-    """All that is tested here, with each of the two ways in which TensorBoard reads a logdir, and behind a path."""
+    """A server with each of TensorBoard's two readers of log directories, also below a path."""
     reader, _, prefix = request.param.partition(" ")
     flags = ["--load_fast", "true" if reader == "fast" else "false"]
     return serve(*flags, *(["--path_prefix", prefix] if prefix else []))
@@ -95,7 +95,7 @@ def test_keys(visit: Callable[..., Frame], server: str, tab: Page) -> None:
     frame.locator("body").focus()
     frame.locator(".Header_title").first.click()
 
-    def held() -> str | None:
+    def focused_cell() -> str | None:
         return frame.evaluate("document.activeElement.getAttribute('data-cell')")
 
     for key, cell in [
@@ -108,11 +108,11 @@ def test_keys(visit: Callable[..., Frame], server: str, tab: Page) -> None:
         ("ArrowLeft", "1,0"),
     ]:
         tab.keyboard.press(key)
-        assert held() == cell, key
+        assert focused_cell() == cell, key
     assert frame.locator("[data-cell][tabindex='0']").count() == 1
     # No trap: Tab leaves the grid for the pager.
     tab.keyboard.press("Tab")
-    assert held() is None and frame.evaluate("document.activeElement.closest('footer') !== null")
+    assert focused_cell() is None and frame.evaluate("document.activeElement.closest('footer') !== null")
 
     tab.keyboard.press("c")
     expect(frame.get_by_label("Clip")).to_have_value("p100")
@@ -134,7 +134,7 @@ def test_keys(visit: Callable[..., Frame], server: str, tab: Page) -> None:
     expect(frame.locator(".Footer_position")).to_have_text("1–24 of 60")
 
 
-def test_hover_tells_the_exact_value_and_the_ends(visit: Callable[..., Frame], server: str, logdir: Path) -> None:
+def test_hover_shows_the_exact_value_and_the_ends(visit: Callable[..., Frame], server: str, logdir: Path) -> None:
     frame = visit(server, "pictures", "sort=id", "desc=0")
     store = Store(store_path(logdir, "pictures", "attributions"))
     rows = store.index.select(["example_id", "method"]).to_pylist()
@@ -185,11 +185,11 @@ def test_long_texts_fold_around_their_strongest_words(visit: Callable[..., Frame
     assert row.locator(".TextMap_text").first.locator("[data-word]").count() > 500 > before
 
 
-def test_impatient_paging_ends_where_it_was_meant_to(visit: Callable[..., Frame], server: str, tab: Page) -> None:
+def test_fast_paging_ends_on_the_last_requested_page(visit: Callable[..., Frame], server: str, tab: Page) -> None:
     tab.route("**/api/tiles*", lambda route: (tab.wait_for_timeout(600), route.continue_()))
     frame = visit(server, "pictures", "sort=id", "desc=0")
     frame.locator("main").evaluate("document.body.tabIndex = -1, document.body.focus()")
-    tab.keyboard.press("n")  # its page is on the way already, fetched ahead
+    tab.keyboard.press("n")  # this page was prefetched
     expect(frame.locator(".Footer_position")).to_have_text("25–48 of 60")
     for key in "npp":
         tab.keyboard.press(key)
@@ -223,7 +223,7 @@ def test_a_page_that_fails_leaves_the_old_one(visit: Callable[..., Frame], serve
     expect(frame.locator("[role=row]:not(.Grid_header)")).to_have_count(24)
 
 
-def test_a_slow_page_dims_the_old_one_and_the_last_wish_wins(
+def test_a_slow_page_dims_the_old_one_and_the_last_request_wins(
     visit: Callable[..., Frame], server: str, tab: Page
 ) -> None:
     frame = visit(server, "pictures")
@@ -262,6 +262,6 @@ def test_an_empty_logdir_says_how_to_fill_it(tab: Page, tmp_path: Path, server: 
     tab.goto(f"{server}/data/plugin_entry.html?name=deepexplain")
     expect(tab.locator(".States_message")).to_contain_text("No run under /logs announces an attribution store")
     program = tab.locator("pre").inner_text().replace("LOGDIR", str(tmp_path))
-    exec(program, {})  # the lines shown must work as they stand
+    exec(program, {})  # the snippet must run unchanged
     assert Store(store_path(tmp_path, "my_run", "attributions")).index.num_rows == 1
     shutil.rmtree(tmp_path / "my_run")

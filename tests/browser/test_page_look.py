@@ -1,6 +1,6 @@
 """The page looks as it did when a person last looked at it.
 
-LOOK=take python -m pytest -m slow tests/browser/test_page_look.py      takes the pictures in tests/browser/look anew: look at them
+LOOK=take python -m pytest -m slow tests/browser/test_page_look.py      writes new pictures to tests/browser/look: look at them
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _WIDTHS = """() => {
 
 @pytest.fixture
 def ready(tab: Page, browser: Browser, server: str) -> dict[str, object]:
-    """What pictures depend on besides the page: the browser's drawing and the machine's letters."""
+    """What pictures depend on besides the page: the version of the browser and the fonts of the machine."""
     tab.set_viewport_size({"width": 1100, "height": 720})
     tab.goto(f"{server}/data/plugin_entry.html?name=deepexplain")
     tab.locator(".Toolbar_toolbar").wait_for()

@@ -22,13 +22,13 @@ COLUMN = {m["id"]: i + 2 for i, m in enumerate(stores.METHODS)}
 
 def painted(frame: Frame, row: int, method: str) -> np.ndarray:
     """The canvas of a cell, as [H, W, 4] uint8."""
-    found = frame.evaluate(
+    height, width, rgba = frame.evaluate(
         """(cell) => { const canvas = document.querySelector(`[data-cell="${cell}"] canvas`);
         const d = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
         let s = ''; for (const b of d.data) s += String.fromCharCode(b); return [d.height, d.width, btoa(s)]; }""",
         f"{row},{COLUMN[method]}",
     )
-    return np.frombuffer(base64.b64decode(found[2]), np.uint8).reshape(found[0], found[1], 4)
+    return np.frombuffer(base64.b64decode(rgba), np.uint8).reshape(height, width, 4)
 
 
 def stored(logdir: Path, identity: str, method: str) -> np.ndarray:
@@ -65,12 +65,12 @@ def test_maps_are_painted_as_the_rules_say(visit: Callable[..., Frame], server: 
                 continue
             flat = stored(logdir, identity, method)
             expected = reference(companded(flat), clip_of(flat), method != "saliency")
-            found = painted(frame, row, method)
-            assert (found[..., 3] == 255).all()
-            assert np.abs(found[..., :3] - expected).max() <= 1, (identity, method)
+            shown = painted(frame, row, method)
+            assert (shown[..., 3] == 255).all()
+            assert np.abs(shown[..., :3] - expected).max() <= 1, (identity, method)
             # Companding costs little colour: against the values themselves, not their codes.
             exact = reference(flat, clip_of(flat), method != "saliency")
-            assert np.abs(found[..., :3] - exact).mean() < 1.5
+            assert np.abs(shown[..., :3] - exact).mean() < 1.5
 
 
 def test_a_negated_map_swaps_hues_and_zero_is_neutral(visit: Callable[..., Frame], server: str, logdir: Path) -> None:
@@ -89,8 +89,8 @@ def test_a_negated_map_swaps_hues_and_zero_is_neutral(visit: Callable[..., Frame
 def test_values_that_are_not_finite_show(visit: Callable[..., Frame], server: str) -> None:
     frame = visit(server, "pictures", *BY_ID)
     row = int(stores.NAN[-4:])
-    found = painted(frame, row, "occlusion")[..., :3]
-    odd = (found == [255, 214, 0]).all(-1)
+    shown = painted(frame, row, "occlusion")[..., :3]
+    odd = (shown == [255, 214, 0]).all(-1)
     assert odd[40:48, 16:56].all() and odd.sum() == 8 * 40
     assert frame.locator(f'[data-cell="{row},{COLUMN["occlusion"]}"] .Caption_caption').inner_text().endswith("320 NaN")
     assert "1 map on this page with values that are not finite" in frame.locator(".Footer_health").inner_text()
@@ -154,11 +154,11 @@ def test_maps_out_of_sight_follow_the_clip_when_they_come(
     flat = stored(logdir, "img-0023", "integrated_gradients")
     seen = frame.locator(f'[data-cell="0,{COLUMN["integrated_gradients"]}"] canvas')
     expect(seen).to_be_visible()
-    frame.page.wait_for_timeout(300)  # what is out of sight is known to be
+    frame.page.wait_for_timeout(300)  # until the observer has reported
     before = painted(frame, 23, "integrated_gradients")
     frame.get_by_label("Clip").select_option("p90")
     frame.page.wait_for_timeout(300)
-    np.testing.assert_array_equal(painted(frame, 23, "integrated_gradients"), before)  # nobody sees it: no work is done
+    np.testing.assert_array_equal(painted(frame, 23, "integrated_gradients"), before)  # not painted while out of view
     frame.locator(f'[data-cell="23,{COLUMN["integrated_gradients"]}"]').scroll_into_view_if_needed()
     frame.page.wait_for_timeout(300)
     expected = reference(companded(flat), clip_of(flat, 0.9), True)
