@@ -23,64 +23,62 @@ export function MeasureTable({ summary, methods, pointed }: Props) {
   const chanceOf = (measure: Measure): Mean | undefined =>
     methods.map(({ id }) => means[id]![measure.id]?.random).find((random) => random);
   return (
-    <>
-      <section class="scroll" tabIndex={0} aria-label="numbers of each method">
-        <table>
-          <thead>
-            <tr>
-              <th scope="col">method</th>
-              {isRanked && (
-                <th scope="col" title={`over the maps, by ${evaluation.ranked_by.join(", ")}; 1 is best`}>
-                  mean rank ↓
-                </th>
-              )}
-              {measures.map((measure) => (
-                <th key={measure.id} scope="col" title={parameterTexts(measure.parameters).join("\n")}>
-                  {measure.title} <Better measure={measure} />
-                </th>
-              ))}
-              {hasSanity && (
-                <th
-                  scope="col"
-                  title="how similar its maps remain when the model's weights are random: near 1, they do not depend on the model"
-                >
-                  sanity ↓
-                </th>
-              )}
-              {evaluation && <th scope="col">evaluations</th>}
-            </tr>
-          </thead>
-          <tbody>
-            {methods.map(({ id, title }) => {
-              const ranking = rankings.get(id);
-              const interval = ranking && `95 %: ${rankText(ranking.low)} to ${rankText(ranking.high)}`;
-              return (
-                <tr key={id} onPointerEnter={() => pointed(title)} onPointerLeave={() => pointed(null)}>
-                  <th scope="row">{title}</th>
-                  {isRanked && <td title={interval}>{ranking && rankText(ranking.mean_rank)}</td>}
-                  {measures.map((measure) => (
-                    <MeasureCell key={measure.id} mean={means[id]![measure.id]} measure={measure} />
-                  ))}
-                  {hasSanity && <td>{short(ranking?.sanity ?? null)}</td>}
-                  {evaluation && <td>{ranking && count(Math.round(ranking.evaluations))}</td>}
-                </tr>
-              );
+    <section class="scroll" tabIndex={0} aria-label="numbers of each method">
+      <table>
+        <thead>
+          <tr>
+            <th scope="col">method</th>
+            {isRanked && (
+              <th scope="col" title={`over the maps, by ${evaluation.ranked_by.join(", ")}; 1 is best`}>
+                mean rank ↓
+              </th>
+            )}
+            {measures.map((measure) => (
+              <th key={measure.id} scope="col" title={parameterTexts(measure.parameters).join("\n")}>
+                {measure.title} <Better measure={measure} />
+              </th>
+            ))}
+            {hasSanity && (
+              <th
+                scope="col"
+                title="how similar its maps remain when the model's weights are random: near 1, they do not depend on the model"
+              >
+                sanity ↓
+              </th>
+            )}
+            {evaluation && <th scope="col">evaluations</th>}
+          </tr>
+        </thead>
+        <tbody>
+          {methods.map(({ id, title }) => {
+            const ranking = rankings.get(id);
+            const interval = ranking && `95 %: ${rankText(ranking.low)} to ${rankText(ranking.high)}`;
+            return (
+              <tr key={id} onPointerEnter={() => pointed(title)} onPointerLeave={() => pointed(null)}>
+                <th scope="row">{title}</th>
+                {isRanked && <td title={interval}>{ranking && rankText(ranking.mean_rank)}</td>}
+                {measures.map((measure) => (
+                  <MeasureCell key={measure.id} mean={means[id]![measure.id]} measure={measure} />
+                ))}
+                {hasSanity && <td>{short(ranking?.sanity ?? null)}</td>}
+                {evaluation && <td>{ranking && count(Math.round(ranking.evaluations))}</td>}
+              </tr>
+            );
+          })}
+          <tr class={styles.chance}>
+            <th scope="row">{CHANCE}</th>
+            {isRanked && <td />}
+            {measures.map((measure) => {
+              const chance = chanceOf(measure);
+              return <td key={measure.id}>{chance ? meanText(chance) : ""}</td>;
             })}
-            <tr class={styles.chance}>
-              <th scope="row">{CHANCE}</th>
-              {isRanked && <td />}
-              {measures.map((measure) => {
-                const chance = chanceOf(measure);
-                return <td key={measure.id}>{chance ? meanText(chance) : ""}</td>;
-              })}
-              {hasSanity && <td />}
-              {evaluation && <td />}
-            </tr>
-          </tbody>
-        </table>
-      </section>
+            {hasSanity && <td />}
+            {evaluation && <td />}
+          </tr>
+        </tbody>
+      </table>
       <p class="note">Grey: not significantly better than random maps (the 95 % intervals overlap).</p>
-    </>
+    </section>
   );
 }
 
