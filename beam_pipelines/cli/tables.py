@@ -68,7 +68,7 @@ def _show(console: Console, row: Row, title: str, facts: str) -> None:
 
 _INTRODUCTION = """# Methods
 
-Made from the table in `tb_deepexplain/methods/__init__.py` by `make docs`; a test holds that it is current.
+Made from the table in `tb_deepexplain/attribution/methods/__init__.py` by `make docs`; a test holds that it is current.
 
 f is the score that is explained: one unit of the output, a weighted sum of units, or their sum. x is the input, or the
 embedding of a text; x′ is the baseline, zeros unless `baseline` says otherwise. z is the input of an activation, the bias

@@ -1,4 +1,4 @@
-"""Examples divided into chunks, and what was found of the chunks as one again."""
+"""Splits examples into batches, and joins the arrays of the batches."""
 
 from __future__ import annotations
 
@@ -7,52 +7,54 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 
-def divide(n: int, size: int, ids: Sequence[np.ndarray] = ()) -> list[np.ndarray]:
-    """Row numbers of at most `size` examples each; of texts, given by their token ids [N, T], those of one length."""
+def split_rows(n: int, size: int, token_ids: Sequence[np.ndarray] = ()) -> list[np.ndarray]:
+    """Numbers of at most `size` examples for each batch. Texts, given by their token ids [N, T], share a batch if equally long."""
     groups = [np.arange(n)]
-    lengths = [lengths_of(i) if i.ndim == 2 else np.zeros(len(i)) for i in ids]
-    if any(i.ndim == 2 and i.shape[1] == longest.max() for i, longest in zip(ids, lengths, strict=True)):
+    lengths = [token_lengths(ids) if ids.ndim == 2 else np.zeros(len(ids)) for ids in token_ids]
+    if any(ids.ndim == 2 and ids.shape[1] == of_input.max() for ids, of_input in zip(token_ids, lengths, strict=True)):
         _, group = np.unique(np.stack(lengths, 1), axis=0, return_inverse=True)
         groups = [np.flatnonzero(group == g) for g in range(group.max() + 1)]
     return [g[start : start + size] for g in groups for start in range(0, len(g), size)]
 
 
-def lengths_of(ids: np.ndarray) -> np.ndarray:
-    """How many tokens of each row come before the padding, which is zero."""
+def token_lengths(ids: np.ndarray) -> np.ndarray:
+    """[N] the number of tokens in each row of ids [N, T] before the padding, which is zero."""
     return np.where(ids.any(1), ids.shape[1] - np.argmax(ids[:, ::-1] != 0, axis=1), 0)
 
 
-def at_least_one(arrays: list[np.ndarray]) -> tuple[list[np.ndarray], int]:
-    """The arrays and their length; a blank example stands in for none, because kernels fail on empty batches."""
-    n = len(arrays[0])
-    return (arrays if n else [np.full((1, *a.shape[1:]), "" if a.dtype == object else 0, a.dtype) for a in arrays]), n
+def at_least_one(arrays: list[np.ndarray]) -> list[np.ndarray]:
+    """The arrays; an empty batch becomes one blank example, because some kernels fail on empty input."""
+    if len(arrays[0]):
+        return arrays
+    return [np.full((1, *a.shape[1:]), "" if a.dtype == object else 0, a.dtype) for a in arrays]
 
 
-def track(chunks: list[np.ndarray], title: str | None) -> Iterator[np.ndarray]:
+def track_progress(batches: list[np.ndarray], title: str | None) -> Iterator[np.ndarray]:
+    """The batches, with a progress bar if there is a title."""
     if title is None:
-        yield from chunks
+        yield from batches
     else:
         from rich.progress import track
 
-        yield from track(chunks, description=title, total=len(chunks))
+        yield from track(batches, description=title, total=len(batches))
 
 
-def rows(array: np.ndarray, chunk: np.ndarray) -> np.ndarray:
-    """Those rows, not copied where they follow one another."""
-    return array[chunk[0] : chunk[-1] + 1] if chunk[-1] - chunk[0] == len(chunk) - 1 else array[chunk]
+def take_rows(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """These rows; a view if they are consecutive."""
+    return array[rows[0] : rows[-1] + 1] if rows[-1] - rows[0] == len(rows) - 1 else array[rows]
 
 
-def joined(parts: list[list[np.ndarray]], chunks: list[np.ndarray], n: int) -> list[np.ndarray]:
-    """The chunks' arrays as one each, in the order of the examples."""
-    places = np.concatenate(chunks)
-    joined = [_concatenate([p[i] for p in parts]) for i in range(len(parts[0]))]
-    if (np.diff(places) < 0).any():
-        joined = [j[np.argsort(places)] for j in joined]
-    return [j[:n] for j in joined]
+def join_batches(parts: list[list[np.ndarray]], batches: list[np.ndarray], n: int) -> list[np.ndarray]:
+    """One array for each position of `parts`, which has a list of arrays for each batch; in the order of the n examples."""
+    rows = np.concatenate(batches)
+    joined = [_concatenate([part[i] for part in parts]) for i in range(len(parts[0]))]
+    if (np.diff(rows) < 0).any():
+        joined = [array[np.argsort(rows)] for array in joined]
+    return [array[:n] for array in joined]
 
 
 def _concatenate(parts: list[np.ndarray]) -> np.ndarray:
-    """Along the batch; parts of a text model whose batches were padded to different lengths are padded with zeros."""
+    """Along the batch; texts that were padded to different lengths are padded with zeros to the longest."""
     if len(parts) == 1:
         return parts[0] if parts[0].flags.writeable else parts[0].copy()
     longest = [max(sizes) for sizes in zip(*(p.shape[1:] for p in parts), strict=True)]

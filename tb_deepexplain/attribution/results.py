@@ -1,45 +1,68 @@
-"""What is known about N examples: what the model says of them, and their attributions."""
+"""Results for N examples: the model's predictions, and attributions with completeness gap and token sums."""
 
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from tb_deepexplain.attribution.targets import predicted_classes
+
 
 @dataclasses.dataclass(frozen=True)
 class Predictions:
-    """What the model says about N examples."""
+    """The outputs of a model for N examples."""
 
-    outputs: np.ndarray  # [N, ...] what is explained: the logits where they were found
-    probabilities: np.ndarray | None  # [N, ...] the softmax or sigmoid behind them
-    token_ids: np.ndarray | None  # [N, T] for a text model
-    lengths: np.ndarray | None = (
-        None  # [N] of its ids, those that the model read; zeros behind them only fill the array
-    )
+    outputs: np.ndarray  # [N, ...] the explained output; logits if there are probabilities
+    probabilities: np.ndarray | None  # [N, ...] of the softmax or sigmoid after the logits
+    token_ids: np.ndarray | None  # [N, T] of a text model
+    lengths: np.ndarray | None = None  # [N] how many token ids the model read; the rest of the row is filled with zeros
 
     @property
     def classes(self) -> np.ndarray | None:
-        """[N] the class predicted: the largest output, or whether the probability of a single one is above one half.
+        """[N] the predicted class: the largest output; for a single unit, whether its probability exceeds one half.
 
-        None for a single output without a sigmoid behind it: it may be a logit, a probability or a quantity.
+        None for a single output without a sigmoid: it may be a logit, a probability or a quantity.
         """
-        if self.outputs.ndim > 1 and self.outputs.shape[-1] > 1:
-            return self.outputs.argmax(-1)
-        return None if self.probabilities is None else (self.outputs.reshape(-1) > 0).astype(np.int64)
+        return predicted_classes(self.outputs, self.probabilities)
 
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """Attributions of N examples and what is known about them."""
+    """Attributions of N examples."""
 
-    attributions: Any  # [N, ...] in the structure of the inputs; float32, float64 where the model is
-    tokens: Any  # [N, T] sums over the embedding; None where nothing is embedded
+    attributions: Any  # [N, ...] in the structure of the inputs; float32, float64 if the model's inputs are
+    tokens: Any  # [N, T] sums over the embedding; None if nothing is embedded
     score: np.ndarray  # [N]
-    baseline_score: np.ndarray  # [N], NaN where the method needs none
-    gap: np.ndarray  # [N] Σ attributions − (score − baseline score), NaN where the method promises no sum
+    baseline_score: np.ndarray  # [N], NaN if the method computes none
+    gap: np.ndarray  # [N] Σ attributions − (score − baseline score), NaN if the method promises no sum
     target: np.ndarray | None  # [N]
-    evaluations: np.ndarray  # [N] model evaluations spent
+    evaluations: np.ndarray  # [N] model evaluations
     warnings: list[list[str]]
-    ys: np.ndarray | None = None  # [N, ...output] the weights explained in place of a target
+    ys: np.ndarray | None = None  # [N, ...output] the weights that were explained in place of a target
+
+
+def completeness_gap(maps: Sequence[np.ndarray], score: np.ndarray, baseline_score: np.ndarray) -> np.ndarray:
+    """[N] Σ attributions − (score − baseline score), in double precision; NaN for maps that hold NaN."""
+    flat = [m.reshape(len(m), math.prod(m.shape[1:])) for m in maps]
+    with np.errstate(invalid="ignore"):
+        gap: np.ndarray = np.sum([f.sum(1, dtype=np.float64) for f in flat], axis=0) - (score - baseline_score)
+    return gap
+
+
+def sum_tokens(
+    maps: Sequence[np.ndarray], ranks: Sequence[int], embedded: Sequence[bool], map_axes: tuple[int, ...] | None
+) -> Any:
+    """[N, T] the maps of embeddings, summed over the embedding; a list if there are several, None if there are none.
+
+    `ranks` are those of the entries. Maps of other `map_axes` than the tokens have no sum.
+    """
+    tokens = [
+        m @ np.ones(m.shape[-1], m.dtype) if m.ndim == rank else m  # faster than m.sum(-1)
+        for m, rank, is_embedding in zip(maps, ranks, embedded, strict=True)
+        if is_embedding and (map_axes is None or map_axes[: rank - 2] == tuple(range(1, rank - 1)))
+    ]
+    return tokens[0] if len(tokens) == 1 else tokens or None

@@ -1,9 +1,8 @@
-"""Score: all that an attribution method may ask of a model.
+"""Score: the interface of attribution methods to a model.
 
 TensorFlow in, TensorFlow out, so that a whole method compiles into one function. A method sees examples
 as a list of tensors `[N, ...]`, one for each explained input, and evaluates the score at *points*: lists of
-tensors `[B, ...]` with `rows[b]`, the example to which point b belongs (which decides its target, its weights
-and its other inputs).
+tensors `[B, ...]` with `rows[b]`, the example of point b, whose target, weights and context apply.
 """
 
 from __future__ import annotations
@@ -19,34 +18,34 @@ from tb_deepexplain.lazy_tensorflow import tf
 
 
 class Explanation(NamedTuple):
-    """What a method returns: attributions like x, and what it learnt on the way (None: not known)."""
+    """The output of a method: attributions like x, and by-products (None: not computed)."""
 
     attributions: list[Any]
-    evaluations: Any  # [N] int32, model evaluations spent on each example
+    evaluations: Any  # [N] int32, model evaluations for each example
     score: Any = None  # [N]
     baseline_score: Any = None  # [N]
-    notes: Sequence[tuple[str, Any]] = ()  # what a reader of the map must know, and of which examples, [N] bool or None
+    warnings: Sequence[tuple[str, Any]] = ()  # text, and the examples that it applies to: [N] bool, or None for all
 
 
 class Output(Protocol):
-    """A model as a Score sees it: tensors `[B, ...]` to explain and beside them → `[B, ...]`, perhaps under a rule."""
+    """A model as a function of points and context, `[B, ...]` → `[B, ...]`; its gradient follows the rule."""
 
     def __call__(self, points: list[Any], context: list[Any], rule: Any = None) -> Any: ...
 
 
 class Score:
-    """The scalar that is explained, one for each example: a weighted sum of output units.
+    """The number that is explained, one for each example: a weighted sum of output units.
 
-    `output(points, context) -> [B, ...]` is the model; `context` are tensors `[N, ...]` that go with the
-    examples. The score is the unit `target[n]` of the last axis (summed over axes between), or
-    sum(ys * output), or the sum of all units. `seeds` `[N]` are each example's own; `jit` compiles the model's
-    evaluations with XLA; `ends` tells where the gradient of an input ends that has none, "" if it is truly zero;
-    `link` makes probabilities of the output, where it is one unit that is explained.
+    `output(points, context) -> [B, ...]` is the model; `context` are tensors `[N, ...]` that it needs besides. The score
+    is the unit `target[n]` of the last axis (summed over the axes before it), or sum(ys * output), or the sum of all
+    units. `seeds` `[N]` are the seeds of the examples; `jit` compiles the model's evaluations with XLA;
+    `gradient_block(i)` names where the gradient of input i is blocked, and is empty if the gradient is truly zero;
+    `to_probabilities` makes probabilities of the output, and is None unless one unit is explained.
     """
 
     def __init__(
         self,
-        output: Callable[..., Any],  # an Output; one that knows no rules will do for methods that use none
+        output: Callable[..., Any],  # an Output; methods without rules do not need its `rule`
         x: Sequence[Any],
         *,
         context: Sequence[Any] = (),
@@ -56,8 +55,8 @@ class Score:
         embeddings: Sequence[bool] | None = None,
         seeds: Any = None,
         jit: bool = False,
-        ends: Callable[[int], str] = lambda _: "",
-        link: Callable[[Any], Any] | None = None,
+        gradient_block: Callable[[int], str] = lambda _: "",
+        to_probabilities: Callable[[Any], Any] | None = None,
     ) -> None:
         self._output = output
         self.x = [tf.convert_to_tensor(t) for t in x]
@@ -65,38 +64,38 @@ class Score:
         self.embeddings = list(embeddings) if embeddings is not None else [False] * len(self.x)
         self._context, self._target, self._ys = list(context), target, ys
         self._batch_size = tf.convert_to_tensor(batch_size, tf.int32)
-        self._seeds, self._jit, self._ends = seeds, jit, ends
-        self.has_probability, self._link = link is not None, link
+        self._seeds, self._jit, self._gradient_block = seeds, jit, gradient_block
+        self.has_probability, self._to_probabilities = to_probabilities is not None, to_probabilities
         self._value = self._function(self._compute)
-        self._probability = self._function(self._link_and_select)
+        self._probability = self._function(self._compute_probability)
         self._value_and_gradient = self._function(self._differentiate)
-        # Kept apart from the loops that call it: within one, chance decides whether oneDNN's max pooling is used.
-        self._in_loops = self._function(self._differentiate, apart=not jit)
+        # Not inlined into the loops that call it: inside a loop, oneDNN's max pooling is used at random.
+        self._value_and_gradient_in_loops = self._function(self._differentiate, inline=jit)
 
     def __call__(self, points: Sequence[Any], rows: Any = None) -> Any:
-        """The score [B] at the points; `rows` None means that points are the examples themselves."""
+        """The score [B] at the points; `rows` None: the points are the examples themselves."""
         return self._evaluate(self._value, points, rows)
 
     def gradient(self, points: Sequence[Any], rows: Any = None) -> tuple[Any, list[Any]]:
         """The score [B] and its gradient, like the points."""
-        return self._evaluate(self._value_and_gradient if rows is None else self._in_loops, points, rows)
+        function = self._value_and_gradient if rows is None else self._value_and_gradient_in_loops
+        return self._evaluate(function, points, rows)
 
     def probability(self, points: Sequence[Any], rows: Any = None) -> Any:
-        """The probability [B] of the target at the points; only where `has_probability`."""
+        """The probability [B] of the target at the points; only if `has_probability`."""
         return self._evaluate(self._probability, points, rows)
 
     def propagate(self, rule: Any) -> tuple[Any, list[Any], Any]:
-        """At the examples: the score [N], what the rule (graph.rules.Rule) makes of its gradient, like x, and the score
-        [N] at the rule's reference, NaN if it has none."""
+        """At the examples: the score [N], its gradient under the rule (graph.backward_rules.Rule), like x, and the score [N]
+        at the rule's reference, NaN if it has none."""
         return self._evaluate(self._function(functools.partial(self._differentiate, rule=rule)), self.x, None)
 
     def values(self) -> Any:
-        """The score [N] at the examples, however many there are."""
+        """The score [N] at the examples, in batches."""
         return self.map(self.n, lambda items: [self([tf.gather(x, items) for x in self.x], items)])[0]
 
     def at(self, base: Sequence[Any]) -> Any:
-        """The score [N] of every example's target at one point `base`: one evaluation for all, unless the model
-        reads more than what is explained."""
+        """The score [N] of every example's target at one point `base`: one evaluation for all, unless there is context."""
         if self._context:
 
             def repeated(items: Any) -> list[Any]:
@@ -107,12 +106,11 @@ class Score:
         return select(tf.repeat(output, self.n, axis=0), self._target, self._ys)
 
     def uniform(self, shape: Sequence[Any]) -> Any:
-        """[N, *shape] random numbers in [0, 1): an example's own, wherever it stands and whatever stands beside it."""
-
+        """[N, *shape] random numbers in [0, 1); an example's numbers do not depend on its batch or position."""
         return self.draw(tf.range(self.n), tf.zeros([self.n], tf.int32), shape)
 
     def draw(self, rows: Any, numbers: Any, shape: Sequence[Any]) -> Any:
-        """[B, *shape] random numbers in [0, 1): for each point its example's own draw of that number."""
+        """[B, *shape] random numbers in [0, 1): for each point, draw `numbers[b]` of its example."""
 
         def one(seed: Any) -> Any:
             return tf.random.stateless_uniform(shape, seed, alg="philox")
@@ -124,51 +122,61 @@ class Score:
     def map(self, total: Any, evaluate: Callable[[Any], list[Any]]) -> list[Any]:
         """`evaluate(items) -> tensors [len(items), ...]` over items 0..total-1, in full batches, concatenated.
 
-        The stream of work of every method goes through here: however it divides into examples and steps, the
-        model only ever sees `batch_size` points at once, and never fewer but for the last time.
+        However a method's work divides into examples and steps, the model sees `batch_size` points at once, and
+        fewer only in the last batch.
         """
-        example = tf.function(evaluate, autograph=False).get_concrete_function(tf.TensorSpec([None], tf.int32))
-        specs = tf.nest.flatten(example.structured_outputs)
-        chunks = (total + self._batch_size - 1) // self._batch_size
+        traced = tf.function(evaluate, autograph=False).get_concrete_function(tf.TensorSpec([None], tf.int32))
+        specs = tf.nest.flatten(traced.structured_outputs)
+        batches = (total + self._batch_size - 1) // self._batch_size
         arrays = [
-            tf.TensorArray(s.dtype, size=chunks, infer_shape=False, element_shape=[None, *s.shape[1:]]) for s in specs
+            tf.TensorArray(s.dtype, size=batches, infer_shape=False, element_shape=[None, *s.shape[1:]]) for s in specs
         ]
 
         def step(i: Any, arrays: list[Any]) -> tuple[Any, list[Any]]:
             items = tf.range(i * self._batch_size, tf.minimum((i + 1) * self._batch_size, total))
-            return i + 1, [a.write(i, t) for a, t in zip(arrays, tf.nest.flatten(example(items)), strict=True)]
+            return i + 1, [a.write(i, t) for a, t in zip(arrays, tf.nest.flatten(traced(items)), strict=True)]
 
-        _, arrays = tf.while_loop(lambda i, _: i < chunks, step, (tf.constant(0), arrays), parallel_iterations=1)
+        _, arrays = tf.while_loop(lambda i, _: i < batches, step, (tf.constant(0), arrays), parallel_iterations=1)
         # A TensorArray without elements cannot be concatenated.
-        found = [
+        tensors = [
             tf.cond(
                 total > 0, lambda a=a: a.concat(), lambda s=s: tf.zeros([0, *(d or 0 for d in s.shape[1:])], s.dtype)
             )
             for a, s in zip(arrays, specs, strict=True)
         ]
-        for tensor, spec in zip(found, specs, strict=True):
+        for tensor, spec in zip(tensors, specs, strict=True):
             tensor.set_shape([None, *spec.shape[1:]])
-        return found
+        return tensors
 
     def fold(self, total: Any, step: Callable[[Any, list[Any]], list[Any]], state: list[Any]) -> list[Any]:
-        """`state = step(items, state)` over items 0..total-1, in full batches."""
+        """`state = step(items, state)` over items 0..total-1, in full batches; the state keeps its shapes `[N, ...]`."""
 
         def body(start: Any, state: list[Any]) -> tuple[Any, list[Any]]:
             stop = tf.minimum(start + self._batch_size, total)
             return stop, step(tf.range(start, stop), state)
 
-        return tf.while_loop(lambda start, _: start < total, body, (tf.constant(0), state), parallel_iterations=1)[1]
+        # A step may not know the number of examples statically, even if the state's first value does.
+        shapes = [tf.TensorShape([None, *t.shape[1:]]) for t in state]
+        _, folded = tf.while_loop(
+            lambda start, _: start < total,
+            body,
+            (tf.constant(0), state),
+            shape_invariants=(tf.TensorShape([]), shapes),
+            parallel_iterations=1,
+        )
+        return [tf.ensure_shape(after, before.shape) for after, before in zip(folded, state, strict=True)]
 
     def baseline(self, baseline: Any) -> list[Any]:
         """The baseline as tensors `[...]` like one example of each input: zeros, one number, or arrays of that shape."""
-        shapes = [tuple(t.shape[1:]) for t in self.x]
-        given = list(baseline) if isinstance(baseline, list | tuple) and len(self.x) > 1 else [baseline] * len(self.x)
-        if len(given) != len(self.x) or (len(self.x) > 1 and isinstance(baseline, np.ndarray) and baseline.ndim):
+        several = len(self.x) > 1
+        values = list(baseline) if isinstance(baseline, list | tuple) and several else [baseline] * len(self.x)
+        if len(values) != len(self.x) or (several and isinstance(baseline, np.ndarray) and baseline.ndim):
             raise ParameterError(
                 f"baseline: {len(self.x)} inputs are explained; give one number or a list of {len(self.x)} arrays"
             )
-        found = []
-        for value, shape, x in zip(given, shapes, self.x, strict=True):
+        tensors = []
+        for value, x in zip(values, self.x, strict=True):
+            shape = tuple(x.shape[1:])
             try:
                 array = np.asarray(0.0 if value is None else value, np.float64)
             except (TypeError, ValueError):
@@ -176,39 +184,37 @@ class Score:
                     "baseline: expected numbers; give one number or an array like one example"
                 ) from None
             if array.ndim and array.shape != shape:
-                hint = (
-                    " (leave the batch dimension out: one baseline serves all examples)"
-                    if array.shape[1:] == shape
-                    else ""
-                )
+                batched = array.shape[1:] == shape
+                hint = " (leave the batch dimension out: one baseline serves all examples)" if batched else ""
                 raise ParameterError(
                     f"baseline: expected shape {shape}, one example of the input, got {array.shape}{hint}"
                 )
             if not np.all(np.isfinite(array)):
                 raise ParameterError("baseline: holds NaN or infinity; give finite numbers")
-            found.append(tf.broadcast_to(tf.constant(array, x.dtype), tf.shape(x)[1:] if None in shape else shape))
-        return found
+            tensors.append(tf.broadcast_to(tf.constant(array, x.dtype), tf.shape(x)[1:] if None in shape else shape))
+        return tensors
 
-    def _function(self, function: Callable[..., Any], apart: bool = False) -> Any:
+    def _function(self, function: Callable[..., Any], inline: bool = True) -> Any:
         return tf.function(
             function,
             autograph=False,
             reduce_retracing=not self._jit,
             jit_compile=self._jit or None,
-            experimental_attributes={"_noinline": True} if apart else None,
+            experimental_attributes=None if inline else {"_noinline": True},
         )
 
     def _evaluate(self, function: Any, points: Sequence[Any], rows: Any) -> Any:
-        """`function` at the points; XLA compiles for each size of a batch, so there it is always a full one."""
+        """`function` at the points. XLA compiles for every batch size, so with XLA batches are filled up to one size."""
         if not self._jit:
-            return function(list(points), *self._beside(rows))
+            return function(list(points), *self._arguments(rows))
         rows = tf.range(self.n) if rows is None else rows
         count = tf.shape(rows)[0]
-        full = tf.minimum(tf.range(tf.maximum(self._batch_size, count)), count - 1)
-        found = function([tf.gather(p, full) for p in points], *self._beside(tf.gather(rows, full)))
-        return tf.nest.map_structure(lambda t: t[:count], found)
+        padded = tf.minimum(tf.range(tf.maximum(self._batch_size, count)), count - 1)
+        values = function([tf.gather(p, padded) for p in points], *self._arguments(tf.gather(rows, padded)))
+        return tf.nest.map_structure(lambda t: t[:count], values)
 
-    def _beside(self, rows: Any) -> tuple[list[Any], Any, Any]:
+    def _arguments(self, rows: Any) -> tuple[list[Any], Any, Any]:
+        """Context, target and ys of these examples."""
         take = (lambda t: t) if rows is None else (lambda t: tf.gather(t, rows))
         return (
             [take(t) for t in self._context],
@@ -220,30 +226,31 @@ class Score:
         output = self._output(points, context) if rule is None else self._output(points, context, rule)
         return select(output, target, ys)
 
-    def _link_and_select(self, points: list[Any], context: list[Any], target: Any, ys: Any) -> Any:
-        assert self._link
+    def _compute_probability(self, points: list[Any], context: list[Any], target: Any, ys: Any) -> Any:
+        assert self._to_probabilities
         output = self._output(points, context)
-        if ys is not None:  # the sign of a single unit: for its class, or against
+        if ys is not None:  # the sign of a single unit: class 1 or class 0
             output *= tf.cast(ys, output.dtype)
-        return select(self._link(output), target, None)
+        return select(self._to_probabilities(output), target, None)
 
     def _differentiate(self, points: list[Any], context: list[Any], target: Any, ys: Any, rule: Any = None) -> Any:
         score = self._compute(points, context, target, ys, rule)
         # tf.gradients, not a tape: a tape does not see the ops of an imported graph.
         gradients = tf.gradients(score, points)
         for i, gradient in enumerate(gradients):
-            if gradient is None and (where := self._ends(i)):
+            if gradient is None and (block := self._gradient_block(i)):
                 raise UnsupportedModelError(
-                    f"no gradient reaches what is to be explained: it ends at {where}. An argmax, a rounding and a look-up by "
-                    "number have none: choose another output or input (inputs='embedding' behind a look-up), or use occlusion"
+                    f"no gradient reaches the explained input: it ends at {block}. An argmax, a rounding and a look-up by "
+                    "number have none: choose another output or input (inputs='embedding' for a look-up), or use occlusion"
                 )
-        found = [
+        gradients = [
             tf.zeros_like(p) if g is None else tf.convert_to_tensor(g) for g, p in zip(gradients, points, strict=True)
         ]
         if rule is None:
-            return score, found
-        nowhere = tf.fill(tf.shape(score), tf.constant(np.nan, score.dtype))
-        return score, found, nowhere if rule.reference_output is None else select(rule.reference_output, target, ys)
+            return score, gradients
+        no_reference = tf.fill(tf.shape(score), tf.constant(np.nan, score.dtype))
+        reference_output = rule.reference_output
+        return score, gradients, no_reference if reference_output is None else select(reference_output, target, ys)
 
 
 def select(output: Any, target: Any, ys: Any) -> Any:

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tb_deepexplain.attribution.batching import joined, lengths_of
-from tb_deepexplain.attribution.explainer import Explainer, Given, Piece
+from tb_deepexplain.attribution.batching import join_batches, token_lengths
+from tb_deepexplain.attribution.examples import Batch, Examples
+from tb_deepexplain.attribution.explainer import Explainer
 from tb_deepexplain.attribution.results import Result
 from tb_deepexplain.errors import InputError, ParameterError
 from tb_deepexplain.evaluation.digest import digest
@@ -56,7 +57,7 @@ class Evaluator:
             parameters = self._selection[measure.id]
             if baseline is not None:
                 parameters = measure.with_baseline(parameters, baseline)
-            self.parameters[measure.id] = explainer.in_order(measure, parameters)
+            self.parameters[measure.id] = explainer.order_baseline(measure, parameters)
         self.parameters_digest = digest(self.parameters)  # equal if the chance levels are
 
     def run(
@@ -83,9 +84,9 @@ class Evaluator:
             result = self.explainer.run(xs, ys=ys, target=target, batch_size=batch_size, seed=seed, return_result=True)
         if target is None and ys is None:
             target, ys = result.target, result.ys
-        given = self.explainer.read(xs, ys=ys, target=target, batch_size=batch_size, seed=seed)
-        maps = read_maps(result.attributions, self.explainer.submodel.cut.entry_names, given.n)
-        return self._measure(given, maps, self.measures, segments, known or {})
+        examples = self.explainer.prepare(xs, ys=ys, target=target, batch_size=batch_size, seed=seed)
+        maps = read_maps(result.attributions, self.explainer.submodel.cut.entry_names, examples.n)
+        return self._measure(examples, maps, self.measures, segments, known or {})
 
     def chance(
         self,
@@ -104,93 +105,100 @@ class Evaluator:
         """
         if result is not None and target is None and ys is None:
             target, ys = result.target, result.ys
-        given = self.explainer.read(xs, ys=ys, target=target, batch_size=batch_size, seed=seed)
-        return self._measure(given, None, [m for m in self.measures if m.needs == "score"], segments, {})
+        examples = self.explainer.prepare(xs, ys=ys, target=target, batch_size=batch_size, seed=seed)
+        return self._measure(examples, None, [m for m in self.measures if m.needs == "score"], segments, {})
 
     def _measure(
         self,
-        given: Given,
+        examples: Examples,
         maps: list[np.ndarray] | None,  # None: random ones
         measures: Sequence[Measure],
         segments: Any,
         known: Mapping[str, Measured],
     ) -> dict[str, Measured]:
         if segments is not None:
-            first_entry = self.explainer.enter(given, np.arange(1)).entries[0]
-            segments = read_segments(segments, given.n, first_entry.shape[1:])
-        questions = {m.id: self._question(m, given, segments) for m in measures}
-        changes = {m.id: _known_changes(m.id, known, questions[m.id]) if given.n else None for m in measures}
+            first_entry = self.explainer.batch(examples, np.arange(1)).entries[0]
+            segments = read_segments(segments, examples.n, first_entry.shape[1:])
+        questions = {m.id: self._question(m, examples, segments) for m in measures}
+        changes = {m.id: _known_changes(m.id, known, questions[m.id]) if examples.n else None for m in measures}
         parts: dict[str, list[dict[str, np.ndarray]]] = {m.id: [] for m in measures}
-        chunks = self.explainer.chunks(given, given.batch_size)
-        for chunk in chunks:
-            piece = self.explainer.enter(given, chunk)
-            values = self._maps_of(piece, None if maps is None else [m[chunk] for m in maps])
-            lengths = self._lengths(given, chunk)
+        batch_rows = self.explainer.split(examples, examples.batch_size)
+        for rows in batch_rows:
+            batch = self.explainer.batch(examples, rows)
+            values = self._maps_of(batch, None if maps is None else [m[rows] for m in maps])
+            lengths = self._lengths(examples, rows)
             finite = np.all([np.isfinite(v.reshape(len(v), -1)).all(1) for v in values], 0)
             for measure in measures:
                 if measure.needs == "score":
                     extras = {
                         "lengths": lengths,
-                        "segments": None if segments is None else tf.constant(segments[chunk], tf.int32),
-                        "changes": _constant(changes[measure.id], chunk),
+                        "segments": None if segments is None else tf.constant(segments[rows], tf.int32),
+                        "changes": _constant(changes[measure.id], rows),
                     }
                     extras = {name: value for name, value in extras.items() if value is not None}
-                    measured = self._measure_scores(measure, piece, values, extras, given.batch_size)
+                    measured = self._measure_scores(measure, batch, values, extras, examples.batch_size)
                 else:
-                    measured = self._measure_method(measure, piece, values, lengths, given.batch_size)
+                    measured = self._measure_method(measure, batch, values, lengths, examples.batch_size)
                 parts[measure.id].append(_as_arrays(measured, finite))
         return {
             name: Measured(
-                **dict(zip(batches[0], joined([list(b.values()) for b in batches], chunks, given.n), strict=True)),
+                **dict(
+                    zip(
+                        batches[0],
+                        join_batches([list(b.values()) for b in batches], batch_rows, examples.n),
+                        strict=True,
+                    )
+                ),
                 question=questions[name],
             )
             for name, batches in parts.items()
         }
 
-    def _question(self, measure: Measure, given: Given, segments: np.ndarray | None) -> str:
+    def _question(self, measure: Measure, examples: Examples, segments: np.ndarray | None) -> str:
         """A digest of all on which the scores of this measure depend."""
         return digest(
             self.explainer.explained,
             measure.id,
             self.parameters[measure.id],
-            given.raw,
-            given.target,
-            given.ys,
-            given.seeds,
+            examples.inputs.digest,
+            examples.target,
+            examples.ys,
+            examples.seeds,
             segments,
         )
 
-    def _maps_of(self, piece: Piece, maps: list[np.ndarray] | None) -> list[np.ndarray]:
+    def _maps_of(self, batch: Batch, maps: list[np.ndarray] | None) -> list[np.ndarray]:
         """The maps of a batch, like its entries; None: random ones."""
         if maps is None:
-            assert piece.seeds is not None
-            return random_maps(piece.entries, piece.seeds)
+            assert batch.seeds is not None
+            return random_maps(batch.entries, batch.seeds)
         embedded = self.explainer.submodel.cut.embedded
-        return [fit_maps(*arguments) for arguments in zip(maps, piece.entries, embedded, strict=True)]
+        return [fit_maps(*arguments) for arguments in zip(maps, batch.entries, embedded, strict=True)]
 
-    def _lengths(self, given: Given, chunk: np.ndarray) -> list[Any] | None:
+    def _lengths(self, examples: Examples, rows: np.ndarray) -> list[Any] | None:
         """For each input the number of tokens of its texts `[N]`, or None; None if no input is a text whose tokens are known."""
-        if given.direct or not any(self.explainer.submodel.cut.embedded):
+        if examples.inputs.are_entries or not any(self.explainer.submodel.cut.embedded):
             return None
-        ids = self.explainer.submodel.entry_token_ids([tf.constant(r[chunk]) for r in given.raw])
+        ids = self.explainer.submodel.entry_token_ids([tf.constant(r[rows]) for r in examples.inputs.arrays])
         is_text = [i is not None and i.shape.rank == 2 for i in ids]
         if not any(is_text):
             return None
         return [
-            tf.constant(lengths_of(i.numpy()), tf.int32) if text else None for i, text in zip(ids, is_text, strict=True)
+            tf.constant(token_lengths(i.numpy()), tf.int32) if text else None
+            for i, text in zip(ids, is_text, strict=True)
         ]
 
     def _measure_scores(
-        self, measure: Measure, piece: Piece, maps: list[np.ndarray], extras: dict[str, Any], batch_size: int
+        self, measure: Measure, batch: Batch, maps: list[np.ndarray], extras: dict[str, Any], batch_size: int
     ) -> Measured:
         """One measure of a batch, by a function compiled for examples of this shape. `extras` as for MapsWithScore."""
-        shapes = self.explainer.shapes(piece.entries)
+        shapes = self.explainer.entry_shapes(batch.entries)
         ranks = tuple(m.ndim for m in maps)
         variant = digest(
             self.parameters[measure.id], sorted(extras), [length is None for length in extras.get("lengths", ())]
         )
-        ys_rank = None if piece.ys is None else piece.ys.ndim
-        key = (measure.id, shapes, ranks, piece.target is None, ys_rank, variant)
+        ys_rank = None if batch.ys is None else batch.ys.ndim
+        key = (measure.id, shapes, ranks, batch.target is None, ys_rank, variant)
         with self._compiling:
             if key not in self._compiled:
                 map_specs = [tf.TensorSpec(shape[:rank], tf.float32) for shape, rank in zip(shapes, ranks, strict=True)]
@@ -203,11 +211,11 @@ class Evaluator:
                     measured = measure.function(MapsWithScore(score, maps, **extras), **self.parameters[measure.id])
                     return measured._replace(evaluations=tf.fill([score.n], measured.evaluations))
 
-                self._compiled[key], _ = self.explainer.trace(call, shapes, piece, [map_specs, extra_specs])
-        targets = [None if a is None else tf.constant(a) for a in (piece.target, piece.ys, piece.seeds)]
+                self._compiled[key], _ = self.explainer.trace(call, shapes, batch, [map_specs, extra_specs])
+        targets = [None if a is None else tf.constant(a) for a in (batch.target, batch.ys, batch.seeds)]
         return self._compiled[key](
-            piece.entries,
-            piece.context,
+            batch.entries,
+            batch.context,
             *targets,
             tf.constant(batch_size, tf.int32),
             [tf.constant(m, tf.float32) for m in maps],
@@ -215,21 +223,21 @@ class Evaluator:
         )
 
     def _measure_method(
-        self, measure: Measure, piece: Piece, maps: list[np.ndarray], lengths: list[Any] | None, batch_size: int
+        self, measure: Measure, batch: Batch, maps: list[np.ndarray], lengths: list[Any] | None, batch_size: int
     ) -> Measured:
         """One measure of a batch, for which its method explains other examples."""
-        assert piece.seeds is not None
-        seeds = piece.seeds
-        template = piece if self.explainer.method.sampled else piece._replace(seeds=None)
+        assert batch.seeds is not None
+        seeds = batch.seeds
+        template = batch if self.explainer.method.sampled else batch._replace(seeds=None)
 
         def explain(points: Sequence[np.ndarray]) -> tuple[list[np.ndarray], np.ndarray]:
             entries = [tf.constant(p) for p in points]
-            explained, _ = self.explainer.explain_piece(template._replace(entries=entries), batch_size)
+            explained, _ = self.explainer.explain_batch(template._replace(entries=entries), batch_size)
             return explained.maps, explained.evaluations
 
         measured: Measured = measure.function(
             MapsWithMethod(
-                points=[entry.numpy() for entry in piece.entries],
+                points=[entry.numpy() for entry in batch.entries],
                 values=maps,
                 explain=explain,
                 seeds=seeds,
@@ -272,8 +280,8 @@ def _known_changes(measure: str, known: Mapping[str, Measured], question: str) -
     return changes
 
 
-def _constant(changes: np.ndarray | None, chunk: np.ndarray) -> Any:
-    return None if changes is None else tf.constant(changes[chunk], tf.float64)
+def _constant(changes: np.ndarray | None, rows: np.ndarray) -> Any:
+    return None if changes is None else tf.constant(changes[rows], tf.float64)
 
 
 def _as_arrays(measured: Measured, finite: np.ndarray) -> dict[str, np.ndarray]:

@@ -54,7 +54,7 @@ def parameter_randomisation(
     for group in _groups(layers, most):
         for _, variables in group:
             weights |= {name: _permute(explainer.graph.weight_value(name), rng) for name in variables}
-        randomised = explainer.on(explainer.graph.with_weights(weights))
+        randomised = explainer.for_model(explainer.graph.with_weights(weights))
         result = randomised.run(xs, ys=ys, target=target, batch_size=batch_size, seed=seed, return_result=True)
         names.append(", ".join(name for name, _ in group))
         columns.append(_similarity(original_maps, _flatten(result.attributions)))
@@ -78,7 +78,7 @@ def label_randomisation(
     """
     original = explainer.run(xs, ys=ys, target=target, batch_size=batch_size, seed=seed, return_result=True)
     target = original.target if ys is None else None
-    randomised = explainer.on(load_model(random_model))
+    randomised = explainer.for_model(load_model(random_model))
     result = randomised.run(xs, ys=ys, target=target, batch_size=batch_size, seed=seed, return_result=True)
     return _similarity(_flatten(original.attributions), _flatten(result.attributions))
 

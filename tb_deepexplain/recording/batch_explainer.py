@@ -11,7 +11,10 @@ from typing import TypeAlias
 import numpy as np
 import tensorflow as tf
 
-from tb_deepexplain.attribution.explainer import LARGEST_BATCH, Explainer, Predictions, Result
+from tb_deepexplain.attribution.batch_sizes import LARGEST_BATCH
+from tb_deepexplain.attribution.explainer import Explainer
+from tb_deepexplain.attribution.inputs import Inputs
+from tb_deepexplain.attribution.results import Predictions, Result
 from tb_deepexplain.error_text import describe_failure
 from tb_deepexplain.errors import ParameterError, Stopped, UnsupportedModelError
 from tb_deepexplain.evaluation.evaluator import Evaluator
@@ -162,7 +165,7 @@ class BatchExplainer:
     def _explain_batch(
         self, examples: Sequence[Example], report: _Report, metrics: Metrics
     ) -> list[_Explained | Failure]:
-        inputs = self.stack(examples)
+        inputs = self.explainers[0].check(self.stack(examples))  # once for all methods, targets and measures
         started = time.perf_counter()
         predictions = self._predict(inputs)
         seconds = time.perf_counter() - started
@@ -199,7 +202,7 @@ class BatchExplainer:
             for i, example in enumerate(examples)
         ]
 
-    def _predict(self, inputs: dict[str, np.ndarray]) -> Predictions:
+    def _predict(self, inputs: dict[str, np.ndarray] | Inputs) -> Predictions:
         return self.explainers[0].predict(inputs, batch_size=self._batch_size)
 
     def _maps(self, result: Result, lengths: np.ndarray | None) -> list[np.ndarray]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from tb_deepexplain.attribution.batching import lengths_of
+from tb_deepexplain.attribution.batching import token_lengths
 from tb_deepexplain.recording.example import Example
 from tb_deepexplain.store.records import Input, ModelInput
 
@@ -52,7 +52,7 @@ def encode_png(values: np.ndarray) -> bytes:
 
 def words(token_ids: np.ndarray, vocabulary: Sequence[str] | None) -> list[str]:
     """A word for each token id [T]: from the vocabulary, or the id itself; "" for the padding at the end."""
-    length = int(lengths_of(token_ids[None])[0]) if token_ids.size else 0
+    length = int(token_lengths(token_ids[None])[0]) if token_ids.size else 0
     return [_word(int(token), vocabulary) if i < length else "" for i, token in enumerate(token_ids)]
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from tb_deepexplain.attribution.explainer import Result
+from tb_deepexplain.attribution.inputs import Inputs
+from tb_deepexplain.attribution.results import Result
 from tb_deepexplain.evaluation.evaluator import Evaluator, Measured
 from tb_deepexplain.evaluation.superpixels import superpixels
 from tb_deepexplain.recording.example import Example
@@ -24,14 +25,16 @@ class MapMeasures:
         self,
         request: Request,
         examples: Sequence[Example],
-        inputs: dict[str, np.ndarray],
+        inputs: Inputs,
         score_arguments: dict[str, Any],  # target or ys of the whole batch
         batch_size: int | None,
     ) -> None:
         measured = [i for i, e in enumerate(examples) if request.measures and _uniform(e.id) < request.measured]
         self._rows = np.array(measured, np.int64)
-        self._inputs = {name: values[self._rows] for name, values in inputs.items()}
-        segments = superpixels(next(iter(self._inputs.values())), request.superpixels) if request.superpixels else None
+        self._inputs = inputs.take(self._rows)
+        segments = None
+        if request.superpixels and measured:
+            segments = superpixels(self._inputs.arrays[0], request.superpixels)
         self._arguments: dict[str, Any] = {
             **{name: None if values is None else values[self._rows] for name, values in score_arguments.items()},
             "batch_size": batch_size,

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from tb_deepexplain.attribution.targets import predicted_classes
 from tb_deepexplain.errors import InputError, ParameterError, UnsupportedModelError
 
 _TINY = float(np.finfo(np.float32).tiny)  # the least probability, so that a loss is finite
@@ -81,9 +82,7 @@ class Classes:
     @property
     def predicted(self) -> np.ndarray | None:
         """[N]; None for a quantity."""
-        if self.count == 1:
-            return None
-        return (self.outputs[:, 0] > 0).astype(np.int64) if self.binary else self.outputs.argmax(1)
+        return predicted_classes(self.outputs, self.probabilities)
 
     def check(self, target: Target) -> None:
         """ParameterError if the model has no such class."""

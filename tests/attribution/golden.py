@@ -18,13 +18,13 @@ def index() -> dict[str, Any]:
     return json.loads((FOLDER / "index.json").read_text())
 
 
-def _pool(kind: type, spec: dict[str, Any]) -> keras.layers.Layer:
-    return kind(spec["pool_size"], spec["strides"], spec["padding"], name=spec["name"])
+def _pool(layer: type, spec: dict[str, Any]) -> keras.layers.Layer:
+    return layer(spec["pool_size"], spec["strides"], spec["padding"], name=spec["name"])
 
 
 def _layer(spec: dict[str, Any]) -> Any:
     """The Keras layer (or a function of tensors) for one entry of the description."""
-    name, kind = spec["name"], spec["type"]
+    name, layer_type = spec["name"], spec["type"]
     layers = keras.layers
     conv = {
         "strides": spec.get("strides"),
@@ -32,7 +32,7 @@ def _layer(spec: dict[str, Any]) -> Any:
         "use_bias": spec.get("use_bias"),
         "name": name,
     }
-    match kind:
+    match layer_type:
         case "dense":
             return layers.Dense(spec["units"], use_bias=spec["use_bias"], name=name)
         case "conv2d":
@@ -63,7 +63,7 @@ def _layer(spec: dict[str, Any]) -> Any:
             return layers.Concatenate(axis=spec["axis"], name=name)
         case "select_unit":
             return layers.Lambda(lambda t, i=spec["index"]: t[..., i], output_shape=(), name=name)
-    raise ValueError(f"no layer for {kind}")
+    raise ValueError(f"no layer for {layer_type}")
 
 
 @cache

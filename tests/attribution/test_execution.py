@@ -1,4 +1,4 @@
-"""How a method is run must not show in its answer: batches, order, threads, compilers, precision."""
+"""Maps do not depend on how a method is run: batches, order, threads, compilers, precision."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import tensorflow as tf
 from keras import layers
 
 import tb_deepexplain as dx
+from tb_deepexplain.attribution.methods import find_method
 from tb_deepexplain.errors import InputError
 from tests import models
 
@@ -27,25 +28,25 @@ def graph() -> dx.ModelGraph:
     return dx.load_model(models.image())
 
 
-def _close(found: Any, expected: Any) -> None:
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+def _close(actual: Any, expected: Any) -> None:
+    np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("method", EVERY)
-def test_order_and_batches_do_not_show(method: str, graph: dx.ModelGraph) -> None:
+def test_maps_do_not_depend_on_order_or_batches(method: str, graph: dx.ModelGraph) -> None:
     explainer = dx.Explainer(method, graph, **FEW.get(method, {}))
     targets, order = np.arange(11) % 3, RNG.permutation(11)
     reference = explainer.run(PICTURES, target=targets)
     for size in (1, 2, 5, 64):
-        found = explainer.run(PICTURES[order], target=targets[order], batch_size=size)
-        _close(found, reference[order])
+        actual = explainer.run(PICTURES[order], target=targets[order], batch_size=size)
+        _close(actual, reference[order])
     _close(explainer.run(PICTURES[4:5], target=targets[4:5]), reference[4:5])
 
 
 @pytest.mark.parametrize("method", EVERY)
-def test_strings_are_explained_as_if_alone(method: str) -> None:
+def test_maps_of_strings_do_not_depend_on_the_other_strings(method: str) -> None:
     """The vectoriser pads a batch to its longest string; the model here does not mask the padding."""
-    options = {"on_unsupported": "gradient"} if method in ("epsilon_lrp", "deeplift") else {}  # it has an LSTM
+    options = {"on_unsupported": "gradient"} if find_method(method).family == "backprop rule" else {}  # it has an LSTM
     explainer = dx.Explainer(method, models.text(mask_zero=False, strings=True), target=1, **options)
     together = explainer.run(STRINGS, return_result=True)
     assert together.tokens.shape == (6, 5)
@@ -63,18 +64,18 @@ def test_strings_are_explained_as_if_alone(method: str) -> None:
 
 @pytest.mark.parametrize("method", EVERY)
 def test_one_trace_serves_every_batch(method: str, graph: dx.ModelGraph, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The model is placed into new functions while the first batch is explained, and never again."""
+    """The model is traced while the first batch is explained, and not later."""
     explainer = dx.Explainer(method, graph, target=0, **FEW.get(method, {}))
-    placed = []
+    traces = []
     real = explainer.submodel.compute_output
-    monkeypatch.setattr(explainer.submodel, "compute_output", lambda *given: placed.append(1) or real(*given))
+    monkeypatch.setattr(explainer.submodel, "compute_output", lambda *arguments: traces.append(1) or real(*arguments))
     explainer.run(PICTURES[:1])  # which also looks once how much the model computes
     explainer.run(PICTURES, batch_size=4)  # two full batches and a ragged one
-    first = len(placed)
+    first = len(traces)
     assert 0 < first < 8
     for n, size in ((11, 3), (5, 64), (1, None), (11, 2)):
         explainer.run(PICTURES[:n], batch_size=size)
-    assert len(placed) == first
+    assert len(traces) == first
     assert len(explainer._compiled) == 1
     assert explainer._compiled.popitem()[1].function.name  # a concrete function: it cannot trace again
 
@@ -93,7 +94,7 @@ def test_texts_of_any_length_share_one_function(method: str, params: dict[str, A
     for length in (3, 5, 9):
         xs = RNG.integers(0, 10, (4, length))
         result = explainer.run(xs, return_result=True)
-        assert result.attributions.shape == ((4, length) if method == "shapley_sampling" else (4, length, 3))
+        assert result.attributions.shape == ((4, length) if find_method(method).map_axes_parameter else (4, length, 3))
         if method in ("deeplift", "integrated_gradients") and not params.get("steps"):
             assert (abs(result.gap) <= 0.011 * abs(result.score - result.baseline_score) + 1e-6).all()
     assert len(explainer._compiled) == 1
@@ -107,8 +108,8 @@ def test_two_threads_explain_one_model(graph: dx.ModelGraph) -> None:
 
     with ThreadPoolExecutor(len(EVERY)) as pool:
         together = list(pool.map(work, EVERY))
-    for method, found in zip(EVERY, together, strict=True):
-        _close(found, work(method))
+    for method, maps in zip(EVERY, together, strict=True):
+        _close(maps, work(method))
 
 
 def test_threads_share_one_explainer(graph: dx.ModelGraph) -> None:
@@ -116,26 +117,26 @@ def test_threads_share_one_explainer(graph: dx.ModelGraph) -> None:
     expected = [explainer.run(PICTURES, target=c) for c in range(3)]
     fresh = dx.Explainer("deeplift", graph)
     with ThreadPoolExecutor(6) as pool:
-        found = list(pool.map(lambda c: fresh.run(PICTURES, target=c, batch_size=3), [0, 1, 2] * 4))
-    for one, reference in zip(found, expected * 4, strict=True):
+        maps = list(pool.map(lambda c: fresh.run(PICTURES, target=c, batch_size=3), [0, 1, 2] * 4))
+    for one, reference in zip(maps, expected * 4, strict=True):
         _close(one, reference)
     assert len(fresh._compiled) == 1
 
 
 @pytest.mark.parametrize("method", EVERY)
 def test_xla_gives_the_same_maps(method: str, graph: dx.ModelGraph) -> None:
-    found, expected = (
+    actual, expected = (
         dx.explain(method, graph, PICTURES, target=1, batch_size=4, jit=jit, **FEW.get(method, {}))
         for jit in (True, False)
     )
-    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(actual, expected, rtol=1e-3, atol=1e-5)
 
 
 def test_xla_reads_text_models_too() -> None:
-    found, expected = (
+    actual, expected = (
         dx.explain("intgrad", models.text(), [[3, 4, 0], [2, 5, 6]], target=1, jit=jit) for jit in (True, False)
     )
-    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(actual, expected, rtol=1e-3, atol=1e-5)
 
 
 def _mixed(policy: str, text: bool) -> keras.Model:
@@ -171,29 +172,29 @@ def test_half_precision_sums_in_single() -> None:
         return x**2
 
     x = np.full((1, 4), 1.5, np.float16)
-    found = dx.explain("intgrad", model, x, steps=5000, quadrature="right")
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, 1.5**2, rtol=2e-3)
+    actual = dx.explain("intgrad", model, x, steps=5000, quadrature="right")
+    assert actual.dtype == np.float32
+    np.testing.assert_allclose(actual, 1.5**2, rtol=2e-3)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of maps of zeros
 @pytest.mark.parametrize(("method", "params"), [*((m, {}) for m in EVERY), ("integrated_gradients", {"steps": 4})])
-def test_batch_size_bounds_what_the_model_sees(method: str, params: dict[str, Any]) -> None:
-    """The model tells how many points came at once, as its score."""
+def test_batch_size_bounds_the_points_of_an_evaluation(method: str, params: dict[str, Any]) -> None:
+    """The score of this model is the number of points that it evaluates at once."""
 
     @tf.function(input_signature=[tf.TensorSpec([None, 3])])
     def crowd(x: Any) -> Any:
         return 0 * tf.reduce_sum(x, 1) + tf.cast(tf.shape(x)[0], tf.float32)
 
     for size in (1, 4):
-        found = dx.explain(method, crowd, np.ones((30, 3)), batch_size=size, return_result=True, **params)
-        assert found.score.max() == size
-        assert np.nanmax(np.append(found.baseline_score, 0)) <= size
+        result = dx.explain(method, crowd, np.ones((30, 3)), batch_size=size, return_result=True, **params)
+        assert result.score.max() == size
+        assert np.nanmax(np.append(result.baseline_score, 0)) <= size
     dx.explain(method, crowd, np.ones((2, 3)), batch_size=2**40, **params)
 
 
 @pytest.mark.parametrize("inputs", ["conv", "embedding", None])
-def test_strings_behind_any_entry_are_explained_as_if_alone(inputs: str | None) -> None:
+def test_maps_of_strings_do_not_depend_on_the_others_at_any_entry(inputs: str | None) -> None:
     keras.utils.set_random_seed(0)
     vectorise = layers.TextVectorization(vocabulary=["a", "great", "dull", "film", "not", "the"])
     strings = keras.Input((), dtype="string")
@@ -212,8 +213,8 @@ def test_strings_behind_any_entry_are_explained_as_if_alone(inputs: str | None) 
 def test_weights_of_either_precision_fit() -> None:
     explainer = dx.Explainer("saliency", models.image())
     ys = RNG.normal(size=(11, 3))
-    found = [explainer.run(PICTURES, ys=ys.astype(kind)) for kind in (np.float32, np.float64, np.float32)]
-    _close(found[1], found[0])
+    maps = [explainer.run(PICTURES, ys=ys.astype(dtype)) for dtype in (np.float32, np.float64, np.float32)]
+    _close(maps[1], maps[0])
     assert len(explainer._compiled) == 1
 
 
@@ -227,7 +228,7 @@ def test_values_of_an_inner_tensor_are_read_like_inputs() -> None:
         explainer.run({"hidden": np.ones((6, 7))})
 
 
-def test_results_come_in_the_structure_of_what_was_given() -> None:
+def test_results_have_the_structure_of_the_inputs() -> None:
     text, picture = dx.Explainer("saliency", models.text(), target=0), models.image()
     ids = np.array([[3, 4, 0], [2, 5, 6]])
     assert isinstance(text.run([ids]), list)
@@ -235,9 +236,9 @@ def test_results_come_in_the_structure_of_what_was_given() -> None:
     assert isinstance(text.run(ids), np.ndarray)
     assert isinstance(text.run(ids.tolist()), np.ndarray)
     for images in (PICTURES, PICTURES[:1]):
-        found = dx.explain("shapley_sampling", picture, [images], target=0, sampling_dims=[1, 2], samples=1)
-        assert isinstance(found, list)
-        assert found[0].shape == images.shape[:3]
+        maps = dx.explain("shapley_sampling", picture, [images], target=0, sampling_dims=[1, 2], samples=1)
+        assert isinstance(maps, list)
+        assert maps[0].shape == images.shape[:3]
 
 
 @pytest.mark.parametrize("shape", [(), (3,), (3, 2)])
@@ -246,7 +247,9 @@ def test_tokens_have_the_shape_of_their_ids(shape: tuple[int, ...], method: str)
     ids = keras.Input(shape, dtype="int32")
     y = layers.Embedding(9, 4, embeddings_initializer="normal")(ids)
     y = layers.Dense(1)(layers.Flatten()(y)) if shape else layers.Dense(1)(y)
-    found = dx.explain(method, keras.Model(ids, y), RNG.integers(0, 9, (5, *shape)), return_result=True)
-    assert found.tokens.shape == (5, *shape)
-    summed = found.attributions if method == "shapley_sampling" else found.attributions.sum(-1)
-    _close(found.tokens, summed)
+    result = dx.explain(method, keras.Model(ids, y), RNG.integers(0, 9, (5, *shape)), return_result=True)
+    assert result.tokens.shape == (5, *shape)
+    summed = result.attributions
+    if not find_method(method).map_axes_parameter:  # else the method explains whole tokens
+        summed = summed.sum(-1)
+    _close(result.tokens, summed)

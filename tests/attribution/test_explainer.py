@@ -1,4 +1,4 @@
-"""Explainer: what comes in is checked, what goes out is complete, and nothing is compiled twice."""
+"""Explainer: inputs are checked, results are complete, and a method is compiled once."""
 
 from __future__ import annotations
 
@@ -73,14 +73,14 @@ def test_targets_choose_units(graph: dx.ModelGraph) -> None:
     )
 
 
-def test_a_single_unit_is_a_class_of_its_own() -> None:
+def test_a_single_unit_is_number_0() -> None:
     explainer = dx.Explainer("saliency", models.image(classes=1, activation="sigmoid"))
     predictions = explainer.predict(PICTURES)
     np.testing.assert_array_equal(predictions.classes, (predictions.probabilities[:, 0] > 0.5).astype(int))
     np.testing.assert_array_equal(explainer.run(PICTURES, target="predicted", return_result=True).target, np.zeros(7))
 
 
-def test_text_is_explained_by_token_and_padded_apart() -> None:
+def test_texts_are_explained_by_token_without_their_padding() -> None:
     explainer = dx.Explainer("occlusion", models.text(strings=True))
     strings = ["a great film", "dull", "not the dull film"]
     together = explainer.run(strings, target=1, return_result=True)
@@ -95,8 +95,8 @@ def test_masks_follow_each_point_of_a_batch_of_raw_strings() -> None:
     """A batch of two points holds one example twice; its mask must be as long as in the batch it came from."""
     strings = ["dull", "a great film", "not the dull film"]
     explainer = dx.Explainer("intgrad", models.text(strings=True))
-    found, reference = (explainer.run(strings, target=1, batch_size=n, return_result=True).tokens for n in (2, 64))
-    np.testing.assert_allclose(found, reference, rtol=1e-4, atol=1e-6)
+    actual, reference = (explainer.run(strings, target=1, batch_size=n, return_result=True).tokens for n in (2, 64))
+    np.testing.assert_allclose(actual, reference, rtol=1e-4, atol=1e-6)
 
 
 def test_structure_follows_the_caller() -> None:
@@ -105,10 +105,10 @@ def test_structure_follows_the_caller() -> None:
     by_name = dx.explain("saliency", model, {"numbers": numbers, "ids": ids}, target=0)
     order = [s.name for s in dx.load_model(model).inputs]
     arrays = [{"numbers": numbers, "ids": ids}[n] for n in order]
-    for kind in (list, tuple):
-        found = dx.explain("saliency", model, kind(arrays), target=0)
-        assert isinstance(found, kind)
-        assert {a.shape for a in found} == {v.shape for v in by_name.values()}
+    for sequence in (list, tuple):
+        maps = dx.explain("saliency", model, sequence(arrays), target=0)
+        assert isinstance(maps, sequence)
+        assert {a.shape for a in maps} == {v.shape for v in by_name.values()}
     image = models.image()
     assert isinstance(dx.explain("saliency", image, [PICTURES], target=0), list)
     assert isinstance(dx.explain("saliency", image, PICTURES.tolist(), target=0), np.ndarray)
@@ -120,7 +120,7 @@ def test_no_examples_give_empty_results(graph: dx.ModelGraph) -> None:
     assert result.warnings == []
 
 
-def test_maps_that_say_nothing_are_marked(graph: dx.ModelGraph) -> None:
+def test_maps_that_are_zero_or_not_finite_have_warnings(graph: dx.ModelGraph) -> None:
     xs = PICTURES.copy()
     xs[1] = 0
     xs[2, 0, 0, 0] = np.nan
@@ -150,7 +150,9 @@ def test_maps_that_say_nothing_are_marked(graph: dx.ModelGraph) -> None:
         (PICTURES, {"batch_size": 2.5}, "batch_size=2.5"),
     ],
 )
-def test_what_does_not_fit_is_refused(xs: Any, options: dict[str, Any], message: str, graph: dx.ModelGraph) -> None:
+def test_inputs_that_do_not_fit_are_refused(
+    xs: Any, options: dict[str, Any], message: str, graph: dx.ModelGraph
+) -> None:
     with pytest.raises(dx.InputError, match=message):
         dx.Explainer("saliency", graph).run(xs, **options)
 
@@ -169,6 +171,17 @@ def test_errors_form_one_tree() -> None:
         assert issubclass(error, ValueError)
     for error in (dx.UnsupportedModelError, dx.StoreError):
         assert issubclass(error, dx.DeepExplainError)
+
+
+def test_the_public_names_are_those_of_the_package() -> None:
+    assert dir(dx) == sorted(dx.__all__)
+    assert len(set(dx.__all__)) == len(dx.__all__)
+    for name in dx.__all__:
+        value = getattr(dx, name)
+        assert name == "__version__" or (not name.startswith("_") and value.__module__.startswith("tb_deepexplain."))
+    assert set(dx.__all__) == {*dx._HOME, "__version__"}
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = dx.nothing
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:

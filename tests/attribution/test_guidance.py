@@ -1,4 +1,4 @@
-"""Guidance instead of silent nonsense: what is wrong is said, where it is, and what to do."""
+"""Warnings and errors say what is wrong, where, and what to do."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RNG = np.random.default_rng(0)
 PICTURES = RNG.normal(size=(4, 8, 8, 3)).astype(np.float32)
 
 
-def _said(method: str, model: Any, xs: Any, **options: Any) -> list[list[str]]:
+def _warnings(method: str, model: Any, xs: Any, **options: Any) -> list[list[str]]:
     return dx.explain(method, model, xs, return_result=True, **options).warnings
 
 
@@ -37,7 +37,7 @@ def _dead() -> keras.Model:
 @pytest.mark.parametrize("method", ["saliency", "gradient_x_input", "integrated_gradients", "epsilon_lrp"])
 def test_dead_relus_are_named(method: str) -> None:
     xs = np.array([[0.5, 0.5, 0.5], [5, 5, 5]], np.float32)
-    dead, alive = _said(method, _dead(), xs, target=0)
+    dead, alive = _warnings(method, _dead(), xs, target=0)
     assert dead == [
         (
             "the map is zero everywhere: every unit of layer 'gate' is flat for this example (off or saturated) and "
@@ -51,12 +51,16 @@ def test_dead_relus_are_named(method: str) -> None:
 def test_other_zero_maps_have_other_reasons() -> None:
     zeros = np.zeros((1, 8, 8, 3), np.float32)
     assert (
-        "wherever the gradient is not zero, the input is zero" in _said("gradient_x_input", models.image(), zeros)[0][0]
+        "wherever the gradient is not zero, the input is zero"
+        in _warnings("gradient_x_input", models.image(), zeros)[0][0]
     )
-    assert "or as the baseline" in _said("deeplift", models.image(), zeros + 1, baseline=1.0)[0][0]
-    assert "nothing that was taken away changes" in _said("occlusion", _dead(), np.zeros((1, 3)), target=0)[0][0]
+    assert "or equals the baseline" in _warnings("deeplift", models.image(), zeros + 1, baseline=1.0)[0][0]
+    assert (
+        "removing features does not change the score"
+        in _warnings("occlusion", _dead(), np.zeros((1, 3)), target=0)[0][0]
+    )
     flat = tf.function(lambda x: tf.sign(x) * 2 + 0 * x, input_signature=[tf.TensorSpec([None, 3], tf.float32)])
-    assert "is flat for this example (off or saturated)" in _said("saliency", flat, np.ones((1, 3)))[0][0]
+    assert "is flat for this example (off or saturated)" in _warnings("saliency", flat, np.ones((1, 3)))[0][0]
 
 
 def test_where_the_gradient_ends_is_named() -> None:
@@ -85,22 +89,22 @@ def test_tensors_without_the_batch_first_cannot_be_explained() -> None:
         dx.explain("gradient_x_input", model, np.ones((2, 6, 4), np.float32), inputs="steps:0")
 
 
-def test_a_softmax_is_spoken_of_once() -> None:
+def test_explaining_a_softmax_warns_once() -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         explainer = dx.Explainer("saliency", models.image(), output="output")
         explainer.run(PICTURES, target=0)
         explainer.run(PICTURES, target=1)
-    (said,) = [str(w.message) for w in caught if w.category is UserWarning]
-    assert said.startswith("the explained output is a softmax")
-    assert said.endswith("output=None explains the logits before it")
+    (message,) = [str(w.message) for w in caught if w.category is UserWarning]
+    assert message.startswith("the explained output is a softmax")
+    assert message.endswith("output=None explains the logits before it")
     x = keras.Input((4,))
     heads = {"p": keras.layers.Dense(3, "softmax", name="p")(x), "q": keras.layers.Dense(1, name="q")(x)}
-    with pytest.warns(UserWarning, match="softmax") as told:
+    with pytest.warns(UserWarning, match="softmax") as caught:
         of_two = dx.Explainer("saliency", keras.Model(x, heads), output="p")
-    advice = str(told[0].message).split("output='")[1].split("'")[0]
-    found = dx.Explainer("saliency", of_two.graph, output=advice).predict(np.ones((1, 4))).outputs
-    np.testing.assert_allclose(tf.nn.softmax(found), of_two.predict(np.ones((1, 4))).outputs, rtol=1e-5)
+    advice = str(caught[0].message).split("output='")[1].split("'")[0]
+    outputs = dx.Explainer("saliency", of_two.graph, output=advice).predict(np.ones((1, 4))).outputs
+    np.testing.assert_allclose(tf.nn.softmax(outputs), of_two.predict(np.ones((1, 4))).outputs, rtol=1e-5)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         dx.Explainer("saliency", models.image())
@@ -110,23 +114,23 @@ def test_a_softmax_is_spoken_of_once() -> None:
 def test_nan_and_infinity_are_traced_to_their_source() -> None:
     xs = PICTURES.copy()
     xs[1, 0, 0, 0], xs[2, 3, 3, 1] = np.nan, np.inf
-    said = _said("gradient_x_input", models.image(), xs, target=0)
-    assert [len(s) for s in said] == [0, 1, 1, 0]
-    assert said[1] == ["the map holds NaN or infinity: so does the input"]
-    said = _said("saliency", models.image(), xs, target=0)  # oneDNN's ReLU makes zero of NaN
-    assert [bool(s) for s in said] == [False, True, True, False]
-    assert all("the input holds NaN or infinity" in s[0] or "so does the input" in s[0] for s in said[1:3])
+    texts = _warnings("gradient_x_input", models.image(), xs, target=0)
+    assert [len(s) for s in texts] == [0, 1, 1, 0]
+    assert texts[1] == ["the map holds NaN or infinity: so does the input"]
+    texts = _warnings("saliency", models.image(), xs, target=0)  # oneDNN's ReLU makes zero of NaN
+    assert [bool(s) for s in texts] == [False, True, True, False]
+    assert all("the input holds NaN or infinity" in s[0] or "so does the input" in s[0] for s in texts[1:3])
     broken = models.image()
     kernel = broken.get_layer("conv").kernel
     kernel.assign(np.where(np.arange(6) == 2, np.nan, kernel))
-    assert "so do the model's weights (" in _said("saliency", broken, PICTURES, target=0)[0][0]
-    assert "conv" in _said("saliency", broken, PICTURES, target=0)[0][0]
+    assert "so do the model's weights (" in _warnings("saliency", broken, PICTURES, target=0)[0][0]
+    assert "conv" in _warnings("saliency", broken, PICTURES, target=0)[0][0]
     log = tf.function(lambda x: tf.math.log(x), input_signature=[tf.TensorSpec([None, 3], tf.float32)])
-    assert "so does the model's output" in _said("saliency", log, np.zeros((1, 3)))[0][0]
-    assert "at the baseline, something overflows" in _said("integrated_gradients", log, np.ones((1, 3)))[0][0]
+    assert "so does the model's output" in _warnings("saliency", log, np.zeros((1, 3)))[0][0]
+    assert "or at the baseline, overflows" in _warnings("integrated_gradients", log, np.ones((1, 3)))[0][0]
     assert (
         "or no window covers a feature"
-        in _said("occlusion", models.image(), PICTURES, window_shape=(5, 5, 3), step=5)[0][0]
+        in _warnings("occlusion", models.image(), PICTURES, window_shape=(5, 5, 3), step=5)[0][0]
     )
 
 
@@ -137,7 +141,7 @@ def test_nan_and_infinity_are_traced_to_their_source() -> None:
         (np.zeros((8, 8)), r"expected shape \(8, 8, 3\), one example of the input, got \(8, 8\)"),
         (np.full((8, 8, 3), np.inf), "holds NaN or infinity"),
         ("black", "baseline='black' is not accepted"),
-        ({"picture": 0.0}, "baseline: got picture; what is explained is image"),
+        ({"picture": 0.0}, "baseline: got picture; expected the explained inputs image"),
         ([[1, 2], [3]], "expected numbers"),
     ],
 )
@@ -153,9 +157,9 @@ def test_baselines_of_several_inputs_go_by_name_or_order() -> None:
     by_name = {"numbers": np.arange(4.0), "ids": np.full((6, 5), 0.1)}
     explainer = dx.Explainer("deeplift", model, target=0, baseline=by_name)
     order = [by_name[name] for name in explainer.submodel.cut.entry_names]
-    found, expected = explainer.run(xs), dx.explain("deeplift", model, xs, target=0, baseline=order)
+    actual, expected = explainer.run(xs), dx.explain("deeplift", model, xs, target=0, baseline=order)
     for name in xs:
-        np.testing.assert_array_equal(found[name], expected[name])
+        np.testing.assert_array_equal(actual[name], expected[name])
     with pytest.raises(dx.ParameterError, match="2 inputs are explained"):
         dx.explain("deeplift", model, xs, target=0, baseline=np.zeros(4))
 
@@ -167,9 +171,9 @@ def test_token_ids_out_of_range_are_refused() -> None:
             ask(np.array([[3, 8]]))
 
 
-def test_a_tolerance_that_is_not_met_is_said() -> None:
+def test_a_gap_above_the_tolerance_is_a_warning() -> None:
     hard, easy = (
-        _said(
+        _warnings(
             "integrated_gradients", models.image(activation=None), PICTURES, target=0, max_evaluations=n, tolerance=1e-4
         )
         for n in (3, 512)
@@ -189,12 +193,12 @@ def test_a_tolerance_that_is_not_met_is_said() -> None:
         ("", "Known: saliency"),
     ],
 )
-def test_unknown_methods_are_answered_with_near_ones(name: str, message: str) -> None:
+def test_unknown_methods_suggest_similar_ones(name: str, message: str) -> None:
     with pytest.raises(dx.UnknownMethodError, match=message):
         dx.Explainer(name, models.image())
 
 
-def test_what_is_to_be_said_is_said_without_a_result_too() -> None:
+def test_without_a_result_warnings_are_user_warnings() -> None:
     xs = PICTURES.copy()
     xs[1] = np.nan
     with pytest.warns(UserWarning, match=r"1 of 4 examples: .*NaN"):
@@ -221,16 +225,16 @@ def test_an_axis_of_one_may_be_left_out_as_keras_does() -> None:
     ids = keras.layers.TextVectorization(vocabulary=["a", "dull", "film"])(x)
     y = keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(6, 3, embeddings_initializer="normal")(ids))
     explainer = dx.Explainer("saliency", keras.Model(x, keras.layers.Dense(2)(y)), target=1)
-    found, expected = (explainer.run(xs) for xs in (["a film", "dull"], [["a film"], ["dull"]]))
-    np.testing.assert_array_equal(found, expected)
+    actual, expected = (explainer.run(xs) for xs in (["a film", "dull"], [["a film"], ["dull"]]))
+    np.testing.assert_array_equal(actual, expected)
     with pytest.raises(dx.InputError, match="holds None; expected strings"):
         explainer.run(["a", None])
 
 
-def test_one_number_as_a_window_is_of_whole_tokens() -> None:
+def test_a_window_of_one_number_has_whole_tokens() -> None:
     ids = np.array([[3, 4, 5, 2]])
-    found, expected = (dx.explain("occlusion", models.text(), ids, target=1, window_shape=w) for w in (2, (2, 5)))
-    np.testing.assert_array_equal(found, expected)
+    actual, expected = (dx.explain("occlusion", models.text(), ids, target=1, window_shape=w) for w in (2, (2, 5)))
+    np.testing.assert_array_equal(actual, expected)
     with pytest.raises(dx.ParameterError, match="does not fit"):
         dx.explain("occlusion", models.text(), ids, target=1, window_shape=9)
     with pytest.raises(dx.ParameterError, match="does not fit"):

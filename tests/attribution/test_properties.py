@@ -1,4 +1,4 @@
-"""What must hold of each method on scores without a model, and that broken twins of them are caught."""
+"""Properties of each method on simple functions, and broken twins that violate them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 import tb_deepexplain as dx
-from tb_deepexplain.attribution.inputs import seeds
+from tb_deepexplain.attribution.inputs import example_seeds
 from tb_deepexplain.attribution.methods import TABLE, find_method
 from tb_deepexplain.attribution.score import Explanation, Score
 from tb_deepexplain.errors import ParameterError
@@ -24,15 +24,16 @@ def run(method: Any, output: Callable[[Any], Any], x: Any, *, batch_size: int = 
     """A method on `output(x)`; `method` is an id or a function like those in the table."""
     function = find_method(method).function if isinstance(method, str) else method
     model = tf.function(output, input_signature=[tf.TensorSpec([None, *x.shape[1:]], x.dtype)], autograph=False)
-    leave, own = dx.load_model(model).submodel().compute_output, seeds([x], 0)
+    compute_output, seeds = dx.load_model(model).submodel().compute_output, example_seeds([x], 0)
 
     @tf.function(autograph=False)
     def call(x: Any) -> Explanation:
-        return function(Score(leave, [x], batch_size=batch_size, seeds=tf.constant(own)), **params)
+        return function(Score(compute_output, [x], batch_size=batch_size, seeds=tf.constant(seeds)), **params)
 
-    found = call(tf.constant(x))
-    notes = [(text.numpy().decode(), which.numpy()) for text, which in found.notes]
-    return Explanation(found.attributions[0].numpy(), *(None if f is None else f.numpy() for f in found[1:4]), notes)
+    explanation = call(tf.constant(x))
+    texts = [(text.numpy().decode(), applies.numpy()) for text, applies in explanation.warnings]
+    by_products = (None if value is None else value.numpy() for value in explanation[1:4])
+    return Explanation(explanation.attributions[0].numpy(), *by_products, texts)
 
 
 def linear(x: Any) -> Any:
@@ -76,14 +77,14 @@ def test_saliency_is_the_magnitude_of_the_gradient() -> None:
 
 
 @pytest.mark.parametrize("method", [m.id for m in TABLE])
-def test_packing_does_not_change_the_answer(method: str) -> None:
+def test_maps_do_not_depend_on_the_batch_size(method: str) -> None:
     one, many = (run(method, smooth, X, batch_size=size) for size in (3, 1000))
     np.testing.assert_allclose(one.attributions, many.attributions, rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(one.evaluations, many.evaluations)
 
 
 @pytest.mark.parametrize("method", [m.id for m in TABLE])
-def test_examples_do_not_touch_each_other(method: str) -> None:
+def test_maps_do_not_depend_on_other_examples(method: str) -> None:
     together = run(method, smooth, X).attributions
     np.testing.assert_allclose(
         np.concatenate([run(method, smooth, X[i : i + 1]).attributions for i in range(5)]),
@@ -98,10 +99,30 @@ def test_no_examples_give_no_maps(method: str) -> None:
     assert run(method, smooth, X[:0]).attributions.shape == (0, 4, 3)
 
 
-def _gap(found: Explanation, score: Callable[[Any], Any], x: np.ndarray, baseline: Any = 0.0) -> np.ndarray:
+@pytest.mark.parametrize("n", [0, 1, 3])
+def test_fold_keeps_the_shapes_of_its_state(n: int) -> None:
+    """Also if a step does not know the number of examples statically, and for batches of no and of one example."""
+
+    @tf.function(autograph=False, input_signature=[tf.TensorSpec([n, 4, 3])])
+    def fold(x: Any) -> list[Any]:
+        score = Score(lambda points, _: tf.reduce_sum(points[0], [1, 2]), [x], batch_size=2)
+
+        def step(items: Any, total: list[Any]) -> list[Any]:
+            rows = items // 5
+            sums = tf.math.unsorted_segment_sum(tf.gather(x, rows), rows, score.n)
+            return [total[0] + tf.raw_ops.PlaceholderWithDefault(input=sums, shape=[None, 4, 3])]
+
+        (total,) = score.fold(score.n * 5, step, [tf.zeros_like(x)])
+        assert total.shape == (n, 4, 3)
+        return total
+
+    np.testing.assert_allclose(fold(X[:n]), 5 * X[:n], rtol=1e-5)
+
+
+def _gap(explanation: Explanation, score: Callable[[Any], Any], x: np.ndarray, baseline: Any = 0.0) -> np.ndarray:
     base = np.broadcast_to(np.asarray(baseline, x.dtype), x.shape)
     change = score(tf.constant(x)).numpy() - score(tf.constant(base)).numpy()
-    return abs(found.attributions.sum((1, 2), dtype=np.float64) - change) / abs(change)
+    return abs(explanation.attributions.sum((1, 2), dtype=np.float64) - change) / abs(change)
 
 
 @pytest.mark.parametrize("score", [cubic, kinked, singular])
@@ -109,9 +130,9 @@ def _gap(found: Explanation, score: Callable[[Any], Any], x: np.ndarray, baselin
 def test_integrated_gradients_meets_its_tolerance(score: Callable[[Any], Any], baseline: Any) -> None:
     x = X.astype(np.float64)
     for tolerance in (0.05, 0.01, 1e-4):
-        found = run("integrated_gradients", score, x, tolerance=tolerance, max_evaluations=20_000, baseline=baseline)
-        assert _gap(found, score, x, baseline).max() <= tolerance
-        np.testing.assert_allclose(found.score, score(tf.constant(x)).numpy(), rtol=1e-12)
+        actual = run("integrated_gradients", score, x, tolerance=tolerance, max_evaluations=20_000, baseline=baseline)
+        assert _gap(actual, score, x, baseline).max() <= tolerance
+        np.testing.assert_allclose(actual.score, score(tf.constant(x)).numpy(), rtol=1e-12)
 
 
 def test_integrated_gradients_of_a_distance_need_no_derivative_at_the_baseline() -> None:
@@ -119,27 +140,27 @@ def test_integrated_gradients_of_a_distance_need_no_derivative_at_the_baseline()
         return tf.sqrt(tf.reduce_sum(x**2, [1, 2]))
 
     x = X.astype(np.float64)
-    found = run("integrated_gradients", distance, x)
-    np.testing.assert_allclose(found.attributions, x**2 / distance(tf.constant(x)).numpy()[:, None, None], rtol=1e-9)
-    assert not any(np.any(which) for _, which in found.notes)
+    actual = run("integrated_gradients", distance, x)
+    np.testing.assert_allclose(actual.attributions, x**2 / distance(tf.constant(x)).numpy()[:, None, None], rtol=1e-9)
+    assert not any(np.any(applies) for _, applies in actual.warnings)
 
 
 def test_integrated_gradients_tell_a_jump_from_too_few_evaluations() -> None:
     def jump(x: Any) -> Any:
         return tf.reduce_sum(tf.where(x > 0.37, 5.0, 0.0) + x, [1, 2])
 
-    def said(score: Callable[[Any], Any], **params: Any) -> list[str]:
-        found = run("integrated_gradients", score, np.ones((1, 2, 2), np.float32), **params)
-        return [text for text, which in found.notes if np.any(which)]
+    def texts(score: Callable[[Any], Any], **params: Any) -> list[str]:
+        actual = run("integrated_gradients", score, np.ones((1, 2, 2), np.float32), **params)
+        return [text for text, applies in actual.warnings if np.any(applies)]
 
-    assert "the score jumps" in said(jump)[0]
-    assert "allow more" in said(jump, max_evaluations=16)[0]
+    assert "the score jumps" in texts(jump)[0]
+    assert "allow more" in texts(jump, max_evaluations=16)[0]
 
 
 def test_integrated_gradients_never_spends_more_than_allowed() -> None:
     for bound in (3, 5, 16, 33):
-        found = run("integrated_gradients", singular, X.astype(np.float64), tolerance=1e-9, max_evaluations=bound)
-        assert found.evaluations.max() <= bound
+        actual = run("integrated_gradients", singular, X.astype(np.float64), tolerance=1e-9, max_evaluations=bound)
+        assert actual.evaluations.max() <= bound
 
 
 def test_refining_beats_the_fixed_rule_at_the_same_cost() -> None:
@@ -153,7 +174,7 @@ def test_refining_beats_the_fixed_rule_at_the_same_cost() -> None:
 @pytest.mark.parametrize("quadrature", ["gauss_legendre", "right", "trapezoid"])
 def test_fixed_rules_are_the_literal_sums(quadrature: str) -> None:
     x = X.astype(np.float64)
-    found = run("integrated_gradients", cubic, x, steps=7, quadrature=quadrature).attributions
+    actual = run("integrated_gradients", cubic, x, steps=7, quadrature=quadrature).attributions
     nodes, weights = {
         "gauss_legendre": ((np.polynomial.legendre.leggauss(7)[0] + 1) / 2, np.polynomial.legendre.leggauss(7)[1] / 2),
         "right": (np.arange(1, 8) / 7, np.full(7, 1 / 7)),
@@ -165,7 +186,7 @@ def test_fixed_rules_are_the_literal_sums(quadrature: str) -> None:
         gradient[:, 0, 0] += node * x[:, 1, 1]
         gradient[:, 1, 1] += node * x[:, 0, 0]
         literal += weight * gradient * x
-    np.testing.assert_allclose(found, literal, rtol=1e-10)
+    np.testing.assert_allclose(actual, literal, rtol=1e-10)
 
 
 def _literal_occlusion(
@@ -191,30 +212,30 @@ def _literal_occlusion(
 )
 def test_occlusion_is_the_literal_mean_over_windows(window: tuple[int, int], step: tuple[int, int]) -> None:
     x = X.astype(np.float64)
-    found = run("occlusion", cubic, x, window_shape=window, step=step, baseline=0.5)
-    np.testing.assert_allclose(found.attributions, _literal_occlusion(cubic, x, window, step, 0.5), rtol=1e-10)
+    actual = run("occlusion", cubic, x, window_shape=window, step=step, baseline=0.5)
+    np.testing.assert_allclose(actual.attributions, _literal_occlusion(cubic, x, window, step, 0.5), rtol=1e-10)
 
 
-def test_one_length_of_window_is_that_of_every_axis_as_long() -> None:
+def test_a_window_of_one_number_applies_to_every_axis_that_is_long_enough() -> None:
     for window, lengths in ((2, (2, 2)), (4, (4, 3))):
-        found, expected = (run("occlusion", cubic, X, window_shape=w).attributions for w in (window, lengths))
-        np.testing.assert_array_equal(found, expected)
+        actual, expected = (run("occlusion", cubic, X, window_shape=w).attributions for w in (window, lengths))
+        np.testing.assert_array_equal(actual, expected)
 
 
 def test_occlusion_of_a_long_signal_holds_no_window_for_each_sample() -> None:
     """A matrix of windows by samples would be 20 GB."""
     x = np.zeros((1, 50_000), np.float32)
     x[0, 123] = 3
-    found = run("occlusion", lambda x: tf.reduce_sum(x, 1), x, window_shape=(10,), step=5_000).attributions
-    assert found.shape == x.shape
+    actual = run("occlusion", lambda x: tf.reduce_sum(x, 1), x, window_shape=(10,), step=5_000).attributions
+    assert actual.shape == x.shape
     many = run("occlusion", lambda x: tf.reduce_sum(x, 1), x[:, :20_000], window_shape=(19_000,)).attributions
     assert many[0, 123] == pytest.approx(3 / 19_000)
 
 
 def test_occlusion_leaves_uncovered_features_nan() -> None:
-    found = run("occlusion", cubic, X, window_shape=(2, 2), step=(2, 2)).attributions
-    assert np.isnan(found[:, :, 2]).all()
-    assert np.isfinite(found[:, :, :2]).all()
+    actual = run("occlusion", cubic, X, window_shape=(2, 2), step=(2, 2)).attributions
+    assert np.isnan(actual[:, :, 2]).all()
+    assert np.isfinite(actual[:, :, :2]).all()
 
 
 @pytest.mark.parametrize(
@@ -241,17 +262,19 @@ def _dropped_step(score: Score) -> Explanation:
         "tb_deepexplain.attribution.methods.integrated_gradients"
     ]  # the package has the function by that name
     nodes, weights = module._rule("gauss_legendre", 32)
-    return module._fixed(score, module._Path(score, None), nodes[:-1], weights[:-1])
+    return module._integrate_fixed(score, module._Path(score, None), nodes[:-1], weights[:-1])
 
 
 def _x_for_difference(score: Score) -> Explanation:
-    found = find_method("intgrad").function(score, baseline=0.25)
-    return found._replace(attributions=[a * x / (x - 0.25) for a, x in zip(found.attributions, score.x, strict=True)])
+    explanation = find_method("intgrad").function(score, baseline=0.25)
+    return explanation._replace(
+        attributions=[a * x / (x - 0.25) for a, x in zip(explanation.attributions, score.x, strict=True)]
+    )
 
 
 def _abs(score: Score) -> Explanation:
-    found = find_method("intgrad").function(score)
-    return found._replace(attributions=[tf.abs(a) for a in found.attributions])
+    explanation = find_method("intgrad").function(score)
+    return explanation._replace(attributions=[tf.abs(a) for a in explanation.attributions])
 
 
 @pytest.mark.parametrize(("saboteur", "baseline"), [(_dropped_step, 0.0), (_x_for_difference, 0.25), (_abs, 0.0)])

@@ -37,23 +37,23 @@ def kinked(x: Any) -> Any:
 
 
 def play(output: Output, *x: np.ndarray, seeds: Sequence[int] | None = None, **params: Any) -> Explanation:
-    """The method in double precision on `output(*x)`; each example's seed is its number unless said."""
+    """The method in double precision on `output(*x)`; each example's seed is its number by default."""
     batch_size, jit, embeddings = (
         params.pop(k, v) for k, v in (("batch_size", 64), ("jit", False), ("embeddings", None))
     )
-    own = np.arange(len(x[0])) if seeds is None else np.asarray(seeds)
+    numbers = np.arange(len(x[0])) if seeds is None else np.asarray(seeds)
     checked = find_method("shapley_sampling").check(params)
 
     @tf.function(autograph=False)
     def call(x: list[Any]) -> Explanation:
         score = Score(
-            lambda points, _: output(*points), x, batch_size=batch_size, seeds=own, jit=jit, embeddings=embeddings
+            lambda points, _: output(*points), x, batch_size=batch_size, seeds=numbers, jit=jit, embeddings=embeddings
         )
         return sampling.shapley_sampling(score, **checked)
 
-    found = call([tf.constant(t) for t in x])
-    maps = [m.numpy() for m in found.attributions]
-    return Explanation(maps[0] if len(maps) == 1 else maps, *(t.numpy() for t in found[1:4]))
+    explanation = call([tf.constant(t) for t in x])
+    maps = [m.numpy() for m in explanation.attributions]
+    return Explanation(maps[0] if len(maps) == 1 else maps, *(t.numpy() for t in explanation[1:4]))
 
 
 def repeated(output: Output, x: np.ndarray, times: int, **params: Any) -> np.ndarray:
@@ -66,12 +66,12 @@ def exact(output: Output, x: np.ndarray, baseline: Any = 0.0) -> np.ndarray:
     players = x.size
     kept = (np.arange(2**players)[:, None] >> np.arange(players)) & 1 == 1
     scores = output(tf.constant(np.where(kept.reshape(-1, *x.shape), x, baseline))).numpy()
-    sizes, found = kept.sum(1), np.zeros(players)
+    sizes, values = kept.sum(1), np.zeros(players)
     share = np.array([1 / (players * math.comb(players - 1, s)) for s in range(players)])
     for i in range(players):
         without = np.flatnonzero(~kept[:, i])
-        found[i] = (share[sizes[without]] * (scores[without + 2**i] - scores[without])).sum()
-    return found.reshape(x.shape)
+        values[i] = (share[sizes[without]] * (scores[without + 2**i] - scores[without])).sum()
+    return values.reshape(x.shape)
 
 
 def assert_unbiased(maps: np.ndarray, expected: np.ndarray) -> None:
@@ -97,8 +97,8 @@ def literal(
         for rank, share in zip(orders, shares, strict=True):
             point = x[n].copy()
             before = output(tf.constant(point[None])).numpy()[0]
-            for place in range(len(rank)):
-                player = np.unravel_index(list(rank).index(place), sizes)
+            for position in range(len(rank)):
+                player = np.unravel_index(list(rank).index(position), sizes)
                 where: list[Any] = [slice(None)] * point.ndim
                 for axis, index in zip(axes, player, strict=True):
                     where[axis - 1] = index
@@ -117,11 +117,11 @@ def check_literal(axes: tuple[int, ...] | None, estimator: str = "antithetic", s
     every = axes or (1, 2, 3)
     score = Score(lambda points, _: kinked(*points), [X], seeds=np.arange(3))
     ranks = REAL_RANKS(score, samples, math.prod(X.shape[a] for a in every), estimator).numpy()
-    found = play(kinked, X, samples=samples, sampling_dims=axes, baseline=BASELINE, estimator=estimator, batch_size=7)
+    actual = play(kinked, X, samples=samples, sampling_dims=axes, baseline=BASELINE, estimator=estimator, batch_size=7)
     shares = {2: (1 / 2, 1 / 2), 3: (2 / 5, 2 / 5, 1 / 5)}[samples]  # half the weight for the order without its reverse
     expected = literal(kinked, X, ranks, shares, every, BASELINE)
-    np.testing.assert_allclose(found.attributions, expected, rtol=1e-9, atol=1e-12)
-    assert (found.evaluations == samples * (ranks.shape[2] - 1) + 2).all()
+    np.testing.assert_allclose(actual.attributions, expected, rtol=1e-9, atol=1e-12)
+    assert (actual.evaluations == samples * (ranks.shape[2] - 1) + 2).all()
 
 
 @pytest.mark.parametrize("axes", [None, (1,), (2,), (3,), (1, 2), (2, 1), (3, 1), (2, 3, 1)])
@@ -131,9 +131,9 @@ def test_it_is_the_literal_mean_over_orders(axes: tuple[int, ...] | None) -> Non
 
 
 def test_one_axis_may_be_a_number() -> None:
-    found = [play(kinked, X, sampling_dims=axes).attributions for axes in (2, [2])]
-    np.testing.assert_array_equal(*found)
-    assert found[0].shape == (3, 3)
+    actual = [play(kinked, X, sampling_dims=axes).attributions for axes in (2, [2])]
+    np.testing.assert_array_equal(*actual)
+    assert actual[0].shape == (3, 3)
 
 
 def test_ranks_are_orders_and_their_reverses() -> None:
@@ -150,7 +150,7 @@ EXACT = [c for c in golden.index()["cases"] if c["method"] == "shapley_sampling"
 
 
 @pytest.mark.parametrize("case", EXACT, ids=lambda c: c["id"])
-def test_own_orders_come_as_near_as_the_originals(case: dict[str, Any]) -> None:
+def test_random_orders_are_as_accurate_as_the_originals(case: dict[str, Any]) -> None:
     data = dict(np.load(golden.FOLDER / case["file"]))
     golden.set_weights(golden.build(case["model"]), case["model"], data)
     (name,) = case["wrt"]
@@ -162,8 +162,8 @@ def test_own_orders_come_as_near_as_the_originals(case: dict[str, Any]) -> None:
             output=case["target"],
             **{**case["params"], "estimator": estimator},
         )
-        found = explainer.run({name: data[f"x:{name}"]}, ys=data["ys"])[name]
-        assert (abs(found - data["exact_shapley"]) <= 4 * data["mc_stderr"] + 2e-6).all()
+        actual = explainer.run({name: data[f"x:{name}"]}, ys=data["ys"])[name]
+        assert (abs(actual - data["exact_shapley"]) <= 4 * data["mc_stderr"] + 2e-6).all()
 
 
 def _small(players: int) -> np.ndarray:
@@ -183,9 +183,9 @@ def test_estimates_scatter_about_the_exact_values(estimator: str, samples: int) 
 @pytest.mark.parametrize("players", [2, 3, 4, 7, 8])
 def test_all_coalitions_make_the_kernel_exact(players: int) -> None:
     x = _small(players)[None]
-    found = play(kinked, x, samples=100, estimator="kernel", baseline=0.3)
-    np.testing.assert_allclose(found.attributions[0], exact(kinked, x[0], 0.3), rtol=1e-9, atol=1e-12)
-    assert found.evaluations[0] == 2**players  # and no coalition twice
+    actual = play(kinked, x, samples=100, estimator="kernel", baseline=0.3)
+    np.testing.assert_allclose(actual.attributions[0], exact(kinked, x[0], 0.3), rtol=1e-9, atol=1e-12)
+    assert actual.evaluations[0] == 2**players  # and no coalition twice
 
 
 def _error(estimator: str, samples: int, times: int = 300) -> float:
@@ -220,11 +220,11 @@ def test_an_order_without_its_reverse_does_no_harm() -> None:
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 @pytest.mark.parametrize("axes", [None, (2,), (3, 1)])
 def test_credits_sum_to_the_change_of_the_score(estimator: str, axes: tuple[int, ...] | None) -> None:
-    found = play(kinked, X, samples=4, sampling_dims=axes, baseline=0.2, estimator=estimator)
-    np.testing.assert_allclose(found.score, kinked(tf.constant(X)).numpy(), rtol=1e-12)
-    np.testing.assert_allclose(found.baseline_score, kinked(tf.constant(np.full_like(X, 0.2))).numpy(), rtol=1e-12)
-    total = found.attributions.reshape(3, -1).sum(1)
-    np.testing.assert_allclose(total, found.score - found.baseline_score, rtol=1e-9)
+    actual = play(kinked, X, samples=4, sampling_dims=axes, baseline=0.2, estimator=estimator)
+    np.testing.assert_allclose(actual.score, kinked(tf.constant(X)).numpy(), rtol=1e-12)
+    np.testing.assert_allclose(actual.baseline_score, kinked(tf.constant(np.full_like(X, 0.2))).numpy(), rtol=1e-12)
+    total = actual.attributions.reshape(3, -1).sum(1)
+    np.testing.assert_allclose(total, actual.score - actual.baseline_score, rtol=1e-9)
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
@@ -232,17 +232,17 @@ def test_an_additive_game_is_occlusion_of_single_features(estimator: str) -> Non
     def additive(x: Any) -> Any:
         return tf.reduce_sum(tf.sin(3 * x) + x**3 * BASELINE, axis=(1, 2, 3))
 
-    found = play(additive, X, samples=4, estimator=estimator, baseline=0.2).attributions
+    actual = play(additive, X, samples=4, estimator=estimator, baseline=0.2).attributions
     score = Score(lambda points, _: additive(*points), [X])
     occluded = find_method("occlusion").function(score, baseline=0.2).attributions[0]
-    np.testing.assert_allclose(found, occluded.numpy(), rtol=1e-8, atol=1e-10)
+    np.testing.assert_allclose(actual, occluded.numpy(), rtol=1e-8, atol=1e-10)
 
 
 @pytest.mark.parametrize("estimator", ["permutation", "antithetic"])
 def test_a_player_without_effect_gets_nothing(estimator: str) -> None:
-    found = play(lambda x: kinked(x[:, :3]) * x[:, 3, 0, 0], X, estimator=estimator).attributions
-    assert abs(found[:, 3, 1:]).max() < 1e-14 and abs(found[:, 3, 0, 1]).max() < 1e-14
-    assert (abs(found[:, :3]) > 1e-6).mean() > 0.9
+    actual = play(lambda x: kinked(x[:, :3]) * x[:, 3, 0, 0], X, estimator=estimator).attributions
+    assert abs(actual[:, 3, 1:]).max() < 1e-14 and abs(actual[:, 3, 0, 1]).max() < 1e-14
+    assert (abs(actual[:, :3]) > 1e-6).mean() > 0.9
 
 
 def test_players_of_equal_effect_get_equal_credit() -> None:
@@ -286,22 +286,22 @@ def test_several_inputs_play_one_game(estimator: str) -> None:
 
 def test_the_players_of_embeddings_are_whole_tokens() -> None:
     words = X[:, :, :, 0]
-    found = play(kinked, words, embeddings=[True])
-    np.testing.assert_array_equal(found.attributions, play(kinked, words, sampling_dims=(1,)).attributions)
-    assert found.attributions.shape == (3, 4)
+    actual = play(kinked, words, embeddings=[True])
+    np.testing.assert_array_equal(actual.attributions, play(kinked, words, sampling_dims=(1,)).attributions)
+    assert actual.attributions.shape == (3, 4)
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_one_player_gets_all(estimator: str) -> None:
     for x in (X[:, :1, :1, :1], X[:, 0, 0, 0]):  # and an input of one number for each example
-        found = play(
+        actual = play(
             lambda x: tf.reduce_sum(tf.reshape(x, [tf.shape(x)[0], 1]) ** 3, 1), x, estimator=estimator, baseline=0.5
         )
-        np.testing.assert_allclose(found.attributions, x**3 - 0.125)
-        assert (found.evaluations == 2).all()
+        np.testing.assert_allclose(actual.attributions, x**3 - 0.125)
+        assert (actual.evaluations == 2).all()
 
 
-def test_what_is_missing_is_replaced_not_scaled() -> None:
+def test_missing_features_are_replaced_not_scaled() -> None:
     seen = []
 
     def watch(x: Any) -> Any:
@@ -315,10 +315,12 @@ def test_what_is_missing_is_replaced_not_scaled() -> None:
 def test_thousands_of_players_fit() -> None:
     x = RNG.normal(size=(2, 32, 32, 3)).astype(np.float32)
     weights = tf.constant(RNG.normal(size=(3072, 8)).astype(np.float32))
-    found = play(lambda x: tf.reduce_sum(tf.tanh(tf.reshape(x, [-1, 3072]) @ weights), 1), x, samples=2, batch_size=256)
-    assert found.attributions.shape == x.shape and found.attributions.dtype == np.float32
+    actual = play(
+        lambda x: tf.reduce_sum(tf.tanh(tf.reshape(x, [-1, 3072]) @ weights), 1), x, samples=2, batch_size=256
+    )
+    assert actual.attributions.shape == x.shape and actual.attributions.dtype == np.float32
     np.testing.assert_allclose(
-        found.attributions.sum((1, 2, 3), dtype=float), found.score - found.baseline_score, rtol=1e-4
+        actual.attributions.sum((1, 2, 3), dtype=float), actual.score - actual.baseline_score, rtol=1e-4
     )
 
 
@@ -347,7 +349,7 @@ def test_compiled_by_xla_it_is_the_same() -> None:
         ({"baseline": np.zeros((3, 4, 3, 2))}, "leave the batch dimension out"),
     ],
 )
-def test_it_refuses_what_does_not_fit(params: dict[str, Any], message: str) -> None:
+def test_parameters_that_do_not_fit_are_refused(params: dict[str, Any], message: str) -> None:
     with pytest.raises(ParameterError, match=message):
         play(kinked, X, **params)
 
@@ -363,7 +365,7 @@ def test_the_batch_axis_is_refused_without_the_table_too() -> None:
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
-def test_chance_belongs_to_the_example(estimator: str) -> None:
+def test_random_numbers_depend_on_the_example_only(estimator: str) -> None:
     pictures = RNG.normal(size=(7, 8, 8, 3)).astype(np.float32)
     explainer = dx.Explainer(
         "shapley_sampling", models.image(), target=1, sampling_dims=(2, 1), samples=4, estimator=estimator
@@ -417,7 +419,7 @@ SABOTEURS = {
     "off_by_one": ("_ranks", lambda *args: REAL_RANKS(*args) + 1),
     "order_for_rank": ("_ranks", lambda *args: tf.argsort(REAL_RANKS(*args))),
     "one_order_for_all": ("_ranks", lambda *args: tf.repeat(REAL_RANKS(*args)[:1], 3, axis=0)),
-    "reshape_for_transpose": ("_spread", _reshaped),
+    "reshape_for_transpose": ("_mask", _reshaped),
     "last_player_dropped": ("_walk", _walk_without_the_last),
 }
 

@@ -1,4 +1,4 @@
-"""What theory says must hold between the methods, on real nets, and that broken twins are told apart.
+"""Relations between the methods that theory predicts, on real nets, and broken twins that violate them.
 
 Ancona et al. 2018 (arXiv 1711.06104) show when gradient-based methods coincide; Sundararajan et al. 2017 (arXiv
 1703.01365) name the axioms.
@@ -16,7 +16,7 @@ import tensorflow as tf
 from keras import layers
 
 import tb_deepexplain as dx
-from tb_deepexplain.attribution.methods import find_method
+from tb_deepexplain.attribution.methods import TABLE, find_method
 from tb_deepexplain.graph.backward_rules import Rule
 
 RNG = np.random.default_rng(0)
@@ -67,7 +67,7 @@ def test_epsilon_lrp_is_deeplift_only_without_offsets() -> None:
         assert abs(_explain("epsilon_lrp", other) - _explain("deeplift", other)).max() > 1e-2
 
 
-@pytest.mark.parametrize("method", [m for m in EVERY if m != "saliency"])
+@pytest.mark.parametrize("method", [m.id for m in TABLE if m.signed])
 def test_linear_models_are_weight_times_input(method: str) -> None:
     keras.utils.set_random_seed(1)
     x = keras.Input((5,), dtype="float64")
@@ -94,7 +94,7 @@ def test_completeness(method: str, activation: str) -> None:
 
 
 def _joined_paths(activation: str) -> keras.Model:
-    """Skip connection, concatenation, batch norm with statistics of its own, average and global pooling."""
+    """Skip connection, concatenation, batch norm with non-trivial statistics, average and global pooling."""
     keras.utils.set_random_seed(3)
     double = {"dtype": "float64"}
     options = {**double, "padding": "same", "bias_initializer": "normal"}
@@ -126,12 +126,12 @@ def test_a_feature_that_the_model_ignores_gets_nothing(method: str) -> None:
     model = net("tanh")
     kernel = model.layers[1].kernel
     kernel.assign(kernel * np.array([1, 1, 0, 1, 1])[:, None])
-    found = _explain(method, model, baseline=0.3) if find_method(method).sums_to else _explain(method, model)
-    np.testing.assert_allclose(found[:, 2], 0, atol=1e-12)
-    assert abs(found[:, [0, 1, 3, 4]]).min() > 1e-6
+    actual = _explain(method, model, baseline=0.3) if find_method(method).sums_to else _explain(method, model)
+    np.testing.assert_allclose(actual[:, 2], 0, atol=1e-12)
+    assert abs(actual[:, [0, 1, 3, 4]]).min() > 1e-6
 
 
-@pytest.mark.parametrize("method", [m for m in EVERY if m != "saliency"])
+@pytest.mark.parametrize("method", [m.id for m in TABLE if m.signed])
 def test_linearity_in_the_score(method: str) -> None:
     """The map of a weighted sum of outputs is the weighted sum of the maps; |∂f/∂x| is not linear."""
     model = net("tanh")
@@ -142,15 +142,15 @@ def test_linearity_in_the_score(method: str) -> None:
     np.testing.assert_allclose(both, 2 * parts[0] - 0.5 * parts[1], rtol=1e-7, atol=1e-9)
 
 
-@pytest.mark.parametrize("method", [m for m in EVERY if m != "shapley_sampling"])  # drawn; tested in the limit
+@pytest.mark.parametrize("method", [m.id for m in TABLE if not m.sampled])  # drawn; tested in the limit
 def test_symmetric_features_share_alike(method: str) -> None:
     model = net("softplus")
     kernel = model.layers[1].kernel
     kernel.assign(tf.gather(kernel, [0, 1, 1, 3, 4]))
     x = X.copy()
     x[:, 2] = x[:, 1]
-    found = _explain(method, model, x, **({"tolerance": 1e-3} if method == "integrated_gradients" else {}))
-    np.testing.assert_allclose(found[:, 1], found[:, 2], rtol=1e-7, atol=1e-10)
+    actual = _explain(method, model, x, **({"tolerance": 1e-3} if method == "integrated_gradients" else {}))
+    np.testing.assert_allclose(actual[:, 1], actual[:, 2], rtol=1e-7, atol=1e-10)
 
 
 def _twins() -> tuple[Any, Any]:
@@ -230,7 +230,7 @@ def test_of_a_maximum_each_method_tells_its_own_story() -> None:
         np.testing.assert_allclose(_explain(method, larger, x, target=None, **options), maps, atol=1e-6, err_msg=method)
 
 
-# Saboteurs: rules with one thing wrong. Each must be told from the real one by a property above.
+# Saboteurs: rules with one thing wrong. A property above must distinguish each from the real one.
 
 
 def _sabotaged(monkeypatch: pytest.MonkeyPatch, method: str, multiplier: Any) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 from keras import layers
 
 import tb_deepexplain as dx
-from tb_deepexplain.attribution.inputs import seeds
+from tb_deepexplain.attribution.inputs import example_seeds
 from tests import models
 from tests.evaluation.literal_measures import LiteralMeasures
 
@@ -40,7 +40,7 @@ def pixels() -> Setting:
         groups = [np.zeros((8, 8, 3), bool) for _ in range(64)]
         for i, group in enumerate(groups):
             group[i // 8, i % 8] = True
-        for x, values, seed in zip(xs, maps, seeds([xs], 0), strict=True):
+        for x, values, seed in zip(xs, maps, example_seeds([xs], 0), strict=True):
             yield LiteralMeasures(
                 lambda z: float(explainer.predict(z[None]).outputs[0, 1]),
                 lambda z: float(logits(z[None]).numpy()[0, 1]),
@@ -62,7 +62,7 @@ def numbers() -> Setting:
 
     def literal(maps: np.ndarray) -> Iterator[LiteralMeasures]:
         groups = list(np.eye(7, dtype=bool))
-        for x, values, seed in zip(xs, maps, seeds([xs], 0), strict=True):
+        for x, values, seed in zip(xs, maps, example_seeds([xs], 0), strict=True):
             yield LiteralMeasures(lambda z: float(model(z[None])[0, 1]), None, x, values, groups, int(seed))
 
     return Setting(dx.Explainer("gradient_x_input", model, target=1), xs, literal)
@@ -81,7 +81,7 @@ def words() -> Setting:
     xs[0, 5:], xs[1, 8:] = 0, 0
 
     def literal(maps: np.ndarray) -> Iterator[LiteralMeasures]:
-        for ids, values, seed in zip(xs, maps, seeds([xs], 0), strict=True):
+        for ids, values, seed in zip(xs, maps, example_seeds([xs], 0), strict=True):
             groups = [np.zeros((9, 4), bool) for _ in range(np.count_nonzero(ids))]
             for i, group in enumerate(groups):
                 group[i] = True

@@ -198,7 +198,7 @@ def test_a_step_without_gradient_is_named() -> None:
         return tf.cast(tf.argmax(x, 1), tf.float32)
 
     with pytest.raises(
-        dx.UnsupportedModelError, match=r"no gradient reaches what is to be explained: it ends at ArgMax \(ArgMax\)"
+        dx.UnsupportedModelError, match=r"no gradient reaches the explained input: it ends at ArgMax \(ArgMax\)"
     ):
         dx.explain("saliency", rounded, np.ones((2, 3), np.float32))
     assert dx.explain("occlusion", rounded, np.ones((2, 3), np.float32)).shape == (2, 3)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tb_deepexplain.attribution.explainer import Predictions
+from tb_deepexplain.attribution.results import Predictions
 from tb_deepexplain.errors import InputError, ParameterError, UnsupportedModelError
 from tb_deepexplain.recording.targets import Classes, Target
 

@@ -16,31 +16,33 @@ def deeplift(score: Score, *, baseline: Baseline = None, on_unsupported: OnUnsup
     """(x − x′) · ∂f/∂x with (f(z) − f(z′)) / (z − z′) in place of every activation's f′(z); z′ is z at the baseline x′.
 
     Shrikumar, Greenside, Kundaje 2017 (arXiv 1704.02685), the Rescale rule. Where z ≈ z′ the derivative
-    stands for the quotient. Sums to f(x) − f(x′), but for maxima, which give all to the winner.
+    replaces the quotient. Sums to f(x) − f(x′), except for maxima, which give all to the winner. The baseline is
+    evaluated once for all examples.
     """
     base = score.baseline(baseline)
-    rule = Rule("deeplift", _rescaled, base, on_unsupported)
+    rule = Rule("deeplift", _rescale, base, on_unsupported)
     value, gradient, start = score.propagate(rule)
     attributions = [g * (x - b) for g, x, b in zip(gradient, score.x, base, strict=True)]
     return Explanation(attributions, tf.ones([score.n], tf.int32), value, start, rule.warnings())
 
 
-def _rescaled(a: Activation) -> Any:
+def _rescale(a: Activation) -> Any:
+    """The multiplier of the Rescale rule."""
     near = NEAR[a.z.dtype.name]
     if a.op != "Relu":
         change = a.z - a.z_reference
-        # The derivative at z′ costs nothing, being one for all examples; so near, it is that at z.
+        # The derivative at z′ is cheap, being one for all examples; so close to z′, it is that at z.
         return tf.where(tf.abs(change) > near, (a.y - a.y_reference) / change, a.derivative(a.z_reference))
-    off_zero = (a.z_reference != 0) & (tf.abs(a.z_reference) <= near)
-    return tf.cond(tf.reduce_any(off_zero), lambda: _rescaled_relu(a, near), lambda: _share_above_zero(a))
+    at_kink = (a.z_reference != 0) & (tf.abs(a.z_reference) <= near)
+    return tf.cond(tf.reduce_any(at_kink), lambda: _rescale_relu_at_kink(a, near), lambda: _share_above_zero(a))
 
 
 def _share_above_zero(a: Activation) -> Any:
-    """A ReLU's quotient without its quotient: how much of the way between z′ and z lies above zero."""
+    """A ReLU's quotient without a division of differences: the share of the way between z′ and z that lies above zero."""
     return tf.math.divide_no_nan(a.y + a.y_reference, tf.abs(a.z) + tf.abs(a.z_reference))
 
 
-def _rescaled_relu(a: Activation, near: float) -> Any:
-    """With DeepExplain's derivative at the middle, which differs where z′ is next to the kink."""
+def _rescale_relu_at_kink(a: Activation, near: float) -> Any:
+    """With DeepExplain's derivative halfway between z′ and z, which differs if z′ is next to the kink."""
     change = a.z - a.z_reference
     return tf.where(tf.abs(change) > near, (a.y - a.y_reference) / change, tf.cast(a.z > -a.z_reference, change.dtype))

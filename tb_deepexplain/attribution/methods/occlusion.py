@@ -1,4 +1,4 @@
-"""Occlusion: what the score loses when a window of the input is replaced by the baseline."""
+"""Occlusion: how much the score falls when a window of the input is replaced by the baseline."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def occlusion(
         Lengths | int | None,
         AtLeast(1),
         Doc(
-            "Size of the window along each axis of an example; one number is that of every axis as long, or of whole tokens; "
-            "1 by default."
+            "Size of the window along each axis of an example; a single number applies to every axis that is long enough, or to "
+            "whole tokens; 1 by default."
         ),
     ] = None,
     step: Annotated[
@@ -34,7 +34,7 @@ def occlusion(
 ) -> Explanation:
     """Mean over the windows w that cover a feature of (f(x) − f(x with w replaced)) / |w|.
 
-    Windows stand at 0, step, 2·step, ... while they fit; features that none covers are NaN. Several inputs
+    Windows start at 0, step, 2·step, ... while they fit; features that no window covers are NaN. Several inputs
     are occluded one at a time. Zeiler & Fergus 2014 (arXiv 1311.2901), section 4.2; the mean over
     overlapping windows as in DeepExplain.
     """
@@ -50,39 +50,40 @@ def occlusion(
 
 def windows(
     shapes: Sequence[Sequence[int]],
-    embeddings: Sequence[bool],
+    embedded: Sequence[bool],
     *,
     window_shape: Lengths | int | None,
     step: Lengths | int | None,
     **_: object,
 ) -> int:
-    """The windows of an example whose inputs have these shapes."""
-    axes = [_layout(shape, window_shape, step, own) for shape, own in zip(shapes, embeddings, strict=True)]
-    return sum(math.prod(axis.count for axis in of_one) for of_one in axes)
+    """The number of windows in an example whose inputs have these shapes."""
+    axes = [_layout(shape, window_shape, step, is_text) for shape, is_text in zip(shapes, embedded, strict=True)]
+    return sum(math.prod(axis.count for axis in of_input) for of_input in axes)
 
 
 class _Axis(NamedTuple):
-    """Windows along one axis of an example: at 0, step, 2·step, ..."""
+    """The windows along one axis of an example: they start at 0, step, 2·step, ..."""
 
-    size: Any  # whole numbers; tensors where texts are of any length
+    size: Any  # whole numbers; tensors if texts have any length
     width: Any
     step: int
     count: Any
 
-    def hidden(self, window: Any) -> Any:
-        """[B, size] whether a position is in the window of that number."""
+    def in_window(self, window: Any) -> Any:
+        """[B, size] whether each position is in the window of this number [B]."""
         start = (window * self.step)[:, None]
-        place = tf.range(self.size)[None]
-        return (place >= start) & (place < start + self.width)
+        position = tf.range(self.size)[None]
+        return (position >= start) & (position < start + self.width)
 
     def covering(self) -> tuple[Any, Any]:
-        """[size] the first window that covers each position, and the first behind it that does not."""
-        place = tf.range(self.size)
-        last = tf.minimum(place // self.step + 1, self.count)
-        return tf.minimum(tf.maximum(place - self.width + self.step, 0) // self.step, last), last
+        """[size] the first window that covers each position, and the first after it that does not."""
+        position = tf.range(self.size)
+        end = tf.minimum(position // self.step + 1, self.count)
+        return tf.minimum(tf.maximum(position - self.width + self.step, 0) // self.step, end), end
 
 
 def _axes(x: Any, window: Lengths | int | None, step: Lengths | int | None, embedding: bool) -> list[_Axis]:
+    """The windows along each axis of an example, whose lengths may be tensors."""
     shape, sizes = tuple(x.shape[1:]), tf.unstack(tf.shape(x)[1:])
     sizes = [static or size for static, size in zip(shape, sizes, strict=True)]
     return [
@@ -94,18 +95,18 @@ def _axes(x: Any, window: Lengths | int | None, step: Lengths | int | None, embe
 def _layout(
     shape: Sequence[Any], window: Lengths | int | None, step: Lengths | int | None, embedding: bool
 ) -> list[_Axis]:
-    """Along each axis of an example; lengths that are not known count as 0."""
-    widths, steps = _along(shape, window), _along(shape, step)
+    """The windows along each axis of an example; an unknown length counts as 0. ParameterError if they do not fit."""
+    widths, steps = _per_axis(window, shape), _per_axis(step, shape)
     if embedding and not isinstance(
         window, tuple
     ):  # whole tokens: single embedding dimensions mean nothing to a reader
         widths[-1] = shape[-1]
     elif isinstance(window, int) and any((size or window) >= window for size in shape):
         widths = [min(window, size or window) for size in shape]
-    for name, given in (("window_shape", widths), ("step", steps)):
-        if len(given) != len(shape):
+    for name, lengths in (("window_shape", widths), ("step", steps)):
+        if len(lengths) != len(shape):
             raise ParameterError(
-                f"occlusion: {name}={tuple(given)} has {len(given)} entries; an example has {len(shape)} axes {tuple(shape)}"
+                f"occlusion: {name}={tuple(lengths)} has {len(lengths)} entries; an example has {len(shape)} axes {tuple(shape)}"
             )
     if any(s and w > s for w, s in zip(widths, shape, strict=True)):
         raise ParameterError(
@@ -114,11 +115,12 @@ def _layout(
     return [_Axis(s, w, k, ((s or 0) - w) // k + 1) for s, w, k in zip(shape, widths, steps, strict=True)]
 
 
-def _along(shape: Sequence[Any], given: Lengths | int | None) -> list[int]:
-    return list(given) if isinstance(given, tuple) else [given or 1] * len(shape)
+def _per_axis(length: Lengths | int | None, shape: Sequence[Any]) -> list[int]:
+    return list(length) if isinstance(length, tuple) else [length or 1] * len(shape)
 
 
 def _occlude(score: Score, i: int, base: Any, axes: list[_Axis], value: Any) -> Any:
+    """The map [N, ...] of input i; `value` is the score [N] of the examples."""
     x = score.x[i]
     counts = [a.count for a in axes]
     windows = math.prod(counts)
@@ -127,7 +129,7 @@ def _occlude(score: Score, i: int, base: Any, axes: list[_Axis], value: Any) -> 
         rows, window = items // windows, items % windows
         hidden = tf.ones([tf.shape(items)[0], *[1] * len(axes)], x.dtype)
         for n, axis in enumerate(axes):  # windows are numbered row-major
-            line = axis.hidden(window // math.prod(counts[n + 1 :]) % axis.count)
+            line = axis.in_window(window // math.prod(counts[n + 1 :]) % axis.count)
             shape = [-1, *[1] * n, axis.size, *[1] * (len(axes) - n - 1)]
             hidden *= tf.cast(tf.reshape(line, shape), x.dtype)
         points = [tf.gather(t, rows) for t in score.x]
@@ -136,16 +138,17 @@ def _occlude(score: Score, i: int, base: Any, axes: list[_Axis], value: Any) -> 
 
     (occluded,) = score.map(score.n * windows, evaluate)
     change = tf.cast(value[:, None] - tf.reshape(occluded, [-1, windows]), tf.float64)
-    spread, covered = tf.reshape(change, [-1, *counts]), tf.ones([1, *[1] * len(axes)], tf.float64)
-    for n, axis in enumerate(axes, 1):  # windows are boxes: a feature sums those that cover it, one axis at a time
-        first, last = axis.covering()
-        times = tf.reshape(tf.cast(last - first, tf.float64), [1, *[1] * (n - 1), -1, *[1] * (len(axes) - n)])
-        if axis.step >= axis.width:  # one, or none
-            spread = times * tf.gather(spread, tf.minimum(first, axis.count - 1), axis=n)
+    sums, covered = tf.reshape(change, [-1, *counts]), tf.ones([1, *[1] * len(axes)], tf.float64)
+    # Windows are boxes, so the sum over those that cover a feature is taken along one axis at a time.
+    for n, axis in enumerate(axes, 1):
+        first, end = axis.covering()
+        times = tf.reshape(tf.cast(end - first, tf.float64), [1, *[1] * (n - 1), -1, *[1] * (len(axes) - n)])
+        if axis.step >= axis.width:  # at most one window covers a position
+            sums = times * tf.gather(sums, tf.minimum(first, axis.count - 1), axis=n)
         else:
-            sums = tf.pad(tf.cumsum(spread, n), [[int(n == a), 0] for a in range(len(axes) + 1)])
-            spread = tf.gather(sums, last, axis=n) - tf.gather(sums, first, axis=n)
+            cumulative = tf.pad(tf.cumsum(sums, n), [[int(n == a), 0] for a in range(len(axes) + 1)])
+            sums = tf.gather(cumulative, end, axis=n) - tf.gather(cumulative, first, axis=n)
         covered *= times
     size = math.prod(a.width for a in axes)
-    mean = tf.where(covered == 0, tf.constant(np.nan, tf.float64), spread / (covered * size))
+    mean = tf.where(covered == 0, tf.constant(np.nan, tf.float64), sums / (covered * size))
     return tf.ensure_shape(tf.cast(mean, x.dtype), x.shape)

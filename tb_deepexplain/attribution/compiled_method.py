@@ -1,0 +1,124 @@
+"""Traces a method, or any function of a Score, into one TensorFlow function for batches of any size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from tb_deepexplain.attribution.examples import Batch
+from tb_deepexplain.attribution.methods import Method
+from tb_deepexplain.attribution.score import Score
+from tb_deepexplain.graph.submodel import Submodel
+
+Shapes = tuple[tuple[int | None, ...], ...]  # of the entries, batch included
+
+
+class MethodOutput(NamedTuple):
+    """The output of a compiled method for N examples."""
+
+    maps: list[Any]
+    score: Any
+    baseline_score: Any
+    evaluations: Any
+    warnings: list[Any]  # [N] bool for each text
+
+
+class CompiledMethod(NamedTuple):
+    """A method traced for one shape of examples."""
+
+    function: Any
+    output_shape: tuple[int | None, ...]  # of the model
+    warnings: tuple[str, ...]
+
+    def __call__(self, batch: Batch, batch_size: int) -> MethodOutput:
+        """NumPy arrays for the batch."""
+        options = [None if a is None else tf.constant(a) for a in (batch.target, batch.ys, batch.seeds)]
+        output = self.function(batch.entries, batch.context, *options, tf.constant(batch_size, tf.int32))
+        return MethodOutput(
+            *tf.nest.map_structure(lambda t: np.asarray(memoryview(t)), tuple(output))
+        )  # .numpy() copies
+
+
+def compile_method(
+    method: Method, parameters: Mapping[str, Any], submodel: Submodel, shapes: Shapes, batch: Batch, jit: bool
+) -> CompiledMethod:
+    """The method with these parameters, as one function of (entries, context, target, ys, seeds, batch size)."""
+    texts: list[str] = []
+
+    def call(score: Score) -> MethodOutput:
+        explanation = method.function(score, **parameters)
+        texts[:] = [text for text, _ in explanation.warnings]
+        unknown = tf.fill([score.n], tf.constant(np.nan, tf.float64))
+        start = explanation.baseline_score
+        return MethodOutput(
+            list(explanation.attributions),
+            tf.cast(score(score.x) if explanation.score is None else explanation.score, tf.float64),
+            unknown if start is None else tf.cast(start, tf.float64),
+            explanation.evaluations,
+            [tf.fill([score.n], True) if applies is None else applies for _, applies in explanation.warnings],
+        )
+
+    function, output_shape = trace(call, submodel, shapes, batch, jit)
+    return CompiledMethod(function, output_shape, tuple(texts))
+
+
+def trace(
+    call: Callable[..., Any],
+    submodel: Submodel,
+    shapes: Shapes,
+    batch: Batch,
+    jit: bool,
+    extra_specs: Sequence[Any] = (),
+) -> tuple[Any, tuple[int | None, ...]]:
+    """`call(score, *extras)` as one function of (entries, context, target, ys, seeds, batch size, *extras).
+
+    `shapes` are those of the entries; `batch` has the dtypes and the arguments that are None. Also returns the shape of the
+    model's output; () if the function does not evaluate the model.
+    """
+    output_shapes: list[tuple[int | None, ...]] = []
+    of_one_unit = batch.target is not None or (
+        batch.ys is not None and batch.ys[0].size == 1 and submodel.to_probabilities is tf.sigmoid
+    )
+    dtypes = [entry.dtype for entry in batch.entries]
+
+    def compute_output(points: list[Any], context: list[Any], rule: Any = None) -> Any:
+        entries = [tf.cast(p, dtype) for p, dtype in zip(points, dtypes, strict=True)]
+        output = submodel.compute_output(entries, context, rule)
+        output_shapes.append(tuple(output.shape))
+        return output
+
+    def call_with_score(
+        entries: list[Any], context: list[Any], target: Any, ys: Any, seeds: Any, batch_size: Any, *extras: Any
+    ) -> Any:
+        score = Score(
+            compute_output,
+            # In half precision, sums over steps and samples would lose their small terms.
+            [tf.cast(e, tf.float32) if e.dtype.size < 4 else e for e in entries],
+            context=context,
+            target=target,
+            ys=ys,
+            batch_size=batch_size,
+            embeddings=submodel.cut.embedded,
+            seeds=seeds,
+            jit=jit,
+            gradient_block=submodel.gradient_block,
+            to_probabilities=submodel.to_probabilities if of_one_unit else None,
+        )
+        return call(score, *extras)
+
+    def spec(array: Any) -> Any:
+        return tf.TensorSpec([None] * len(array.shape), array.dtype)
+
+    function = tf.function(call_with_score, autograph=False).get_concrete_function(
+        [tf.TensorSpec(shape, dtype) for shape, dtype in zip(shapes, dtypes, strict=True)],
+        [spec(c) for c in batch.context],
+        None if batch.target is None else tf.TensorSpec([None], tf.int64),
+        None if batch.ys is None else spec(batch.ys),
+        None if batch.seeds is None else tf.TensorSpec([None], tf.int64),
+        tf.TensorSpec([], tf.int32),
+        *extra_specs,
+    )
+    return function, output_shapes[0] if output_shapes else ()
