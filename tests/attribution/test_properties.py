@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -74,6 +75,73 @@ def test_saliency_is_the_magnitude_of_the_gradient() -> None:
     np.testing.assert_allclose(
         run("saliency", linear, X).attributions, np.broadcast_to(abs(LINEAR), X.shape), rtol=1e-6
     )
+
+
+# Twins: a slow, literal version of each method's definition, for `smooth` at a baseline of zeros, in double precision.
+
+
+def _smooth(x: np.ndarray) -> np.ndarray:
+    return np.tanh(x.reshape(-1, 12) @ KINKS).sum(1) + (x**3).sum((1, 2))
+
+
+def _slope(x: np.ndarray) -> np.ndarray:
+    z = x.reshape(-1, 12) @ KINKS
+    return ((1 - np.tanh(z) ** 2) @ KINKS.T).reshape(x.shape) + 3 * x**2
+
+
+def _integrate(x: np.ndarray) -> np.ndarray:
+    nodes, weights = np.polynomial.legendre.leggauss(200)
+    return x * sum(w / 2 * _slope((node + 1) / 2 * x) for node, w in zip(nodes, weights, strict=True))
+
+
+def _propagate(x: np.ndarray, epsilon: float) -> np.ndarray:
+    """Both activations, tanh and the cube, with f(z) / (z + ε·sign z) in place of f′(z); ε = 0 is DeepLIFT at zero."""
+    z = x.reshape(-1, 12) @ KINKS
+    of_tanh = ((np.tanh(z) / (z + epsilon * np.sign(z))) @ KINKS.T).reshape(x.shape)
+    return x * (of_tanh + x**3 / (x + epsilon * np.sign(x)))
+
+
+def _occlude(x: np.ndarray) -> np.ndarray:
+    def fall(i: int) -> np.ndarray:
+        without = x.reshape(-1, 12).copy()
+        without[:, i] = 0
+        return _smooth(x) - _smooth(without.reshape(x.shape))
+
+    return np.stack([fall(i) for i in range(12)], 1).reshape(x.shape)
+
+
+def _shapley(x: np.ndarray) -> np.ndarray:
+    """Over all coalitions of the twelve features."""
+    coalitions = (np.arange(2**12)[:, None] >> np.arange(12)) & 1
+    scores = np.stack([_smooth((row.ravel() * coalitions).reshape(-1, 4, 3)) for row in x])  # [N, coalitions]
+    sizes, values = coalitions.sum(1), np.zeros((len(x), 12))
+    for i in range(12):
+        without = np.flatnonzero(coalitions[:, i] == 0)
+        share = [1 / (12 * math.comb(11, size)) for size in sizes[without]]
+        values[:, i] = (scores[:, without + 2**i] - scores[:, without]) @ share
+    return values.reshape(x.shape)
+
+
+TWINS: dict[
+    str, tuple[dict[str, Any], Callable[[np.ndarray], np.ndarray]]
+] = {  # parameters of the method, and the twin
+    "saliency": ({}, lambda x: abs(_slope(x))),
+    "gradient_x_input": ({}, lambda x: x * _slope(x)),
+    "integrated_gradients": ({"tolerance": 1e-7, "max_evaluations": 20_000}, _integrate),
+    "epsilon_lrp": ({"epsilon": 1e-2}, lambda x: _propagate(x, 1e-2)),
+    "deeplift": ({}, lambda x: _propagate(x, 0)),
+    "occlusion": ({}, _occlude),
+    "shapley_sampling": ({"estimator": "kernel", "samples": 373}, _shapley),  # enough for all coalitions
+}
+
+
+@pytest.mark.parametrize("method", [m.id for m in TABLE])
+def test_each_method_agrees_with_a_literal_twin(method: str) -> None:
+    assert method in TWINS, "write the method's definition once more, slowly, as a row of TWINS"
+    parameters, twin = TWINS[method]
+    x = X.astype(np.float64)
+    actual, expected = run(method, smooth, x, **parameters).attributions, twin(x)
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-6 * abs(expected).max())
 
 
 @pytest.mark.parametrize("method", [m.id for m in TABLE])
