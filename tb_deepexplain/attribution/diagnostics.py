@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tb_deepexplain.attribution.examples import Batch
 from tb_deepexplain.attribution.score import select
+from tb_deepexplain.graph.graph_view import list_names
 from tb_deepexplain.graph.submodel import Submodel
 
 _ALTERNATIVE = "occlusion may still show what the score depends on"
@@ -86,8 +87,7 @@ class Diagnostics:
                 for name, values in self._submodel.graph.variables()
                 if values.dtype.is_floating and not np.isfinite(np.asarray(values.numpy(), np.float64)).all()
             ]
-            rest = f" and {len(names) - 3} more" if len(names) > 3 else ""
-            self._not_finite_weights = ", ".join(names[:3]) + rest
+            self._not_finite_weights = list_names(names)
         if self._not_finite_weights:
             return f"so do the model's weights ({self._not_finite_weights})"
         if not score_is_finite:

@@ -1,1 +1,25 @@
-"""A model as a TensorFlow graph: where it is entered and left, its regions, and the rules of its backward pass."""
+"""A model as a TensorFlow graph: loading it, cutting it, and changing its backward pass.
+
+Read `model_graph.py` first, then `submodel.py`: a ModelGraph is a whole model, a Submodel its part from the entry tensors
+to the explained output.
+
+loading/             every form of model → ModelGraph; `load_model.py` decides which file loads it
+inlining.py          a function with all its calls → one flat graph
+rank_inference.py    tensor ranks that TensorFlow does not know
+determinism.py       refuses models whose output depends on chance
+
+graph_view.py        a graph that can be walked in both directions; every analysis below uses it
+cut.py               where a model is cut: its entry tensors, context and output
+logits.py            the logits before a final softmax or sigmoid
+embedding_lookups.py the embeddings of integer and string inputs
+tensor_names.py      names of layers and tensors, as people give them
+
+regions.py           the activation regions between entry tensors and output
+op_classes.py        what each TensorFlow op computes: elementwise, linear, ...
+backward_rules.py    applies a backward rule (ε-LRP, DeepLIFT) to the regions
+imported_graph.py    imports a graph into a function, with replaced tensors
+
+gradient_blocks.py   steps that pass no gradient on
+custom_gradients.py  steps whose custom gradient is ignored
+weights.py           the weights of each layer
+"""

@@ -15,7 +15,7 @@ from tb_deepexplain.graph.tensor_names import find_tensor
 
 @dataclasses.dataclass(frozen=True)
 class Cut:
-    """Names of tensors, and what is known of them."""
+    """The tensors at which a model is cut, by name."""
 
     entries: tuple[str, ...]  # the entry tensors
     entry_names: tuple[str, ...]  # their names for people

@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from tb_deepexplain.errors import UnsupportedModelError
-from tb_deepexplain.graph.graph_view import SHAPE_OPS, VARIABLE_READS, GraphView, list_nodes, node_name
+from tb_deepexplain.graph.graph_view import SHAPE_OPS, VARIABLE_READS, GraphView, list_names, node_name
 
 _RANDOM_OPS = frozenset(
     """RandomUniform RandomUniformInt RandomStandardNormal TruncatedNormal ParameterizedTruncatedNormal Multinomial
@@ -31,19 +31,19 @@ def check_determinism(view: GraphView, outputs: Sequence[str]) -> None:
     nodes = [n for n in view.nodes if n in needed]
     if random := [f"{n} ({op})" for n in nodes for op in dict.fromkeys(_random_ops(view, n))]:
         raise UnsupportedModelError(
-            f"the output depends on random numbers: {list_nodes(random)}. A map would hold for one draw only: export the "
+            f"the output depends on random numbers: {list_names(random)}. A map would hold for one draw only: export the "
             "model with training=False, or without its noise"
         )
     reads = [n for n in nodes if view.nodes[n].op in VARIABLE_READS]
     if written := [f"{n} (after {writer})" for n in reads for writer in _earlier_writers(view, n)]:
         raise UnsupportedModelError(
-            f"the output depends on a variable that the model writes before it reads it: {list_nodes(written)}. An "
+            f"the output depends on a variable that the model writes before it reads it: {list_names(written)}. An "
             "explanation runs the model many times: give a function that does not change its variables"
         )
 
 
 def _random_ops(view: GraphView, name: str) -> Iterator[str]:
-    """The random ops of a node: its own, and those of the functions that it runs."""
+    """The random ops that a node is, or that the functions it runs contain."""
     if _is_random(view.nodes[name]) and _constant_value(view, f"{name}:0") is None and not _has_no_effect(view, name):
         yield view.nodes[name].op
     yield from (inner.op for inner in _inner_nodes(view, name) if _is_random(inner))

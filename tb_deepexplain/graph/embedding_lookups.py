@@ -55,9 +55,9 @@ def holds_token_ids(view: GraphView, node: str) -> bool:
 
 
 def find_pooled(view: GraphView, lookup: EmbeddingLookup) -> list[str]:
-    """The tensors in which a sparse column's look-up, one row for each distinct id of a batch, becomes a row an example.
+    """The tensors that pool the look-up of a sparse column into one row for each example; empty for any other look-up.
 
-    Empty for a look-up that has its own row for each id of each example.
+    The look-up of a sparse column has a row for each distinct id of a batch, so its rows do not belong to examples.
     """
     ids = node_name(view.skip_identities(lookup.indices))
     if view.nodes[ids].op not in ("Unique", "UniqueV2"):

@@ -7,7 +7,7 @@ from typing import Any
 from tensorflow.python.framework import ops  # TensorFlow does not say in public which ops have a gradient
 
 from tb_deepexplain.graph.cut import Cut
-from tb_deepexplain.graph.graph_view import FLOAT_TYPES, GraphView, node_name
+from tb_deepexplain.graph.graph_view import FLOAT_TYPES, GraphView, list_names, node_name
 from tb_deepexplain.graph.op_classes import FLAT_OPS
 
 
@@ -27,7 +27,7 @@ def find_gradient_block(view: GraphView, cut: Cut, entry: str) -> str:
         following = {n for n in view.value_consumers.get(name, ()) if n in tail} - visited
         visited |= following
         stack += sorted(following)
-    return ", ".join(blocks[:3]) or "an unknown step"
+    return list_names(blocks) or "an unknown step"
 
 
 def _blocks_gradient(node: Any) -> bool:

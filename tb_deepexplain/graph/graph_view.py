@@ -123,6 +123,6 @@ def node_name(tensor: str) -> str:
     return tensor.lstrip("^").split(":")[0]
 
 
-def list_nodes(names: Sequence[str]) -> str:
-    """The first three names, and how many more there are."""
+def list_names(names: Sequence[str]) -> str:
+    """The first three names and the number of the others, for messages."""
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

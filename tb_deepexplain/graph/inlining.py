@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -22,12 +22,26 @@ def inline(function: Any) -> Any:
     While and If stay functional, so that they keep a gradient. Raises UnsupportedModelError for loops of TensorFlow 1.
     """
     graph_def = function.graph.as_graph_def()
-    fed = {t.op.name for t in function.inputs}
+    _prepare(graph_def, {t.op.name for t in function.inputs})
+    inlined = rename_functions(_run_inliner(graph_def, [t.name for t in [*function.inputs, *outputs_of(function)]]))
+    loops = [node.name for node in inlined.node if node.op == "Enter"]
+    if loops:
+        raise UnsupportedModelError(
+            f"the model contains a loop of TensorFlow 1, {loops[0]!r}, which TensorFlow 2 cannot differentiate: call "
+            "tf.compat.v1.enable_control_flow_v2() before building the model, and export the model again"
+        )
+    if any(t.shape.rank is None for t in outputs_of(function)):
+        annotate_ranks(inlined, function)
+    return inlined
+
+
+def _prepare(graph_def: Any, inputs: Collection[str]) -> None:
+    """Change what would stop inlining, differentiation or XLA; `inputs` are the nodes of the function's inputs."""
     for node in _all_nodes(graph_def):
         if "_lower_using_switch_merge" in node.attr:
             node.attr["_lower_using_switch_merge"].b = False
         node.attr.pop("_XlaMustCompile", None)  # TensorFlow does not inline such calls
-        if node.op == "PlaceholderWithDefault" and node.name not in fed:  # XLA cannot compile placeholders
+        if node.op == "PlaceholderWithDefault" and node.name not in inputs:  # XLA cannot compile placeholders
             node.op = "Identity"
             node.attr["T"].CopyFrom(node.attr["dtype"])
             del node.attr["dtype"], node.attr["shape"]
@@ -39,24 +53,18 @@ def inline(function: Any) -> Any:
         # api_implements marks GPU twins of Keras 2 recurrent layers; TensorFlow marks what XLA compiles _noinline.
         for attribute in ("api_implements", "_XlaMustCompile", "_noinline"):
             inner.attr.pop(attribute, None)
+
+
+def _run_inliner(graph_def: Any, fetches: Sequence[str]) -> Any:
     # The graph's collections are left out: those of a TensorFlow 1 model name nodes that no longer exist.
     meta_graph = meta_graph_pb2.MetaGraphDef(graph_def=graph_def)
-    fetches = meta_graph_pb2.CollectionDef()
-    fetches.node_list.value.extend(t.name for t in [*function.inputs, *outputs_of(function)])
-    meta_graph.collection_def["train_op"].CopyFrom(fetches)
+    collection = meta_graph_pb2.CollectionDef()
+    collection.node_list.value.extend(fetches)
+    meta_graph.collection_def["train_op"].CopyFrom(collection)
     config = config_pb2.ConfigProto()
     config.graph_options.rewrite_options.min_graph_nodes = -1  # inline small graphs too
     config.graph_options.rewrite_options.optimizers.append("function")
-    inlined = rename_functions(tf_optimizer.OptimizeGraph(config, meta_graph))
-    loops = [node.name for node in inlined.node if node.op == "Enter"]
-    if loops:
-        raise UnsupportedModelError(
-            f"the model contains a loop of TensorFlow 1, {loops[0]!r}, which TensorFlow 2 cannot differentiate: call "
-            "tf.compat.v1.enable_control_flow_v2() before building the model, and export the model again"
-        )
-    if any(t.shape.rank is None for t in outputs_of(function)):
-        annotate_ranks(inlined, function)
-    return inlined
+    return tf_optimizer.OptimizeGraph(config, meta_graph)
 
 
 def _all_nodes(graph_def: Any) -> Iterator[Any]:

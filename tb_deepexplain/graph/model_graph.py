@@ -143,7 +143,7 @@ class ModelGraph:
         return f"{'/'.join(scopes[-2:]) or last!r} ({self._view.nodes[node_name(name)].op})"
 
     def _replace(self, **attributes: Any) -> ModelGraph:
-        """A copy with other attributes; its submodels are its own."""
+        """A copy with other attributes; it does not share submodels."""
         other = copy.copy(self)
         vars(other).update(attributes, _submodels={})
         return other

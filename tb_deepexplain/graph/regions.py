@@ -3,7 +3,7 @@
 A region computes y = f(z), feature by feature, of one tensor z: a ReLU, but also a GELU or a softplus that the exporter
 wrote as ten small ops. Affine ops at its edges (biases, scales) are not part of it.
 
-How regions are found: every elementwise node belongs to the *group* of its source, the last tensor before it that is not
+The algorithm: every elementwise node belongs to the *group* of its source, the last tensor before it that is not
 computed elementwise. Inside a group, the *dominator* of a tensor is the nearest tensor through which every path from the
 source to it leads. The chain of dominators from the source to a tensor that other groups read is divided into affine
 steps, which stay outside, and regions.
@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from tb_deepexplain.graph.cut import Cut
-from tb_deepexplain.graph.graph_view import GraphView, list_nodes, node_name
+from tb_deepexplain.graph.graph_view import GraphView, list_names, node_name
 from tb_deepexplain.graph.logits import final_activation_node
 from tb_deepexplain.graph.op_classes import ACTIVATIONS, BOOLEAN_OPS, ELEMENTWISE_OPS, is_affine, unsupported_reason
 
@@ -73,7 +73,7 @@ class _Analysis:
         unsupported = {reason: [n for n in nodes if n != softmax] for reason, nodes in self.unsupported.items()}
         return RegionAnalysis(
             tuple(sorted(regions, key=lambda region: position[node_name(region.y)])),
-            tuple(f"{reason} ({list_nodes(nodes)})" for reason, nodes in unsupported.items() if nodes),
+            tuple(f"{reason} ({list_names(nodes)})" for reason, nodes in unsupported.items() if nodes),
             softmax is not None,
         )
 

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 class Submodel:
     """A model graph, cut at its entry tensors and at the explained output.
 
-    The parts before and after the entry tensors are traced once, for any number of examples. `inputs` are always values
-    of the model's inputs; `entries` are values of the entry tensors, `context` of the tensors needed besides them.
+    `inputs` are always values of the model's inputs; `entries` are values of the entry tensors, and `context` of the
+    tensors needed besides them. Functions of `inputs` are traced once, for any number of examples.
     """
 
     def __init__(self, graph: ModelGraph, cut: Cut) -> None:
@@ -103,7 +103,7 @@ class Submodel:
     def to_probabilities(self) -> Callable[[Any], Any] | None:
         """The function that turns the explained output into probabilities; None if the model does not end in any."""
         activation = final_activation(self.graph.view, self.cut.model_output)
-        if activation is None or not (self.cut.explains_logits or self.cut.output == self.cut.model_output):
+        if activation is None:
             return None
         if self.cut.explains_logits:
             return tf.sigmoid if activation == "Sigmoid" else tf.nn.softmax
@@ -160,6 +160,7 @@ class Submodel:
         return tf.function(function, autograph=False).get_concrete_function(specs)
 
     def _run(self, function: Any, inputs: Sequence[Any]) -> Any:
+        """`function(inputs)`; InputError if it fails because token ids are out of range."""
         try:
             return function(inputs)
         except tf.errors.InvalidArgumentError as error:

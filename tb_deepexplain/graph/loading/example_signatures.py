@@ -124,7 +124,7 @@ def _dense_feature(
         if len(cast_types) == 1 and cast_types <= FLOAT_TYPES:
             dtype, tensors = cast_types.pop(), tuple(tensor_name(node.name) for node in consumers)
     spec = tf.TensorSpec([None, *shape], tf.as_dtype(dtype))
-    return _Feature(name, spec, tensors, _full_default(_constant_value(view, default), shape))
+    return _Feature(name, spec, tensors, _full_default(_read_constant(view, default), shape))
 
 
 def _full_default(default: Any, shape: Any) -> Any:
@@ -137,7 +137,7 @@ def _full_default(default: Any, shape: Any) -> Any:
 
 
 def _feature_names(view: GraphView, tensor: str) -> list[str]:
-    names = _constant_value(view, tensor)
+    names = _read_constant(view, tensor)
     if names is None:
         raise UnsupportedModelError(
             f"the names of the features that the model parses are computed ({tensor}); export it with a fixed feature spec"
@@ -145,7 +145,7 @@ def _feature_names(view: GraphView, tensor: str) -> list[str]:
     return [name.decode() for name in names.reshape(-1).tolist()]
 
 
-def _constant_value(view: GraphView, tensor: str) -> Any:
+def _read_constant(view: GraphView, tensor: str) -> Any:
     """The values of a constant, perhaps in another shape; None if the tensor is no constant."""
     node = view.nodes[node_name(tensor)]
     while node.op in ("Identity", "Reshape"):
