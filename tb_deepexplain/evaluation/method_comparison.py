@@ -79,13 +79,13 @@ def rank(
     measured = []
     for method in selected:
         explainer = explainers[method]
-        bound = evaluator.of(explainer)
+        bound_evaluator = evaluator.of(explainer)
         result = explainer.run(examples, target=target, return_result=True, **options)
-        key = bound.parameters_digest
+        key = bound_evaluator.parameters_digest
         if key not in chance_levels:
-            chance_levels[key] = bound.chance(examples, result, segments=segments, **options)
+            chance_levels[key] = bound_evaluator.chance(examples, result, segments=segments, **options)
         chance = chance_levels[key]
-        of_method = bound.run(examples, result, segments=segments, known=chance, **options)
+        of_method = bound_evaluator.run(examples, result, segments=segments, known=chance, **options)
         seconds, sanity = time_and_check(explainer, few, seed=seed, **few_options)
         measured.append(
             MeasuredMethod(
