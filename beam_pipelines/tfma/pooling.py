@@ -1,6 +1,6 @@
-"""Maps pooled to a few named numbers, for readers that take numbers by name: TFMA's metrics, drift between stores.
+"""Pools maps to a few named numbers, as TFMA's metrics and the drift between stores need them.
 
-A pooled number is the sum of what it stands for, so that the numbers of a map sum to what the map sums to.
+A number is a sum, so that the numbers of a map have the sum of the map.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ import numpy as np
 from tb_deepexplain.errors import ParameterError
 from tb_deepexplain.store.records import Input, input_names, value_names
 
-# By the kind of the input; the first is the default.
-POOLS: Mapping[str, tuple[str, ...]] = {
+POOLS: Mapping[str, tuple[str, ...]] = {  # by modality; the first is the default
     "tabular": ("value", "feature"),
     "text": ("feature", "token"),
     "image": ("channel", "region"),
@@ -21,46 +20,46 @@ POOLS: Mapping[str, tuple[str, ...]] = {
 REGIONS = 4
 
 
-def check_pool(kind: str, pool: str | None) -> str:
-    """The pool, or that by default; ParameterError if inputs of this kind have no such one."""
-    if pool is not None and pool not in POOLS[kind]:
+def check_pool(modality: str, pool: str | None) -> str:
+    """The pool, or the default for None; ParameterError if maps of this modality cannot be pooled like that."""
+    if pool is not None and pool not in POOLS[modality]:
         raise ParameterError(
-            f"pool={pool!r}: the model's input is of kind {kind}, whose maps are pooled by {' or '.join(POOLS[kind])}"
+            f"pool={pool!r}: the model's input is {modality}; expected a pool of {' or '.join(POOLS[modality])}"
         )
-    return pool or POOLS[kind][0]
+    return pool or POOLS[modality][0]
 
 
 def pooled(
-    shown: Input, values: np.ndarray, pool: str | None, regions: int = REGIONS, name: str = ""
+    example: Input, values: np.ndarray, pool: str | None, regions: int = REGIONS, name: str = ""
 ) -> dict[str, float]:
-    """The numbers of a map, by name.
+    """The named numbers of a map.
 
-    Tabular: each `value`, or each `feature` of the model with all its values. Text: the whole `feature`, or each `token` with
-    all places where it stands. Pictures: each `channel`, or each of `regions` × `regions` regions, numbered from the upper
-    left. `name` is that of the model's input, of texts and pictures.
+    Tabular: one for each `value`, or for each `feature` of the model with all its values. Text: one for the whole
+    `feature`, or one for each `token`, summed over its occurrences. Picture: one for each `channel`, or for each of
+    `regions` × `regions` regions, numbered from the upper left. `name` is the name of the model's input, for texts and
+    pictures.
     """
-    pool = check_pool(shown.modality, pool)
-    if shown.modality == "tabular":
-        names = value_names(shown.inputs, shown.features)
-        if pool == "feature" and shown.inputs:
-            names = input_names(shown.inputs)
-        return _sums(names, values.ravel())
-    if shown.modality == "text":
+    pool = check_pool(example.modality, pool)
+    if example.modality == "tabular":
+        by_input = pool == "feature" and example.inputs
+        names = input_names(example.inputs) if by_input else value_names(example.inputs, example.features)
+        return _sum_by_name(names, values.ravel())
+    if example.modality == "text":
         if pool == "feature":
             return {name or "text": float(values.sum(dtype=np.float64))}
-        return _sums([str(token) or "[padding]" for token in shown.tokens or ()], values)
+        return _sum_by_name([str(token) or "[padding]" for token in example.tokens or ()], values)
     name = name or "image"
+    by_pixel = values.reshape([*values.shape[:2], -1])
     if pool == "channel":
-        sums = values.reshape([*values.shape[:2], -1]).sum((0, 1), np.float64)
+        sums = by_pixel.sum((0, 1), np.float64)
         return {f"{name}[channel {i}]": float(total) for i, total in enumerate(sums)}
     rows, columns = (np.arange(size) * regions // size for size in values.shape[:2])
-    flat = values.reshape([*values.shape[:2], -1]).sum(2, np.float64)
-    places = [f"{name}[region {row},{column}]" for row in rows for column in columns]
-    return _sums(places, flat.ravel())
+    names = [f"{name}[region {row},{column}]" for row in rows for column in columns]
+    return _sum_by_name(names, by_pixel.sum(2, np.float64).ravel())
 
 
-def _sums(names: Sequence[str], values: np.ndarray) -> dict[str, float]:
-    found: dict[str, float] = {}
+def _sum_by_name(names: Sequence[str], values: np.ndarray) -> dict[str, float]:
+    sums: dict[str, float] = {}
     for name, value in zip(names, values.tolist(), strict=True):
-        found[name] = found.get(name, 0.0) + value
-    return found
+        sums[name] = sums.get(name, 0.0) + value
+    return sums

@@ -1,1 +1,6 @@
-"""A TFX component that explains a model."""
+"""AttributionGen, a TFX component that explains a model's predictions.
+
+`component.py`, the file to read first, has the component and its artifact; `executor.py` runs it; `parameters.py`
+checks its parameters and stores them as TFX keeps them. `examples.py`, `transform_graph.py` and `mean_baseline.py`
+handle the examples of a TFX pipeline.
+"""

@@ -32,7 +32,7 @@ def _examples(path: Path) -> list[dict[str, Any]]:
 def test_the_net_rebuilt_from_its_checkpoint_knows_the_photographs(tmp_path: Path) -> None:
     arguments = photos.prepare(tmp_path)
     examples = _examples(tmp_path / "photos.tfrecord")
-    assert len(examples) == photos.PICTURES + len(photos.MORE)
+    assert len(examples) == photos.PICTURES + len(photos.SKIMAGE_PICTURES)
     assert arguments[arguments.index("--input") + 1] == str(tmp_path / "photos.tfrecord")
     assert (tmp_path / "labels.txt").read_text().splitlines()[967] == "espresso"
     pictures = np.stack([tf.io.decode_jpeg(e["image"][0]).numpy() for e in examples]).astype(np.float32)
@@ -47,7 +47,7 @@ def test_a_checkpoint_that_asks_for_code_is_refused(tmp_path: Path) -> None:
         for part in (torch_weights._MAGIC, 1001, {}):
             pickle.dump(part, file)
         pickle.dump(print, file)
-    with pytest.raises(dx.InputError, match=r"asks for builtins.print; only plain weights"):
+    with pytest.raises(dx.InputError, match=r"needs builtins.print; only plain weights"):
         torch_weights.read_weights(tmp_path / "evil.pth")
     (tmp_path / "zip.pth").write_bytes(b"PK\x03\x04")
     with pytest.raises(dx.InputError, match="not a PyTorch checkpoint"):
@@ -55,7 +55,7 @@ def test_a_checkpoint_that_asks_for_code_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_of_another_net_is_refused() -> None:
-    with pytest.raises(dx.InputError, match="not that of EfficientNet-Lite0"):
+    with pytest.raises(dx.InputError, match="not a checkpoint of EfficientNet-Lite0"):
         efficientnet.load({"_conv_stem.weight": np.zeros((32, 3, 3, 3), np.float32)})
 
 

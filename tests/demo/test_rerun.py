@@ -33,7 +33,7 @@ def test_what_stands_is_kept_and_what_other_code_made_is_made_anew(
     def stop(*_: object) -> list[str]:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(demo, "_sources", lambda: "of another version")
+    monkeypatch.setattr(demo, "_digest_sources", lambda: "of another version")
     monkeypatch.setattr(digits, "METHODS", {"gradient_x_input": {}})
     for place in (
         "beam_pipelines.cli.demo.digits.prepare",

@@ -275,7 +275,7 @@ def test_what_cannot_be_is_refused(model: Path) -> None:
         extracted(ONE, one, raw([{"age": 1.0}]), method="saliency")
     with pytest.raises(InputError, match=r"the extracts have labels; expected batched input or features"):
         extracted(ONE, one, {"labels": 1}, method="saliency")
-    with pytest.raises(ParameterError, match="pool='region': the model's input is of kind tabular"):
+    with pytest.raises(ParameterError, match="pool='region': the model's input is tabular"):
         extracted(ONE, one, raw(table(1, 1)), method="saliency", pool="region")
     with pytest.raises(ParameterError, match=r"extractors: got none; expected ExtractUnbatchedInputs among them"):
         with_attributions([], None)

@@ -15,7 +15,8 @@ from tfx.orchestration import data_types
 from tfx.types import artifact_utils, channel_utils, standard_artifacts
 
 import tb_deepexplain as dx
-from beam_pipelines.tfx.component import SKIPPED, AttributionGen
+from beam_pipelines.tfx.component import AttributionGen
+from beam_pipelines.tfx.executor import SKIPPED
 from tb_deepexplain.errors import InputError, ParameterError, UnknownMethodError
 from tb_deepexplain.store.layout import store_path
 from tb_deepexplain.store.reader import Store
@@ -297,7 +298,7 @@ def test_the_pipeline_compiles_for_vertex(tmp_path: Path, monkeypatch: pytest.Mo
     executor = told["components"]["AttributionGen"]["executorLabel"]
     container = told["deploymentSpec"]["executors"][executor]["container"]
     assert container["image"] == "registry.example/team/deepexplain:tfx"
-    assert "beam_pipelines.tfx.component.Executor" in container["args"]
+    assert "beam_pipelines.tfx.executor.Executor" in container["args"]
     outputs = told["components"]["AttributionGen"]["outputDefinitions"]["artifacts"]
     assert "tb_deepexplain.Attributions" in json.dumps(outputs["attributions"])
     given = told["root"]["dag"]["tasks"]["AttributionGen"]["inputs"]["parameters"]

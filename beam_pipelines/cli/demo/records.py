@@ -1,4 +1,4 @@
-"""What a pipeline reads, as files: TFRecords of tf.Example, lists of words, exported models."""
+"""Writes the files that the demo's pipelines read: TFRecords of tf.Examples, lists of words, exported models."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Value = bytes | str | int | float | Sequence[int] | Sequence[float]
 
 
 def write_examples(path: Path, examples: Iterable[Mapping[str, Value]]) -> int:
-    """One tf.Example for each mapping of feature names to values; how many."""
+    """Write one tf.Example for each mapping of feature names to values; their number."""
     count = 0
     with tf.io.TFRecordWriter(str(path)) as writer:
         for example in examples:
@@ -27,7 +27,7 @@ def write_lines(path: Path, lines: Sequence[str]) -> None:
 
 
 def export(model: Any, folder: Path) -> None:
-    """The model as a SavedModel; an older one is replaced."""
+    """Write the model as a SavedModel, and replace an older one."""
     model.export(str(folder), verbose=False)
 
 

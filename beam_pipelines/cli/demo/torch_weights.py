@@ -18,7 +18,7 @@ _DTYPES = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
 
 @dataclasses.dataclass(frozen=True)
 class _Tensor:
-    """Where a tensor lies in a storage; offset and strides count elements."""
+    """The part of a storage that a tensor occupies; offset and strides count elements."""
 
     storage: str
     dtype: np.dtype[Any]
@@ -33,7 +33,7 @@ class _Tensor:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Knows the few names a file of weights needs; a pickle that asks for anything else could run code."""
+    """Allows the few names that a file of weights needs; any other name in a pickle could run code."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("collections", "OrderedDict"):
@@ -42,7 +42,7 @@ class _Unpickler(pickle.Unpickler):
             return _tensor
         if module == "torch" and name in _DTYPES:
             return _DTYPES[name]
-        raise InputError(f"the checkpoint asks for {module}.{name}; only plain weights can be read")
+        raise InputError(f"the checkpoint needs {module}.{name}; only plain weights can be read")
 
     def persistent_load(self, pid: Any) -> tuple[str, np.dtype[Any]]:
         _, dtype, key, *_ = pid
@@ -52,8 +52,8 @@ class _Unpickler(pickle.Unpickler):
 def read_weights(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """Name → array, from a checkpoint in the format before PyTorch 1.6.
 
-    That is pickles of a magic number, a version, the machine, the names with their places, and the storages'
-    keys; then the storages in the order of the keys, each as its length and its values.
+    The format: pickles of a magic number, a version, the machine, the tensors by name, and the keys of the storages; then
+    each storage in the order of the keys, as its length and its values.
     """
     with open(path, "rb") as file:
         try:
@@ -64,7 +64,7 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
             raise InputError(
                 f"{path} is not a PyTorch checkpoint in the format before version 1.6; reinstall its package"
             )
-        _load(file), _load(file)  # the version and the machine it was written on
+        _load(file), _load(file)  # version and machine
         tensors: dict[str, _Tensor] = _load(file)
         keys: list[str] = _load(file)
         sizes = {tensor.storage: tensor.dtype.itemsize for tensor in tensors.values()}

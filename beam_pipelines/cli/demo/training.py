@@ -1,4 +1,4 @@
-"""Training with a progress bar and the same result every time."""
+"""Trains the demo's models with a progress bar."""
 
 from __future__ import annotations
 

@@ -1,0 +1,83 @@
+"""The parameters of AttributionGen: checked when the pipeline is built, and stored as TFX stores them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from tfx.dsl.placeholder import placeholder
+from tfx.orchestration import data_types
+
+from beam_pipelines.transforms import Attribute
+from tb_deepexplain.errors import ParameterError
+
+# Parameters of `transforms.Attribute`: those that TFX stores as they are, and those that are stored as JSON.
+TYPES: dict[str, type] = {
+    "target": str,
+    "label_feature": str,
+    "id_feature": str,
+    "signature": str,
+    "output": str,
+    "batch_size": int,
+    "superpixels": int,
+}
+JSON = ("methods", "measures", "labels", "vocabulary", "features")
+# Parameters of the executor. `splits` is stored as JSON.
+EXECUTOR_TYPES: dict[str, type] = {"splits": str, "max_examples": int, "seed": int, "max_error_rate": float}
+
+_AS_JSON = (*JSON, "splits")
+_POSITIVE = ("max_examples", "batch_size", "superpixels")
+
+
+def check_parameters(parameters: Mapping[str, Any]) -> None:
+    """ParameterError or UnknownMethodError for a value that cannot be right. RuntimeParameters are not checked."""
+    values = {name: value for name, value in parameters.items() if value is not None and not _is_runtime(value)}
+    for name in _POSITIVE:
+        value = values.get(name)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            raise ParameterError(f"AttributionGen: {name}={value!r}: expected a whole number of at least 1")
+    splits = values.get("splits", ())
+    if isinstance(splits, str) or not all(isinstance(split, str) and split for split in splits):
+        raise ParameterError(f"AttributionGen: splits={splits!r}: expected a list of names, such as ['eval']")
+    for name in TYPES.keys() & values:
+        if not isinstance(values[name], TYPES[name]) and not isinstance(values[name], str | int):
+            raise ParameterError(f"AttributionGen: {name}={values[name]!r}: expected a {TYPES[name].__name__}")
+    if "methods" in values:
+        for name in JSON:
+            encode(name, values.get(name))
+        Attribute("not loaded", **{name: values[name] for name in (*TYPES, *JSON) if name in values})
+
+
+def encode(name: str, value: Any) -> Any:
+    """The value as TFX stores it; ParameterError if it cannot become JSON."""
+    if value is None or _is_runtime(value):
+        return value
+    if name == "target":
+        return str(value)
+    if name not in _AS_JSON:
+        return value
+    try:
+        return json.dumps(value if isinstance(value, str | Mapping) else list(value))
+    except TypeError:
+        raise ParameterError(
+            f"AttributionGen: {name}={value!r} cannot be stored as JSON, as TFX needs it; it may contain an array. "
+            "For a baseline give a number, or use baseline_examples"
+        ) from None
+
+
+def decode(properties: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters that have a value, from TFX's execution properties."""
+    names = {*TYPES, *JSON, *EXECUTOR_TYPES}
+    values = {name: value for name, value in properties.items() if name in names and value not in (None, "")}
+    for name in values.keys() & {*_AS_JSON}:
+        try:
+            values[name] = json.loads(values[name])
+        except ValueError:  # a RuntimeParameter that holds a single name
+            values[name] = [values[name]]
+    return values
+
+
+def _is_runtime(value: Any) -> bool:
+    """Whether the value is known only when the pipeline runs."""
+    return isinstance(value, data_types.RuntimeParameter | placeholder.Placeholder)
