@@ -1,0 +1,1 @@
+"""Examples to copy: `tfx_pipeline.py`, a TFX pipeline with AttributionGen, and `tfma_slices.py`, attributions in TFMA."""

@@ -1,9 +1,9 @@
-"""Attributions in TFMA, by slice: for whom does a model go by what?
+"""Attributions in TFMA, by slice: which features a model uses for which group of examples.
 
     python -m examples.tfma_slices [--plot slices.png]
 
-Trains the network of `examples.tfx_pipeline`, evaluates it with TFMA, and prints by slice how good it is, how much each
-measurement counts, and how far the attributions can be trusted.
+Trains the model of `examples.tfx_pipeline`, evaluates it with TFMA, and prints for each slice its accuracy, the mean
+attribution of each measurement, and how far the attributions can be trusted.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from examples.tfx_pipeline import LABEL, RUNNER, export, train, write_csv
 
-SHOWN = 10  # measurements, those that count most first
+SHOWN = 10  # measurements, by decreasing mean absolute attribution
 SLICES = {(): "all", ((LABEL, 0),): "benign", ((LABEL, 1),): "malignant"}
 METRICS = {
     "binary_accuracy": "accuracy",
@@ -41,7 +41,7 @@ CONFIG = f"""
 
 
 def evaluate(folder: Path) -> Any:
-    """TFMA's result for a model trained on half of the data and asked of the other."""
+    """TFMA's result for a model trained on one half of the data and evaluated on the other."""
     import tensorflow_model_analysis as tfma
     from apache_beam.options.pipeline_options import PipelineOptions
     from google.protobuf import text_format
@@ -65,7 +65,9 @@ def evaluate(folder: Path) -> Any:
     shared = tfma.default_eval_shared_model(
         eval_saved_model_path=str(folder / "model"), eval_config=config, tags=[tf.saved_model.SERVING]
     )
-    mean = {name: float(values[:half].mean()) for name, values in columns.items()}  # zero is no measurement of a tumour
+    mean = {
+        name: float(values[:half].mean()) for name, values in columns.items()
+    }  # the baseline: zero is no plausible measurement
     return tfma.run_model_analysis(
         eval_shared_model=shared,
         eval_config=config,
@@ -81,52 +83,52 @@ def _floats(value: float) -> Any:
 
 
 def tabulate(result: Any) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, float]]]:
-    """By slice: its metrics, and the mean attribution of each measurement, those that count most first."""
+    """(metrics by slice, mean attributions by slice) of the most important measurements, the most important first."""
     metrics, attributions = {}, {}
     absolute: dict[str, float] = {}
-    for key, by in result.slicing_metrics:
-        found = by[""][""]
-        metrics[SLICES[key]] = {title: found[name]["doubleValue"] for name, title in METRICS.items()} | {
-            "examples": found["example_count"]["doubleValue"]
+    for slice_key, by_output in result.slicing_metrics:
+        values = by_output[""][""]
+        metrics[SLICES[slice_key]] = {title: values[name]["doubleValue"] for name, title in METRICS.items()} | {
+            "examples": values["example_count"]["doubleValue"]
         }
-    for key, by in result.attributions:
-        found = by[""][""]
-        attributions[SLICES[key]] = {name: v["doubleValue"] for name, v in found["mean_attributions"].items()}
-        if not key:
-            absolute = {name: v["doubleValue"] for name, v in found["mean_absolute_attributions"].items()}
+    for slice_key, by_output in result.attributions:
+        values = by_output[""][""]
+        attributions[SLICES[slice_key]] = {name: v["doubleValue"] for name, v in values["mean_attributions"].items()}
+        if not slice_key:
+            absolute = {name: v["doubleValue"] for name, v in values["mean_absolute_attributions"].items()}
     order = sorted(absolute, key=lambda name: -absolute[name])[:SHOWN]
-    return metrics, {of: {name: values[name] for name in order} for of, values in attributions.items()}
+    return metrics, {slice_: {name: values[name] for name in order} for slice_, values in attributions.items()}
 
 
 def show(metrics: dict[str, dict[str, float]], attributions: dict[str, dict[str, float]]) -> None:
-    """Both tables, as text."""
+    """Print both tables."""
     slices = [name for name in SLICES.values() if name in metrics]
     print(f"{'':28}" + "".join(f"{name:>12}" for name in slices))
     print(f"{'examples':28}" + "".join(f"{metrics[name]['examples']:12,.0f}" for name in slices))
     for title in METRICS.values():
         print(f"{title:28}" + "".join(f"{metrics[name][title]:12.3f}" for name in slices))
-    print("\nmean attribution to the class predicted")
+    print("\nmean attribution to the predicted class")
     for feature in attributions["all"]:
         print(f"  {feature:26}" + "".join(f"{attributions[name][feature]:+12.3f}" for name in slices))
 
 
 def plot(attributions: dict[str, dict[str, float]], path: Path) -> None:
-    """The second table as bars."""
+    """Draw the attributions as bars."""
     import matplotlib
 
     matplotlib.use("agg")
     from matplotlib import pyplot as plt
 
     features = list(attributions["all"])[::-1]
-    places = np.arange(len(features))
+    positions = np.arange(len(features))
     slices = [name for name in ("benign", "malignant") if name in attributions]
     figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
     for i, (name, colour) in enumerate(zip(slices, ("#2166ac", "#b2182b"), strict=True)):
         values = [attributions[name][feature] for feature in features]
-        axes.barh(places + 0.2 - 0.4 * i, values, height=0.38, color=colour, label=f"{name} tumours")
-    axes.set_yticks(places, [feature.replace("_", " ") for feature in features])
+        axes.barh(positions + 0.2 - 0.4 * i, values, height=0.38, color=colour, label=f"{name} tumours")
+    axes.set_yticks(positions, [feature.replace("_", " ") for feature in features])
     axes.axvline(0, color="#5f6368", linewidth=0.8)
-    axes.set_xlabel("mean attribution to the class predicted (integrated gradients, logits)")
+    axes.set_xlabel("mean attribution to the predicted class (integrated gradients, logits)")
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(left=False)
     figure.legend(frameon=False, loc="outside upper center", ncols=2)
@@ -134,15 +136,15 @@ def plot(attributions: dict[str, dict[str, float]], path: Path) -> None:
 
 
 def main() -> None:
-    asked = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    asked.add_argument("--plot", type=Path, metavar="FILE", help="draw the attributions by slice to this file")
-    options = asked.parse_args()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the attributions by slice to this file")
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         metrics, attributions = tabulate(evaluate(Path(folder)))
     show(metrics, attributions)
     if options.plot:
         plot(attributions, options.plot)
-        print(f"\n{options.plot} has them as a picture")
+        print(f"\nwrote {options.plot}")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""A TFX pipeline that explains what it has trained: CsvExampleGen → Trainer → Evaluator → AttributionGen.
+"""A TFX pipeline that explains the model it trains: CsvExampleGen → Trainer → Evaluator → AttributionGen.
 
-    python -m examples.tfx_pipeline --root /tmp/tumours        # then: tensorboard --logdir, as it says
+    python -m examples.tfx_pipeline --root /tmp/tumours        # then run the tensorboard command that it prints
 
-On scikit-learn's breast cancer data: thirty measurements of the cell nuclei in a biopsy, benign or malignant. The serving
-signature parses tf.Examples; the attributions are by measurement. Run it twice: the second model has the first one for a
-baseline, and is not blessed if its reasons have drifted.
+The data are scikit-learn's breast cancer data: thirty measurements of the cell nuclei in a biopsy, benign or malignant. The
+serving signature parses tf.Examples; each measurement gets an attribution. Run it twice: the second model is compared with
+the first, and is not blessed if its attributions have drifted too far.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ import numpy as np
 import tensorflow as tf
 
 LABEL = "malignant"
-DRIFT = 0.35  # the share of a model's reasons that may move from one training to the next
+DRIFT = 0.35  # largest accepted attribution drift from one training to the next
 RUNNER = ["--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner"]  # in this process
 
 
 def write_csv(folder: Path) -> list[str]:
-    """`folder/tumours.csv`; the names of the measurements."""
+    """Write `folder/tumours.csv`; the names of the measurements."""
     from sklearn.datasets import load_breast_cancer
 
     data = load_breast_cancer()
@@ -39,7 +39,7 @@ def write_csv(folder: Path) -> list[str]:
 
 
 def run_fn(arguments: Any) -> None:
-    """What Trainer calls. Its config may say which `features` to use, `epochs` and the `seed`."""
+    """The function that Trainer calls. Its custom config has `features`, and optionally `epochs` and `seed`."""
     config = arguments.custom_config or {}
     spec = {name: tf.io.FixedLenFeature([], tf.float32) for name in config["features"]}
     columns, labels = _read(arguments.train_files, spec)
@@ -48,7 +48,7 @@ def run_fn(arguments: Any) -> None:
 
 
 def train(columns: dict[str, np.ndarray], labels: np.ndarray, epochs: int, seed: int) -> keras.Model:
-    """A small network over the columns, each `[N]`, that says how likely each tumour is malignant."""
+    """Train a small model on the columns, each `[N]`; it returns the probability that a tumour is malignant."""
     keras.utils.set_random_seed(seed)
     inputs = {name: keras.Input((), name=name) for name in columns}
     table = np.stack(list(columns.values()), 1)
@@ -62,7 +62,7 @@ def train(columns: dict[str, np.ndarray], labels: np.ndarray, epochs: int, seed:
 
 
 def export(model: keras.Model, spec: dict[str, Any], directory: str) -> None:
-    """A SavedModel whose serving signature takes serialized tf.Examples."""
+    """Write a SavedModel whose serving signature takes serialized tf.Examples."""
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
     def serve(examples: Any) -> dict[str, Any]:
@@ -74,14 +74,14 @@ def export(model: keras.Model, spec: dict[str, Any], directory: str) -> None:
 def _read(patterns: list[str], spec: dict[str, Any]) -> tuple[dict[str, np.ndarray], np.ndarray]:
     files = tf.io.gfile.glob(patterns)
     records = list(tf.data.TFRecordDataset(files, "GZIP").as_numpy_iterator())
-    found = tf.io.parse_example(records, {**spec, LABEL: tf.io.FixedLenFeature([], tf.int64)})
-    labels = found.pop(LABEL).numpy()
-    return {name: values.numpy() for name, values in found.items()}, labels
+    columns = tf.io.parse_example(records, {**spec, LABEL: tf.io.FixedLenFeature([], tf.int64)})
+    labels = columns.pop(LABEL).numpy()
+    return {name: values.numpy() for name, values in columns.items()}, labels
 
 
 def evaluation() -> Any:
-    """What Evaluator computes: accuracy and attributions, over all and by class; the model has to be accurate, and its reasons
-    those of the model that was blessed before."""
+    """The EvalConfig: accuracy and attributions, over all examples and by class. A model is blessed if it is accurate
+    enough and its attributions have not drifted too far from those of the last blessed model."""
     from google.protobuf import text_format
     from tensorflow_model_analysis.proto import config_pb2
 
@@ -119,7 +119,7 @@ def make(
     seed: int = 0,
     cache: bool = False,
 ) -> Any:
-    """The pipeline: `data` is a folder of CSV files, `root` where artifacts go, `metadata` where they are noted."""
+    """The pipeline. `data`: folder of CSV files. `root`: folder of the artifacts. `metadata`: ML Metadata connection config."""
     from tfx.components import CsvExampleGen, Evaluator, Trainer
     from tfx.dsl.components.common import resolver
     from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import LatestBlessedModelStrategy
@@ -131,13 +131,13 @@ def make(
 
     example_gen = CsvExampleGen(input_base=data)
     trainer = Trainer(
-        run_fn="examples.tfx_pipeline.run_fn",  # importable wherever it runs; a module_file would be packed into a wheel
+        run_fn="examples.tfx_pipeline.run_fn",  # must be importable; a module_file would be built into a wheel
         examples=example_gen.outputs["examples"],
         train_args=trainer_pb2.TrainArgs(),
         eval_args=trainer_pb2.EvalArgs(),
         custom_config={"features": features, "epochs": epochs, "seed": seed},
     )
-    before = resolver.Resolver(
+    last_blessed = resolver.Resolver(
         strategy_class=LatestBlessedModelStrategy,
         model=Channel(type=standard_artifacts.Model),
         model_blessing=Channel(type=standard_artifacts.ModelBlessing),
@@ -145,7 +145,7 @@ def make(
     evaluator = Evaluator(
         examples=example_gen.outputs["examples"],
         model=trainer.outputs["model"],
-        baseline_model=before.outputs["model"],
+        baseline_model=last_blessed.outputs["model"],
         eval_config=evaluation(),
         module_path="beam_pipelines.tfma.extractor",
     )
@@ -162,7 +162,7 @@ def make(
     return pipeline.Pipeline(
         pipeline_name=name,
         pipeline_root=root,
-        components=[example_gen, trainer, before, evaluator, attributions],
+        components=[example_gen, trainer, last_blessed, evaluator, attributions],
         metadata_connection_config=metadata,
         beam_pipeline_args=RUNNER,
         enable_cache=cache,
@@ -173,10 +173,12 @@ def main() -> None:
     from tfx.orchestration.local.local_dag_runner import LocalDagRunner
     from tfx.orchestration.metadata import sqlite_metadata_connection_config
 
-    asked = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    asked.add_argument("--root", type=Path, default=Path("tumours"), help="where everything goes (default: tumours)")
-    asked.add_argument("--seed", type=int, default=0, help="of the training (default: 0)")
-    options = asked.parse_args()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--root", type=Path, default=Path("tumours"), help="folder for data, artifacts and metadata (default: tumours)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the training (default: 0)")
+    options = parser.parse_args()
     root = options.root.absolute()
     features = write_csv(root / "data")
     metadata = sqlite_metadata_connection_config(str(root / "metadata.db"))

@@ -1,0 +1,180 @@
+"""Attribute: explains every element of a PCollection."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.pvalue import TaggedOutput
+from apache_beam.utils.shared import Shared
+from apache_beam.utils.windowed_value import WindowedValue
+
+from beam_pipelines.engine.batch_size import BatchSize
+from beam_pipelines.engine.beam_counters import update_counters
+from beam_pipelines.engine.device_pool import explainer_pool
+from beam_pipelines.reading.preprocess import Preprocess
+from beam_pipelines.reading.record_spec import RecordSpec
+from beam_pipelines.reading.tfmd_schema import load_schema
+from beam_pipelines.transforms.elements import Attributions, ElementParser, join_maps
+from tb_deepexplain.recording.example import Example
+from tb_deepexplain.recording.request import make_request
+from tb_deepexplain.recording.work_metrics import Metrics
+from tb_deepexplain.registry.table import Selection
+from tb_deepexplain.store.records import Failure
+
+_MAX_BYTES, _MAX_BATCHES = 1 << 28, 1000  # of incomplete batches in memory
+
+
+class Attribute(beam.PTransform):
+    """Explains every element of a PCollection. A batch that fails is halved until the bad examples are alone.
+
+    `model`: path of a model, which every worker must see. `methods`: ids, or a dict of ids and parameters; several
+    methods share the model and its predictions. `measures`: likewise; they measure each map and a random one, and remove
+    `superpixels` superpixels of a picture instead of pixels. `target`: "predicted", "label", "top:K", a class number,
+    or "sum". `signature`: of a SavedModel; if it takes serialized tf.Examples, the explanation starts at the parsed
+    features. `output`: of a model with several.
+
+    An element is a serialized tf.Example, a dict of columns (the model's inputs by name; `label` and `id` if known), or a
+    pair of an id and one of these. An element without an id is named by a digest of its content. `features`,
+    `preprocess` (a function of a dict, or "module:function"), `schema` (a file), `resize`, `id_feature`,
+    `label_feature`, `mixed_precision` and `gpus` are as on the command line. `gpus` counts for each process, which
+    reserves them; the default is one, if the machine has any.
+
+    Returns `Attributions`. Raises ParameterError or UnknownMethodError when the pipeline is built.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str],
+        methods: Selection,
+        *,
+        measures: Selection = (),
+        superpixels: int | None = None,
+        target: str | int = "predicted",
+        labels: Sequence[str] | None = None,
+        vocabulary: Sequence[str] | None = None,
+        batch_size: int | None = None,
+        step: int = 0,
+        gpus: int | None = None,
+        mixed_precision: bool = False,
+        features: Mapping[str, str] | None = None,
+        preprocess: Preprocess | str | None = None,
+        schema: str | None = None,
+        resize: bool = False,
+        id_feature: str = "id",
+        label_feature: str = "label",
+        signature: str | None = None,
+        output: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.request = make_request(
+            model,
+            methods,
+            target=target,
+            measures=measures,
+            labels=labels,
+            vocabulary=vocabulary,
+            batch_size=batch_size,
+            step=step,
+            gpus=gpus,
+            mixed_precision=mixed_precision,
+            superpixels=superpixels,
+            signature=signature,
+            output=output,
+        )
+        self.record_spec = RecordSpec(
+            features=dict(features or {}),
+            label_feature=label_feature,
+            id_feature=id_feature,
+            class_names=tuple(labels or ()),
+            resize=resize,
+            preprocess=preprocess,
+            schema=load_schema(schema) if schema else None,
+        )
+        self.record_spec.load_preprocess()  # raises now, not on a worker
+        self._hints: dict[str, Any] = {}
+        self._shared = Shared()  # a process loads the model once, even if the transform is applied to several splits
+
+    def with_resource_hints(self, **hints: Any) -> Attribute:
+        """Resource hints for the step that runs the model. (Beam's method would apply them to all steps.)"""
+        self._hints |= hints
+        return self
+
+    def expand(self, examples: beam.PCollection[Any]) -> Attributions:
+        step = beam.ParDo(_ExplainElements(self.request, self.record_spec, self._shared))
+        outputs = examples | "Explain" >> step.with_resource_hints(**self._hints).with_outputs(
+            "errors", main="explained"
+        )
+        request = examples.pipeline | "Request" >> beam.Create([self.request])
+        return Attributions(outputs.explained, outputs.errors, request)
+
+    def display_data(self) -> dict[str, Any]:
+        methods = ", ".join(name for name, _ in self.request.methods)
+        return {"model": self.request.model, "methods": methods, "target": str(self.request.target)}
+
+
+@beam.typehints.with_input_types(Any)
+class _ExplainElements(beam.DoFn):
+    """Element → Explained, or Failure to `errors`. Examples of one bundle and window with equal shapes are batched."""
+
+    def __init__(self, request: Request, record_spec: RecordSpec, shared: Shared) -> None:
+        self._request, self._record_spec, self._shared = request, record_spec, shared
+
+    def setup(self) -> None:
+        self._pool = self._shared.acquire(lambda: explainer_pool(self._request))
+        with self._pool.least_busy() as explainer:
+            self._parser = ElementParser(explainer, self._record_spec)
+        self._batch_size = BatchSize(self._request.batch_size)
+
+    def start_bundle(self) -> None:
+        # By window and shape, then by example id: the example and its timestamp.
+        self._batches: dict[Any, dict[str, tuple[Example, Any]]] = {}
+        self._bytes = 0
+
+    def process(
+        self, element: Any, timestamp: Any = beam.DoFn.TimestampParam, window: Any = beam.DoFn.WindowParam
+    ) -> Iterator[Any]:
+        example = self._parser.parse(element)
+        if isinstance(example, Failure):
+            metrics = Metrics()
+            metrics.fail(example.stage)
+            update_counters(metrics)
+            yield TaggedOutput("errors", example)
+            return
+        key = window, example.batch_key
+        if example.id in self._batches.get(key, ()):  # ids in a batch are unique
+            yield from self._flush(key)
+        batch = self._batches.setdefault(key, {})
+        batch[example.id] = example, timestamp
+        self._bytes += example.nbytes
+        if len(batch) >= self._batch_size.current:
+            yield from self._flush(key)
+        while self._bytes > _MAX_BYTES or len(self._batches) > _MAX_BATCHES:
+            yield from self._flush(max(self._batches, key=lambda key: len(self._batches[key])))
+
+    def finish_bundle(self) -> Iterator[Any]:
+        while self._batches:
+            yield from self._flush(next(iter(self._batches)))
+
+    def _flush(self, key: Any) -> list[Any]:
+        """Explain a batch. The outputs are a list, not a generator, so that the time of later steps does not count."""
+        started, metrics, (window, _) = time.perf_counter(), Metrics(), key
+        batch = self._batches.pop(key)
+        self._bytes -= sum(example.nbytes for example, _ in batch.values())
+        with self._pool.least_busy() as explainer:
+            records = explainer.explain([example for example, _ in batch.values()], metrics=metrics)
+        timestamps = {id_: timestamp for id_, (_, timestamp) in batch.items()}
+        outputs: list[Any] = []
+        for failure in records.errors:
+            metrics.fail(failure.stage)
+            outputs.append(TaggedOutput("errors", WindowedValue(failure, timestamps[failure.example_id], (window,))))
+        for explained in join_maps(records):
+            outputs.append(WindowedValue(explained, timestamps[explained.input.example_id], (window,)))
+        metrics.explained = len(records.inputs)
+        metrics.total_seconds = time.perf_counter() - started
+        self._batch_size.record(len(batch), metrics.total_seconds)
+        update_counters(metrics)
+        return outputs

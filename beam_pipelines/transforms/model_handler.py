@@ -1,0 +1,57 @@
+"""AttributionModelHandler: attributions by Beam's RunInference."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from apache_beam.ml.inference.base import ModelHandler, PredictionResult
+
+from beam_pipelines.engine.device_pool import DevicePool, explainer_pool
+from beam_pipelines.transforms.attribute import Attribute
+from beam_pipelines.transforms.elements import ElementParser, Explained, join_maps
+from tb_deepexplain.errors import ParameterError
+from tb_deepexplain.recording.batch_explainer import BatchExplainer
+from tb_deepexplain.recording.example import Example
+from tb_deepexplain.store.records import Failure
+
+
+class AttributionModelHandler(ModelHandler[Any, PredictionResult, DevicePool[BatchExplainer]]):
+    """Explains for Beam's RunInference as `Attribute` does: PredictionResult(element, Explained or Failure).
+
+    RunInference would give up a whole batch for one failed example, so this handler returns an answer for each element.
+    Prefer `Attribute`, which also keeps windows apart, where you can choose.
+    """
+
+    def __init__(self, attribute: Attribute) -> None:
+        super().__init__(max_batch_size=attribute.request.batch_size)
+        self._request, self._record_spec = attribute.request, attribute.record_spec
+
+    def load_model(self) -> DevicePool[BatchExplainer]:
+        return explainer_pool(self._request)
+
+    def run_inference(
+        self, batch: Sequence[Any], model: DevicePool[BatchExplainer], inference_args: Mapping[str, Any] | None = None
+    ) -> Iterable[PredictionResult]:
+        """One result for each element, in order."""
+        if inference_args:
+            raise ParameterError(f"inference_args={dict(inference_args)}: expected none; pass options to Attribute")
+        with model.least_busy() as explainer:
+            parser = ElementParser(explainer, self._record_spec)
+            parsed = [parser.parse(element) for element in batch]
+            # Two elements may have the same id: within the batch, an example is named by its position.
+            examples = [dataclasses.replace(e, id=str(i)) for i, e in enumerate(parsed) if isinstance(e, Example)]
+            records = explainer.explain(examples)
+        results: dict[str, Explained | Failure] = {failure.example_id: failure for failure in records.errors}
+        results |= {explained.input.example_id: explained for explained in join_maps(records)}
+        for i, (element, example) in enumerate(zip(batch, parsed, strict=True)):
+            result = example if isinstance(example, Failure) else _with_id(results[str(i)], example.id)
+            yield PredictionResult(element, result)
+
+
+def _with_id(result: Explained | Failure, id_: str) -> Explained | Failure:
+    if isinstance(result, Failure):
+        return dataclasses.replace(result, example_id=id_)
+    maps = [dataclasses.replace(attribution, example_id=id_) for attribution in result.attributions]
+    return Explained(dataclasses.replace(result.input, example_id=id_), maps)

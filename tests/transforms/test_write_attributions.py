@@ -1,0 +1,149 @@
+"""WriteAttributions on Beam's local runner."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import apache_beam as beam
+import numpy as np
+import pytest
+from apache_beam.transforms.window import FixedWindows, TimestampedValue
+
+import tb_deepexplain as dx
+from beam_pipelines.transforms import (
+    Attribute,
+    Attributions,
+    WriteAttributions,
+)
+from beam_pipelines.transforms.write_attributions import _Commit, _WriteShards
+from tb_deepexplain.errors import ParameterError, StoreError
+from tb_deepexplain.store import configuration
+from tb_deepexplain.store.marker import PLUGIN_NAME
+from tb_deepexplain.store.records import Attribution, Failure, Input
+from tb_deepexplain.store.writer import StoreWriter
+from tests.transforms.elements import METHODS, PICTURES, make_elements, make_pipeline
+
+REQUEST = Attribute("nowhere", ["saliency"]).request
+
+
+def test_a_store_of_elements(model: Path, tmp_path: Path) -> None:
+    broken = [("short", {"image": np.ones(5)}), ("nothing", 3)]
+    with make_pipeline() as p:
+        _ = (
+            p
+            | beam.Create([*make_elements(), *broken])
+            | Attribute(model, METHODS, target="label", labels=["cat", "dog", "fish"])
+            | WriteAttributions(tmp_path, "run")
+        )
+    store = dx.Store(tmp_path / "run" / "plugins" / PLUGIN_NAME / "default")
+    assert store.manifest["counts"] == {"examples": 40, "maps": 80, "errors": 2}
+    assert [m["id"] for m in store.manifest["methods"]] == list(METHODS)
+    assert store.manifest["labels"] == ["cat", "dog", "fish"]
+    assert list((tmp_path / "run").glob("events.out.tfevents.*"))
+    failed = {row["example_id"]: row["message"] for row in store.errors().to_pylist()}
+    assert "has 5 values; expected 192" in failed["short"]
+    assert "the element is a int; expected a serialized tf.Example" in failed["nothing"]
+    expected = dx.explain("gradient_x_input", model, PICTURES, target=np.arange(40) % 3)
+    rows = store.index.to_pylist()
+    chosen = [i for i, row in enumerate(rows) if row["method"] == "gradient_x_input"]
+    for i, values in zip(chosen, store.maps(chosen), strict=True):
+        np.testing.assert_allclose(values, expected[int(rows[i]["example_id"][1:])], rtol=2e-3, atol=1e-5)
+    with pytest.raises(StoreError, match="holds a store already"), make_pipeline() as p:
+        _ = p | beam.Create(make_elements()) | Attribute(model, ["saliency"]) | WriteAttributions(tmp_path, "run")
+
+
+def test_the_documented_pipeline_runs(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "pipelines.md").read_text()
+    code = page.split("```python\n")[1].split("```")[0]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_model").symlink_to(model)
+    exec(code, {"picture": PICTURES[0]})
+    store = dx.Store(tmp_path / "logs" / "mine" / "plugins" / PLUGIN_NAME / "default")
+    assert store.manifest["counts"] == {"examples": 1, "maps": 2, "errors": 0}
+
+
+def _write_units(directory: Path, *units: str) -> None:
+    for unit in units:
+        with StoreWriter(directory).shard(unit) as shard:
+            shard.add([Attribution(unit, "saliency", np.ones(2, np.float32))], [Input(unit, "tabular", values=[1, 2])])
+
+
+def test_a_repeated_commit_changes_nothing(model: Path, tmp_path: Path) -> None:
+    directory = tmp_path / "run" / "plugins" / PLUGIN_NAME / "mine"
+    _write_units(directory, "bundle-a", "bundle-b", "bundle-c")
+    commit, request = _Commit((str(tmp_path), "run", "mine"), 0.5), Attribute(model, ["saliency"]).request
+    (first,) = commit.process(["bundle-c", "bundle-a"], request)
+    assert (first["name"], first["modality"], first["units"]) == ("mine", "tabular", ["bundle-a", "bundle-c"])
+    kept = {f"{table}-{unit}.parquet" for table in ("attributions", "inputs", "errors") for unit in first["units"]}
+    assert {path.name for path in directory.iterdir()} == kept | {"manifest.json", *first["index"]}
+    _write_units(directory, "bundle-d")  # of a repeated bundle
+    assert list(commit.process(["bundle-a", "bundle-c"], request)) == [first]
+    assert {path.name for path in directory.iterdir()} == kept | {"manifest.json", *first["index"]}
+    assert len(list((tmp_path / "run").glob("events.out.tfevents.*"))) == 1
+    with pytest.raises(StoreError, match="was committed by another run meanwhile; give another name"):
+        list(commit.process(["bundle-e"], request))
+    assert dx.Store(directory).manifest == first
+
+
+def test_each_bundle_with_elements_makes_a_unit(tmp_path: Path) -> None:
+    write, units_of_bundles = _WriteShards(str(tmp_path)), []
+    for names in ("a", "", "bc", "a"):
+        write.start_bundle()
+        for name in names:
+            write.process(Failure(name, "explain", "NotFinite", "why"), REQUEST)
+        units_of_bundles.append([value.value for value in write.finish_bundle()])
+    assert [len(units) for units in units_of_bundles] == [1, 0, 1, 1]
+    units = [unit for units in units_of_bundles for unit in units]
+    assert StoreWriter(tmp_path).finished_units() == set(units)
+    assert len(set(units)) == 3
+
+
+def test_windows_make_one_store(model: Path, tmp_path: Path) -> None:
+    with make_pipeline() as p:
+        _ = (
+            p
+            | beam.Create(list(enumerate([*make_elements()[:20], ("short", {"image": np.ones(5)})])))
+            | beam.Map(lambda pair: TimestampedValue(pair[1], pair[0]))
+            | beam.WindowInto(FixedWindows(5))
+            | Attribute(model, ["saliency"])
+            | WriteAttributions(tmp_path, "run", "second")
+        )
+    store = dx.Store(tmp_path / "run" / "plugins" / PLUGIN_NAME / "second")
+    assert store.manifest["name"] == "second"
+    assert store.manifest["counts"] == {"examples": 20, "maps": 20, "errors": 1}
+    assert store.manifest["model"]["fingerprint"] == configuration.fingerprint(model)
+
+
+def test_an_unbounded_collection_is_rejected(tmp_path: Path) -> None:
+    p = make_pipeline()
+    endless = beam.PCollection(p, is_bounded=False)
+    with pytest.raises(ParameterError, match="needs a bounded PCollection"):
+        WriteAttributions(tmp_path).expand(Attributions(endless, endless, endless))
+
+
+def test_equal_examples_are_kept_once(model: Path, tmp_path: Path) -> None:
+    twice = [{"image": PICTURES[i % 3]} for i in range(6)]
+    with make_pipeline() as p:
+        _ = p | beam.Create(twice) | Attribute(model, ["saliency"]) | WriteAttributions(tmp_path)
+    store = dx.Store(tmp_path / "attributions" / "plugins" / PLUGIN_NAME / "default")
+    assert store.manifest["counts"] == {"examples": 3, "maps": 3, "errors": 3}
+    assert {row["error"] for row in store.errors().to_pylist()} == {"DuplicateId"}
+
+
+def test_too_many_errors_end_the_pipeline_without_a_store(model: Path, tmp_path: Path) -> None:
+    p = make_pipeline()
+    elements = p | beam.Create(make_elements()[:4])
+    _ = elements | Attribute(model, ["saliency"], target=9999) | WriteAttributions(tmp_path)
+    with pytest.raises(Exception, match=r"4 of 4 examples failed, more than max_error_rate=0.5 allows"):
+        p.run()
+    assert not list(tmp_path.rglob("manifest.json"))
+
+
+def test_a_failed_bundle_leaves_no_file(tmp_path: Path) -> None:
+    write = _WriteShards(str(tmp_path))
+    write.start_bundle()
+    write.process(Failure("x", "parse", "InputError", "no"), REQUEST)
+    write._shard._writer("errors")  # type: ignore[union-attr]
+    assert list(tmp_path.iterdir())
+    write.teardown()
+    assert not list(tmp_path.iterdir())
