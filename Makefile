@@ -71,7 +71,7 @@ format: $(VENV)/dev.stamp frontend/node_modules/.package-lock.json ## put the co
 
 docs: $(VENV)/dev.stamp ## write docs/methods.md and docs/measures.md from the tables
 	for table in methods measures; do \
-		$(BIN)/python -m beam_pipelines.cli.tables $$table > docs/$$table.md.new && mv docs/$$table.md.new docs/$$table.md; done
+		$(BIN)/python -m beam_pipelines.cli.reference_pages $$table > docs/$$table.md.new && mv docs/$$table.md.new docs/$$table.md; done
 
 types: $(VENV)/dev.stamp frontend/types_generator/node_modules/.package-lock.json ## write openapi.json, docs/http_api.md and the page's types.ts from the table of routes
 	$(BIN)/python -m tb_deepexplain.plugin.openapi

@@ -122,10 +122,8 @@ def _show_table(argv: Sequence[str], table: str) -> int:
         is_help = "-h" in argv or "--help" in argv
         print(f"usage: {_PROG} {table} [NAME]", file=sys.stdout if is_help else sys.stderr)
         return OK if is_help else ERROR
-    from beam_pipelines.engine.native_logs import filter_native_stderr
+    from beam_pipelines.cli import tables
 
-    with filter_native_stderr():
-        from beam_pipelines.cli import tables
     show = tables.show_methods if table == "methods" else tables.show_measures
     show(argv[0] if argv else None)
     return OK

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from functools import cached_property
 from types import CodeType
@@ -31,4 +32,6 @@ class Formula:
 
     def __str__(self) -> str:
         text = self.expression.replace("*", "·").replace("-", "−")
+        if match := re.fullmatch(r"(.+) if (\w+) is None else (.+)", text):
+            text = f"{match[1]}, or {match[3]} if {match[2]} is set"
         return f"at most {text}" if self.upper_bound else text

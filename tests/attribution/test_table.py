@@ -228,9 +228,9 @@ def test_values_out_of_bounds_are_refused(method: str, params: dict[str, Any]) -
 
 
 def test_the_documentation_is_current() -> None:
-    from beam_pipelines.cli import tables
+    from beam_pipelines.cli import reference_pages
 
     text = (Path(__file__).parents[2] / "docs" / "methods.md").read_text(encoding="utf-8")
-    assert text == tables.markdown(), "run make docs"
+    assert text == reference_pages.write_methods(), "run make docs"
     for method in dx.methods():
         assert f"`{method.id}`" in text

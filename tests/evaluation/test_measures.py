@@ -301,10 +301,10 @@ def test_rows_are_complete() -> None:
 
 
 def test_the_documentation_is_current() -> None:
-    from beam_pipelines.cli import tables
+    from beam_pipelines.cli import reference_pages
 
     text = (Path(__file__).parents[2] / "docs" / "measures.md").read_text(encoding="utf-8")
-    assert text == tables.markdown_of_measures(), "run make docs"
+    assert text == reference_pages.write_measures(), "run make docs"
     assert all(f"`{name}`" in text for name in NAMES)
 
 
