@@ -1,8 +1,8 @@
-"""Error of integrated gradients against evaluations spent: fixed rules and refining to a tolerance.
+"""Error of integrated gradients against evaluations spent: fixed rules and adaptive refinement.
 
     python -m benchmarks.accuracy [--net cnn28 ...] [--photos 6] [--plot FILE] [--json FILE]
 
-32 held-out examples of each net, explained for the class predicted. The gap is |Σ attributions − (f(x) − f(x′))| as
+32 held-out examples of each model, explained for the predicted class. The gap is |Σ attributions − (f(x) − f(x′))| as
 a share of |f(x) − f(x′)|; the map's error is its L2 distance from Gauss and Legendre's rule with 600 steps, as a
 share of that map's norm.
 """
@@ -68,16 +68,16 @@ def curves(model: Any, x: np.ndarray, target: np.ndarray) -> list[dict[str, Any]
 
 
 def default(model: Any, x: np.ndarray, target: np.ndarray) -> dict[str, Any]:
-    """What the defaults spend and reach."""
+    """Evaluations and gap with the default parameters."""
     result = explain(model, x, target)
-    gap, told = gaps(result), np.array([bool(w) for w in result.warnings])
+    gap, has_warning = gaps(result), np.array([bool(w) for w in result.warnings])
     return {
         "inputs": len(x),
         "median": float(np.median(result.evaluations)),
         "mean": float(result.evaluations.mean()),
         "max": int(result.evaluations.max()),
         "within": float((gap <= DEFAULT).mean()),
-        "silent": int(((gap > DEFAULT) & ~told).sum()),  # beyond the tolerance without a warning: must be none
+        "silent": int(((gap > DEFAULT) & ~has_warning).sum()),  # beyond the tolerance without a warning: must be none
         "gap": float(np.median(gap)),
         "worst_gap": float(gap.max()),
     }
@@ -96,29 +96,29 @@ def main() -> None:
     parser.add_argument("--photos", type=int, default=6, help="pictures through EfficientNet-Lite0; 0 leaves it out")
     parser.add_argument("--plot", type=Path, metavar="FILE")
     parser.add_argument("--json", type=Path, metavar="FILE")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     console = Console(width=120)
-    found: dict[str, list[dict[str, Any]]] = {}
+    curves_by_net: dict[str, list[dict[str, Any]]] = {}
     defaults: dict[str, dict[str, Any]] = {}
-    for name in asked.net:
+    for name in arguments.net:
         net = load(name)
         x = net.examples(EXAMPLES)
         target = net.model.predict(x, verbose=0).argmax(1)
         defaults[name] = default(net.model, x, target)
-        found[name] = curves(net.model, x, target)
-        console.print(table(name, found[name]))
-    if asked.photos:
-        model, x = photographs(asked.photos)
+        curves_by_net[name] = curves(net.model, x, target)
+        console.print(table(name, curves_by_net[name]))
+    if arguments.photos:
+        model, x = photographs(arguments.photos)
         defaults["efficientnet_lite0"] = default(model, x, model.predict(x, verbose=0).argmax(1))
     console.print(summary(defaults))
-    if asked.plot:
-        draw(found, DEFAULT, asked.plot)
-    if asked.json:
-        asked.json.write_text(json.dumps({"curves": found, "default": defaults}, indent=1) + "\n")
+    if arguments.plot:
+        draw(curves_by_net, DEFAULT, arguments.plot)
+    if arguments.json:
+        arguments.json.write_text(json.dumps({"curves": curves_by_net, "default": defaults}, indent=1) + "\n")
 
 
 def table(name: str, rows: list[dict[str, Any]]) -> Table:
-    found = Table("rule", title=name)
+    result_table = Table("rule", title=name)
     for column in (
         "steps or tolerance",
         "evaluations",
@@ -127,31 +127,31 @@ def table(name: str, rows: list[dict[str, Any]]) -> Table:
         "median map error",
         "worst map error",
     ):
-        found.add_column(column, justify="right")
+        result_table.add_column(column, justify="right")
     for r in rows:
         shares = (f"{r[k]:.2g}" for k in ("gap", "worst_gap", "map_error", "worst_map_error"))
-        found.add_row(r["rule"], f"{r['size']:g}", f"{r['evaluations']:.1f}", *shares)
-    return found
+        result_table.add_row(r["rule"], f"{r['size']:g}", f"{r['evaluations']:.1f}", *shares)
+    return result_table
 
 
 def summary(rows: dict[str, dict[str, Any]]) -> Table:
-    found = Table("net", title=f"Refining to tolerance {DEFAULT:g}, at most 512 evaluations")
+    result_table = Table("net", title=f"Refining to tolerance {DEFAULT:g}, at most 512 evaluations")
     for column in (
         "inputs",
         "median",
         "mean",
         "max",
         "within tolerance",
-        "beyond, not told",
+        "beyond, no warning",
         "median gap",
         "worst gap",
     ):
-        found.add_column(column, justify="right")
+        result_table.add_column(column, justify="right")
     for name, r in rows.items():
         spent = (f"{r['median']:.0f}", f"{r['mean']:.1f}", str(r["max"]))
         met = (f"{r['within']:.0%}", str(r["silent"]), f"{r['gap']:.2g}", f"{r['worst_gap']:.2g}")
-        found.add_row(name, str(r["inputs"]), *spent, *met)
-    return found
+        result_table.add_row(name, str(r["inputs"]), *spent, *met)
+    return result_table
 
 
 def _maps(result: Any) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Examples of the benchmarks' nets, from packages of the `demo` extra."""
+"""Examples for the benchmarks' models, from packages of the `demo` extra."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The least that evaluations of a model can cost: its compiled passes on ready tensors, at the best size of batch."""
+"""The floor: the least that evaluations of a model can cost. Compiled passes on prepared tensors, at the best batch size."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BATCHES = (8, 16, 32, 64, 128, 256)
 
 
 class Floor:
-    """One kind of pass over one net: `call()` runs it once over a batch of `batch` examples."""
+    """Forward passes, or forward and backward passes, of one model; `call()` runs one over a batch of `batch` examples."""
 
     def __init__(self, net: Net, *, gradient: bool, jit: bool = False) -> None:
         def forward(entries: Any, target: Any) -> Any:
@@ -45,20 +45,20 @@ class Floor:
         return lambda: tf.nest.map_structure(lambda t: t.numpy(), self._pass(*self._ready))
 
     def _best(self) -> int:
-        found: dict[int, list[float]] = {batch: [] for batch in BATCHES}
-        for _ in range(4):  # all sizes in turn, so that a disturbance hits none alone
+        times_by_batch: dict[int, list[float]] = {batch: [] for batch in BATCHES}
+        for _ in range(4):  # all sizes in turn, so that a disturbance does not hit one size alone
             for batch in BATCHES:
                 call = self._at(batch)
                 call()
-                found[batch].append(seconds(call, 0.1) / batch)
-        self.by_batch = {batch: min(times) for batch, times in found.items()}
+                times_by_batch[batch].append(seconds(call, 0.1) / batch)
+        self.by_batch = {batch: min(times) for batch, times in times_by_batch.items()}
         return min(self.by_batch, key=lambda b: self.by_batch[b])
 
 
 def seconds(call: Callable[[], Any], least: float) -> float:
-    """Seconds of one call, called again until `least` have passed.
+    """Seconds per call, repeated until `least` seconds have passed.
 
-    On one thread it is the processor's time, which others on the same machine do not change; else the clock's.
+    CPU time on one thread, so that other work on the machine does not count; otherwise wall-clock time.
     """
     alone = tf.config.threading.get_intra_op_parallelism_threads() == 1
     clock = time.process_time if alone else time.perf_counter

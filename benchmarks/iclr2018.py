@@ -1,11 +1,12 @@
-"""Sensitivity-n as in Ancona et al., ICLR 2018 (arXiv 1711.06104), at the scale of two cores, and what the paper says of it.
+"""Sensitivity-n as in Ancona et al., ICLR 2018 (arXiv 1711.06104), at a scale that suits two cores, with the claims of the paper.
 
     python -m benchmarks.iclr2018 [--plot FILE.png] [--json FILE] [--net NAME ...] [--quick]
 
 Nets: an MLP and a CNN on MNIST's digits with ReLU, tanh, sigmoid and softplus; averaged embeddings and an LSTM on film reviews;
 EfficientNet-Lite0 on photographs, in blocks of 16×16. Methods: the paper's, occlusion of one feature and Shapley value
-sampling. Every claim is printed with the figures that it rests on, and whether it holds here. Nets are trained when first
-asked for and kept in benchmarks/.cache. About a quarter of an hour; --quick takes a fifth of the examples and sets.
+sampling. Each claim of the paper is printed with the figures for it, and whether it holds here. Models are trained when they are
+first needed and kept in benchmarks/.cache. A run takes about a quarter of an hour; --quick uses a fifth of the examples and
+sets.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ BLOCK = 16  # pixels of photographs
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """A net, what it is asked about, and how much of it."""
+    """A model, its data, and how much of both is measured."""
 
     build: Callable[[], Any]
     read: Callable[[], tuple[np.ndarray, np.ndarray]]
@@ -110,9 +111,9 @@ def lite0() -> Any:
 
 
 def photographs() -> tuple[np.ndarray, np.ndarray]:
-    found = photos.pictures()
-    decoded = [tf.io.decode_jpeg(photos.encode(path)).numpy().astype(np.float32) for _, path, _ in found]
-    return np.stack(decoded), np.array([label for *_, label in found])
+    pictures = photos.pictures()
+    decoded = [tf.io.decode_jpeg(photos.encode(path)).numpy().astype(np.float32) for _, path, _ in pictures]
+    return np.stack(decoded), np.array([label for *_, label in pictures])
 
 
 _WINDOWS = {"window_shape": (BLOCK, BLOCK, 3), "step": (BLOCK, BLOCK, 3)}
@@ -136,7 +137,7 @@ TASKS: dict[str, Task] = {
 
 
 def load(name: str, task: Task) -> tuple[Any, np.ndarray, float]:
-    """The net, trained now if it is not in the cache; held-out examples; its accuracy on them."""
+    """(model from the cache or trained now, held-out examples, accuracy on them)."""
     tf.keras.utils.set_random_seed(0)
     model, (x, y) = task.build(), task.read()
     if not task.epochs:
@@ -144,7 +145,7 @@ def load(name: str, task: Task) -> tuple[Any, np.ndarray, float]:
     weights = CACHE / f"iclr2018_{name}.weights.h5"
     try:
         model.load_weights(weights)
-    except (OSError, ValueError):  # not there, or of another shape of the net
+    except (OSError, ValueError):  # missing, or of another architecture
         model.compile(tf.keras.optimizers.Adam(2e-3), tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True))
         model.fit(x[:-HELD_OUT], y[:-HELD_OUT], epochs=task.epochs, batch_size=64, verbose=0)
         CACHE.mkdir(exist_ok=True)
@@ -154,20 +155,24 @@ def load(name: str, task: Task) -> tuple[Any, np.ndarray, float]:
 
 
 def measure(name: str, task: Task, quick: bool) -> dict[str, Any]:
-    """The curves of every method, and how alike their maps are."""
+    """The curve of each method, and the agreement of their maps."""
     model, x, accuracy = load(name, task)
     x = x[: task.examples // (5 if quick else 1) or 2]
-    asked = {"sizes": task.sizes, "samples": max(10, task.samples // (5 if quick else 1)), "blocks": task.blocks}
+    parameters_of_measure = {
+        "sizes": task.sizes,
+        "samples": max(10, task.samples // (5 if quick else 1)),
+        "blocks": task.blocks,
+    }
     curves: dict[str, Any] = {}
     maps: dict[str, np.ndarray] = {}
     target, known = model.predict(x, verbose=0).argmax(1), None
     for method, parameters in task.methods.items():
         explainer = dx.Explainer(method, model, **parameters)
         result = explainer.run(x, target=target, return_result=True)
-        evaluator = dx.Evaluator(explainer, {"sensitivity_n": asked})
-        known = known or evaluator.chance(x, target=target)  # the model is asked once for all methods
-        found = evaluator.run(x, result, target=target, known=known)["sensitivity_n"]
-        curves[method] = _mean(found.curve)
+        evaluator = dx.Evaluator(explainer, {"sensitivity_n": parameters_of_measure})
+        known = known or evaluator.chance(x, target=target)  # random maps are the same for all methods
+        measured = evaluator.run(x, result, target=target, known=known)["sensitivity_n"]
+        curves[method] = _mean(measured.curve)
         tokens = result.tokens if result.tokens is not None else result.attributions
         maps[method] = np.asarray(tokens).reshape(len(x), -1)
     random = known["sensitivity_n"]
@@ -187,20 +192,20 @@ def _mean(curve: np.ndarray) -> dict[str, list[float]]:
     return {"mean": np.nanmean(curve, 0).tolist(), "error": error.tolist()}
 
 
-def claims(found: dict[str, Any]) -> list[tuple[str, bool, str]]:
-    """What the paper, or theory, says; whether it holds here; on what that rests."""
+def claims(results: dict[str, Any]) -> list[tuple[str, bool, str]]:
+    """(claim of the paper or of theory, whether it holds here, the figures)."""
     out: list[tuple[str, bool, str]] = []
 
     def mean(net: str, method: str, at: int) -> float:
-        return float(found[net]["curves"][method]["mean"][at])
+        return float(results[net]["curves"][method]["mean"][at])
 
     def agree(net: str, a: str, b: str) -> float:
-        return float(found[net]["agreement"]["~".join(sorted((a, b)))])
+        return float(results[net]["agreement"]["~".join(sorted((a, b)))])
 
     def best(net: str, at: int) -> list[str]:
-        return sorted(found[net]["curves"], key=lambda method: -mean(net, method, at))
+        return sorted(results[net]["curves"], key=lambda method: -mean(net, method, at))
 
-    digits = [net for net in found if net.startswith(("mlp_", "cnn_"))]
+    digits = [net for net in results if net.startswith(("mlp_", "cnn_"))]
     if digits:
         low = {net: mean(net, "occlusion", 0) for net in digits}
         out.append(("occlusion of one feature has correlation 1 at n = 1", min(low.values()) > 0.999, _list(low)))
@@ -225,23 +230,23 @@ def claims(found: dict[str, Any]) -> list[tuple[str, bool, str]]:
     if bent:
         out.append(
             (
-                "with sigmoid and softplus, f(0) ≠ 0, ε-LRP parts from gradient × input",
+                "with sigmoid and softplus, f(0) ≠ 0, ε-LRP differs from gradient × input",
                 max(bent.values()) < 0.9,
                 _list(bent),
             )
         )
         gain = {net: mean(net, "integrated_gradients", -1) - mean(net, "epsilon_lrp", -1) for net in bent}
         out.append(("and there it is less faithful than integrated gradients", min(gain.values()) > 0.05, _list(gain)))
-    alike = {net: agree(net, "deeplift", "integrated_gradients") for net in found if net in [*digits, "averaged"]}
+    alike = {net: agree(net, "deeplift", "integrated_gradients") for net in results if net in [*digits, "averaged"]}
     if alike:
         out.append(("DeepLIFT and integrated gradients agree on shallow nets", min(alike.values()) > 0.8, _list(alike)))
-    if "averaged" in found:
-        signed = [m for m in found["averaged"]["curves"] if m != "saliency"]
-        lowest = min(min(found["averaged"]["curves"][m]["mean"]) for m in signed)
+    if "averaged" in results:
+        signed = [m for m in results["averaged"]["curves"] if m != "saliency"]
+        lowest = min(min(results["averaged"]["curves"][m]["mean"]) for m in signed)
         out.append(
             ("on averaged embeddings every signed method is near 1 at every n", lowest > 0.8, f"lowest {lowest:.2f}")
         )
-    if "lstm" in found:
+    if "lstm" in results:
         gap = mean("lstm", "shapley_sampling", -1) - mean("lstm", "gradient_x_input", -1)
         out.append(
             (
@@ -250,7 +255,7 @@ def claims(found: dict[str, Any]) -> list[tuple[str, bool, str]]:
                 f"{gap:.2f}",
             )
         )
-    alone = {net: _certainty(found[net]["random"]) for net in found}
+    alone = {net: _certainty(results[net]["random"]) for net in results}
     out.append(
         (
             "random maps have correlation 0 (the largest mean, in half-widths of its interval)",
@@ -276,28 +281,28 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a fifth of the examples and of the sets")
     parser.add_argument("--plot", type=Path, metavar="FILE")
     parser.add_argument("--json", type=Path, metavar="FILE")
-    asked = parser.parse_args()
-    console, found = Console(width=140), {}
-    for name in asked.net:
+    arguments = parser.parse_args()
+    console, results = Console(width=140), {}
+    for name in arguments.net:
         started = time.monotonic()
-        found[name] = measure(name, TASKS[name], asked.quick)
-        console.print(f"{name}: accuracy {found[name]['accuracy']:.3f}, {time.monotonic() - started:.0f} s")
+        results[name] = measure(name, TASKS[name], arguments.quick)
+        console.print(f"{name}: accuracy {results[name]['accuracy']:.3f}, {time.monotonic() - started:.0f} s")
     table = Table("net", *METHODS, "random", title="Mean correlation: at the smallest n / at the largest")
-    for name, of_one in found.items():
+    for name, of_one in results.items():
         cells = []
         for method in (*METHODS, "random"):
             curve = of_one["random"] if method == "random" else of_one["curves"].get(method)
             cells.append(f"{curve['mean'][0]:.2f} / {curve['mean'][-1]:.2f}" if curve else "")
         table.add_row(name, *cells)
     console.print(table)
-    for text, holds, rests in claims(found):
-        console.print(f"{'holds      ' if holds else 'does NOT   '}{text}: {rests}", markup=False, soft_wrap=True)
-    if asked.json:
-        asked.json.write_text(json.dumps(found, indent=1) + "\n")
-    if asked.plot:
+    for text, holds, figures in claims(results):
+        console.print(f"{'holds      ' if holds else 'does NOT   '}{text}: {figures}", markup=False, soft_wrap=True)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(results, indent=1) + "\n")
+    if arguments.plot:
         from benchmarks.plot import draw_sensitivity
 
-        draw_sensitivity(found, asked.plot)
+        draw_sensitivity(results, arguments.plot)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Time of every method against the floor: the same number of the model's passes, and nothing else.
+"""Time of every method relative to the floor: the same number of model passes and nothing else.
 
     python -m benchmarks.methods [--net cnn28 ...] [--method occlusion ...] [--json FILE]
 
-The floor is a compiled forward pass for methods that perturb, forward and backward for the others, on ready
-tensors at its best size of batch. Floor and method run in turn, several times; the least time of each counts.
-On one thread, the default, it is the processor's time, so that other work on the machine disturbs little.
+The floor is a compiled forward pass for perturbation methods, and a forward and backward pass for the others, on prepared
+tensors at its best batch size. Floor and method run in turn, several times; the shortest time of each counts. On one
+thread, the default, CPU time is measured, so that other work on the machine disturbs little.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ WINDOWS = {"cnn28": {"window_shape": (4, 4, 1), "step": 4}, "resnet": {"window_s
 
 
 def parameters(method: Any, net: Net) -> dict[str, Any]:
-    """The method's defaults, but for the size of what is perturbed, and for steps that a rule does not treat."""
+    """The method's defaults, except for window sizes, sampled axes, and operations without a backward rule."""
     known = {p.name for p in method.parameters}
     chosen: dict[str, Any] = {}
     if "window_shape" in known:
@@ -53,14 +53,14 @@ def measure(net: Net, method: Any, floor: Floor, repeat: int, *, jit: bool, batc
     target = net.model.predict(net.examples(len(net.x)), verbose=0).argmax(1)
     each = explainer.run(few, target=target[:8], batch_size=batch, return_result=True).evaluations.mean()
     size = batch or explainer.batch_sizes.evaluations(explainer.check(few), None)
-    wanted = 1.0 / (each * floor.per_example(0.1))
-    count = max(1, math.ceil(wanted / size)) * size if each < 2 else max(8, math.ceil(wanted / 8) * 8)
+    target_count = 1.0 / (each * floor.per_example(0.1))
+    count = max(1, math.ceil(target_count / size)) * size if each < 2 else max(8, math.ceil(target_count / 8) * 8)
     x, target = net.examples(count), np.resize(target, count)
 
     def run() -> Any:
         return explainer.run(x, target=target, batch_size=batch, return_result=True)
 
-    evaluations = int(run().evaluations.sum())  # and compiles what was not yet
+    evaluations = int(run().evaluations.sum())  # also compiles
     floors, times = [], []
     for _ in range(repeat):
         floors.append(floor.per_example())
@@ -79,25 +79,25 @@ def measure(net: Net, method: Any, floor: Floor, repeat: int, *, jit: bool, batc
     }
 
 
-def of_net(name: str, asked: argparse.Namespace) -> list[dict[str, Any]]:
-    """Times of the methods asked for on the net of that name; for a process of its own."""
-    tf.config.threading.set_intra_op_parallelism_threads(asked.threads)
-    tf.config.threading.set_inter_op_parallelism_threads(asked.threads)
+def of_net(name: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Times of the chosen methods on one model, measured in a separate process."""
+    tf.config.threading.set_intra_op_parallelism_threads(arguments.threads)
+    tf.config.threading.set_inter_op_parallelism_threads(arguments.threads)
     console = Console(width=130)
     net = load(name)
     console.print(f"{name}: accuracy {net.accuracy:.3f}")
     floors: dict[bool, Floor] = {}
     rows = []
-    for method in (m for m in dx.methods() if m.id in asked.method):
+    for method in (m for m in dx.methods() if m.id in arguments.method):
         gradient = method.family != PERTURBING
         if gradient not in floors:
-            floor = floors[gradient] = Floor(net, gradient=gradient, jit=asked.jit)
-            kind = "forward + backward" if gradient else "forward"
+            floor = floors[gradient] = Floor(net, gradient=gradient, jit=arguments.jit)
+            passes = "forward + backward" if gradient else "forward"
             by_batch = ", ".join(f"{b}: {t * 1e6:.0f}" for b, t in floor.by_batch.items())
-            console.print(f"  {kind}, µs per example by batch: {by_batch}")
+            console.print(f"  {passes}, µs per example by batch: {by_batch}")
         floor = floors[gradient]
-        batch = None if asked.batch is None else floor.batch if asked.batch == "best" else int(asked.batch)
-        rows.append(measure(net, method, floor, asked.repeat, jit=asked.jit, batch=batch))
+        batch = None if arguments.batch is None else floor.batch if arguments.batch == "best" else int(arguments.batch)
+        rows.append(measure(net, method, floor, arguments.repeat, jit=arguments.jit, batch=batch))
         console.print(f"  {method.id}: {rows[-1]['ratio']:.2f}")
     return rows
 
@@ -110,35 +110,35 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1, help="of TensorFlow; 0: as many as there are cores")
     parser.add_argument(
-        "--batch", help="size of the methods' batches, or 'best': the floor's; by default the Explainer's own"
+        "--batch", help="size of the methods' batches, or 'best': the floor's; by default that of the Explainer"
     )
     parser.add_argument("--jit", action="store_true", help="compile floor and methods with XLA")
     parser.add_argument("--json", type=Path, metavar="FILE")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     console = Console(width=130)
     machine = {
         "cores": os.cpu_count(),
-        "threads": asked.threads,
+        "threads": arguments.threads,
         "python": platform.python_version(),
         "tensorflow": tf.__version__,
         "keras": tf.keras.version(),
-        "jit": asked.jit,
+        "jit": arguments.jit,
     }
     console.print(machine)
-    # A process for each net: the allocator's state after another net was seen to cost 15 %.
+    # A process for each model: in a used process, the state of the allocator cost 15 %.
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as processes:
-        rows = [row for found in processes.imap(partial(of_net, asked=asked), asked.net) for row in found]
+        rows = [row for of_one in processes.imap(partial(of_net, arguments=arguments), arguments.net) for row in of_one]
     console.print(table(rows))
-    if asked.json:
-        asked.json.write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n")
+    if arguments.json:
+        arguments.json.write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n")
 
 
 def table(rows: list[dict[str, Any]]) -> Table:
-    found = Table("net", "method", title="Time of Explainer.run against the floor")
+    result_table = Table("net", "method", title="Time of Explainer.run against the floor")
     for column in ("evaluations", "batch", "floor's batch", "floor µs", "method µs", "ratio", "median / least"):
-        found.add_column(column, justify="right")
+        result_table.add_column(column, justify="right")
     for r in rows:
-        found.add_row(
+        result_table.add_row(
             r["net"],
             r["method"],
             f"{r['evaluations']:.1f}",
@@ -149,7 +149,7 @@ def table(rows: list[dict[str, Any]]) -> Table:
             f"{r['ratio']:.2f}",
             f"{r['spread']:.2f}",
         )
-    return found
+    return result_table
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The four nets of the benchmarks, trained once and kept in benchmarks/.cache."""
+"""The four models of the benchmarks, trained once and kept in benchmarks/.cache."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ layers = tf.keras.layers
 
 @dataclasses.dataclass(frozen=True)
 class Net:
-    """A trained model and examples it was not trained on."""
+    """A trained model and held-out examples."""
 
     name: str
     model: Any  # inputs → logits
-    body: Any  # the same from the explained tensor on: behind the embedding of a text net
+    body: Any  # the part after the explained tensor, which is the embedding of a text
     x: np.ndarray  # [1000, ...] held out
     y: np.ndarray
     accuracy: float
@@ -79,13 +79,13 @@ def resnet() -> tuple[Any, Any]:
 def textcnn() -> tuple[Any, Any]:
     """Convolutions of three widths over 100 words of a film review."""
     embedded = layers.Input((100, 50))
-    found = [layers.GlobalMaxPooling1D()(layers.Conv1D(64, w, activation="relu")(embedded)) for w in (3, 4, 5)]
-    x = layers.Dropout(0.5)(layers.Concatenate()(found))
+    pooled = [layers.GlobalMaxPooling1D()(layers.Conv1D(64, w, activation="relu")(embedded)) for w in (3, 4, 5)]
+    x = layers.Dropout(0.5)(layers.Concatenate()(pooled))
     return _of_ids(tf.keras.Model(embedded, layers.Dense(2)(x)))
 
 
 class Positions(layers.Layer):
-    """Adds a learnt vector to every place of a text."""
+    """Adds a learned vector to each position of a text."""
 
     def build(self, shape: Any) -> None:
         self.table = self.add_weight(
@@ -115,7 +115,7 @@ def transformer() -> tuple[Any, Any]:
 
 
 def _of_ids(body: Any) -> tuple[Any, Any]:
-    """A text net from its part behind the embedding."""
+    """A text model from the part after its embedding."""
     length, size = body.input_shape[1:]
     ids = layers.Input((length,), dtype="int32")
     return tf.keras.Model(ids, body(layers.Embedding(data.WORDS, size, name="embedding")(ids))), body
@@ -131,7 +131,7 @@ NETS: dict[str, tuple[Callable[[], tuple[Any, Any]], Callable[[], tuple[np.ndarr
 
 
 def load(name: str) -> Net:
-    """The net, trained now if it is not in the cache."""
+    """The model, from the cache or trained now."""
     build, read, epochs = NETS[name]
     tf.keras.utils.set_random_seed(0)
     model, body = build()
@@ -139,7 +139,7 @@ def load(name: str) -> Net:
     weights = CACHE / f"{name}.weights.h5"
     try:
         model.load_weights(weights)
-    except (OSError, ValueError):  # not there, or of another shape of the net
+    except (OSError, ValueError):  # missing, or of another architecture
         loss = tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         model.compile("adam", loss)
         model.fit(x[:-HELD_OUT], y[:-HELD_OUT], epochs=epochs, batch_size=64, verbose=0)

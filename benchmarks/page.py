@@ -1,10 +1,10 @@
-"""What the page takes on a store of a million examples × three methods on disk, in Chromium, through a real TensorBoard.
+"""The speed of the page with a store of a million examples × three methods, in Chromium and a real TensorBoard.
 
     python -m benchmarks.page [--examples 1000000] [--side 32] [--keep DIRECTORY] [--json FILE] [--fail_above TIMES]
 
-The store is written once (8 GB, 2 GB with maps of 8×8; with --keep it is used again) and read cold: TensorBoard has just
-started and knows nothing of it. Beside each figure stands its budget; what is over it is marked. With --fail_above 3 the
-status is 1 if a median is more than three times its budget: continuous integration asks that.
+The store is written first (8 GB; 2 GB with maps of 8×8; --keep keeps it for the next run). TensorBoard has just started and
+has not read it. The table shows the budget of each figure and marks those that exceed it. With --fail_above 3, which
+continuous integration uses, the status is 1 if a median is more than three times its budget.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from tb_deepexplain.store.writer import StoreWriter  # noqa: E402
 from tests.browser.conftest import CHROMIUM  # noqa: E402
 from tests.browser.tensorboard_server import Server  # noqa: E402
 
-UNIT, KINDS, CLASSES = 10_000, 2_000, 100
+UNIT, MAP_COUNT, CLASSES = 10_000, 2_000, 100
 METHODS = [
     {"id": "saliency", "title": "Saliency", "family": "gradient", "signed": False, "sums_to": None, "parameters": {}},
     {"id": "integrated_gradients", "title": "Integrated gradients", "family": "gradient", "signed": True,
@@ -67,23 +67,23 @@ BUDGET = [
     ("scroll frame, 95th percentile", "ms", 33),
     ("bytes a page", "KB", 2000),
     ("JavaScript heap", "MB", 150),
-    ("server's memory, beyond TensorBoard's own", "MB", 200),
+    ("server's memory, beyond that of TensorBoard", "MB", 200),
 ]  # fmt: skip
 
 
 def write_store(logdir: Path, examples: int, side: int = 32) -> None:
-    """A store like a run's, its shards written column by column: maps drawn from 2,000 smooth ones by each method."""
+    """A store like that of a run, written column by column. Its maps are drawn from 2,000 smooth maps for each method."""
     rng = np.random.default_rng(0)
     directory = store_path(logdir, "million", "attributions")
     writer = StoreWriter(directory, measures=[m["id"] for m in MEASURES])
     writer.begin()
     schema = pa.schema([*ATTRIBUTION_SCHEMA, *measure_fields(["deletion"]), *curve_fields(["deletion"])])
-    noise = rng.normal(size=(len(METHODS), KINDS, side, side))
+    noise = rng.normal(size=(len(METHODS), MAP_COUNT, side, side))
     smooth = ndimage.gaussian_filter(noise, (0, 0, 1.5, 1.5))
     smooth[0] = np.abs(smooth[0])
     largest = np.abs(smooth).max((2, 3))
     maps = (smooth / largest[..., None, None]).astype("<f2")
-    marks = np.quantile(np.abs(smooth).reshape(len(METHODS), KINDS, -1), [0.5, 0.9, 0.95, 0.99, 1], axis=2)
+    marks = np.quantile(np.abs(smooth).reshape(len(METHODS), MAP_COUNT, -1), [0.5, 0.9, 0.95, 0.99, 1], axis=2)
     content = [[m.tobytes() for m in of] for of in maps]
     pictures = [
         _png(p)
@@ -100,7 +100,7 @@ def write_store(logdir: Path, examples: int, side: int = 32) -> None:
         score, baseline = rng.normal(5, 2, n), rng.normal(0, 0.3, n)
         ids = [str(start + i) for i in range(n)]
         every = lambda values: np.repeat(values, len(METHODS))  # noqa: E731
-        kind = rng.integers(0, KINDS, (n, len(METHODS)))
+        map_numbers = rng.integers(0, MAP_COUNT, (n, len(METHODS)))
         method = np.tile(np.arange(len(METHODS)), n)
         columns: dict[str, Any] = {
             "example_id": every(np.array(ids, object)),
@@ -117,9 +117,9 @@ def write_store(logdir: Path, examples: int, side: int = 32) -> None:
             "gap": np.where(method == 1, rng.normal(0, 0.1, 3 * n), np.nan).astype(np.float32),
             **{name: every(rng.random(n)).astype(np.float32) for name in ("margin", "loss", "disagreement")},
             "concentration": rng.random(3 * n).astype(np.float32),
-            "attribution": [content[m][k] for m, k in zip(method.tolist(), kind.ravel().tolist(), strict=True)],
+            "attribution": [content[m][k] for m, k in zip(method.tolist(), map_numbers.ravel().tolist(), strict=True)],
             "dtype": np.full(3 * n, "float16", object),
-            "scale": largest[method, kind.ravel()].astype(np.float32),
+            "scale": largest[method, map_numbers.ravel()].astype(np.float32),
             "shape": [[side, side, 1]] * (3 * n),
             "evaluations": np.full(3 * n, 64, np.int32),
             "warnings": [[]] * (3 * n),
@@ -128,7 +128,10 @@ def write_store(logdir: Path, examples: int, side: int = 32) -> None:
             "deletion": rng.random(3 * n).astype(np.float32),
             "deletion_random": rng.random(3 * n).astype(np.float32),
             **{f"deletion_{end}": [None] * (3 * n) for end in ("curve", "random_curve", "at")},
-            **{f"q{q}": marks[i, method, kind.ravel()].astype(np.float32) for i, q in enumerate((50, 90, 95, 99, 100))},
+            **{
+                f"q{q}": marks[i, method, map_numbers.ravel()].astype(np.float32)
+                for i, q in enumerate((50, 90, 95, 99, 100))
+            },
         }
         _write(directory, f"attributions-{units[-1]}", columns, schema, ROW_GROUP_BYTES // (side * side * 2 + 256))
         shown = {
@@ -142,7 +145,7 @@ def write_store(logdir: Path, examples: int, side: int = 32) -> None:
         _write(directory, f"inputs-{units[-1]}", shown, INPUT_SCHEMA, 300)
         pq.write_table(ERROR_SCHEMA.empty_table(), directory / f"errors-{units[-1]}.parquet")
     labels = [f"class {i}" for i in range(CLASSES)]
-    told = {
+    manifest = {
         "name": "attributions",
         "modality": "image",
         "step": 0,
@@ -151,7 +154,7 @@ def write_store(logdir: Path, examples: int, side: int = 32) -> None:
         "target": "predicted",
         "labels": labels,
     }
-    writer.commit(units, told)
+    writer.commit(units, manifest)
     write_marker(logdir, "million", "attributions")
 
 
@@ -167,15 +170,15 @@ def _png(pixels: np.ndarray) -> bytes:
     return out.getvalue()
 
 
-# In the page: run something, then wait for the frame in which it shows. Watching changes, not frames, takes nothing from
-# the server, which shares the machine.
+# Run something in the page, then wait for the frame that shows it. An observer of changes, unlike a check in each frame, leaves
+# the CPU to the server.
 _UNTIL = """
 async ([act, done]) => {
   const ready = new Function(`return ${done}`);
   const start = performance.now();
-  await new Promise((found, failed) => {
-    const late = setTimeout(() => failed(new Error(`nothing shows: ${done}`)), 60000);
-    const look = () => ready() && (observer.disconnect(), clearTimeout(late), found());
+  await new Promise((resolve, reject) => {
+    const late = setTimeout(() => reject(new Error(`nothing shows: ${done}`)), 60000);
+    const look = () => ready() && (observer.disconnect(), clearTimeout(late), resolve());
     const observer = new MutationObserver(look);
     observer.observe(document, { subtree: true, childList: true, attributes: true, characterData: true });
     new Function(`return ${act}`)();
@@ -236,7 +239,7 @@ async () => {
 
 
 def opened(page: Page, address: str, *keys: str) -> tuple[Frame, float, float]:
-    """The frame, and when since its opening it first painted and showed a page of maps, in ms."""
+    """(frame, ms from its opening to the first paint, ms to a page of maps)."""
     state = "".join(f"&p.deepexplain.{key}" for key in ("run=million", *keys))
     page.goto("about:blank")
     page.goto(f"{address}/#deepexplain{state}")
@@ -249,15 +252,17 @@ def opened(page: Page, address: str, *keys: str) -> tuple[Frame, float, float]:
 
 
 def memory(server: Server) -> float:
-    """MB that the server's own process holds."""
+    """Memory of the server process, in MB."""
     lines = Path(f"/proc/{server.pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1000
 
 
 def measure(logdir: Path, examples: int) -> dict[str, list[float]]:
-    found: dict[str, list[float]] = {}
+    figures: dict[str, list[float]] = {}
     assets = ROOT / "tb_deepexplain" / "plugin" / "static"
-    found["JavaScript and CSS, gzip"] = [sum(len(gzip.compress(f.read_bytes())) for f in assets.rglob("*.?s*")) / 1000]
+    figures["JavaScript and CSS, gzip"] = [
+        sum(len(gzip.compress(f.read_bytes())) for f in assets.rglob("*.?s*")) / 1000
+    ]
     rng = np.random.default_rng(1)
     server = Server(logdir)
     try:
@@ -275,11 +280,11 @@ def measure(logdir: Path, examples: int) -> dict[str, list[float]]:
                 lambda r: sizes.append(int(r.headers.get("content-length", 0))) if "api/tiles" in r.url else None,
             )
             frame, paint, maps = opened(page, server.address)
-            found["frame open to the first page of maps, cold"] = [maps]
+            figures["frame open to the first page of maps, cold"] = [maps]
             for _ in range(3):
                 frame, paint, maps = opened(page, server.address)
-                found.setdefault("frame open to first paint", []).append(paint)
-                found.setdefault("frame open to the first page of maps", []).append(maps)
+                figures.setdefault("frame open to first paint", []).append(paint)
+                figures.setdefault("frame open to the first page of maps", []).append(maps)
             for name, field in (
                 ("score", "score"),
                 ("probability", "probability"),
@@ -288,18 +293,18 @@ def measure(logdir: Path, examples: int) -> dict[str, list[float]]:
                 page.wait_for_timeout(1000)
                 before = frame.evaluate(_FIRST_ID)
                 took = until(frame, choose("Sort", field), f"{_FIRST_ID} !== '{before}'")
-                found.setdefault("first sort by another field", []).append(took)
+                figures.setdefault("first sort by another field", []).append(took)
                 del name
             for _ in range(15):
-                page.wait_for_timeout(500)  # to be read, as a person would; the next page comes meanwhile
+                page.wait_for_timeout(500)  # the time in which a person reads; the next page is fetched
                 before = frame.evaluate(_FIRST_ID)
-                found.setdefault("next page, fetched ahead", []).append(
+                figures.setdefault("next page, fetched ahead", []).append(
                     until(frame, press("n"), f"{_FIRST_ID} !== '{before}'")
                 )
             for rank in rng.integers(0, examples - 100, 15).tolist():
                 before = frame.evaluate(_FIRST_ID)
                 took = until(frame, go(rank), f"{_FIRST_ID} !== '{before}' && !document.querySelector('.dim')")
-                found.setdefault("jump to any rank", []).append(took)
+                figures.setdefault("jump to any rank", []).append(took)
                 page.wait_for_timeout(600)
             for unit in (3, 14, 15):
                 frame, _, _ = opened(page, server.address)
@@ -308,23 +313,23 @@ def measure(logdir: Path, examples: int) -> dict[str, list[float]]:
                     _filter(f"label:{unit} pred:!{unit} probability>0.5"),
                     f"!({_PLACE}).endsWith(' {examples:,}')",
                 )
-                found.setdefault("first filter", []).append(took)
+                figures.setdefault("first filter", []).append(took)
             frame, _, _ = opened(page, server.address, "n=48")
             frame.wait_for_function("document.querySelectorAll('canvas').length >= 144")
             for clip in ("p90", "p99", "p95", "p100", "p90"):
-                found.setdefault("clip of 144 maps", []).append(frame.evaluate(_PAINT, choose("Clip", clip)))
+                figures.setdefault("clip of 144 maps", []).append(frame.evaluate(_PAINT, choose("Clip", clip)))
             median, high = frame.evaluate(_SCROLL)
-            found["scroll frame, median"], found["scroll frame, 95th percentile"] = [median], [high]
-            found["bytes a page"] = [statistics.median(size for size in sizes if size) / 1000]
-            found["JavaScript heap"] = [frame.evaluate("performance.memory.usedJSHeapSize") / 1e6]
-            found["server's memory, beyond TensorBoard's own"] = [memory(server) - alone]
+            figures["scroll frame, median"], figures["scroll frame, 95th percentile"] = [median], [high]
+            figures["bytes a page"] = [statistics.median(size for size in sizes if size) / 1000]
+            figures["JavaScript heap"] = [frame.evaluate("performance.memory.usedJSHeapSize") / 1e6]
+            figures["server's memory, beyond that of TensorBoard"] = [memory(server) - alone]
             browser.close()
     finally:
         server.stop()
-    return found
+    return figures
 
 
-# What a change of colours costs before the next frame can be drawn.
+# Time from a change of colours until the next frame is drawn.
 _PAINT = """
 async (act) => {
   await new Promise((next) => requestAnimationFrame(next));
@@ -346,46 +351,46 @@ def _filter(text: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--examples", type=int, default=1_000_000)
-    parser.add_argument("--side", type=int, default=32, help="pixels of a map's side; the index is the same for any")
+    parser.add_argument("--side", type=int, default=32, help="height and width of a map; they do not change the index")
     parser.add_argument("--fail_above", type=float, metavar="TIMES")
-    parser.add_argument("--keep", type=Path, metavar="DIRECTORY", help="where the store is kept for another time")
+    parser.add_argument("--keep", type=Path, metavar="DIRECTORY", help="keep the store here, and use it again")
     parser.add_argument("--json", type=Path, metavar="FILE")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     console = Console(width=110)
-    logdir = asked.keep or Path(tempfile.mkdtemp(prefix="deepexplain-page-"))
+    logdir = arguments.keep or Path(tempfile.mkdtemp(prefix="deepexplain-page-"))
     try:
         if not (logdir / "million").exists():
             started = time.monotonic()
-            write_store(logdir, asked.examples, asked.side)
+            write_store(logdir, arguments.examples, arguments.side)
             size = sum(f.stat().st_size for f in logdir.rglob("*.parquet")) / 1e9
             console.print(
-                f"wrote {asked.examples:,} examples × {len(METHODS)} methods, {size:.1f} GB, in {time.monotonic() - started:.0f} s"
+                f"wrote {arguments.examples:,} examples × {len(METHODS)} methods, {size:.1f} GB, in {time.monotonic() - started:.0f} s"
             )
-        found = measure(logdir, asked.examples)
+        figures = measure(logdir, arguments.examples)
     finally:
-        if not asked.keep:
+        if not arguments.keep:
             shutil.rmtree(logdir, ignore_errors=True)
     table = Table(
         "",
         "median",
         "worst",
         "budget",
-        title=f"{asked.examples:,} examples × {len(METHODS)} methods of {asked.side}×{asked.side}",
+        title=f"{arguments.examples:,} examples × {len(METHODS)} methods of {arguments.side}×{arguments.side}",
     )
     budget = {name: (unit, limit) for name, unit, limit in BUDGET}
-    far = []
-    for name, values in found.items():
+    exceeded = []
+    for name, values in figures.items():
         unit, limit = budget.get(name, ("ms", None))
         middle = statistics.median(values)
         mark = "" if limit is None else f"{limit:,} {unit}" + ("" if middle <= limit else "  over")
-        if asked.fail_above and limit and middle > asked.fail_above * limit:
-            far.append(f"{name}: {middle:,.0f} {unit}, more than {asked.fail_above:g} × {limit:,}")
+        if arguments.fail_above and limit and middle > arguments.fail_above * limit:
+            exceeded.append(f"{name}: {middle:,.0f} {unit}, more than {arguments.fail_above:g} × {limit:,}")
         table.add_row(name, f"{middle:,.0f} {unit}", f"{max(values):,.0f} {unit}", mark)
     console.print(table)
-    if asked.json:
-        asked.json.write_text(json.dumps(found, indent=1) + "\n")
-    if far:
-        sys.exit("far over budget: " + "; ".join(far))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(figures, indent=1) + "\n")
+    if exceeded:
+        sys.exit("far over budget: " + "; ".join(exceeded))
 
 
 if __name__ == "__main__":

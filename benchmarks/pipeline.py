@@ -1,13 +1,13 @@
-"""What the pipeline costs above a bare loop that computes and writes the same, and what a second worker brings.
+"""The overhead of the pipeline over a bare loop that computes and writes the same, and the gain of a second worker.
 
     python -m benchmarks.pipeline [--examples 20000 80000] [--method gradient_x_input ...] [--workers] [--json FILE]
     python -m benchmarks.pipeline --memory [--json FILE]
 
-Every run is a process of its own, as a user starts it. The marginal cost of an example is the difference between
-a run over the larger and one over the smaller number of examples, divided by the difference of the numbers: what
-is paid once (imports, planning, loading) falls out. The bare loop reads the same TFRecords by tf.data, calls
-the same compiled method at its own best size of batch, and writes the same three Parquet files by pyarrow.
---memory tells the most memory that runs over 10⁴, 10⁵ and 10⁶ small pictures held. --dry_run is compared with each run.
+Every run is a separate process, as a user starts it. The marginal cost of an example is the time difference between a run
+with many and a run with few examples, divided by the difference of the counts; fixed costs (imports, planning, loading)
+cancel. The bare loop reads the same TFRecords with tf.data, calls the same compiled method at its best batch size, and
+writes the same Parquet files with pyarrow. Each run is compared with the estimate of --dry_run. --memory measures the peak
+memory of runs over 10⁴, 10⁵ and 10⁶ small pictures.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from rich.table import Table
 METHODS: dict[str, dict[str, Any]] = {
     "gradient_x_input": {},
     "integrated_gradients": {"steps": 30},
-}  # and both ends: 32
+}  # 32 evaluations, with both ends
 SHAPE, SMALL = (32, 32, 3), (8, 8, 3)
 
 
@@ -65,7 +65,7 @@ def write_model(folder: Path, shape: tuple[int, ...] = SHAPE) -> Path:
 
 
 def bare(model: Path, data: Path, out: Path, method: str, batch: int = 64) -> None:
-    """The loop that a person would write for this one case; no checks, no errors, no progress, no resuming."""
+    """A loop written for this one case: no checks, error handling, progress or resuming."""
     import io
 
     import pyarrow as pa
@@ -87,8 +87,8 @@ def bare(model: Path, data: Path, out: Path, method: str, batch: int = 64) -> No
         x = chunk.numpy()
         predicted = explainer.predict(x)
         target = predicted.outputs.argmax(1)
-        found = explainer.run(x, target=target, return_result=True)
-        rows, shown = [], []
+        result = explainer.run(x, target=target, return_result=True)
+        rows, input_rows = [], []
         for i in range(len(x)):
             name = f"example-{number}"
             number += 1
@@ -96,25 +96,25 @@ def bare(model: Path, data: Path, out: Path, method: str, batch: int = 64) -> No
                 Attribution(
                     name,
                     method,
-                    found.attributions[i],
+                    result.attributions[i],
                     target=int(target[i]),
                     predicted=int(target[i]),
-                    score=float(found.score[i]),
+                    score=float(result.score[i]),
                     probability=float(predicted.probabilities[i, target[i]]),
-                    evaluations=int(found.evaluations[i]),
+                    evaluations=int(result.evaluations[i]),
                 ).row()
             )
             png = io.BytesIO()
             Image.fromarray((x[i] * 255).astype(np.uint8)).save(png, "PNG")
-            shown.append(Input(name, "image", image=png.getvalue()).row())
+            input_rows.append(Input(name, "image", image=png.getvalue()).row())
         maps.write_table(pa.Table.from_pylist(rows, ATTRIBUTION_SCHEMA))
-        inputs.write_table(pa.Table.from_pylist(shown, INPUT_SCHEMA))
+        inputs.write_table(pa.Table.from_pylist(input_rows, INPUT_SCHEMA))
     maps.close()
     inputs.close()
 
 
-def piped(model: Path, data: Path, out: Path, method: str, workers: int = 1) -> list[str]:
-    """The command of a run."""
+def pipeline_command(model: Path, data: Path, out: Path, method: str, workers: int = 1) -> list[str]:
+    """The command line of a run of the pipeline."""
     command = [sys.executable, "-m", "beam_pipelines.attribute", "--model", str(model), "--logdir", str(out)]
     command += ["--input", f"{data}/*.tfrecord", "--run", "benchmark", "--methods", method]
     command += [f"--{method}.{name}={value}" for name, value in METHODS[method].items()]
@@ -124,55 +124,57 @@ def piped(model: Path, data: Path, out: Path, method: str, workers: int = 1) -> 
 
 
 def timed(command: list[str], threads: int | None = None) -> tuple[float, float, str]:
-    """Seconds of a process, the most memory, in MiB, that it or one of its children held, and what it printed."""
-    own = {} if threads is None else {"TF_NUM_INTRAOP_THREADS": str(threads), "TF_NUM_INTEROP_THREADS": str(threads)}
+    """(seconds, peak memory in MiB of the process or one of its children, its output) of a process."""
+    environment = (
+        {} if threads is None else {"TF_NUM_INTRAOP_THREADS": str(threads), "TF_NUM_INTEROP_THREADS": str(threads)}
+    )
     started = time.monotonic()
-    with tempfile.TemporaryFile("w+") as said:
-        process = subprocess.Popen(command, env=os.environ | own, stdout=said, stderr=subprocess.STDOUT)
+    with tempfile.TemporaryFile("w+") as output:
+        process = subprocess.Popen(command, env=os.environ | environment, stdout=output, stderr=subprocess.STDOUT)
         _, status, used = os.wait4(process.pid, 0)
         seconds = time.monotonic() - started
-        said.seek(0)
-        text = said.read()
+        output.seek(0)
+        text = output.read()
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(f"{' '.join(command)}\n{text}")
     return seconds, used.ru_maxrss / 1024, text
 
 
-def foretold(command: list[str], threads: int | None) -> float:
-    """Seconds that --dry_run tells of a run."""
+def estimated_seconds(command: list[str], threads: int | None) -> float:
+    """The estimate of --dry_run for a run, in seconds."""
     _, _, text = timed([*command, "--dry_run"], threads)
-    found = re.search(r"^time +(.*) with ", text, re.MULTILINE)
-    assert found, text
+    match = re.search(r"^time +(.*) with ", text, re.MULTILINE)
+    assert match, text
     units = {"s": 1, "min": 60, "h": 3600}
-    return sum(float(number) * units[unit] for number, unit in re.findall(r"([\d.]+) (s|min|h)", found[1]))
+    return sum(float(number) * units[unit] for number, unit in re.findall(r"([\d.]+) (s|min|h)", match[1]))
 
 
 def memory(console: Console) -> list[dict[str, Any]]:
-    """The most that runs of ever more examples held."""
-    found: list[dict[str, Any]] = []
+    """The peak memory of runs over more and more examples."""
+    results: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         model = write_model(root, SMALL)
         for n in (10**4, 10**5, 10**6):
             data = write_data(root, n, SMALL)
-            seconds, most, _ = timed(piped(model, data, root / f"out{n}", "gradient_x_input"))
-            found.append({"examples": n, "seconds": seconds, "MiB": most})
-            console.print(f"{n:>9,} examples of 8×8×3: {seconds:.0f} s, {most:,.0f} MiB at most")
-    return found
+            seconds, most, _ = timed(pipeline_command(model, data, root / f"out{n}", "gradient_x_input"))
+            results.append({"examples": n, "seconds": seconds, "MiB": most})
+            console.print(f"{n:>9,} examples of 8×8×3: {seconds:.0f} s, {most:,.0f} MiB at the peak")
+    return results
 
 
 def measure(
     root: Path, method: str, way: str, workers: int, data: dict[int, Path], model: Path, repeat: int
 ) -> dict[str, Any]:
-    """Runs over the smaller and the larger number of examples, each the best of `repeat`; `workers`: 0 is the bare loop."""
+    """Runs over few and over many examples, each the fastest of `repeat`. `workers`: 0 is the bare loop."""
     threads = 1 if way == "pipeline, one thread" else None
     times = {}
     for n in data:
         out = root / re.sub(r"\W+", "-", f"{method} {way} {n}")
         here = [sys.executable, "-m", "benchmarks.pipeline", "--bare", str(model), str(data[n]), str(out), method]
-        command = piped(model, data[n], out, method, workers) if workers else here
-        told = foretold(command, threads) if workers else None  # of the larger, which comes last
+        command = pipeline_command(model, data[n], out, method, workers) if workers else here
+        estimate = estimated_seconds(command, threads) if workers else None  # the last one is that of the longer run
         tries = []
         for _ in range(repeat):
             tries.append(timed(command, threads)[:2])
@@ -187,15 +189,15 @@ def measure(
         "fixed_s": short - marginal * few,
         "MiB": most,
         "seconds": long,
-        "foretold_s": told,
+        "estimated_s": estimate,
     }
 
 
 def compare(
     methods: list[str], examples: list[int], single: bool, repeat: int, console: Console
 ) -> list[dict[str, Any]]:
-    """All ways of all methods; a table of them."""
-    found: list[dict[str, Any]] = []
+    """Measure every method in every way, and print a table."""
+    results: list[dict[str, Any]] = []
     ways = {"bare loop": 0, "pipeline": 1}
     ways |= {"pipeline, one thread": 1, "pipeline, two single-threaded workers": 2} if single else {}
     with tempfile.TemporaryDirectory() as folder:
@@ -205,43 +207,47 @@ def compare(
         for method in methods:
             for way, workers in ways.items():
                 row = measure(root, method, way, workers, data, model, repeat)
-                found.append(row)
-                bare = next(r for r in found if r["method"] == method)
+                results.append(row)
+                bare = next(r for r in results if r["method"] == method)
                 row["ratio"] = row["marginal_us"] / bare["marginal_us"]
-                console.print(f"{method}, {way}: {row['marginal_us']:.0f} µs an example, {row['fixed_s']:.1f} s once")
+                console.print(f"{method}, {way}: {row['marginal_us']:.0f} µs per example, {row['fixed_s']:.1f} s fixed")
     alone, _, _ = timed([sys.executable, "-c", "import tensorflow"])
-    console.print(f"of what is paid once, {alone:.1f} s are import tensorflow")
+    console.print(f"of the fixed cost, {alone:.1f} s are import tensorflow")
     few, many = examples
     table = Table("method", "way", title=f"From {few:,} to {many:,} examples of 32×32×3")
-    for column in ("µs an example", "once, s", "/ bare loop", "MiB", f"{many:,}, s", "--dry_run, s"):
+    for column in ("µs per example", "fixed, s", "/ bare loop", "MiB", f"{many:,}, s", "--dry_run, s"):
         table.add_column(column, justify="right")
-    for r in found:
+    for r in results:
         numbers = (f"{r['marginal_us']:.0f}", f"{r['fixed_s']:.1f}", f"{r['ratio']:.2f}", f"{r['MiB']:,.0f}")
-        table.add_row(r["method"], r["way"], *numbers, f"{r['seconds']:.0f}", f"{r['foretold_s'] or 0:.0f}")
+        table.add_row(r["method"], r["way"], *numbers, f"{r['seconds']:.0f}", f"{r['estimated_s'] or 0:.0f}")
     console.print(table)
-    return found
+    return results
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--examples", nargs=2, type=int, default=[20_000, 80_000], metavar=("FEW", "MANY"))
     parser.add_argument("--method", nargs="+", choices=METHODS, default=list(METHODS))
-    parser.add_argument("--repeat", type=int, default=1, metavar="N", help="runs of each, of which the fastest counts")
-    parser.add_argument("--workers", action="store_true", help="one single-threaded worker against two, too")
-    parser.add_argument("--memory", action="store_true", help="only the memory of runs of ever more examples")
+    parser.add_argument("--repeat", type=int, default=1, metavar="N", help="runs of each; the fastest counts")
+    parser.add_argument("--workers", action="store_true", help="also compare one single-threaded worker with two")
+    parser.add_argument(
+        "--memory", action="store_true", help="measure only the memory of runs over more and more examples"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--bare", nargs=4, metavar=("MODEL", "DATA", "OUT", "METHOD"), help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.bare:
-        model, data, out, method = asked.bare
+    arguments = parser.parse_args()
+    if arguments.bare:
+        model, data, out, method = arguments.bare
         bare(Path(model), Path(data), Path(out), method)
         return
     console = Console(width=120)
-    found = (
-        memory(console) if asked.memory else compare(asked.method, asked.examples, asked.workers, asked.repeat, console)
+    results = (
+        memory(console)
+        if arguments.memory
+        else compare(arguments.method, arguments.examples, arguments.workers, arguments.repeat, console)
     )
-    if asked.json:
-        asked.json.write_text(json.dumps(found, indent=1) + "\n")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

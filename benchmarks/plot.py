@@ -1,4 +1,4 @@
-"""The figure of benchmarks.accuracy: a column for each net, gap above, the map's error below."""
+"""The figure of benchmarks.accuracy: a column for each model, the gap above, the error of the map below."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def draw(curves: dict[str, list[dict[str, Any]]], default: float, file: Path) ->
     )
     for (name, rows), (above, below) in zip(curves.items(), axes.T, strict=True):
         for rule, (label, colour, marker) in RULES.items():
-            own = [r for r in rows if r["rule"] == rule]
-            spent = [r["evaluations"] for r in own]
+            of_rule = [r for r in rows if r["rule"] == rule]
+            spent = [r["evaluations"] for r in of_rule]
             style = {"color": colour, "marker": marker, "markersize": 4}
-            above.loglog(spent, [r["gap"] for r in own], label=label, **style)
-            above.loglog(spent, [r["worst_gap"] for r in own], linestyle=":", **style)
-            below.loglog(spent, [r["map_error"] for r in own], **style)
+            above.loglog(spent, [r["gap"] for r in of_rule], label=label, **style)
+            above.loglog(spent, [r["worst_gap"] for r in of_rule], linestyle=":", **style)
+            below.loglog(spent, [r["map_error"] for r in of_rule], **style)
             for axis, key in ((above, "gap"), (above, "worst_gap"), (below, "map_error")):
-                chosen = [r for r in own if rule == "adaptive" and r["size"] == default]
+                chosen = [r for r in of_rule if rule == "adaptive" and r["size"] == default]
                 axis.scatter(
                     [r["evaluations"] for r in chosen], [r[key] for r in chosen], 110, "none", edgecolors="black"
                 )
@@ -49,18 +49,18 @@ def draw(curves: dict[str, list[dict[str, Any]]], default: float, file: Path) ->
     figure.savefig(file, dpi=110)
 
 
-def draw_sensitivity(found: dict[str, dict[str, Any]], file: Path) -> None:
-    """Sensitivity-n: a panel for each net, correlation over the share of features removed."""
+def draw_sensitivity(results: dict[str, dict[str, Any]], file: Path) -> None:
+    """Sensitivity-n: a panel for each model; the correlation over the share of features removed."""
     from tb_deepexplain.attribution.methods import TABLE
     from tb_deepexplain.evaluation.figure import COLOURS, RANDOM, pyplot
 
     order = {method.id: (method.title, colour) for method, colour in zip(TABLE, COLOURS, strict=False)}
     columns = 4
-    rows = -(-len(found) // columns)
+    rows = -(-len(results) // columns)
     figure, axes = pyplot.subplots(
         rows, columns, figsize=(3.1 * columns, 2.7 * rows), sharey=True, squeeze=False, layout="constrained"
     )
-    for axis, (name, net) in zip(axes.flat, found.items(), strict=False):
+    for axis, (name, net) in zip(axes.flat, results.items(), strict=False):
         for method, curve in net["curves"].items():
             title, colour = order[method]
             axis.errorbar(
@@ -70,7 +70,7 @@ def draw_sensitivity(found: dict[str, dict[str, Any]], file: Path) -> None:
         axis.set_xscale("log")
         axis.set_title(f"{name}, accuracy {net['accuracy']:.2f}", fontsize=10)
         axis.grid(color="#dddddd", linewidth=0.6)
-    for axis in list(axes.flat)[len(found) :]:
+    for axis in list(axes.flat)[len(results) :]:
         axis.set_visible(False)
     for row in axes:
         row[0].set_ylabel("correlation")
