@@ -23,7 +23,7 @@ from tb_deepexplain.recording.batch_explainer import BatchExplainer
 from tb_deepexplain.recording.example import Example
 from tb_deepexplain.recording.request import Request
 from tb_deepexplain.recording.targets import Target
-from tb_deepexplain.store.records import Attribution, Input
+from tb_deepexplain.store.records import Attribution, Input, model_input, value_names
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,13 +93,7 @@ class _ExplainedModel:
         }
         record_spec = spec.record_specs[name]
         self._parser = ExampleParser(graph.inputs, record_spec)
-        # An input that joins several columns: its values are named by the columns.
-        self._column_names = {
-            f"{input_name}[{i}]": column
-            for input_name, columns in record_spec.features.items()
-            if "," in columns
-            for i, column in enumerate(columns.split(","))
-        }
+        self._column_names = _name_joined_columns(record_spec)
         check_pool(next(iter(self._explainers.values())).modality, spec.pool)
 
     def explain(self, elements: Sequence[Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -148,6 +142,17 @@ class _ExplainedModel:
             self._column_names.get(name, name): np.array([of_maps[i][name] for i in by_class], np.float32)
             for name in of_maps[0]
         }
+
+
+def _name_joined_columns(record_spec: RecordSpec) -> dict[str, str]:
+    """{name of a value: its column} for inputs that join several columns."""
+    names: dict[str, str] = {}
+    for input_name, columns in record_spec.features.items():
+        if "," in columns:
+            joined = columns.split(",")
+            joined_input = model_input(input_name, "float32", (len(joined),), "tabular")
+            names |= zip(value_names([joined_input], None), joined, strict=True)
+    return names
 
 
 def _stack_measures(request: Request, rows: Sequence[Attribution]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The command line: every mistake is one clear line and status 2, before any work; and the real command in a process."""
+"""The command line: a mistake is one line and status 2, before any work; and the real command in a process."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def base(exported: Callable[[str], Path], tmp_path: Path) -> dict[str, str]:
-    """Options of a run that would succeed."""
+    """Options of a run that succeeds."""
     source = write_records(tmp_path / "a.tfrecord", pictures(3))
     return {
         "--model": str(exported("image")),
@@ -37,7 +37,7 @@ def base(exported: Callable[[str], Path], tmp_path: Path) -> dict[str, str]:
     }
 
 
-def test_a_job_servers_own_options_are_passed_on() -> None:
+def test_options_of_a_job_server_are_passed_on() -> None:
     flink = ["--runner=FlinkRunner", "--job_endpoint=localhost:1"]
     choose_runner([*flink, "--number_of_execution_retries=3"])
     with pytest.raises(ParameterError, match="unknown option --batchsize=3; did you mean --batch_size"):
@@ -91,7 +91,7 @@ def flags(options: dict[str, str]) -> list[str]:
         ({"--direct_num_workers": "many"}, "--direct_num_workers: invalid int value"),
     ],
 )  # fmt: skip
-def test_mistakes_are_one_line_and_leave_nothing(
+def test_mistakes_are_one_line_and_write_nothing(
     base: dict[str, str], tmp_path: Path, changed: dict[str, str], reason: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "text.txt").write_text("hello\n")
@@ -99,13 +99,12 @@ def test_mistakes_are_one_line_and_leave_nothing(
     (tmp_path / "latin1").write_bytes("größer".encode("latin1"))
     options = base | {name: value.format(tmp=tmp_path) for name, value in changed.items()}
     assert main(["explain", *flags(options)]) == 2
-    said = [
+    lines = [
         line for line in capsys.readouterr().err.splitlines() if not line.startswith(("I0", "W0", "WARNING: All log"))
     ]
-    assert len(said) == 1, said
-
-    assert re.search(reason, said[0]), said[0]
-    assert said[0].startswith("tb-deepexplain: ")
+    assert len(lines) == 1, lines
+    assert re.search(reason, lines[0]), lines[0]
+    assert lines[0].startswith("tb-deepexplain: ")
     assert not (tmp_path / "logs").exists()
 
 
@@ -118,9 +117,9 @@ def test_missing_options_are_named(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_read_only_folder_is_refused(base: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain", *flags(base | {"--logdir": "/proc/logs"})]) == 2
-    said = capsys.readouterr().err
-    assert "cannot write to /proc/logs" in said
-    assert len(said.splitlines()) == 1
+    errors = capsys.readouterr().err
+    assert "cannot write to /proc/logs" in errors
+    assert len(errors.splitlines()) == 1
 
 
 def test_measures_are_listed_from_the_table(capsys: pytest.CaptureFixture[str]) -> None:
@@ -151,7 +150,7 @@ def command(*arguments: str) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """As a user has it: nothing of this test process's settings for logging."""
+    """The environment of a user, without the log settings of this test process."""
     hidden = ("TF_CPP_", "PYTEST_")
     return {k: v for k, v in os.environ.items() if not k.startswith(hidden)} | {"PYTHONPATH": str(ROOT)}
 
@@ -165,7 +164,7 @@ def environment() -> dict[str, str]:
         ("beam_pipelines.attribute", ["--model=m"]),
     ],
 )
-def test_help_and_mistakes_are_told_before_anything_heavy_is_loaded(module: str, arguments: list[str]) -> None:
+def test_help_and_mistakes_load_nothing_heavy(module: str, arguments: list[str]) -> None:
     code = (
         "import atexit, os, runpy, sys\n"
         "heavy = {'tensorflow', 'keras', 'apache_beam', 'pyarrow'}\n"
@@ -187,7 +186,7 @@ def test_help_and_mistakes_are_told_before_anything_heavy_is_loaded(module: str,
 
 
 @pytest.mark.slow
-def test_a_run_in_a_process_says_what_matters_and_nothing_else(base: dict[str, str]) -> None:
+def test_a_run_prints_its_report_and_nothing_else(base: dict[str, str]) -> None:
     done = subprocess.run(
         command("explain", *flags(base)), capture_output=True, text=True, env=environment(), timeout=300, check=False
     )
@@ -207,15 +206,15 @@ def test_ctrl_c_leaves_a_store_that_can_be_resumed(image: Run, base: dict[str, s
         stderr=subprocess.PIPE,
         text=True,
         env=environment(),
-        # As on a terminal: a shell starts background jobs, this suite among them perhaps, deaf to Ctrl-C.
+        # As in a terminal. A shell starts background jobs, perhaps this suite, with SIGINT ignored.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as running:
         wait_for_shards(image, 3, running)
         running.send_signal(signal.SIGINT)
-        _, said = running.communicate(timeout=120)
-    assert running.returncode == 130, said
-    assert "units left; the same command with --resume continues" in said
-    assert "Traceback" not in said
+        _, errors = running.communicate(timeout=120)
+    assert running.returncode == 130, errors
+    assert "units left; the same command with --resume continues" in errors
+    assert "Traceback" not in errors
     finished = len(list(image.directory.glob("attributions-*")))
     assert 3 <= finished < 150
     assert not [p for p in image.directory.iterdir() if p.name.startswith(".")]
@@ -232,7 +231,7 @@ def wait_for_shards(run: Run, number: int, running: subprocess.Popen[str]) -> No
 
 
 def test_a_signature_and_an_output_are_chosen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A signature that parses tf.Examples and gives two outputs, as servers have it."""
+    """A signature that parses tf.Examples and has two outputs, as for serving."""
     spec = {"x": tf.io.FixedLenFeature([2], tf.float32)}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
@@ -257,9 +256,9 @@ def test_a_signature_and_an_output_are_chosen(tmp_path: Path, capsys: pytest.Cap
     assert (model["signature"], model["output"]) == ("both", "squares")
     assert run(source, "--signature=both", "--output=sum", "--resume", methods="gradient_x_input") == 2
     assert 'output was "squares", now "sum"' in capsys.readouterr().err
-    for wrong, said in (
+    for option, message in (
         (["--signature=none"], "has no signature 'none'; it has 'both', 'serving_default'"),
         (["--signature=both", "--output=none"], "the model has no output 'none'; it has squares, sum"),
     ):
-        assert run(source, "--overwrite", *wrong) == 2
-        assert said in capsys.readouterr().err
+        assert run(source, "--overwrite", *option) == 2
+        assert message in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""End to end: real models as SavedModels, real TFRecords, the local runner, and the store that comes of it."""
+"""`explain`: SavedModels and TFRecords through the local runner, and the store that is written."""
 
 from __future__ import annotations
 
@@ -54,23 +54,23 @@ def test_pictures_as_floats(image: Run, tmp_path: Path) -> None:
     maps = image.maps()
     assert [key[:2] for key in maps][:3] == [("a:000000", m["id"]) for m in manifest["methods"]]
 
-    # The same as asking the explainer directly.
+    # The same values as from the explainer.
     x = np.stack([e["image"] for e in examples])
     explainer = dx.Explainer("integrated_gradients", str(image.model))
     direct = explainer.run(x, target="predicted", return_result=True)
-    said = explainer.predict(x)
+    predictions = explainer.predict(x)
     for i, (row, values, shown) in enumerate(
         v for (_, method, _), v in maps.items() if method == "integrated_gradients"
     ):
         np.testing.assert_allclose(values, direct.attributions[i], rtol=2e-3, atol=1e-4)
-        assert row["score"] == pytest.approx(said.outputs[i].max(), rel=1e-4)
-        assert said.probabilities is not None
-        assert row["probability"] == pytest.approx(said.probabilities[i].max(), rel=1e-4)
-        assert row["predicted"] == row["target"] == said.outputs[i].argmax()
+        assert row["score"] == pytest.approx(predictions.outputs[i].max(), rel=1e-4)
+        assert predictions.probabilities is not None
+        assert row["probability"] == pytest.approx(predictions.probabilities[i].max(), rel=1e-4)
+        assert row["predicted"] == row["target"] == predictions.outputs[i].argmax()
         assert row["target_label"] == ["cat", "dog", "fish"][row["target"]]
         assert (row["label"], row["label_name"]) == (i % 3, ["cat", "dog", "fish"][i % 3])
-        assert row["loss"] == pytest.approx(-np.log(said.probabilities[i][i % 3]), rel=1e-3)
-        top = np.sort(said.probabilities[i])
+        assert row["loss"] == pytest.approx(-np.log(predictions.probabilities[i][i % 3]), rel=1e-3)
+        top = np.sort(predictions.probabilities[i])
         assert row["margin"] == pytest.approx(top[-1] - top[-2], rel=1e-3, abs=1e-5)
         sizes = np.sort(np.abs(values), axis=None)
         share = sizes[-max(1, round(sizes.size / 100)) :].sum() / sizes.sum()
@@ -87,7 +87,7 @@ def test_pictures_as_floats(image: Run, tmp_path: Path) -> None:
 
 
 def maps_target(maps: dict[tuple[str, str, int | None], Any], example: str) -> int | None:
-    return next(target for found, _, target in maps if found == example)
+    return next(target for example_id, _, target in maps if example_id == example)
 
 
 def read_marker_of(path: Path) -> str | None:
@@ -97,16 +97,16 @@ def read_marker_of(path: Path) -> str | None:
     return None
 
 
-def test_a_label_that_is_no_class_has_no_name(image: Run, tmp_path: Path) -> None:
+def test_a_label_outside_the_classes_has_no_name(image: Run, tmp_path: Path) -> None:
     (tmp_path / "labels").write_text("cat\ndog\nfish\n")
     rows = [{**row, "label": label} for row, label in zip(pictures(5), (-1, 0, 2, 3, -3), strict=True)]
     source = write_records(tmp_path / "a.tfrecord", rows)
     assert image(source, f"--labels={tmp_path / 'labels'}", methods="saliency") == 0
-    found = [(row["label"], row["label_name"]) for row in image.store.index.to_pylist()]
-    assert found == [(-1, None), (0, "cat"), (2, "fish"), (3, None), (-3, None)]
+    labels = [(row["label"], row["label_name"]) for row in image.store.index.to_pylist()]
+    assert labels == [(-1, None), (0, "cat"), (2, "fish"), (3, None), (-3, None)]
 
 
-def test_pictures_as_png_and_jpeg_are_stored_as_they_came(image: Run, tmp_path: Path) -> None:
+def test_encoded_pictures_are_stored_unchanged(image: Run, tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 255, (8, 8, 3), np.uint8)
     encoded = [tf.io.encode_png(pixels).numpy(), tf.io.encode_jpeg(pixels).numpy()]
     assert image(write_records(tmp_path / "a.tfrecord", [{"image": e} for e in encoded])) == 0
@@ -144,7 +144,7 @@ def test_a_file_of_keras_2_whose_token_ids_are_floats(tmp_path: Path) -> None:
     np.testing.assert_allclose(run.store.maps([0]), expected.tokens, rtol=2e-3, atol=1e-6)
 
 
-def test_texts_of_different_length_do_not_influence_each_other(exported: Exported, tmp_path: Path) -> None:
+def test_texts_of_different_lengths_do_not_influence_each_other(exported: Exported, tmp_path: Path) -> None:
     run = Run(exported("text"), tmp_path / "logs")
     rows = [[7, 6, 4], [2, 5], [3, 3, 3], [4, 2]]
     assert run(write_records(tmp_path / "a.tfrecord", [{"ids": row} for row in rows]), methods="saliency") == 0
@@ -200,7 +200,7 @@ def test_several_numeric_inputs_become_one_row(exported: Exported, tmp_path: Pat
     assert values["sizes[1,0]"] == pytest.approx(direct["sizes"][0, 1, 0], rel=2e-3)
 
 
-def test_top_classes_give_a_map_each(image: Run, tmp_path: Path) -> None:
+def test_each_top_class_has_a_map(image: Run, tmp_path: Path) -> None:
     assert image(write_records(tmp_path / "a.tfrecord", pictures(3)), "--target=top:2", methods="saliency") == 0
     rows = image.store.index.to_pylist()
     assert len(rows) == 6
@@ -210,7 +210,7 @@ def test_top_classes_give_a_map_each(image: Run, tmp_path: Path) -> None:
         assert first["score"] >= second["score"]
 
 
-def test_the_answer_does_not_depend_on_batches_units_or_compression(exported: Exported, tmp_path: Path) -> None:
+def test_maps_do_not_depend_on_batches_units_or_compression(exported: Exported, tmp_path: Path) -> None:
     examples = pictures(23)
     plain = write_records(tmp_path / "a.tfrecord", examples)
     packed = write_records(tmp_path / "a.gz", examples, "GZIP")
@@ -231,10 +231,10 @@ def test_the_answer_does_not_depend_on_batches_units_or_compression(exported: Ex
         assert_same(runs[0], run)
 
 
-def test_bad_examples_cost_only_themselves(exported: Exported, tmp_path: Path) -> None:
+def test_bad_examples_fail_alone(exported: Exported, tmp_path: Path) -> None:
     run = Run(exported("text"), tmp_path / "logs")
     good = [{"ids": [2, 3, 4, 5], "label": 1, "id": f"good{i}"} for i in range(6)]
-    poison = {"ids": [2, 3, 4, 9999], "label": 1, "id": "poison"}  # behind the end of the embedding: fails in the model
+    poison = {"ids": [2, 3, 4, 9999], "label": 1, "id": "poison"}  # beyond the embedding: fails in the model
     unlabelled = {"ids": [2, 3, 4, 5], "id": "unlabelled"}
     wrong = {"ids": [0.5], "label": 1, "id": "wrong"}
     source = write_records(
@@ -257,21 +257,21 @@ def test_bad_examples_cost_only_themselves(exported: Exported, tmp_path: Path) -
     assert run.store.manifest["counts"] == {"examples": 6, "maps": 6, "errors": 5}
 
 
-def test_a_file_that_is_cut_off_is_explained_as_far_as_it_goes(
+def test_a_truncated_file_is_explained_up_to_the_damage(
     image: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = write_records(tmp_path / "a.tfrecord", pictures(5))
     source.write_bytes(source.read_bytes()[:-10])
     assert image(source) == 1
     assert image.store.manifest["counts"] == {"examples": 4, "maps": 8, "errors": 1}
-    said = capsys.readouterr().out
-    assert "failed    1 example" in said
-    assert "cut off within a record" in said
-    assert f"tensorboard --logdir {image.logdir}" in said
+    output = capsys.readouterr().out
+    assert "failed    1 example" in output
+    assert "cut off within a record" in output
+    assert f"tensorboard --logdir {image.logdir}" in output
 
 
 @pytest.mark.parametrize("name", ["a.parquet", "a.csv.gz", "a.jsonl", "a.npz"])
-def test_every_format_makes_the_same_store(name: str, exported: Exported, tmp_path: Path) -> None:
+def test_all_formats_make_the_same_store(name: str, exported: Exported, tmp_path: Path) -> None:
     rows = format_writers.make_rows(11)
     one, other = (Run(exported("binary"), tmp_path / which) for which in ("one", "other"))
     assert one(format_writers.WRITERS["a.tfrecord"](tmp_path / "a.tfrecord", rows), "--unit_size=4") == 0
@@ -287,14 +287,14 @@ def test_a_folder_of_pictures_needs_no_other_option(image: Run, tmp_path: Path) 
     (tmp_path / "photos" / "cow" / "broken.jpg").write_bytes(b"\xff\xd8\xff nothing more")
     assert image(tmp_path / "photos", "--resize") == 1
     assert image.store.manifest["labels"] == ["cat", "cow", "wolf"]
-    found = {row["example_id"]: row["label_name"] for row in image.store.index.to_pylist()}
-    assert found == {"wolf/0.png": "wolf", "cat/1.png": "cat", "cow/2.png": "cow", "cat/3.png": "cat"}
+    label_names = {row["example_id"]: row["label_name"] for row in image.store.index.to_pylist()}
+    assert label_names == {"wolf/0.png": "wolf", "cat/1.png": "cat", "cow/2.png": "cow", "cat/3.png": "cat"}
     (error,) = image.store.errors().to_pylist()
     assert (error["example_id"], error["stage"]) == ("cow/broken.jpg", "parse")
     assert "cannot be decoded" in error["message"]
 
 
-def test_bad_lines_of_a_table_are_rows_of_the_errors(exported: Exported, tmp_path: Path) -> None:
+def test_bad_rows_of_a_csv_file_are_listed_as_errors(exported: Exported, tmp_path: Path) -> None:
     lines = [
         "a,b,c,d,label",
         "1,2,3,4,0",
@@ -309,8 +309,8 @@ def test_bad_lines_of_a_table_are_rows_of_the_errors(exported: Exported, tmp_pat
     run = Run(exported("binary"), tmp_path / "logs")
     assert run(source, "--feature=x=a,b,c,d", "--max_error_rate=0.9") == 1
     assert [row["example_id"] for row in run.store.index.to_pylist()][::2] == ["a:000000", "a:000006"]
-    found = {e["example_id"]: (e["stage"], e["message"]) for e in run.store.errors().to_pylist()}
-    assert {id_: stage for id_, (stage, _) in found.items()} == {
+    errors = {e["example_id"]: (e["stage"], e["message"]) for e in run.store.errors().to_pylist()}
+    assert {id_: stage for id_, (stage, _) in errors.items()} == {
         "a:000001": "read", "a:000002": "parse", "a:000003": "read", "a:000004": "explain", "a:000005": "parse",
     }  # fmt: skip
     for id_, reason in [
@@ -320,19 +320,19 @@ def test_bad_lines_of_a_table_are_rows_of_the_errors(exported: Exported, tmp_pat
         ("a:000004", "NaN or infinite"),
         ("a:000005", "'one'; expected a class number, or --labels"),
     ]:
-        assert reason in found[id_][1]
+        assert reason in errors[id_][1]
 
 
-def test_a_batch_that_does_not_fit_into_memory_is_divided_once_for_all(
+def test_the_batch_size_is_halved_for_good_when_memory_runs_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = models.image()
     model.export(tmp_path / "model", verbose=False)
     worker = BatchExplainer(make_request(tmp_path / "model", ["integrated_gradients"], target=1))
-    real, asked = Explainer.run, list[Any]()
+    real, batch_sizes = Explainer.run, list[Any]()
 
     def small_device(self: Any, xs: Any, *, batch_size: int | None = None, **options: Any) -> Any:
-        asked.append(batch_size)
+        batch_sizes.append(batch_size)
         if batch_size is None or batch_size > 20:
             raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
         return real(self, xs, batch_size=batch_size, **options)
@@ -343,7 +343,7 @@ def test_a_batch_that_does_not_fit_into_memory_is_divided_once_for_all(
     metrics = Metrics()
     for _ in range(2):
         assert [row.example_id for row in worker.explain(examples, metrics=metrics).attributions] == list("01234")
-    assert asked == [None, 128, 64, 32, 16, 16]
+    assert batch_sizes == [None, 128, 64, 32, 16, 16]
     assert metrics.oom_retries == 4
 
 
@@ -366,17 +366,17 @@ def test_short_texts_are_not_padded_to_long_ones(
     assert all(max(batch) < 2 * min(batch) for batch in batches)
 
 
-def test_what_does_not_fit_into_memory_point_by_point_is_a_failure(image: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    worker, asked = BatchExplainer(make_request(image.model, ["saliency"], target=1)), list[Any]()
+def test_an_example_that_does_not_fit_into_memory_fails(image: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker, attempts = BatchExplainer(make_request(image.model, ["saliency"], target=1)), list[Any]()
 
     def tiny_device(self: Any, xs: Any, *, batch_size: int | None = None, **options: Any) -> Any:
-        asked.append((len(xs["image"]), batch_size))
+        attempts.append((len(xs["image"]), batch_size))
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
 
     monkeypatch.setattr(Explainer, "run", tiny_device)
     metrics = Metrics()
     records = worker.explain([Example(i, {"image": np.ones((8, 8, 3), np.float32)}) for i in "ab"], metrics=metrics)
-    assert asked == [(2, None), *((2, 2**n) for n in range(7, -1, -1)), (1, 1), (1, 1)]
+    assert attempts == [(2, None), *((2, 2**n) for n in range(7, -1, -1)), (1, 1), (1, 1)]
     assert metrics.oom_retries == 8
     assert [(error.example_id, error.error) for error in records.errors] == [
         (name, "ResourceExhaustedError") for name in "ab"

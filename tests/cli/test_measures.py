@@ -1,4 +1,4 @@
-"""--measures: what the store and its manifest say is what the measures say of the same maps."""
+"""--measures: store and manifest have the values that the evaluator computes for the same maps."""
 
 from __future__ import annotations
 
@@ -24,15 +24,17 @@ from tb_deepexplain.store.reader import Store
 from tb_deepexplain.store.writer import StoreWriter
 from tests.pipeline_runs import Run, assert_same, pictures, write_records
 
-ASKED = "deletion,sensitivity_n,stability"
+MEASURES = "deletion,sensitivity_n,stability"
 FEW = ("--deletion.steps=5", "--sensitivity_n.sizes=3", "--sensitivity_n.samples=10", "--stability.samples=2")
 CURVES = ["curve", "random_curve", "at"]
 
 
-def test_the_store_holds_what_the_measures_say(image: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_store_has_the_values_of_the_evaluator(
+    image: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     rows = pictures(7)
     source = write_records(tmp_path / "a.tfrecord", rows)
-    assert image(source, f"--measures={ASKED}", *FEW, "--unit_size=3", "--target=1") == 0
+    assert image(source, f"--measures={MEASURES}", *FEW, "--unit_size=3", "--target=1") == 0
     store = image.store
     xs = np.stack([row["image"] for row in rows])
     spent = 0
@@ -42,44 +44,48 @@ def test_the_store_holds_what_the_measures_say(image: Run, tmp_path: Path, capsy
             explainer,
             {"deletion": {"steps": 5}, "sensitivity_n": {"sizes": 3, "samples": 10}, "stability": {"samples": 2}},
         )
-        found, chance = evaluator.run(xs), evaluator.chance(xs)
-        own = sorted((r for r in store.index.to_pylist() if r["method"] == method), key=lambda r: r["example_id"])
-        for name in ASKED.split(","):
-            values = [row[name] for row in own]
-            np.testing.assert_allclose(values, found[name].value, rtol=1e-3, atol=1e-4)
-            told = store.manifest["faithfulness"][method][name]
-            assert told["n"] == 7
-            assert told["mean"] == pytest.approx(np.mean(values), rel=1e-4)
-            assert told["high"] - told["mean"] == pytest.approx(
+        measured, chance = evaluator.run(xs), evaluator.chance(xs)
+        rows_of_method = sorted(
+            (r for r in store.index.to_pylist() if r["method"] == method), key=lambda r: r["example_id"]
+        )
+        for name in MEASURES.split(","):
+            values = [row[name] for row in rows_of_method]
+            np.testing.assert_allclose(values, measured[name].value, rtol=1e-3, atol=1e-4)
+            mean = store.manifest["faithfulness"][method][name]
+            assert mean["n"] == 7
+            assert mean["mean"] == pytest.approx(np.mean(values), rel=1e-4)
+            assert mean["high"] - mean["mean"] == pytest.approx(
                 float(t.ppf(0.975, 6)) * np.std(values, ddof=1) / 7**0.5, rel=1e-2
             )
-            if name != "sensitivity_n":  # the model was asked for the random maps, and for all at once
-                spent += found[name].evaluations.sum()
+            if name != "sensitivity_n":  # is computed for random maps and all methods at once
+                spent += measured[name].evaluations.sum()
         for name in ("deletion", "sensitivity_n"):
-            np.testing.assert_allclose([r[f"{name}_random"] for r in own], chance[name].value, rtol=1e-3, atol=1e-4)
-            told = store.manifest["faithfulness"][method][name]
-            assert told["random"]["mean"] == pytest.approx(chance[name].value.mean(), rel=1e-3, abs=1e-4)
-            np.testing.assert_allclose(told["curve"]["mean"], found[name].curve.mean(0), rtol=1e-3, atol=1e-4)
-            np.testing.assert_allclose(told["random_curve"]["mean"], chance[name].curve.mean(0), rtol=1e-3, atol=1e-4)
-            np.testing.assert_allclose(told["at"], found[name].at[0])
-        assert all(row["stability_random"] is None for row in own)
+            np.testing.assert_allclose(
+                [r[f"{name}_random"] for r in rows_of_method], chance[name].value, rtol=1e-3, atol=1e-4
+            )
+            mean = store.manifest["faithfulness"][method][name]
+            assert mean["random"]["mean"] == pytest.approx(chance[name].value.mean(), rel=1e-3, abs=1e-4)
+            np.testing.assert_allclose(mean["curve"]["mean"], measured[name].curve.mean(0), rtol=1e-3, atol=1e-4)
+            np.testing.assert_allclose(mean["random_curve"]["mean"], chance[name].curve.mean(0), rtol=1e-3, atol=1e-4)
+            np.testing.assert_allclose(mean["at"], measured[name].at[0])
+        assert all(row["stability_random"] is None for row in rows_of_method)
     spent += sum(measured.evaluations.sum() for measured in chance.values()) + 2 * 7
     assert store.manifest["spent"]["evaluations"] == spent
-    assert [m["id"] for m in store.manifest["measures"]] == ASKED.split(",")
+    assert [m["id"] for m in store.manifest["measures"]] == MEASURES.split(",")
     assert store.manifest["measures"][0]["parameters"]["steps"] == 5
     assert "deletion_curve" not in store.index.column_names
     shard = pa.parquet.read_table(next(image.directory.glob("attributions-*.parquet")))
     assert {f"deletion_{end}" for end in CURVES} <= set(shard.column_names)
-    said = capsys.readouterr().out
-    heads, deletion, _, stability = said[said.index("measured  ") :].splitlines()[:4]
+    output = capsys.readouterr().out
+    heads, deletion, _, stability = output[output.index("measured  ") :].splitlines()[:4]
     assert heads.split() == ["measured", "saliency", "gradient_x_input", "random", "maps"]
-    means = [f"{told[method]['deletion']['mean']:.3f}" for told in [store.manifest["faithfulness"]] for method in told]
+    means = [f"{of_method['deletion']['mean']:.3f}" for of_method in store.manifest["faithfulness"].values()]
     assert deletion.startswith("          Deletion (lower is better) ")
     assert [part for part in deletion.split() if part in means] == means
     assert stability.count("±") == 2  # random maps have none
 
 
-def test_units_and_batches_do_not_change_what_is_measured(image: Run, tmp_path: Path) -> None:
+def test_measures_do_not_depend_on_units_or_batches(image: Run, tmp_path: Path) -> None:
     source = write_records(tmp_path / "a.tfrecord", pictures(6))
     other = Run(image.model, tmp_path / "other")
     flags = ["--measures=deletion,infidelity", "--infidelity.samples=10", "--deletion.steps=4"]
@@ -101,9 +107,9 @@ def test_a_share_of_the_examples_is_measured(image: Run, tmp_path: Path) -> None
     assert image.store.manifest["faithfulness"]["saliency"]["completeness"]["n"] == len(
         measured
     )  # two maps of each say much the same
-    again = Run(image.model, tmp_path / "again")
-    assert again(source, "--measures=completeness", "--measured=0.3", "--unit_size=7", "--target=top:2") == 0
-    assert {r["example_id"] for r in again.store.index.to_pylist() if r["completeness"] is not None} == measured
+    other = Run(image.model, tmp_path / "other")
+    assert other(source, "--measures=completeness", "--measured=0.3", "--unit_size=7", "--target=top:2") == 0
+    assert {r["example_id"] for r in other.store.index.to_pylist() if r["completeness"] is not None} == measured
     assert Run(image.model, tmp_path / "none")(source, "--measures=completeness", "--measured=0") == 0
 
 
@@ -130,7 +136,7 @@ def test_every_kind_of_model_is_measured(name: str, exported: Any, tmp_path: Pat
 
 
 def test_binary_classes_have_probabilities(exported: Any, tmp_path: Path) -> None:
-    """One sigmoid unit: the curve of either class begins at that class's own probability."""
+    """One sigmoid unit: the curve of either class begins at the probability of that class."""
     source = write_records(
         tmp_path / "a.tfrecord", [{"x": np.float32([1, -2, 3, 0.5])}, {"x": np.float32([-1, 2, -3, 1])}]
     )
@@ -141,11 +147,13 @@ def test_binary_classes_have_probabilities(exported: Any, tmp_path: Path) -> Non
             assert row["deletion_curve"][0] == pytest.approx(row["probability"], abs=1e-5)
 
 
-def test_measures_in_a_pipeline_of_ones_own(image: Run, tmp_path: Path) -> None:
+def test_measures_in_your_own_pipeline(image: Run, tmp_path: Path) -> None:
     rows = [{"image": row["image"], "id": f"p{i}"} for i, row in enumerate(pictures(5))]
     with beam.Pipeline(runner="FnApiRunner") as p:
-        found = p | beam.Create(rows) | Attribute(str(image.model), ["saliency"], measures={"deletion": {"steps": 4}})
-        _ = found | WriteAttributions(tmp_path / "logs")
+        attributions = (
+            p | beam.Create(rows) | Attribute(str(image.model), ["saliency"], measures={"deletion": {"steps": 4}})
+        )
+        _ = attributions | WriteAttributions(tmp_path / "logs")
     store = Store(store_path(tmp_path / "logs", "attributions", "default"))
     assert store.manifest["faithfulness"]["saliency"]["deletion"]["n"] == 5
     assert len(store.manifest["faithfulness"]["saliency"]["deletion"]["curve"]["mean"]) == 5
@@ -154,7 +162,7 @@ def test_measures_in_a_pipeline_of_ones_own(image: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("flags", "said"),
+    ("flags", "message"),
     [
         (["--measures=deletions"], "unknown measure 'deletions'; did you mean deletion"),
         (["--measures=deletion", "--deletion.steps=0"], "deletion: steps=0 is not accepted"),
@@ -164,11 +172,11 @@ def test_measures_in_a_pipeline_of_ones_own(image: Run, tmp_path: Path) -> None:
     ],
 )
 def test_bad_measures(
-    image: Run, tmp_path: Path, flags: list[str], said: str, capsys: pytest.CaptureFixture[str]
+    image: Run, tmp_path: Path, flags: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = write_records(tmp_path / "a.tfrecord", pictures(1))
     assert image(source, *flags) == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_road_of_a_text_model_is_refused_before_the_run(
@@ -180,7 +188,7 @@ def test_road_of_a_text_model_is_refused_before_the_run(
     assert "road fills in pixels and needs one picture" in capsys.readouterr().err
 
 
-def test_superpixels_leave_together(image: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_superpixels_are_removed_as_a_whole(image: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = pictures(4)
     source = write_records(tmp_path / "a.tfrecord", rows)
     flags = ["--measures=sensitivity_n", "--sensitivity_n.samples=10", "--sensitivity_n.sizes=3", "--target=1"]
@@ -195,25 +203,23 @@ def test_superpixels_leave_together(image: Run, tmp_path: Path, capsys: pytest.C
     )
     expected = evaluator.run(xs, segments=segments)["sensitivity_n"].value
     kept = [row for row in image.store.index.to_pylist() if row["method"] == "saliency"]
-    found = np.array([row["sensitivity_n"] for row in kept], np.float64)
-    assert np.isfinite(found).any()
-    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+    values = np.array([row["sensitivity_n"] for row in kept], np.float64)
+    assert np.isfinite(values).any()
+    np.testing.assert_allclose(values, expected, rtol=1e-3, atol=1e-4)
     assert image(source, *flags, "--superpixels=7", "--resume") == 2
     assert "superpixels was 6, now 7" in capsys.readouterr().err
     with pytest.raises(InputError, match="expected pictures"):
         superpixels(xs[0])
 
 
-def test_superpixels_of_no_picture_are_refused(
-    exported: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_superpixels_need_pictures(exported: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = write_records(tmp_path / "a.tfrecord", [{"text": "a film"}])
     assert Run(exported("strings"), tmp_path / "l")(source, "--measures=deletion", "--superpixels=5") == 2
     assert "superpixels are parts of pictures" in capsys.readouterr().err
 
 
-def test_means_of_what_is_known() -> None:
-    found = MeasureMeans(["m"])
+def test_means_leave_undefined_values_out() -> None:
+    means = MeasureMeans(["m"])
     schema = pa.schema(
         [
             ("example_id", pa.string()),
@@ -231,19 +237,18 @@ def test_means_of_what_is_known() -> None:
         {"example_id": "4", "method": "b", "m": float("nan")},
     ]
     for part in (rows[:1], rows[1:]):
-        found.add(pa.Table.from_pylist(part, schema))
-    told = found.describe()
-    assert (told["a"]["m"]["n"], told["a"]["m"]["mean"]) == (2, 2)
-    assert told["a"]["m"]["high"] == pytest.approx(
-        2 + t.ppf(0.975, 1)
-    )  # of 1 and 3: two maps of one example count once
-    assert told["a"]["m"]["curve"]["mean"] == [2, 2, None]  # a point that nobody knows does not take the others away
-    assert (told["a"]["m"]["curve"]["n"], told["a"]["m"]["curve"]["high"][1]) == (2, None)
-    assert told["a"]["m"]["at"] == [0, 1, 2]
-    assert told["b"]["m"]["mean"] is None
+        means.add(pa.Table.from_pylist(part, schema))
+    described = means.describe()
+    assert (described["a"]["m"]["n"], described["a"]["m"]["mean"]) == (2, 2)
+    # The mean of 1 and 3: two maps of one example count once.
+    assert described["a"]["m"]["high"] == pytest.approx(2 + t.ppf(0.975, 1))
+    assert described["a"]["m"]["curve"]["mean"] == [2, 2, None]  # an undefined point does not affect the others
+    assert (described["a"]["m"]["curve"]["n"], described["a"]["m"]["curve"]["high"][1]) == (2, None)
+    assert described["a"]["m"]["at"] == [0, 1, 2]
+    assert described["b"]["m"]["mean"] is None
 
 
-def test_a_store_without_measures_is_as_before(image: Run, tmp_path: Path) -> None:
+def test_a_store_without_measures(image: Run, tmp_path: Path) -> None:
     assert image(write_records(tmp_path / "a.tfrecord", pictures(1))) == 0
     assert "faithfulness" not in image.store.manifest
     assert image.store.manifest["measures"] == []

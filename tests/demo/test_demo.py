@@ -1,4 +1,4 @@
-"""The demo's models and data, and what it says where it cannot run. All of it runs in `.ci/run`."""
+"""The demo's models and data, and its messages if it cannot run. `.ci/run` runs the whole demo."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _examples(path: Path) -> list[dict[str, Any]]:
     ]
 
 
-def test_the_net_rebuilt_from_its_checkpoint_knows_the_photographs(tmp_path: Path) -> None:
+def test_the_model_built_from_the_checkpoint_classifies_the_photographs(tmp_path: Path) -> None:
     arguments = photos.prepare(tmp_path)
     examples = _examples(tmp_path / "photos.tfrecord")
     assert len(examples) == photos.PICTURES + len(photos.SKIMAGE_PICTURES)
@@ -39,10 +39,10 @@ def test_the_net_rebuilt_from_its_checkpoint_knows_the_photographs(tmp_path: Pat
     predictions = dx.Explainer("saliency", tmp_path / "model").predict(pictures)
     assert predictions.probabilities is not None
     right = predictions.classes == [e["label"][0] for e in examples]
-    assert 10 <= right.sum() < len(examples), "most are known, and some are there to be looked into"
+    assert 10 <= right.sum() < len(examples), "most are correct, and some are errors to look at"
 
 
-def test_a_checkpoint_that_asks_for_code_is_refused(tmp_path: Path) -> None:
+def test_a_checkpoint_with_code_is_rejected(tmp_path: Path) -> None:
     with (tmp_path / "evil.pth").open("wb") as file:
         for part in (torch_weights._MAGIC, 1001, {}):
             pickle.dump(part, file)
@@ -54,12 +54,12 @@ def test_a_checkpoint_that_asks_for_code_is_refused(tmp_path: Path) -> None:
         torch_weights.read_weights(tmp_path / "zip.pth")
 
 
-def test_a_checkpoint_of_another_net_is_refused() -> None:
+def test_a_checkpoint_of_another_model_is_rejected() -> None:
     with pytest.raises(dx.InputError, match="not a checkpoint of EfficientNet-Lite0"):
         efficientnet.load({"_conv_stem.weight": np.zeros((32, 3, 3, 3), np.float32)})
 
 
-def test_the_digits_are_all_there_and_every_mistake_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_misclassified_digits_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(digits, "EPOCHS", 1)
     images, labels = digits.data()
     assert images.shape == (5000, 28, 28, 1)
@@ -75,9 +75,9 @@ def test_the_digits_are_all_there_and_every_mistake_is_shown(tmp_path: Path, mon
         np.flatnonzero(explainer.predict(images[digits.TRAINED :]).classes != labels[digits.TRAINED :]) + digits.TRAINED
     )
     assert set(wrong.tolist()[: digits.SHOWN]) <= set(shown)
-    place = next(iter(shown))
-    np.testing.assert_allclose(shown[place]["image"], images[place].ravel())
-    assert shown[place]["label"] == [labels[place]]
+    number = next(iter(shown))
+    np.testing.assert_allclose(shown[number]["image"], images[number].ravel())
+    assert shown[number]["label"] == [labels[number]]
 
 
 def test_the_reviews_are_held_out_and_read_as_strings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,23 +99,21 @@ def test_the_reviews_are_held_out_and_read_as_strings(tmp_path: Path, monkeypatc
 @pytest.mark.parametrize(
     "arguments", [["--port", "PORT"], ["--port", "0"], ["--port", "99999"], ["--logdir", "FILE/logs", "--no-serve"]]
 )
-def test_what_stops_the_demo_is_said_in_one_line(
-    arguments: list[str], tmp_path: Path, capsys: Any, monkeypatch: Any
-) -> None:
+def test_errors_of_the_demo_are_one_line(arguments: list[str], tmp_path: Path, capsys: Any, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("")
     with socket.socket() as taken:
         taken.bind(("localhost", 0))
         taken.listen()
-        places = {"PORT": str(taken.getsockname()[1]), "FILE/logs": str(tmp_path / "file" / "logs")}
-        assert command(["demo", *(places.get(a, a) for a in arguments)]) == 2
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert len(said.err.splitlines()) == 1
+        values = {"PORT": str(taken.getsockname()[1]), "FILE/logs": str(tmp_path / "file" / "logs")}
+        assert command(["demo", *(values.get(a, a) for a in arguments)]) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert len(output.err.splitlines()) == 1
     assert (
-        ("port" in said.err and "--port" in said.err)
+        ("port" in output.err and "--port" in output.err)
         if "--port" in arguments
-        else ("cannot write to" in said.err and "--logdir" in said.err)
+        else ("cannot write to" in output.err and "--logdir" in output.err)
     )
 
 

@@ -1,4 +1,4 @@
-"""The demo a second time: what stands is kept, what other code made is made anew, and stopping spoils neither."""
+"""The demo run again: models and stores are kept, unless other code made them; an interruption does no harm."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tb_deepexplain.store.layout import store_path
 from tb_deepexplain.store.reader import Store
 
 
-def test_what_stands_is_kept_and_what_other_code_made_is_made_anew(
+def test_models_and_stores_are_kept_unless_other_code_made_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     def explain() -> list[str]:
@@ -35,12 +35,12 @@ def test_what_stands_is_kept_and_what_other_code_made_is_made_anew(
 
     monkeypatch.setattr(demo, "_digest_sources", lambda: "of another version")
     monkeypatch.setattr(digits, "METHODS", {"gradient_x_input": {}})
-    for place in (
+    for function in (
         "beam_pipelines.cli.demo.digits.prepare",
         "beam_pipelines.cli.explain.main",
     ):  # at each of the two steps
         with monkeypatch.context() as during:
-            during.setattr(place, stop)
+            during.setattr(function, stop)
             with pytest.raises(KeyboardInterrupt):
                 explain()
     assert explain() == ["gradient_x_input"]

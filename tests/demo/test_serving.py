@@ -1,4 +1,4 @@
-"""The demo's last step, in a process of its own: TensorBoard answers, and Ctrl-C ends both."""
+"""The last step of the demo, in a separate process: TensorBoard answers, and Ctrl-C ends both."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ sys.exit(serve(Path(sys.argv[1]), int(sys.argv[2]), Console()))
 """
 
 
-def test_tensorboard_serves_until_ctrl_c_whatever_proxy_is_set(tmp_path: Path) -> None:
+def test_tensorboard_serves_until_ctrl_c_despite_a_proxy(tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
@@ -31,13 +31,13 @@ def test_tensorboard_serves_until_ctrl_c_whatever_proxy_is_set(tmp_path: Path) -
         stdout=subprocess.PIPE,
         text=True,
         env=no_screen | {"http_proxy": "http://localhost:9", "PYTHONUNBUFFERED": "1"},
-        # As on a terminal: a shell starts background jobs, this suite among them perhaps, deaf to Ctrl-C.
+        # As in a terminal. A shell starts background jobs, perhaps this suite, with SIGINT ignored.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as demo:
         assert demo.stdout is not None
         try:
-            said = next(line for line in demo.stdout if line.strip())
-            assert f"http://localhost:{port}/#deepexplain" in said
+            line = next(text for text in demo.stdout if text.strip())
+            assert f"http://localhost:{port}/#deepexplain" in line
             direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
             with direct.open(f"http://localhost:{port}/data/plugins_listing", timeout=10) as answer:
                 assert b"deepexplain" in answer.read()
@@ -45,6 +45,6 @@ def test_tensorboard_serves_until_ctrl_c_whatever_proxy_is_set(tmp_path: Path) -
             assert demo.wait(timeout=20) == 0
         finally:
             demo.kill()
-    with socket.socket() as again:
-        again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        again.bind(("localhost", port))  # TensorBoard is gone too
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(("localhost", port))  # TensorBoard is gone too

@@ -1,4 +1,4 @@
-"""What needs TFMA, which has an environment of its own, is collected there alone (make test-tfx)."""
+"""Tests that need TFMA are collected only in its environment (make test-tfx)."""
 
 import importlib.util
 

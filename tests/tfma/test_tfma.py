@@ -1,4 +1,4 @@
-"""Attributions in TFMA: by its own metrics and by ours, in slices, for several models, outputs and classes, as thresholds."""
+"""Attributions in TFMA: by its rows metrics and by ours, in slices, for several models, outputs and classes, as thresholds."""
 
 from __future__ import annotations
 
@@ -32,50 +32,45 @@ from tb_deepexplain.errors import InputError, ParameterError
 from tb_deepexplain.store.layout import store_path
 from tb_deepexplain.store.reader import Store
 from tests.tfx import artifacts
-from tests.tfx.artifacts import FEATURES, record, table
+from tests.tfx.artifacts import FEATURES, make_rows, serialize
 
 OPTIONS = PipelineOptions(artifacts.RUNNER)
 SPECS = 'model_specs { signature_name: "serving_default" label_key: "label" }'
 DELETION = {"steps": 3}
 
 
-def config(text: str) -> Any:
+def parse_config(text: str) -> Any:
     return text_format.Parse(text, config_pb2.EvalConfig())
 
 
 def write(path: Path, rows: Sequence[Mapping[str, Any]]) -> str:
     with tf.io.TFRecordWriter(str(path)) as writer:
         for row in rows:
-            writer.write(record(row))
+            writer.write(serialize(row))
     return str(path)
 
 
-def shared(path: Any, asked: Any, name: str = "") -> Any:
-    """A model as TFMA takes it."""
+def shared_model(path: Any, eval_config: Any, name: str = "") -> Any:
+    """A model for TFMA."""
     return tfma.default_eval_shared_model(
-        eval_saved_model_path=str(path), eval_config=asked, model_name=name, tags=[tf.saved_model.SERVING]
+        eval_saved_model_path=str(path), eval_config=eval_config, model_name=name, tags=[tf.saved_model.SERVING]
     )
-
-
-def by_slice(found: Mapping[Any, Any]) -> dict[Any, dict[str, Any]]:
-    """{slice: {name: value}} of the single model, output and class."""
-    return {key: metrics[""][""] for key, metrics in found.items()}
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("model")
-    artifacts.saved(folder, artifacts.network())
+    artifacts.save_model(folder, artifacts.make_network())
     return folder / "Format-Serving"
 
 
 @pytest.fixture(scope="module")
 def frame(model: Path, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
-    """The same examples in a store of ours, one row for each: the attributions by feature, label, measures."""
+    """The same examples in a store, one row for each: attributions by feature, label, measures."""
     folder = tmp_path_factory.mktemp("store")
     measures = {"completeness": {}, "deletion": DELETION, "sensitivity_n": {}}
     with beam.Pipeline(FnApiRunner()) as pipeline:
-        elements = pipeline | beam.Create([(str(i), record(row)) for i, row in enumerate(table(40, 1))])
+        elements = pipeline | beam.Create([(str(i), serialize(row)) for i, row in enumerate(make_rows(40, 1))])
         explained = elements | Attribute(
             str(model), {"integrated_gradients": {"steps": 16}}, measures=measures, target="predicted"
         )
@@ -89,7 +84,7 @@ def frame(model: Path, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame
 
 def test_sliced_numbers_are_those_of_the_store(model: Path, frame: pd.DataFrame, tmp_path: Path) -> None:
     names = ("TotalAttributions", "MeanAttributions", "TotalAbsoluteAttributions", "MeanAbsoluteAttributions")
-    asked = config(f"""
+    eval_config = parse_config(f"""
       {SPECS} slicing_specs {{}} slicing_specs {{ feature_keys: ["label"] }}
       metrics_specs {{
         metrics {{ class_name: "ExampleCount" }}
@@ -98,51 +93,50 @@ def test_sliced_numbers_are_those_of_the_store(model: Path, frame: pd.DataFrame,
         metrics {{ class_name: "SensitivityN" module: "beam_pipelines.tfma.metrics" }}
         metrics {{ class_name: "DeletionAUC" module: "beam_pipelines.tfma.metrics" config: '{{"parameters": {{"steps": 3}}}}' }}
       }}""")
-    one = shared(model, asked)
+    shared = shared_model(model, eval_config)
     options = {"method": "integrated_gradients", "parameters": {"steps": 16}}
-    found = tfma.run_model_analysis(
-        eval_shared_model=one, eval_config=asked, data_location=write(tmp_path / "data", table(40, 1)),
-        output_path=str(tmp_path / "out"), pipeline_options=OPTIONS, extractors=attribution_extractors(one, asked, **options),
+    result = tfma.run_model_analysis(
+        eval_shared_model=shared, eval_config=eval_config, data_location=write(tmp_path / "data", make_rows(40, 1)),
+        output_path=str(tmp_path / "out"), pipeline_options=OPTIONS, extractors=attribution_extractors(shared, eval_config, **options),
     )  # fmt: skip
-    read = tfma.load_attributions if hasattr(tfma, "load_attributions") else None
-    assert read is None or list(read(str(tmp_path / "out")))
+    assert list(tfma.load_attributions(str(tmp_path / "out")))
     ways = {"total": lambda v: v.sum(), "mean": lambda v: v.mean()}
-    attributions = {key: by[""][""] for key, by in found.attributions}
-    metrics = {key: by[""][""] for key, by in found.slicing_metrics}
+    attributions = {key: by[""][""] for key, by in result.attributions}
+    metrics = {key: by[""][""] for key, by in result.slicing_metrics}
     assert set(metrics) == {(), (("label", 0),), (("label", 1),)}
-    for key, of in metrics.items():
-        own = frame if not key else frame[frame["label"] == key[0][1]]
-        assert of["example_count"]["doubleValue"] == len(own)
+    for key, values in metrics.items():
+        rows = frame if not key else frame[frame["label"] == key[0][1]]
+        assert values["example_count"]["doubleValue"] == len(rows)
         for measure, name in (
             ("completeness", "attribution_completeness_gap"),
             ("deletion", "attribution_deletion_auc"),
         ):
-            assert of[name]["doubleValue"] == pytest.approx(own[measure].mean(), abs=2e-3), (key, name)
-        random_sets = own["sensitivity_n"].mean()  # which are others here and there
-        assert of["attribution_sensitivity_n"]["doubleValue"] == pytest.approx(random_sets, abs=0.05)
+            assert values[name]["doubleValue"] == pytest.approx(rows[measure].mean(), abs=2e-3), (key, name)
+        random_sets = rows["sensitivity_n"].mean()  # the random sets differ
+        assert values["attribution_sensitivity_n"]["doubleValue"] == pytest.approx(random_sets, abs=0.05)
         for way, compute in ways.items():
             for feature in FEATURES:
                 signed = attributions[key][f"{way}_attributions"][feature]["doubleValue"]
                 absolute = attributions[key][f"{way}_absolute_attributions"][feature]["doubleValue"]
-                assert signed == pytest.approx(compute(own[feature]), rel=2e-3, abs=1e-3), (key, way, feature)
-                assert absolute == pytest.approx(compute(own[feature].abs()), rel=2e-3, abs=1e-3), (key, way, feature)
-    assert len({round(of["attribution_deletion_auc"]["doubleValue"], 6) for of in metrics.values()}) == 3
+                assert signed == pytest.approx(compute(rows[feature]), rel=2e-3, abs=1e-3), (key, way, feature)
+                assert absolute == pytest.approx(compute(rows[feature].abs()), rel=2e-3, abs=1e-3), (key, way, feature)
+    assert len({round(values["attribution_deletion_auc"]["doubleValue"], 6) for values in metrics.values()}) == 3
 
 
-def extracted(asked: Any, models: Any, extracts: Mapping[str, Any], **options: Any) -> dict[str, Any]:
-    """What the extractor makes of a batch of extracts."""
-    step = AttributionsExtractor(models, asked, **options).ptransform.transform.fn
+def extract(eval_config: Any, models: Any, extracts: Mapping[str, Any], **options: Any) -> dict[str, Any]:
+    """The output of the extractor for a batch of extracts."""
+    step = AttributionsExtractor(models, eval_config, **options).ptransform.transform.fn
     step.setup()
-    [found] = step.process(dict(extracts))
-    return dict(found)
+    [output] = step.process(dict(extracts))
+    return dict(output)
 
 
-def raw(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """A batch as TFMA reads it."""
-    return {"input": np.array([record(row) for row in rows], object)}
+def make_batch(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """A batch of extracts as TFMA reads it."""
+    return {"input": np.array([serialize(row) for row in rows], object)}
 
 
-ONE = config(f"{SPECS} metrics_specs {{ metrics {{ class_name: 'MeanAttributions' }} }}")
+ONE = parse_config(f"{SPECS} metrics_specs {{ metrics {{ class_name: 'MeanAttributions' }} }}")
 
 
 def test_texts_by_token_and_as_a_whole(tmp_path: Path) -> None:
@@ -160,15 +154,15 @@ def test_texts_by_token_and_as_a_whole(tmp_path: Path) -> None:
     network.text = text  # what a SavedModel holds must be reachable
     tf.saved_model.save(network, str(tmp_path / "m"), signatures={"serving_default": serve})
     rows = [{"review": "good good film", "label": 1}, {"review": "bad film", "label": 0}]
-    one = shared(tmp_path / "m", ONE)
+    shared = shared_model(tmp_path / "m", ONE)
     vocabulary = text.get_vocabulary()
-    tokens = extracted(ONE, one, raw(rows), method="gradient_x_input", pool="token", vocabulary=vocabulary)
-    whole = extracted(ONE, one, raw(rows), method="gradient_x_input", vocabulary=vocabulary)
-    found, total = tokens["attributions"], whole["attributions"]
-    assert {"good", "film", "bad"} <= set(found) and all(values.shape == (2,) for values in found.values())
-    assert found["bad"][0] == found["good"][1] == 0 and found["good"][0] != 0 != found["bad"][1]
+    tokens = extract(ONE, shared, make_batch(rows), method="gradient_x_input", pool="token", vocabulary=vocabulary)
+    whole = extract(ONE, shared, make_batch(rows), method="gradient_x_input", vocabulary=vocabulary)
+    by_token, total = tokens["attributions"], whole["attributions"]
+    assert {"good", "film", "bad"} <= set(by_token) and all(values.shape == (2,) for values in by_token.values())
+    assert by_token["bad"][0] == by_token["good"][1] == 0 and by_token["good"][0] != 0 != by_token["bad"][1]
     [(_, sums)] = total.items()
-    np.testing.assert_allclose(sum(found.values()), sums, rtol=1e-4)
+    np.testing.assert_allclose(sum(by_token.values()), sums, rtol=1e-4)
 
 
 @pytest.fixture(scope="module")
@@ -191,19 +185,21 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, keras.Mode
 def test_pictures_by_channel_and_by_region(pictures: tuple[Path, keras.Model]) -> None:
     path, network = pictures
     x = np.random.default_rng(0).random((2, 8, 8, 3)).astype(np.float32)
-    rows, one = [{"image": each, "label": 0} for each in x], shared(path, ONE)
+    rows, shared = [{"image": each, "label": 0} for each in x], shared_model(path, ONE)
     best = network(x).numpy().argmax(1)
     weights = np.stack([network(x + 0).numpy()[i, b] - network(0 * x).numpy()[i, b] for i, b in enumerate(best)])
-    channels = extracted(ONE, one, raw(rows), method="gradient_x_input")["attributions"]
+    channels = extract(ONE, shared, make_batch(rows), method="gradient_x_input")["attributions"]
     assert list(channels) == [f"image[channel {i}]" for i in range(3)]
     np.testing.assert_allclose(sum(channels.values()), weights, rtol=1e-4)  # of a linear model
-    regions = extracted(ONE, one, raw(rows), method="gradient_x_input", pool="region", regions=2)["attributions"]
+    regions = extract(ONE, shared, make_batch(rows), method="gradient_x_input", pool="region", regions=2)[
+        "attributions"
+    ]
     assert list(regions) == [f"image[region {i},{j}]" for i in (0, 1) for j in (0, 1)]
     np.testing.assert_allclose(sum(regions.values()), weights, rtol=1e-4)
     lit = np.zeros_like(x)
     lit[:, 4:, :4] = x[:, 4:, :4]
-    lower = extracted(
-        ONE, one, raw([{"image": each} for each in lit]), method="gradient_x_input", pool="region", regions=2
+    lower = extract(
+        ONE, shared, make_batch([{"image": each} for each in lit]), method="gradient_x_input", pool="region", regions=2
     )
     assert [name for name, values in lower["attributions"].items() if values.any()] == ["image[region 1,0]"]
 
@@ -211,10 +207,15 @@ def test_pictures_by_channel_and_by_region(pictures: tuple[Path, keras.Model]) -
 def test_all_classes_where_metrics_are_binarized(pictures: tuple[Path, keras.Model]) -> None:
     path, network = pictures
     x = np.random.default_rng(0).random((2, 8, 8, 3)).astype(np.float32)
-    asked = config(f"""{SPECS} metrics_specs {{
+    eval_config = parse_config(f"""{SPECS} metrics_specs {{
       binarize {{ class_ids {{ values: [0, 2] }} }} metrics {{ class_name: "MeanAttributions" }} }}""")
-    found = extracted(asked, shared(path, asked), raw([{"image": each} for each in x]), method="gradient_x_input")
-    values = found["attributions"]
+    explained = extract(
+        eval_config,
+        shared_model(path, eval_config),
+        make_batch([{"image": each} for each in x]),
+        method="gradient_x_input",
+    )
+    values = explained["attributions"]
     assert all(each.shape == (2, 3) for each in values.values())
     np.testing.assert_allclose(sum(values.values()), network(x).numpy() - network(0 * x).numpy(), rtol=1e-3, atol=1e-5)
 
@@ -222,15 +223,15 @@ def test_all_classes_where_metrics_are_binarized(pictures: tuple[Path, keras.Mod
 def test_metrics_by_class(pictures: tuple[Path, keras.Model], tmp_path: Path) -> None:
     path, network = pictures
     x = np.random.default_rng(0).random((5, 8, 8, 3)).astype(np.float32)
-    asked = config(f"""{SPECS} slicing_specs {{}} metrics_specs {{
+    eval_config = parse_config(f"""{SPECS} slicing_specs {{}} metrics_specs {{
       binarize {{ class_ids {{ values: [0, 2] }} }} metrics {{ class_name: "MeanAttributions" }} }}""")
-    one = shared(path, asked)
-    found = tfma.run_model_analysis(
-        eval_shared_model=one, eval_config=asked, data_location=write(tmp_path / "d", [{"image": i, "label": 0} for i in x]),
+    shared = shared_model(path, eval_config)
+    result = tfma.run_model_analysis(
+        eval_shared_model=shared, eval_config=eval_config, data_location=write(tmp_path / "d", [{"image": i, "label": 0} for i in x]),
         output_path=str(tmp_path / "out"), pipeline_options=OPTIONS,
-        extractors=attribution_extractors(one, asked, method="gradient_x_input"),
+        extractors=attribution_extractors(shared, eval_config, method="gradient_x_input"),
     )  # fmt: skip
-    [(_, by)] = found.attributions
+    [(_, by)] = result.attributions
     mean = (network(x).numpy() - network(0 * x).numpy()).mean(0)
     classes = {key: of["mean_attributions"] for key, of in by[""].items()}
     assert set(classes) == {"classId:0", "classId:2"}
@@ -240,18 +241,18 @@ def test_metrics_by_class(pictures: tuple[Path, keras.Model], tmp_path: Path) ->
 
 
 def test_each_model_and_each_output(model: Path, tmp_path: Path) -> None:
-    artifacts.saved(tmp_path / "other", artifacts.network(seed=5))
-    asked = config("""
+    artifacts.save_model(tmp_path / "other", artifacts.make_network(seed=5))
+    eval_config = parse_config("""
       model_specs { name: "candidate" signature_name: "serving_default" label_key: "label" }
       model_specs { name: "before" signature_name: "serving_default" label_key: "label" is_baseline: true }
       metrics_specs { metrics { class_name: "MeanAttributions" } }""")
     other = tmp_path / "other" / "Format-Serving"
-    models = [shared(model, asked, "candidate"), shared(other, asked, "before")]
-    found = extracted(asked, models, raw(table(3, 1)), method="saliency")["attributions"]
-    assert set(found) == {"candidate", "before"} and set(found["before"]) == set(FEATURES)
-    assert not np.allclose(found["candidate"]["age"], found["before"]["age"])
+    models = [shared_model(model, eval_config, "candidate"), shared_model(other, eval_config, "before")]
+    by_model = extract(eval_config, models, make_batch(make_rows(3, 1)), method="saliency")["attributions"]
+    assert set(by_model) == {"candidate", "before"} and set(by_model["before"]) == set(FEATURES)
+    assert not np.allclose(by_model["candidate"]["age"], by_model["before"]["age"])
 
-    two = artifacts.network(), artifacts.network(seed=5)
+    two = artifacts.make_network(), artifacts.make_network(seed=5)
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
     def serve(examples: Any) -> dict[str, Any]:
@@ -261,56 +262,58 @@ def test_each_model_and_each_output(model: Path, tmp_path: Path) -> None:
     both = tf.Module()
     both.kept = two
     tf.saved_model.save(both, str(tmp_path / "two"), signatures={"serving_default": serve})
-    outputs = extracted(ONE, shared(tmp_path / "two", ONE), raw(table(3, 1)), method="saliency")["attributions"]
+    outputs = extract(ONE, shared_model(tmp_path / "two", ONE), make_batch(make_rows(3, 1)), method="saliency")[
+        "attributions"
+    ]
     assert set(outputs) == {"ill", "old"}
     for output, name in (("ill", "candidate"), ("old", "before")):
-        np.testing.assert_allclose(outputs[output]["age"], found[name]["age"], rtol=1e-4)
+        np.testing.assert_allclose(outputs[output]["age"], by_model[name]["age"], rtol=1e-4)
 
 
-def test_what_cannot_be_is_refused(model: Path) -> None:
-    one = shared(model, ONE)
+def test_mistakes_are_reported(model: Path) -> None:
+    shared = shared_model(model, ONE)
     with pytest.raises(ParameterError, match="there is no model"):
         AttributionsExtractor(None, ONE)
     with pytest.raises(InputError, match=r"an example does not fit: .*it has no feature 'dose'"):
-        extracted(ONE, one, raw([{"age": 1.0}]), method="saliency")
+        extract(ONE, shared, make_batch([{"age": 1.0}]), method="saliency")
     with pytest.raises(InputError, match=r"the extracts have labels; expected batched input or features"):
-        extracted(ONE, one, {"labels": 1}, method="saliency")
+        extract(ONE, shared, {"labels": 1}, method="saliency")
     with pytest.raises(ParameterError, match="pool='region': the model's input is tabular"):
-        extracted(ONE, one, raw(table(1, 1)), method="saliency", pool="region")
+        extract(ONE, shared, make_batch(make_rows(1, 1)), method="saliency", pool="region")
     with pytest.raises(ParameterError, match=r"extractors: got none; expected ExtractUnbatchedInputs among them"):
         with_attributions([], None)
-    bad = config(f"""{SPECS} metrics_specs {{
+    bad = parse_config(f"""{SPECS} metrics_specs {{
       metrics {{ class_name: "DeletionAUC" module: "beam_pipelines.tfma.metrics" config: '{{"parameters": {{"steps": 3}}}}' }}
       metrics {{ class_name: "DeletionAUC" module: "beam_pipelines.tfma.metrics" config: '{{"parameters": {{"steps": 4}}}}' }} }}""")
     with pytest.raises(ParameterError, match="give all metrics of one measure the same"):
-        AttributionsExtractor(one, bad)
+        AttributionsExtractor(shared, bad)
 
 
 # — drift —
 
 
-def judged(folder: Path, candidate: Path, before: Path, data: str, bound: str) -> Any:
-    """TFMA's verdict on the candidate."""
-    asked = config(f"""
+def validate(folder: Path, candidate: Path, before: Path, data: str, bound: str) -> Any:
+    """TFMA's validation of the candidate."""
+    eval_config = parse_config(f"""
       model_specs {{ name: "candidate" signature_name: "serving_default" label_key: "{tumours.LABEL}" }}
       model_specs {{ name: "baseline" signature_name: "serving_default" label_key: "{tumours.LABEL}" is_baseline: true }}
       slicing_specs {{}}
       metrics_specs {{ {bound} }}""")
-    models = [shared(candidate, asked, "candidate"), shared(before, asked, "baseline")]
+    models = [shared_model(candidate, eval_config, "candidate"), shared_model(before, eval_config, "baseline")]
     reader = tf_example_record.TFExampleRecord(
         file_pattern=data, raw_record_column_name=tfma.ARROW_INPUT_COLUMN, telemetry_descriptors=["tests"]
     )
     with beam.Pipeline(FnApiRunner()) as pipeline:
         _ = pipeline | reader.BeamSource() | tfma.ExtractEvaluateAndWriteResults(
-            eval_config=asked, eval_shared_model={m.model_name: m for m in models}, output_path=str(folder),
-            extractors=attribution_extractors(models, asked, method="integrated_gradients"),
+            eval_config=eval_config, eval_shared_model={m.model_name: m for m in models}, output_path=str(folder),
+            extractors=attribution_extractors(models, eval_config, method="integrated_gradients"),
         )  # fmt: skip
     return tfma.load_validation_result(str(folder))
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path | str]:
-    """Three models of the tumours, one of which was given a column that gives the label away; and a file of examples."""
+    """Three models of the tumours, one of them trained with a column that leaks the label; and a file of examples."""
     folder = tmp_path_factory.mktemp("tumours")
     tumours.write_csv(folder)
     names = ["mean_texture", "mean_smoothness", "mean_symmetry", "mean_concavity", "texture_error"]
@@ -318,46 +321,46 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path | str]:
     labels = rows.pop(tumours.LABEL).to_numpy()
     rows["leak"] = labels + np.random.default_rng(0).normal(0, 0.1, len(rows))
     columns = {name: rows[name].to_numpy(np.float32) for name in [*names, "leak"]}
-    found: dict[str, Path | str] = {}
+    paths: dict[str, Path | str] = {}
     half = np.random.default_rng(1).permutation(len(rows))[: len(rows) // 2]
     for name, used, seed in (("before", names, 0), ("retrained", names, 1), ("leaking", [*names, "leak"], 1)):
         some = {key: columns[key][half] for key in used}
         network = tumours.train(some, labels[half], epochs=30, seed=seed)
         tumours.export(network, {key: tf.io.FixedLenFeature([], tf.float32) for key in used}, str(folder / name))
-        found[name] = folder / name
+        paths[name] = folder / name
     rest = np.setdiff1d(np.arange(len(rows)), half)
     examples = [{key: float(columns[key][i]) for key in columns} | {tumours.LABEL: int(labels[i])} for i in rest]
-    return {**found, "data": write(folder / "data", examples)}
+    return {**paths, "data": write(folder / "data", examples)}
 
 
 CHANGE = """metrics { class_name: "AttributionDrift" module: "beam_pipelines.tfma.metrics"
   threshold { change_threshold { direction: LOWER_IS_BETTER absolute { value: %s } } } }"""
 
 
-def test_drift_stops_a_leak_and_lets_an_honest_retraining_pass(trained: dict[str, Any], tmp_path: Path) -> None:
+def test_drift_rejects_a_leaking_model_and_accepts_a_retrained_one(trained: dict[str, Any], tmp_path: Path) -> None:
     bound = CHANGE % tumours.DRIFT
-    honest = judged(tmp_path / "honest", trained["retrained"], trained["before"], trained["data"], bound)
+    honest = validate(tmp_path / "honest", trained["retrained"], trained["before"], trained["data"], bound)
     assert honest.validation_ok, honest
-    leaking = judged(tmp_path / "leaking", trained["leaking"], trained["before"], trained["data"], bound)
+    leaking = validate(tmp_path / "leaking", trained["leaking"], trained["before"], trained["data"], bound)
     assert not leaking.validation_ok
     [failure] = leaking.metric_validations_per_slice[0].failures
     assert failure.metric_key.name == "attribution_drift" and failure.metric_value.double_value.value > tumours.DRIFT
-    drift, low, high = (drifted(tmp_path / "leaking")[f"attribution_drift{end}"] for end in ("", "_low", "_high"))
+    drift, low, high = (read_drift(tmp_path / "leaking")[f"attribution_drift{end}"] for end in ("", "_low", "_high"))
     assert tumours.DRIFT < low < drift < high <= 1
-    moved = drifted(tmp_path / "leaking", "attributions")["attribution_drift_by_feature"]
+    moved = read_drift(tmp_path / "leaking", "attributions")["attribution_drift_by_feature"]
     assert max(moved, key=lambda name: moved[name][0]) == "leak"
     value, low, high = moved["leak"]
     assert 0.2 < low < value < high
-    drift, low, high = (drifted(tmp_path / "honest")[f"attribution_drift{end}"] for end in ("", "_low", "_high"))
+    drift, low, high = (read_drift(tmp_path / "honest")[f"attribution_drift{end}"] for end in ("", "_low", "_high"))
     assert 0 < low < drift < high < 0.5 * tumours.DRIFT
 
 
-def drifted(folder: Path, kind: str = "slicing_metrics") -> dict[str, Any]:
-    """The differences of the whole that were written, by name."""
+def read_drift(folder: Path, attribute: str = "slicing_metrics") -> dict[str, Any]:
+    """The drift over all examples, by name."""
     result = tfma.load_eval_result(str(folder), model_name="candidate")
-    [(_, by)] = [each for each in getattr(result, kind) if not each[0]]
-    found = by[""][""]
-    plain = {name.removesuffix("_diff"): value for name, value in found.items() if "drift" in name}
+    [(_, by_output)] = [each for each in getattr(result, attribute) if not each[0]]
+    values = by_output[""][""]
+    drift = {name.removesuffix("_diff"): value for name, value in values.items() if "drift" in name}
 
     def number(value: Any) -> Any:
         if "doubleValue" in value:
@@ -370,7 +373,7 @@ def drifted(folder: Path, kind: str = "slicing_metrics") -> dict[str, Any]:
             )
         return {name: number(each) for name, each in value.items()}
 
-    return {name: number(value) for name, value in plain.items()}
+    return {name: number(value) for name, value in drift.items()}
 
 
 def test_drift_between_spans_is_measured_against_a_store(trained: dict[str, Any], tmp_path: Path) -> None:
@@ -385,31 +388,31 @@ def test_drift_between_spans_is_measured_against_a_store(trained: dict[str, Any]
     bound = f"""metrics {{ class_name: "AttributionDrift" module: "beam_pipelines.tfma.metrics"
       config: '{{"reference": "{reference}"}}'
       threshold {{ value_threshold {{ upper_bound {{ value: 0.2 }} }} }} }}"""
-    same = judged(tmp_path / "same", trained["before"], trained["retrained"], trained["data"], bound)
-    assert same.validation_ok and drifted(tmp_path / "same")["attribution_drift"] < 0.01
-    other = judged(tmp_path / "other", trained["leaking"], trained["before"], trained["data"], bound)
+    same = validate(tmp_path / "same", trained["before"], trained["retrained"], trained["data"], bound)
+    assert same.validation_ok and read_drift(tmp_path / "same")["attribution_drift"] < 0.01
+    other = validate(tmp_path / "other", trained["leaking"], trained["before"], trained["data"], bound)
     assert not other.validation_ok
 
 
-def test_a_bound_on_the_lower_end_stops_only_what_is_sure(trained: dict[str, Any], tmp_path: Path) -> None:
+def test_a_threshold_on_the_lower_bound_rejects_only_certain_drift(trained: dict[str, Any], tmp_path: Path) -> None:
     bound = """metrics { class_name: "AttributionDrift" module: "beam_pipelines.tfma.metrics" }
       thresholds { key: "attribution_drift_low" value { change_threshold { direction: LOWER_IS_BETTER absolute { value: %s } } } }"""
-    sure = judged(tmp_path / "sure", trained["leaking"], trained["before"], trained["data"], bound % 0.2)
+    sure = validate(tmp_path / "sure", trained["leaking"], trained["before"], trained["data"], bound % 0.2)
     assert [f.metric_key.name for f in sure.metric_validations_per_slice[0].failures] == ["attribution_drift_low"]
-    unsure = judged(tmp_path / "unsure", trained["leaking"], trained["before"], trained["data"], bound % 0.9)
+    unsure = validate(tmp_path / "unsure", trained["leaking"], trained["before"], trained["data"], bound % 0.9)
     assert unsure.validation_ok
 
 
 def test_evaluator_takes_options_from_the_config(model: Path) -> None:
-    """TFX's Evaluator calls custom_extractors, and has no place for options but the config of the metrics."""
-    asked = config(f"""{SPECS} metrics_specs {{ metrics {{ class_name: "MeanAttributions" }}
+    """TFX's Evaluator calls custom_extractors, and can pass options only in the config of a metric."""
+    eval_config = parse_config(f"""{SPECS} metrics_specs {{ metrics {{ class_name: "MeanAttributions" }}
       metrics {{ class_name: "AttributionOptions" module: "beam_pipelines.tfma.metrics"
                 config: '{{"method": "occlusion", "parameters": {{"baseline": 0.5}}}}' }} }}""")
-    one = shared(model, asked)
-    names = [each.stage_name for each in custom_extractors(one, asked, None)]
+    shared = shared_model(model, eval_config)
+    names = [each.stage_name for each in custom_extractors(shared, eval_config, None)]
     assert names.index("ExtractAttributions") == names.index("ExtractUnbatchedInputs") - 1
-    made = custom_extractors(one, asked, None)[names.index("ExtractAttributions")].ptransform.transform.fn
-    made.setup()
-    [found] = made.process(raw(table(3, 1)))
-    same = extracted(asked, one, raw(table(3, 1)), method="occlusion", parameters={"baseline": 0.5})
-    np.testing.assert_allclose(found["attributions"]["dose"], same["attributions"]["dose"])
+    step = custom_extractors(shared, eval_config, None)[names.index("ExtractAttributions")].ptransform.transform.fn
+    step.setup()
+    [output] = step.process(make_batch(make_rows(3, 1)))
+    same = extract(eval_config, shared, make_batch(make_rows(3, 1)), method="occlusion", parameters={"baseline": 0.5})
+    np.testing.assert_allclose(output["attributions"]["dose"], same["attributions"]["dose"])

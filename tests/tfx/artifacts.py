@@ -1,4 +1,4 @@
-"""Artifacts as TFX's components leave them, and a component run on them."""
+"""Artifacts as TFX's components write them, and a component run on them."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ FEATURES = ("age", "dose", "weight")
 SPEC = {name: tf.io.FixedLenFeature([], tf.float32) for name in FEATURES}
 
 
-def table(count: int, seed: int) -> list[dict[str, float | int]]:
+def make_rows(count: int, seed: int) -> list[dict[str, float | int]]:
     """Rows of the three features and a label."""
     rng = np.random.default_rng(seed)
     values = rng.normal(size=(count, len(FEATURES))).astype(np.float32)
     return [dict(zip(FEATURES, row.tolist(), strict=True)) | {"label": int(row.sum() > 0)} for row in values]
 
 
-def record(row: Mapping[str, Any]) -> bytes:
+def serialize(row: Mapping[str, Any]) -> bytes:
     """A serialized tf.Example."""
     features = {}
     for name, value in row.items():
@@ -36,14 +36,14 @@ def record(row: Mapping[str, Any]) -> bytes:
             features[name] = tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
         else:
             features[name] = tf.train.Feature(float_list=tf.train.FloatList(value=np.ravel(value).tolist()))
-    made: bytes = tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
-    return made
+    serialized: bytes = tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+    return serialized
 
 
-def examples(
+def write_examples(
     folder: Path, splits: Mapping[str, Sequence[Mapping[str, Any]]], shards: int = 1, gzip: bool = True
 ) -> Any:
-    """As ExampleGen writes them: one span, a folder for each split."""
+    """Examples as ExampleGen writes them: one span, a folder for each split."""
     artifact = standard_artifacts.Examples()
     artifact.uri = str(folder)
     artifact.split_names = artifact_utils.encode_split_names(list(splits))
@@ -54,20 +54,20 @@ def examples(
             path = folder / f"Split-{name}" / f"data_tfrecord-{shard:05d}-of-{shards:05d}{'.gz' if gzip else ''}"
             with tf.io.TFRecordWriter(str(path), options) as writer:
                 for row in itertools.islice(rows, shard, None, shards):
-                    writer.write(record(row))
+                    writer.write(serialize(row))
     return artifact
 
 
-def network(seed: int = 0) -> keras.Model:
-    """Of the three features, each `[N]`: how likely the label is 1."""
+def make_network(seed: int = 0) -> keras.Model:
+    """A model of the three features, each `[N]`; it returns the probability of label 1."""
     keras.utils.set_random_seed(seed)
     inputs = {name: keras.Input((), name=name) for name in FEATURES}
     x = keras.layers.Dense(8, activation="tanh")(keras.ops.stack(list(inputs.values()), axis=1))
     return keras.Model(inputs, keras.layers.Dense(1, activation="sigmoid")(x))
 
 
-def saved(folder: Path, model: keras.Model) -> Any:
-    """A model as Trainer leaves it: its serving signature parses tf.Examples; `columns` takes them apart."""
+def save_model(folder: Path, model: keras.Model) -> Any:
+    """A model as Trainer writes it. Its serving signature parses tf.Examples; the signature `columns` takes the features."""
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
     def serve(examples: Any) -> dict[str, Any]:
@@ -84,7 +84,7 @@ def saved(folder: Path, model: keras.Model) -> Any:
     return artifact
 
 
-def blessing(folder: Path, blessed: bool) -> Any:
+def make_blessing(folder: Path, blessed: bool) -> Any:
     artifact = standard_artifacts.ModelBlessing()
     artifact.uri = str(folder)
     artifact.set_int_custom_property("blessed", int(blessed))
@@ -93,13 +93,14 @@ def blessing(folder: Path, blessed: bool) -> Any:
     return artifact
 
 
-def run(component: type, output: Path, inputs: Mapping[str, Any], **parameters: Any) -> Artifact:
+def run_component(component: type, output: Path, inputs: Mapping[str, Any], **parameters: Any) -> Artifact:
     """Build the component on channels of these artifacts, and run its executor as TFX does."""
-    given = {name: each if isinstance(each, list) else [each] for name, each in inputs.items()}
-    made = component(**{name: channel_utils.as_channel(each) for name, each in given.items()}, **parameters)
-    found = made.spec.outputs["attributions"].type()
-    found.uri = str(output)
+    artifacts = {name: each if isinstance(each, list) else [each] for name, each in inputs.items()}
+    node = component(**{name: channel_utils.as_channel(each) for name, each in artifacts.items()}, **parameters)
+    attributions = node.spec.outputs["attributions"].type()
+    attributions.uri = str(output)
     output.mkdir(parents=True)
     context = BaseBeamExecutor.Context(beam_pipeline_args=RUNNER, tmp_dir=str(output.parent / "tmp"), unique_id="1")
-    made.executor_spec.executor_class(context).Do(given, {"attributions": [found]}, dict(made.spec.exec_properties))
-    return found
+    executor = node.executor_spec.executor_class(context)
+    executor.Do(artifacts, {"attributions": [attributions]}, dict(node.spec.exec_properties))
+    return attributions

@@ -1,4 +1,4 @@
-"""Everything here needs TFX, which has an environment of its own; without it test_installed.py says so."""
+"""The tests here need TFX and its environment (make test-tfx); elsewhere, test_installed.py is skipped and says so."""
 
 import importlib.util
 

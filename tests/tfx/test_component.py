@@ -1,4 +1,4 @@
-"""AttributionGen on artifacts as TFX's components leave them; its stores hold what Explainer says of the same examples."""
+"""AttributionGen on artifacts as TFX's components write them; its stores have the maps of Explainer for the same examples."""
 
 from __future__ import annotations
 
@@ -21,100 +21,104 @@ from tb_deepexplain.errors import InputError, ParameterError, UnknownMethodError
 from tb_deepexplain.store.layout import store_path
 from tb_deepexplain.store.reader import Store
 from tests.tfx import artifacts
-from tests.tfx.artifacts import FEATURES, examples, table
+from tests.tfx.artifacts import FEATURES, make_rows, write_examples
 
 METHODS = {"integrated_gradients": {"steps": 16}, "occlusion": {}}
 
 
 @pytest.fixture(scope="module")
 def network() -> keras.Model:
-    return artifacts.network()
+    return artifacts.make_network()
 
 
 @pytest.fixture(scope="module")
 def model(network: keras.Model, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return artifacts.saved(tmp_path_factory.mktemp("model"), network)
+    return artifacts.save_model(tmp_path_factory.mktemp("model"), network)
 
 
-def store(found: Any, split: str = "eval") -> Store:
-    return Store(store_path(found.uri, f"Split-{split}", "default"))
+def open_store(artifact: Any, split: str = "eval") -> Store:
+    return Store(store_path(artifact.uri, f"Split-{split}", "default"))
 
 
-def maps(of: Store) -> dict[tuple[str, str], tuple[dict[str, Any], np.ndarray, dict[str, float]]]:
-    """By example and method: the row of the index, the map, the example's values by feature."""
-    rows = of.index.to_pylist()
-    inputs = [dict(zip(i["features"], i["values"], strict=True)) for i in of.inputs(range(len(rows)))]
-    values = of.maps(range(len(rows)))
+def read_maps(store: Store) -> dict[tuple[str, str], tuple[dict[str, Any], np.ndarray, dict[str, float]]]:
+    """(example, method) → (row of the index, map, the example's values by feature)."""
+    rows = store.index.to_pylist()
+    inputs = [dict(zip(i["features"], i["values"], strict=True)) for i in store.inputs(range(len(rows)))]
+    values = store.maps(range(len(rows)))
     return {
         (row["example_id"], row["method"]): each
         for row, *each in zip(rows, rows, values, inputs, strict=True)  # type: ignore[misc]
     }
 
 
-def assert_explained(of: Store, network: keras.Model, methods: Mapping[str, Mapping[str, Any]]) -> None:
-    """The maps are what Explainer says of the class predicted: of a sigmoid below one half that is class 0, its negative."""
-    found = maps(of)
+def assert_explained(store: Store, network: keras.Model, methods: Mapping[str, Mapping[str, Any]]) -> None:
+    """The maps are those of Explainer for the predicted class: class 0, the negative logit, where the sigmoid is below one half."""
+    maps = read_maps(store)
     for method, parameters in methods.items():
-        own = [(values.ravel(), inputs) for (_, name), (_, values, inputs) in found.items() if name == method]
-        assert own
-        xs = {name: np.array([inputs[name] for _, inputs in own], np.float32) for name in FEATURES}
+        of_method = [(values.ravel(), inputs) for (_, name), (_, values, inputs) in maps.items() if name == method]
+        assert of_method
+        xs = {name: np.array([inputs[name] for _, inputs in of_method], np.float32) for name in FEATURES}
         sign = np.where(network(xs).numpy().ravel() > 0.5, 1, -1) if method != "saliency" else 1
-        said = dx.explain(method, network, xs, **parameters)
+        expected = dx.explain(method, network, xs, **parameters)
         for name in FEATURES:
-            values = np.array([v[list(inputs).index(name)] for v, inputs in own])
-            np.testing.assert_allclose(values, sign * said[name], rtol=2e-3, atol=1e-4, err_msg=f"{method} {name}")
+            values = np.array([v[list(inputs).index(name)] for v, inputs in of_method])
+            np.testing.assert_allclose(values, sign * expected[name], rtol=2e-3, atol=1e-4, err_msg=f"{method} {name}")
 
 
-def test_each_split_has_a_store_of_what_explainer_says(model: Any, network: keras.Model, tmp_path: Path) -> None:
+def test_each_split_has_a_store_with_the_maps_of_explainer(model: Any, network: keras.Model, tmp_path: Path) -> None:
     """Two spans, gzip and not, several shards, two splits of three; a signature that parses tf.Examples."""
     spans = [
-        examples(tmp_path / "1", {"train": table(30, 1), "eval": table(20, 2), "test": table(5, 3)}, shards=3),
-        examples(tmp_path / "2", {"train": table(10, 4), "eval": table(7, 5), "test": table(5, 6)}, gzip=True),
+        write_examples(
+            tmp_path / "1", {"train": make_rows(30, 1), "eval": make_rows(20, 2), "test": make_rows(5, 3)}, shards=3
+        ),
+        write_examples(
+            tmp_path / "2", {"train": make_rows(10, 4), "eval": make_rows(7, 5), "test": make_rows(5, 6)}, gzip=True
+        ),
     ]
-    given = {"examples": spans, "model": model}
-    found = artifacts.run(
-        AttributionGen, tmp_path / "out", given, methods=METHODS, splits=["train", "eval"], labels=["no", "yes"]
+    inputs = {"examples": spans, "model": model}
+    artifact = artifacts.run_component(
+        AttributionGen, tmp_path / "out", inputs, methods=METHODS, splits=["train", "eval"], labels=["no", "yes"]
     )
-    assert artifact_utils.decode_split_names(found.get_string_custom_property("split_names")) == ["train", "eval"]
+    assert artifact_utils.decode_split_names(artifact.get_string_custom_property("split_names")) == ["train", "eval"]
     assert not (tmp_path / "out" / "Split-test").exists()
-    for split, rows in (("train", table(30, 1) + table(10, 4)), ("eval", table(20, 2) + table(7, 5))):
-        of = maps(store(found, split))
-        assert len(of) == 2 * len(rows)
-        assert_explained(store(found, split), network, METHODS)
+    for split, rows in (("train", make_rows(30, 1) + make_rows(10, 4)), ("eval", make_rows(20, 2) + make_rows(7, 5))):
+        maps = read_maps(open_store(artifact, split))
+        assert len(maps) == 2 * len(rows)
+        assert_explained(open_store(artifact, split), network, METHODS)
         seen = set()
-        for (_, method), (row, _, inputs) in of.items():
-            own = next(r for r in rows if r["age"] == inputs["age"])
-            assert {name: inputs[name] for name in FEATURES} == {name: own[name] for name in FEATURES}
-            assert row["label"] == own["label"] and row["label_name"] == ["no", "yes"][own["label"]]
-            seen.add((own["age"], method))
+        for (_, method), (row, _, inputs) in maps.items():
+            source = next(r for r in rows if r["age"] == inputs["age"])
+            assert {name: inputs[name] for name in FEATURES} == {name: source[name] for name in FEATURES}
+            assert row["label"] == source["label"] and row["label_name"] == ["no", "yes"][source["label"]]
+            seen.add((source["age"], method))
         assert len(seen) == 2 * len(rows)
         assert list((tmp_path / "out" / f"Split-{split}").glob("events*"))  # TensorBoard finds it
 
 
 def test_a_model_that_is_not_blessed_is_not_explained(model: Any, tmp_path: Path) -> None:
-    given = {"examples": examples(tmp_path / "1", {"eval": table(3, 1)}), "model": model}
-    refused = artifacts.run(
+    inputs = {"examples": write_examples(tmp_path / "1", {"eval": make_rows(3, 1)}), "model": model}
+    refused = artifacts.run_component(
         AttributionGen,
         tmp_path / "out",
-        {**given, "model_blessing": artifacts.blessing(tmp_path / "no", False)},
+        {**inputs, "model_blessing": artifacts.make_blessing(tmp_path / "no", False)},
         methods="saliency",
     )
     assert "not blessed" in refused.get_string_custom_property(SKIPPED)
     assert list((tmp_path / "out").iterdir()) == []
-    blessed = {**given, "model_blessing": artifacts.blessing(tmp_path / "yes", True)}
-    explained = artifacts.run(AttributionGen, tmp_path / "out2", blessed, methods="saliency")
-    assert explained.get_string_custom_property(SKIPPED) == "" and store(explained).index.num_rows == 3
+    blessed = {**inputs, "model_blessing": artifacts.make_blessing(tmp_path / "yes", True)}
+    explained = artifacts.run_component(AttributionGen, tmp_path / "out2", blessed, methods="saliency")
+    assert explained.get_string_custom_property(SKIPPED) == "" and open_store(explained).index.num_rows == 3
 
 
-def test_a_sample_is_the_same_however_the_data_are_sharded(model: Any, tmp_path: Path) -> None:
-    rows = table(60, 1)
+def test_a_sample_does_not_depend_on_the_shards(model: Any, tmp_path: Path) -> None:
+    rows = make_rows(60, 1)
 
     def chosen(name: str, some: list[Any], shards: int, seed: int) -> set[str]:
-        given = {"examples": examples(tmp_path / name, {"eval": some}, shards), "model": model}
-        found = artifacts.run(
-            AttributionGen, tmp_path / f"{name}-out", given, methods="saliency", max_examples=12, seed=seed
+        inputs = {"examples": write_examples(tmp_path / name, {"eval": some}, shards), "model": model}
+        artifact = artifacts.run_component(
+            AttributionGen, tmp_path / f"{name}-out", inputs, methods="saliency", max_examples=12, seed=seed
         )
-        ids: list[str] = store(found).index["example_id"].to_pylist()
+        ids: list[str] = open_store(artifact).index["example_id"].to_pylist()
         assert len(ids) == len(set(ids)) == 12
         return set(ids)
 
@@ -124,35 +128,41 @@ def test_a_sample_is_the_same_however_the_data_are_sharded(model: Any, tmp_path:
 
 
 def test_equal_examples_are_both_explained(model: Any, tmp_path: Path) -> None:
-    given = {"examples": examples(tmp_path / "1", {"eval": table(3, 1) * 2}), "model": model}
-    ids = store(artifacts.run(AttributionGen, tmp_path / "out", given, methods="saliency")).index["example_id"]
+    inputs = {"examples": write_examples(tmp_path / "1", {"eval": make_rows(3, 1) * 2}), "model": model}
+    ids = open_store(artifacts.run_component(AttributionGen, tmp_path / "out", inputs, methods="saliency")).index[
+        "example_id"
+    ]
     assert sorted(id_.endswith("-2") for id_ in ids.to_pylist()) == [False] * 3 + [True] * 3
 
 
 def test_ids_and_labels_by_their_features(model: Any, tmp_path: Path) -> None:
-    rows = [{**row, "patient": f"p{i}", "ill": row.pop("label")} for i, row in enumerate(table(4, 1))]
-    given = {"examples": examples(tmp_path / "1", {"eval": rows}), "model": model}
+    rows = [{**row, "patient": f"p{i}", "ill": row.pop("label")} for i, row in enumerate(make_rows(4, 1))]
+    inputs = {"examples": write_examples(tmp_path / "1", {"eval": rows}), "model": model}
     named = {"id_feature": "patient", "label_feature": "ill"}
-    index = store(artifacts.run(AttributionGen, tmp_path / "out", given, methods="saliency", **named)).index
+    index = open_store(
+        artifacts.run_component(AttributionGen, tmp_path / "out", inputs, methods="saliency", **named)
+    ).index
     assert dict(zip(index["example_id"].to_pylist(), index["label"].to_pylist(), strict=True)) == {
         f"p{i}": row["ill"] for i, row in enumerate(rows)
     }
 
 
 def test_the_mean_of_baseline_examples_is_the_baseline(model: Any, network: keras.Model, tmp_path: Path) -> None:
-    background = table(50, 9)
-    given = {
-        "examples": examples(tmp_path / "1", {"eval": table(5, 1)}),
-        "baseline_examples": examples(tmp_path / "2", {"train": background, "eval": table(5, 10)}),
+    background = make_rows(50, 9)
+    inputs = {
+        "examples": write_examples(tmp_path / "1", {"eval": make_rows(5, 1)}),
+        "baseline_examples": write_examples(tmp_path / "2", {"train": background, "eval": make_rows(5, 10)}),
         "model": model,
     }
-    found = artifacts.run(AttributionGen, tmp_path / "out", given, methods={"occlusion": {}, "saliency": {}})
+    artifact = artifacts.run_component(
+        AttributionGen, tmp_path / "out", inputs, methods={"occlusion": {}, "saliency": {}}
+    )
     mean = {name: float(np.mean([row[name] for row in background])) for name in FEATURES}
     baseline = {name: np.float32(mean[name]) for name in FEATURES}
-    assert_explained(store(found), network, {"occlusion": {"baseline": baseline}, "saliency": {}})
+    assert_explained(open_store(artifact), network, {"occlusion": {"baseline": baseline}, "saliency": {}})
 
 
-def test_a_schema_names_classes_and_fills_what_lacks(model: Any, tmp_path: Path) -> None:
+def test_a_schema_names_classes(model: Any, tmp_path: Path) -> None:
     """As SchemaGen and people write it: the label's values, the shape and presence of features."""
     (tmp_path / "schema").mkdir()
     (tmp_path / "schema" / "schema.pbtxt").write_text(
@@ -165,32 +175,34 @@ def test_a_schema_names_classes_and_fills_what_lacks(model: Any, tmp_path: Path)
     )
     schema = standard_artifacts.Schema()
     schema.uri = str(tmp_path / "schema")
-    rows = [{**row, "label": ["healthy", "ill"][row["label"]]} for row in table(6, 1)]
-    given = {"examples": examples(tmp_path / "1", {"eval": rows}), "model": model, "schema": schema}
-    index = store(artifacts.run(AttributionGen, tmp_path / "out", given, methods="saliency")).index
+    rows = [{**row, "label": ["healthy", "ill"][row["label"]]} for row in make_rows(6, 1)]
+    inputs = {"examples": write_examples(tmp_path / "1", {"eval": rows}), "model": model, "schema": schema}
+    index = open_store(artifacts.run_component(AttributionGen, tmp_path / "out", inputs, methods="saliency")).index
     assert sorted(zip(index["label"].to_pylist(), index["label_name"].to_pylist(), strict=True)) == sorted(
         (int(row["label"] == "ill"), row["label"]) for row in rows
     )
 
 
 def test_another_signature(model: Any, network: keras.Model, tmp_path: Path) -> None:
-    given = {"examples": examples(tmp_path / "1", {"eval": table(4, 1)}), "model": model}
-    found = artifacts.run(AttributionGen, tmp_path / "out", given, methods="gradient_x_input", signature="columns")
-    assert_explained(store(found), network, {"gradient_x_input": {}})
+    inputs = {"examples": write_examples(tmp_path / "1", {"eval": make_rows(4, 1)}), "model": model}
+    artifact = artifacts.run_component(
+        AttributionGen, tmp_path / "out", inputs, methods="gradient_x_input", signature="columns"
+    )
+    assert_explained(open_store(artifact), network, {"gradient_x_input": {}})
 
 
-def test_records_that_do_not_fit_cost_themselves_and_too_many_the_run(model: Any, tmp_path: Path) -> None:
-    rows = [*table(9, 1), {"age": 1.0}]
-    given = {"examples": examples(tmp_path / "1", {"eval": rows}), "model": model}
-    found = store(artifacts.run(AttributionGen, tmp_path / "out", given, methods="saliency"))
-    assert found.index.num_rows == 9
-    [error] = found.errors().to_pylist()
+def test_bad_records_fail_alone_and_too_many_fail_the_run(model: Any, tmp_path: Path) -> None:
+    rows = [*make_rows(9, 1), {"age": 1.0}]
+    inputs = {"examples": write_examples(tmp_path / "1", {"eval": rows}), "model": model}
+    store = open_store(artifacts.run_component(AttributionGen, tmp_path / "out", inputs, methods="saliency"))
+    assert store.index.num_rows == 9
+    [error] = store.errors().to_pylist()
     assert "it has no feature 'dose'" in error["message"]
     with pytest.raises(Exception, match=r"max_error_rate|too many"):
-        artifacts.run(AttributionGen, tmp_path / "out2", given, methods="saliency", max_error_rate=0.05)
+        artifacts.run_component(AttributionGen, tmp_path / "out2", inputs, methods="saliency", max_error_rate=0.05)
 
 
-def test_raw_examples_go_through_the_graph_of_transform(network: keras.Model, tmp_path: Path) -> None:
+def test_raw_examples_are_transformed(network: keras.Model, tmp_path: Path) -> None:
     """The model takes scaled features; the examples are raw. What is explained are the scaled ones."""
     import apache_beam as beam
     import tensorflow_transform as tft
@@ -198,7 +210,7 @@ def test_raw_examples_go_through_the_graph_of_transform(network: keras.Model, tm
     from apache_beam.runners.portability.fn_api_runner import FnApiRunner
     from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils
 
-    raw = [{name: 100 * row[name] for name in FEATURES} | {"label": row["label"]} for row in table(40, 1)]
+    raw = [{name: 100 * row[name] for name in FEATURES} | {"label": row["label"]} for row in make_rows(40, 1)]
     spec = {**artifacts.SPEC, "label": tf.io.FixedLenFeature([], tf.int64)}
     metadata = dataset_metadata.DatasetMetadata(schema_utils.schema_from_feature_spec(spec))
 
@@ -214,19 +226,21 @@ def test_raw_examples_go_through_the_graph_of_transform(network: keras.Model, tm
         _ = metadata | tft_beam.WriteMetadata(str(tmp_path / "graph" / "metadata"), pipeline)  # as Transform does
     graph = standard_artifacts.TransformGraph()
     graph.uri = str(tmp_path / "graph")
-    given = {
-        "examples": examples(tmp_path / "1", {"eval": raw[:6]}),
-        "model": artifacts.saved(tmp_path / "model", network),
+    inputs = {
+        "examples": write_examples(tmp_path / "1", {"eval": raw[:6]}),
+        "model": artifacts.save_model(tmp_path / "model", network),
         "transform_graph": graph,
     }
-    found = artifacts.run(AttributionGen, tmp_path / "out", given, methods="gradient_x_input", signature="columns")
+    artifact = artifacts.run_component(
+        AttributionGen, tmp_path / "out", inputs, methods="gradient_x_input", signature="columns"
+    )
     means = {name: (np.mean([r[name] for r in raw]), np.std([r[name] for r in raw])) for name in FEATURES}
     ages = {round(float((row["age"] - means["age"][0]) / means["age"][1]), 4): row for row in raw[:6]}
-    of = maps(store(found))
-    assert len(of) == 6
-    for index, _, inputs in of.values():
+    maps = read_maps(open_store(artifact))
+    assert len(maps) == 6
+    for index, _, inputs in maps.values():
         assert index["label"] == ages[round(inputs["age"], 4)]["label"]
-    assert_explained(store(found), network, {"gradient_x_input": {}})
+    assert_explained(open_store(artifact), network, {"gradient_x_input": {}})
 
 
 def build(**parameters: Any) -> Any:
@@ -237,7 +251,7 @@ def build(**parameters: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("parameters", "error", "said"),
+    ("parameters", "error", "message"),
     [
         ({"methods": ["integrated_gradient"]}, UnknownMethodError, "integrated_gradients"),
         ({"methods": {"occlusion": {"windows": 3}}}, ParameterError, "windows"),
@@ -250,36 +264,36 @@ def build(**parameters: Any) -> Any:
         ({"methods": {"occlusion": {"baseline": np.zeros(3)}}}, ParameterError, "baseline_examples"),
     ],
 )
-def test_what_cannot_run_is_refused_when_the_pipeline_is_built(
-    parameters: dict[str, Any], error: type[Exception], said: str
+def test_mistakes_are_reported_when_the_pipeline_is_built(
+    parameters: dict[str, Any], error: type[Exception], message: str
 ) -> None:
-    with pytest.raises(error, match=said) as raised:
+    with pytest.raises(error, match=message) as raised:
         build(**parameters)
     assert "\n" not in str(raised.value)
 
 
-def test_what_does_not_fit_the_data_is_refused_before_anything_is_explained(model: Any, tmp_path: Path) -> None:
-    given = {"examples": examples(tmp_path / "1", {"train": table(3, 1)}), "model": model}
+def test_wrong_splits_and_formats_are_reported_before_explaining(model: Any, tmp_path: Path) -> None:
+    inputs = {"examples": write_examples(tmp_path / "1", {"train": make_rows(3, 1)}), "model": model}
     with pytest.raises(ParameterError, match=r"splits eval are not in the examples at .*, which have train"):
-        artifacts.run(AttributionGen, tmp_path / "out", given, methods="saliency")
+        artifacts.run_component(AttributionGen, tmp_path / "out", inputs, methods="saliency")
     images = standard_artifacts.Examples()
     images.uri, images.split_names = str(tmp_path / "1"), artifact_utils.encode_split_names(["eval"])
     images.set_string_custom_property("payload_format", "FORMAT_PROTO")
     with pytest.raises(ParameterError, match="the examples are FORMAT_PROTO; expected FORMAT_TF_EXAMPLE"):
-        artifacts.run(AttributionGen, tmp_path / "out2", {**given, "examples": images}, methods="saliency")
+        artifacts.run_component(AttributionGen, tmp_path / "out2", {**inputs, "examples": images}, methods="saliency")
 
 
-def test_no_baseline_without_an_example_that_fits(model: Any, tmp_path: Path) -> None:
-    given = {
-        "examples": examples(tmp_path / "1", {"eval": table(3, 1)}),
-        "baseline_examples": examples(tmp_path / "2", {"eval": [{"age": 1.0}]}),
+def test_baseline_examples_must_fit_the_model(model: Any, tmp_path: Path) -> None:
+    inputs = {
+        "examples": write_examples(tmp_path / "1", {"eval": make_rows(3, 1)}),
+        "baseline_examples": write_examples(tmp_path / "2", {"eval": [{"age": 1.0}]}),
         "model": model,
     }
     with pytest.raises(InputError, match="baseline_examples: none of 1 fits the model"):
-        artifacts.run(AttributionGen, tmp_path / "out", given, methods="occlusion")
+        artifacts.run_component(AttributionGen, tmp_path / "out", inputs, methods="occlusion")
 
 
-def test_parameters_may_come_when_the_pipeline_runs() -> None:
+def test_parameters_may_be_runtime_parameters() -> None:
     late = data_types.RuntimeParameter(name="methods", ptype=str, default="saliency")
     made = build(methods=late, max_examples=data_types.RuntimeParameter(name="most", ptype=int, default=5))
     assert made.spec.exec_properties["methods"] is late
@@ -294,15 +308,15 @@ def test_the_pipeline_compiles_for_vertex(tmp_path: Path, monkeypatch: pytest.Mo
     config = KubeflowV2DagRunnerConfig(default_image="registry.example/team/deepexplain:tfx")
     runner = KubeflowV2DagRunner(config, output_filename="pipeline.json")
     runner.run(make("gs://bucket/root", "gs://bucket/data", list(FEATURES)), write_out=True)
-    told = json.loads((tmp_path / "pipeline.json").read_text())["pipelineSpec"]
-    executor = told["components"]["AttributionGen"]["executorLabel"]
-    container = told["deploymentSpec"]["executors"][executor]["container"]
+    spec = json.loads((tmp_path / "pipeline.json").read_text())["pipelineSpec"]
+    executor = spec["components"]["AttributionGen"]["executorLabel"]
+    container = spec["deploymentSpec"]["executors"][executor]["container"]
     assert container["image"] == "registry.example/team/deepexplain:tfx"
     assert "beam_pipelines.tfx.executor.Executor" in container["args"]
-    outputs = told["components"]["AttributionGen"]["outputDefinitions"]["artifacts"]
+    outputs = spec["components"]["AttributionGen"]["outputDefinitions"]["artifacts"]
     assert "tb_deepexplain.Attributions" in json.dumps(outputs["attributions"])
-    given = told["root"]["dag"]["tasks"]["AttributionGen"]["inputs"]["parameters"]
-    assert json.loads(given["methods"]["runtimeValue"]["constantValue"]["stringValue"]) == [
+    parameters = spec["root"]["dag"]["tasks"]["AttributionGen"]["inputs"]["parameters"]
+    assert json.loads(parameters["methods"]["runtimeValue"]["constantValue"]["stringValue"]) == [
         "integrated_gradients",
         "shapley_sampling",
     ]

@@ -1,4 +1,4 @@
-"""The example pipeline on LocalDagRunner, twice: trained, evaluated against its predecessor, blessed, explained, shown."""
+"""The example pipeline on LocalDagRunner, run twice: trained, compared with the last blessed model, blessed, explained, shown."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     features = tfx_pipeline.write_csv(root / "data")
     metadata = sqlite_metadata_connection_config(str(root / "metadata.db"))
     for seed in (0, 1):
-        made = tfx_pipeline.make(str(root), str(root / "data"), features, metadata=metadata, seed=seed, cache=True)
-        LocalDagRunner().run(made)
+        pipeline = tfx_pipeline.make(str(root), str(root / "data"), features, metadata=metadata, seed=seed, cache=True)
+        LocalDagRunner().run(pipeline)
     return root
 
 
 def outputs(root: Path, component: str, key: str) -> list[Path]:
-    """Of each run, in order."""
+    """The output folders of all runs, in order."""
     return sorted((root / component / key).iterdir(), key=lambda folder: int(folder.name))
 
 
 def test_both_models_are_explained(root: Path) -> None:
     stores = [
-        Store(store_path(found, "Split-eval", "default")) for found in outputs(root, "AttributionGen", "attributions")
+        Store(store_path(folder, "Split-eval", "default")) for folder in outputs(root, "AttributionGen", "attributions")
     ]
     assert len(stores) == 2
     for store in stores:
@@ -53,7 +53,7 @@ def test_both_models_are_explained(root: Path) -> None:
     assert stores[0].index["score"].to_pylist() != stores[1].index["score"].to_pylist()
 
 
-def test_the_second_was_compared_with_the_first(root: Path) -> None:
+def test_the_second_model_was_compared_with_the_first(root: Path) -> None:
     first, second = outputs(root, "Evaluator", "evaluation")
     alone, compared = set(metrics(first)), set(metrics(second, "candidate"))
     assert "attribution_completeness_gap" in alone & compared
@@ -66,8 +66,8 @@ def test_the_second_was_compared_with_the_first(root: Path) -> None:
 
 def metrics(folder: Path, model: str | None = None) -> dict[str, Any]:
     result = tfma.load_eval_result(str(folder), model_name=model)
-    [found] = [by[""][""] for key, by in result.slicing_metrics if not key]
-    return dict(found)
+    [values] = [by_output[""][""] for slice_key, by_output in result.slicing_metrics if not slice_key]
+    return dict(values)
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def server(root: Path) -> Iterator[Server]:
     started.stop()
 
 
-def test_tensorboard_shows_what_the_artifacts_hold(server: Server) -> None:
+def test_tensorboard_shows_the_artifacts(server: Server) -> None:
     for _ in range(60):
         with urllib.request.urlopen(f"{server.address}/data/plugin/deepexplain/api/stores") as answer:
             stores = json.loads(answer.read())["stores"]
