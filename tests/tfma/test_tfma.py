@@ -31,6 +31,7 @@ from examples import tfx_pipeline as tumours
 from tb_deepexplain.errors import InputError, ParameterError
 from tb_deepexplain.store.layout import store_path
 from tb_deepexplain.store.reader import Store
+from tb_deepexplain.store.records import value_names
 from tests.tfx import artifacts
 from tests.tfx.artifacts import FEATURES, make_rows, serialize
 
@@ -77,7 +78,7 @@ def frame(model: Path, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame
         _ = explained | WriteAttributions(str(folder), "run")
     store = Store(store_path(folder, "run", "default"))
     index = store.index.to_pandas()
-    values = [dict(zip(shown["features"], of.ravel(), strict=True)) for shown, of in
+    values = [dict(zip(value_names(shown["inputs"], shown["features"]), of.ravel(), strict=True)) for shown, of in
               zip(store.inputs(range(len(index))), store.maps(range(len(index))), strict=True)]  # fmt: skip
     return pd.concat([index, pd.DataFrame(values)], axis=1)
 

@@ -20,6 +20,7 @@ from beam_pipelines.tfx.executor import SKIPPED
 from tb_deepexplain.errors import InputError, ParameterError, UnknownMethodError
 from tb_deepexplain.store.layout import store_path
 from tb_deepexplain.store.reader import Store
+from tb_deepexplain.store.records import value_names
 from tests.tfx import artifacts
 from tests.tfx.artifacts import FEATURES, make_rows, write_examples
 
@@ -43,7 +44,10 @@ def open_store(artifact: Any, split: str = "eval") -> Store:
 def read_maps(store: Store) -> dict[tuple[str, str], tuple[dict[str, Any], np.ndarray, dict[str, float]]]:
     """(example, method) → (row of the index, map, the example's values by feature)."""
     rows = store.index.to_pylist()
-    inputs = [dict(zip(i["features"], i["values"], strict=True)) for i in store.inputs(range(len(rows)))]
+    inputs = [
+        dict(zip(value_names(i["inputs"], i["features"]), i["values"], strict=True))
+        for i in store.inputs(range(len(rows)))
+    ]
     values = store.maps(range(len(rows)))
     return {
         (row["example_id"], row["method"]): each
