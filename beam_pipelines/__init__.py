@@ -1,1 +1,6 @@
-"""The Beam pipeline: files of examples in, an attribution store out. Everything that imports Apache Beam lives here."""
+"""From files of examples to an attribution store, on Apache Beam. All code that imports Beam is here.
+
+`cli/main.py`, the file to read first, is the command `tb-deepexplain`; `cli/explain.py` runs the pipeline. `reading/`
+parses examples, `engine/` explains them in work units, `transforms/` is for other pipelines, and `tfx/` and `tfma/`
+connect to TFX and TensorFlow Model Analysis.
+"""

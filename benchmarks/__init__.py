@@ -1,1 +1,6 @@
-"""How fast and how accurate the methods are; results in docs/benchmarks.md."""
+"""Benchmarks; docs/benchmarks.md has their results. Each file is a program: `python -m benchmarks.methods --help`.
+
+`methods.py`, the file to read first, measures the time of each method against the floor (`floor.py`). `accuracy.py` and
+`shapley.py` measure errors, `iclr2018.py` checks the claims of the paper, `pipeline.py` and `page.py` measure the
+pipeline and the page, `gpu.py` a GPU. `nets.py` has the models, `data.py` their examples.
+"""

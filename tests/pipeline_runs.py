@@ -1,4 +1,4 @@
-"""Small TFRecord files, runs of the pipeline over them, and what came out, in a form that can be compared."""
+"""Small TFRecord files, runs of the pipeline over them, and their maps in a form that can be compared."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from beam_pipelines.cli.explain import main
 from tb_deepexplain.store.layout import store_path
 from tb_deepexplain.store.reader import Store
 
-_PLACE = {"shard", "row_group", "row", "input_shard", "input_row_group", "input_row"}
+_LOCATION = {"shard", "row_group", "row", "input_shard", "input_row_group", "input_row"}
 
 
 def serialize(features: Mapping[str, Any]) -> bytes:
@@ -30,8 +30,8 @@ def serialize(features: Mapping[str, Any]) -> bytes:
             return tf.train.Feature(float_list=tf.train.FloatList(value=array))
         return tf.train.Feature(int64_list=tf.train.Int64List(value=array))
 
-    found = {name: feature(value) for name, value in features.items()}
-    return tf.train.Example(features=tf.train.Features(feature=found)).SerializeToString()
+    features_ = {name: feature(value) for name, value in features.items()}
+    return tf.train.Example(features=tf.train.Features(feature=features_)).SerializeToString()
 
 
 def write_records(path: Path, examples: Iterable[Mapping[str, Any] | bytes], compression: str = "") -> Path:
@@ -42,7 +42,7 @@ def write_records(path: Path, examples: Iterable[Mapping[str, Any] | bytes], com
 
 
 def pictures(n: int, seed: int = 0) -> list[dict[str, Any]]:
-    """For the 8×8×3 model, as floats."""
+    """Pictures for the 8×8×3 model, as floats."""
     rng = np.random.default_rng(seed)
     return [{"image": rng.uniform(0, 1, (8, 8, 3)).astype(np.float32), "label": i % 3} for i in range(n)]
 
@@ -75,21 +75,21 @@ class Run:
         return Store(self.directory)
 
     def maps(self) -> dict[tuple[str, str, int | None], tuple[dict[str, Any], np.ndarray, dict[str, Any]]]:
-        """(example, method, target) → (its row, its map, its input), whatever unit they are in."""
+        """(example, method, target) → (row, map, input), without the location in the store."""
         store = self.store
         everything = range(store.index.num_rows)
-        found = {}
+        maps = {}
         for row, values, shown in zip(
             store.index.to_pylist(), store.maps(everything), store.inputs(everything), strict=True
         ):
-            kept = {key: value for key, value in row.items() if key not in _PLACE}
-            found[row["example_id"], row["method"], row["target"]] = kept, values, shown
-        assert len(found) == store.index.num_rows
-        return found
+            kept = {key: value for key, value in row.items() if key not in _LOCATION}
+            maps[row["example_id"], row["method"], row["target"]] = kept, values, shown
+        assert len(maps) == store.index.num_rows
+        return maps
 
 
 def assert_same(one: Run, other: Run) -> None:
-    """Row by row the same, up to what float32 sums in another order differ by."""
+    """Assert that all rows are equal, except for the rounding of float32 sums in another order."""
     left, right = one.maps(), other.maps()
     assert list(left) == list(right)
     for key, (row, values, shown) in left.items():

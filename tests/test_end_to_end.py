@@ -1,4 +1,4 @@
-"""The whole way: a Keras model and TFRecords, the command, a store, TensorBoard, and the numbers of `explain` again."""
+"""End to end: Keras model and TFRecords → command → store → TensorBoard, which serves the values of `dx.explain`."""
 
 from __future__ import annotations
 
@@ -27,38 +27,38 @@ STRINGS = ["a great film", "dull", "not unheardof film", "film"]
 
 @pytest.fixture(scope="module")
 def logdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two runs as a person would make them, from exported models and TFRecords."""
+    """Two runs of the command, from exported models and TFRecords."""
     folder = tmp_path_factory.mktemp("end_to_end")
     models.image().export(folder / "image", verbose=False)
     models.text(strings=True).export(folder / "text", verbose=False)
     write_records(folder / "image.tfrecord", [{"image": x, "label": i % 3} for i, x in enumerate(PICTURES)])
     write_records(folder / "text.tfrecord", [{"text": text, "label": 1} for text in STRINGS])
     (folder / "vocabulary.txt").write_text("\n".join(["", "[UNK]", *models.VOCABULARY]) + "\n")
-    for kind, *more in (("image",), ("text", f"--vocab={folder}/vocabulary.txt")):
-        for method, given in OPTIONS[kind].items():
-            for name, value in given.items():
-                more.append(f"--{method}.{name}={','.join(map(str, value)) if isinstance(value, tuple) else value}")
-        place = [f"--model={folder / kind}", f"--input={folder / kind}.tfrecord", f"--logdir={folder / 'logs'}"]
+    for modality, *options in (("image",), ("text", f"--vocab={folder}/vocabulary.txt")):
+        for method, parameters in OPTIONS[modality].items():
+            for name, value in parameters.items():
+                options.append(f"--{method}.{name}={','.join(map(str, value)) if isinstance(value, tuple) else value}")
+        paths = [f"--model={folder / modality}", f"--input={folder / modality}.tfrecord", f"--logdir={folder / 'logs'}"]
         methods = "--methods=" + ",".join(m.id for m in dx.methods())
-        assert command(["explain", *place, f"--run={kind}", methods, *more]) == 0
+        assert command(["explain", *paths, f"--run={modality}", methods, *options]) == 0
     return folder
 
 
 @pytest.fixture(scope="module")
 def expected(logdir: Path) -> dict[tuple[str, str], np.ndarray]:
-    """(run, method) → what the Python function gives for the same model and examples."""
-    found = {}
-    for kind, xs in (("image", PICTURES), ("text", np.array(STRINGS))):
-        graph = dx.load_model(logdir / kind)
+    """(run, method) → the maps of `dx.explain` for the same model and examples."""
+    maps = {}
+    for modality, xs in (("image", PICTURES), ("text", np.array(STRINGS))):
+        graph = dx.load_model(logdir / modality)
         for method in dx.methods():
-            given = OPTIONS[kind].get(method.id, {})
-            result = dx.explain(method.id, graph, xs, target="predicted", return_result=True, **given)
-            found[kind, method.id] = result.attributions if kind == "image" else result.tokens
-    return found
+            parameters = OPTIONS[modality].get(method.id, {})
+            result = dx.explain(method.id, graph, xs, target="predicted", return_result=True, **parameters)
+            maps[modality, method.id] = result.attributions if modality == "image" else result.tokens
+    return maps
 
 
-def _ask(server: Server, route: str, **asked: Any) -> tuple[bytes, Any]:
-    query = urllib.parse.urlencode(asked)
+def _get(server: Server, route: str, **parameters: Any) -> tuple[bytes, Any]:
+    query = urllib.parse.urlencode(parameters)
     with urllib.request.urlopen(f"{server.address}/data/plugin/deepexplain{route}?{query}", timeout=30) as answer:
         return answer.read(), answer.headers
 
@@ -69,23 +69,23 @@ def test_tensorboard_serves_what_explain_computes(
 ) -> None:
     server = Server(logdir / "logs", "--load_fast", load_fast)
     try:
-        stores = json.loads(_ask(server, "/api/stores")[0])["stores"]
+        stores = json.loads(_get(server, "/api/stores")[0])["stores"]
         assert [(s["run"], s["store"], s["kind"]) for s in stores] == [
             ("image", "default", "image"),
             ("text", "default", "text"),
         ]
-        for (kind, method), maps in expected.items():
+        for (modality, method), maps in expected.items():
             for i in (0, len(maps) - 1):
-                asked = {"run": kind, "store": "default", "id": f"{kind}:{i:06d}", "method": method}
-                body, headers = _ask(server, "/api/tile", **asked)
+                example_id = f"{modality}:{i:06d}"
+                body, headers = _get(server, "/api/tile", run=modality, store="default", id=example_id, method=method)
                 actual = np.frombuffer(body, "<f4").reshape(json.loads(headers["X-Shape"]))
-                wanted = maps[i]
-                if kind == "text":  # padding is not stored
+                expected_map = maps[i]
+                if modality == "text":  # padding is not stored
                     words = len(STRINGS[i].split())
-                    assert not wanted[words:].any()
-                    wanted = wanted[:words]
-                assert actual.shape == wanted.shape
+                    assert not expected_map[words:].any()
+                    expected_map = expected_map[:words]
+                assert actual.shape == expected_map.shape
                 # The store keeps 11 bits of each value, relative to the largest of its map.
-                np.testing.assert_allclose(actual, wanted, rtol=2**-10, atol=abs(wanted).max() * 2**-11)
+                np.testing.assert_allclose(actual, expected_map, rtol=2**-10, atol=abs(expected_map).max() * 2**-11)
     finally:
         server.stop()
