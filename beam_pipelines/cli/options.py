@@ -84,7 +84,9 @@ def explain_parser(prog: str) -> Parser:
     output.add_argument(
         "--retry_errors", action="store_true", help="with --resume: redo the work units in which examples failed"
     )
-    _add_execution(_add_computation(parser))
+    computation = _add_computation(parser)
+    _add_execution(computation)
+    _add_debug(computation)
     return parser
 
 
@@ -96,7 +98,7 @@ def evaluate_parser(prog: str) -> Parser:
     _add_comparison(parser)
     _add_reading(parser)
     _add_output(parser, name="evaluation")
-    _add_computation(parser)
+    _add_debug(_add_computation(parser))
     return parser
 
 
@@ -229,8 +231,8 @@ def _add_reading(parser: Parser) -> None:
     group.add_argument(
         "--preprocess",
         metavar="MODULE:FUNCTION",
-        help="function that takes a record (a dict) and returns the model's inputs, and if it likes label, id and "
-        "image (the picture to show)",
+        help="function that takes a record (a dict) and returns the model's inputs, and optionally label, id and image "
+        "(the picture to show)",
     )
     group.add_argument(
         "--schema", metavar="FILE", help="tensorflow_metadata schema (schema.pbtxt): shapes, defaults, class names"
@@ -256,8 +258,11 @@ def _add_computation(parser: Parser) -> argparse._ArgumentGroup:
         metavar="N",
         help="evaluations per batch (default: chosen by the size of an example)",
     )
-    group.add_argument("--debug", action="store_true", help="show tracebacks and the logs of TensorFlow and Beam")
     return group
+
+
+def _add_debug(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--debug", action="store_true", help="show tracebacks and the logs of TensorFlow and Beam")
 
 
 def _add_execution(group: argparse._ArgumentGroup) -> None:
