@@ -20,7 +20,7 @@ from beam_pipelines.reading.record_spec import RecordSpec
 from beam_pipelines.reading.tfmd_schema import load_schema
 from beam_pipelines.transforms.elements import Attributions, ElementParser, join_maps
 from tb_deepexplain.recording.example import Example
-from tb_deepexplain.recording.request import make_request
+from tb_deepexplain.recording.request import Request, make_request
 from tb_deepexplain.recording.work_metrics import Metrics
 from tb_deepexplain.registry.table import Selection
 from tb_deepexplain.store.records import Failure

@@ -118,6 +118,8 @@ class Store:
             except (OSError, pa.ArrowException) as error:
                 raise StoreError(f"{path} cannot be read ({error}); run the pipeline again") from error
             selected = content.take(pa.array([locations[position].row for position in positions], pa.int64()))
-            for position, row in zip(positions, selected.to_pylist(maps_as_pydicts="strict"), strict=True):
+            for position, row in zip(positions, selected.to_pylist(), strict=True):
+                if row.get("extras") is not None:
+                    row["extras"] = dict(row["extras"])  # pyarrow 18 has no maps_as_pydicts
                 rows[position] = row
         return rows

@@ -136,5 +136,5 @@ def test_what_later_versions_need_has_room(tmp_path: Path) -> None:
     assert store.index["target_index"].to_pylist() == [[4, 1], [5, 1], None]
     assert store.index["score_function"].to_pylist() == [None, None, "energy"]
     assert store.index["parts"].to_pylist() == [parts, None, None]
-    assert store.index["extras"].to_pylist(maps_as_pydicts="strict") == [{"note": "x"}, None, None]
+    assert store.index["extras"].to_pylist() == [[("note", "x")], None, None]
     assert store.inputs([0])[0] == {**stored_input.row(), "extras": {"unit": "mV"}}
