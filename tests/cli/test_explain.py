@@ -253,7 +253,7 @@ def test_bad_examples_fail_alone(exported: Exported, tmp_path: Path) -> None:
     assert "expected int64" in errors["a:000000"]["message"]
     assert "9999" in errors["poison"]["message"]
     assert "has no label" in errors["unlabelled"]["message"]
-    assert "its id 'good0' is that of a:000002" in errors["a:000009"]["message"]
+    assert "its id 'good0' is also that of a:000002" in errors["a:000009"]["message"]
     assert run.store.manifest["counts"] == {"examples": 6, "maps": 6, "errors": 5}
 
 
