@@ -76,7 +76,7 @@ def flags(options: dict[str, str]) -> list[str]:
         ({"--target": "3"}, "target 3: the model has 3 classes, numbered from 0"),
         ({"--target": "top:4"}, "target top:4: the model has only 3 classes"),
         ({"--run": "../r"}, "--run '../r': expected a name"),
-        ({"--name": "a/b"}, "--name 'a/b': expected up to 128 letters"),
+        ({"--name": "a/b"}, "--name 'a/b': expected letters"),
         ({"--batch_size": "0"}, "--batch_size: 0 is not a whole number of at least 1"),
         ({"--feature": "image"}, "expected INPUT=NAME"),
         ({"--feature": "image=pixels"}, "none of the examples fits .*no feature 'pixels'"),
