@@ -41,7 +41,7 @@ def summary(client: Client, panel: str, **query: Any) -> Any:
 
 
 def check_described(route: str, answer: TestResponse) -> None:
-    """AssertionError unless status, media type, headers and JSON of the answer are as openapi.json says."""
+    """AssertionError unless status, media type, headers and JSON of the answer are as openapi.json describes."""
     responses = DESCRIPTION["paths"][route]["get"]["responses"]
     assert str(answer.status_code) in responses, f"{route} answers {answer.status_code}, which is not described"
     response = responses[str(answer.status_code)]

@@ -101,15 +101,17 @@ def image_maps(picture: np.ndarray, rng: np.random.Generator) -> dict[str, np.nd
     x = picture.astype(np.float32) / 255
     grey = x.mean(2)
     blob = ndimage.gaussian_filter(grey, 2) - ndimage.gaussian_filter(grey, 9)
-    place = np.exp(-((np.indices(grey.shape) - SIDE / 2) ** 2).sum(0) / (2 * 30**2))[..., None]
+    envelope = np.exp(-((np.indices(grey.shape) - SIDE / 2) ** 2).sum(0) / (2 * 30**2))[..., None]
     edge = np.abs(ndimage.sobel(x, 0)) + np.abs(ndimage.sobel(x, 1))
     noise = rng.normal(size=x.shape).astype(np.float32)
     gradient = ndimage.gaussian_filter(noise, (0.7, 0.7, 0)) * edge
-    block = np.repeat(np.repeat((blob[..., None] * place).reshape(12, 8, 12, 8, 1).mean((1, 3)), 8, 0), 8, 1)
+    block = np.repeat(np.repeat((blob[..., None] * envelope).reshape(12, 8, 12, 8, 1).mean((1, 3)), 8, 0), 8, 1)
     return {
-        "saliency": np.abs(gradient) * (0.3 + place),
-        "gradient_x_input": gradient * x * place * 0.02,
-        "integrated_gradients": (blob[..., None] * edge * place * 0.1 + 0.002 * gradient * place).astype(np.float32),
+        "saliency": np.abs(gradient) * (0.3 + envelope),
+        "gradient_x_input": gradient * x * envelope * 0.02,
+        "integrated_gradients": (blob[..., None] * edge * envelope * 0.1 + 0.002 * gradient * envelope).astype(
+            np.float32
+        ),
         "occlusion": np.repeat(block, 3, 2).astype(np.float32),
     }
 
@@ -121,10 +123,10 @@ def png(picture: np.ndarray) -> bytes:
 
 
 def manifest(
-    name: str, kind: str, labels: list[str] | None, methods: list[dict[str, Any]], **more: Any
+    name: str, modality: str, labels: list[str] | None, methods: list[dict[str, Any]], **more: Any
 ) -> dict[str, Any]:
     return {
-        "name": name, "modality": kind, "step": 0, "methods": methods, "target": "predicted", "labels": labels,
+        "name": name, "modality": modality, "step": 0, "methods": methods, "target": "predicted", "labels": labels,
         "model": {"path": "models/pictures", "fingerprint": "0" * 16}, "options": {}, "versions": {"tensorflow": "2.21.0"},
         "created": "2026-11-01T12:00:00Z", **more,
     }  # fmt: skip
@@ -170,8 +172,8 @@ def write_image_store(logdir: Path, run: str = "pictures", name: str = "attribut
                 )
             if unit == 2:
                 shard.add(errors=[Failure("img-9999", "read", "InputError", "cannot decode picture")])
-    told = {"measures": MEASURES, "measured": MEASURED / count}
-    writer.commit([f"{u:05d}" for u in range(3)], manifest(name, "image", CLASSES, METHODS, **told))
+    measures = {"measures": MEASURES, "measured": MEASURED / count}
+    writer.commit([f"{u:05d}" for u in range(3)], manifest(name, "image", CLASSES, METHODS, **measures))
     write_marker(logdir, run, name)
     return directory
 

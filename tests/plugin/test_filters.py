@@ -1,4 +1,4 @@
-"""The filter grammar, and that each condition finds what it says, against the same question asked of a data frame."""
+"""The filter grammar; and every filter selects the examples that the same condition selects in a data frame."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.plugin import stores
 from tests.plugin.api_client import PICTURES, REVIEWS, get
 
 
-def test_a_filter_is_read_term_by_term() -> None:
+def test_a_filter_is_parsed_term_by_term() -> None:
     assert parse('label:cat pred:!"tabby cat",dog  score>=0.9 -gap>5% x.deletion:0.1..0.2 dull id:"a\\"b"') == (
         Term("label", None, ":", ("cat",)),
         Term("pred", None, ":", ("tabby cat", "dog"), negated=True),
@@ -32,7 +32,7 @@ def test_a_filter_is_read_term_by_term() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         ("label:", "expected a value at character 7"),
         ("label:a,", "expected a value at character 9"),
@@ -44,8 +44,8 @@ def test_a_filter_is_read_term_by_term() -> None:
         ("x" * 2001, "2,001 characters"),
     ],
 )
-def test_what_is_wrong_with_a_filter_is_said(text: str, says: str) -> None:
-    with pytest.raises(FilterError, match=says):
+def test_a_malformed_filter_is_refused(text: str, message: str) -> None:
+    with pytest.raises(FilterError, match=message):
         parse(text)
 
 
@@ -57,13 +57,13 @@ def frame(logdir: Path) -> pd.DataFrame:
         index["gap"] == 0, 0, (index["gap"] / (index["score"] - index["baseline_score"])).abs()
     )
     per = index.groupby("example_id")
-    found = per[["label", "predicted", "score", "probability", "label_name"]].first()
-    found["gap"] = per["relative"].max()
-    found["warned"] = per["warnings"].agg(lambda w: any(len(x) for x in w))
+    examples = per[["label", "predicted", "score", "probability", "label_name"]].first()
+    examples["gap"] = per["relative"].max()
+    examples["warned"] = per["warnings"].agg(lambda w: any(len(x) for x in w))
     for method in ("integrated_gradients", "occlusion"):
-        found[f"{method}.deletion"] = index[index["method"] == method].groupby("example_id")["deletion"].mean()
-    found["deletion"] = per["deletion"].mean()
-    return found
+        examples[f"{method}.deletion"] = index[index["method"] == method].groupby("example_id")["deletion"].mean()
+    examples["deletion"] = per["deletion"].mean()
+    return examples
 
 
 CASES: list[tuple[str, Any]] = [
@@ -99,24 +99,26 @@ CASES: list[tuple[str, Any]] = [
 
 
 @pytest.mark.parametrize(("filter_", "holds"), CASES, ids=[c[0] for c in CASES])
-def test_a_filter_finds_what_it_says(client: Client, frame: pd.DataFrame, filter_: str, holds: Any) -> None:
+def test_a_filter_selects_what_its_condition_says(
+    client: Client, frame: pd.DataFrame, filter_: str, holds: Any
+) -> None:
     answer = get(client, "/api/query", **PICTURES, filter=filter_, limit=200)
     assert answer.status_code == 200, answer.text
     assert sorted(answer.json["id"]) == sorted(frame.index[holds(frame)])
     assert answer.json["total"] == len(answer.json["id"])
 
 
-def test_most_cases_find_some_and_not_all(frame: pd.DataFrame) -> None:
-    """Or they would prove little."""
-    some = [0 < holds(frame).sum() < len(frame) for _, holds in CASES]
-    assert sum(some) >= len(some) - 2
+def test_most_cases_select_some_examples_and_not_all(frame: pd.DataFrame) -> None:
+    """Otherwise they would prove little."""
+    partial = [0 < holds(frame).sum() < len(frame) for _, holds in CASES]
+    assert sum(partial) >= len(partial) - 2
 
 
-def test_texts_are_searched_as_people_read_them(client: Client) -> None:
+def test_texts_are_searched_as_words_not_tokens(client: Client) -> None:
     texts = {f"review-{n:03d}": stores.SENTENCES[n % 12] for n in range(36)}
-    found = get(client, "/api/query", **REVIEWS, filter='text:"not bad"', limit=200).json["id"]
-    assert {f"review-{n:03d}" for n in (2, 14, 26)} <= set(found) and "review-003" not in found
-    assert {i for i in found if i in texts and int(i[-3:]) < 12} == {"review-002"}
+    ids = get(client, "/api/query", **REVIEWS, filter='text:"not bad"', limit=200).json["id"]
+    assert {f"review-{n:03d}" for n in (2, 14, 26)} <= set(ids) and "review-003" not in ids
+    assert {i for i in ids if i in texts and int(i[-3:]) < 12} == {"review-002"}
     # Pieces of words are put together, padding is no text, and case does not matter.
     assert get(client, "/api/query", **REVIEWS, filter="text:Unbelievable").json["id"] == ["review-pieces"]
     assert get(client, "/api/query", **REVIEWS, filter="unbelievable").json["id"] == ["review-pieces"]
@@ -127,7 +129,7 @@ def test_texts_are_searched_as_people_read_them(client: Client) -> None:
 
 @pytest.mark.parametrize("value", ["'; DROP TABLE m; --", '"', "x') OR (1=1", "%", "_", "\\", "{0}", "$p0", "é" * 50])
 @pytest.mark.parametrize("field", ["id", "label", "text", ""])
-def test_what_a_person_types_is_never_a_program(client: Client, field: str, value: str) -> None:
+def test_what_a_person_types_is_never_run_as_sql(client: Client, field: str, value: str) -> None:
     quoted = '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
     answer = get(client, "/api/query", **REVIEWS, filter=f"{field}:{quoted}" if field else quoted)
     assert answer.status_code == 200, answer.text
@@ -136,7 +138,7 @@ def test_what_a_person_types_is_never_a_program(client: Client, field: str, valu
 
 
 @pytest.mark.parametrize(
-    ("filter_", "says"),
+    ("filter_", "sentence"),
     [
         ("colour:red", "unknown field 'colour'; this store has id, label, pred"),
         ("lime.gap>1", "unknown method 'lime'"),
@@ -148,24 +150,24 @@ def test_what_a_person_types_is_never_a_program(client: Client, field: str, valu
         ("score:high", "expected a number"),
     ],
 )
-def test_what_cannot_be_asked_is_refused_in_a_sentence(client: Client, filter_: str, says: str) -> None:
+def test_an_impossible_filter_is_refused_in_a_sentence(client: Client, filter_: str, sentence: str) -> None:
     answer = get(client, "/api/query", **PICTURES, filter=filter_)
-    assert answer.status_code == 400 and answer.text.startswith("deepexplain: filter: ") and says in answer.text
+    assert answer.status_code == 400 and answer.text.startswith("deepexplain: filter: ") and sentence in answer.text
 
 
 @pytest.mark.parametrize("desc", [0, 1])
 @pytest.mark.parametrize("sort", ["score", "integrated_gradients.gap", "occlusion.deletion", "sensitivity_n"])
-def test_a_facet_counts_and_says_where_its_bins_begin(client: Client, sort: str, desc: int) -> None:
-    asked = {**PICTURES, "sort": sort, "desc": desc, "filter": "-label:moon"}
-    found = get(client, "/api/facet", **asked, bins=12).json
-    listed = get(client, "/api/query", **asked, columns=sort, limit=200).json
+def test_a_facet_has_counts_and_ranks_of_its_bins(client: Client, sort: str, desc: int) -> None:
+    query = {**PICTURES, "sort": sort, "desc": desc, "filter": "-label:moon"}
+    facet = get(client, "/api/facet", **query, bins=12).json
+    listed = get(client, "/api/query", **query, columns=sort, limit=200).json
     values = np.array(listed[sort], float)
     known = values[np.isfinite(values)]
-    assert found["total"] == listed["total"] == 54 and found["known"] == len(known) == sum(found["counts"])
-    counts, _ = np.histogram(known.astype(np.float32), found["edges"])
-    assert counts.tolist() == found["counts"] and len(counts) == 12
+    assert facet["total"] == listed["total"] == 54 and facet["known"] == len(known) == sum(facet["counts"])
+    counts, _ = np.histogram(known.astype(np.float32), facet["edges"])
+    assert counts.tolist() == facet["counts"] and len(counts) == 12
     for start, count, low, high in zip(
-        found["starts"], found["counts"], found["edges"], found["edges"][1:], strict=False
+        facet["starts"], facet["counts"], facet["edges"], facet["edges"][1:], strict=False
     ):
         within = values[start : start + count]
         assert ((within >= low - 1e-6) & (within <= high + 1e-6)).all()

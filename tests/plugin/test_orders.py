@@ -1,4 +1,4 @@
-"""Orders and pages equal what plain Python says, however a store lies: whole or with gaps, an example's maps together or not."""
+"""Orders and pages equal those of plain Python, in stores with and without missing maps, and with an example's maps together or apart."""
 
 from __future__ import annotations
 
@@ -53,15 +53,15 @@ def write(directory: Path, layout: str) -> Path:
     writer = StoreWriter(directory, measures=["deletion"])
     with writer.shard("00000") as shard:
         shard.add(inputs=inputs, attributions=maps)
-    described = [
+    methods = [
         {"id": m, "title": m, "signed": True, "sums_to": "score - baseline_score" if m == "deeplift" else None}
         for m in METHODS
     ]
     labels = ["zero", "one", "two"]
-    measured = [{"id": "deletion", "title": "Deletion", "better": "lower", "axis": "share", "parameters": {}}]
+    measures = [{"id": "deletion", "title": "Deletion", "better": "lower", "axis": "share", "parameters": {}}]
     writer.commit(
         ["00000"],
-        {"name": "attributions", "modality": "tabular", "methods": described, "labels": labels, "measures": measured},
+        {"name": "attributions", "modality": "tabular", "methods": methods, "labels": labels, "measures": measures},
     )
     return directory
 
@@ -130,11 +130,11 @@ def test_orders(store: ServedStore, sort: str, text: str) -> None:
             return (sign * is_misclassified(rows), *by_value) if sort == "errors" else by_value
 
         expected = sorted(passing, key=sort_key)
-        shown, total = page_rows(store, ExampleQuery(Selection(), text, sort, descending, offset=3, limit=48))
+        page, total = page_rows(store, ExampleQuery(Selection(), text, sort, descending, offset=3, limit=48))
         assert total == len(passing)
-        for example_id, expected_id in zip(shown, expected[3:51], strict=True):  # equal ones may come in either order
+        for example_id, expected_id in zip(page, expected[3:51], strict=True):  # equal ones may come in either order
             assert sort_key(example_id) == pytest.approx(sort_key(expected_id), rel=1e-6), (sort, descending)
-        for example_id, rows in shown.items():
+        for example_id, rows in page.items():
             stored = [(example_id, str(row["method"])) for row in examples[example_id]]
             assert [(row.example_id, row.method) for row in rows] == stored
 

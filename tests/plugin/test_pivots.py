@@ -1,4 +1,4 @@
-"""One pivot: columns are methods, steps, runs or targets; the other three are fixed."""
+"""Pivots: the columns are methods, steps, runs or targets, and one value is chosen for each of the other three."""
 
 from __future__ import annotations
 
@@ -51,61 +51,61 @@ def stored(training: Path, run: str = "training", **where: object) -> np.ndarray
     return tile_encoding.merge_channels(store.maps([row])[0], True)
 
 
-def close(shown: Page, cell: dict[str, object], values: np.ndarray) -> bool:
-    """Whether a cell shows this map, up to its eight bits."""
-    worst = np.abs(shown.values(cell) - values).max()
-    return bool(worst < 0.02 * np.abs(values).max())
+def is_close(answer: Page, cell: dict[str, object], values: np.ndarray) -> bool:
+    """Whether a cell of the answer is this map, up to its eight bits."""
+    difference = np.abs(answer.values(cell) - values).max()
+    return bool(difference < 0.02 * np.abs(values).max())
 
 
 def test_columns_of_steps(client: Client, training: Path) -> None:
-    shown = page(client, **TRAINING, pivot="steps", methods=METHOD, limit=200)
-    assert [c["title"] for c in shown.header["columns"]] == ["step 0", "step 500", "step 2,000"]
-    assert {c["method"]["id"] for c in shown.header["columns"]} == {METHOD}
-    row = shown.row("train-01")
+    answer = page(client, **TRAINING, pivot="steps", methods=METHOD, limit=200)
+    assert [c["title"] for c in answer.header["columns"]] == ["step 0", "step 500", "step 2,000"]
+    assert {c["method"]["id"] for c in answer.header["columns"]} == {METHOD}
+    row = answer.row("train-01")
     for cell, step in zip(row["maps"], stores.STEPS, strict=True):
         assert cell["step"] == step
-        target = 0 if step == 0 else 1  # what the model said at that step
+        target = 0 if step == 0 else 1  # the predicted class at that step
         assert cell["target"] == target
-        assert close(shown, cell, stored(training, example_id="train-01", method=METHOD, step=step, target=target))
-    assert [cell is None for cell in shown.row("train-29")["maps"]] == [False, True, False]
+        assert is_close(answer, cell, stored(training, example_id="train-01", method=METHOD, step=step, target=target))
+    assert [cell is None for cell in answer.row("train-29")["maps"]] == [False, True, False]
     # Of examples that lack the first or the last there is no change to show.
     early = page(client, **TRAINING, pivot="steps", methods=METHOD, change=1, filter="id:train-29")
     assert early.row("train-29")["maps"][-1] is not None
 
 
 def test_change_is_the_last_map_less_the_first(client: Client, training: Path) -> None:
-    shown = page(client, **TRAINING, pivot="steps", methods=METHOD, target=1, change=1, size=96)
-    last = shown.header["columns"][-1]
+    answer = page(client, **TRAINING, pivot="steps", methods=METHOD, target=1, change=1, size=96)
+    last = answer.header["columns"][-1]
     assert last["change"] and last["title"] == "step 2,000 − step 0" and last["method"]["signed"]
     where = {"example_id": "train-04", "method": METHOD, "target": 1}
     difference = stored(training, **where, step=2000) - stored(training, **where, step=0)
-    cell = shown.row("train-04")["maps"][-1]
-    assert np.abs(difference).max() > 0 and close(shown, cell, difference)
+    cell = answer.row("train-04")["maps"][-1]
+    assert np.abs(difference).max() > 0 and is_close(answer, cell, difference)
     assert cell["score"] is None and cell["gap"] is None
 
 
 def test_columns_of_targets(client: Client, training: Path) -> None:
-    shown = page(client, **TRAINING, pivot="targets", methods=METHOD, step=2000)
-    assert sorted(c["title"] for c in shown.header["columns"]) == sorted(stores.CLASSES[t] for t in stores.TARGETS)
-    shown = page(client, **TRAINING, pivot="targets", methods=METHOD, step=2000, targets="2,0")
-    assert [c["key"] for c in shown.header["columns"]] == ["2", "0"]
-    for cell, target in zip(shown.row("train-02")["maps"], (2, 0), strict=True):
+    answer = page(client, **TRAINING, pivot="targets", methods=METHOD, step=2000)
+    assert sorted(c["title"] for c in answer.header["columns"]) == sorted(stores.CLASSES[t] for t in stores.TARGETS)
+    answer = page(client, **TRAINING, pivot="targets", methods=METHOD, step=2000, targets="2,0")
+    assert [c["key"] for c in answer.header["columns"]] == ["2", "0"]
+    for cell, target in zip(answer.row("train-02")["maps"], (2, 0), strict=True):
         assert cell["target"] == target and cell["target_name"] == stores.CLASSES[target]
-        assert close(shown, cell, stored(training, example_id="train-02", method=METHOD, step=2000, target=target))
+        assert is_close(answer, cell, stored(training, example_id="train-02", method=METHOD, step=2000, target=target))
 
 
 def test_columns_of_runs(client: Client, training: Path) -> None:
-    shown = page(client, **TRAINING, pivot="runs", methods=METHOD, step=600, target=1, change=1)
-    assert [c["title"] for c in shown.header["columns"]] == ["stronger", "training", "training − stronger"]
-    strong, plain, _ = shown.row("train-03")["maps"]
+    answer = page(client, **TRAINING, pivot="runs", methods=METHOD, step=600, target=1, change=1)
+    assert [c["title"] for c in answer.header["columns"]] == ["stronger", "training", "training − stronger"]
+    strong, plain, _ = answer.row("train-03")["maps"]
     where = {"example_id": "train-03", "method": METHOD, "target": 1, "step": 500}
-    assert (strong["step"], plain["step"]) == (500, 500)  # the latest that is not after the one asked for
-    assert close(shown, strong, stored(training, "stronger", **where)) and close(
-        shown, plain, stored(training, **where)
+    assert (strong["step"], plain["step"]) == (500, 500)  # the latest that is not after `step`
+    assert is_close(answer, strong, stored(training, "stronger", **where)) and is_close(
+        answer, plain, stored(training, **where)
     )
     assert strong["quantiles"][-1] == pytest.approx(3 * plain["quantiles"][-1], rel=1e-2)
-    answer = get(client, "/api/tiles", **TRAINING, pivot="runs", v=shown.header["version"])
-    assert "no-cache" in answer.headers["Cache-Control"]  # the other run may change
+    versioned = get(client, "/api/tiles", **TRAINING, pivot="runs", v=answer.header["version"])
+    assert "no-cache" in versioned.headers["Cache-Control"]  # the other run may change
 
 
 def test_methods_at_a_step_show_the_class_predicted_then(client: Client) -> None:
@@ -121,7 +121,7 @@ def test_methods_at_a_step_show_the_class_predicted_then(client: Client) -> None
 
 
 def test_examples_sort_by_how_far_their_score_moved(client: Client, training: Path) -> None:
-    found = get(
+    moved = get(
         client, "/api/query", **{**TRAINING, "sort": "change", "desc": "1"}, columns="change,score", limit=200
     ).json
     frame = Store(store_path(training, "training", "attributions")).index.to_pandas()
@@ -131,12 +131,12 @@ def test_examples_sort_by_how_far_their_score_moved(client: Client, training: Pa
         r.example_id: abs(score[r.example_id, r.target, 2000] - score[r.example_id, r.target, 0])
         for r in late.itertuples()
     }
-    assert len(found["id"]) == 30
-    for example, change in zip(found["id"], found["change"], strict=True):
+    assert len(moved["id"]) == 30
+    for example, change in zip(moved["id"], moved["change"], strict=True):
         assert change == pytest.approx(expected[example], rel=1e-5)
-    assert found["change"] == sorted(found["change"], reverse=True) and len({round(c, 3) for c in found["change"]}) > 1
-    most = get(client, "/api/query", **TRAINING, filter="change>3", limit=200).json
-    assert sorted(most["id"]) == sorted(i for i, c in expected.items() if c > 3) != []
+    assert moved["change"] == sorted(moved["change"], reverse=True) and len({round(c, 3) for c in moved["change"]}) > 1
+    filtered = get(client, "/api/query", **TRAINING, filter="change>3", limit=200).json
+    assert sorted(filtered["id"]) == sorted(i for i, c in expected.items() if c > 3) != []
     assert (
         get(client, "/api/query", run="reviews", store="attributions", sort="change").status_code == 400
     )  # of one step

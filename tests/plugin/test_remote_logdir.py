@@ -44,37 +44,43 @@ def remote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[st
     server.stop()
 
 
-def test_a_remote_logdir_is_read_as_one_of_this_machine(
-    remote: tuple[str, Path], served: Callable[..., Client]
-) -> None:
-    there, here = remote
-    far, near = served(here, there), served(here)
-    described = get(far, "/api/stores").json
-    assert described["logdir"] == there and [s["run"] for s in described["stores"]] == ["pictures", "reviews"]
+def test_a_remote_logdir_is_read_like_a_local_one(remote: tuple[str, Path], served: Callable[..., Client]) -> None:
+    remote_logdir, local_logdir = remote
+    remote_client, local_client = served(local_logdir, remote_logdir), served(local_logdir)
+    described = get(remote_client, "/api/stores").json
+    assert described["logdir"] == remote_logdir and [s["run"] for s in described["stores"]] == ["pictures", "reviews"]
     for run in ("pictures", "reviews"):
-        asked = {"run": run, "store": "attributions", "sort": "integrated_gradients.gap", "limit": 30}
-        a, b = page(far, **asked), page(near, **asked)
+        query = {"run": run, "store": "attributions", "sort": "integrated_gradients.gap", "limit": 30}
+        a, b = page(remote_client, **query), page(local_client, **query)
         assert [row["id"] for row in a.header["rows"]] == [row["id"] for row in b.header["rows"]]
         for one, other in zip(a.header["rows"], b.header["rows"], strict=True):
-            for mine, its in zip(one["maps"], other["maps"], strict=True):
-                assert (mine is None) == (its is None)
-                if mine is not None and "codes" in mine:
-                    np.testing.assert_array_equal(a.values(mine), b.values(its))
-        assert summary(far, "gap", run=run, store="attributions") == summary(near, "gap", run=run, store="attributions")
+            for remote_map, local_map in zip(one["maps"], other["maps"], strict=True):
+                assert (remote_map is None) == (local_map is None)
+                if remote_map is not None and "codes" in remote_map:
+                    np.testing.assert_array_equal(a.values(remote_map), b.values(local_map))
+        assert summary(remote_client, "gap", run=run, store="attributions") == summary(
+            local_client, "gap", run=run, store="attributions"
+        )
     reviews = {"run": "reviews", "store": "attributions", "filter": 'text:"not bad"'}
-    assert get(far, "/api/query", **reviews).json["id"] == get(near, "/api/query", **reviews).json["id"] != []
+    assert (
+        get(remote_client, "/api/query", **reviews).json["id"]
+        == get(local_client, "/api/query", **reviews).json["id"]
+        != []
+    )
     tile = {"run": "pictures", "store": "attributions", "id": "img-0002", "method": "occlusion"}
-    assert get(far, "/api/tile", **tile).data == get(near, "/api/tile", **tile).data
+    assert get(remote_client, "/api/tile", **tile).data == get(local_client, "/api/tile", **tile).data
 
 
-def test_what_is_not_there_is_a_sentence(remote: tuple[str, Path], served: Callable[..., Client]) -> None:
-    there, here = remote
-    directory = store_path(there, "reviews", "attributions")
+def test_a_missing_manifest_or_bucket_is_a_sentence(remote: tuple[str, Path], served: Callable[..., Client]) -> None:
+    remote_logdir, local_logdir = remote
+    directory = store_path(remote_logdir, "reviews", "attributions")
     (directory / MANIFEST).unlink()
-    client = served(here, there)
+    client = served(local_logdir, remote_logdir)
     pictures, reviews = get(client, "/api/stores").json["stores"]
     assert "error" not in pictures and "no committed store" in reviews["error"]
     answer = get(client, "/api/query", run="reviews", store="attributions")
     assert answer.status_code == 503 and "finish its run first" in answer.text
-    lost = get(served(here, "s3://nobody-has-this-bucket/logs"), "/api/query", run="pictures", store="attributions")
+    lost = get(
+        served(local_logdir, "s3://nobody-has-this-bucket/logs"), "/api/query", run="pictures", store="attributions"
+    )
     assert lost.status_code == 503

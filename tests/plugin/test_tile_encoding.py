@@ -1,48 +1,18 @@
-"""The parts behind the routes: marker, area means, companding, pictures, and the colour table shared with the page."""
+"""Area means, companding and thumbnails; and the colour table shared with the page."""
 
 from __future__ import annotations
 
 import io
 import json
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tb_deepexplain.errors import ParameterError
 from tb_deepexplain.plugin import thumbnails, tile_encoding
-from tb_deepexplain.store.marker import read_marker, write_marker
 
 PARITY = json.loads((Path(__file__).parents[2] / "frontend" / "test" / "parity.json").read_text())
-
-
-def test_a_marker_is_written_once_and_says_where_the_store_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_marker(tmp_path, "a/b", "attributions")
-    later = time.time() + 100
-    monkeypatch.setattr("time.time", lambda: later)
-    write_marker(tmp_path, "a/b", "attributions")
-    write_marker(tmp_path, "a/b", "more")
-    assert len(list((tmp_path / "a/b").iterdir())) == 2
-    events = EventAccumulator(str(tmp_path / "a/b"))
-    events.Reload()
-    content = {name: json.dumps({"store": name, "format_version": 1}).encode() for name in ("attributions", "more")}
-    assert events.PluginTagToContent("deepexplain") == content
-    assert read_marker(b'{"store": "attributions", "format_version": 1}') == "attributions"
-
-
-@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../x", "a\\b", "a\0", ".hidden", "-x", "ü", "x" * 200])
-def test_a_store_name_is_one_plain_component(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ParameterError, match="store name"):
-        write_marker(tmp_path, "run", name)
-    assert read_marker(json.dumps({"store": name}).encode()) is None
-
-
-@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"store": 3}', b"\xff"])
-def test_foreign_markers_are_left_alone(content: bytes) -> None:
-    assert read_marker(content) is None
 
 
 def test_area_mean_of_whole_blocks_is_their_mean() -> None:
@@ -59,7 +29,7 @@ def test_area_mean_keeps_the_total_and_the_sign(shape: tuple[int, int], size: in
     np.testing.assert_array_equal(tile_encoding.area_means(-values, size), -small)
 
 
-def test_what_is_not_finite_marks_every_pixel_it_touches() -> None:
+def test_a_value_that_is_not_finite_marks_every_pixel_that_it_touches() -> None:
     values = np.zeros((9, 9), np.float32)
     values[4, 4] = np.inf
     small = tile_encoding.area_means(values, 6)  # 1.5 old pixels each: old pixel 4 lies in new pixels 2 and 3
@@ -104,7 +74,7 @@ def colours(values: np.ndarray, clip: float, stops: list[list[int]], signed: boo
 
 @pytest.mark.parametrize("case", PARITY["cases"], ids=lambda case: case["name"])
 def test_parity_fixture_is_what_the_rules_say(case: dict[str, object]) -> None:
-    """The page's tests hold the same file against its own colour code."""
+    """The page's tests compare the same file with the page's colours."""
     codes = np.array(case["codes"], np.int8)
     values = tile_encoding.expand(codes, case["scale"])
     np.testing.assert_allclose(values[codes != -128], np.array([v for v in case["values"] if v is not None]), rtol=1e-5)

@@ -1,4 +1,4 @@
-"""TensorBoard must start as fast with the plugin as without: what importing it may load."""
+"""TensorBoard starts as fast with the plugin as without: importing it loads nothing heavy."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def test_loading_the_plugin_loads_nothing_heavy() -> None:
         "plugin.get_plugin_apps(), plugin.is_active(), plugin.frontend_metadata()\n"
         f"print([name for name in {HEAVY} if name in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
 
 
 def test_a_store_is_read_without_tensorflow() -> None:
@@ -35,8 +35,8 @@ def test_a_store_is_read_without_tensorflow() -> None:
         "import tb_deepexplain.plugin.page_of_maps, tb_deepexplain.plugin.catalogue\n"
         "print([name for name in ('tensorflow', 'keras', 'apache_beam') if name in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
 
 
 def test_writing_a_marker_loads_no_tensorflow(tmp_path: object) -> None:
@@ -46,5 +46,5 @@ def test_writing_a_marker_loads_no_tensorflow(tmp_path: object) -> None:
         f"write_marker({str(tmp_path)!r}, 'run', 'name')\n"
         "print([name for name in ('tensorflow', 'pyarrow') if name in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"

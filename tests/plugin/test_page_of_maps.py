@@ -1,0 +1,169 @@
+"""Pages of maps and single maps hold what the store holds, for every shape, name and modality."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from werkzeug.test import Client
+
+from tb_deepexplain.store.records import Attribution, Input
+from tb_deepexplain.store.layout import store_path
+from tb_deepexplain.store.reader import Store
+from tests.plugin import stores
+from tests.plugin.api_client import PICTURES, REVIEWS, get, page, summary
+from tests.plugin.small_stores import ODD, odd_store
+
+
+def test_tiles_hold_the_stored_maps(client: Client, logdir: Path) -> None:
+    answer = page(client, **PICTURES, sort="id", desc=0, size=224)
+    store = Store(store_path(logdir, "pictures", "attributions"))
+    index = store.index.to_pylist()
+    for number, row in enumerate(index[:20]):
+        sent = answer.map(row["example_id"], row["method"])
+        if row["example_id"] == stores.NAN and row["method"] == "occlusion":
+            continue
+        [stored] = store.maps([number])
+        flat = np.abs(stored).max(2) if row["method"] == "saliency" else stored.sum(2)
+        scale = np.abs(flat).max()
+        assert sent["scale"] == pytest.approx(scale) and sent["shape"] == [96, 96]
+        # A code is off by half a step at most: |dv| = 2 sqrt(|v| scale) / 254 + scale / 254².
+        allowed = 2 * np.sqrt(np.abs(flat) * scale) / 254 + scale / 254**2
+        assert (np.abs(answer.values(sent) - flat) <= allowed * 1.001 + 1e-12).all()
+        assert sent["quantiles"] == pytest.approx(np.quantile(np.abs(flat), [0.5, 0.9, 0.95, 0.99, 1]).tolist())
+        assert sent["gap"] == (None if np.isnan(row["gap"]) else pytest.approx(row["gap"]))
+
+
+def test_maps_of_zeros_and_not_finite_values_are_marked(client: Client) -> None:
+    answer = page(client, **PICTURES, sort="id", desc=0, size=224)
+    zero = answer.map(stores.ZERO, "integrated_gradients")
+    assert zero["zero"] and zero["scale"] == 0 and not answer.values(zero).any()
+    bad = answer.map(stores.NAN, "occlusion")
+    values = answer.values(bad)
+    assert bad["not_finite"] == 8 * 40 and not bad["zero"]
+    assert np.isnan(values[40:48, 16:56]).all() and np.isfinite(values).sum() == 96 * 96 - 8 * 40
+    assert answer.map(stores.LACKING, "gradient_x_input") is None
+    small = page(client, **PICTURES, sort="id", desc=0, size=48)
+    assert np.isnan(small.values(small.map(stores.NAN, "occlusion"))).sum() == 4 * 20
+    # The marks for clipping do not depend on the size of the tiles.
+    for method in ("saliency", "occlusion"):
+        assert small.map("img-0000", method)["quantiles"] == answer.map("img-0000", method)["quantiles"]
+
+
+def test_tokens_and_features_come_as_float32(client: Client) -> None:
+    answer = page(client, **REVIEWS, sort="id", desc=0, limit=200)
+    row = answer.row("review-pieces")
+    assert row["input"]["tokens"][2] == "##believ" and row["input"]["word_ids"][1:4] == [0, 0, 0]
+    sent = answer.map("review-pieces", "integrated_gradients")
+    np.testing.assert_allclose(answer.values(sent), [3, 0.2, 0.5, 0.4, 0.9, 0.01, -0.2, 0.3, -3, 0, 0], rtol=2e-3)
+    assert sent["length"] == 11 and sent["quantiles"][0] == pytest.approx(0.4, rel=1e-3)  # padding is not counted
+    wine = page(client, run="wine", store="attributions")
+    assert wine.header["rows"][0]["input"]["features"][0] == "alcohol"
+
+
+def test_one_map_is_exact_and_has_its_shape_in_a_header(client: Client, logdir: Path) -> None:
+    store = Store(store_path(logdir, "pictures", "attributions"))
+    row = next(
+        i for i, r in enumerate(store.index.to_pylist()) if (r["example_id"], r["method"]) == ("img-0002", "saliency")
+    )
+    [stored] = store.maps([row])
+    answer = get(client, "/api/tile", **PICTURES, id="img-0002", method="saliency")
+    assert json.loads(answer.headers["X-Shape"]) == [96, 96, 3]
+    np.testing.assert_array_equal(np.frombuffer(answer.data, "<f4").reshape(96, 96, 3), stored)
+    flat = get(client, "/api/tile", **PICTURES, id="img-0002", method="saliency", flat=1)
+    np.testing.assert_array_equal(np.frombuffer(flat.data, "<f4").reshape(96, 96), stored.max(2))
+
+
+@pytest.mark.parametrize("modality", ["image", "text", "tabular"])
+def test_a_store_of_no_rows_is_empty(tmp_path: Path, served: Callable[..., Client], modality: str) -> None:
+    odd_store(tmp_path, modality, [])
+    client = served(tmp_path)
+    header = page(client, **ODD).header
+    assert (header["total"], header["rows"], header["steps"], header["targets"]) == (0, [], [], None)
+    for pivot in ("steps", "targets", "runs"):
+        assert page(client, **ODD, pivot=pivot).header["rows"] == []
+    assert get(client, "/api/facet", **ODD, sort="score").json["counts"] == []
+    for name in ("faithfulness", "gap", "agreement", "global"):
+        summary(client, name, **ODD)
+    assert get(client, "/api/example", **ODD, id="1").status_code == 404
+
+
+def test_maps_of_different_sizes_stand_side_by_side(tmp_path: Path, served: Callable[..., Client]) -> None:
+    rng = np.random.default_rng(0)
+    rows = []
+    for number, (height, width) in enumerate([(3, 5), (200, 20), (1, 1), (64, 64)]):
+        picture = rng.integers(0, 255, (height, width, 3), np.uint8)
+        maps = [
+            Attribution(str(number), m["id"], np.abs(rng.normal(size=(height, width, 3)))) for m in stores.METHODS[:2]
+        ]
+        rows.append((Input(str(number), "image", image=stores.png(picture)), maps))
+    odd_store(tmp_path, "image", rows)
+    client = served(tmp_path)
+    answer = page(client, **ODD, sort="id", desc=0, size=32)
+    assert [row["maps"][0]["full"] for row in answer.header["rows"]] == [[3, 5], [200, 20], [1, 1], [64, 64]]
+    assert [row["maps"][0]["shape"] for row in answer.header["rows"]] == [[3, 5], [32, 3], [1, 1], [32, 32]]
+    assert summary(client, "agreement", **ODD)["pairs"][0]["n"] == 4
+    assert len(summary(client, "global", **ODD)["methods"]) == 2
+
+
+def test_names_that_are_markup_or_control_characters_come_as_they_are(
+    tmp_path: Path, served: Callable[..., Client]
+) -> None:
+    names = [
+        "<img src=x onerror=alert(1)>",
+        "tab\there",
+        "line\nbreak",
+        "nul\0",
+        "\u202eright to left",
+        "'; DROP TABLE m; --",
+        "💥",
+    ]
+    tokens = ["<b>", "a\tb", "\u0007bell", "]]>", "&amp;", "", "🙂"]
+    rows = [
+        (
+            Input(f"id {n}", "text", tokens=tokens),
+            [
+                Attribution(
+                    f"id {n}",
+                    "saliency",
+                    np.ones(7),
+                    target=n,
+                    target_label=name,
+                    label=n,
+                    label_name=name,
+                    predicted=n,
+                )
+            ],
+        )
+        for n, name in enumerate(names)
+    ]
+    odd_store(tmp_path, "text", rows)
+    client = served(tmp_path)
+    answer = page(client, **ODD, sort="id", desc=0)
+    assert [row["label_name"] for row in answer.header["rows"]] == names
+    assert answer.header["rows"][0]["input"]["tokens"] == tokens
+    for n, name in enumerate(names):
+        quoted = '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        assert get(client, "/api/query", **ODD, filter=f"label:{quoted}").json["id"] == [f"id {n}"], name
+
+
+def test_a_hundred_thousand_classes(tmp_path: Path, served: Callable[..., Client]) -> None:
+    labels = [f"class {n}" for n in range(100_000)]
+    rows = [
+        (
+            Input(str(n), "tabular", features=["x"], values=[1.0], label=n),
+            [Attribution(str(n), "saliency", np.ones(1), target=n, label=n, predicted=n if n % 2 else n - 1)],
+        )
+        for n in range(0, 100_000, 1000)
+    ]
+    odd_store(tmp_path, "tabular", rows, labels=labels)
+    client = served(tmp_path)
+    answer = page(client, **ODD, sort="id", desc=0)
+    assert answer.header["rows"][3]["label_name"] == "class 3000" and answer.header["targets"] is None
+    assert len(answer.header["rows"]) == 24
+    assert get(client, "/api/query", **ODD, filter='label:"class 99000"').json["id"] == ["99000"]
+    assert get(client, "/api/query", **ODD, filter='label:"class 9*"', limit=200).json["total"] == 11
+    assert len(get(client, "/api/stores").data) < 5000  # the names stay on the server

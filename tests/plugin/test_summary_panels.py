@@ -1,0 +1,89 @@
+"""The panels of the Summary are what one computes from the stored maps."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import spearmanr, t
+from werkzeug.test import Client
+
+from tb_deepexplain.plugin import tile_encoding
+from tb_deepexplain.store.layout import store_path
+from tb_deepexplain.store.reader import Store
+from tests.plugin import stores
+from tests.plugin.api_client import PICTURES, REVIEWS, summary
+
+
+def test_faithfulness_is_what_the_maps_columns_say(client: Client, logdir: Path) -> None:
+    answer = summary(client, "faithfulness", **PICTURES)
+    index = Store(store_path(logdir, "pictures", "attributions")).index.to_pandas()
+    assert [m["id"] for m in answer["measures"]] == ["sensitivity_n", "deletion", "stability"]
+    assert [m["id"] for m in answer["methods"]] == [m["id"] for m in stores.METHODS]
+    assert (answer["examples"], answer["measured"], answer["evaluation"]) == (60, stores.MEASURED / 60, None)
+    for method, rows in index.groupby("method"):
+        values = rows["sensitivity_n"].dropna().to_numpy(float)
+        means = answer["found"][method]["sensitivity_n"]
+        half = t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
+        assert means["n"] == len(values) and 20 < len(values) < len(rows)
+        np.testing.assert_allclose([means["mean"], means["high"]], [values.mean(), values.mean() + half], rtol=1e-4)
+        assert means["random"]["mean"] == pytest.approx(rows["sensitivity_n_random"].mean(), rel=1e-4)
+        assert len(means["curve"]["mean"]) == len(means["at"]) == 3
+    without = summary(client, "faithfulness", **REVIEWS)
+    assert without["measures"] == [] and without["found"] == {}
+
+
+def test_gaps_are_counted_in_bins(client: Client, logdir: Path) -> None:
+    frame = Store(store_path(logdir, "pictures", "attributions")).index.to_pandas()
+    rows = frame[frame["method"] == "integrated_gradients"]
+    relative = (rows["gap"] / (rows["score"] - rows["baseline_score"])).abs()
+    answer = summary(client, "gap", **PICTURES)
+    [gaps] = answer["found"]
+    expected, _ = np.histogram(np.minimum(relative, 2), [*answer["edges"], np.inf])
+    assert gaps["method"] == "integrated_gradients" and gaps["counts"] == expected.tolist() and gaps["known"] == 60
+    assert gaps["median"] == pytest.approx(relative.median(), rel=1e-4)
+    filtered = summary(client, "gap", **PICTURES, filter="integrated_gradients.gap:0.01..0.02")["found"][0]
+    bin_ = answer["edges"].index(0.01)
+    assert filtered["counts"][bin_] == sum(filtered["counts"]) == gaps["counts"][bin_] > 0
+
+
+def test_agreement_is_that_of_the_stored_maps(client: Client, logdir: Path) -> None:
+    for query, modality in ((PICTURES, "image"), (REVIEWS, "text")):
+        answer = summary(client, "agreement", **query, filter="id:img-000*,review-00*")
+        store = Store(store_path(logdir, query["run"], "attributions"))
+        rows = store.index.select(["example_id", "method"]).to_pylist()
+        [pair] = [p for p in answer["pairs"] if (p["a"], p["b"]) == ("gradient_x_input", "integrated_gradients")]
+        values = []
+        for example in sorted(
+            {r["example_id"] for r in rows if "-000" in r["example_id"] or "-00" in r["example_id"][6:9]}
+        ):
+            at = [i for i, r in enumerate(rows) if r["example_id"] == example and r["method"] in (pair["a"], pair["b"])]
+            if len(at) == 2:
+                a, b = (tile_encoding.merge_channels(m, True) if modality == "image" else m for m in store.maps(at))
+                if modality == "text":
+                    [text] = store.inputs(at[:1])
+                    a, b = (m[np.array([t != "" for t in text["tokens"]])] for m in (a, b))
+                if a.any() and b.any():
+                    values.append(spearmanr(np.abs(a).ravel(), np.abs(b).ravel()).statistic)
+        assert len(values) > 5 and pair["spearman"] == pytest.approx(np.mean(values), abs=1e-5)
+        assert 0 <= pair["top"] <= 1 and 0 <= pair["signs"] <= 1
+
+
+def test_the_global_panel_of_each_modality(client: Client) -> None:
+    pictures = summary(client, "global", **PICTURES)
+    assert sum(row["n"] for row in pictures["classes"]) == pictures["sampled"] == 60
+    rocket = next(row for row in pictures["classes"] if row["name"] == "<b>rocket</b> & co")
+    codes = np.frombuffer(base64.b64decode(rocket["maps"]["occlusion"]), np.uint8).reshape(pictures["side"], -1)
+    assert codes.shape == (48, 48) and codes.max() == 255
+    words = summary(client, "global", **REVIEWS)["words"]
+    means = {row["word"]: row["mean"] for row in words["integrated_gradients"]}
+    assert means["awful"] < means["bad"] < 0 < means["great"] < means["best"]
+    assert [row["mean"] for row in words["occlusion"]] == sorted(
+        (row["mean"] for row in words["occlusion"]), reverse=True
+    )
+    assert min(row["mean"] for row in words["saliency"]) > 0.05  # of what has no sign, the largest only
+    features = summary(client, "global", run="wine", store="attributions")["features"]["occlusion"]
+    assert len(features) == 10 and all(len(f["points"]) == 30 for f in features)
+    assert [f["mean"] for f in features] == sorted((f["mean"] for f in features), reverse=True)
