@@ -54,12 +54,13 @@ test-bazel: $(VENV)/dev.stamp frontend/node_modules/.package-lock.json ## the BU
 lock-tfx: $(BIN)/uv ## pin anew what test-tfx installs
 	$(BIN)/uv pip compile --quiet --python-version 3.11 --no-header --no-annotate --override tests/tfx/overrides.txt tests/tfx/requirements.in -o tests/tfx/requirements.lock
 
-check: $(VENV)/dev.stamp frontend/node_modules/.package-lock.json ## linters, types, import rules
+check: $(VENV)/dev.stamp frontend/node_modules/.package-lock.json frontend/types_generator/node_modules/.package-lock.json ## linters, types, import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --cache-dir .import_linter_cache
 	cd frontend && npm run --silent check
+	cd frontend/types_generator && npm run --silent check
 
 coverage: $(VENV)/dev.stamp ## which lines of tb_deepexplain and beam_pipelines the tests of `make test` do not reach
 	$(BIN)/python -m pytest -m "not slow" --numprocesses 2 --dist loadfile --cov --cov-report=term:skip-covered --cov-report=html:htmlcov $(ARGS)

@@ -61,6 +61,8 @@ export const method = (patch: Partial<Method> = {}): Method => ({
 const facts = {
   target: 1,
   target_name: "dog",
+  target_index: [1],
+  score_function: null,
   score: 3,
   probability: 0.75,
   baseline_score: 1,
@@ -90,13 +92,14 @@ export const valuesMap = (length: number, patch: Partial<ValuesMap> = {}): Value
   ...patch,
 });
 
-export const textInput = (...tokens: string[]): TextInput => ({ type: "text", tokens, word_ids: null });
+export const textInput = (...tokens: string[]): TextInput => ({ modality: "text", tokens, word_ids: null });
 
 export const tabularInput = (patch: Partial<TabularInput> = {}): TabularInput => ({
-  type: "tabular",
+  modality: "tabular",
   inputs: [],
   features: null,
   values: [],
+  texts: null,
   ...patch,
 });
 

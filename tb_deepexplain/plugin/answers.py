@@ -54,7 +54,7 @@ class StoreInfo(TypedDict):
     run: str
     store: str
     version: Annotated[str, "changes with every commit"]
-    kind: Modality
+    modality: Modality
     target: str | None
     created: str | None
     examples: int
@@ -126,31 +126,47 @@ class BlobRange(TypedDict):
 class PictureInput(TypedDict):
     """A picture; the blob is a PNG or JPEG file."""
 
-    type: Literal["image/png", "image/jpeg"]
+    modality: Literal["image"]
+    media_type: Literal["image/png", "image/jpeg"]
     full: Annotated[Side, "[height, width] as stored"]
     data: BlobRange
+    error: NotRequired[Never]
 
 
 class TextInput(TypedDict):
     """A text; empty tokens are padding."""
 
-    type: Literal["text"]
+    modality: Literal["text"]
     tokens: list[str]
     word_ids: list[int | None] | None
+    error: NotRequired[Never]
+
+
+class InputPart(TypedDict):
+    """One input of the model; its values lie row-major, after those of the inputs before it."""
+
+    name: str
+    shape: list[int]
+    axes: Annotated[list[str], "what each axis is: height, width, channel, time, token, feature or depth"]
 
 
 class TabularInput(TypedDict):
-    """Named numbers."""
+    """The numbers of one or several inputs of the model."""
 
-    type: Literal["tabular"]
-    features: list[str]
+    modality: Literal["tabular"]
+    inputs: list[InputPart]
+    features: Annotated[list[str] | None, "a name for each value; null where values have none of their own"]
     values: list[float | None]
+    texts: Annotated[
+        list[str | None] | None, "for each value, the text or category that it stands for; null for numbers"
+    ]
+    error: NotRequired[Never]
 
 
 class UnreadableInput(TypedDict):
     """An input whose shard cannot be read."""
 
-    type: NotRequired[Never]
+    modality: NotRequired[Never]
     error: str
 
 
@@ -160,8 +176,10 @@ Input = PictureInput | TextInput | TabularInput | UnreadableInput
 class MapFacts(TypedDict):
     """The numbers beside a map; all null for a column that is a change."""
 
-    target: int | None
+    target: Annotated[int | None, "the class explained; null where it is not a single class"]
     target_name: str | None
+    target_index: Annotated[list[int] | None, "the whole position in the output; null for sums and score functions"]
+    score_function: Annotated[str | None, "`sum` for the sum of all units, or the name of a score function"]
     score: float | None
     probability: float | None
     baseline_score: float | None
@@ -245,7 +263,7 @@ class PageHeader(TypedDict):
     version: str
     total: int
     offset: int
-    kind: Modality
+    modality: Modality
     pivot: Pivot
     columns: list[Column]
     methods: list[Method]
@@ -287,7 +305,7 @@ class ExampleFacts(TypedDict):
     id: str
     version: str
     name: str
-    kind: Modality
+    modality: Modality
     maps: Annotated[list[dict[str, Any]], "one object for each map: its columns in the index"]
     curves: Annotated[dict[str, dict[str, Curves]], "of the selected maps, by method and measure"]
     methods: list[ExampleMethod]
@@ -370,11 +388,11 @@ class Faithfulness(Summary):
     measured: Annotated[float | None, "share of the examples that measures were computed for"]
     superpixels: int | None
     measures: list[Measure]
-    found: Annotated[dict[str, dict[str, MeasureMean]], "by method and measure"]
+    means: Annotated[dict[str, dict[str, MeasureMean]], "by method and measure"]
     evaluation: Evaluation | None
 
 
-class GapDistribution(TypedDict):
+class GapHistogram(TypedDict):
     """The relative gaps of a method."""
 
     method: str
@@ -390,7 +408,7 @@ class Gaps(Summary):
     """Histograms of relative gaps, for the methods that promise a sum."""
 
     edges: list[float]
-    found: list[GapDistribution]
+    histograms: list[GapHistogram]
 
 
 class MethodPair(TypedDict):
@@ -442,7 +460,7 @@ class FeaturePoints(TypedDict):
 class GlobalSummary(Summary):
     """What matters over a sample of examples; the fields depend on the modality."""
 
-    kind: Modality
+    modality: Modality
     sampled: int
     side: NotRequired[Annotated[int, "pictures: the side of the mean maps"]]
     classes: NotRequired[Annotated[list[ClassMaps], "pictures: mean maps of the predicted classes"]]
@@ -451,7 +469,7 @@ class GlobalSummary(Summary):
     features: NotRequired[Annotated[dict[str, list[FeaturePoints]], "features: by method, the largest mean first"]]
 
 
-# The answers of /api/summary by its parameter `kind`; "global" is no name in Python's syntax.
+# The answers of /api/summary by its parameter `panel`; "global" is no name in Python's syntax.
 Summaries = TypedDict(
     "Summaries", {"faithfulness": Faithfulness, "gap": Gaps, "agreement": Agreements, "global": GlobalSummary}
 )

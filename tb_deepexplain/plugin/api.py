@@ -147,7 +147,7 @@ ROUTES = {
         Route(
             "summary",
             "One panel of the Summary",
-            (*_STORE, *_SELECTION, _FILTER, choice("kind", "which one", PANELS, required=True)),
+            (*_STORE, *_SELECTION, _FILTER, choice("panel", "which one", PANELS, required=True)),
             {JSON: answers.Faithfulness | answers.Gaps | answers.Agreements | answers.GlobalSummary},
             _SUMMARY,
         ),

@@ -39,6 +39,8 @@ class IndexRow(NamedTuple):
     method: str
     target: int | None
     target_label: str | None
+    target_index: list[int] | None
+    score_function: str | None
     label: int | None
     label_name: str | None
     predicted: int | None

@@ -16,7 +16,6 @@ from tb_deepexplain.plugin.served_store import ServedStore
 from tb_deepexplain.plugin.tolerant_reads import READ_ERRORS, read_locations
 from tb_deepexplain.plugin.views import describe_method
 from tb_deepexplain.store.index import Location
-from tb_deepexplain.store.records import value_names
 
 T = TypeVar("T")
 _FORMAT_VERSION = 1  # of the answer
@@ -30,7 +29,7 @@ def page_of_maps(store: ServedStore, query: ExampleQuery, choice: ColumnChoice, 
     columns = list(pivot_columns(store, examples, query.selection, choice))
     maps = _read_maps(columns)
     inputs = read_locations((rows[0].input_location for rows in examples.values()), store.reader.inputs_at)
-    writer = _Writer(store.kind, size)
+    writer = _Writer(store.modality, size)
     grid_rows: list[Any] = []
     for example_id, rows in examples.items():
         stored_input = inputs[rows[0].input_location]
@@ -51,11 +50,11 @@ def page_of_maps(store: ServedStore, query: ExampleQuery, choice: ColumnChoice, 
         "version": store.version,
         "total": total,
         "offset": query.offset,
-        "kind": cast(answers.Modality, store.kind),
+        "modality": cast(answers.Modality, store.modality),
         "pivot": cast(answers.Pivot, choice.pivot),
         "columns": [_describe_column(column) for column in columns]
         + ([_describe_change_column(columns)] if choice.change else []),
-        "methods": [describe_method(method, store.kind) for method in store.methods],
+        "methods": [describe_method(method, store.modality) for method in store.methods],
         "fields": list(store.fields.numbers),
         "steps": store.steps,
         "targets": cast(Any, store.targets),
@@ -79,7 +78,7 @@ def _map_at(maps: MapsOfColumns, column: PivotColumn, example_id: str) -> Attrib
 
 
 def _describe_column(column: PivotColumn) -> answers.Column:
-    return {"key": column.key, "title": column.title, "method": describe_method(column.method, column.store.kind)}
+    return {"key": column.key, "title": column.title, "method": describe_method(column.method, column.store.modality)}
 
 
 def _describe_change_column(columns: Sequence[PivotColumn]) -> answers.Column:
@@ -117,6 +116,8 @@ def _map_facts(store: ServedStore, row: IndexRow) -> answers.MapFacts:
     """The numbers beside a map."""
     return {
         "target": row.target if row.target is not None and row.target >= 0 else None,
+        "target_index": row.target_index,
+        "score_function": row.score_function,
         "target_name": row.target_label or store.unit_name(row.target),
         "score": json_number(row.score),
         "probability": json_number(row.probability),
@@ -141,8 +142,8 @@ def _describe_change(writer: _Writer, cells: Sequence[Attributions | None], stor
 class _Writer:
     """Adds inputs and maps to the answer; returns what the header says of them."""
 
-    def __init__(self, kind: str, size: int) -> None:
-        self._kind, self._size = kind, size
+    def __init__(self, modality: str, size: int) -> None:
+        self._modality, self._size = modality, size
         self.answer = tile_encoding.BinaryAnswer()
 
     def write_input(self, stored_input: dict[str, Any]) -> dict[str, Any]:
@@ -150,18 +151,26 @@ class _Writer:
         match stored_input["modality"]:
             case "image":
                 data, media_type, shape = thumbnails.thumbnail(stored_input["image"] or b"", self._size)
-                return {"type": media_type, "full": list(shape), "data": self.answer.add(data)}
+                blob = self.answer.add(data)
+                return {"modality": "image", "media_type": media_type, "full": list(shape), "data": blob}
             case "text":
-                return {"type": "text", "tokens": stored_input["tokens"], "word_ids": stored_input["word_ids"]}
+                return {"modality": "text", "tokens": stored_input["tokens"], "word_ids": stored_input["word_ids"]}
             case "tabular":
-                values = [json_number(value) for value in stored_input["values"]]
-                features = value_names(stored_input["inputs"], stored_input["features"])
-                return {"type": "tabular", "features": features, "values": values}
+                return {
+                    "modality": "tabular",
+                    "inputs": [
+                        {"name": model_input["name"], "shape": model_input["shape"], "axes": model_input["axes"]}
+                        for model_input in stored_input["inputs"]
+                    ],
+                    "features": stored_input["features"],
+                    "values": [json_number(value) for value in stored_input["values"]],
+                    "texts": stored_input["texts"],
+                }
         raise ValueError(f"an input of modality {stored_input['modality']!r}; expected image, text or tabular")
 
     def map_writer(self, stored_input: dict[str, Any] | str, signed: bool) -> Callable[[np.ndarray], dict[str, Any]]:
         """A function that adds a map of this input."""
-        if self._kind == "image":
+        if self._modality == "image":
             return lambda attributions: self._write_picture(tile_encoding.merge_channels(attributions, signed))
         return lambda attributions: self._write_values(attributions.reshape(-1), _padding(stored_input))
 

@@ -97,14 +97,14 @@ class DeepExplainPlugin(base_plugin.TBPlugin):
             raise NotFound(f"TensorBoard lists no store {name!r} in run {run!r}")
         return self.catalogue.open(key)
 
-    def stores_by_run(self, http: wrappers.Request, name: str, kind: str) -> dict[str, ServedStore]:
+    def stores_by_run(self, http: wrappers.Request, name: str, modality: str) -> dict[str, ServedStore]:
         """The readable stores of this name and modality, by run."""
         stores = {}
         for key in self.keys(http):
             if key.store == name:
                 with contextlib.suppress(StoreError):
                     store = self.catalogue.open(key)
-                    if store.kind == kind:
+                    if store.modality == modality:
                         stores[key.run] = store
         return stores
 
@@ -143,7 +143,7 @@ def _tiles(plugin: DeepExplainPlugin, request: Request) -> Reply:
     from tb_deepexplain.plugin.pivot_columns import ColumnChoice
 
     store, values = request.store, request.values
-    runs = plugin.stores_by_run(request.http, values["store"], store.kind) if values["pivot"] == "runs" else {}
+    runs = plugin.stores_by_run(request.http, values["store"], store.modality) if values["pivot"] == "runs" else {}
     choice = ColumnChoice(values["pivot"], values["methods"], values["targets"], runs, values["change"])
     body = page_of_maps(store, request.query, choice, values["size"])
     return Reply(body, api.BINARY, cacheable=not runs)  # other runs have versions of their own
@@ -177,7 +177,7 @@ def _summary(_: DeepExplainPlugin, request: Request) -> Reply:
     from tb_deepexplain.plugin import summary
 
     query = parameters.ExampleQuery(request.selection, request.values["filter"], sort="id")
-    return Reply(summary.PANELS[request.values["kind"]](request.store, query))
+    return Reply(summary.PANELS[request.values["panel"]](request.store, query))
 
 
 _HANDLERS: dict[str, Handler] = {

@@ -35,7 +35,7 @@ class ServedStore:
         if missing:
             raise StoreError(f"{directory}: its manifest lacks {missing[0]!r}; run the pipeline again")
         self.version: str = manifest["version"]
-        self.kind: str = manifest["modality"]
+        self.modality: str = manifest["modality"]
         self.methods: list[dict[str, Any]] = manifest["methods"]
         self.index = IndexSource(directory, manifest, engine)
         steps = engine.rows(f"SELECT DISTINCT step FROM {self.index.sql} ORDER BY 1")
@@ -48,7 +48,7 @@ class ServedStore:
             labels=tuple(map(str, manifest.get("labels") or ())),
             steps=len(self.steps),
             methods_with_gap=tuple(method["id"] for method in self.methods if method.get("sums_to")),
-            text_search=self.index.text_search() if self.kind == "text" else None,
+            text_search=self.index.text_search() if self.modality == "text" else None,
         )
         self._orders: OrderedDict[Hashable, Order] = OrderedDict()
         self._lock = threading.Lock()

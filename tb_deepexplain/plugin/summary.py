@@ -45,7 +45,7 @@ def faithfulness(store: ServedStore, _: ExampleQuery) -> answers.Faithfulness:
     return {
         **_head(store),
         "measures": describe_measures(manifest),
-        "found": manifest.get("faithfulness") or {},
+        "means": manifest.get("faithfulness") or {},
         "measured": manifest.get("measured"),
         "superpixels": manifest.get("superpixels"),
         "evaluation": _evaluation(manifest.get("evaluation")),
@@ -65,7 +65,7 @@ def _evaluation(evaluation: Mapping[str, Any] | None) -> answers.Evaluation | No
 
 def gap(store: ServedStore, query: ExampleQuery) -> answers.Gaps:
     """Histograms of relative gaps, for each method that promises a sum."""
-    gaps: list[answers.GapDistribution] = []
+    histograms: list[answers.GapHistogram] = []
     for method in store.methods:
         if not method.get("sums_to"):
             continue
@@ -74,7 +74,7 @@ def gap(store: ServedStore, query: ExampleQuery) -> answers.Gaps:
         finite = keys[np.isfinite(keys)].astype(np.float64)
         counts, _ = np.histogram(np.minimum(finite, 2), [*_GAP_EDGES, np.inf])
         median, p95 = (float(q) for q in np.quantile(finite, [0.5, 0.95])) if finite.size else (None, None)
-        gaps.append(
+        histograms.append(
             {
                 "method": method["id"],
                 "title": method["title"],
@@ -85,7 +85,7 @@ def gap(store: ServedStore, query: ExampleQuery) -> answers.Gaps:
                 "unknown": len(keys) - len(finite),
             }
         )
-    return {**_head(store), "edges": _GAP_EDGES, "found": gaps}
+    return {**_head(store), "edges": _GAP_EDGES, "histograms": histograms}
 
 
 def agreement(store: ServedStore, query: ExampleQuery) -> answers.Agreements:
@@ -115,13 +115,13 @@ def agreement(store: ServedStore, query: ExampleQuery) -> answers.Agreements:
 
 def overall(store: ServedStore, query: ExampleQuery) -> answers.GlobalSummary:
     """What matters over a sample of examples: mean maps of classes, words, or features with their values."""
-    by_kind: dict[str, Callable[[ServedStore, ExampleQuery], dict[str, Any]]] = {
+    by_modality: dict[str, Callable[[ServedStore, ExampleQuery], dict[str, Any]]] = {
         "image": _mean_maps,
         "text": _words,
         "tabular": _features,
     }
-    kind = cast(answers.Modality, store.kind)
-    return cast(answers.GlobalSummary, {**_head(store), "kind": kind, **by_kind[kind](store, query)})
+    modality = cast(answers.Modality, store.modality)
+    return cast(answers.GlobalSummary, {**_head(store), "modality": modality, **by_modality[modality](store, query)})
 
 
 PANELS: dict[str, Callable[[ServedStore, ExampleQuery], Any]] = {
@@ -201,14 +201,13 @@ def _extreme_words(attributions: Mapping[str, Sequence[float]], signed: bool) ->
 
 
 def _features(store: ServedStore, query: ExampleQuery) -> dict[str, Any]:
-    """Points of attribution and value, for the features with the largest mean |a| by method."""
+    """Points of attribution and value, for the features with the largest mean |a| by method, over examples of equal inputs."""
     sample = _sample(store, query, _FEATURES_SAMPLE)
-    stored_inputs = read_locations((example.rows[0].input_location for example in sample), store.reader.inputs_at)
-    stored = [(stored_inputs[example.rows[0].input_location], example.maps) for example in sample]
+    inputs = read_locations((example.rows[0].input_location for example in sample), store.reader.inputs_at)
+    stored = [(inputs[example.rows[0].input_location], example.maps) for example in sample]
     readable = [(stored_input, maps) for stored_input, maps in stored if not isinstance(stored_input, str)]
-    inputs, features_of_first = (readable[0][0]["inputs"], readable[0][0]["features"]) if readable else ([], None)
-    names = value_names(inputs, features_of_first)
-    alike = [one for one in readable if (one[0]["inputs"], one[0]["features"]) == (inputs, features_of_first)]
+    names = _value_names(readable[0][0]) if readable else []
+    alike = [(stored_input, maps) for stored_input, maps in readable if _value_names(stored_input) == names]
     values = np.array([stored_input["values"] for stored_input, _ in alike], np.float64)
     features: dict[str, list[answers.FeaturePoints]] = {}
     for method in store.fields.methods:
@@ -231,11 +230,15 @@ def _features(store: ServedStore, query: ExampleQuery) -> dict[str, Any]:
     return {"sampled": len(sample), "features": features}
 
 
+def _value_names(stored_input: Mapping[str, Any]) -> list[str]:
+    return value_names(stored_input["inputs"], stored_input["features"])
+
+
 def _sample(store: ServedStore, query: ExampleQuery, size: int) -> list[SampledExample]:
     """At most `size` examples with readable maps, evenly spread over the order of a query."""
     examples = sample_rows(store, query, size)
     maps = read_locations((row.map_location for rows in examples for row in rows), store.reader.maps_at)
-    is_text = store.kind == "text"
+    is_text = store.modality == "text"
     texts = read_locations((rows[0].input_location for rows in examples), store.reader.inputs_at) if is_text else {}
     sample = []
     for rows in examples:
@@ -245,7 +248,7 @@ def _sample(store: ServedStore, query: ExampleQuery, size: int) -> list[SampledE
         for row in rows:
             attributions = maps[row.map_location]
             if isinstance(attributions, np.ndarray):
-                if store.kind == "image":
+                if store.modality == "image":
                     by_method[row.method] = tile_encoding.merge_channels(attributions, _is_signed(store, row.method))
                 elif real is None:
                     by_method[row.method] = attributions.ravel()

@@ -36,7 +36,7 @@ def _describe_store(catalogue: Catalogue, key: StoreKey) -> answers.StoreInfo | 
             "run": key.run,
             "store": key.store,
             "version": manifest["version"],
-            "kind": manifest["modality"],
+            "modality": manifest["modality"],
             "target": manifest.get("target"),
             "created": manifest.get("created"),
             "examples": counts["examples"],
@@ -58,7 +58,7 @@ def _describe_store(catalogue: Catalogue, key: StoreKey) -> answers.StoreInfo | 
         }
 
 
-def describe_method(method: dict[str, Any], kind: str) -> answers.Method:
+def describe_method(method: dict[str, Any], modality: str) -> answers.Method:
     """A method of a manifest, and how the page makes one number of a pixel's channels."""
     return {
         "id": method["id"],
@@ -67,7 +67,7 @@ def describe_method(method: dict[str, Any], kind: str) -> answers.Method:
         "signed": method["signed"],
         "sums_to": method.get("sums_to"),
         "parameters": method.get("parameters") or {},
-        "reduction": None if kind != "image" else "sum" if method["signed"] else "max |a|",
+        "reduction": None if modality != "image" else "sum" if method["signed"] else "max |a|",
     }
 
 
@@ -152,7 +152,7 @@ def one_map(store: ServedStore, example_id: str, method_id: str, selection: Sele
     [attributions] = read_locations([rows[0].map_location], store.reader.maps_at).values()
     if isinstance(attributions, str):
         raise StoreError(attributions)
-    merge = flat and store.kind == "image"
+    merge = flat and store.modality == "image"
     return tile_encoding.merge_channels(attributions, method["signed"]) if merge else attributions
 
 
@@ -167,10 +167,10 @@ def example(store: ServedStore, example_id: str, selection: Selection) -> answer
         "id": example_id,
         "version": store.version,
         "name": manifest.get("name", ""),
-        "kind": cast(answers.Modality, store.kind),
+        "modality": cast(answers.Modality, store.modality),
         "maps": maps,
         "curves": _curves(store, example_id, selection),
-        "methods": [_describe_with_baseline(method, store.kind) for method in store.methods],
+        "methods": [_describe_with_baseline(method, store.modality) for method in store.methods],
         "measures": describe_measures(manifest),
         "model": manifest.get("model"),
         "options": manifest.get("options") or {},
@@ -179,8 +179,8 @@ def example(store: ServedStore, example_id: str, selection: Selection) -> answer
     }
 
 
-def _describe_with_baseline(method: dict[str, Any], kind: str) -> answers.ExampleMethod:
-    described = cast(answers.ExampleMethod, describe_method(method, kind))
+def _describe_with_baseline(method: dict[str, Any], modality: str) -> answers.ExampleMethod:
+    described = cast(answers.ExampleMethod, describe_method(method, modality))
     if "baseline_picture" in method:
         described["baseline_picture"] = method["baseline_picture"]
     return described

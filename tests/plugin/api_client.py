@@ -34,7 +34,7 @@ def page(client: Client, **query: Any) -> Page:
 
 
 def summary(client: Client, panel: str, **query: Any) -> Any:
-    answer = get(client, "/api/summary", **query, kind=panel)
+    answer = get(client, "/api/summary", **query, panel=panel)
     assert answer.status_code == 200, answer.text
     _validate({"$ref": "#/components/schemas/Summaries/properties/" + panel}, answer.json)
     return answer.json

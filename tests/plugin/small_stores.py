@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from tb_deepexplain.store.layout import store_path
 from tb_deepexplain.store.marker import write_marker
 from tb_deepexplain.store.records import Attribution, Input
-from tb_deepexplain.store.layout import store_path
 from tb_deepexplain.store.writer import StoreWriter
 from tests.plugin import stores
 

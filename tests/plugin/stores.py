@@ -15,7 +15,7 @@ from skimage import data
 from tb_deepexplain.recording.display import encode_png
 from tb_deepexplain.store.layout import store_path
 from tb_deepexplain.store.marker import write_marker
-from tb_deepexplain.store.records import Attribution, Failure, Input
+from tb_deepexplain.store.records import Attribution, Failure, Input, model_input
 from tb_deepexplain.store.writer import StoreWriter
 
 SIDE = 96
@@ -336,7 +336,8 @@ def write_signal_store(logdir: Path, run: str = "signals", name: str = "attribut
     rng = np.random.default_rng(7)
     directory = store_path(logdir, run, name)
     writer = StoreWriter(directory)
-    features = ["age", *(f"ecg[{i}]" for i in range(200)), *(f"dna[{i},{c}]" for i in range(60) for c in range(4))]
+    shapes = {"age": [1], "ecg": [200], "dna": [60, 4]}
+    inputs = [model_input(part, "float32", shape, "tabular") for part, shape in shapes.items()]
     with writer.shard("00000") as shard:
         for number in range(count):
             t = np.linspace(0, 4, 200) + number / 7
@@ -350,10 +351,8 @@ def write_signal_store(logdir: Path, run: str = "signals", name: str = "attribut
             )
             maps = {m["id"]: (credit * rng.uniform(0.7, 1.2)).astype(np.float32) for m in METHODS}
             maps["saliency"] = np.abs(maps["saliency"])
-            shard.add(
-                inputs=[Input(str(number), "tabular", features=features, values=values.tolist(), label=number % 2)]
-            )
-            shard.add(_rows(str(number), maps, number % 2, 1, 0.8, rng, None))
+            stored_input = Input(str(number), "tabular", inputs=inputs, values=values.tolist(), label=number % 2)
+            shard.add(_rows(str(number), maps, number % 2, 1, 0.8, rng, None), [stored_input])
     writer.commit(["00000"], manifest(name, "tabular", None, METHODS))
     write_marker(logdir, run, name)
     return directory

@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 from werkzeug.test import Client
 
+from tb_deepexplain.store.layout import MANIFEST, store_path
 from tb_deepexplain.store.marker import write_marker
 from tb_deepexplain.store.records import Attribution, Input
-from tb_deepexplain.store.layout import MANIFEST, store_path
 from tb_deepexplain.store.writer import StoreWriter
 from tests.plugin import stores
 from tests.plugin.api_client import get, page

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from werkzeug.test import Client
 
-from tb_deepexplain.store.records import Attribution, Input
 from tb_deepexplain.store.layout import store_path
 from tb_deepexplain.store.reader import Store
+from tb_deepexplain.store.records import Attribution, Input
 from tests.plugin import stores
 from tests.plugin.api_client import PICTURES, REVIEWS, get, page, summary
 from tests.plugin.small_stores import ODD, odd_store

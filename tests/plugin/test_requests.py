@@ -128,7 +128,7 @@ def test_a_path_prefix_changes_nothing(tmp_path: Path, served: Callable[..., Cli
     assert client.get(f"/a/b{ROOT}/api/stores").json["stores"][0]["run"] == "r"
 
 
-@pytest.mark.parametrize("query", [{}, {"kind": "all"}, {"kind": "faithfulness", "size": "3"}])
+@pytest.mark.parametrize("query", [{}, {"panel": "all"}, {"panel": "faithfulness", "size": "3"}])
 def test_an_unknown_panel_is_refused(client: Client, query: dict[str, str]) -> None:
     answer = get(client, "/api/summary", **PICTURES, **query)
-    assert answer.status_code == 400 and ("kind" in answer.text or "size" in answer.text)
+    assert answer.status_code == 400 and ("panel" in answer.text or "size" in answer.text)

@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 from werkzeug.test import Client
 
+from tb_deepexplain.store.layout import store_path
 from tb_deepexplain.store.marker import write_marker
 from tb_deepexplain.store.records import Attribution, Input
-from tb_deepexplain.store.layout import store_path
 from tb_deepexplain.store.writer import StoreWriter
 from tests.plugin import stores
 from tests.plugin.api_client import PICTURES, get, page
@@ -23,7 +23,7 @@ from tests.plugin.small_stores import ODD, odd_store, small_store
 
 def test_stores_lists_what_markers_announce(client: Client, logdir: Path) -> None:
     answer = get(client, "/api/stores").json
-    assert [(s["run"], s["store"], s["kind"]) for s in answer["stores"]] == [
+    assert [(s["run"], s["store"], s["modality"]) for s in answer["stores"]] == [
         ("pictures", "attributions", "image"),
         ("reviews", "attributions", "text"),
         ("wine", "attributions", "tabular"),

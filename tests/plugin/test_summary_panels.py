@@ -25,14 +25,14 @@ def test_faithfulness_is_what_the_maps_columns_say(client: Client, logdir: Path)
     assert (answer["examples"], answer["measured"], answer["evaluation"]) == (60, stores.MEASURED / 60, None)
     for method, rows in index.groupby("method"):
         values = rows["sensitivity_n"].dropna().to_numpy(float)
-        means = answer["found"][method]["sensitivity_n"]
+        means = answer["means"][method]["sensitivity_n"]
         half = t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
         assert means["n"] == len(values) and 20 < len(values) < len(rows)
         np.testing.assert_allclose([means["mean"], means["high"]], [values.mean(), values.mean() + half], rtol=1e-4)
         assert means["random"]["mean"] == pytest.approx(rows["sensitivity_n_random"].mean(), rel=1e-4)
         assert len(means["curve"]["mean"]) == len(means["at"]) == 3
     without = summary(client, "faithfulness", **REVIEWS)
-    assert without["measures"] == [] and without["found"] == {}
+    assert without["measures"] == [] and without["means"] == {}
 
 
 def test_gaps_are_counted_in_bins(client: Client, logdir: Path) -> None:
@@ -40,11 +40,11 @@ def test_gaps_are_counted_in_bins(client: Client, logdir: Path) -> None:
     rows = frame[frame["method"] == "integrated_gradients"]
     relative = (rows["gap"] / (rows["score"] - rows["baseline_score"])).abs()
     answer = summary(client, "gap", **PICTURES)
-    [gaps] = answer["found"]
+    [gaps] = answer["histograms"]
     expected, _ = np.histogram(np.minimum(relative, 2), [*answer["edges"], np.inf])
     assert gaps["method"] == "integrated_gradients" and gaps["counts"] == expected.tolist() and gaps["known"] == 60
     assert gaps["median"] == pytest.approx(relative.median(), rel=1e-4)
-    filtered = summary(client, "gap", **PICTURES, filter="integrated_gradients.gap:0.01..0.02")["found"][0]
+    filtered = summary(client, "gap", **PICTURES, filter="integrated_gradients.gap:0.01..0.02")["histograms"][0]
     bin_ = answer["edges"].index(0.01)
     assert filtered["counts"][bin_] == sum(filtered["counts"]) == gaps["counts"][bin_] > 0
 

@@ -1,5 +1,4 @@
 // Requests to the server. Every address is relative, so that proxies and path prefixes do not matter.
-import { modern, modernStores } from "./formerServer";
 import { decodePage, type Page } from "./pageOfMaps";
 import type { ExampleFacts, Facet, Pivot, Stores, Summaries } from "./types";
 
@@ -58,7 +57,7 @@ function order({ sort, descending, filter }: Selection): Record<string, string> 
 }
 
 export async function fetchStores(): Promise<Stores> {
-  return modernStores(await (await get("api/stores")).json());
+  return (await get("api/stores")).json() as Promise<Stores>;
 }
 
 /** The address of a page of examples; equal addresses have equal answers. `size`: the longest side of a map, in pixels. */
@@ -77,7 +76,7 @@ export function pageUrl(selection: Selection, version: string, size: number | nu
 export async function fetchPage(url: string, signal: AbortSignal): Promise<Page> {
   const buffer = await (await get(url, signal)).arrayBuffer();
   try {
-    return modern(decodePage(buffer));
+    return decodePage(buffer);
   } catch (error) {
     throw new RequestFailed(`The answer could not be read: ${(error as Error).message}.`, "api/tiles", 200);
   }
@@ -103,9 +102,9 @@ export async function fetchExample(selection: Selection, version: string, id: st
 export async function fetchSummary<K extends keyof Summaries>(
   selection: Selection,
   version: string,
-  kind: K,
+  panel: K,
 ): Promise<Summaries[K]> {
-  const more = { kind, ...(selection.filter ? { filter: selection.filter } : {}) };
+  const more = { panel, ...(selection.filter ? { filter: selection.filter } : {}) };
   return (await get(`api/summary?${parameters(selection, version, more)}`)).json() as Promise<Summaries[K]>;
 }
 

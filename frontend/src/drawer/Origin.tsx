@@ -19,7 +19,7 @@ export function Origin({ facts, columns }: { facts: ExampleFacts; columns: reado
           </>
         ))}
         <dt>model</dt>
-        <dd title={facts.model?.path}>{facts.model?.path ?? "–"}</dd>
+        <dd title={facts.model?.path ?? ""}>{facts.model?.path ?? "–"}</dd>
         <dt>store</dt>
         <dd>
           {view.value.run} / {view.value.store}, version {facts.version}

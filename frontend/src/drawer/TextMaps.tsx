@@ -8,7 +8,7 @@ import styles from "./Drawer.module.css";
 
 export function TextMaps({ page, index, row, clips }: { page: Page; index: number; row: Row; clips: number[] }) {
   const { input } = row;
-  if (input.type !== "text") return null;
+  if (input.modality !== "text") return null;
   const { words, values } = textRow(page, row, pieces.value);
   return (
     <section data-row class={styles.texts}>

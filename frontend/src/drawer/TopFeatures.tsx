@@ -21,7 +21,7 @@ interface Props {
 
 /** Positions of the largest |values|, padding left out. */
 export function strongest(values: Float32Array, input: Input): number[] {
-  const isPadding = (i: number): boolean => input.type === "text" && input.tokens[i] === "";
+  const isPadding = (i: number): boolean => input.modality === "text" && input.tokens[i] === "";
   const finite = [...values.keys()].filter((i) => Number.isFinite(values[i]!) && !isPadding(i));
   return finite.sort((a, b) => Math.abs(values[b]!) - Math.abs(values[a]!) || a - b).slice(0, TOP);
 }
@@ -37,7 +37,7 @@ export function TopFeatures({ row, columns, exactMaps }: Props) {
   if (!sorted) return null;
   const total = sorted.values.reduce((sum, v) => sum + (Number.isFinite(v) ? Math.abs(v) : 0), 0);
   const width = widthOf(row.maps[sorted.m]);
-  const feature = input.type === "text" ? "token" : input.type === "tabular" ? "feature" : "pixel";
+  const feature = input.modality === "text" ? "token" : input.modality === "tabular" ? "feature" : "pixel";
   return (
     <section>
       <h3>Strongest {feature}s</h3>
@@ -46,7 +46,7 @@ export function TopFeatures({ row, columns, exactMaps }: Props) {
           <thead>
             <tr>
               <th scope="col">{feature}</th>
-              {input.type === "tabular" && <th scope="col">value</th>}
+              {input.modality === "tabular" && <th scope="col">value</th>}
               {known.map(({ column, m }) => (
                 <th scope="col" key={column.key} aria-sort={m === sorted.m ? "descending" : undefined}>
                   <button
@@ -70,7 +70,7 @@ export function TopFeatures({ row, columns, exactMaps }: Props) {
             {top.map((i) => (
               <tr key={i}>
                 <th scope="row">{nameOf(input, width, i)}</th>
-                {input.type === "tabular" && <td>{input.texts?.[i] ?? short(input.values[i] ?? null, 5)}</td>}
+                {input.modality === "tabular" && <td>{input.texts?.[i] ?? short(input.values[i] ?? null, 5)}</td>}
                 {known.map(({ column, values }) => (
                   <td key={column.key}>{attribution(values[i] ?? NaN, column.method.signed)}</td>
                 ))}

@@ -4,8 +4,8 @@ import { featureName } from "../maps/inputParts";
 
 /** The name of a feature; `width` is that of a picture's maps. */
 export function nameOf(input: Input, width: number, index: number): string {
-  if (input.type === "text") return input.tokens[index] || "(padding)";
-  if (input.type === "tabular") return featureName(input, index);
+  if (input.modality === "text") return input.tokens[index] || "(padding)";
+  if (input.modality === "tabular") return featureName(input, index);
   return `x ${index % width}, y ${Math.floor(index / width)}`;
 }
 

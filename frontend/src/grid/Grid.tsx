@@ -95,14 +95,14 @@ function CellMap(props: { page: Page; row: Row; index: number; column: number; m
   if (placeholder) return <>{placeholder}</>;
   const common = { page, row: index, column, method: page.header.columns[column]!.method };
   if (isPicture) return <MapTile {...common} map={map as PictureMap} />;
-  if (row.input.type === "tabular") return <TabularMap {...common} map={map as ValuesMap} input={row.input} />;
-  return <Placeholder text="input cannot be read" title={row.input.type === undefined ? row.input.error : ""} />;
+  if (row.input.modality === "tabular") return <TabularMap {...common} map={map as ValuesMap} input={row.input} />;
+  return <Placeholder text="input cannot be read" title={row.input.error !== undefined ? row.input.error : ""} />;
 }
 
 function InputPicture({ page, row, index }: { page: Page; row: Row; index: number }) {
   const url = pictureUrl(page, index);
   const { input } = row;
-  if (input.type === undefined) return <Placeholder text="cannot be read" title={input.error} size={tile.value} />;
+  if (input.error !== undefined) return <Placeholder text="cannot be read" title={input.error} size={tile.value} />;
   if (url === null || !("full" in input)) return <Placeholder text="—" size={tile.value} />;
   const [height, width] = input.full;
   return (

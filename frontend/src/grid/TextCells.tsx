@@ -26,10 +26,10 @@ export function TextCells({ page, row, index }: { page: Page; row: Row; index: n
         const { key, method } = columns[m]!;
         const cell = { row: index, column: m, gridColumn: m + 1 };
         const caption = <Caption page={page} row={index} column={m} map={map} />;
-        if (input.type !== "text")
+        if (input.modality !== "text")
           return (
             <MapCell key={key} {...cell} spoken={spokenMap(page, m, map)}>
-              <Placeholder text="cannot be read" title={input.type === undefined ? input.error : "not a text"} />
+              <Placeholder text="cannot be read" title={input.error !== undefined ? input.error : "not a text"} />
               {caption}
             </MapCell>
           );

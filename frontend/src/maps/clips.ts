@@ -32,7 +32,7 @@ export function clipsOf(of: Page, shared: Scope): number[][] {
   const clips = of.header.rows.map((row) =>
     row.maps.map((map, column) => {
       if (map === null || map.error !== undefined) return null;
-      if (row.input.type !== "text") return clipValue(map.quantiles, clip);
+      if (row.input.modality !== "text") return clipValue(map.quantiles, clip);
       return wordQuantile(textRow(of, row, pieces.value), column, clipShare(clip));
     }),
   );

@@ -19,7 +19,7 @@ export function textRow(of: Page, row: Row, pieces: boolean): TextRow {
   const rows = pieces ? cache.pieces : cache.words;
   const cached = rows.get(row);
   if (cached) return cached;
-  const words = row.input.type === "text" ? layOut(row.input.tokens, pieces ? null : row.input.word_ids) : [];
+  const words = row.input.modality === "text" ? layOut(row.input.tokens, pieces ? null : row.input.word_ids) : [];
   const values = row.maps.map((map) => (map && "values" in map ? wordValues(words, of.floats(map.values)) : []));
   const laidOut = { words, values, strength: jointStrength(values.filter((v) => v.length > 0)) };
   rows.set(row, laidOut);

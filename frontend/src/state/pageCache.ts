@@ -51,8 +51,8 @@ export function pictureUrl(of: Page, row: number): string | null {
   const known = urls.get(row);
   if (known) return known;
   const input = of.header.rows[row]!.input;
-  if (input.type !== "image/png" && input.type !== "image/jpeg") return null;
-  const url = URL.createObjectURL(new Blob([of.bytes(input.data)], { type: input.type }));
+  if (input.modality !== "image") return null;
+  const url = URL.createObjectURL(new Blob([of.bytes(input.data)], { type: input.media_type }));
   urls.set(row, url);
   return url;
 }

@@ -23,7 +23,7 @@ const setPointed = (title: string | null): void => {
 };
 
 export function FaithfulnessPanel({ summary }: { summary: Faithfulness }) {
-  const { measures, found: means, evaluation } = summary;
+  const { measures, means, evaluation } = summary;
   if (measures.length === 0)
     return (
       <Panel
@@ -70,7 +70,7 @@ function rankedMethods({ methods, evaluation }: Faithfulness): Methods {
   return order ? [...methods].sort((a, b) => order.indexOf(a.id) - order.indexOf(b.id)) : methods;
 }
 
-function sampleNote({ examples, superpixels, found: means }: Faithfulness, methods: Methods): string {
+function sampleNote({ examples, superpixels, means }: Faithfulness, methods: Methods): string {
   const measured = Math.max(0, ...methods.flatMap(({ id }) => Object.values(means[id]!).map(({ n }) => n)));
   const sample =
     measured < examples
@@ -112,7 +112,7 @@ function SeriesButtons({ methods }: { methods: Methods }) {
 
 /** The curves of a measure: one for each method, and one for the chance level. */
 export function curvesOf(
-  { found: means }: Faithfulness,
+  { means }: Faithfulness,
   methods: Methods,
   measure: Measure,
 ): { at: number[]; curves: Curve[] } {

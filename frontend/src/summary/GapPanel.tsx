@@ -8,7 +8,7 @@ import { filterText, Panel } from "./Panel";
 const BAR_HEIGHT = 90;
 
 export function GapPanel({ summary }: { summary: Gaps }) {
-  const { edges, found: histograms } = summary;
+  const { edges, histograms } = summary;
   if (histograms.length === 0) return null;
   const examples = Math.max(...histograms.map(({ known, unknown }) => known + unknown));
   const note = `All ${count(examples)} examples${filterText()}; the gap as a share of f(x) − f(baseline). Click a bar to see its examples.`;

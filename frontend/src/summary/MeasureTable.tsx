@@ -16,7 +16,7 @@ interface Props {
 }
 
 export function MeasureTable({ summary, methods, pointed }: Props) {
-  const { measures, found: means, evaluation } = summary;
+  const { measures, means, evaluation } = summary;
   const rankings = new Map(evaluation?.methods.map((m) => [m.id, m]));
   const isRanked = evaluation !== null && evaluation.ranked_by.length > 0;
   const hasSanity = [...rankings.values()].some(({ sanity }) => sanity !== null);

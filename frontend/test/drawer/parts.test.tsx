@@ -25,7 +25,11 @@ const facts = (patch: Partial<ExampleFacts> = {}): ExampleFacts => ({
   version: "v1",
   curves: {},
   maps: [],
-  measures: null,
+  name: "attributions",
+  modality: "image",
+  options: {},
+  versions: {},
+  measures: [],
   methods: [],
   model: null,
   created: null,
@@ -52,6 +56,7 @@ describe("sums", () => {
 
 describe("baselines", () => {
   const of = (id: string, baseline: unknown, baseline_picture?: string): ExampleFacts["methods"][number] => ({
+    ...columns[0]!.method,
     id,
     title: id.toUpperCase(),
     parameters: { baseline },
@@ -63,7 +68,7 @@ describe("baselines", () => {
       of("b", null),
       of("c", "array", "iVBOR"),
       of("hidden", 5),
-      { id: "d", title: "D", parameters: {} },
+      { ...columns[0]!.method, id: "d", title: "D", parameters: {} },
     ];
     const within = show(<Baselines facts={facts({ methods })} columns={columns} modality="image" />);
     expect(texts(within.querySelectorAll("figcaption"))).toEqual([

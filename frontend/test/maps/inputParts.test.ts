@@ -19,7 +19,7 @@ it("finds where each input begins, and which are signals", () => {
 });
 
 it("names values by their column, or by input and position", () => {
-  const numbered: TabularInput = { type: "tabular", inputs, features: null, values: [] };
+  const numbered: TabularInput = { modality: "tabular", inputs, features: null, values: [], texts: null };
   expect([0, 1, 30, 32, 33, 38, 133, 137, 9999].map((i) => featureName(numbered, i))).toEqual([
     "age",
     "ecg[0]",

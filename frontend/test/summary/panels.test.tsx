@@ -14,7 +14,7 @@ const mean = (low: number, high: number): Mean => ({ n: 10, mean: (low + high) /
 describe("gaps", () => {
   const summary = {
     edges: [0, 0.01, 0.1],
-    found: [{ method: "lrp", title: "LRP", counts: [5, 0, 2], median: 0.005, p95: 0.2, known: 7, unknown: 1 }],
+    histograms: [{ method: "lrp", title: "LRP", counts: [5, 0, 2], median: 0.005, p95: 0.2, known: 7, unknown: 1 }],
     methods: [],
   } as unknown as Gaps;
   it("filter the examples of a bar", () => {
@@ -37,11 +37,11 @@ describe("faithfulness", () => {
     measured: null,
     superpixels: null,
     methods: [
-      { id: "a", title: "A" },
-      { id: "b", title: "B" },
+      { id: "a", title: "A", signed: true },
+      { id: "b", title: "B", signed: true },
     ],
     measures: [measure],
-    found: {
+    means: {
       a: { deletion: { ...mean(0.1, 0.2), random: mean(0.3, 0.4) } },
       b: { deletion: { ...mean(0.1, 0.35), random: mean(0.3, 0.4) } },
     },
