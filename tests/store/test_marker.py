@@ -29,7 +29,7 @@ def test_a_marker_is_written_once_and_names_the_store(tmp_path: Path, monkeypatc
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../x", "a\\b", "a\0", ".hidden", "-x", "ü", "x" * 200])
 def test_a_store_name_is_one_plain_component(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ParameterError, match=r"name .*expected up to 128 letters"):
+    with pytest.raises(ParameterError, match="store name"):
         write_marker(tmp_path, "run", name)
     assert read_marker(json.dumps({"store": name}).encode()) is None
 
