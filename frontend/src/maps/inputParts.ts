@@ -21,12 +21,12 @@ export function inputRanges(inputs: readonly InputPart[]): InputRange[] {
   });
 }
 
-/** The name of a value: that of its column, or `input[i,j]`. */
+/** The name of a value: that of its column, of its input if that has one value, or `input[i,j]`; as `value_names` in Python. */
 export function featureName({ features, inputs }: TabularInput, index: number): string {
   if (features) return features[index] ?? String(index);
   const range = inputRanges(inputs).find(({ start, size }) => index >= start && index < start + size);
   if (!range) return String(index);
-  if (range.shape.length === 0) return range.name;
+  if (range.size === 1) return range.name;
   let rest = index - range.start;
   const indices = [...range.shape].reverse().map((size) => {
     const position = rest % size;

@@ -32,6 +32,7 @@ it("names values by their column, or by input and position", () => {
     "9999",
   ]);
   expect(featureName({ ...numbered, features: ["a", "b"] }, 1)).toBe("b");
+  expect(featureName({ ...numbered, inputs: [part("fare", 1)] }, 0)).toBe("fare");
 });
 
 it("sums channels, and reads one-hot codes of four as letters", () => {
