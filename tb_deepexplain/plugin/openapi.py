@@ -25,7 +25,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "http_api.md"
 BEGIN, END = "<!-- routes: written by `make types` -->", "<!-- end of routes -->"
 _PLAIN = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null"}
 _REFUSALS = {
-    "400": "a parameter is unknown, missing, malformed or given twice",
+    "400": "a parameter is unknown, missing, malformed or repeated",
     "404": "no such run, store, example or map",
     "405": "a method other than GET or HEAD",
     "503": "the store is there but cannot be read: not committed, damaged, or of a newer format",
@@ -219,7 +219,7 @@ def _unwrapped(text: str) -> str:
 
 
 def document(page: str) -> str:
-    """docs/http_api.md with its routes written again."""
+    """docs/http_api.md with its routes rewritten."""
     before, _, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not end:

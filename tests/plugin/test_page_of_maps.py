@@ -35,6 +35,8 @@ def test_tiles_hold_the_stored_maps(client: Client, logdir: Path) -> None:
         assert (np.abs(answer.values(sent) - flat) <= allowed * 1.001 + 1e-12).all()
         assert sent["quantiles"] == pytest.approx(np.quantile(np.abs(flat), [0.5, 0.9, 0.95, 0.99, 1]).tolist())
         assert sent["gap"] == (None if np.isnan(row["gap"]) else pytest.approx(row["gap"]))
+        relative_gap = abs(row["gap"] / (row["score"] - row["baseline_score"]))
+        assert sent["relative_gap"] == (None if np.isnan(relative_gap) else pytest.approx(relative_gap, rel=1e-4))
 
 
 def test_maps_of_zeros_and_not_finite_values_are_marked(client: Client) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from tb_deepexplain.store.layout import store_path
 from tb_deepexplain.store.reader import Store
 from tests.plugin import stores
 from tests.plugin.api_client import PICTURES, REVIEWS, summary
+from tests.plugin.small_stores import ODD, odd_store
 
 
 def test_faithfulness_is_what_the_maps_columns_say(client: Client, logdir: Path) -> None:
@@ -87,3 +89,19 @@ def test_the_global_panel_of_each_modality(client: Client) -> None:
     features = summary(client, "global", run="wine", store="attributions")["features"]["occlusion"]
     assert len(features) == 10 and all(len(f["points"]) == 30 for f in features)
     assert [f["mean"] for f in features] == sorted((f["mean"] for f in features), reverse=True)
+
+
+def test_a_ranking_of_methods_is_part_of_faithfulness(tmp_path: Path, served: Callable[..., Client]) -> None:
+    ranked = {
+        "id": "saliency",
+        "mean_rank": 1.5,
+        "low": 1.0,
+        "high": 2.0,
+        "sanity": None,
+        "evaluations": 1.0,
+        "seconds": 0.1,
+    }
+    evaluation = {"advice": "saliency ranks first", "ranked_by": ["deletion"], "methods": [{**ranked, "best": 0.9}]}
+    odd_store(tmp_path, "tabular", [], evaluation={**evaluation, "left_out": {}})
+    answer = summary(served(tmp_path), "faithfulness", **ODD)
+    assert answer["evaluation"] == {**evaluation, "methods": [ranked]}

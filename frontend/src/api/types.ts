@@ -733,7 +733,7 @@ export interface operations {
                     "application/json": components["schemas"]["Stores"];
                 };
             };
-            /** @description a parameter is unknown, missing, malformed or given twice */
+            /** @description a parameter is unknown, missing, malformed or repeated */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -812,7 +812,7 @@ export interface operations {
                     "application/json": components["schemas"]["Columns"];
                 };
             };
-            /** @description a parameter is unknown, missing, malformed or given twice */
+            /** @description a parameter is unknown, missing, malformed or repeated */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -899,7 +899,7 @@ export interface operations {
                     "application/octet-stream": unknown;
                 };
             };
-            /** @description a parameter is unknown, missing, malformed or given twice */
+            /** @description a parameter is unknown, missing, malformed or repeated */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -978,7 +978,7 @@ export interface operations {
                     "application/json": components["schemas"]["Facet"];
                 };
             };
-            /** @description a parameter is unknown, missing, malformed or given twice */
+            /** @description a parameter is unknown, missing, malformed or repeated */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -1053,7 +1053,7 @@ export interface operations {
                     "application/octet-stream": unknown;
                 };
             };
-            /** @description a parameter is unknown, missing, malformed or given twice */
+            /** @description a parameter is unknown, missing, malformed or repeated */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -1122,7 +1122,7 @@ export interface operations {
                     "application/json": components["schemas"]["ExampleFacts"];
                 };
             };
-            /** @description a parameter is unknown, missing, malformed or given twice */
+            /** @description a parameter is unknown, missing, malformed or repeated */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -1202,7 +1202,7 @@ export interface operations {
                     "application/x-ndjson": string;
                 };
             };
-            /** @description a parameter is unknown, missing, malformed or given twice */
+            /** @description a parameter is unknown, missing, malformed or repeated */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -1273,7 +1273,7 @@ export interface operations {
                     "application/json": components["schemas"]["Faithfulness"] | components["schemas"]["Gaps"] | components["schemas"]["Agreements"] | components["schemas"]["GlobalSummary"];
                 };
             };
-            /** @description a parameter is unknown, missing, malformed or given twice */
+            /** @description a parameter is unknown, missing, malformed or repeated */
             400: {
                 headers: {
                     [name: string]: unknown;
