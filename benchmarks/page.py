@@ -188,8 +188,8 @@ async ([act, done]) => {
   return performance.now() - start;
 }
 """
-_FIRST_ID = "document.querySelector('.row:nth-child(2) .facts .number:last-child')?.textContent"
-_PLACE = "document.querySelector('.place')?.textContent"
+_FIRST_ID = "document.querySelector('[data-fact=id]')?.textContent"
+_POSITION = "document.querySelector('.Footer_position')?.textContent"
 
 
 # Frame by frame, until a first page of maps stands there.
@@ -245,7 +245,7 @@ def opened(page: Page, address: str, *keys: str) -> tuple[Frame, float, float]:
     page.goto(f"{address}/#deepexplain{state}")
     page.frame_locator("iframe").locator("canvas").first.wait_for(timeout=60_000)
     frame = next(f for f in page.frames if "plugin_entry" in f.url)
-    frame.wait_for_function("document.querySelectorAll('canvas').length >= 72 && !document.querySelector('.dim')")
+    frame.wait_for_function("document.querySelectorAll('canvas').length >= 72 && !document.querySelector('.Grid_dim')")
     paint = frame.evaluate("performance.getEntriesByName('first-contentful-paint')[0]?.startTime")
     maps = frame.evaluate("window.mapsShown")
     return frame, float(paint or 0), float(maps)
@@ -303,7 +303,7 @@ def measure(logdir: Path, examples: int) -> dict[str, list[float]]:
                 )
             for rank in rng.integers(0, examples - 100, 15).tolist():
                 before = frame.evaluate(_FIRST_ID)
-                took = until(frame, go(rank), f"{_FIRST_ID} !== '{before}' && !document.querySelector('.dim')")
+                took = until(frame, go(rank), f"{_FIRST_ID} !== '{before}' && !document.querySelector('.Grid_dim')")
                 figures.setdefault("jump to any rank", []).append(took)
                 page.wait_for_timeout(600)
             for unit in (3, 14, 15):
@@ -311,7 +311,7 @@ def measure(logdir: Path, examples: int) -> dict[str, list[float]]:
                 took = until(
                     frame,
                     _filter(f"label:{unit} pred:!{unit} probability>0.5"),
-                    f"!({_PLACE}).endsWith(' {examples:,}')",
+                    f"!({_POSITION}).endsWith(' {examples:,}')",
                 )
                 figures.setdefault("first filter", []).append(took)
             frame, _, _ = opened(page, server.address, "n=48")
@@ -345,7 +345,7 @@ async (act) => {
 
 
 def _filter(text: str) -> str:
-    return f"(() => {{ const i = document.querySelector('.filter-input'); i.value = '{text}'; i.form.requestSubmit(); }})()"
+    return f"(() => {{ const i = document.querySelector('.FilterBox_input'); i.value = '{text}'; i.form.requestSubmit(); }})()"
 
 
 def main() -> None:
