@@ -22,7 +22,7 @@ EXTRAS = {
     "tfma": ["tensorflow-model-analysis~=0.52"],  # Python 3.11 and later
     "tfx": ["tfx~=1.21"],  # where its ml-metadata has a wheel: glibc 2.39 or newer
     "gcp": ["apache-beam[gcp]~=2.77", "gcsfs>=2025.3"],
-    "s3": ["apache-beam[aws]~=2.77", "s3fs>=2025.3"],
+    "s3": ["s3fs>=2025.3"],
     "schema": ["tensorflow-metadata~=1.17"],
     "tfds": ["tensorflow-datasets~=4.9", "importlib_resources"],
     "dev": [

@@ -5,10 +5,8 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from apache_beam.io.filesystems import FileSystems
-from apache_beam.options.pipeline_options import PipelineOptions
-
 from beam_pipelines.cli.arguments import Arguments
+from beam_pipelines.reading import beam_hdfs
 from beam_pipelines.reading.class_names import match_class_names
 from beam_pipelines.reading.input_files import find_files
 from beam_pipelines.reading.plan import make_plan
@@ -29,7 +27,7 @@ def plan_input(arguments: Arguments) -> tuple[Path, Plan]:
     check_store_name(arguments.name, "--name")
     directory = store_path(arguments.logdir, arguments.run, arguments.name)
     configuration.check_writable(directory)
-    FileSystems.set_options(PipelineOptions(list(arguments.beam)))  # such as the address of hdfs://
+    beam_hdfs.configure(arguments.beam)
     plan = make_plan(find_files(arguments.input, arguments.format), arguments.unit_size)
     if not plan.record_count:
         raise InputError(f"--input {' '.join(arguments.input)}: the files hold no records; give files with examples")

@@ -15,7 +15,7 @@ from tb_deepexplain.store.writer import StoreWriter
 
 
 def commit_units(directory: Path, units: Sequence[str], manifest: dict[str, Any], retried: int) -> None:
-    """Write index and manifest. `retried`: units that were started again after a worker died.
+    """Write index and manifest. `retried`: units that were repeated after a worker died.
 
     InputError, and the store is removed, if every example failed.
     """

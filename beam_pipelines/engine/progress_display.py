@@ -41,7 +41,7 @@ class ProgressDisplay:
         self._bar.stop()
 
     def restart(self, finished: int) -> None:
-        """Begin again with the examples that are in shards: the rest is lost, and the rate is measured anew."""
+        """Reset to the examples that are in shards, after a worker died; the rate is measured from here on."""
         self._finished = finished
         self._bar.reset(self._task.id, completed=finished, description="starting", rate="", left="", failed="")
 

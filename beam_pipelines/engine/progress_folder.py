@@ -1,4 +1,4 @@
-"""What workers report during a run: files in a folder beside the shards, which the driver reads.
+"""What workers report during a run: files in a folder of the store, which the driver reads.
 
 Files work alike for a thread of this process and for another process, and a runner reports its own metrics only when it
 has finished.

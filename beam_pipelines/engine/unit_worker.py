@@ -51,7 +51,7 @@ class _StepReporter:
         self._task, self._progress = task, progress
 
     def begin(self, stage: str, example_id: str) -> Failure | None:
-        """Report the step. A step that was fatal before is not to be done: the Failure that stands in its place."""
+        """Report the step. For a step that was fatal before, a Failure: it must be skipped."""
         if not self._task.one_by_one:
             return None
         step = f"{stage} {example_id}"
@@ -113,7 +113,7 @@ class UnitWorker:
         return metrics
 
     def read_examples(self, unit: WorkUnit, steps: _StepReporter | None = None) -> Iterator[Example | Failure]:
-        """The unit's examples in order, with a Failure in place of each that cannot be read or parsed."""
+        """The unit's examples in order, with a Failure for each that cannot be read or parsed."""
         positions: dict[str, str] = {}
         for record in read_records(unit, self.parser.columns):
             if isinstance(record, Failure):

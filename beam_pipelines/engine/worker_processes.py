@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _VARIABLE = "TB_DEEPEXPLAIN_WORKERS"  # worker processes inherit it: the driver's process id and the folder
-_BEAM_THREAD = "run_worker"  # Beam starts one beside each worker process; it raises when the process fails
+_BEAM_THREAD = "run_worker"  # Beam starts one for each worker process; it raises when the process fails
 _SECONDS_TO_CLOSE = 15.0  # after an ordinary end of workers, until the runner reports it
 
 
@@ -30,7 +30,7 @@ class WorkerDied(Exception):
 class WorkerProcesses:
     """The worker processes of one attempt, a context manager: those that are left when it exits are killed.
 
-    Within the context, errors of Beam's threads beside the processes are recorded instead of printed.
+    Within the context, errors of these threads are recorded instead of printed.
     """
 
     def __enter__(self) -> WorkerProcesses:

@@ -1,4 +1,4 @@
-"""Class names of the input beside those of --labels."""
+"""Matches the class names of the input to those of --labels."""
 
 from __future__ import annotations
 

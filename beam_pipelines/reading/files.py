@@ -1,4 +1,4 @@
-"""Files of the input: local ones, or gs://, s3://, hdfs:// and the like through Beam's filesystems."""
+"""Files of the input, on this machine or in remote storage: patterns, reading, fingerprints."""
 
 from __future__ import annotations
 
@@ -10,9 +10,24 @@ import os
 from collections.abc import Iterator
 from typing import Any, BinaryIO, NamedTuple, cast
 
+from beam_pipelines.reading import beam_hdfs
 from tb_deepexplain.errors import InputError
+from tb_deepexplain.storage import place
 
 _BLOCK_BYTES = 1 << 20
+# What fsspec's filesystems know of a file, most telling first: checksums, else times.
+_VERSION_KEYS = (
+    "md5Hash",
+    "crc32c",
+    "ETag",
+    "etag",
+    "checksum",
+    "LastModified",
+    "mtime",
+    "updated",
+    "modified",
+    "created",
+)
 
 
 class ListedFile(NamedTuple):
@@ -20,7 +35,7 @@ class ListedFile(NamedTuple):
 
     path: str
     root: str  # the folder that the pattern begins with
-    stamp: str  # size and time
+    stamp: str  # size and time, or size and checksum
     in_folder: bool = False  # the pattern matches a folder above it, not the file itself
 
 
@@ -30,10 +45,8 @@ def is_remote(path: str) -> bool:
 
 @contextlib.contextmanager
 def opened(path: str, compressed: bool = False) -> Iterator[BinaryIO]:
-    """The file, seekable; decompressed if it is gzip."""
-    with (
-        _filesystems(path).open(path, compression_type="uncompressed") if is_remote(path) else open(path, "rb") as file
-    ):
+    """The file, seekable; decompressed if it is gzip. Raises OSError if it cannot be opened."""
+    with _remote(path).open(path) if is_remote(path) else open(path, "rb") as file:
         if not compressed:
             yield file
             return
@@ -47,13 +60,13 @@ def find(pattern: str) -> list[ListedFile]:
 
 
 def exists(path: str) -> bool:
-    return bool(_filesystems(path).exists(path)) if is_remote(path) else os.path.exists(path)
+    return _remote(path).exists(path) if is_remote(path) else os.path.exists(path)
 
 
 def fingerprint(path: str) -> bytes:
-    """A digest of the content; for a remote file its filesystem's checksum, so that it is not read twice."""
+    """A digest of the content; for a remote file the checksum that its storage keeps, so that it is not read twice."""
     if is_remote(path):
-        return str(_filesystems(path).checksum(path)).encode()
+        return _remote(path).version(path).encode()
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(_BLOCK_BYTES):
@@ -63,6 +76,63 @@ def fingerprint(path: str) -> bytes:
 
 def join(folder: str, name: str) -> str:
     return f"{folder.rstrip('/')}/{name}" if folder != "" else name
+
+
+class _Fsspec:
+    """Files of gs://, s3:// and all other schemes that `storage` knows."""
+
+    def open(self, path: str) -> BinaryIO:
+        try:
+            file: BinaryIO = _fsspec(path).open(path, "rb")
+        except OSError:
+            raise
+        except Exception as error:  # such as missing credentials: each filesystem has errors of its own
+            raise OSError(str(error)) from error
+        return file
+
+    def exists(self, path: str) -> bool:
+        return bool(_fsspec(path).exists(path))
+
+    def version(self, path: str) -> str:
+        """Changes with the content of the file."""
+        return _stamp(_fsspec(path).info(path))
+
+    def find(self, folder: str) -> list[tuple[str, str]]:
+        """(path, stamp) of all files below the folder."""
+        return self._listed(folder, folder, "find")
+
+    def match(self, pattern: str) -> list[tuple[str, str]]:
+        """(path, stamp) of the files that match."""
+        return self._listed(pattern, _root(pattern), "glob")
+
+    def _listed(self, pattern: str, root: str, method: str) -> list[tuple[str, str]]:
+        filesystem = _fsspec(pattern)
+        try:
+            listed = getattr(filesystem, method)(pattern, detail=True)
+        except FileNotFoundError:
+            return []
+        except Exception as error:
+            raise InputError(f"cannot list {pattern}: {error}; check its name and your credentials") from error
+        bare_root = filesystem._strip_protocol(root)  # noqa: SLF001  fsspec lists names without protocol
+        # Object stores may hold an empty object for a folder.
+        return [
+            (root + name[len(bare_root) :], _stamp(info))
+            for name, info in listed.items()
+            if info["type"] == "file" and info["size"]
+        ]
+
+
+def _remote(path: str) -> _Fsspec | beam_hdfs.BeamHdfs:
+    return beam_hdfs.BeamHdfs() if path.startswith(beam_hdfs.SCHEME) else _Fsspec()
+
+
+def _fsspec(path: str) -> Any:
+    return place(path).fs  # type: ignore[attr-defined]
+
+
+def _stamp(info: dict[str, Any]) -> str:
+    version = next((info[key] for key in _VERSION_KEYS if info.get(key)), "")
+    return f"{info['size']} {version}"
 
 
 def _find_local(pattern: str) -> Iterator[ListedFile]:
@@ -84,26 +154,18 @@ def _walk(folder: str) -> Iterator[str]:
 
 
 def _find_remote(pattern: str) -> Iterator[ListedFile]:
-    filesystem = _filesystems(pattern)
-    folder, listed = pattern.rstrip("/"), []
-    if not glob.has_magic(pattern):  # perhaps a folder: some filesystems match a folder as if it were a file
-        below = _match(filesystem, f"{folder}/**")
-        listed = [m for m in below if not any(map(_is_hidden, m.path[len(folder) + 1 :].split("/")))]
-    in_folder = bool(listed)
-    for m in listed or _match(filesystem, pattern):
-        # Object stores may hold an object for a folder, and HDFS lists folders as empty files.
-        if m.size_in_bytes and not m.path.endswith("/"):
-            root = folder if in_folder else _root(pattern)
-            yield ListedFile(m.path, root, f"{m.size_in_bytes} {m.last_updated_in_seconds}", in_folder)
-
-
-def _match(filesystem: Any, pattern: str) -> list[Any]:
-    from apache_beam.io.filesystem import BeamIOError
-
-    try:
-        return list(filesystem.match([pattern])[0].metadata_list)
-    except BeamIOError as error:
-        raise InputError(f"cannot list {pattern}: {str(error).splitlines()[0]}") from error
+    folder = pattern.rstrip("/")
+    below = []
+    if not glob.has_magic(pattern):  # perhaps a folder
+        below = [
+            (path, stamp)
+            for path, stamp in _remote(pattern).find(folder)
+            if path.startswith(f"{folder}/") and not any(map(_is_hidden, path[len(folder) + 1 :].split("/")))
+        ]
+    if below:
+        yield from (ListedFile(path, folder, stamp, True) for path, stamp in below)
+    else:
+        yield from (ListedFile(path, _root(pattern), stamp) for path, stamp in _remote(pattern).match(pattern))
 
 
 def _root(pattern: str) -> str:
@@ -115,16 +177,3 @@ def _root(pattern: str) -> str:
 
 def _is_hidden(name: str) -> bool:
     return name.startswith(".")
-
-
-def _filesystems(path: str) -> Any:
-    from apache_beam.io.filesystems import FileSystems
-
-    try:
-        FileSystems.get_filesystem(path)
-    except ValueError as error:
-        raise InputError(
-            f"{path}: Beam knows no filesystem for {path.partition('://')[0]}://; install the extra of apache-beam that has it "
-            "(apache-beam[gcp], [aws], [azure]; hdfs is there)"
-        ) from error
-    return FileSystems

@@ -70,7 +70,7 @@ class RecordRange:
 
 
 class Damaged(NamedTuple):
-    """Stands in place of one record that cannot be read."""
+    """Replaces one record that cannot be read."""
 
     reason: str
 

@@ -51,7 +51,7 @@ def identify_preprocess(name: str) -> str:
 
 @contextlib.contextmanager
 def _current_directory_importable() -> Iterator[None]:
-    """While a module is imported, the current directory is the last entry of sys.path; afterwards it is removed again.
+    """While a module is imported, the current directory is the last entry of sys.path; afterwards it is removed.
 
     What the module needs from there, it must import at its top.
     """

@@ -1,4 +1,4 @@
-"""Reads the records of a work unit. No record is lost silently: a Failure stands for each that cannot be read."""
+"""Reads the records of a work unit. No record is lost silently: one that cannot be read becomes a Failure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # imports pyarrow, which --help does without
 
 
 def read_records(unit: WorkUnit, columns: Columns | None = None) -> Iterator[Record | Failure]:
-    """The unit's records in order, with a Failure in place of each that is damaged or cannot be reached.
+    """The unit's records in order, with a Failure for each that is damaged or cannot be reached.
 
     `columns`: a columnar format reads only these, if it has all required ones. Raises InputError if the file cannot be
     opened.

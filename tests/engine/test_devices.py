@@ -65,7 +65,7 @@ def separate_leases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
 
 
 def forget_devices() -> None:
-    """Make this process acquire its devices again."""
+    """Make this process release its devices."""
     devices._acquired = ()
     while devices._leases:
         os.close(devices._leases.popitem()[1])
@@ -110,19 +110,19 @@ class Machine:
     def __init__(self, gpus: int, monkeypatch: pytest.MonkeyPatch, begun: bool = False) -> None:
         self.gpus = [SimpleNamespace(name=f"/physical_device:GPU:{i}") for i in range(gpus)]
         self.visible, self.growing, self._begun = list(self.gpus), [], begun
-        monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: list(self.gpus))
+        monkeypatch.setattr(tf.config, "get_visible_devices", lambda device_type: list(self.gpus))
         monkeypatch.setattr(tf.config, "set_visible_devices", self._set_visible)
         monkeypatch.setattr(tf.config.experimental, "set_memory_growth", lambda gpu, on: self.growing.append(gpu))
         monkeypatch.setattr(tf.config, "list_logical_devices", self._logical)
 
-    def _set_visible(self, chosen: list[Any], kind: str) -> None:
+    def _set_visible(self, chosen: list[Any], device_type: str) -> None:
         if self._begun:
             raise RuntimeError("Visible devices cannot be modified after being initialized")
         self.visible = chosen
 
-    def _logical(self, kind: str) -> list[SimpleNamespace]:
-        number = len(self.visible) if kind == "GPU" else 1
-        return [SimpleNamespace(name=f"/device:{kind}:{i}") for i in range(number)]
+    def _logical(self, device_type: str) -> list[SimpleNamespace]:
+        number = len(self.visible) if device_type == "GPU" else 1
+        return [SimpleNamespace(name=f"/device:{device_type}:{i}") for i in range(number)]
 
 
 def test_which_devices_a_process_acquires(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,7 +160,7 @@ def test_gpus_are_identified_by_their_names_on_the_machine(monkeypatch: pytest.M
 def test_a_process_that_has_used_tensorflow_before(monkeypatch: pytest.MonkeyPatch) -> None:
     Machine(3, monkeypatch, begun=True)
     other, _ = start_holder("0", 1)
-    assert devices.acquire_devices() == ("/device:GPU:1",)  # it sees all, and uses its own
+    assert devices.acquire_devices() == ("/device:GPU:1",)  # it sees all, and uses the one that it leased
     other.kill()
     other.wait()
 
@@ -254,7 +254,7 @@ def test_mixed_precision(exported: Callable[[str], Path], tmp_path: Path, capsys
     subprocess.run([*command, "--mixed_precision"], check=True, capture_output=True)
     assert half.store.manifest["mixed_precision"] is True
     assert full.store.manifest["mixed_precision"] is False
-    exact, mixed = ({key: found[1] for key, found in run.maps().items()} for run in (full, half))
+    exact, mixed = ({key: row[1] for key, row in run.maps().items()} for run in (full, half))
     apart = [np.abs(exact[key] - mixed[key]).max() / np.abs(exact[key]).max() for key in exact]
     assert 1e-4 < max(apart) < 0.05  # bfloat16 has three digits
     assert half(source, "--target=0", "--resume") == 2

@@ -1,6 +1,6 @@
 """Kills workers and drivers at random moments: no example is lost, none is stored twice.
 
-`make test-kills` does 20; KILLS=N another number of them, SEED=N the same ones again.
+`make test-kills` kills 20 times; KILLS=N sets another number, SEED=N repeats the same moments.
 """
 
 from __future__ import annotations

@@ -125,7 +125,7 @@ def test_a_stalled_thread_of_this_process_ends_the_run(
 
 
 class Died(BaseException):
-    """Raised in place of a process's death."""
+    """Simulates the death of a process."""
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Class names of the input beside those of --labels."""
+"""Class names of the input are matched to those of --labels."""
 
 from __future__ import annotations
 

@@ -21,8 +21,8 @@ import tensorflow as tf
 from apache_beam.io.filesystem import FileMetadata, FileSystem, MatchResult
 from apache_beam.io.localfilesystem import LocalFileSystem
 
+from beam_pipelines.reading import beam_hdfs, text_lines
 from beam_pipelines.reading import plan as planning
-from beam_pipelines.reading import text_lines
 from beam_pipelines.reading.example_parser import ExampleParser
 from beam_pipelines.reading.formats import FORMATS, arrays
 from beam_pipelines.reading.input_files import find_files
@@ -30,7 +30,7 @@ from beam_pipelines.reading.plan import make_plan
 from beam_pipelines.reading.read_records import read_records
 from beam_pipelines.reading.record_spec import RecordSpec
 from beam_pipelines.reading.work_unit import Plan, Record
-from tb_deepexplain.errors import InputError
+from tb_deepexplain.errors import InputError, ParameterError
 from tb_deepexplain.graph.input_spec import InputSpec
 from tb_deepexplain.store.records import Failure
 from tests.pipeline_runs import Run, write_records
@@ -72,28 +72,28 @@ def file(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 def test_every_record_comes_once_in_order_under_the_same_id(file: Path) -> None:
     first = None
     for size in (1, 3, 11, 100):
-        found = read_all(plan_path(file, size))
-        assert [item.position for item in found if isinstance(item, Record)] == [
+        items = read_all(plan_path(file, size))
+        assert [item.position for item in items if isinstance(item, Record)] == [
             f"{file.name.split('.')[0]}:{i:06d}" for i in range(11)
         ]
         parsed = [
-            ExampleParser(INPUTS).parse(item.payload, item.position) for item in found if isinstance(item, Record)
+            ExampleParser(INPUTS).parse(item.payload, item.position) for item in items if isinstance(item, Record)
         ]
         np.testing.assert_array_equal([p.inputs["x"] for p in parsed], [row["x"] for row in ROWS])
         assert [(p.id, p.label) for p in parsed] == [(row["id"], row["label"]) for row in ROWS]
-        first = first or list(map(comparable, found))
-        assert list(map(comparable, found)) == first
+        first = first or list(map(comparable, items))
+        assert list(map(comparable, items)) == first
 
 
 def test_units_are_the_same_every_time_and_stand_alone(file: Path) -> None:
-    found = plan_path(file, 3)
-    assert plan_path(file, 3) == found
-    assert [unit.id for unit in found.units] == [f"00000-{i:05d}" for i in range(len(found.units))]
-    assert sum(unit.count for unit in found.units) == found.record_count == 11
+    plan = plan_path(file, 3)
+    assert plan_path(file, 3) == plan
+    assert [unit.id for unit in plan.units] == [f"00000-{i:05d}" for i in range(len(plan.units))]
+    assert sum(unit.count for unit in plan.units) == plan.record_count == 11
     if "gz" not in file.name and "_" not in file.name:
-        assert max(unit.count for unit in found.units) == 3
-    together = {item.position if isinstance(item, Record) else "": comparable(item) for item in read_all(found)}
-    for unit in reversed(found.units):  # as worker processes receive them
+        assert max(unit.count for unit in plan.units) == 3
+    together = {item.position if isinstance(item, Record) else "": comparable(item) for item in read_all(plan)}
+    for unit in reversed(plan.units):  # as worker processes receive them
         for item in read_records(pickle.loads(pickle.dumps(unit))):
             assert isinstance(item, Record)
             assert comparable(item) == together.pop(item.position)
@@ -127,9 +127,9 @@ def test_the_format_of_a_file_without_suffix_is_detected_from_its_content(file: 
 
 
 def test_a_file_that_ends_early_loses_no_record_silently(file: Path) -> None:
-    found = plan_path(file)
+    plan = plan_path(file)
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-    items = read_all(found)
+    items = read_all(plan)
     assert len(items) == 11
     assert any(isinstance(item, Failure) for item in items)
 
@@ -149,10 +149,10 @@ def test_a_damaged_file_among_others_is_one_failure_and_alone_it_is_rejected(nam
 
 
 def test_a_file_that_cannot_be_opened_is_an_error_of_the_run(file: Path) -> None:
-    found = plan_path(file)
+    plan = plan_path(file)
     file.unlink()
     with pytest.raises(InputError, match=r"cannot read .*No such file"):
-        read_all(found)
+        read_all(plan)
 
 
 # CSV
@@ -170,10 +170,10 @@ def test_csv_quotes(tmp_path: Path) -> None:
 def test_csv_blank_lines_byte_order_mark_semicolons_and_no_end(tmp_path: Path) -> None:
     path = format_writers.write(tmp_path / "a.csv", b'\xef\xbb\xbf"a";b\r\n\r\n1;2,5\r\n\n3;4\n\r\n5;6')
     for size in (1, 2, 100):
-        found = plan_path(path, size)
-        assert column_values(found, "a") == ["1", "3", "5"]
-        assert column_values(found, "b") == ["2,5", "4", "6"]
-        assert found.record_count == 3
+        plan = plan_path(path, size)
+        assert column_values(plan, "a") == ["1", "3", "5"]
+        assert column_values(plan, "b") == ["2,5", "4", "6"]
+        assert plan.record_count == 3
 
 
 def test_a_quote_within_an_unquoted_field_is_a_character(tmp_path: Path) -> None:
@@ -202,8 +202,8 @@ def test_a_damaged_csv_record_loses_only_itself(bad: bytes, reason: str, tmp_pat
 
 def test_a_quote_that_is_never_closed_is_one_failure(tmp_path: Path) -> None:
     path = format_writers.write(tmp_path / "a.csv", b'a,b\n1,1\n"2,2\n' + b"3,3\n" * 100)
-    found = plan_path(path, 1)
-    assert column_values(found, "a") == ["1", None]
+    plan = plan_path(path, 1)
+    assert column_values(plan, "a") == ["1", None]
 
 
 def test_a_record_that_is_too_long_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -265,7 +265,7 @@ def test_a_damaged_line_loses_only_itself(bad: bytes, reason: str, tmp_path: Pat
 
 def test_parquet_columns_keep_their_axes(tmp_path: Path) -> None:
     tensors = pa.FixedShapeTensorArray.from_numpy_ndarray(np.arange(12.0).reshape(2, 3, 2))
-    found = pa.table(
+    table = pa.table(
         {
             "nested": pa.array([[[1, 2], [3, 4]], [[5, 6], [7, 8]]]),
             "ragged": pa.array([[[1], [2, 3]], []], pa.list_(pa.list_(pa.int8()))),
@@ -276,7 +276,7 @@ def test_parquet_columns_keep_their_axes(tmp_path: Path) -> None:
             "holes": pa.array([[1, None], [2, 3]]),
         }
     )
-    pq.write_table(found, tmp_path / "a.parquet")
+    pq.write_table(table, tmp_path / "a.parquet")
     one, two = (item.payload for item in read_all(plan_path(tmp_path / "a.parquet")) if isinstance(item, Record))
     assert isinstance(one, dict) and isinstance(two, dict)
     assert one["nested"].tolist() == [[1, 2], [3, 4]]
@@ -321,8 +321,8 @@ def test_a_byte_that_changed_in_a_page_is_damage_even_if_it_can_be_decoded(tmp_p
 def test_only_the_columns_that_the_parser_uses_are_read(
     tmp_path: Path, feature: str | None, columns: list[str]
 ) -> None:
-    found = {"x": [[1.0] * 4], "label": [1], "n": [2], "id": ["i"], "s": [{"y": [1.0] * 4, "z": 2}]}
-    pq.write_table(pa.table(found), tmp_path / "a.parquet")
+    columns_by_name = {"x": [[1.0] * 4], "label": [1], "n": [2], "id": ["i"], "s": [{"y": [1.0] * 4, "z": 2}]}
+    pq.write_table(pa.table(columns_by_name), tmp_path / "a.parquet")
     (unit,) = plan_path(tmp_path / "a.parquet").units
     parser = ExampleParser(INPUTS, RecordSpec(features={"x": feature} if feature else {}))
     (record,) = read_records(unit, parser.columns)
@@ -355,9 +355,9 @@ def test_a_row_group_larger_than_a_unit_is_divided_into_few_parts(tmp_path: Path
     assert [(u.first, u.count) for u in plan_path(tmp_path / "a.parquet", 1000).units] == [
         (0, 1000), (1000, 1000), (2000, 1000), (3000, 1000), (4000, 1000)
     ]  # fmt: skip
-    found = plan_path(tmp_path / "a.parquet", 10)
-    assert len(found.units) == 32
-    assert column_values(found, "x") == list(range(5000))
+    plan = plan_path(tmp_path / "a.parquet", 10)
+    assert len(plan.units) == 32
+    assert column_values(plan, "x") == list(range(5000))
 
 
 # Arrays
@@ -366,9 +366,9 @@ def test_a_row_group_larger_than_a_unit_is_divided_into_few_parts(tmp_path: Path
 def test_npy_is_an_input_by_itself(tmp_path: Path) -> None:
     x = np.arange(22, dtype=">f4").reshape(11, 2)
     np.save(tmp_path / "a.npy", x)
-    found = [item for item in read_all(plan_path(tmp_path / "a.npy", 3)) if isinstance(item, Record)]
+    items = [item for item in read_all(plan_path(tmp_path / "a.npy", 3)) if isinstance(item, Record)]
     parser = ExampleParser([InputSpec("anything", "float32", (None, 2), "x")])
-    np.testing.assert_array_equal([parser.parse(item.payload, item.position).inputs["anything"] for item in found], x)
+    np.testing.assert_array_equal([parser.parse(item.payload, item.position).inputs["anything"] for item in items], x)
 
 
 @pytest.mark.parametrize(
@@ -415,9 +415,9 @@ def test_an_array_that_ends_early_keeps_its_whole_rows(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["a.npz", "a_.npz"])
 def test_a_damaged_npz(name: str, tmp_path: Path) -> None:
     path = WRITERS[name](tmp_path / name, ROWS)
-    found = plan_path(path)
+    plan = plan_path(path)
     format_writers.damage(path, format_writers.member_offset(path, "label.npy"), b"\0" * 100)
-    items = read_all(found)
+    items = read_all(plan)
     assert len(items) == 11
     assert all(isinstance(item, Failure) for item in items)
 
@@ -446,25 +446,25 @@ def photos(tmp_path: Path) -> Path:
 
 
 def test_a_folder_of_pictures_is_labelled_as_keras_does(photos: Path) -> None:
-    found = plan_path(photos, 2)
+    plan = plan_path(photos, 2)
     dataset = tf.keras.utils.image_dataset_from_directory(
         photos, shuffle=False, batch_size=None, verbose=False, image_size=(4, 5)
     )
-    assert found.class_names == tuple(dataset.class_names) == ("a", "b", "c")
+    assert plan.class_names == tuple(dataset.class_names) == ("a", "b", "c")
     keras = {
         str(Path(p).relative_to(photos)): int(label) for p, (_, label) in zip(dataset.file_paths, dataset, strict=True)
     }
     parser = ExampleParser(
         [InputSpec("input_1", "float32", (None, 4, 5, 3), "x")], RecordSpec(class_names=("a", "b", "c"))
     )
-    ours = [parser.parse(item.payload, item.position) for item in read_all(found) if isinstance(item, Record)]
+    ours = [parser.parse(item.payload, item.position) for item in read_all(plan) if isinstance(item, Record)]
     assert {example.id: example.label for example in ours} == keras
     assert [example.id for example in ours] == sorted(keras)
     assert {example.id: example.inputs["input_1"][0, 0, 0] for example in ours}["a/deep/y.bmp"] == 120
 
 
 def test_pictures_by_pattern(photos: Path) -> None:
-    positions = lambda found: [item.position for item in read_all(found) if isinstance(item, Record)]  # noqa: E731
+    positions = lambda plan: [item.position for item in read_all(plan) if isinstance(item, Record)]  # noqa: E731
     assert positions(plan_path(f"{photos}/*/*.png")) == ["b/2.png"]
     assert positions(plan_path(f"{photos}/[ab]")) == positions(plan_path(photos))
     one = plan_path(photos / "b" / "2.png")
@@ -484,11 +484,11 @@ def test_the_fingerprint_depends_on_size_and_time_of_pictures(photos: Path) -> N
 
 
 def test_files_that_are_not_pictures_lose_only_themselves(photos: Path) -> None:
-    found = plan_path(photos, 2)
+    plan = plan_path(photos, 2)
     (photos / "a" / "x.gif").write_bytes(b"")
     (photos / "b" / "1.jpg").write_bytes(b"<html>")
     (photos / "b" / "10.PNG").unlink()
-    items = read_all(found)
+    items = read_all(plan)
     assert [(i.example_id, i.message) for i in items if isinstance(i, Failure)] == [
         ("a/x.gif", "is empty"),
         ("b/1.jpg", "is not PNG, JPEG, GIF or BMP"),
@@ -497,84 +497,124 @@ def test_files_that_are_not_pictures_lose_only_themselves(photos: Path) -> None:
     assert len(items) == 5
 
 
-# Files that are not on this machine
+# Remote files
 
 
-@pytest.fixture
-def far(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What Beam finds under far:// while the test runs; no file can be opened there but through Beam."""
-    root = tmp_path / "there"
-    root.mkdir()
+def upload(path: Path, url: str) -> None:
+    """Copy a file or folder to s3://."""
+    import s3fs
 
-    class Far(LocalFileSystem):
-        @classmethod
-        def scheme(cls) -> str:
-            return "far"
-
-        @staticmethod
-        def _near(path: str) -> str:
-            return path.replace("far:/", str(root), 1)
-
-        def match(self, patterns: list[str], limits: Any = None) -> list[MatchResult]:
-            found = LocalFileSystem.match(self, [self._near(p) for p in patterns], limits)
-            for result in found:
-                result.metadata_list = [
-                    FileMetadata(m.path.replace(str(root), "far:/", 1), m.size_in_bytes, m.last_updated_in_seconds)
-                    for m in result.metadata_list
-                ]
-            return found
-
-        def open(self, path: str, *args: Any, **options: Any) -> Any:
-            return super().open(self._near(path), *args, **options)
-
-        def exists(self, path: str) -> bool:
-            return super().exists(self._near(path))
-
-        def checksum(self, path: str) -> str:
-            return super().checksum(self._near(path))
-
-    monkeypatch.setattr(FileSystem, "get_all_subclasses", classmethod(lambda cls: [Far]))
-    return root
+    s3fs.S3FileSystem().put(str(path), url, recursive=path.is_dir())
 
 
-def test_any_format_is_read_through_beams_filesystems(file: Path, far: Path) -> None:
-    here = read_all(plan_path(file))
-    (far / "in").mkdir()
-    file.rename(far / "in" / file.name)
-    for pattern in (f"far://in/{file.name}", "far://in/*", "far://in"):
-        assert list(map(comparable, read_all(plan_path(pattern)))) == list(map(comparable, here))
-    assert plan_path("far://in").fingerprint == plan_path("far://in", 3).fingerprint
+def test_every_format_is_read_from_s3(file: Path, bucket: str) -> None:
+    local_items = list(map(comparable, read_all(plan_path(file))))
+    upload(file, f"{bucket}/in/{file.name}")
+    for pattern in (f"{bucket}/in/{file.name}", f"{bucket}/in/*", f"{bucket}/in", f"{bucket}/in/"):
+        assert list(map(comparable, read_all(plan_path(pattern)))) == local_items
+    assert plan_path(f"{bucket}/in").fingerprint == plan_path(f"{bucket}/in", 3).fingerprint
     with pytest.raises(InputError, match="no file matches"):
-        plan_path("far://in/none*")
+        plan_path(f"{bucket}/in/none*")
 
 
-def test_remote_files_are_planned_concurrently(far: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_fingerprint_of_a_remote_file_depends_on_its_content(bucket: str, tmp_path: Path) -> None:
+    fingerprints = []
+    for content in (b"a\n1\n", b"a\n2\n", b"a\n1\n"):
+        upload(format_writers.write(tmp_path / "a.csv", content), f"{bucket}/a.csv")
+        fingerprints.append(plan_path(f"{bucket}/a.csv").fingerprint)
+    assert fingerprints[0] == fingerprints[2] != fingerprints[1]
+
+
+def test_remote_files_are_planned_concurrently(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for i in range(6):
-        format_writers.write_parquet(far / f"{i}.parquet", ROWS)
+        upload(format_writers.write_parquet(tmp_path / f"{i}.parquet", ROWS), f"{bucket}/{i}.parquet")
     plan_source, barrier = planning._plan_source, threading.Barrier(6)
 
     def wait(*arguments: Any, **options: Any) -> Any:
-        barrier.wait(30)
+        barrier.wait(300)
         return plan_source(*arguments, **options)
 
     monkeypatch.setattr(planning, "_plan_source", wait)
-    assert [(unit.id_prefix, unit.first) for unit in plan_path("far://*", 6).units] == [
+    assert [(unit.id_prefix, unit.first) for unit in plan_path(f"{bucket}/*", 6).units] == [
         (str(i), first) for i in range(6) for first in (0, 6)
     ]
 
 
-def test_remote_pictures_are_labelled_by_their_folders(photos: Path, far: Path) -> None:
-    here = plan_path(photos)
-    photos.rename(far / "photos")
-    found = plan_path("far://photos")
-    assert list(map(comparable, read_all(found))) == list(map(comparable, read_all(found)))
-    assert [i.position for i in read_all(found) if isinstance(i, Record)] == [n for u in here.units for n in u.pictures]
-    assert found.class_names == ("a", "b")  # an empty folder does not exist in an object store
+def test_remote_pictures_are_labelled_by_their_folders(photos: Path, bucket: str) -> None:
+    local = plan_path(photos)
+    upload(photos, f"{bucket}/photos")
+    remote = plan_path(f"{bucket}/photos")
+    items = read_all(remote)
+    assert [item.position for item in items if isinstance(item, Record)] == [
+        path for unit in local.units for path in unit.pictures
+    ]
+    assert list(map(comparable, items)) == list(map(comparable, read_all(local)))
+    assert remote.class_names == ("a", "b")  # an object store has no empty folders
 
 
-def test_a_filesystem_that_is_not_installed_is_named() -> None:
-    with pytest.raises(InputError, match="Beam knows no filesystem for nowhere://; install the extra"):
+def test_a_bucket_that_does_not_exist(bucket: str) -> None:
+    with pytest.raises(InputError, match=r"no file matches|cannot list"):
+        plan_path(f"{bucket}-none/a.csv")
+
+
+def test_a_scheme_without_filesystem() -> None:
+    with pytest.raises(ParameterError, match="there is no filesystem nowhere://"):
         plan_path("nowhere://bucket/a.csv")
+
+
+@pytest.fixture
+def hdfs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder that Beam's filesystem shows as hdfs:// while the test runs."""
+    root = tmp_path / "hdfs"
+    root.mkdir()
+
+    class FakeHdfs(LocalFileSystem):
+        @classmethod
+        def scheme(cls) -> str:
+            return "hdfs"
+
+        @staticmethod
+        def _local(path: str) -> str:
+            return path.replace("hdfs:/", str(root), 1)
+
+        def match(self, patterns: list[str], limits: Any = None) -> list[MatchResult]:
+            results = LocalFileSystem.match(self, [self._local(pattern) for pattern in patterns], limits)
+            for result in results:
+                result.metadata_list = [
+                    FileMetadata(m.path.replace(str(root), "hdfs:/", 1), m.size_in_bytes, m.last_updated_in_seconds)
+                    for m in result.metadata_list
+                ]
+            return results
+
+        def open(self, path: str, *args: Any, **options: Any) -> Any:
+            return super().open(self._local(path), *args, **options)
+
+        def exists(self, path: str) -> bool:
+            return super().exists(self._local(path))
+
+        def checksum(self, path: str) -> str:
+            return super().checksum(self._local(path))
+
+    monkeypatch.setattr(FileSystem, "get_all_subclasses", classmethod(lambda cls: [FakeHdfs]))
+    return root
+
+
+def test_hdfs_is_read_through_beam(file: Path, hdfs: Path) -> None:
+    local_items = list(map(comparable, read_all(plan_path(file))))
+    (hdfs / "in").mkdir()
+    file.rename(hdfs / "in" / file.name)
+    for pattern in (f"hdfs://in/{file.name}", "hdfs://in/*", "hdfs://in"):
+        assert list(map(comparable, read_all(plan_path(pattern)))) == local_items
+    assert plan_path("hdfs://in").fingerprint == plan_path("hdfs://in", 3).fingerprint
+    with pytest.raises(InputError, match="no file matches"):
+        plan_path("hdfs://in/none*")
+
+
+def test_hdfs_without_an_address_asks_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("apache_beam.io.hadoopfilesystem.hdfs", object())
+    beam_hdfs.configure([])
+    with pytest.raises(InputError, match="hdfs_host is not set; give --hdfs_host, --hdfs_port and --hdfs_user"):
+        plan_path("hdfs://in/a.csv")
 
 
 # Folders
@@ -642,9 +682,9 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_prepared_dataset(prepared: Path) -> None:
-    found = plan_path(prepared, 2)
-    assert (found.formats, found.class_names, found.record_count) == (("tfds",), ("cat", "dog"), 10)
-    items = [item.payload for item in read_all(found) if isinstance(item, Record)]
+    plan = plan_path(prepared, 2)
+    assert (plan.formats, plan.class_names, plan.record_count) == (("tfds",), ("cat", "dog"), 10)
+    items = [item.payload for item in read_all(plan) if isinstance(item, Record)]
     assert len(items) == 10
     for item in items:
         assert isinstance(item, dict)
@@ -652,7 +692,7 @@ def test_a_prepared_dataset(prepared: Path) -> None:
         assert item["box"].shape == (2, 2)
     parser = ExampleParser([InputSpec("image", "float32", (None, 8, 8, 3), "x")])
     assert sorted(parser.parse(item, "").label for item in items) == [0] * 6 + [1] * 4  # type: ignore[type-var]
-    assert [u.id for u in plan_path(prepared, 2).units] == [u.id for u in found.units]
+    assert [u.id for u in plan_path(prepared, 2).units] == [u.id for u in plan.units]
 
 
 def test_a_prepared_dataset_needs_its_package(prepared: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -723,9 +763,9 @@ def test_a_value_that_cannot_be_read_loses_only_its_row(tmp_path: Path) -> None:
         pa.utf8(), 3, [None, pa.py_buffer(np.array([0, 1, 2, 3], np.int32)), pa.py_buffer(b"a\xe9c")]
     )
     pq.write_table(pa.table({"x": [[1.0, 2.0, 3.0, 4.0]] * 3, "name": names}), tmp_path / "a.parquet")
-    found = [record for unit in plan_path(tmp_path / "a.parquet").units for record in read_records(unit)]
-    assert [type(record) for record in found] == [Record, Failure, Record]
-    assert "a value cannot be read ('utf-8' codec" in found[1].message  # type: ignore[union-attr]
+    items = [record for unit in plan_path(tmp_path / "a.parquet").units for record in read_records(unit)]
+    assert [type(record) for record in items] == [Record, Failure, Record]
+    assert "a value cannot be read ('utf-8' codec" in items[1].message  # type: ignore[union-attr]
 
 
 def test_an_id_that_is_not_valid_unicode(exported: Callable[[str], Path], tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A stand-in for Dataflow's API: takes a job, runs its staged pipeline in this process, tells that it is done."""
+"""A fake of Dataflow's API (`Service`): accepts a job, runs its staged pipeline in this process, reports that it is done."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 
 class Service(ThreadingHTTPServer):
-    """On a port of its own; `jobs` are those it was sent, as JSON."""
+    """Listens on a free port; `jobs` are those that were submitted, as JSON."""
 
     def __init__(self) -> None:
         super().__init__(("localhost", 0), _Handler)
@@ -29,13 +29,13 @@ class Service(ThreadingHTTPServer):
         return f"http://localhost:{self.server_port}"
 
     def pipeline(self) -> beam_runner_api_pb2.Pipeline:
-        """What was staged for the last job."""
+        """The staged pipeline of the last job."""
         url = self.jobs[-1]["environment"]["sdkPipelineOptions"]["options"]["pipelineUrl"]
         with FileSystems.open(url) as file:
             return beam_runner_api_pb2.Pipeline.FromString(file.read())
 
     def execute(self) -> None:
-        """Run the last job as Dataflow would, but for the containers: in this process."""
+        """Run the last job as Dataflow would, but in this process instead of containers."""
         pipeline = self.pipeline()
         for environment in pipeline.components.environments.values():
             assert environment.urn == environments.DOCKER.urn
@@ -58,19 +58,19 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(self._job("JOB_STATE_DONE") if is_job else {})
 
     def _job(self, state: str) -> dict[str, Any]:
-        sent = self.server.jobs[-1]
+        job = self.server.jobs[-1]
         return {
             "id": "job-1",
             "projectId": "p",
-            "name": sent["name"],
+            "name": job["name"],
             "location": "europe-west4",
             "currentState": state,
-            "clientRequestId": sent.get("clientRequestId", ""),
+            "clientRequestId": job.get("clientRequestId", ""),
         }
 
-    def _answer(self, found: dict[str, Any]) -> None:
+    def _answer(self, content: dict[str, Any]) -> None:
         self.server.requests.append(f"{self.command} {self.path}")
-        body = json.dumps(found).encode()
+        body = json.dumps(content).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))

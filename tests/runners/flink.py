@@ -1,4 +1,4 @@
-"""A Flink cluster on this machine: a job manager, two task managers, Beam's job server, each a process of its own."""
+"""A Flink cluster on this machine: one process each for a job manager, two task managers and Beam's job server."""
 
 from __future__ import annotations
 
@@ -135,9 +135,9 @@ class Cluster:
 
 @contextlib.contextmanager
 def cluster(folder: Path) -> Iterator[Cluster]:
-    found = Cluster(folder)
+    flink_cluster = Cluster(folder)
     try:
-        found.start()
-        yield found
+        flink_cluster.start()
+        yield flink_cluster
     finally:
-        found.stop()
+        flink_cluster.stop()

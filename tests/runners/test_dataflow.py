@@ -1,4 +1,4 @@
-"""Beam's own DataflowRunner submits to a stand-in on this machine; the job it sends is looked at, and run."""
+"""Beam's DataflowRunner submits to a fake service on this machine, which records the job and runs it."""
 
 from __future__ import annotations
 
@@ -91,8 +91,12 @@ def test_a_job_for_gpus(image: Run, tmp_path: Path, service: Service, bucket: st
     assert "no_use_multiple_sdk_containers" in environment["experiments"]
     assert "use_multiple_sdk_containers" not in environment["experiments"]
     assert environment["version"]["job_type"] == "FNAPI_BATCH"
-    said = environment["sdkPipelineOptions"]["options"]
-    assert (said["project"], said["region"], said["accelerator"]) == ("p", "europe-west4", GPU)
+    pipeline_options = environment["sdkPipelineOptions"]["options"]
+    assert (pipeline_options["project"], pipeline_options["region"], pipeline_options["accelerator"]) == (
+        "p",
+        "europe-west4",
+        GPU,
+    )
 
     # And the pipeline that was staged gives what a local run gives.
     here = Run(image.model, tmp_path / "here")

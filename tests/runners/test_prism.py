@@ -1,4 +1,4 @@
-"""Prism, built from its Go module, gives what the local runner gives."""
+"""Prism, built from its Go module, has the same results as the local runner."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FLAGS = ["--runner=PrismRunner", f"--prism_location={PRISM}", "--unit_size=8"]
 
 @pytest.fixture
 def here(image: Run, tmp_path: Path) -> tuple[Path, Run]:
-    """Examples, two of them bad, and what the local runner made of them."""
+    """Examples, two of them bad, and the store that the local runner writes for them."""
     examples = pictures(60)
     source = write_records(tmp_path / "a.tfrecord", [*examples[:20], b"no example", {"image": [1.0]}, *examples[20:]])
     local = Run(image.model, tmp_path / "here")
@@ -37,8 +37,8 @@ def test_in_this_process(image: Run, here: tuple[Path, Run]) -> None:
 def test_in_worker_processes(image: Run, here: tuple[Path, Run], tmp_path: Path) -> None:
     source, local = here
     log = tmp_path / "pool.log"
-    with pool(log) as place:
-        assert image(source, *FLAGS, "--environment_type=EXTERNAL", f"--environment_config={place}") == 1
+    with pool(log) as address:
+        assert image(source, *FLAGS, "--environment_type=EXTERNAL", f"--environment_config={address}") == 1
     assert_same(local, image)
     assert image.store.errors().to_pylist() == local.store.errors().to_pylist()
     assert len(re.findall("Starting worker", log.read_text())) == 1  # Prism's way: one worker for an environment

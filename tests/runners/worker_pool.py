@@ -1,7 +1,7 @@
 """Beam's worker pool, for several task managers of one machine: they all call their workers 1-1.
 
-Beam's own keeps workers by their id: the first task manager to finish would stop a worker of another. Here a worker
-ends when its task manager hangs up.
+Beam's pool keeps workers by their id, so the first task manager to finish would stop a worker of another. Here a worker
+ends when its task manager closes the connection.
 """
 
 from __future__ import annotations
@@ -20,6 +20,6 @@ class Pool(BeamFnExternalWorkerPoolServicer):
 
 
 if __name__ == "__main__":
-    _, server = Pool.start(use_process=True, port=int(sys.argv[1]))  # which listens as long as it is held
+    _, server = Pool.start(use_process=True, port=int(sys.argv[1]))  # listens as long as there is a reference to it
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     server.wait_for_termination()

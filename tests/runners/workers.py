@@ -1,4 +1,4 @@
-"""Worker processes outside the engine: Beam's worker pool, which starts a worker for whoever asks."""
+"""Worker processes outside the engine: Beam's worker pool (`pool`), which starts a worker on request; ports."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def free_port() -> int:
 
 
 def wait_for(port: int, seconds: float = 60) -> None:
-    """Until something listens there."""
+    """Wait until a server listens at the port."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         with contextlib.suppress(OSError), socket.create_connection(("localhost", port), 1):
