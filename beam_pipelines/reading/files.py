@@ -6,13 +6,14 @@ import contextlib
 import glob
 import gzip
 import hashlib
+import io
 import os
 from collections.abc import Iterator
 from typing import Any, BinaryIO, NamedTuple, cast
 
 from beam_pipelines.reading import beam_hdfs
 from tb_deepexplain.errors import InputError
-from tb_deepexplain.storage import place
+from tb_deepexplain.storage import to_path
 
 _BLOCK_BYTES = 1 << 20
 # What fsspec's filesystems know of a file, most telling first: checksums, else times.
@@ -83,12 +84,12 @@ class _Fsspec:
 
     def open(self, path: str) -> BinaryIO:
         try:
-            file: BinaryIO = _fsspec(path).open(path, "rb")
+            file = _fsspec(path).open(path, "rb")
         except OSError:
             raise
         except Exception as error:  # such as missing credentials: each filesystem has errors of its own
             raise OSError(str(error)) from error
-        return file
+        return io.BufferedReader(file, _BLOCK_BYTES)  # whose readline, unlike that of fsspec, takes a size
 
     def exists(self, path: str) -> bool:
         return bool(_fsspec(path).exists(path))
@@ -127,7 +128,7 @@ def _remote(path: str) -> _Fsspec | beam_hdfs.BeamHdfs:
 
 
 def _fsspec(path: str) -> Any:
-    return place(path).fs  # type: ignore[attr-defined]
+    return to_path(path).fs  # type: ignore[attr-defined]
 
 
 def _stamp(info: dict[str, Any]) -> str:
