@@ -611,7 +611,10 @@ def test_hdfs_is_read_through_beam(file: Path, hdfs: Path) -> None:
 
 
 def test_hdfs_without_an_address_asks_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    from apache_beam.io.hadoopfilesystem import HadoopFileSystem
+
     monkeypatch.setattr("apache_beam.io.hadoopfilesystem.hdfs", object())
+    monkeypatch.setattr(FileSystem, "get_all_subclasses", classmethod(lambda cls: [HadoopFileSystem]))
     beam_hdfs.configure([])
     with pytest.raises(InputError, match="hdfs_host is not set; give --hdfs_host, --hdfs_port and --hdfs_user"):
         plan_path("hdfs://in/a.csv")
