@@ -21,6 +21,7 @@ from beam_pipelines.cli.arguments import parse_explain
 from beam_pipelines.cli.main import main as tb_deepexplain
 from tb_deepexplain.attribution import methods
 from tests import models
+from tests.attribution import test_properties
 from tests.docs import pages
 from tests.pipeline_runs import write_records
 
@@ -140,15 +141,12 @@ def _check_program(words: list[str], run: bool) -> None:
 
 
 def test_the_method_of_the_how_to_page_works(monkeypatch: pytest.MonkeyPatch) -> None:
-    file, row = (b for b in pages.blocks(pages.ROOT / "docs/howto/method.md") if b.language == "python")
+    file, row, test = (b for b in pages.blocks(pages.ROOT / "docs/howto/method.md") if b.language == "python")
     assert (pages.ROOT / file.title).parent == Path(methods.__file__).parent
     names: dict[str, Any] = vars(methods).copy()
     exec(compile(file.text, file.title, "exec"), names)
     method = eval(row.text.strip().removesuffix(","), names)
     monkeypatch.setattr(methods, "TABLE", (*methods.TABLE, method))
-    import tb_deepexplain as dx
-
-    images = np.random.default_rng(1).uniform(0, 1, (2, 8, 8, 3)).astype(np.float32)
-    model = models.image()
-    squared = dx.explain(method.id, model, images, target=1, scale=2.0)
-    np.testing.assert_allclose(squared, 2 * dx.explain("saliency", model, images, target=1) ** 2, rtol=1e-5)
+    twins = eval(f"{{{test.text}}}", vars(test_properties).copy())
+    monkeypatch.setattr(test_properties, "TWINS", twins)
+    test_properties.test_each_method_agrees_with_a_literal_twin(method.id)
