@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 SOURCES = ("tb_deepexplain", "beam_pipelines", "examples")
 FAST = (
-    "tests/graph/test_parsing.py",
+    "tests/graph/loading/test_example_signatures.py",
     "tests/plugin/test_filters.py",
     "tests/plugin/test_orders.py",
     "tests/plugin/test_pivots.py",

@@ -1,4 +1,4 @@
-"""Models whose answer depends on chance or on earlier calls are refused; those that only could are not."""
+"""Models whose output depends on random numbers or on variables that they write are refused."""
 
 from __future__ import annotations
 
@@ -43,64 +43,68 @@ def _in_a_loop(x: Any) -> Any:
         (lambda x: tf.random.shuffle(x), "RandomShuffle"),
         (lambda x: x * GENERATOR.uniform(tf.shape(x)), "RngReadAndSkip|StatelessRandom"),
     ],
-    ids=["noise", "noise of one seed", "dropout", "Keras' dropout", "in a loop", "order", "generator"],
+    ids=["noise", "noise with a seed", "dropout", "Keras' dropout", "in a loop", "shuffle", "generator"],
 )
-def test_models_that_depend_on_chance_are_refused(body: Callable[[Any], Any], op: str) -> None:
+def test_random_models_are_refused(body: Callable[[Any], Any], op: str) -> None:
     with pytest.raises(dx.UnsupportedModelError, match=f"random numbers: .*{op}.*training=False"):
         dx.Explainer("saliency", _net(body))
 
 
-def _idle(kind: str, path: Path) -> Any:
-    """Dropout that TensorFlow 1 exported, with the switch of its training phase or its rate at their defaults."""
+def _save_idle_dropout(parameter: str, path: Path) -> Any:
+    """A SavedModel with dropout as TensorFlow 1 exports it: off by the default value of its training phase or of its rate."""
     v1.disable_control_flow_v2()
     try:
         with tf.Graph().as_default(), v1.Session() as session:
             x = v1.placeholder(tf.float32, [None, 3])
             keep = v1.placeholder_with_default(1.0, [])
             phase = v1.placeholder_with_default(False, [])
-            y = v1.cond(phase, lambda: v1.nn.dropout(x, 0.5), lambda: x) if kind == "phase" else v1.nn.dropout(x, keep)
+            y = (
+                v1.cond(phase, lambda: v1.nn.dropout(x, 0.5), lambda: x)
+                if parameter == "phase"
+                else v1.nn.dropout(x, keep)
+            )
             v1.saved_model.simple_save(session, str(path), {"x": x}, {"y": 2.0 * y})
     finally:
         v1.enable_control_flow_v2()
     return path
 
 
-def _settled(x: Any) -> Any:
+def _constant_condition(x: Any) -> Any:
     return tf.cond(tf.constant(value=False), lambda: tf.nn.dropout(x, 0.5), lambda: x) * 2.0
 
 
-@pytest.mark.parametrize("kind", ["phase", "rate", "settled", "projection", "not explained"])
-def test_chance_that_changes_nothing_is_let_through(kind: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("case", ["phase", "rate", "constant condition", "projection", "not explained"])
+def test_random_numbers_without_effect_are_accepted(case: str, tmp_path: Path) -> None:
     forms: dict[str, Any] = {
-        "settled": _net(_settled),
+        "constant condition": _net(_constant_condition),
         "projection": _net(lambda x: 2.0 * x + 0.0 * x @ tf.random.stateless_normal([3, 3], [1, 2])),
         "not explained": _net(lambda x: {"a": 2.0 * x, "b": x + tf.random.normal(tf.shape(x))}),
     }
-    form = forms.get(kind) or _idle(kind, tmp_path / "saved")
-    explainer = dx.Explainer("saliency", form, output="a" if kind == "not explained" else None)
+    form = forms.get(case) or _save_idle_dropout(case, tmp_path / "saved")
+    explainer = dx.Explainer("saliency", form, output="a" if case == "not explained" else None)
     np.testing.assert_allclose(explainer.predict(X).outputs, 2 * X, rtol=1e-6)
     np.testing.assert_allclose(explainer.run(X), 2.0, rtol=1e-6)
 
 
-def test_dropout_at_inference_is_no_chance() -> None:
+def test_dropout_at_inference_is_accepted() -> None:
     dx.Explainer("saliency", _dropout(0.5, training=False))
 
 
-@pytest.mark.parametrize("where", ["plain", "in a call", "in a branch"])
-def test_variables_written_before_they_are_read_are_refused(where: str) -> None:
+@pytest.mark.parametrize("position", ["plain", "in a call", "in a branch"])
+def test_variables_written_before_they_are_read_are_refused(position: str) -> None:
     scale = tf.Variable(2.0, name="scale")
     write = lambda: scale.assign(3.0 * scale)  # noqa: E731
     writes = {"plain": write, "in a call": tf.function(write), "in a branch": lambda: tf.cond(scale > 0, write, write)}
 
     def model(x: Any) -> Any:
-        writes[where]()
+        writes[position]()
         return scale * x
 
     with pytest.raises(dx.UnsupportedModelError, match=r"writes before it reads it: .*ReadVariableOp.* \(after "):
         dx.Explainer("saliency", _net(model))
 
 
-def test_variables_written_afterwards_are_left_as_they_are() -> None:
+def test_variables_written_after_they_are_read_keep_their_values() -> None:
     scale, calls = tf.Variable(2.0), tf.Variable(0.0)
 
     def model(x: Any) -> Any:

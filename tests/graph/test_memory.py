@@ -1,4 +1,4 @@
-"""Weights are captured, not copied: what loading and explaining add to a process's memory."""
+"""The memory that loading and explaining a model take: weights are captured, not copied."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ import tb_deepexplain as dx
 def megabytes(field):
     return int(Path("/proc/self/status").read_text().split(field + ":")[1].split()[0]) / 1024
 
-def explained(form, x):
+def memory_added_by_explaining(form, x):
     gc.collect()
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins again
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     before = megabytes("VmRSS")
-    found = dx.explain("saliency", form, x, target=0)
-    assert found.any()
+    attributions = dx.explain("saliency", form, x, target=0)
+    assert attributions.any()
     return megabytes("VmHWM") - before
 """
 
@@ -39,9 +39,9 @@ model = keras.Sequential([keras.Input((7000,)), *layers])
 x = np.ones((2, 7000), np.float32)
 dx.explain("saliency", keras.Sequential([keras.Input((10,)), keras.layers.Dense(3)]), x[:, :10], target=0)
 model(x)
-added = {"weights": 4 * model.count_params() / 2**20, "object": explained(model, x)}
+added = {"weights": 4 * model.count_params() / 2**20, "object": memory_added_by_explaining(model, x)}
 model.export(sys.argv[1], verbose=False)
-added["saved model"] = explained(tf.saved_model.load(sys.argv[1]), x)  # reading it takes what TensorFlow takes
+added["saved model"] = memory_added_by_explaining(tf.saved_model.load(sys.argv[1]), x)  # loading is not counted
 print(json.dumps(added))
 """
 )
@@ -53,16 +53,16 @@ layers = [keras.layers.Embedding(5_600_000, 100, embeddings_initializer="zeros")
 model = keras.Sequential([keras.Input((4,), dtype="int32"), *layers])
 ids = np.array([[1, 5_599_999, 3, 4]])
 model(ids)
-print(json.dumps({"weights": 4 * model.count_params() / 2**20, "object": explained(model, ids)}))
+print(json.dumps({"weights": 4 * model.count_params() / 2**20, "object": memory_added_by_explaining(model, ids)}))
 """
 )
 
 
 def _measure(program: str, *arguments: str) -> dict[str, float]:
-    """Megabytes: of the weights, and what explaining each form of the model added at its peak."""
-    found = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False)
-    assert found.returncode == 0, found.stderr[-2000:]
-    measured: dict[str, float] = json.loads(found.stdout.splitlines()[-1])
+    """In MiB: the weights, and for each form of the model the peak that explaining adds."""
+    process = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr[-2000:]
+    measured: dict[str, float] = json.loads(process.stdout.splitlines()[-1])
     return measured
 
 
@@ -75,10 +75,10 @@ def test_weights_are_not_copied(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not STATUS.exists(), reason="needs Linux's /proc to measure memory")
 def test_weights_beyond_two_gigabytes() -> None:
-    """More than a GraphDef may hold."""
+    """A GraphDef cannot hold as many."""
     free = int(Path("/proc/meminfo").read_text().split("MemAvailable:")[1].split()[0]) / 2**20
     if free < 10:
-        pytest.skip(f"{free:.1f} GiB of memory are available, and this takes 10")
+        pytest.skip(f"{free:.1f} GiB of memory are available; this test needs 10")
     added = _measure(LONG)
     assert added["weights"] > 2048
     assert added["object"] < 500

@@ -1,4 +1,4 @@
-"""Backward rules: every activation is one region however it was exported; what no rule treats is refused by name."""
+"""Backward rules: every activation is one region, however it was exported; unsupported steps are refused by name."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _weights(dtype: str, *shapes: tuple[int, ...]) -> list[np.ndarray]:
 
 
 def _net(activation: Callable[[Any], Any], weights: list[np.ndarray]) -> Any:
-    """Two layers of the activation between three affine ones."""
+    """Three affine layers with the activation between them."""
     w1, b1, w2, b2, w3, b3 = map(tf.constant, weights)
 
     @tf.function(input_signature=[tf.TensorSpec([None, *w1.shape[:1]], w1.dtype, name="x")], autograph=False)
@@ -60,23 +60,23 @@ def _net(activation: Callable[[Any], Any], weights: list[np.ndarray]) -> Any:
 SHAPES = ((6, 9), (9,), (9, 8), (8,), (8, 3), (3,))
 
 
-def _literal(
+def _layer_by_layer(
     activation: Callable[[Any], Any],
     weights: list[np.ndarray],
     x: np.ndarray,
     unit: int,
     multiplier: Callable[..., Any],
 ) -> np.ndarray:
-    """Layer by layer and by hand: the gradient of one unit with every f′ replaced by `multiplier(f, z)`."""
+    """The gradient of one unit by explicit formulas, with every f′ replaced by `multiplier(f, z, layer)`."""
     w1, b1, w2, b2, w3, _ = weights
     f = lambda z: np.asarray(activation(tf.constant(z)))  # noqa: E731
     z1 = x @ w1 + b1
     z2 = f(z1) @ w2 + b2
-    back = np.broadcast_to(w3[:, unit], z2.shape) * multiplier(activation, z2, 1)
-    return ((back @ w2.T) * multiplier(activation, z1, 0)) @ w1.T
+    gradient = np.broadcast_to(w3[:, unit], z2.shape) * multiplier(activation, z2, 1)
+    return ((gradient @ w2.T) * multiplier(activation, z1, 0)) @ w1.T
 
 
-def _slope(activation: Callable[[Any], Any], z: np.ndarray) -> np.ndarray:
+def _derivative(activation: Callable[[Any], Any], z: np.ndarray) -> np.ndarray:
     with tf.GradientTape() as tape:
         values = tf.constant(z)
         tape.watch(values)
@@ -94,10 +94,10 @@ def test_every_activation_is_one_region(name: str, dtype: str, tolerance: float)
     assert not analysis.unsupported
     x, base = (np.random.default_rng(seed).normal(size=(7, 6)).astype(dtype) for seed in (2, 3))
 
-    found = dx.explain("deeplift", graph, x, target=1, baseline=base[0], return_result=True)
-    change = abs(found.score - found.baseline_score)
-    rounding = np.finfo(dtype).eps * (abs(found.attributions).sum(1) + abs(found.score))  # where they nearly cancel
-    assert (abs(found.gap) <= tolerance * change + 4 * rounding).all()
+    result = dx.explain("deeplift", graph, x, target=1, baseline=base[0], return_result=True)
+    change = abs(result.score - result.baseline_score)
+    rounding = np.finfo(dtype).eps * (abs(result.attributions).sum(1) + abs(result.score))  # where they nearly cancel
+    assert (abs(result.gap) <= tolerance * change + 4 * rounding).all()
     f = lambda z: np.asarray(activation(tf.constant(z)))  # noqa: E731
     z1 = base[:1] @ weights[0] + weights[1]
     references = [z1, f(z1) @ weights[2] + weights[3]]
@@ -106,24 +106,24 @@ def test_every_activation_is_one_region(name: str, dtype: str, tolerance: float)
         d = z - references[layer]
         near = abs(d) <= (1e-5 if dtype == "float32" else 1e-10)
         quotient = (f(z) - f(references[layer])) / np.where(near, 1, d)
-        return np.where(near, _slope(activation, (z + references[layer]) / 2), quotient)
+        return np.where(near, _derivative(activation, (z + references[layer]) / 2), quotient)
 
     rtol = 1e-3 if dtype == "float32" else 1e-7
-    literal = (x - base[0]) * _literal(activation, weights, x, 1, rescaled)
-    np.testing.assert_allclose(found.attributions, literal, rtol=rtol, atol=rtol * abs(literal).max())
+    expected = (x - base[0]) * _layer_by_layer(activation, weights, x, 1, rescaled)
+    np.testing.assert_allclose(result.attributions, expected, rtol=rtol, atol=rtol * abs(expected).max())
 
     def stabilised(_: Any, z: np.ndarray, layer: int) -> np.ndarray:
         return f(z) / (z + np.where(z >= 0, 0.01, -0.01).astype(dtype))
 
-    literal = x * _literal(activation, weights, x, 1, stabilised)
-    found = dx.explain("epsilon_lrp", graph, x, target=1, epsilon=0.01)
-    assert found.dtype == dtype
-    if name != "hard_sigmoid":  # relu6(x + 3) / 6: what it adds to x is a bias, and z includes it
-        np.testing.assert_allclose(found, literal, rtol=rtol, atol=rtol * abs(literal).max())
+    expected = x * _layer_by_layer(activation, weights, x, 1, stabilised)
+    attributions = dx.explain("epsilon_lrp", graph, x, target=1, epsilon=0.01)
+    assert attributions.dtype == dtype
+    if name != "hard_sigmoid":  # relu6(x + 3) / 6: the 3 counts as a bias, which z includes
+        np.testing.assert_allclose(attributions, expected, rtol=rtol, atol=rtol * abs(expected).max())
 
 
 def _regions(function: Callable[[Any], Any], shape: tuple[int | None, ...] = (None, 4)) -> list[str]:
-    """The regions of a function as `op of z → op of y`."""
+    """The regions of a function, written `op of z → op of y`."""
     graph = dx.load_model(tf.function(function, input_signature=[tf.TensorSpec(shape, tf.float32, name="x")]))
     nodes = graph.view.nodes
     assert not graph.submodel().region_analysis.unsupported
@@ -147,25 +147,21 @@ EYE = np.eye(4, dtype=np.float32)
         (
             lambda x: (lambda e: tf.concat([e, tf.math.log(1 + e)], 1))(tf.exp(x)),
             ["Placeholder → Exp", "Placeholder → Log"],
-        ),
+        ),  # one source, two outputs: overlapping regions
         (lambda x: tf.reduce_max(tf.nn.relu(x @ EYE), 1), ["MatMul → Relu"]),  # maxima keep their gradient
         (lambda x: tf.maximum(x @ EYE, 2 * (x @ EYE[::-1])), []),
         (lambda x: x * [1.0, 2, 3, 4] / 3 - x, []),
     ],
 )
-def test_regions_end_where_they_should(function: Callable[[Any], Any], expected: list[str]) -> None:
-    found = _regions(function)
-    if "concat" in str(expected) or (len(expected) == 2 and expected[0] == expected[1]):
-        assert found == ["Placeholder → Exp", "Placeholder → Log"]  # overlapping: each exit has its own
-    else:
-        assert found == expected
+def test_where_regions_start_and_end(function: Callable[[Any], Any], expected: list[str]) -> None:
+    assert _regions(function) == expected
 
 
 def test_batch_norm_at_inference_is_affine() -> None:
     model = models.image()
-    found = dx.explain("deeplift", model, RNG.normal(size=(3, 8, 8, 3)), target=0, return_result=True)
-    assert np.isfinite(found.gap).all()
-    smooth = keras.Sequential(
+    result = dx.explain("deeplift", model, RNG.normal(size=(3, 8, 8, 3)), target=0, return_result=True)
+    assert np.isfinite(result.gap).all()
+    without_maxima = keras.Sequential(
         [
             keras.Input((8, 8, 3)),
             layers.Conv2D(4, 3),
@@ -177,8 +173,8 @@ def test_batch_norm_at_inference_is_affine() -> None:
             layers.Dense(2),
         ]
     )
-    found = dx.explain("deeplift", smooth, RNG.normal(size=(3, 8, 8, 3)), target=0, return_result=True)
-    np.testing.assert_allclose(found.gap, 0, atol=1e-4 * abs(found.score - found.baseline_score).min())
+    result = dx.explain("deeplift", without_maxima, RNG.normal(size=(3, 8, 8, 3)), target=0, return_result=True)
+    np.testing.assert_allclose(result.gap, 0, atol=1e-4 * abs(result.score - result.baseline_score).min())
 
 
 def _attention() -> keras.Model:
@@ -187,12 +183,12 @@ def _attention() -> keras.Model:
     return keras.Model(x, layers.Dense(2)(layers.Flatten()(y)))
 
 
-def _recurrent(kind: Any, **options: Any) -> keras.Model:
+def _recurrent(layer: Any, **options: Any) -> keras.Model:
     x = keras.Input((5, 4))
-    return keras.Model(x, layers.Dense(2)(kind(3, **options)(x)))
+    return keras.Model(x, layers.Dense(2)(layer(3, **options)(x)))
 
 
-def _excited() -> keras.Model:
+def _squeeze_and_excite() -> keras.Model:
     x = keras.Input((5, 4))
     weight = layers.Dense(4, "sigmoid")(layers.GlobalAveragePooling1D()(x))
     return keras.Model(x, layers.Dense(2)(layers.Flatten()(layers.Multiply()([x, layers.Reshape((1, 4))(weight)]))))
@@ -203,7 +199,7 @@ def _softmax_inside() -> keras.Model:
     return keras.Model(x, layers.Dense(2)(layers.Dense(6, "softmax")(layers.Flatten()(x))))
 
 
-def _normalised() -> keras.Model:
+def _layer_norm() -> keras.Model:
     x = keras.Input((5, 4))
     return keras.Model(x, layers.Dense(2)(layers.Flatten()(layers.LayerNormalization()(x))))
 
@@ -216,21 +212,21 @@ def _normalised() -> keras.Model:
         (lambda: _recurrent(layers.GRU), "loop or condition"),
         (lambda: _recurrent(layers.LSTM, unroll=True), "product of two tensors that both depend on the input"),
         (_attention, "product of two tensors.*softmax inside the network"),
-        (_excited, "product of two tensors"),
+        (_squeeze_and_excite, "product of two tensors"),
         (_softmax_inside, "softmax inside the network"),
-        (_normalised, "product of two tensors"),
+        (_layer_norm, "product of two tensors"),
     ],
     ids=["lstm", "gru", "unrolled lstm", "attention", "squeeze and excite", "softmax inside", "layer norm"],
 )
-def test_what_no_rule_treats_is_refused_by_name(method: str, build: Callable[[], keras.Model], reason: str) -> None:
+def test_unsupported_steps_are_refused_by_name(method: str, build: Callable[[], keras.Model], reason: str) -> None:
     model, x = build(), RNG.normal(size=(3, 5, 4)).astype(np.float32)
     with pytest.raises(
         dx.UnsupportedModelError, match=f"{method} has no rule for .*{reason}.* Use integrated_gradients"
     ):
         dx.explain(method, model, x, target=0)
-    found = dx.explain(method, model, x, target=0, on_unsupported="gradient", return_result=True)
-    assert np.isfinite(found.attributions).all()
-    assert all(any("plain gradient through" in warning for warning in said) for said in found.warnings)
+    result = dx.explain(method, model, x, target=0, on_unsupported="gradient", return_result=True)
+    assert np.isfinite(result.attributions).all()
+    assert all(any("plain gradient through" in warning for warning in warnings) for warnings in result.warnings)
 
 
 def test_batch_statistics_are_refused() -> None:
@@ -243,7 +239,7 @@ def test_batch_statistics_are_refused() -> None:
 
 
 @pytest.mark.parametrize("swap", [False, True])
-def test_the_reference_fits_wherever_the_batch_stands(swap: bool) -> None:
+def test_the_reference_fits_any_position_of_the_batch_axis(swap: bool) -> None:
     """Time-major and merged batches: one reference must not be broadcast along the wrong axis."""
     w = _weights("float32", (4, 4))[0]
 
@@ -254,25 +250,33 @@ def test_the_reference_fits_wherever_the_batch_stands(swap: bool) -> None:
         return tf.reduce_sum(tf.transpose(y, [1, 0, 2]) if swap else y, 2)
 
     base = RNG.normal(size=(3, 4)).astype(np.float32)
-    found = dx.explain("deeplift", model, RNG.normal(size=(5, 3, 4)), target=1, baseline=base, return_result=True)
-    np.testing.assert_allclose(found.gap, 0, atol=1e-5)
+    result = dx.explain("deeplift", model, RNG.normal(size=(5, 3, 4)), target=1, baseline=base, return_result=True)
+    np.testing.assert_allclose(result.gap, 0, atol=1e-5)
 
 
-def test_the_reference_has_each_examples_other_inputs() -> None:
+def test_the_reference_has_the_context_of_each_example() -> None:
     numbers, mask = keras.Input((6,), name="numbers"), keras.Input((6,), name="mask")
     hidden = layers.Dense(5, "tanh")(layers.Multiply()([numbers, mask]))
     model = keras.Model({"numbers": numbers, "mask": mask}, layers.Dense(2)(hidden))
     xs = {"numbers": RNG.normal(size=(4, 6)), "mask": RNG.integers(0, 2, (4, 6)).astype(float)}
-    found = dx.explain("deeplift", model, xs, inputs="numbers", target=0, return_result=True)
-    np.testing.assert_allclose(found.gap, 0, atol=1e-5)
-    assert not found.attributions["numbers"][xs["mask"] == 0].any()
+    result = dx.explain("deeplift", model, xs, inputs="numbers", target=0, return_result=True)
+    np.testing.assert_allclose(result.gap, 0, atol=1e-5)
+    assert not result.attributions["numbers"][xs["mask"] == 0].any()
 
 
-def test_other_gradients_are_left_alone() -> None:
-    """The rule belongs to one map: gradients taken afterwards, in this process or of this model, are ordinary ones."""
+def test_a_rule_does_not_change_later_gradients() -> None:
     model, x = models.sequential(), RNG.normal(size=(4, 10)).astype(np.float32)
     before = dx.explain("saliency", model, x, target=0)
     dx.explain("deeplift", model, x, target=0)
     with pytest.raises(dx.ParameterError):
         dx.explain("epsilon_lrp", model, x, target=0, epsilon=0)
     np.testing.assert_array_equal(dx.explain("saliency", model, x, target=0), before)
+
+
+def test_an_explained_softmax_is_a_warning() -> None:
+    x = keras.Input((4,))
+    model = keras.Model(x, layers.Dense(3, activation="log_softmax")(x))
+    with pytest.warns(UserWarning, match="softmax"):
+        explainer = dx.Explainer("deeplift", model, output="output", target=0)
+    result = explainer.run(RNG.normal(size=(6, 4)), return_result=True)
+    assert "the softmax that is itself explained" in result.warnings[0][0]

@@ -1,4 +1,4 @@
-"""SavedModels whose signature takes serialized tf.Examples are entered behind their parsing: features are explained by name."""
+"""Signatures that take serialized tf.Examples: the parsed features are the inputs, and are explained by name."""
 
 from __future__ import annotations
 
@@ -21,42 +21,43 @@ FLOAT = tf.io.FixedLenFeature([], tf.float32)
 
 
 def save(path: Path, spec: Mapping[str, Any], call: Callable[[Mapping[str, Any]], Any], *keep: Any) -> str:
-    """A SavedModel that parses `spec` and gives what `call` makes of the features."""
+    """Save a model that parses `spec` and returns `call(features)`; `keep` are the layers that it uses."""
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
-    def serve(examples: Any) -> dict[str, Any]:
+    def signature(examples: Any) -> dict[str, Any]:
         return {"scores": call(tf.io.parse_example(examples, dict(spec)))}
 
     module = tf.Module()
     module.kept = keep
-    tf.saved_model.save(module, str(path), signatures={"serving_default": serve})
+    tf.saved_model.save(module, str(path), signatures={"serving_default": signature})
     return str(path)
 
 
 def record(**values: Any) -> bytes:
+    """A serialized tf.Example."""
     features = {}
     for name, value in values.items():
         array = np.ravel(value)
         if array.dtype.kind in "OSU":
-            made = tf.train.Feature(bytes_list=tf.train.BytesList(value=[str(v).encode() for v in array]))
+            feature = tf.train.Feature(bytes_list=tf.train.BytesList(value=[str(v).encode() for v in array]))
         elif array.dtype.kind == "i":
-            made = tf.train.Feature(int64_list=tf.train.Int64List(value=array.tolist()))
+            feature = tf.train.Feature(int64_list=tf.train.Int64List(value=array.tolist()))
         else:
-            made = tf.train.Feature(float_list=tf.train.FloatList(value=array.tolist()))
-        features[name] = made
-    content: bytes = tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
-    return content
+            feature = tf.train.Feature(float_list=tf.train.FloatList(value=array.tolist()))
+        features[name] = feature
+    serialized: bytes = tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+    return serialized
 
 
-def served(path: str, records: list[bytes]) -> np.ndarray:
-    """What the model itself says."""
+def serve(path: str, records: list[bytes]) -> np.ndarray:
+    """The scores of the model's signature."""
     loaded = tf.saved_model.load(path)
-    answer: np.ndarray = loaded.signatures["serving_default"](tf.constant(records))["scores"].numpy()
-    return answer
+    scores: np.ndarray = loaded.signatures["serving_default"](tf.constant(records))["scores"].numpy()
+    return scores
 
 
 def test_features_are_inputs_by_name(tmp_path: Path) -> None:
-    """Scalars, vectors, integers that are cast; what nothing depends on is no input."""
+    """Scalars, vectors and integers that are cast; a feature that the output ignores is no input."""
     dense = keras.layers.Dense(3, activation="tanh")
     dense.build((None, 4))
     spec = {
@@ -77,20 +78,20 @@ def test_features_are_inputs_by_name(tmp_path: Path) -> None:
     }  # fmt: skip
     explainer = dx.Explainer("integrated_gradients", path, steps=50)
     records = [record(age=int(a), blood=b, height=h) for a, b, h in zip(*xs.values(), strict=True)]
-    given = {name: np.asarray(values, np.float32) for name, values in xs.items()}
-    result = explainer.run(given, target=1, return_result=True)
-    np.testing.assert_allclose(result.score, served(path, records)[:, 1], rtol=1e-5)
+    features = {name: np.asarray(values, np.float32) for name, values in xs.items()}
+    result = explainer.run(features, target=1, return_result=True)
+    np.testing.assert_allclose(result.score, serve(path, records)[:, 1], rtol=1e-5)
     assert set(result.attributions) == set(xs) and result.attributions["blood"].shape == (5, 2)
-    whole = keras.Sequential([keras.Input((4,)), dense])
-    table = np.concatenate([given["height"][:, None], given["blood"], given["age"][:, None]], 1)
-    same = dx.explain("integrated_gradients", whole, table, target=1, steps=50)
-    np.testing.assert_allclose(result.attributions["age"], same[:, 3], rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(result.attributions["blood"], same[:, 1:3], rtol=1e-4, atol=1e-6)
+    network = keras.Sequential([keras.Input((4,)), dense])
+    table = np.concatenate([features["height"][:, None], features["blood"], features["age"][:, None]], 1)
+    expected = dx.explain("integrated_gradients", network, table, target=1, steps=50)
+    np.testing.assert_allclose(result.attributions["age"], expected[:, 3], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(result.attributions["blood"], expected[:, 1:3], rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("sparse", [False, True])
 def test_texts_by_token(tmp_path: Path, sparse: bool) -> None:
-    """Token ids of a fixed number, or as many as there are."""
+    """A fixed or a varying number of token ids."""
     embedding, dense = keras.layers.Embedding(20, 4), keras.layers.Dense(2)
     embedding.build((None,))
     dense.build((None, 4))
@@ -103,12 +104,12 @@ def test_texts_by_token(tmp_path: Path, sparse: bool) -> None:
     path = save(tmp_path / "m", {"ids": feature}, call, embedding, dense)
     ids = RNG.integers(1, 20, (3, 6))
     result = dx.Explainer("gradient_x_input", path).run({"ids": ids}, target=0, return_result=True)
-    np.testing.assert_allclose(result.score, served(path, [record(ids=row) for row in ids])[:, 0], rtol=1e-5)
+    np.testing.assert_allclose(result.score, serve(path, [record(ids=row) for row in ids])[:, 0], rtol=1e-5)
     network = keras.Sequential(
         [keras.Input((6,), dtype="int32"), embedding, keras.layers.GlobalAveragePooling1D(), dense]
     )
-    same = dx.Explainer("gradient_x_input", network).run(ids, target=0, return_result=True)
-    np.testing.assert_allclose(result.tokens, same.tokens, rtol=1e-4, atol=1e-7)
+    expected = dx.Explainer("gradient_x_input", network).run(ids, target=0, return_result=True)
+    np.testing.assert_allclose(result.tokens, expected.tokens, rtol=1e-4, atol=1e-7)
 
 
 def test_raw_strings_by_token(tmp_path: Path) -> None:
@@ -120,42 +121,42 @@ def test_raw_strings_by_token(tmp_path: Path) -> None:
     path = save(
         tmp_path / "m", spec, lambda f: dense(tf.reduce_mean(embedding(text(f["review"])), 1)), text, embedding, dense
     )
-    found = dx.Explainer("gradient_x_input", path).run({"review": np.array(["good film", "bad"])}, return_result=True)
-    assert found.tokens.shape == (2, 4) and found.tokens[0, 0] != found.tokens[1, 0]
+    result = dx.Explainer("gradient_x_input", path).run({"review": np.array(["good film", "bad"])}, return_result=True)
+    assert result.tokens.shape == (2, 4) and result.tokens[0, 0] != result.tokens[1, 0]
     np.testing.assert_allclose(
-        found.score, served(path, [record(review="good film"), record(review="bad")])[:, 0], rtol=1e-5
+        result.score, serve(path, [record(review="good film"), record(review="bad")])[:, 0], rtol=1e-5
     )
 
 
-def test_a_model_that_asks_how_many_examples_there_are(tmp_path: Path) -> None:
+def test_a_model_that_uses_the_batch_size_of_the_serialized_examples(tmp_path: Path) -> None:
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
-    def serve(examples: Any) -> dict[str, Any]:
+    def signature(examples: Any) -> dict[str, Any]:
         x = tf.io.parse_example(examples, {"x": tf.io.FixedLenFeature([3], tf.float32)})["x"]
         return {"scores": tf.reshape(x, [tf.shape(examples)[0], 3]) ** 2}
 
     module = tf.Module()
-    tf.saved_model.save(module, str(tmp_path / "m"), signatures={"serving_default": serve})
+    tf.saved_model.save(module, str(tmp_path / "m"), signatures={"serving_default": signature})
     x = RNG.normal(size=(4, 3)).astype(np.float32)
     maps = dx.explain("gradient_x_input", str(tmp_path / "m"), {"x": x}, target=2)
     np.testing.assert_allclose(maps["x"], 2 * x**2 * [0, 0, 1], rtol=1e-5)
 
 
-def test_an_example_may_lack_what_has_a_default(tmp_path: Path) -> None:
+def test_an_example_may_lack_features_with_a_default(tmp_path: Path) -> None:
     spec = {
         "dose": tf.io.FixedLenFeature([], tf.float32, default_value=2.5),
         "sites": tf.io.FixedLenFeature([3], tf.float32, default_value=[1.0, 2.0, 3.0]),
-        "must": FLOAT,
+        "weight": FLOAT,
     }
-    path = save(tmp_path / "m", spec, lambda f: f["dose"][:, None] * f["sites"] + f["must"][:, None])
+    path = save(tmp_path / "m", spec, lambda f: f["dose"][:, None] * f["sites"] + f["weight"][:, None])
     parse = ExampleParser(load_model(path).inputs).parse
-    found = parse(record(must=1.0), "1").inputs
-    assert found["dose"] == 2.5 and found["sites"].tolist() == [1, 2, 3] and found["must"] == 1
-    assert parse(record(must=1.0, dose=4.0), "1").inputs["dose"] == 4
-    with pytest.raises(InputError, match="it has no feature 'must'"):
+    inputs = parse(record(weight=1.0), "1").inputs
+    assert inputs["dose"] == 2.5 and inputs["sites"].tolist() == [1, 2, 3] and inputs["weight"] == 1
+    assert parse(record(weight=1.0, dose=4.0), "1").inputs["dose"] == 4
+    with pytest.raises(InputError, match="it has no feature 'weight'"):
         parse(record(dose=1.0), "1")
 
 
-def test_a_chosen_signature_is_entered_likewise(tmp_path: Path) -> None:
+def test_a_signature_chosen_by_name_is_also_entered_at_its_features(tmp_path: Path) -> None:
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
     def parsing(examples: Any) -> dict[str, Any]:
         return {"scores": 3 * tf.io.parse_example(examples, {"x": FLOAT})["x"][:, None]}
@@ -169,7 +170,7 @@ def test_a_chosen_signature_is_entered_likewise(tmp_path: Path) -> None:
     assert [i.name for i in load_model(str(tmp_path), signature="parsing").inputs] == ["x"]
 
 
-def test_what_has_no_place_is_refused(tmp_path: Path) -> None:
+def test_features_that_cannot_be_explained_are_refused(tmp_path: Path) -> None:
     ragged = {"words": tf.io.RaggedFeature(tf.float32)}
     path = save(tmp_path / "ragged", ragged, lambda f: tf.reduce_sum(f["words"], 1)[:, None])
     with pytest.raises(UnsupportedModelError, match=r"ragged features \(words\).*FixedLenFeature or VarLenFeature"):
@@ -180,9 +181,9 @@ def test_what_has_no_place_is_refused(tmp_path: Path) -> None:
     pixels = {"png": tf.io.FixedLenFeature([], tf.string)}
 
     def decode(f: Mapping[str, Any]) -> Any:
-        read = lambda png: tf.cast(tf.io.decode_png(png, 1)[:2, :2], tf.float32)  # noqa: E731
+        decode_one = lambda png: tf.cast(tf.io.decode_png(png, 1)[:2, :2], tf.float32)  # noqa: E731
         return tf.reduce_sum(
-            tf.map_fn(read, f["png"], fn_output_signature=tf.TensorSpec([2, 2, 1], tf.float32)), [1, 2]
+            tf.map_fn(decode_one, f["png"], fn_output_signature=tf.TensorSpec([2, 2, 1], tf.float32)), [1, 2]
         )
 
     with pytest.raises(DeepExplainError):

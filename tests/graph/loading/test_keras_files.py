@@ -1,0 +1,114 @@
+"""Keras files, most of them of Keras 2: each means what it meant to the Keras that wrote it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import h5py
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras
+
+import tb_deepexplain as dx
+from tests.graph.loading import keras_2_models
+from tests.graph.loading.comparison import IDS, assert_same_model
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:the explained output is a softmax"),
+    pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file"),
+]
+
+
+@pytest.mark.parametrize(
+    ("form", "source"),
+    [
+        ("object", "Keras 2 model 'old'"),
+        ("h5", "h5 (Keras 3)"),
+        ("keras", "keras (Keras 2)"),
+        ("saved_model", "saved_model"),
+    ],
+)
+def test_every_form_of_a_keras_2_model(form: str, source: str, tmp_path: Path) -> None:
+    model = keras_2_models.functional()
+    path = tmp_path / f"model.{form}"
+    if form != "object":
+        model.save(path, save_format="tf" if form == "saved_model" else None)
+    graph = assert_same_model(model if form == "object" else path, model)
+    inner = tf_keras.Model(model.inputs, model.get_layer("hidden_1").output)
+    assert_same_model(graph, inner, output="hidden_1")
+    assert source in graph.source
+
+
+@pytest.mark.parametrize("options", [{}, {"recurrent_activation": "hard_sigmoid"}], ids=["time_major", "hard_sigmoid"])
+@pytest.mark.parametrize("suffix", ["h5", "hdf5", "keras"])
+def test_text_models_of_keras_2_keep_their_meaning(suffix: str, options: dict[str, Any], tmp_path: Path) -> None:
+    model, path = keras_2_models.text(**options), tmp_path / f"model.{suffix}"
+    model.save(path, save_format="h5" if suffix == "hdf5" else None)
+    graph = dx.load_model(path)
+    assert graph.source == f"{path} (Keras 2)"
+    predictions = dx.Explainer("saliency", graph).predict(IDS)
+    np.testing.assert_allclose(predictions.outputs, model(IDS), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(predictions.token_ids, IDS)
+    embedded = tf.gather(model.get_layer("embedding").embeddings, IDS)
+    with tf.GradientTape() as tape:
+        tape.watch(embedded)
+        score = model.get_layer("head")(model.get_layer("lstm")(embedded, mask=tf.constant(IDS != 0)))[:, 1]
+    expected = (embedded * tape.gradient(score, embedded)).numpy()
+    result = dx.explain("gradient_x_input", graph, IDS, target=1, return_result=True)
+    np.testing.assert_allclose(result.attributions, expected, rtol=1e-4, atol=1e-6)
+
+
+def _remove_time_major(path: Path) -> None:
+    """As older versions of Keras 2 wrote the file, so that Keras 3 can read it."""
+    with h5py.File(path, "r+") as file:
+        file.attrs["model_config"] = file.attrs["model_config"].replace('"time_major": false, ', "")
+
+
+def test_keras_2_loads_what_keras_3_would_silently_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "model.h5"
+    model = keras_2_models.text(recurrent_activation="hard_sigmoid")
+    model.save(path)
+    _remove_time_major(path)
+    changed = keras.models.load_model(path, compile=False)(IDS)
+    assert abs(changed - model(IDS)).numpy().max() > 1e-4, "Keras 3 computes something else"
+    outputs = dx.Explainer("saliency", path).predict(IDS).outputs
+    np.testing.assert_allclose(outputs, model(IDS), rtol=1e-5, atol=1e-6)
+    monkeypatch.setitem(sys.modules, "tf_keras", None)
+    with pytest.raises(
+        dx.UnsupportedModelError, match=r"hard_sigmoid.*install the extra keras2, pip install '.*\[keras2\]'"
+    ):
+        dx.load_model(path)
+
+
+def test_a_mask_that_keras_3_would_pass_on(tmp_path: Path) -> None:
+    ids = tf_keras.Input((5,), name="ids")
+    x = tf_keras.layers.Embedding(9, 4, mask_zero=True)(ids)
+    model = tf_keras.Model(ids, tf_keras.layers.GlobalAveragePooling1D()(tf_keras.layers.Rescaling(2.0)(x)))
+    model.save(tmp_path / "model.h5")
+    outputs = dx.Explainer("saliency", tmp_path / "model.h5").predict(IDS).outputs
+    np.testing.assert_allclose(outputs, model(IDS), rtol=1e-5, atol=1e-7)
+
+
+def test_unusable_files_are_refused(tmp_path: Path) -> None:
+    model = keras_2_models.functional()
+    model.save_weights(tmp_path / "weights.h5")
+    (tmp_path / "noise.h5").write_bytes(b"noise")
+    tf_keras.Sequential([tf_keras.Input((3,)), tf_keras.layers.Lambda(lambda x: x)]).save(tmp_path / "lambda.h5")
+
+    class Custom(tf_keras.layers.Dense):
+        pass
+
+    tf_keras.Sequential([tf_keras.Input((3,)), Custom(2)]).save(tmp_path / "custom.h5")
+    for name, message in {
+        "weights": "holds weights without a model: load them",
+        "noise": "Keras cannot load",
+        "lambda": "holds a Lambda layer, .* if you trust it, load it with tf_keras and give the model",
+        "custom": "no Keras can load .*Keras 3: .*Custom.*; Keras 2: .*Custom.*; if it needs your own code, load it",
+    }.items():
+        with pytest.raises(dx.UnsupportedModelError, match=message) as caught:
+            dx.load_model(tmp_path / f"{name}.h5")
+        assert "\n" not in str(caught.value)

@@ -1,0 +1,94 @@
+"""Keras 3 and Keras 2 model objects: the graph computes what the model computes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras
+
+import tb_deepexplain as dx
+from tests import models
+from tests.graph.loading import keras_2_models
+from tests.graph.loading.comparison import RNG, SPEC, X, assert_same_model
+
+pytestmark = pytest.mark.filterwarnings("ignore:the explained output is a softmax")
+
+
+def test_compiled_models() -> None:
+    model = models.sequential()
+    model.compile(loss="mse", jit_compile=True)
+    x = RNG.normal(size=(4, 10)).astype(np.float32)
+    assert_same_model(model, model, x)
+    call = tf.function(lambda x: model(x), jit_compile=True)
+    assert_same_model((call, tf.TensorSpec([None, 10])), model, x)
+
+
+def _subclassed(package: Any) -> Any:
+    class Subclassed(package.Model):
+        def __init__(self) -> None:
+            super().__init__()
+            self.dense, self.drop = package.layers.Dense(2, "tanh"), package.layers.Dropout(0.5)
+
+        def call(self, inputs: Any, training: bool = False) -> Any:
+            return self.drop(self.dense(inputs["x"] if isinstance(inputs, dict) else inputs), training=training)
+
+    return Subclassed()
+
+
+@pytest.mark.parametrize("by_name", [False, True])
+@pytest.mark.parametrize("package", [keras, tf_keras])
+def test_subclassed_models_that_were_called(package: Any, by_name: bool) -> None:
+    model = _subclassed(package)
+    specs = {"x": SPEC} if by_name else SPEC
+    with pytest.raises(dx.UnsupportedModelError, match="does not say what it reads"):
+        dx.load_model(model)
+    plain = lambda x: model({"x": x} if by_name else x, training=False)  # noqa: E731
+    plain(X)
+    for form in (model, (model, specs)):
+        assert assert_same_model(form, plain).inputs[0].shape == (None, 3)
+    with pytest.raises(dx.UnsupportedModelError, match=r"cannot be called with float32 \(None, 5\): "):
+        dx.load_model((model, {"x": tf.TensorSpec([None, 5])}))
+
+
+@pytest.mark.parametrize("base", ["Sequential", "Model"])
+@pytest.mark.parametrize("package", [keras, tf_keras])
+def test_a_subclass_that_overrides_call(package: Any, base: str) -> None:
+    class Functional(getattr(package, base)):  # type: ignore[misc] # the name of Keras' internal class
+        def call(self, x: Any, training: Any = None, mask: Any = None) -> Any:
+            return super().call(x) * 10.0 + 1.0
+
+    dense = package.layers.Dense(2)
+    if base == "Model":
+        inputs = package.Input((3,))
+        model = Functional(inputs=inputs, outputs=dense(inputs))
+    else:
+        model = Functional([package.Input((3,)), dense])
+    assert_same_model(model, lambda x: 10 * dense(x) + 1)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # for maps of zeros
+def test_keras_2_models() -> None:
+    sequential = tf_keras.Sequential(
+        [tf_keras.Input((3,)), tf_keras.layers.Dense(4, "relu", name="inner"), tf_keras.layers.Dense(2)]
+    )
+    assert_same_model(sequential, sequential)
+    inner = tf_keras.Model(sequential.inputs, sequential.get_layer("inner").output)
+    assert_same_model(sequential, inner, output="inner")
+    nested = keras_2_models.functional(nested=True)
+    assert_same_model(nested, nested)
+    assert_same_model(nested, nested.get_layer("base"), output="base")
+
+
+def test_another_backend_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    with pytest.raises(dx.UnsupportedModelError, match=r"Keras 3 model .* runs on jax: set KERAS_BACKEND=tensorflow"):
+        dx.load_model(models.sequential())
+
+
+def test_ragged_inputs_are_refused() -> None:
+    with pytest.raises(dx.UnsupportedModelError, match="takes sparse or ragged tensors"):
+        dx.load_model(tf_keras.Sequential([tf_keras.Input((None,), ragged=True)]))
