@@ -285,8 +285,14 @@ class Curves(TypedDict):
 
 
 class ExampleMethod(Method):
-    """A method of the store, with a picture of its baseline if that is one."""
+    """A method of the store, with its baseline if it takes one."""
 
+    baseline: NotRequired[
+        Annotated[
+            float | str | list[float | str | None] | None,
+            "null for zeros, text for an array, a list for several inputs; absent where the method takes none",
+        ]
+    ]
     baseline_picture: NotRequired[Annotated[str, "a small PNG in base64"]]
 
 

@@ -181,6 +181,8 @@ def example(store: ServedStore, example_id: str, selection: Selection) -> answer
 
 def _describe_with_baseline(method: dict[str, Any], modality: str) -> answers.ExampleMethod:
     described = cast(answers.ExampleMethod, describe_method(method, modality))
+    if parameter := method.get("baseline_parameter"):
+        described["baseline"] = method["parameters"].get(parameter)
     if "baseline_picture" in method:
         described["baseline_picture"] = method["baseline_picture"]
     return described

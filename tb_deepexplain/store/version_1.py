@@ -38,7 +38,14 @@ def upgrade_manifest(manifest: Mapping[str, Any]) -> dict[str, Any]:
         return dict(manifest)
     modality = {"modality": manifest["kind"]} if "kind" in manifest else {}
     others = {name: value for name, value in manifest.items() if name != "kind"}
+    if "methods" in manifest:
+        others["methods"] = [_add_baseline_parameter(method) for method in manifest["methods"]]
     return {**others, **modality, "format_version": FORMAT_VERSION, "inputs": []}
+
+
+def _add_baseline_parameter(method: Mapping[str, Any]) -> dict[str, Any]:
+    """In version 1 the baseline was always the parameter of that name."""
+    return {**method, "baseline_parameter": "baseline" if "baseline" in method.get("parameters", {}) else None}
 
 
 def upgrade_index(index: pa.Table) -> pa.Table:

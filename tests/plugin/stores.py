@@ -48,8 +48,9 @@ METHODS: list[dict[str, Any]] = [
     {"id": "saliency", "title": "Saliency", "family": "gradient", "signed": False, "sums_to": None, "parameters": {}},
     {"id": "gradient_x_input", "title": "Gradient × input", "family": "gradient", "signed": True, "sums_to": None, "parameters": {}},
     {"id": "integrated_gradients", "title": "Integrated gradients", "family": "gradient", "signed": True,
-     "sums_to": "score - baseline_score", "parameters": {"tolerance": 0.01, "baseline": None}},
-    {"id": "occlusion", "title": "Occlusion", "family": "perturbation", "signed": True, "sums_to": None,
+     "sums_to": "score - baseline_score", "baseline_parameter": "baseline",
+     "parameters": {"tolerance": 0.01, "baseline": None}},
+    {"id": "occlusion", "title": "Occlusion", "family": "perturbation", "signed": True, "sums_to": None, "baseline_parameter": "baseline",
      "parameters": {"window_shape": [8, 8, 3], "baseline": "array [32, 32, 3] 6c1f"},
      "baseline_picture": base64.b64encode(encode_png(np.indices((32, 32)).sum(0)[..., None] / 62 * [1, 0.5, 0])).decode()},
 ]  # fmt: skip

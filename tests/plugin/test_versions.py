@@ -28,6 +28,10 @@ def test_a_store_of_each_version_is_shown(version: str, served: Callable[..., Cl
             assert not any("error" in cell for cell in row["maps"])
             facts = get(client, "/api/example", **query, id=row["id"])
             assert facts.status_code == 200, facts.text
+            assert {m["id"]: m.get("baseline", "none") for m in facts.json["methods"]} == {
+                "saliency": "none",
+                "intgrad": None,
+            }
         for panel in ("global", "faithfulness"):
             summary(client, panel, **query)
         sums = get(client, "/api/query", **query, target="sum").json

@@ -22,9 +22,10 @@ from tb_deepexplain.store.writer import StoreWriter
 
 FIXTURES = Path(__file__).parent / "fixtures"
 METHODS: list[dict[str, Any]] = [
-    {"id": "saliency", "title": "Saliency", "family": "gradient", "signed": False, "sums_to": None, "parameters": {}},
+    {"id": "saliency", "title": "Saliency", "family": "gradient", "signed": False, "sums_to": None,
+     "baseline_parameter": None, "parameters": {}},
     {"id": "intgrad", "title": "Integrated gradients", "family": "gradient", "signed": True,
-     "sums_to": "score - baseline_score", "parameters": {"baseline": None}},
+     "sums_to": "score - baseline_score", "baseline_parameter": "baseline", "parameters": {"baseline": None}},
 ]  # fmt: skip
 MEASURES = [{"id": "deletion", "title": "Deletion", "better": "lower", "axis": "share of features removed",
              "parameters": {"steps": 4}}]  # fmt: skip

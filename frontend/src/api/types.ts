@@ -248,7 +248,7 @@ export interface components {
             };
             created: string | null;
         };
-        /** @description A method of the store, with a picture of its baseline if that is one. */
+        /** @description A method of the store, with its baseline if it takes one. */
         ExampleMethod: {
             id: string;
             title: string;
@@ -261,6 +261,8 @@ export interface components {
             };
             /** @description how the channels of a picture become one number; null for texts and features */
             reduction: ("sum" | "max |a|") | null;
+            /** @description null for zeros, text for an array, a list for several inputs; absent where the method takes none */
+            baseline?: number | string | (number | string | null)[] | null;
             /** @description a small PNG in base64 */
             baseline_picture?: string;
         };

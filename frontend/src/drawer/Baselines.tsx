@@ -15,9 +15,9 @@ interface Baseline {
 export function baselinesOf(facts: ExampleFacts, columns: readonly Column[]): Baseline[] {
   const shown = new Set(columns.map((column) => column.method.id));
   const baselines = new Map<string, Baseline>();
-  for (const { id, title, parameters, baseline_picture } of facts.methods) {
-    if (!shown.has(id) || !("baseline" in parameters)) continue;
-    const value = parameters["baseline"] ?? 0;
+  for (const { id, title, baseline: ofMethod, baseline_picture } of facts.methods) {
+    if (!shown.has(id) || ofMethod === undefined) continue;
+    const value = ofMethod ?? 0;
     const key = JSON.stringify(value);
     const baseline = baselines.get(key) ?? { value, picture: baseline_picture, methods: [] };
     baselines.set(key, baseline);
