@@ -1,4 +1,4 @@
-"""Attributions of TensorFlow models: why a model said what it said, and how far the explanation can be trusted.
+"""Attributions of TensorFlow models: why a model gives its answers, and how far the explanation can be trusted.
 
 The names below are imported when first used, so that TensorBoard can load the plugin without TensorFlow.
 """
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
         UnknownMethodError,
         UnsupportedModelError,
     )
-    from tb_deepexplain.evaluation.evaluator import Evaluator, Measured, evaluate
+    from tb_deepexplain.evaluation.evaluator import Evaluator, evaluate
+    from tb_deepexplain.evaluation.measured import Measured
     from tb_deepexplain.evaluation.measures import Measure, measures
     from tb_deepexplain.evaluation.method_comparison import rank
     from tb_deepexplain.evaluation.ranking import Ranking
@@ -46,7 +47,8 @@ _HOMES = {
     "tb_deepexplain.evaluation.measures": ("Measure", "measures"),
     "tb_deepexplain.evaluation.method_comparison": ("rank",),
     "tb_deepexplain.evaluation.ranking": ("Ranking",),
-    "tb_deepexplain.evaluation.evaluator": ("Evaluator", "Measured", "evaluate"),
+    "tb_deepexplain.evaluation.evaluator": ("Evaluator", "evaluate"),
+    "tb_deepexplain.evaluation.measured": ("Measured",),
     "tb_deepexplain.attribution.explainer": ("Explainer", "explain"),
     "tb_deepexplain.graph.input_spec": ("InputSpec",),
     "tb_deepexplain.graph.loading.load_model": ("load_model",),

@@ -1,3 +1,3 @@
-"""The version of the distribution, known here alone."""
+"""The version of the distribution, stated only here."""
 
 __version__ = "0.1.0"

@@ -10,7 +10,7 @@ import contextlib
 import os
 import tempfile
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 _CONCURRENT_REQUESTS = 16
+# What filesystems know of a remote file, most reliable first: checksums, else times.
+_VERSION_KEYS = (
+    "md5Hash", "crc32c", "ETag", "etag", "checksum", "LastModified", "mtime", "updated", "modified", "created",
+)  # fmt: skip
 _EXTRAS = {"gs": "gcp", "gcs": "gcp", "s3": "s3", "s3a": "s3"}
 _T = TypeVar("_T")
 _U = TypeVar("_U")
@@ -95,6 +99,12 @@ def remove_file(path: Path) -> None:
 def read_text(path: Path) -> str:
     """A small file that another process may be replacing. One request reads it, so its content is of one moment."""
     return path.fs.cat_file(path.path).decode() if is_remote(path) else path.read_text("utf-8")  # type: ignore[attr-defined]
+
+
+def describe_version(info: Mapping[str, Any]) -> str:
+    """Size and checksum or time of a remote file, from fsspec's `info`: changes with its content."""
+    version = next((info[key] for key in _VERSION_KEYS if info.get(key)), "")
+    return f"{info.get('size')} {version}"
 
 
 def map_files(function: Callable[[_T], _U], items: Iterable[_T], directory: Path) -> list[_U]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from beam_pipelines.cli.options import evaluate_parser, explain_parser
 from tb_deepexplain.errors import DeepExplainError, InputError, ParameterError
+from tb_deepexplain.evaluation.ranking import DEFAULT_BUDGET
 from tb_deepexplain.recording.targets import Target
 from tb_deepexplain.storage import to_path
 
@@ -23,7 +24,7 @@ _METHOD_PARAMETER = re.compile(r"--([A-Za-z_*]+\.[A-Za-z_]+)(?:=(.*))?", re.DOTA
 class Arguments:
     """The options of `explain` or `evaluate`; label and vocabulary files are read already.
 
-    Options that a command does not have keep the default given here.
+    Options that a command does not have keep their default.
     """
 
     model: str
@@ -64,7 +65,7 @@ class Arguments:
     beam: tuple[str, ...] = ()  # options for Apache Beam
     # of `evaluate`
     examples: int = 64
-    budget: int = 2000
+    budget: int = DEFAULT_BUDGET
     seed: int = 0
 
 

@@ -44,7 +44,7 @@ class Estimate:
     bytes: float
 
     def seconds(self, workers: int) -> float:
-        """Run time with so many worker processes on this machine; with 0, this process explains.
+        """Run time with this number of worker processes on this machine; with 0, this process explains.
 
         Workers are counted only as long as there are cores for them.
         """

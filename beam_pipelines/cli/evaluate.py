@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from beam_pipelines.cli.arguments import Arguments, parse_evaluate
-from beam_pipelines.cli.exit_status import run_guarded
+from beam_pipelines.cli.exit_status import OK, SOME_FAILED, run_guarded
 from beam_pipelines.cli.input_plan import describe_input, plan_input
 from beam_pipelines.engine.native_logs import filter_native_stderr
 from beam_pipelines.engine.progress_display import format_duration, print_note
@@ -37,7 +37,7 @@ _UNIT = "sample"
 
 
 def main(argv: Sequence[str], prog: str = PROG) -> int:
-    """0, 1 (some examples failed) or 2 (ended by an error)."""
+    """Run the evaluation; 0, 1 (some examples failed), 2 (an error ended it) or 130 (Ctrl-C)."""
     stopped = "stopped; nothing was written"
     return run_guarded(argv, lambda: run(parse_evaluate(argv, prog)), stopped)
 
@@ -95,7 +95,7 @@ def run(arguments: Arguments) -> int:
     console.print(Text(f"\ntook      {format_duration(time.monotonic() - started)}"))
     console.print(Text(f"written   {directory / 'evaluation.json'}{f', {figure.name}' if figure else ''}"))
     console.print(Text(f"view with tensorboard --logdir {arguments.logdir}"))
-    return 1 if failed else 0
+    return SOME_FAILED if failed else OK
 
 
 def _sample(plan: Plan, count: int, seed: int) -> Iterator[Record | Failure]:

@@ -1,8 +1,8 @@
 """`tb-deepexplain explain`: examples in files become an attribution store that TensorBoard shows.
 
 The steps: plan the work units; drop those that already have a shard; load the model and explain one example; run the
-pipeline over the units; write index and manifest. A unit is finished when its shard is written, so whatever a runner
-repeats, loses or abandons is redone: by `engine.recovery`, or by the next run with --resume.
+pipeline over the units; write index and manifest. A unit is finished when its shard is written. Units that a
+runner loses or abandons are redone by `engine.recovery`, or by the next run with --resume.
 """
 
 from __future__ import annotations

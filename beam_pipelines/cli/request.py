@@ -54,6 +54,6 @@ def _select_rows(option: str, names: Sequence[str], find: Callable[[str], Any]) 
 
 def _set_parameter(option: str, rows: dict[str, dict[str, Any]], row: Any, name: str, text: str) -> None:
     if row.id not in rows:
-        raise ParameterError(f"--{row.id}.{name} was given but {row.id} is not among --{option} {','.join(rows)}")
+        raise ParameterError(f"--{row.id}.{name}: {row.id} is not among --{option} {','.join(rows)}")
     parameters = {parameter.name: parameter for parameter in row.parameters}
     rows[row.id] |= row.check({name: parameters[name].parse(text) if name in parameters else text})

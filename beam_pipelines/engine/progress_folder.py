@@ -39,9 +39,9 @@ class WorkerReport:
 
 
 class ProgressFolder:
-    """The folder `<store>/.progress`: a report of map_files worker, and the request to stop.
+    """The folder `<store>/.progress`: a report of each worker, and the request to stop.
 
-    In remote storage, where map_files access is a request, it is written and read every ten seconds.
+    In remote storage, where each access is a request, it is written and read every ten seconds.
     """
 
     def __init__(self, store: str | os.PathLike[str]) -> None:
@@ -73,7 +73,7 @@ class ProgressFolder:
         self.write_report()
 
     def report_examples(self, done: float, failed: int = 0, reason: str = "") -> None:
-        """For a worker: `done` more examples are finished, of which `failed` failed. Raises Stopped if the run is to stop."""
+        """For a worker: `done` more examples are finished, of which `failed` failed. Raises Stopped if a stop is requested."""
         last = self._report
         self._report = dataclasses.replace(
             last, done=last.done + done, failed=last.failed + failed, reason=reason or last.reason

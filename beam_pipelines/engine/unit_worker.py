@@ -87,10 +87,10 @@ class UnitWorker:
         )
 
     def explain_unit(self, task: Task, progress: ProgressFolder) -> Metrics:
-        """Write the unit's shard; its metrics, which the shard holds, too. Raises Stopped if the run is to stop."""
+        """Write the unit's shard; its metrics, which the shard holds, too. Raises Stopped if a stop is requested."""
         started, metrics, steps = time.perf_counter(), Metrics(), _StepReporter(task, progress)
         progress.report_unit(task.unit.id)
-        progress.report_examples(0)  # stops before the first batch if the run is to stop
+        progress.report_examples(0)  # ends here if a stop is requested
         with self._writer.shard(task.unit.id) as shard:
             for batch, failures in self._batches(self.read_examples(task.unit, steps), task.one_by_one):
                 batch_started, unread = time.perf_counter(), len(failures)

@@ -30,7 +30,7 @@ class WorkerDied(Exception):
 class WorkerProcesses:
     """The worker processes of one attempt, a context manager: those that are left when it exits are killed.
 
-    Within the context, errors of these threads are recorded instead of printed.
+    Within the context, errors of Beam's threads that wait for worker processes are recorded instead of printed.
     """
 
     def __enter__(self) -> WorkerProcesses:

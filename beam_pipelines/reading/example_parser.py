@@ -29,7 +29,7 @@ class ExampleParser:
     """
 
     def __init__(self, inputs: Sequence[Any], spec: RecordSpec | None = None) -> None:
-        """`inputs`: the model's, as `graph.model_graph.InputSpec`. Raises ParameterError if `spec` does not fit them."""
+        """`inputs`: the model's, as `graph.input_spec.InputSpec`. Raises ParameterError if `spec` does not fit them."""
         self.inputs, self.spec = tuple(inputs), spec or RecordSpec()
         names = [model_input.name for model_input in self.inputs]
         for name, feature in self.spec.features.items():

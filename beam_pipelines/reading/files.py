@@ -13,22 +13,9 @@ from typing import Any, BinaryIO, NamedTuple, cast
 
 from beam_pipelines.reading import beam_hdfs
 from tb_deepexplain.errors import InputError
-from tb_deepexplain.storage import to_path
+from tb_deepexplain.storage import describe_version, to_path
 
 _BLOCK_BYTES = 1 << 20
-# What fsspec's filesystems know of a file, most telling first: checksums, else times.
-_VERSION_KEYS = (
-    "md5Hash",
-    "crc32c",
-    "ETag",
-    "etag",
-    "checksum",
-    "LastModified",
-    "mtime",
-    "updated",
-    "modified",
-    "created",
-)
 
 
 class ListedFile(NamedTuple):
@@ -87,16 +74,16 @@ class _Fsspec:
             file = _fsspec(path).open(path, "rb")
         except OSError:
             raise
-        except Exception as error:  # such as missing credentials: each filesystem has errors of its own
+        except Exception as error:  # such as missing credentials: each filesystem has other errors
             raise OSError(str(error)) from error
-        return io.BufferedReader(file, _BLOCK_BYTES)  # whose readline, unlike that of fsspec, takes a size
+        return io.BufferedReader(file, _BLOCK_BYTES)  # its readline takes a size, which fsspec's does not
 
     def exists(self, path: str) -> bool:
         return bool(_fsspec(path).exists(path))
 
     def version(self, path: str) -> str:
         """Changes with the content of the file."""
-        return _stamp(_fsspec(path).info(path))
+        return describe_version(_fsspec(path).info(path))
 
     def find(self, folder: str) -> list[tuple[str, str]]:
         """(path, stamp) of all files below the folder."""
@@ -117,7 +104,7 @@ class _Fsspec:
         bare_root = filesystem._strip_protocol(root)  # noqa: SLF001  fsspec lists names without protocol
         # Object stores may hold an empty object for a folder.
         return [
-            (root + name[len(bare_root) :], _stamp(info))
+            (root + name[len(bare_root) :], describe_version(info))
             for name, info in listed.items()
             if info["type"] == "file" and info["size"]
         ]
@@ -129,11 +116,6 @@ def _remote(path: str) -> _Fsspec | beam_hdfs.BeamHdfs:
 
 def _fsspec(path: str) -> Any:
     return to_path(path).fs  # type: ignore[attr-defined]
-
-
-def _stamp(info: dict[str, Any]) -> str:
-    version = next((info[key] for key in _VERSION_KEYS if info.get(key)), "")
-    return f"{info['size']} {version}"
 
 
 def _find_local(pattern: str) -> Iterator[ListedFile]:

@@ -27,7 +27,7 @@ class InputFile(NamedTuple):
 
 
 def find_files(patterns: Sequence[str], format: str | None = None) -> list[InputFile]:  # noqa: A002  as on the command line
-    """The files that match, sorted by path. Formats are detected, unless `format` is given.
+    """The files that match, sorted by path. Formats are detected, unless `format` names one.
 
     A folder stands for the pictures below it; if there are none, for its files of a known format. Raises InputError if a
     pattern matches no file, or if a format cannot be detected.
@@ -100,7 +100,7 @@ def _detect_format(path: str) -> str:
         if row.suffixes and _has_suffix(path, row.suffixes):
             return row.id
     starts = [read_start(path)]
-    if not starts[0]:  # an empty file has no records, whatever its format
+    if not starts[0]:  # an empty file has no records in any format
         return next(iter(FORMATS))
     if starts[0].startswith(GZIP):
         with contextlib.suppress(*DAMAGE):

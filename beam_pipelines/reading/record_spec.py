@@ -1,4 +1,4 @@
-"""How a record is to be read: features, label, id, class names, resizing, preprocessing, schema."""
+"""How records are read: features, label, id, class names, resizing, preprocessing, schema."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # imports the parts of tensorflow_metadata
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RecordSpec:
-    """How a record is to be read, whatever its format; sent to every worker."""
+    """How records of any format are read; sent to every worker."""
 
     features: Mapping[str, str] = dataclasses.field(default_factory=dict)  # input → feature, or features "a,b,c"
     label_feature: str = "label"

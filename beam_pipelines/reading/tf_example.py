@@ -43,7 +43,7 @@ class ExampleFeatures(Mapping[str, np.ndarray]):
 
 
 def canonical_bytes(serialized: bytes) -> bytes:
-    """The tf.Example with its features in a fixed order: the same bytes for equal examples, whatever wrote them.
+    """The tf.Example with its features in a fixed order: equal examples have the same bytes, whoever wrote them.
 
     Bytes that are not a tf.Example are returned unchanged.
     """

@@ -13,7 +13,7 @@ from tensorflow_model_analysis.utils import util
 
 from tb_deepexplain.errors import InputError
 
-ATTRIBUTIONS_KEY = constants.ATTRIBUTIONS_KEY  # key of the extracts that TFMA's own attribution metrics read
+ATTRIBUTIONS_KEY = constants.ATTRIBUTIONS_KEY  # key of the extracts that TFMA's attribution metrics read
 MEASURES_KEY = "attribution_measures"  # key of the extracts for measures
 
 

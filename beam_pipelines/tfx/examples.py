@@ -35,7 +35,7 @@ def _with_rank(record: bytes, seed: int) -> tuple[bytes, bytes]:
 
 
 class NameRecords(beam.PTransform):
-    """Record → (id, record); the id is None if Attribute is to find it.
+    """Record → (id, record); the id is None if Attribute chooses it.
 
     With `by_content`, Attribute names records by their digest. Of several equal records, the second gets the suffix -2
     here, and so on, or they would count as one. Grouping by digest also spreads the records over the workers: a gzip

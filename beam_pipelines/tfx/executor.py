@@ -21,7 +21,7 @@ from beam_pipelines.tfx.mean_baseline import compute_mean
 from beam_pipelines.tfx.parameters import decode
 from beam_pipelines.tfx.transform_graph import TransformRecords
 from beam_pipelines.transforms import Attribute, WriteAttributions
-from tb_deepexplain.attribution.methods import find_method
+from tb_deepexplain.attribution.methods import check_methods, find_method
 from tb_deepexplain.errors import ParameterError
 
 SKIPPED = "skipped"  # custom property of an empty artifact: why nothing was explained
@@ -75,7 +75,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
 
 
 def _reason_to_skip(inputs: _Artifacts) -> str | None:
-    """Why nothing is to be explained; None if the model is blessed, or has not been evaluated."""
+    """Why nothing is explained; None if the model is blessed, or has not been evaluated."""
     if not inputs.get("model_blessing"):
         return None
     blessing = artifact_utils.get_single_instance(inputs["model_blessing"])
@@ -141,6 +141,5 @@ def _first_split_files(artifacts: list[types.Artifact]) -> list[str]:
 
 def _set_baseline(methods: Any, baseline: Any) -> dict[str, dict[str, Any]]:
     """The methods, with this baseline for those that take one and have none yet."""
-    names = [methods] if isinstance(methods, str) else methods
-    with_parameters = {name: dict(methods[name]) if isinstance(methods, Mapping) else {} for name in names}
-    return {name: find_method(name).with_baseline(parameters, baseline) for name, parameters in with_parameters.items()}
+    checked = check_methods(methods)
+    return {name: find_method(name).with_baseline(parameters, baseline) for name, parameters in checked.items()}

@@ -17,8 +17,8 @@ _BATCH_SIZE = 256
 class TransformRecords(beam.PTransform):
     """(id, serialized raw example) → (id, columns of the graph that Transform wrote to `directory`).
 
-    Label and id are those of the raw example, unless the graph makes them. A record that the graph cannot read stays as
-    it is, so that Attribute reports why it does not fit.
+    Label and id are those of the raw example, unless the graph makes them. A record that the graph cannot read is
+    passed on unchanged, so that Attribute reports why it does not fit.
     """
 
     def __init__(self, directory: str, label_feature: str, id_feature: str) -> None:

@@ -43,7 +43,7 @@ class ElementParser:
         self._parser = ExampleParser(explainer.graph.inputs, record_spec)
 
     def parse(self, element: Any) -> Example | Failure:
-        """The example. Its id is the key of the element, or its own, or else the digest of its content."""
+        """The example. Its id is the element's key, else the id in the element, else a digest of its content."""
         key, value = element if isinstance(element, tuple) and len(element) == 2 else (None, element)
         id_ = "unnamed" if key is None else str(key)
         try:

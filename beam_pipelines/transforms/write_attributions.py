@@ -17,7 +17,7 @@ from tb_deepexplain.errors import ParameterError, StoreError
 from tb_deepexplain.recording.manifest import describe_store
 from tb_deepexplain.recording.request import Request
 from tb_deepexplain.store import configuration, failures
-from tb_deepexplain.store.layout import DUPLICATES, MANIFEST, store_path
+from tb_deepexplain.store.layout import DUPLICATES, MANIFEST, TEMPORARY_PATTERN, store_path
 from tb_deepexplain.store.marker import check_store_name, write_marker
 from tb_deepexplain.store.reader import Store
 from tb_deepexplain.store.records import Failure
@@ -136,7 +136,7 @@ class _Commit(beam.DoFn):
             manifest = writer.commit(units, description)
         committed = set(manifest["units"])
         # Shards of repeated bundles.
-        for path in (*directory.glob("*-bundle-*.parquet"), *directory.glob(".*.tmp")):
+        for path in (*directory.glob("*-bundle-*.parquet"), *directory.glob(TEMPORARY_PATTERN)):
             if path.stem.split("-", 1)[-1] not in committed:
                 path.unlink(missing_ok=True)
         write_marker(*self._location)

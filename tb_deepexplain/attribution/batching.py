@@ -8,7 +8,7 @@ import numpy as np
 
 
 def split_rows(n: int, size: int, token_ids: Sequence[np.ndarray] = ()) -> list[np.ndarray]:
-    """Numbers of at most `size` examples for each batch. Texts, given by their token ids [N, T], share a batch if equally long."""
+    """The row numbers of each batch, at most `size`. Texts (with `token_ids` [N, T]) share a batch only if equally long."""
     groups = [np.arange(n)]
     lengths = [token_lengths(ids) if ids.ndim == 2 else np.zeros(len(ids)) for ids in token_ids]
     if any(ids.ndim == 2 and ids.shape[1] == of_input.max() for ids, of_input in zip(token_ids, lengths, strict=True)):

@@ -37,9 +37,8 @@ class CompiledMethod(NamedTuple):
         """NumPy arrays for the batch."""
         options = [None if a is None else tf.constant(a) for a in (batch.target, batch.ys, batch.seeds)]
         output = self.function(batch.entries, batch.context, *options, tf.constant(batch_size, tf.int32))
-        return MethodOutput(
-            *tf.nest.map_structure(lambda t: np.asarray(memoryview(t)), tuple(output))
-        )  # .numpy() copies
+        arrays = tf.nest.map_structure(lambda t: np.asarray(memoryview(t)), tuple(output))  # .numpy() would copy
+        return MethodOutput(*arrays)
 
 
 def compile_method(

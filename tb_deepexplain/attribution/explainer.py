@@ -196,7 +196,7 @@ class Explainer:
             ys=examples.ys,
         )
 
-    # What Evaluator uses besides.
+    # The methods from here to `trace` are for Evaluator.
 
     def prepare(
         self, xs: Any, *, ys: Any = None, target: Any = None, batch_size: int | None = None, seed: int | None = None
@@ -205,7 +205,7 @@ class Explainer:
         target = self._target if target is None and ys is None else target
         if ys is not None and target is not None:
             raise InputError(
-                "both ys and target were given: ys weights all units of the output, target chooses one; give one of them"
+                "got both ys and target: ys weights all units of the output, target chooses one; give one of them"
             )
         inputs = self.check(xs)
         if isinstance(target, str):
@@ -276,7 +276,7 @@ class Explainer:
             raise InputError(f"target={target!r}: expected a class number, an array of them, 'predicted' or None")
         if inputs.are_entries:
             raise InputError(
-                "target='predicted' needs the model's inputs, but values of inner tensors were given; give class numbers"
+                "target='predicted' needs the model's inputs, but xs holds values of inner tensors; give class numbers"
             )
         return predicted_units(self.predict(inputs, batch_size=batch_size).outputs)
 
@@ -325,6 +325,3 @@ def _warn(texts: list[list[str]]) -> None:
     """A UserWarning for each text, with the number of examples."""
     for text, count in collections.Counter(text for of_example in texts for text in of_example).items():
         warnings.warn(f"{count} of {len(texts)} examples: {text}", stacklevel=3)
-
-
-__all__ = ["Explainer", "explain"]

@@ -23,10 +23,7 @@ class Predictions:
 
     @property
     def classes(self) -> np.ndarray | None:
-        """[N] the predicted class: the largest output; for a single unit, whether its probability exceeds one half.
-
-        None for a single output without a sigmoid: it may be a logit, a probability or a quantity.
-        """
+        """[N] the predicted class, or None; see `targets.predicted_classes`."""
         return predicted_classes(self.outputs, self.probabilities)
 
 

@@ -296,6 +296,3 @@ def _as_arrays(measured: Measured, finite: np.ndarray) -> dict[str, np.ndarray]:
     if measured.changes is not None:
         arrays["changes"] = np.asarray(measured.changes)
     return arrays
-
-
-__all__ = ["Evaluator", "Measured", "evaluate"]

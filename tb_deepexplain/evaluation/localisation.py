@@ -13,9 +13,8 @@ class Localisation(NamedTuple):
     """Localisation of N maps; NaN if the mask is empty, or the map is constant, holds NaN or has nothing positive."""
 
     pointing: np.ndarray  # [N] 1 if the largest attribution lies in the mask; of several largest, the share that does
-    iou: (
-        np.ndarray
-    )  # [N] intersection over union of the mask and as many of the largest attributions; ties count in part
+    # [N] intersection over union of the mask and as many of the largest attributions; ties count in part
+    iou: np.ndarray
     mass: np.ndarray  # [N] share of the positive attributions that lies in the mask
 
 

@@ -18,9 +18,7 @@ class MapsWithMethod:
     explain: Callable[[Sequence[np.ndarray]], tuple[list[np.ndarray], np.ndarray]]  # points → maps, evaluations [N]
     seeds: np.ndarray  # [N] one for each example
     embeddings: Sequence[bool]  # for each input
-    lengths: Sequence[
-        np.ndarray | None
-    ]  # for each input the number of tokens of its texts [N]; what follows is padding
+    lengths: Sequence[np.ndarray | None]  # for each input the number of tokens of its texts [N]; the rest is padding
 
     def spans(self) -> list[np.ndarray]:
         """For each input `[N, 1, ...]` its largest minus its smallest value.

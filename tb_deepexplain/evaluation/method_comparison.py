@@ -12,7 +12,8 @@ from tb_deepexplain.attribution.explainer import Explainer
 from tb_deepexplain.attribution.inputs import read_inputs
 from tb_deepexplain.attribution.methods import TABLE, check_methods
 from tb_deepexplain.errors import DeepExplainError, InputError, ParameterError, UnsupportedModelError
-from tb_deepexplain.evaluation.evaluator import Evaluator, Measured
+from tb_deepexplain.evaluation.evaluator import Evaluator
+from tb_deepexplain.evaluation.measured import Measured
 from tb_deepexplain.evaluation.measures import check_measures
 from tb_deepexplain.evaluation.randomisation import parameter_randomisation
 from tb_deepexplain.evaluation.ranking import DEFAULT_BUDGET, DEFAULT_MEASURES, MeasuredMethod, Ranking, rank_methods

@@ -17,9 +17,8 @@ _RANDOM_OPS = frozenset(
     StatefulUniformFullInt StatefulStandardNormal StatefulStandardNormalV2 StatefulTruncatedNormal
     StatefulRandomBinomial UniformCandidateSampler LogUniformCandidateSampler""".split()
 )
-_STATELESS_CONTROL_FLOW = frozenset(
-    "StatelessIf StatelessWhile StatelessCase".split()
-)  # other Stateless ops are random
+# All other Stateless ops are random.
+_STATELESS_CONTROL_FLOW = frozenset("StatelessIf StatelessWhile StatelessCase".split())
 _VARIABLE_WRITES = re.compile("Assign.*VariableOp|Resource(Scatter|Apply|SparseApply|StridedSliceAssign)")
 _SCALING_OPS = frozenset("Mul Add AddV2 Sub Identity Cast".split())
 

@@ -155,7 +155,7 @@ class TabularInput(TypedDict):
 
     modality: Literal["tabular"]
     inputs: list[InputPart]
-    features: Annotated[list[str] | None, "a name for each value; null where values have none of their own"]
+    features: Annotated[list[str] | None, "a name for each value; null where values have no names"]
     values: list[float | None]
     texts: Annotated[
         list[str | None] | None, "for each value, the text or category that it stands for; null for numbers"
@@ -174,7 +174,7 @@ Input = PictureInput | TextInput | TabularInput | UnreadableInput
 
 
 class MapFacts(TypedDict):
-    """The numbers beside a map; all null for a column that is a change."""
+    """The numbers of a map; all null for a column that is a change."""
 
     target: Annotated[int | None, "the class explained; null where it is not a single class"]
     target_name: str | None
@@ -483,5 +483,5 @@ Summaries = TypedDict(
 # Keys besides the named ones: the fields that a request names.
 FURTHER_KEYS: dict[Any, Any] = {Columns: list[float | None]}
 
-# Unions have no name of their own at run time; in the description they have these.
+# Unions have no name at run time; in the description they have these.
 UNIONS: dict[str, Any] = {"Modality": Modality, "Pivot": Pivot, "Input": Input, "StoredMap": StoredMap}

@@ -82,7 +82,7 @@ _SUMMARY = """\
 and `global` cover a sample of at most 240 and 500 examples, evenly spread."""
 
 _QUERY_DETAILS = """\
-One array for each column, and beside them `version`, `total` (examples of the filter) and `offset`. `gap` is the largest `|gap|`,
+One array for each column, and `version`, `total` (examples of the filter) and `offset`. `gap` is the largest `|gap|`,
 `relative_gap` the largest relative gap of the example's maps. An example is listed when it has a map for the step and target."""
 
 ROUTES = {

@@ -18,13 +18,13 @@ from tb_deepexplain.errors import ParameterError, StoreError
 from tb_deepexplain.plugin.duckdb_engine import Engine
 from tb_deepexplain.plugin.served_store import ServedStore
 from tb_deepexplain.plugin.tolerant_reads import READ_ERRORS
-from tb_deepexplain.storage import is_remote
+from tb_deepexplain.storage import describe_version, is_remote
 from tb_deepexplain.store.layout import MANIFEST, store_path
 from tb_deepexplain.store.marker import PLUGIN_NAME, read_marker
+from tb_deepexplain.store.reader import not_committed
 
 _REMOTE_SIGNATURE_AGE_S = 3.0
 _STORES_KEPT = 16  # each with a manifest and at most a few orders
-_VERSION_FIELDS = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "updated")  # of a remote file, by filesystem
 
 
 class StoreKey(NamedTuple):
@@ -86,7 +86,7 @@ class Catalogue:
         try:
             stat = os.stat(directory / MANIFEST)
         except OSError:
-            raise _not_committed(directory) from None
+            raise not_committed(directory) from None
         return stat.st_mtime_ns, stat.st_ino, stat.st_size
 
     def _remote_signature(self, directory: Path) -> tuple[int, ...]:
@@ -98,13 +98,12 @@ class Catalogue:
         try:
             info = path.fs.info(path.path)  # type: ignore[attr-defined]
         except FileNotFoundError:
-            raise _not_committed(directory) from None
-        except Exception as error:  # whatever its filesystem raises
+            raise not_committed(directory) from None
+        except Exception as error:  # each filesystem has other errors
             raise StoreError(
                 f"{directory} cannot be read ({type(error).__name__}: {error}); check your credentials"
             ) from error
-        versions = tuple(str(info[name]) for name in _VERSION_FIELDS if name in info)
-        signature = (hash(versions), int(info.get("size") or 0))
+        signature = (hash(describe_version(info)),)
         self._remote_signatures[str(directory)] = (time.monotonic(), signature)
         return signature
 
@@ -139,10 +138,6 @@ class Catalogue:
 
 def _outside(key: StoreKey) -> StoreError:
     return StoreError(f"the store {key.store!r} of run {key.run!r} lies outside the logdir; move it inside")
-
-
-def _not_committed(directory: Path) -> StoreError:
-    return StoreError(f"{directory} holds no committed store (no {MANIFEST}); finish its run first")
 
 
 def _natural_order(key: StoreKey) -> tuple[Any, ...]:

@@ -13,6 +13,7 @@ from tb_deepexplain.errors import StoreError
 from tb_deepexplain.plugin.duckdb_engine import Engine, literal
 from tb_deepexplain.storage import atomic_write, is_remote, open_parquet
 from tb_deepexplain.store import version_1
+from tb_deepexplain.store.layout import shard_file
 from tb_deepexplain.store.records import INPUT_SCHEMA
 
 _TEXTS = "texts.parquet"
@@ -63,7 +64,11 @@ class IndexSource:
 
     def text_search(self) -> str:
         """A query for the ids of examples whose tokens, joined to a text, hold {0}. For a remote store call `copy_texts` first."""
-        paths = [self._inputs(unit) for unit in self._input_units] if self._copies is None else [self._texts_copy]
+        paths = (
+            [shard_file(self._directory, "inputs", unit) for unit in self._input_units]
+            if self._copies is None
+            else [self._texts_copy]
+        )
         files = literal(list(map(str, paths))).replace("{", "{{").replace("}", "}}")
         text = "replace(replace(array_to_string(list_filter(tokens, lambda t: t <> ''), ' '), ' ##', ''), '▁', '')"
         return f"SELECT example_id FROM read_parquet({files}) WHERE contains(lower({text}), {{0}})"
@@ -74,16 +79,13 @@ class IndexSource:
             return
         with atomic_write(self._texts_copy) as draft, pq.ParquetWriter(draft, _TEXT_SCHEMA) as writer:
             for unit in self._input_units:
-                with open_parquet(self._inputs(unit)) as file:
+                with open_parquet(shard_file(self._directory, "inputs", unit)) as file:
                     writer.write_table(file.read(_TEXT_SCHEMA.names).cast(_TEXT_SCHEMA))
 
     @property
     def _texts_copy(self) -> Path:
         assert self._copies is not None
         return Path(self._copies.name) / _TEXTS
-
-    def _inputs(self, unit: str) -> Path:
-        return self._directory / f"inputs-{unit}.parquet"
 
 
 def _table(files: Sequence[Path]) -> tuple[str, list[str]]:

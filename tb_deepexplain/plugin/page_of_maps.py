@@ -113,7 +113,7 @@ def _describe_map(
 
 
 def _map_facts(store: ServedStore, row: IndexRow) -> answers.MapFacts:
-    """The numbers beside a map."""
+    """The numbers of a map."""
     return {
         "target": row.target if row.target is not None and row.target >= 0 else None,
         "target_index": row.target_index,

@@ -1,4 +1,7 @@
-"""The plugin's HTTP side: routes, status codes and caching. api.py lists the routes; views.py and its like compute the answers."""
+"""The plugin's HTTP side: routes, status codes and caching.
+
+api.py lists the routes; views.py, page_of_maps.py, summary.py and export.py compute the answers.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +62,7 @@ class Request(NamedTuple):
 
 
 class DeepExplainPlugin(base_plugin.TBPlugin):
-    """Attributions beside their examples, from stores that marker events announce."""
+    """Attributions and their examples, from stores that marker events announce."""
 
     plugin_name = PLUGIN_NAME
 
@@ -146,7 +149,7 @@ def _tiles(plugin: DeepExplainPlugin, request: Request) -> Reply:
     runs = plugin.stores_by_run(request.http, values["store"], store.modality) if values["pivot"] == "runs" else {}
     choice = ColumnChoice(values["pivot"], values["methods"], values["targets"], runs, values["change"])
     body = page_of_maps(store, request.query, choice, values["size"])
-    return Reply(body, api.BINARY, cacheable=not runs)  # other runs have versions of their own
+    return Reply(body, api.BINARY, cacheable=not runs)  # `v` is the version of one run only
 
 
 def _export(_: DeepExplainPlugin, request: Request) -> Reply:

@@ -1,4 +1,4 @@
-"""A committed store as the plugin serves it: its manifest in memory, its index behind SQL."""
+"""A committed store as the plugin serves it: its manifest in memory, its index as a table for SQL."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class SampledExample:
 
 
 def faithfulness(store: ServedStore, _: ExampleQuery) -> answers.Faithfulness:
-    """The measures of each method: means with 95 % intervals, beside those of random maps."""
+    """The measures of each method: means with 95 % intervals, and those of random maps."""
     manifest = store.manifest
     return {
         **_head(store),

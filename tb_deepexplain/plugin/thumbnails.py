@@ -29,4 +29,4 @@ def thumbnail(picture: bytes, size: int) -> tuple[bytes, str, tuple[int, int]]:
         raise ValueError(f"the stored picture cannot be decoded ({error})") from error
     file = io.BytesIO()
     small.save(file, "JPEG", quality=_QUALITY)
-    return file.getvalue(), "image/jpeg", (height, width)
+    return file.getvalue(), JPEG, (height, width)

@@ -27,7 +27,7 @@ def describe_methods(request: Request) -> list[dict[str, Any]]:
     described_rows = []
     for name, values in request.methods:
         method = find_method(name)
-        parameters = {p.name: as_json(values.get(p.name, p.default)) for p in method.parameters}
+        parameters = as_json(method.with_defaults(values))
         described = {
             key: getattr(method, key) for key in ("id", "title", "family", "signed", "sums_to", "baseline_parameter")
         }
@@ -49,7 +49,7 @@ def describe_measures(request: Request) -> list[dict[str, Any]]:
     described_rows = []
     for name, values in request.measures:
         measure = find_measure(name)
-        parameters = {p.name: as_json(values.get(p.name, p.default)) for p in measure.parameters}
+        parameters = as_json(measure.with_defaults(values))
         described = {key: getattr(measure, key) for key in ("id", "title", "better", "axis")}
         described_rows.append({**described, "parameters": parameters})
     return described_rows

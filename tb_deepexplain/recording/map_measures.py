@@ -11,7 +11,8 @@ import numpy as np
 
 from tb_deepexplain.attribution.inputs import Inputs
 from tb_deepexplain.attribution.results import Result
-from tb_deepexplain.evaluation.evaluator import Evaluator, Measured
+from tb_deepexplain.evaluation.evaluator import Evaluator
+from tb_deepexplain.evaluation.measured import Measured
 from tb_deepexplain.evaluation.superpixels import superpixels
 from tb_deepexplain.recording.example import Example
 from tb_deepexplain.recording.request import Request

@@ -67,12 +67,12 @@ class Classes:
         count = 2 if units == 1 and probabilities is not None else units
         if units == 1 and probabilities is None and len(labels or ()) == 2:
             raise ParameterError(
-                "2 class names were given, but the model's single output has no sigmoid behind it and may be a logit or a "
+                "got 2 class names, but the model's single output has no sigmoid after it and may be a logit or a "
                 "probability; export the model with a sigmoid at its end, or give no names"
             )
         if labels is not None and len(labels) != count:
             classes = f"{count} class{'es' if count != 1 else ''}"
-            raise ParameterError(f"{len(labels)} class names were given but the model has {classes}; give one for each")
+            raise ParameterError(f"got {len(labels)} class names, but the model has {classes}; give one for each")
         return cls(outputs, None if probabilities is None else probabilities.reshape(len(outputs), -1), count, shape)
 
     @property

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+_CELLS = 16  # along each axis of the grid on which maps of pictures are compared
+
 
 class Agreement(NamedTuple):
     """Agreement of N pairs of maps; NaN where one of the two is constant or holds NaN."""
@@ -41,7 +43,7 @@ def agree(a: np.ndarray, b: np.ndarray, share: float = 0.1) -> Agreement:
 
 
 def spearman(a: np.ndarray, b: np.ndarray, among: np.ndarray | None = None) -> np.ndarray:
-    """Rank correlation `[N]` of the rows of two matrices `[N, P]`, over the columns `among` `[N, P]` if given.
+    """Rank correlation `[N]` of the rows of two matrices `[N, P]`, over the columns that `among` `[N, P]` marks, by default all.
 
     NaN where a row is constant or holds NaN.
     """
@@ -60,9 +62,6 @@ def ranks(values: np.ndarray) -> np.ndarray:
     _, position, counts = np.unique(values, return_inverse=True, return_counts=True)
     mean_ranks: np.ndarray = (np.cumsum(counts) - (counts - 1) / 2)[position]
     return mean_ranks
-
-
-_CELLS = 16  # along each axis of the grid on which maps of pictures are compared
 
 
 def disagreement(maps: Sequence[np.ndarray]) -> float | None:

@@ -136,14 +136,11 @@ def differences(prefix: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> 
 def clear(directory: Path) -> None:
     """Remove a store's files and, if nothing else is in it, its directory."""
     # The manifest goes first: what is half removed does not count as a store.
-    for pattern in (
-        MANIFEST,
-        *(f"{table}-*.parquet" for table in TABLES),
-        INDEX_PATTERN,
-        TEMPORARY_PATTERN,
-        CONFIGURATION,
-    ):
-        map_files(remove_file, list(directory.glob(pattern)), directory)
+    remove_file(directory / MANIFEST)
+    shards = [path for table in TABLES for path in shard_files(directory, table)]
+    others = [path for pattern in (INDEX_PATTERN, TEMPORARY_PATTERN) for path in directory.glob(pattern)]
+    map_files(remove_file, [*shards, *others], directory)
+    remove_file(directory / CONFIGURATION)
     with contextlib.suppress(OSError):  # there are other files, or the directory cannot be removed
         directory.rmdir()
 

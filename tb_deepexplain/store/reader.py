@@ -25,7 +25,7 @@ _FOOTERS_CACHED = 16  # of up to two megabytes each
 
 
 class Store:
-    """A committed store, whatever its format version: all it returns is as in version 2. `format_version` is that of its files.
+    """A committed store. Older format versions are returned as version 2. `format_version` is that of its files.
 
     StoreError if the directory holds no committed store, or one of a newer version.
     """
@@ -35,9 +35,7 @@ class Store:
         try:
             manifest: dict[str, Any] = json.loads(read_text(self.directory / MANIFEST))
         except FileNotFoundError:
-            raise StoreError(
-                f"{self.directory} holds no committed store (no {MANIFEST}); finish its run first"
-            ) from None
+            raise not_committed(self.directory) from None
         except ValueError as error:
             raise StoreError(f"{self.directory / MANIFEST} is not JSON ({error}); run the pipeline again") from None
         self._footers: dict[Path, pq.FileMetaData] = {}
@@ -123,3 +121,8 @@ class Store:
                     row["extras"] = dict(row["extras"])  # pyarrow 18 has no maps_as_pydicts
                 rows[position] = row
         return rows
+
+
+def not_committed(directory: Path) -> StoreError:
+    """The error of a directory that has no manifest."""
+    return StoreError(f"{directory} holds no committed store (no {MANIFEST}); finish its run first")

@@ -40,9 +40,7 @@ ATTRIBUTION_SCHEMA = pa.schema(
         pa.field("evaluations", pa.int32()),
         pa.field("warnings", pa.list_(pa.string())),
         pa.field("target_index", pa.list_(pa.int32())),  # the target as a position, such as [3] or [time, 3]
-        pa.field(
-            "score_function", pa.string()
-        ),  # "sum" of all units, or the name of a function; null with target_index
+        pa.field("score_function", pa.string()),  # "sum" of all units, or a function's name; null with target_index
         # One map for each input, one after the other; null if the map is of one input, whose shape is then `shape`.
         pa.field("parts", pa.list_(pa.struct({"input": pa.string(), "shape": pa.list_(pa.int32())}))),
         pa.field("extras", pa.map_(pa.string(), pa.string())),  # readers may ignore it
@@ -70,9 +68,8 @@ INPUT_SCHEMA = pa.schema(
     [
         pa.field("example_id", pa.string(), nullable=False),
         pa.field("modality", pa.string(), nullable=False),  # image | text | tabular
-        pa.field(
-            "inputs", pa.list_(pa.struct(_MODEL_INPUT)), nullable=False
-        ),  # of the model, in the order of the values
+        # Of the model, in the order of the values.
+        pa.field("inputs", pa.list_(pa.struct(_MODEL_INPUT)), nullable=False),
         pa.field("image", pa.binary()),
         pa.field("tokens", pa.list_(pa.string())),
         pa.field("word_ids", pa.list_(pa.int32())),
@@ -80,7 +77,7 @@ INPUT_SCHEMA = pa.schema(
         pa.field("values", pa.list_(pa.float32())),
         pa.field(
             "texts", pa.list_(pa.string())
-        ),  # beside `values`: a value that is a text or a category; null for numbers
+        ),  # for each value: the text or category it stands for; null for numbers
         pa.field("label", pa.int32()),
         pa.field("extras", pa.map_(pa.string(), pa.string())),  # readers may ignore it
     ]

@@ -121,9 +121,7 @@ class StoreWriter:
         rows = index_unit(self.directory, (), unit)
         ExampleIds(self.directory).add(rows)
         if unit in committed.manifest["units"] or pc.any(pc.equal(rows["input_shard"], rows["shard"])).as_py():
-            raise StoreError(
-                f"{self.directory}: unit {unit} is there already or has inputs of its own; commit all units"
-            )
+            raise StoreError(f"{self.directory}: unit {unit} is there already or has inputs; commit all units")
         index_name = new_index_name()
         index = pa.concat_tables([committed.index.select(rows.column_names), rows])
         with as_store_error(self.directory), atomic_write(self.directory / index_name) as temporary:
@@ -136,9 +134,8 @@ class StoreWriter:
         written = self._write_manifest(manifest, counts, [*committed.manifest["units"], unit], index_name)
         for name in self._previous_index:
             remove_file(self.directory / name)
-        self._previous_index = committed.manifest[
-            "index"
-        ]  # kept until the next commit, for readers of the old manifest
+        # Kept until the next commit, for readers of the old manifest.
+        self._previous_index = committed.manifest["index"]
         return written
 
     def rewrite_manifest(self, manifest: dict[str, Any], version: str) -> dict[str, Any]:
@@ -152,7 +149,7 @@ class StoreWriter:
             version_1.refuse_to_continue(self.directory)
         if store.manifest["version"] != version:
             raise StoreError(
-                f"{self.directory} was committed by another program meanwhile; give each a run or name of its own"
+                f"{self.directory} was committed by another program meanwhile; give each another run or name"
             )
         return store
 
@@ -166,9 +163,7 @@ class StoreWriter:
     ) -> dict[str, Any]:
         written = {
             "format_version": FORMAT_VERSION,
-            "version": uuid.uuid4().hex[
-                :12
-            ],  # changes with every commit, so that answers about the store can be cached
+            "version": uuid.uuid4().hex[:12],  # changes with every commit: answers about one version can be cached
             **manifest,
             "counts": counts,
             "units": list(units),

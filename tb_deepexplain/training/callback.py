@@ -32,7 +32,7 @@ from tb_deepexplain.training.training_examples import digest_examples, make_exam
 class AttributionCallback(keras.callbacks.Callback):
     """Explains the same examples every few epochs or batches of `fit`, into a store that TensorBoard shows while it grows.
 
-    `logdir`: the log directory of keras.callbacks.TensorBoard. `run`: a directory in it, beside `train` and `validation`; it must
+    `logdir`: the log directory of keras.callbacks.TensorBoard. `run`: a directory in it, next to `train` and `validation`; it must
     not be one of these, because TensorBoard may stop reading scalars from a directory with a second writer. `name`: of the store.
 
     `examples`: an array, list or dict of arrays `[N, ...]` as `fit` takes them, or a tf.data.Dataset of batches, whose first
@@ -53,7 +53,7 @@ class AttributionCallback(keras.callbacks.Callback):
 
     Errors in the configuration are raised before the first batch: InputError, ParameterError, UnknownMethodError,
     UnsupportedModelError, StoreError. A later failure costs the maps of its step or example, with a UserWarning the first time;
-    the training continues. Every `fit` traces the methods once, whatever the number of steps.
+    the training continues. Every `fit` traces the methods once, however many steps there are.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class AttributionCallback(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         if every is not None and every_steps is not None:
-            raise ParameterError("both every (epochs) and every_steps (batches) were given; give one of them")
+            raise ParameterError("got both every (epochs) and every_steps (batches); give one of them")
         for option, number in (("every", every), ("every_steps", every_steps), ("max_examples", max_examples)):
             if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 1):
                 raise ParameterError(f"{option}={number!r}: expected a whole number of at least 1")
@@ -112,9 +112,8 @@ class AttributionCallback(keras.callbacks.Callback):
         self._explainer = BatchExplainer(request, graph)
         self._explainer.attempt(self._examples[:1])
         for positions in batch_positions(self._examples):
-            self._explainer.score_arguments(
-                [self._examples[i] for i in positions]
-            )  # refuses labels that are no classes
+            # Refuses labels that are no classes.
+            self._explainer.score_arguments([self._examples[i] for i in positions])
         self._inputs: list[Input] = self._explainer.stored_inputs(self._examples)
         self._store, self._warned = self._make_store(request, graph), False
         self._batches = trained_batches(self.model)
@@ -131,10 +130,8 @@ class AttributionCallback(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:  # noqa: ARG002
         if self._every_steps is None:
             return
-        previous, self._batches = (
-            self._batches,
-            self._batches_before_epoch + batch + 1,
-        )  # Keras may train several at once
+        # Keras may train several batches at once.
+        previous, self._batches = self._batches, self._batches_before_epoch + batch + 1
         if self._batches // self._every_steps > previous // self._every_steps:
             self._explain(self._batches)
 
@@ -169,7 +166,7 @@ class AttributionCallback(keras.callbacks.Callback):
         """Warn once in a training: a failure of one step is likely to repeat."""
         if not self._warned:
             self._warned = True
-            warnings.warn(f"{text}. Training goes on; there are no more warnings of this kind", stacklevel=2)
+            warnings.warn(f"{text}. Training goes on; further failures do not warn", stacklevel=2)
 
     def _make_store(self, request: Request, graph: ModelGraph) -> TrainingStore:
         assert self._explainer is not None

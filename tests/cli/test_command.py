@@ -58,7 +58,7 @@ def flags(options: dict[str, str]) -> list[str]:
         ({"--input": "{tmp}/empty"}, "hold no records"),
         ({"--logdir": "{tmp}/text.txt/logs"}, "cannot write to .*text.txt is not a directory; choose another --logdir"),
         ({"--labels": "{tmp}/none"}, "--labels .*: No such file or directory"),
-        ({"--labels": "{tmp}/text.txt"}, "1 class names were given but the model has 3 classes"),
+        ({"--labels": "{tmp}/text.txt"}, "got 1 class names, but the model has 3 classes"),
         ({"--labels": "{tmp}/empty"}, "is empty"),
         ({"--vocab": "{tmp}/latin1"}, "--vocab .*: not UTF-8 text"),
         ({"--methods": "salience"}, "unknown method 'salience'; did you mean saliency"),

@@ -166,7 +166,7 @@ def test_measures_in_your_own_pipeline(image: Run, tmp_path: Path) -> None:
     [
         (["--measures=deletions"], "unknown measure 'deletions'; did you mean deletion"),
         (["--measures=deletion", "--deletion.steps=0"], "deletion: steps=0 is not accepted"),
-        (["--deletion.steps=3"], "--deletion.steps was given but deletion is not among --measures"),
+        (["--deletion.steps=3"], "--deletion.steps: deletion is not among --measures"),
         (["--measures=deletion,deletion"], "expected different measures, separated by commas"),
         (["--measured=2"], "2 is not a share between 0 and 1"),
     ],

@@ -111,7 +111,7 @@ def test_a_store_of_the_same_name_is_not_changed(
     for options, reason in [
         ((), "finished store of the same configuration; --resume continues it"),
         (("--resume", "--target=1"), 'target was "predicted", now "1"'),
-        (("--resume", "--occlusion.step=2"), "was given but occlusion is not among"),
+        (("--resume", "--occlusion.step=2"), "--occlusion.step: occlusion is not among"),
         (("--resume", "--unit_size=3"), "unit_size was 256, now 3"),
     ]:
         assert image(source, *options) == 2

@@ -11,7 +11,8 @@ from keras import layers
 
 import tb_deepexplain as dx
 from tb_deepexplain.errors import InputError, ParameterError, UnknownMethodError, UnsupportedModelError
-from tb_deepexplain.evaluation.evaluator import Evaluator, Measured, evaluate
+from tb_deepexplain.evaluation.evaluator import Evaluator, evaluate
+from tb_deepexplain.evaluation.measured import Measured
 from tb_deepexplain.evaluation.measures import TABLE
 from tests import models
 from tests.evaluation.settings import SETTINGS, Setting, linear, numbers, pixels, with_maps

@@ -64,7 +64,7 @@ def test_a_quantity_has_no_classes() -> None:
     assert classes.predicted is None
     (unit,) = classes.choose(Target.parse("predicted"), [None, None])
     assert classes.score_arguments(unit)["target"].tolist() == [0, 0]
-    with pytest.raises(ParameterError, match="no sigmoid behind it and may be a logit or a probability"):
+    with pytest.raises(ParameterError, match="no sigmoid after it and may be a logit or a probability"):
         Classes.of(QUANTITY, ["no", "yes"])
 
 
@@ -77,7 +77,7 @@ def test_a_class_that_the_model_does_not_have_is_refused(predictions: Prediction
 
 
 def test_labels_must_be_as_many_as_classes() -> None:
-    with pytest.raises(ParameterError, match="2 class names were given but the model has 3 classes"):
+    with pytest.raises(ParameterError, match="got 2 class names, but the model has 3 classes"):
         Classes.of(THREE, ["a", "b"])
 
 

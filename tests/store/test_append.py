@@ -79,13 +79,13 @@ def test_all_steps_of_an_example_with_the_id_of_another_are_removed(tmp_path: Pa
 
 def test_a_unit_with_inputs_or_of_another_commit_is_not_appended(tmp_path: Path) -> None:
     version = write_training(tmp_path, 1)["version"]
-    with pytest.raises(StoreError, match="committed by another program meanwhile; give each a run or name of its own"):
+    with pytest.raises(StoreError, match="committed by another program meanwhile; give each another run or name"):
         StoreWriter(tmp_path).append(write_step(tmp_path, 1), MANIFEST, "another")
     with pytest.raises(StoreError, match="committed by another program"):
         StoreWriter(tmp_path).rewrite_manifest(MANIFEST, "another")
     write(tmp_path, {"separate": ["d"]})
     for unit in ("step-0", "separate"):
-        with pytest.raises(StoreError, match=f"unit {unit} is there already or has inputs of its own"):
+        with pytest.raises(StoreError, match=f"unit {unit} is there already or has inputs"):
             StoreWriter(tmp_path).append(unit, MANIFEST, version)
     with pytest.raises(StoreError, match="example id 'a' is in unit step-2 twice"):
         StoreWriter(tmp_path).append(write_step(tmp_path, 2, ["a", "a"]), MANIFEST, version)

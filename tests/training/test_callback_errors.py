@@ -63,7 +63,7 @@ def test_maps_that_are_not_finite_are_errors_with_a_warning(tmp_path: Path) -> N
     [
         ({"every": 0}, ParameterError, "every=0: expected a whole number of at least 1"),
         ({"every_steps": True}, ParameterError, "every_steps=True: expected"),
-        ({"every": 1, "every_steps": 1}, ParameterError, "both every .epochs. and every_steps .batches. were given"),
+        ({"every": 1, "every_steps": 1}, ParameterError, "got both every .epochs. and every_steps .batches.; give one"),
         ({"name": "a/b"}, ParameterError, "name 'a/b': expected letters"),
         ({"methods": []}, ParameterError, "expected different methods, at least one"),
         ({"methods": ["salency"]}, UnknownMethodError, "did you mean saliency"),
@@ -73,7 +73,7 @@ def test_maps_that_are_not_finite_are_errors_with_a_warning(tmp_path: Path) -> N
         ({"target": "top:4"}, ParameterError, "target top:4: the model has only 3 classes"),
         ({"target": "label"}, InputError, "it has no label, which target label needs"),
         ({"target": "label", "labels": [0, 7]}, InputError, "its label 7 is none of the model's 3 classes"),
-        ({"class_names": ["a"]}, ParameterError, "1 class names were given but the model has 3 classes"),
+        ({"class_names": ["a"]}, ParameterError, "got 1 class names, but the model has 3 classes"),
         ({"labels": ["a", "b"]}, InputError, "expected 2 class numbers, .*names of classes are class_names"),
         ({"labels": [1]}, InputError, r"labels: got int64 values of shape \(1,\)"),
         ({"ids": ["a", "a"]}, InputError, "ids: got 2, 1 of them different; expected 2 different ones"),

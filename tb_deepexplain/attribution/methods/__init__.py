@@ -28,9 +28,7 @@ class Method(Row):
     function: Callable[..., Explanation]
     signed: bool
     sums_to: str | None
-    values_per_feature: Formula | None = (
-        None  # numbers that it keeps in memory for each feature; None: hardly more than one
-    )
+    values_per_feature: Formula | None = None  # numbers kept in memory for each feature; None: hardly more than one
     fixed_length: Formula | None = None  # whether texts of another length need another compiled function; None: no
     sampled: bool = False  # draws random numbers: the map depends on the seed
 
@@ -107,7 +105,7 @@ TABLE: tuple[Method, ...] = (
         quantities=(windows,),
         limits="Removes one window at a time: features that can replace each other get nothing; what fills the window may itself be "
         "evidence.",
-        fixed_length=Formula("window_shape is not None"),  # a given window may not fit
+        fixed_length=Formula("window_shape is not None"),  # a fixed window may not fit
     ),
     Method(
         function=shapley_sampling,

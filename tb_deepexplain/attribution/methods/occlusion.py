@@ -97,9 +97,8 @@ def _layout(
 ) -> list[_Axis]:
     """The windows along each axis of an example; an unknown length counts as 0. ParameterError if they do not fit."""
     widths, steps = _per_axis(window, shape), _per_axis(step, shape)
-    if embedding and not isinstance(
-        window, tuple
-    ):  # whole tokens: single embedding dimensions mean nothing to a reader
+    if embedding and not isinstance(window, tuple):
+        # Whole tokens: single embedding dimensions mean nothing to a reader.
         widths[-1] = shape[-1]
     elif isinstance(window, int) and any((size or window) >= window for size in shape):
         widths = [min(window, size or window) for size in shape]

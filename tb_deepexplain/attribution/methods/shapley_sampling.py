@@ -44,7 +44,7 @@ def shapley_sampling(
     """Mean over orders of f(before) − f(after) as feature i follows those before it to the baseline. Sums to f(x) − f(x′).
 
     Castro, Gómez, Tejada 2009 (Computers & Operations Research 36(5)); paired orders: Mitchell et al. 2022
-    (arXiv 2104.12199); coalitions: Musco, Witter 2025 (arXiv 2410.01917). Several inputs play one game.
+    (arXiv 2104.12199); coalitions: Musco, Witter 2025 (arXiv 2410.01917). The features of all inputs are the players of one game.
     """
     base = score.baseline(baseline)
     axes = [_axes(x.shape[1:], sampling_dims, e) for x, e in zip(score.x, score.embeddings, strict=True)]

@@ -66,7 +66,7 @@ def _load(path: Path, version: int, config: str) -> tuple[str, Any]:
 
         try:
             return "keras", keras.models.load_model(path, compile=False)
-        except Exception as error:  # Keras raises whatever its layers raise
+        except Exception as error:  # a layer may raise anything
             reason = model_error_text(error)
             if version >= 3:
                 raise _load_error(path, f"{reason}; {_CUSTOM_CODE_HINT}") from error

@@ -18,7 +18,7 @@ _MODEL_WITH_SPECS = "(model, tf.TensorSpec([None, ...], dtype))"
 
 
 def keras_package(model: Any) -> str | None:
-    """ "keras" or "tf_keras", the package of a Keras model; None for any other object."""
+    """The package of a Keras model, "keras" or "tf_keras"; None for any other object."""
     for name in KERAS:
         package = sys.modules.get(name)  # the package of an existing model is imported
         if package is not None and isinstance(model, package.Model):
