@@ -30,7 +30,7 @@ export interface paths {
         };
         /**
          * Columns of numbers of a page of examples
-         * @description One array for each column, and beside them `version`, `total` (examples of the filter) and `offset`. `gap` is the largest `|gap|`, `relative_gap` the largest relative gap of the example's maps. An example is listed when it has a map for the step and target.
+         * @description One array for each column, and `version`, `total` (examples of the filter) and `offset`. `gap` is the largest `|gap|`, `relative_gap` the largest relative gap of the example's maps. An example is listed when it has a map for the step and target.
          */
         get: operations["query"];
         put?: never;
@@ -569,7 +569,7 @@ export interface components {
             /** @enum {string} */
             modality: "tabular";
             inputs: components["schemas"]["InputPart"][];
-            /** @description a name for each value; null where values have none of their own */
+            /** @description a name for each value; null where values have no names */
             features: string[] | null;
             values: (number | null)[];
             /** @description for each value, the text or category that it stands for; null for numbers */
