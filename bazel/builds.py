@@ -78,12 +78,12 @@ def text(folder: str, root: Path = ROOT) -> str:
 
 def differences(root: Path = ROOT) -> list[str]:
     """The BUILD files that are missing, superfluous, or not as the imports demand."""
-    wanted = {f"{folder}/BUILD": text(folder, root) for folder in packages(root)}
+    expected = {f"{folder}/BUILD": text(folder, root) for folder in packages(root)}
     written = {
         path.relative_to(root).as_posix() for base in (*SOURCES, "tests") for path in (root / base).rglob("BUILD")
     }
-    lines = [f"{path}: no package needs it" for path in sorted(written - wanted.keys())]
-    for path, content in wanted.items():
+    lines = [f"{path}: no package needs it" for path in sorted(written - expected.keys())]
+    for path, content in expected.items():
         if path not in written:
             lines.append(f"{path}: missing")
         elif (root / path).read_text(encoding="utf-8") != content:
@@ -103,7 +103,7 @@ def write(root: Path = ROOT) -> None:
 
 
 def _deps(folder: str, modules: list[Path], known: dict[str, list[Path]], root: Path) -> list[str]:
-    """The labels of the packages that these modules import, without their own."""
+    """The labels of the packages that these modules import, without that of their package."""
     homes = {path: home for home, paths in known.items() for path in paths}
     imported = {homes[path] for module in modules for path in _imports(module, root) if path in homes}
     return [f"//{home}" for home in sorted(imported - {folder})]
@@ -124,8 +124,8 @@ def _imports(module: Path, root: Path) -> Iterator[Path]:
             yield path / "__init__.py"
 
 
-def _rule(kind: str, fields: list[str]) -> list[str]:
-    return [f"{kind}(", *(f"    {field}," for field in fields), ")", ""]
+def _rule(name: str, fields: list[str]) -> list[str]:
+    return [f"{name}(", *(f"    {field}," for field in fields), ")", ""]
 
 
 def _deps_lines(deps: list[str]) -> list[str]:

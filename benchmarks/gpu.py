@@ -61,16 +61,12 @@ def explain_all(name: str, model: Any, x: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-PRECISIONS = {
-    "CPU, float64": "-1",
-    "CPU, float32": "-1",
-    "GPU, TF32": None,
-    "GPU, float32": None,
-}  # and CUDA_VISIBLE_DEVICES
+# Precision → CUDA_VISIBLE_DEVICES.
+PRECISIONS = {"CPU, float64": "-1", "CPU, float32": "-1", "GPU, TF32": None, "GPU, float32": None}
 
 
 def write_maps(precision: str, examples: int, folder: Path) -> None:
-    """The maps of every net, in a process of its own: a plan of a convolution once made may outlive a change of precision."""
+    """The maps of every net, in a separate process: a plan of a convolution once made may outlive a change of precision."""
     for gpu in tf.config.list_physical_devices("GPU"):
         tf.config.experimental.set_memory_growth(gpu, True)
     tf.config.experimental.enable_tensor_float_32_execution(precision == "GPU, TF32")
@@ -161,8 +157,8 @@ def least_time(run: Callable[[], Any], seconds: float) -> float:
 
 def card() -> str:
     """The name of the GPU, or CPU."""
-    found = tf.config.list_physical_devices("GPU")
-    return tf.config.experimental.get_device_details(found[0])["device_name"] if found else "CPU"
+    gpus = tf.config.list_physical_devices("GPU")
+    return tf.config.experimental.get_device_details(gpus[0])["device_name"] if gpus else "CPU"
 
 
 def main(argv: list[str] | None = None) -> None:

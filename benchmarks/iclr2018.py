@@ -158,18 +158,15 @@ def measure(name: str, task: Task, quick: bool) -> dict[str, Any]:
     """The curve of each method, and the agreement of their maps."""
     model, x, accuracy = load(name, task)
     x = x[: task.examples // (5 if quick else 1) or 2]
-    parameters_of_measure = {
-        "sizes": task.sizes,
-        "samples": max(10, task.samples // (5 if quick else 1)),
-        "blocks": task.blocks,
-    }
+    samples = max(10, task.samples // (5 if quick else 1))
+    sensitivity_n = {"sizes": task.sizes, "samples": samples, "blocks": task.blocks}
     curves: dict[str, Any] = {}
     maps: dict[str, np.ndarray] = {}
     target, known = model.predict(x, verbose=0).argmax(1), None
     for method, parameters in task.methods.items():
         explainer = dx.Explainer(method, model, **parameters)
         result = explainer.run(x, target=target, return_result=True)
-        evaluator = dx.Evaluator(explainer, {"sensitivity_n": parameters_of_measure})
+        evaluator = dx.Evaluator(explainer, {"sensitivity_n": sensitivity_n})
         known = known or evaluator.chance(x, target=target)  # random maps are the same for all methods
         measured = evaluator.run(x, result, target=target, known=known)["sensitivity_n"]
         curves[method] = _mean(measured.curve)

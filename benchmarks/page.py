@@ -353,7 +353,7 @@ def main() -> None:
     parser.add_argument("--examples", type=int, default=1_000_000)
     parser.add_argument("--side", type=int, default=32, help="height and width of a map; they do not change the index")
     parser.add_argument("--fail_above", type=float, metavar="TIMES")
-    parser.add_argument("--keep", type=Path, metavar="DIRECTORY", help="keep the store here, and use it again")
+    parser.add_argument("--keep", type=Path, metavar="DIRECTORY", help="keep the store here, and reuse it")
     parser.add_argument("--json", type=Path, metavar="FILE")
     arguments = parser.parse_args()
     console = Console(width=110)

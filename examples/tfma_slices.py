@@ -65,9 +65,8 @@ def evaluate(folder: Path) -> Any:
     shared = tfma.default_eval_shared_model(
         eval_saved_model_path=str(folder / "model"), eval_config=config, tags=[tf.saved_model.SERVING]
     )
-    mean = {
-        name: float(values[:half].mean()) for name, values in columns.items()
-    }  # the baseline: zero is no plausible measurement
+    # The baseline: zero is no plausible measurement.
+    mean = {name: float(values[:half].mean()) for name, values in columns.items()}
     return tfma.run_model_analysis(
         eval_shared_model=shared,
         eval_config=config,

@@ -70,7 +70,7 @@ def test_tensorboard_serves_what_explain_computes(
     server = Server(logdir / "logs", "--load_fast", load_fast)
     try:
         stores = json.loads(_get(server, "/api/stores")[0])["stores"]
-        assert [(s["run"], s["store"], s["kind"]) for s in stores] == [
+        assert [(s["run"], s["store"], s["modality"]) for s in stores] == [
             ("image", "default", "image"),
             ("text", "default", "text"),
         ]

@@ -75,9 +75,7 @@ INPUT_SCHEMA = pa.schema(
         pa.field("word_ids", pa.list_(pa.int32())),
         pa.field("features", pa.list_(pa.string())),  # names of single values, where they have some
         pa.field("values", pa.list_(pa.float32())),
-        pa.field(
-            "texts", pa.list_(pa.string())
-        ),  # for each value: the text or category it stands for; null for numbers
+        pa.field("texts", pa.list_(pa.string())),  # of each value that is a text or category; null for numbers
         pa.field("label", pa.int32()),
         pa.field("extras", pa.map_(pa.string(), pa.string())),  # readers may ignore it
     ]

@@ -54,9 +54,8 @@ def test_filter_by_typing_and_by_chips(visit: Callable[..., Frame], server: str,
 
 def test_sort_by_a_measure_and_jump_by_its_histogram(visit: Callable[..., Frame], server: str, logdir: Path) -> None:
     frame = visit(server, "pictures", "n=24")
-    frame.get_by_label("Sort", exact=True).select_option(
-        label="Integrated gradients"
-    )  # in the group "gap of" or of a measure
+    # In the group "gap of" or of a measure.
+    frame.get_by_label("Sort", exact=True).select_option(label="Integrated gradients")
     frame.get_by_label("Sort", exact=True).select_option("score")
     bars = frame.locator(".Scrubber_histogram g")
     expect(bars.first).to_be_visible()

@@ -104,9 +104,8 @@ def test_a_share_of_the_examples_is_measured(image: Run, tmp_path: Path) -> None
     measured = {row["example_id"] for row in rows if row["completeness"] is not None}
     assert 4 <= len(measured) <= 20
     assert all((row["completeness"] is not None) == (row["example_id"] in measured) for row in rows)
-    assert image.store.manifest["faithfulness"]["saliency"]["completeness"]["n"] == len(
-        measured
-    )  # two maps of each say much the same
+    # The two maps of an example count as one.
+    assert image.store.manifest["faithfulness"]["saliency"]["completeness"]["n"] == len(measured)
     other = Run(image.model, tmp_path / "other")
     assert other(source, "--measures=completeness", "--measured=0.3", "--unit_size=7", "--target=top:2") == 0
     assert {r["example_id"] for r in other.store.index.to_pylist() if r["completeness"] is not None} == measured

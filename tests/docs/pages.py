@@ -27,11 +27,11 @@ def name(page: Path) -> str:
 
 
 def blocks(page: Path) -> list[Block]:
-    found = []
+    blocks = []
     for match in _FENCE.finditer(page.read_text(encoding="utf-8")):
         language, _, rest = match["info"].partition(" ")
-        found.append(Block(language, rest.removeprefix("title="), match["text"]))
-    return found
+        blocks.append(Block(language, rest.removeprefix("title="), match["text"]))
+    return blocks
 
 
 def commands(text: str) -> Iterator[list[str]]:

@@ -89,7 +89,7 @@ def test_worker_processes_write_the_store_to_s3(image: Run, bucket: str, source:
     assert remote.store.errors().to_pylist() == image.store.errors().to_pylist()
     assert remote.store.manifest["spent"]["examples"] == 11
     (unit, *_) = remote.store.manifest["units"]
-    shards = [f"{kind}-{unit[:-1]}{i}.parquet" for kind in ("attributions", "errors", "inputs") for i in range(4)]
+    shards = [f"{table}-{unit[:-1]}{i}.parquet" for table in ("attributions", "errors", "inputs") for i in range(4)]
     (index,) = remote.store.manifest["index"]
     assert remote.files == sorted([*shards, index, "configuration.json", "manifest.json"])
     (event,) = (to_path(bucket) / "r").glob("events.out.*")

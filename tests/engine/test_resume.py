@@ -211,7 +211,7 @@ def test_a_partly_removed_store_does_not_count(
         assert ("manifest.json" in names) == (killed_after == 0)
         for unit in StoreWriter(copy).finished_units():
             if killed_after and change is configuration.remove_failed_units:  # which the next run builds upon
-                assert {f"{kind}-{unit}.parquet" for kind in ("inputs", "errors")} <= names
+                assert {f"{table}-{unit}.parquet" for table in ("inputs", "errors")} <= names
 
 
 def test_a_failing_overwrite_keeps_the_old_store(image: Run, tmp_path: Path) -> None:

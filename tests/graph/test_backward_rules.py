@@ -144,10 +144,11 @@ EYE = np.eye(4, dtype=np.float32)
         (lambda x: tf.tanh(2 * tf.nn.relu(x) + 1), ["Placeholder → Relu", "AddV2 → Tanh"]),  # two activations are two
         (lambda x: tf.nn.relu(x) @ EYE + x, ["Placeholder → Relu"]),  # a skip connection is linear
         (lambda x: x + tf.nn.relu(x @ EYE), ["MatMul → Relu"]),
+        # One source, two outputs: overlapping regions.
         (
             lambda x: (lambda e: tf.concat([e, tf.math.log(1 + e)], 1))(tf.exp(x)),
             ["Placeholder → Exp", "Placeholder → Log"],
-        ),  # one source, two outputs: overlapping regions
+        ),
         (lambda x: tf.reduce_max(tf.nn.relu(x @ EYE), 1), ["MatMul → Relu"]),  # maxima keep their gradient
         (lambda x: tf.maximum(x @ EYE, 2 * (x @ EYE[::-1])), []),
         (lambda x: x * [1.0, 2, 3, 4] / 3 - x, []),

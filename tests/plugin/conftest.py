@@ -1,4 +1,4 @@
-"""A logdir with real stores and marker events, served by TensorBoard's own WSGI application in process."""
+"""A logdir with real stores and marker events, served by TensorBoard's WSGI application in this process."""
 
 from __future__ import annotations
 

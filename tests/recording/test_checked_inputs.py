@@ -1,4 +1,4 @@
-"""BatchExplainer checks the inputs of a batch once, whatever the number of methods, targets and measures."""
+"""BatchExplainer checks the inputs of a batch once for all methods, targets and measures."""
 
 from __future__ import annotations
 

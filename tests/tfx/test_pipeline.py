@@ -83,5 +83,5 @@ def test_tensorboard_shows_the_artifacts(server: Server) -> None:
             stores = json.loads(answer.read())["stores"]
         if len(stores) == 2:
             break
-    assert {(store["store"], store["examples"], store["kind"]) for store in stores} == {("default", 100, "tabular")}
+    assert {(store["store"], store["examples"], store["modality"]) for store in stores} == {("default", 100, "tabular")}
     assert all(store["run"].endswith("/Split-eval") for store in stores)

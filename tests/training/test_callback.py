@@ -128,7 +128,7 @@ def test_texts_by_steps_from_a_dataset(tmp_path: Path) -> None:
         model.fit(data, epochs=epochs, initial_epoch=initial, shuffle=False, verbose=0, callbacks=[watch, callback])
 
     train(2, 0)
-    assert steps(tmp_path) == [4, 6, 8]  # what is behind when a multiple of 3 is passed, and the last
+    assert steps(tmp_path) == [4, 6, 8]  # the batches trained when a multiple of 3 is passed, and the last
     store = Store(store_directory(tmp_path))
     assert [row["tokens"] for row in store.inputs(range(4))] == [
         ["a", "dull", "film", ""], ["great", "not", "", ""], ["the", "film", "dull", "a"], ["a", "", "", ""],

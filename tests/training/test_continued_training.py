@@ -48,7 +48,7 @@ train(Path(sys.argv[1]), 5)
 
 @pytest.fixture(scope="module", autouse=True)
 def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Any]]:
-    """A training that kills itself when step 2 is written but not committed; it runs beside the other tests."""
+    """A training that kills itself when step 2 is written but not committed; it runs while the other tests run."""
     logdir = tmp_path_factory.mktemp("killed")
     program = [sys.executable, "-c", KILLED, str(logdir)]
     with subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
