@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,25 +27,19 @@ class Explanation(NamedTuple):
     warnings: Sequence[tuple[str, Any]] = ()  # text, and the examples that it applies to: [N] bool, or None for all
 
 
-class Output(Protocol):
-    """A model as a function of points and context, `[B, ...]` → `[B, ...]`; its gradient follows the rule."""
-
-    def __call__(self, points: list[Any], context: list[Any], rule: Any = None) -> Any: ...
-
-
 class Score:
     """The number that is explained, one for each example: a weighted sum of output units.
 
-    `output(points, context) -> [B, ...]` is the model; `context` are tensors `[N, ...]` that it needs besides. The score
-    is the unit `target[n]` of the last axis (summed over the axes before it), or sum(ys * output), or the sum of all
-    units. `seeds` `[N]` are the seeds of the examples; `jit` compiles the model's evaluations with XLA;
-    `gradient_block(i)` names where the gradient of input i is blocked, and is empty if the gradient is truly zero;
-    `to_probabilities` makes probabilities of the output, and is None unless one unit is explained.
+    `output(points, context, rule=None) -> [B, ...]` is the model, whose gradient follows the rule; `context` are tensors
+    `[N, ...]` that it needs besides. The score is the unit `target[n]` of the last axis (summed over the axes before it),
+    or sum(ys * output), or the sum of all units. `seeds` `[N]` are the seeds of the examples; `jit` compiles the model's
+    evaluations with XLA; `gradient_block(i)` names where the gradient of input i is blocked, and is empty if the gradient
+    is truly zero; `to_probabilities` makes probabilities of the output, and is None unless one unit is explained.
     """
 
     def __init__(
         self,
-        output: Callable[..., Any],  # an Output; methods without rules do not need its `rule`
+        output: Callable[..., Any],
         x: Sequence[Any],
         *,
         context: Sequence[Any] = (),
