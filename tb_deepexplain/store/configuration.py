@@ -33,6 +33,7 @@ from tb_deepexplain.store.layout import (
     TEMPORARY_PATTERN,
     shard_file,
     shard_files,
+    shard_pattern,
     unit_of,
 )
 from tb_deepexplain.store.records import FORMAT_VERSION
@@ -136,11 +137,8 @@ def differences(prefix: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> 
 def clear(directory: Path) -> None:
     """Remove a store's files and, if nothing else is in it, its directory."""
     # The manifest goes first: what is half removed does not count as a store.
-    remove_file(directory / MANIFEST)
-    shards = [path for table in TABLES for path in shard_files(directory, table)]
-    others = [path for pattern in (INDEX_PATTERN, TEMPORARY_PATTERN) for path in directory.glob(pattern)]
-    map_files(remove_file, [*shards, *others], directory)
-    remove_file(directory / CONFIGURATION)
+    for pattern in (MANIFEST, *map(shard_pattern, TABLES), INDEX_PATTERN, TEMPORARY_PATTERN, CONFIGURATION):
+        map_files(remove_file, list(directory.glob(pattern)), directory)
     with contextlib.suppress(OSError):  # there are other files, or the directory cannot be removed
         directory.rmdir()
 

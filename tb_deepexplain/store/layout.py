@@ -32,7 +32,12 @@ def shard_file(directory: Path, table: str, unit: str) -> Path:
 
 def shard_files(directory: Path, table: str) -> list[Path]:
     """The files of one of TABLES, of all units that have them."""
-    return list(directory.glob(f"{table}-*.parquet"))
+    return list(directory.glob(shard_pattern(table)))
+
+
+def shard_pattern(table: str) -> str:
+    """A glob pattern of the files of one of TABLES."""
+    return f"{table}-*.parquet"
 
 
 def unit_of(shard_file: Path) -> str:

@@ -6,7 +6,7 @@ import styles from "./Help.module.css";
 const KEYS: [string[], string][] = [
   [["j", "k"], "next, previous example"],
   [["←", "↑", "↓", "→"], "move between cells"],
-  [["Enter"], "open the example beside the grid"],
+  [["Enter"], "open the example next to the grid"],
   [["Esc"], "close it"],
   [["n", "p"], "next, previous page"],
   [["g"], "go to a rank"],

@@ -1,4 +1,4 @@
-// The tooltip, beside the pointer and inside the window.
+// The tooltip, next to the pointer and inside the window.
 import { useLayoutEffect, useRef } from "preact/hooks";
 import { hover } from "../state/interaction";
 import styles from "./Tooltip.module.css";

@@ -1,4 +1,4 @@
-// The drawer: one example beside the grid, with everything that is known about it.
+// The drawer: one example next to the grid, with everything that is known about it.
 import { useEffect, useState } from "preact/hooks";
 import type { Page } from "../api/pageOfMaps";
 import { type ExactMap, fetchExample } from "../api/requests";

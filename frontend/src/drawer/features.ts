@@ -1,4 +1,4 @@
-// How the features of an example are called, whatever its modality.
+// The names of an example's features, of any modality.
 import type { Input, StoredMap } from "../api/types";
 import { featureName } from "../maps/inputParts";
 

@@ -1,4 +1,4 @@
-// The window that holds the page: TensorBoard's if the page is framed, else its own.
+// The window that holds the page: TensorBoard's if the page is framed, else the page's.
 import { signal } from "@preact/signals";
 
 export type Theme = "light" | "dark";

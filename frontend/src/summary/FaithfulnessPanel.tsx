@@ -1,4 +1,4 @@
-// How faithful the maps of each method are, beside the chance level: curves, and a table of all measures.
+// How faithful the maps of each method are, next to the chance level: curves, and a table of all measures.
 import { computed, signal } from "@preact/signals";
 import type { Faithfulness, Measure, MeasureMean } from "../api/types";
 import { meanCurve } from "../charts/axes";
@@ -77,7 +77,7 @@ function sampleNote({ examples, superpixels, means }: Faithfulness, methods: Met
       ? `A sample: ${count(measured)} of ${count(examples)} examples`
       : `All ${count(examples)} examples`;
   const groups = superpixels ? ` over ${superpixels} superpixels a picture,` : "";
-  return `${sample}; means with their 95 % intervals,${groups} beside maps of random numbers.`;
+  return `${sample}; means with their 95 % intervals,${groups} next to maps of random numbers.`;
 }
 
 /** The legend of the charts; each name emphasizes its curves. */

@@ -46,7 +46,7 @@ it("reads as plain text and marks words by their values", () => {
   ]);
 });
 
-it("marks blanks only if asked, without changing the text", () => {
+it("marks blanks only if the view says so, without changing the text", () => {
   const { within } = showText();
   expect(words(within, "blank")).toEqual([]);
   perform(() => change({ blanks: true }));

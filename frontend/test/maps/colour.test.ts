@@ -42,7 +42,7 @@ describe("parity with NumPy", () => {
 });
 
 describe("maps", () => {
-  it("paint zero neutral in both ramps, whatever the clip", () => {
+  it("paint zero neutral in both ramps at every clip", () => {
     for (const clip of [0, 1e-9, 3])
       for (const signed of [true, false]) expect(mapColour(0, clip, signed)).toEqual([247, 247, 247]);
   });

@@ -1,4 +1,4 @@
-// The inputs behind the values of a tabular example, and signals among them.
+// The inputs that the values of a tabular example belong to, and signals among them.
 import { expect, it } from "vitest";
 import type { TabularInput } from "../../src/api/types";
 import { featureName, inputRanges, isSignal, signalOf, strongestStretch } from "../../src/maps/inputParts";
