@@ -1,8 +1,8 @@
 """PEP 517 backend: setuptools, after making sure that the page is built.
 
 The page is built from frontend/ into tb_deepexplain/plugin/static when its sources have changed since the
-last time. Where no Node is installed, the build environment gets one as a wheel; where the page is fresh
-(an sdist, say), nothing is asked for and nothing runs.
+last time. Without Node, the build environment installs one as a wheel. A fresh page, as in an sdist,
+needs no Node, and nothing runs.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ def node_is_usable() -> bool:
     if not shutil.which("npm") or not (node := shutil.which("node")):
         return False
     try:
-        answer = subprocess.run([node, "--version"], capture_output=True, text=True, timeout=30).stdout
+        version = subprocess.run([node, "--version"], capture_output=True, text=True, timeout=30).stdout
     except OSError:
         return False
-    found = re.match(r"v(\d+)\.(\d+)", answer)
-    return bool(found) and (int(found[1]), int(found[2])) >= OLDEST_NODE
+    match = re.match(r"v(\d+)\.(\d+)", version)
+    return match is not None and (int(match[1]), int(match[2])) >= OLDEST_NODE
 
 
 def build_page() -> None:
@@ -71,8 +71,8 @@ def build_page() -> None:
     STAMP.write_text(page_digest())
 
 
-def _requirements(asked: list[str]) -> list[str]:
-    return asked if page_is_fresh() or node_is_usable() else [*asked, NODE_WHEEL]
+def _requirements(requirements: list[str]) -> list[str]:
+    return requirements if page_is_fresh() or node_is_usable() else [*requirements, NODE_WHEEL]
 
 
 def get_requires_for_build_wheel(config_settings: Any = None) -> list[str]:

@@ -1,4 +1,4 @@
-"""Bazel's own rules, by the names under which rules_cc has them."""
+"""Bazel's built-in rules, by the names under which rules_cc has them."""
 
 cc_binary = native.cc_binary
 cc_import = native.cc_import

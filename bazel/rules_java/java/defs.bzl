@@ -1,4 +1,4 @@
-"""Bazel's own rules, by the names under which rules_java has them."""
+"""Bazel's built-in rules, by the names under which rules_java has them."""
 
 java_binary = native.java_binary
 java_import = native.java_import

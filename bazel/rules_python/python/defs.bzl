@@ -1,4 +1,4 @@
-"""Bazel's own rules, by the names under which rules_python has them."""
+"""Bazel's built-in rules, by the names under which rules_python has them."""
 
 py_binary = native.py_binary
 py_library = native.py_library
