@@ -1,4 +1,4 @@
-"""Takes the README's pictures anew: `make demo` once, then `.venv/bin/python docs/images/take.py [LOGDIR]`; look at them."""
+"""Takes the README's pictures: `make demo` once, then `.venv/bin/python docs/images/take.py [LOGDIR]`; look at them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tb_deepexplain.store.reader import Store  # noqa: E402
 from tests.browser.conftest import CHROMIUM  # noqa: E402
 from tests.browser.tensorboard_server import Server  # noqa: E402
 
-ROW = ".row:nth-child(2) .cell.map, .row:nth-child(2) .text"
-PICTURES = {  # the file: run and what else the address says, what to wait for, dark, width and height
-    "photos": ("photos", ROW, False, (1120, 800)),
-    "digits": ("digits", ROW, False, (1120, 800)),
-    "reviews": ("reviews", ROW, True, (1280, 800)),
-    "drawer": ("digits&p.deepexplain.example={first}", ".plate canvas", False, (1360, 900)),
-    "summary": ("digits&p.deepexplain.view=summary", "svg.chart", False, (1180, 660)),
+MAP = "canvas, .TextMap_text"
+PICTURES = {  # file name → run and further keys of the address, element to wait for, dark theme, width and height
+    "photos": ("photos", MAP, False, (1120, 800)),
+    "digits": ("digits", MAP, False, (1120, 800)),
+    "reviews": ("reviews", MAP, True, (1280, 800)),
+    "drawer": ("digits&p.deepexplain.example={first}", ".PictureMaps_plate canvas", False, (1360, 900)),
+    "summary": ("digits&p.deepexplain.view=summary", ".LineChart_chart", False, (1180, 660)),
 }
 
 
