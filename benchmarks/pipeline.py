@@ -28,10 +28,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-METHODS: dict[str, dict[str, Any]] = {
-    "gradient_x_input": {},
-    "integrated_gradients": {"steps": 30},
-}  # 32 evaluations, with both ends
+# Integrated gradients: 32 evaluations, with both ends.
+METHODS: dict[str, dict[str, Any]] = {"gradient_x_input": {}, "integrated_gradients": {"steps": 30}}
 SHAPE, SMALL = (32, 32, 3), (8, 8, 3)
 
 
