@@ -1,6 +1,20 @@
 """From input files to examples.
 
-Start with `work_unit.py`, which has the data, then follow one input: `input_files` (patterns → files and their formats),
-`plan` (files → work units), `read_records` (a work unit → records), `example_parser` (a record → an Example). How records
-are read is one `RecordSpec` (`record_spec.py`). `formats/` has one file for each file format.
+Read `work_unit.py` first, which has the data, then follow one input through the files:
+
+    files.py               patterns, reading and fingerprints, local or remote; beam_hdfs.py for hdfs://
+    input_files.py         --input → files and their formats
+    format_interface.py    what a format defines
+    formats/               THE table of file formats; one file per format
+    plan.py                files → work units; record_ranges.py groups records, text_lines.py finds lines
+    work_unit.py           a work unit, and the plan that lists them
+    read_records.py        a work unit → records
+    record_spec.py         how a record is read: features, label, id, class names, schema
+    example_parser.py      a record → an Example, with the files below
+    tf_example.py          serialized tf.Examples
+    feature_values.py      values of features → arrays
+    picture_decoding.py    encoded pictures → arrays
+    preprocess.py          the function of --preprocess
+    class_names.py         class names of the input and of --labels
+    tfmd_schema.py         schemas of tensorflow_metadata
 """

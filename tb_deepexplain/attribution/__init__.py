@@ -1,1 +1,15 @@
-"""From arrays to attribution maps: Explainer and Score."""
+"""From arrays to attribution maps: a method runs on a Score, and an Explainer runs it on batches of examples.
+
+Read `explainer.py` first; to write a method, `score.py`. In the order of a call:
+
+    methods/               THE table of methods; one file per method
+    inputs.py              the caller's arrays, checked against the model
+    targets.py             which unit of the output is explained
+    examples.py            inputs with their targets, and batches of them at the entry tensors
+    batch_sizes.py         how many evaluations and examples at once: bounds the memory of a batch
+    batching.py            examples → batches, and back
+    compiled_method.py     a method as one TensorFlow function
+    score.py               Score: all that a method may ask of a model; `Score.baseline` is the default baseline
+    results.py             predictions, maps, completeness gap and token sums
+    diagnostics.py         why a map is all zero or not finite
+"""

@@ -1,16 +1,32 @@
 """The TensorBoard plugin: serves the page, and the stores of a log directory to it.
 
-Read `api.py` first: the table of the routes, with their parameters and the types of their answers (`answers.py`).
+Read `api.py` first: the table of the routes, with their parameters and types of answers. Then follow a request:
 
-    routes.py          HTTP: paths, status codes, caching
-    parameters.py      query strings → values
-    catalogue.py       which stores TensorBoard's runs announce; opens them
-    served_store.py    a committed store, with the SQL engine over its index
-    example_order.py   the examples of a filter in an order        (filter_grammar.py, filter_sql.py)
-    index_rows.py      the rows of the index for some examples     (selection_sql.py, index_source.py)
-    views.py           plain data for most routes; summary.py, export.py and page_of_maps.py for the others
-    tile_encoding.py   maps as bytes: the colour of a pixel begins here and ends in the page
-    openapi.py         docs/openapi.json and docs/http_api.md
+  HTTP
+    routes.py              paths, status codes, caching
+    api.py                 the table of routes; openapi.py makes openapi.json and docs/http_api.md of it
+    parameters.py          query strings → values
+    answers.py             the types of the answers; json_numbers.py: NaN → null
+    errors.py              requests that are refused
+  stores
+    catalogue.py           which stores TensorBoard's runs announce; opens them
+    served_store.py        a committed store, with its index behind SQL
+    index_source.py        the files of an index as a table for SQL
+    duckdb_engine.py       DuckDB, which runs the queries
+  queries
+    filter_grammar.py      `label:cat gap>5%` → terms
+    filter_sql.py          terms and sort fields → SQL
+    selection_sql.py       a step and a target → SQL
+    example_order.py       the examples of a filter, in order
+    index_rows.py          the rows of the index for some examples
+    pivot_columns.py       columns: methods, steps, targets or runs
+  answers
+    views.py               plain data for most routes
+    page_of_maps.py        a page of examples with inputs and maps, in binary
+    summary.py, export.py  the panels of the Summary; files of numbers
+    tile_encoding.py       maps → eight-bit codes, which `frontend/src/maps/colour.ts` colours
+    thumbnails.py          input pictures, reduced
+    tolerant_reads.py      reads from damaged stores
 
 TensorBoard imports this module when it starts, so it loads neither TensorFlow, Keras, Beam nor Arrow.
 """

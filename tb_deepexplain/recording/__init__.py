@@ -1,5 +1,14 @@
 """From examples to rows of a store, for pipelines and the training callback.
 
-Read first: `request.py` (what is explained), `example.py`, then `batch_explainer.py`, which explains a batch. `targets.py` chooses
-the classes, `map_measures.py` measures the maps, `display.py` makes what a person sees, `manifest.py` describes the run.
+Read `request.py` and `example.py` first, then `batch_explainer.py`, which uses the others.
+
+    request.py             what is explained and how
+    example.py             one example: inputs, id, label
+    modality.py            whether a model's examples are pictures, texts or tables
+    targets.py             `predicted`, `top:3`, ... → classes
+    batch_explainer.py     a batch of examples in, rows out; halves a batch that does not fit into memory
+    map_measures.py        measures of the maps, and of random maps
+    display.py             examples as a person sees them
+    work_metrics.py        counts and run times
+    manifest.py            the contents of the manifest (`store/writer.py` writes the file)
 """

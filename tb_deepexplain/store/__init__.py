@@ -1,5 +1,20 @@
 """The attribution store: Parquet files for each work unit, an index and a manifest. Imports no TensorFlow.
 
-Read first: `layout.py` (which files there are), `records.py` (their columns), `writer.py` (how a store is written and committed:
-`StoreWriter.commit`), `reader.py` (`Store`). `map_encoding.py` makes bytes of maps; `version_1.py` reads the first format.
+Read `layout.py`, `records.py`, `writer.py` and `reader.py`, in this order.
+
+    layout.py              which files there are
+    records.py             the rows of its tables and their columns
+    configuration.py       what its content depends on; whether a run may resume it or must replace it
+    shard_writer.py        writes the shard of one work unit
+    map_encoding.py        maps as bytes, and back
+    media_types.py         PNG, JPEG, ...: the type of an encoded picture
+    writer.py              `StoreWriter.commit` writes the index and, last, the manifest
+    index.py               one row for each map, without the map
+    measure_means.py       means of measures with confidence intervals (`stats/intervals.py`), for the manifest
+    training_store.py      a store that grows while a model trains
+    failures.py            the most common errors of a run
+    write_errors.py        full disks, missing permissions, ...: what to do
+    marker.py              how TensorBoard learns that a run holds a store
+    reader.py              `Store`: reads a committed store
+    version_1.py           stores of the first format
 """
