@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 
@@ -69,7 +70,7 @@ def write_methods() -> str:
 
 def write_measures() -> str:
     """The page of measures, likewise."""
-    parts = [_MEASURES_INTRODUCTION]
+    parts = [_MEASURES_INTRODUCTION, _write_overview()]
     for measure in MEASURES:
         facts = {
             "better": measure.better,
@@ -81,6 +82,23 @@ def write_measures() -> str:
         }
         parts += _write_section(measure, facts)
     return "\n".join(parts)
+
+
+def _write_overview() -> str:
+    """One line for each measure: its question is the first line of its module."""
+    lines = ["| measure | question | better | cost per example |", "|---|---|---|---|"]
+    for measure in MEASURES:
+        question = (sys.modules[measure.function.__module__].__doc__ or "").splitlines()[0].partition(": ")[2]
+        question = question[:1].upper() + question[1:]
+        cells = (f"[{measure.title}](#{_anchor(measure)})", question, measure.better, describe_cost(measure))
+        lines.append(f"| {' | '.join(map(_escape, cells))} |")
+    return "\n".join(lines) + "\n"
+
+
+def _anchor(row: Row) -> str:
+    """GitHub's anchor of the row's section."""
+    heading = f"{row.title}: `{row.id}`".lower()
+    return re.sub(r"[^\w\- ]", "", heading).replace(" ", "-")
 
 
 def _write_section(row: Row, facts: dict[str, str]) -> Iterator[str]:

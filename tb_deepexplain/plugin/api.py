@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import operator
 from collections.abc import Mapping
-from typing import Any, get_args
+from typing import Any, get_args, get_type_hints
 
 from tb_deepexplain.plugin import answers
 from tb_deepexplain.plugin.parameters import (
@@ -28,7 +30,7 @@ EXAMPLE_COLUMNS = (
     "id", "label", "label_name", "predicted", "predicted_name", "misclassified",
     "target", "target_name", "score", "probability", "gap", "relative_gap",
 )  # fmt: skip
-PANELS = ("faithfulness", "gap", "agreement", "global")
+PANELS = get_type_hints(answers.Summaries)  # the type of the answer by panel
 MAX_LIMIT, MAX_EXPORT = 200, 100_000
 MAX_OFFSET = 2**53
 
@@ -148,7 +150,7 @@ ROUTES = {
             "summary",
             "One panel of the Summary",
             (*_STORE, *_SELECTION, _FILTER, choice("panel", "which one", PANELS, required=True)),
-            {JSON: answers.Faithfulness | answers.Gaps | answers.Agreements | answers.GlobalSummary},
+            {JSON: functools.reduce(operator.or_, PANELS.values())},
             _SUMMARY,
         ),
     )

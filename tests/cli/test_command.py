@@ -124,7 +124,7 @@ def test_a_read_only_folder_is_refused(base: dict[str, str], capsys: pytest.Capt
 
 def test_measures_are_listed_from_the_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["measures"]) == 0
-    assert "infidelity                Infidelity                lower   101 evaluations" in capsys.readouterr().out
+    assert re.search("infidelity +Infidelity +lower +101 evaluations", capsys.readouterr().out)
     assert main(["measures", "deletion"]) == 0
     assert "--deletion.steps  whole number, at least 1; default 20" in capsys.readouterr().out
     assert main(["measures", "nothing"]) == 2

@@ -270,7 +270,10 @@ def test_a_truncated_file_is_explained_up_to_the_damage(
     assert f"tensorboard --logdir {image.logdir}" in output
 
 
-@pytest.mark.parametrize("name", ["a.parquet", "a.csv.gz", "a.jsonl", "a.npz"])
+FILES_BY_FORMAT = {format_writers.format_of(name): name for name in format_writers.WRITERS}
+
+
+@pytest.mark.parametrize("name", FILES_BY_FORMAT.values())
 def test_all_formats_make_the_same_store(name: str, exported: Exported, tmp_path: Path) -> None:
     rows = format_writers.make_rows(11)
     one, other = (Run(exported("binary"), tmp_path / which) for which in ("one", "other"))

@@ -9,6 +9,8 @@ import importlib.util
 import json
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from beam_pipelines.cli.arguments import parse_explain
 from beam_pipelines.cli.main import main as tb_deepexplain
 from tb_deepexplain.attribution import methods
 from tests import models
-from tests.attribution import test_properties
+from tests.attribution import test_properties, test_table
 from tests.docs import pages
 from tests.pipeline_runs import write_records
 
@@ -150,3 +152,12 @@ def test_the_method_of_the_how_to_page_works(monkeypatch: pytest.MonkeyPatch) ->
     twins = eval(f"{{{test.text}}}", vars(test_properties).copy())
     monkeypatch.setattr(test_properties, "TWINS", twins)
     test_properties.test_each_method_agrees_with_a_literal_twin(method.id)
+    test_table.test_every_row_describes_its_method()
+
+
+def test_the_file_of_the_how_to_page_passes_the_linters() -> None:
+    file = pages.blocks(pages.ROOT / "docs/howto/method.md")[0]
+    for command in (["check"], ["format", "--check"]):
+        ruff = [sys.executable, "-m", "ruff", *command, f"--stdin-filename={file.title}", "-"]
+        done = subprocess.run(ruff, input=file.text, capture_output=True, text=True, check=False, cwd=pages.ROOT)
+        assert done.returncode == 0, done.stdout + done.stderr

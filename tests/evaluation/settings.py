@@ -93,6 +93,7 @@ def words() -> Setting:
     return Setting(dx.Explainer("gradient_x_input", model, target=1), xs, literal)
 
 
+PICTURES_ONLY = {"road"}  # measures that refuse other inputs
 SETTINGS = {"pixels": pixels, "numbers": numbers, "words": words}
 
 

@@ -43,7 +43,6 @@ SPARSENESS = Measure(
     family="complexity",
     needs="score",
     better="higher",
-    judges_faithfulness=False,
     paper="none",
     limits="A test.",
     cost=Formula("0"),
@@ -135,11 +134,6 @@ def test_measures_that_do_not_judge_faithfulness_do_not_rank() -> None:
     ]
     assert unranked.advice.startswith("no measure judges faithfulness")
     assert "mean rank" in unranked.table()
-
-
-@pytest.mark.parametrize("measure", dx.measures(), ids=lambda measure: measure.id)
-def test_the_table_says_which_measures_judge_faithfulness(measure: Measure) -> None:
-    assert measure.judges_faithfulness == (measure.family == "faithfulness")
 
 
 def test_the_advice_is_honest() -> None:

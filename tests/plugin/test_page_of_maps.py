@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from werkzeug.test import Client
 
+from tb_deepexplain.plugin.api import PANELS
 from tb_deepexplain.store.layout import store_path
 from tb_deepexplain.store.reader import Store
 from tb_deepexplain.store.records import Attribution, Input
@@ -88,7 +89,7 @@ def test_a_store_of_no_rows_is_empty(tmp_path: Path, served: Callable[..., Clien
     for pivot in ("steps", "targets", "runs"):
         assert page(client, **ODD, pivot=pivot).header["rows"] == []
     assert get(client, "/api/facet", **ODD, sort="score").json["counts"] == []
-    for name in ("faithfulness", "gap", "agreement", "global"):
+    for name in PANELS:
         summary(client, name, **ODD)
     assert get(client, "/api/example", **ODD, id="1").status_code == 404
 

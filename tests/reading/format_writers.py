@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from beam_pipelines.reading.formats import FORMATS
 from tests.pipeline_runs import write_records
 
 Rows = Sequence[Mapping[str, Any]]
@@ -74,6 +75,17 @@ WRITERS: dict[str, Callable[[Path, Rows], Path]] = {
     "a.npz": write_npz,
     "a_.npz": lambda path, rows: write_npz(path, rows, np.savez_compressed),
 }
+# Files that can only be read from their start: one work unit.
+SEQUENTIAL = {*(name for name in WRITERS if name.endswith(".gz")), "a_.npz"}
+# Formats in which every line of text is a record, so that planning accepts a file of another content.
+ACCEPT_ANY_LINE = {"jsonl"}
+# Formats of the table that no single file shows; they have tests of their own.
+FOLDERS = {row.id for row in FORMATS.values() if row.folders or row.marker_files}
+
+
+def format_of(name: str) -> str:
+    """The format that the name of a file stands for."""
+    return next(row.id for row in FORMATS.values() if name.removesuffix(".gz").endswith(row.suffixes))
 
 
 def damage(path: Path, at: int, value: bytes = b"\xff") -> Path:

@@ -1,13 +1,20 @@
-// Loads the four answers of the Summary, one after the other.
+// Loads the answers of the Summary's panels, one after the other.
 import { effect, untracked } from "@preact/signals";
 import { fetchSummary } from "../api/requests";
+import type { Summaries } from "../api/types";
 import type { View } from "./address";
 import { failureOf, retries } from "./failure";
 import { summaries, summaryFailure } from "./loaded";
 import { storeInfo } from "./stores";
 import { view } from "./view";
 
-const SUMMARIES = ["faithfulness", "gap", "agreement", "global"] as const;
+/** The panels of the Summary, in the order in which they are loaded and shown. */
+export const PANELS = Object.keys({
+  faithfulness: true,
+  gap: true,
+  agreement: true,
+  global: true,
+} satisfies Record<keyof Summaries, true>) as (keyof Summaries)[];
 
 /** What the loaded summaries are of. */
 let loadedKey = "";
@@ -18,7 +25,7 @@ async function loadSummaries(v: View, version: string): Promise<void> {
   loadedKey = key;
   summaries.value = {};
   summaryFailure.value = null;
-  for (const name of SUMMARIES) {
+  for (const name of PANELS) {
     try {
       const summary = await fetchSummary(v, version, name);
       if (key !== loadedKey) return;

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from tb_deepexplain.attribution.methods.deeplift import deeplift
 from tb_deepexplain.attribution.methods.epsilon_lrp import epsilon_lrp
@@ -20,12 +20,15 @@ from tb_deepexplain.attribution.score import Explanation
 from tb_deepexplain.registry.formula import Formula
 from tb_deepexplain.registry.table import Row, Selection, check_selection, find_row
 
+Family = Literal["gradient", "backprop rule", "perturbation"]
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Method(Row):
-    """One attribution method. `cost` counts model evaluations; `family`: gradient, backprop rule or perturbation."""
+    """One attribution method. `cost` counts model evaluations."""
 
     function: Callable[..., Explanation]
+    family: Family
     signed: bool
     sums_to: str | None
     values_per_feature: Formula | None = None  # numbers kept in memory for each feature; None: hardly more than one

@@ -20,19 +20,26 @@ from tb_deepexplain.evaluation.measures.stability import stability
 from tb_deepexplain.registry.formula import Formula
 from tb_deepexplain.registry.table import Row, Selection, check_selection, find_row
 
+Family = Literal["axiom", "faithfulness", "robustness", "complexity"]
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Measure(Row):
-    """One measure. `family`: axiom, faithfulness or robustness.
+    """One measure.
 
     Its function gets MapsWithScore if it needs the score, MapsWithMethod if it needs the method, and the row's parameters as
     keywords. `cost` counts model evaluations, or maps if it needs the method.
     """
 
+    family: Family
     needs: Literal["score", "method"]
     better: Literal["higher", "lower"]
-    judges_faithfulness: bool  # whether it ranks methods
     axis: str | None = None  # what its curve runs over
+
+    @property
+    def judges_faithfulness(self) -> bool:
+        """Whether the measure ranks methods."""
+        return self.family == "faithfulness"
 
 
 TABLE: tuple[Measure, ...] = (
@@ -42,7 +49,6 @@ TABLE: tuple[Measure, ...] = (
         family="axiom",
         needs="score",
         better="lower",
-        judges_faithfulness=False,
         paper="Sundararajan et al. 2017, arXiv 1703.01365",
         limits="Checks the sum, not how it is divided among the features; large where f(x) is near f(x′).",
         cost=Formula("2"),
@@ -53,7 +59,6 @@ TABLE: tuple[Measure, ...] = (
         family="faithfulness",
         needs="score",
         better="higher",
-        judges_faithfulness=True,
         paper="Ancona et al. 2018, arXiv 1711.06104",
         limits="Inputs without random features are unlike the data; favours methods with the same baseline.",
         cost=Formula("sizes * samples + 1"),
@@ -65,7 +70,6 @@ TABLE: tuple[Measure, ...] = (
         family="faithfulness",
         needs="score",
         better="higher",
-        judges_faithfulness=True,
         paper="Bhatt et al. 2020, arXiv 2005.00631",
         limits="As sensitivity-n, at one size only.",
         cost=Formula("samples + 1"),
@@ -76,7 +80,6 @@ TABLE: tuple[Measure, ...] = (
         family="faithfulness",
         needs="score",
         better="lower",
-        judges_faithfulness=True,
         paper="Yeh et al. 2019, arXiv 1901.09392",
         limits="Inputs without random features are unlike the data; unreliable where f(x) is near f(x′).",
         cost=Formula("samples + 1"),
@@ -87,7 +90,6 @@ TABLE: tuple[Measure, ...] = (
         family="faithfulness",
         needs="score",
         better="lower",
-        judges_faithfulness=True,
         paper="Petsiuk et al. 2018, arXiv 1806.07421",
         limits="The holes themselves may confuse the model: compare with the chance level, or use road. "
         "Without a softmax or sigmoid it is in units of the score and cannot be compared between models.",
@@ -100,7 +102,6 @@ TABLE: tuple[Measure, ...] = (
         family="faithfulness",
         needs="score",
         better="higher",
-        judges_faithfulness=True,
         paper="Petsiuk et al. 2018, arXiv 1806.07421",
         limits="Starts far from the data: compare with the chance level. Units as for deletion.",
         cost=Formula("steps + 3"),
@@ -112,7 +113,6 @@ TABLE: tuple[Measure, ...] = (
         family="faithfulness",
         needs="score",
         better="lower",
-        judges_faithfulness=True,
         paper="Rong et al. 2022, arXiv 2202.00449",
         limits="Only for pictures, pixel by pixel; large holes are filled smoothly, which may also confuse the model.",
         cost=Formula("steps + 2"),
@@ -124,7 +124,6 @@ TABLE: tuple[Measure, ...] = (
         family="robustness",
         needs="method",
         better="lower",
-        judges_faithfulness=False,
         paper="Yeh et al. 2019, arXiv 1901.09392",
         limits="A map that never changes is stable and may be wrong; the largest of a few samples is below the true maximum.",
         cost=Formula("samples"),
@@ -135,7 +134,6 @@ TABLE: tuple[Measure, ...] = (
         family="robustness",
         needs="method",
         better="higher",
-        judges_faithfulness=False,
         paper="Ghorbani et al. 2019, arXiv 1710.10547",
         limits="A map that never changes is stable and may be wrong; features with equal attributions are ranked at random.",
         cost=Formula("samples"),

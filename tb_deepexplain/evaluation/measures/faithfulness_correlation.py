@@ -1,4 +1,4 @@
-"""Faithfulness correlation: sensitivity-n at one size, as Bhatt and others define it."""
+"""Faithfulness correlation: do the attributions of random sets of one size sum to the score's fall without them?"""
 
 from __future__ import annotations
 

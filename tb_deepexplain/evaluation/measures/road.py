@@ -1,4 +1,4 @@
-"""ROAD: deletion of pixels that are filled in from their neighbours, so that no grey hole gives them away."""
+"""ROAD: does the prediction fall when the pixels of largest attribution are filled in from their neighbours?"""
 
 from __future__ import annotations
 
