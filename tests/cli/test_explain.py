@@ -357,7 +357,7 @@ def test_short_texts_are_not_padded_to_long_ones(
     real = Explainer.run
 
     def run(self: Explainer, xs: Any, **options: Any) -> Any:
-        batches.append([len(text) for text in next(iter(xs.values())).ravel()])
+        batches.append([len(text) for text in xs.arrays[0].ravel()])
         return real(self, xs, **options)
 
     monkeypatch.setattr(Explainer, "run", run)
@@ -373,7 +373,7 @@ def test_an_example_that_does_not_fit_into_memory_fails(image: Run, monkeypatch:
     worker, attempts = BatchExplainer(make_request(image.model, ["saliency"], target=1)), list[Any]()
 
     def tiny_device(self: Any, xs: Any, *, batch_size: int | None = None, **options: Any) -> Any:
-        attempts.append((len(xs["image"]), batch_size))
+        attempts.append((xs.n, batch_size))
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
 
     monkeypatch.setattr(Explainer, "run", tiny_device)
