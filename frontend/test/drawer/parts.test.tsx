@@ -55,7 +55,11 @@ describe("sums", () => {
 });
 
 describe("baselines", () => {
-  const of = (id: string, baseline: number | string | null, baseline_picture?: string): ExampleFacts["methods"][number] => ({
+  const of = (
+    id: string,
+    baseline: number | string | null,
+    baseline_picture?: string,
+  ): ExampleFacts["methods"][number] => ({
     ...columns[0]!.method,
     id,
     title: id.toUpperCase(),
