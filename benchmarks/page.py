@@ -238,7 +238,7 @@ async () => {
 """
 
 
-def opened(page: Page, address: str, *keys: str) -> tuple[Frame, float, float]:
+def open_page(page: Page, address: str, *keys: str) -> tuple[Frame, float, float]:
     """(frame, ms from its opening to the first paint, ms to a page of maps)."""
     state = "".join(f"&p.deepexplain.{key}" for key in ("run=million", *keys))
     page.goto("about:blank")
@@ -279,10 +279,10 @@ def measure(logdir: Path, examples: int) -> dict[str, list[float]]:
                 "response",
                 lambda r: sizes.append(int(r.headers.get("content-length", 0))) if "api/tiles" in r.url else None,
             )
-            frame, paint, maps = opened(page, server.address)
+            frame, paint, maps = open_page(page, server.address)
             figures["frame open to the first page of maps, cold"] = [maps]
             for _ in range(3):
-                frame, paint, maps = opened(page, server.address)
+                frame, paint, maps = open_page(page, server.address)
                 figures.setdefault("frame open to first paint", []).append(paint)
                 figures.setdefault("frame open to the first page of maps", []).append(maps)
             for name, field in (
@@ -307,14 +307,14 @@ def measure(logdir: Path, examples: int) -> dict[str, list[float]]:
                 figures.setdefault("jump to any rank", []).append(took)
                 page.wait_for_timeout(600)
             for unit in (3, 14, 15):
-                frame, _, _ = opened(page, server.address)
+                frame, _, _ = open_page(page, server.address)
                 took = until(
                     frame,
                     _filter(f"label:{unit} pred:!{unit} probability>0.5"),
                     f"!({_POSITION}).endsWith(' {examples:,}')",
                 )
                 figures.setdefault("first filter", []).append(took)
-            frame, _, _ = opened(page, server.address, "n=48")
+            frame, _, _ = open_page(page, server.address, "n=48")
             frame.wait_for_function("document.querySelectorAll('canvas').length >= 144")
             for clip in ("p90", "p99", "p95", "p100", "p90"):
                 figures.setdefault("clip of 144 maps", []).append(frame.evaluate(_PAINT, choose("Clip", clip)))

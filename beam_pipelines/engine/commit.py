@@ -25,4 +25,4 @@ def commit_units(directory: Path, units: Sequence[str], manifest: dict[str, Any]
     writer = StoreWriter(directory, measures=[measure["id"] for measure in manifest["measures"]])
     notes = map_files(writer.notes, units, directory)
     spent = sum((Metrics.decode(note.get(METRICS_NOTE, "{}")) for note in notes), Metrics())
-    writer.commit(units, manifest | {"spent": {**spent.described(), "units_retried": retried}})
+    writer.commit(units, manifest | {"spent": {**spent.describe(), "units_retried": retried}})

@@ -32,7 +32,7 @@ def is_remote(path: str) -> bool:
 
 
 @contextlib.contextmanager
-def opened(path: str, compressed: bool = False) -> Iterator[BinaryIO]:
+def open_file(path: str, compressed: bool = False) -> Iterator[BinaryIO]:
     """The file, seekable; decompressed if it is gzip. Raises OSError if it cannot be opened."""
     with _remote(path).open(path) if is_remote(path) else open(path, "rb") as file:
         if not compressed:

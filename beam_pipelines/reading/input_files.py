@@ -46,7 +46,7 @@ def find_files(patterns: Sequence[str], format: str | None = None) -> list[Input
 def read_start(path: str, compressed: bool = False) -> bytes:
     """The first bytes of a file. Raises InputError if it cannot be opened, an error of DAMAGE if it cannot be decompressed."""
     try:
-        with files.opened(path, compressed) as file:
+        with files.open_file(path, compressed) as file:
             return file.read(_START_BYTES)
     except DAMAGE:
         raise

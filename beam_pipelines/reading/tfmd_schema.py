@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from beam_pipelines.reading.files import opened
+from beam_pipelines.reading.files import open_file
 from tb_deepexplain.errors import InputError
 
 _TYPES = {1: ("bytes", "SUO"), 2: ("int64", "iub"), 3: ("float", "fiu")}  # FeatureType → name, dtype kinds
@@ -64,7 +64,7 @@ def load_schema(path: str) -> Schema:
     except ImportError as error:
         raise InputError(f"to read --schema {path}, pip install tensorflow-metadata") from error
     try:
-        with opened(path) as file:
+        with open_file(path) as file:
             proto = text_format.Parse(file.read().decode(), schema_pb2.Schema())
     except (OSError, UnicodeDecodeError, text_format.ParseError) as error:
         reason = getattr(error, "strerror", None) or str(error)

@@ -13,7 +13,7 @@ from tensorflow_model_analysis.utils import model_util
 
 from beam_pipelines.tfma.drift import AttributionSums, compute_drift, draw_weights
 from beam_pipelines.tfma.metric_scope import ATTRIBUTIONS_KEY, AttributionExtracts, MetricScope
-from beam_pipelines.tfma.pooling import pooled
+from beam_pipelines.tfma.pooling import pool_map
 from tb_deepexplain.errors import ParameterError
 from tb_deepexplain.store.reader import Store
 from tb_deepexplain.store.records import Input
@@ -61,7 +61,7 @@ def read_reference(reference: str, pool: str | None, regions: int, resamplings: 
         some = rows[start : start + _ROWS_READ]
         for values, example in zip(store.maps(some), store.inputs(some), strict=True):
             weights = draw_weights(values.tobytes(), resamplings, seed + 1)
-            sums.add(pooled(Input(**example), values, pool, regions), weights)
+            sums.add(pool_map(Input(**example), values, pool, regions), weights)
     return sums
 
 

@@ -16,7 +16,7 @@ from beam_pipelines.engine.device_pool import DevicePool, prepare_devices
 from beam_pipelines.reading.example_parser import ExampleParser
 from beam_pipelines.reading.record_spec import RecordSpec
 from beam_pipelines.tfma.metric_scope import ATTRIBUTIONS_KEY, MEASURES_KEY
-from beam_pipelines.tfma.pooling import check_pool, pooled
+from beam_pipelines.tfma.pooling import check_pool, pool_map
 from tb_deepexplain.errors import InputError
 from tb_deepexplain.graph.loading.load_model import load_model
 from tb_deepexplain.recording.batch_explainer import BatchExplainer
@@ -134,7 +134,7 @@ class _ExplainedModel:
     def _pool_maps(self, explainer: BatchExplainer, example: Input, rows: Sequence[Attribution]) -> dict[str, Any]:
         """{feature: a number, or a vector over classes} of one example."""
         input_name = explainer.names[0]
-        of_maps = [pooled(example, row.values, self._spec.pool, self._spec.regions, input_name) for row in rows]
+        of_maps = [pool_map(example, row.values, self._spec.pool, self._spec.regions, input_name) for row in rows]
         if not self._spec.per_class:
             return {self._column_names.get(name, name): np.float32(value) for name, value in of_maps[0].items()}
         by_class = np.argsort([row.target or 0 for row in rows])

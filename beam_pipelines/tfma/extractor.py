@@ -62,7 +62,7 @@ def AttributionsExtractor(  # noqa: N802 - TFMA names its extractors like classe
     Each model of `eval_shared_model`, and each of its outputs, is explained by `method` with its `parameters`.
     `extracts["attributions"]` is `[model][output]{feature: value}`; a level with a single entry is left out. TFMA's
     metrics read numbers by name and reject maps, so the maps of pictures and texts are pooled to numbers (`pool` and
-    `regions`, see `pooling.pooled`). A number is a sum with its sign: TFMA's absolute metrics take the magnitude of
+    `regions`, see `pooling.pool_map`). A number is a sum with its sign: TFMA's absolute metrics take the magnitude of
     sums, not the sum of magnitudes.
 
     `target` is as on the command line. With `per_class`, all classes are explained and a value is a vector over

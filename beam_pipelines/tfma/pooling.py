@@ -29,7 +29,7 @@ def check_pool(modality: str, pool: str | None) -> str:
     return pool or POOLS[modality][0]
 
 
-def pooled(
+def pool_map(
     example: Input, values: np.ndarray, pool: str | None, regions: int = REGIONS, name: str = ""
 ) -> dict[str, float]:
     """The named numbers of a map.

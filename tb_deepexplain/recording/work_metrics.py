@@ -46,7 +46,7 @@ class Metrics:
         known = {field.name for field in dataclasses.fields(Metrics)}
         return Metrics(**{name: value for name, value in json.loads(text).items() if name in known})
 
-    def described(self) -> Mapping[str, Any]:
+    def describe(self) -> Mapping[str, Any]:
         """The metrics as the manifest holds them."""
         seconds = self.total_seconds or float("inf")
         batches = sum(self.batch_sizes.values())

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 from numpy.lib import format as npy
 
-from beam_pipelines.reading.files import fingerprint, opened
+from beam_pipelines.reading.files import fingerprint, open_file
 from beam_pipelines.reading.format_interface import BrokenFile, Damaged, RecordRange, Source
 from beam_pipelines.reading.record_ranges import group_by_number
 from beam_pipelines.reading.work_unit import WorkUnit
@@ -85,7 +85,7 @@ def _read_rows(column: _Column, rows: int) -> np.ndarray:
 def _columns(path: str, digest: Any = None) -> Iterator[list[_Column]]:
     """The arrays of the file, opened. Updates `digest` with what identifies their content."""
     with contextlib.ExitStack() as stack:
-        file = stack.enter_context(opened(path))
+        file = stack.enter_context(open_file(path))
         start = file.read(len(_ZIP))
         file.seek(0)
         if start[:2] != _ZIP[:2]:
@@ -114,7 +114,7 @@ def _open_member(path: str, archive: zipfile.ZipFile, info: zipfile.ZipInfo, sta
     if info.compress_type != zipfile.ZIP_STORED:
         stream = cast(BinaryIO, stack.enter_context(archive.open(info)))
         return _Column(name, stream, *_read_header(stream, name), None)
-    file = stack.enter_context(opened(path))  # each column has its own position in the file
+    file = stack.enter_context(open_file(path))  # each column has its own position in the file
     file.seek(info.header_offset)
     header = file.read(_LOCAL_HEADER)
     if len(header) < _LOCAL_HEADER or not header.startswith(_ZIP):

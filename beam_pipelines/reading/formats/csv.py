@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from beam_pipelines.reading import text_lines
-from beam_pipelines.reading.files import fingerprint, opened
+from beam_pipelines.reading.files import fingerprint, open_file
 from beam_pipelines.reading.format_interface import BrokenFile, Damaged, RecordRange, Source
 from beam_pipelines.reading.record_ranges import group_by_offset
 from beam_pipelines.reading.work_unit import WorkUnit
@@ -25,7 +25,7 @@ _limit_lock = threading.Lock()
 def plan(source: Source, unit_size: int, digest: Any) -> Iterator[RecordRange]:
     """Ranges of records; a gzip file is one range."""
     digest.update(fingerprint(source.path))
-    with opened(source.path, source.compressed) as file:
+    with open_file(source.path, source.compressed) as file:
         start, delimiter, _ = _read_header(file)
         offsets = text_lines.record_offsets(file, start, delimiter.encode())
         yield from group_by_offset(offsets, None if source.compressed else unit_size)
@@ -33,7 +33,7 @@ def plan(source: Source, unit_size: int, digest: Any) -> Iterator[RecordRange]:
 
 def read(unit: WorkUnit) -> Iterator[dict[str, str] | Damaged]:
     """The records: text by column."""
-    with opened(unit.path, unit.compressed) as file:
+    with open_file(unit.path, unit.compressed) as file:
         _, delimiter, columns = _read_header(file)
         file.seek(unit.offset)
         count = 0

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from beam_pipelines.reading import text_lines
-from beam_pipelines.reading.files import fingerprint, opened
+from beam_pipelines.reading.files import fingerprint, open_file
 from beam_pipelines.reading.format_interface import Damaged, RecordRange, Source
 from beam_pipelines.reading.record_ranges import group_by_offset
 from beam_pipelines.reading.work_unit import WorkUnit
@@ -16,13 +16,13 @@ from beam_pipelines.reading.work_unit import WorkUnit
 def plan(source: Source, unit_size: int, digest: Any) -> Iterator[RecordRange]:
     """Ranges of lines; a gzip file is one range."""
     digest.update(fingerprint(source.path))
-    with opened(source.path, source.compressed) as file:
+    with open_file(source.path, source.compressed) as file:
         yield from group_by_offset(text_lines.record_offsets(file, 0), None if source.compressed else unit_size)
 
 
 def read(unit: WorkUnit) -> Iterator[dict[str, Any] | Damaged]:
     """The objects."""
-    with opened(unit.path, unit.compressed) as file:
+    with open_file(unit.path, unit.compressed) as file:
         file.seek(unit.offset)
         count = 0
         for _, content in text_lines.split_records(file):

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from beam_pipelines.reading.files import fingerprint, opened
+from beam_pipelines.reading.files import fingerprint, open_file
 from beam_pipelines.reading.format_interface import BrokenFile, Damaged, RecordRange, Source
 from beam_pipelines.reading.work_unit import Columns, WorkUnit
 
@@ -21,7 +21,7 @@ _MOST_PARTS = 16  # of a row group that is larger than a unit: each part decodes
 def plan(source: Source, unit_size: int, digest: Any) -> Iterator[RecordRange]:
     """Whole row groups, together up to `unit_size` rows; a larger group in at most 16 parts."""
     digest.update(fingerprint(source.path))
-    with opened(source.path) as file:
+    with open_file(source.path) as file:
         groups = [rows for rows in _group_sizes(_open(file)) if rows]
     first = count = 0
     for rows in groups:
@@ -40,7 +40,7 @@ def plan(source: Source, unit_size: int, digest: Any) -> Iterator[RecordRange]:
 
 def read(unit: WorkUnit, columns: Columns | None = None) -> Iterator[dict[str, Any] | Damaged]:
     """The rows: values by column."""
-    with opened(unit.path) as file:
+    with open_file(unit.path) as file:
         parquet = _open(file)
         selected = _select_columns(parquet, columns) if columns else None
         start = 0

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from beam_pipelines.reading.files import is_remote, join, opened
+from beam_pipelines.reading.files import is_remote, join, open_file
 from beam_pipelines.reading.format_interface import Damaged, RecordRange, Source
 from beam_pipelines.reading.work_unit import WorkUnit
 from tb_deepexplain.store.media_types import media_type
@@ -30,7 +30,7 @@ def read(unit: WorkUnit) -> Iterator[dict[str, Any] | Damaged]:
     """The encoded pictures, each with the name of its class."""
     for path in unit.pictures:
         try:
-            with opened(join(unit.path, path)) as file:
+            with open_file(join(unit.path, path)) as file:
                 content = file.read()
         except OSError as error:
             yield Damaged(f"cannot be read: {error.strerror or error}")

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 import google_crc32c
 
-from beam_pipelines.reading.files import opened
+from beam_pipelines.reading.files import open_file
 from beam_pipelines.reading.format_interface import BrokenFile, Damaged, RecordRange, Source
 from beam_pipelines.reading.record_ranges import group_by_offset
 from beam_pipelines.reading.work_unit import WorkUnit
@@ -24,7 +24,7 @@ _HEADER, _CRC = 12, 4
 
 def plan(source: Source, unit_size: int, digest: Any) -> Iterator[RecordRange]:
     """Ranges of frames; a gzip file is one range, since it can only be read from its start."""
-    with opened(source.path, source.compressed) as file:
+    with open_file(source.path, source.compressed) as file:
         start = file.read(_HEADER)
         if start and not is_tfrecord(start):
             raise BrokenFile(
@@ -36,7 +36,7 @@ def plan(source: Source, unit_size: int, digest: Any) -> Iterator[RecordRange]:
 
 def read(unit: WorkUnit) -> Iterator[bytes | Damaged]:
     """The payloads."""
-    with opened(unit.path, unit.compressed) as file:
+    with open_file(unit.path, unit.compressed) as file:
         file.seek(unit.offset)
         for _ in range(unit.count):
             payload = _read_payload(file)
