@@ -1,4 +1,4 @@
-"""A real S3 server on this machine, as pytest fixtures: import `server` and `bucket` into a test module."""
+"""A real S3 server on this machine, as pytest fixtures: import them into a conftest.py."""
 
 from __future__ import annotations
 
@@ -36,3 +36,9 @@ def bucket(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     s3fs.S3FileSystem().mkdir(name)
     yield f"s3://{name}"
     s3fs.S3FileSystem.clear_instance_cache()
+
+
+@pytest.fixture
+def logs(bucket: str) -> str:
+    """An empty log directory, s3://NAME/logs."""
+    return f"{bucket}/logs"

@@ -8,11 +8,9 @@ import re
 import sys
 import threading
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from moto.server import ThreadedMotoServer
 from upath import UPath
 from werkzeug.serving import WSGIRequestHandler
 
@@ -44,35 +42,6 @@ class RemoteRun(Run):
         return sorted(path.name for path in self.directory.iterdir())
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    moto.start()
-    host, port = moto.get_host_and_port()
-    yield f"http://{host}:{port}"
-    moto.stop()
-
-
-@pytest.fixture
-def bucket(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """s3://BUCKET/logs, empty."""
-    for name, value in {
-        "AWS_ENDPOINT_URL": server,
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "no_proxy": "127.0.0.1",
-    }.items():
-        monkeypatch.setenv(name, value)
-    import s3fs
-
-    s3fs.S3FileSystem.clear_instance_cache()
-    name = f"bucket-{uuid.uuid4().hex[:8]}"
-    to_path(f"s3://{name}").fs.mkdir(name)
-    yield f"s3://{name}/logs"
-    s3fs.S3FileSystem.clear_instance_cache()
-
-
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
     rows = pictures(12)
@@ -81,9 +50,9 @@ def source(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_worker_processes_write_the_store_to_s3(image: Run, bucket: str, source: Path) -> None:
+def test_worker_processes_write_the_store_to_s3(image: Run, logs: str, source: Path) -> None:
     assert image(source, "--unit_size=3") == 1
-    remote = RemoteRun(image.model, bucket)
+    remote = RemoteRun(image.model, logs)
     assert remote(source, "--unit_size=3", *PROCESSES) == 1
     assert_same(image, remote)
     assert remote.store.errors().to_pylist() == image.store.errors().to_pylist()
@@ -92,28 +61,28 @@ def test_worker_processes_write_the_store_to_s3(image: Run, bucket: str, source:
     shards = [f"{table}-{unit[:-1]}{i}.parquet" for table in ("attributions", "errors", "inputs") for i in range(4)]
     (index,) = remote.store.manifest["index"]
     assert remote.files == sorted([*shards, index, "configuration.json", "manifest.json"])
-    (event,) = (to_path(bucket) / "r").glob("events.out.*")
+    (event,) = (to_path(logs) / "r").glob("events.out.*")
     (local,) = (image.logdir / "r").glob("events.out.*")
     assert len(event.read_bytes()) == len(local.read_bytes())
 
 
-def test_few_requests(image: Run, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_few_requests(image: Run, logs: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     counts: collections.Counter[str] = collections.Counter()
 
     def count(self: WSGIRequestHandler, *_: object) -> None:
         counts[f"{self.command} {re.split('[-?]', self.path.rsplit('/', 1)[-1])[0]}"] += 1
 
     monkeypatch.setattr(WSGIRequestHandler, "log_request", count)
-    assert RemoteRun(image.model, bucket)(write_records(tmp_path / "a.tfrecord", pictures(40)), "--unit_size=2") == 0
+    assert RemoteRun(image.model, logs)(write_records(tmp_path / "a.tfrecord", pictures(40)), "--unit_size=2") == 0
     print(counts)
     units = 20
     assert sum(counts.values()) < 25 * units + 60
 
 
 def test_a_run_that_ended_early_is_resumed(
-    image: Run, bucket: str, source: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    image: Run, logs: str, source: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    remote, work, done = RemoteRun(image.model, bucket), UnitWorker.explain_unit, []
+    remote, work, done = RemoteRun(image.model, logs), UnitWorker.explain_unit, []
 
     def fail_at_third_unit(self: UnitWorker, task: object, progress: object) -> object:
         done.append(task.unit.id)  # type: ignore[attr-defined]
@@ -139,8 +108,8 @@ def test_a_run_that_ended_early_is_resumed(
     assert ".lock" not in remote.files
 
 
-def test_files_of_another_process_are_listed(bucket: str) -> None:
-    writer = StoreWriter(store_path(bucket, "r", "default"))
+def test_files_of_another_process_are_listed(logs: str) -> None:
+    writer = StoreWriter(store_path(logs, "r", "default"))
     with writer.shard("a"):
         pass
     assert writer.finished_units() == {"a"}
@@ -152,17 +121,17 @@ def test_files_of_another_process_are_listed(bucket: str) -> None:
     assert writer.is_finished("b")
 
 
-def test_no_temporary_files_are_left(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_temporary_files_are_left(logs: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    writer = StoreWriter(store_path(bucket, "r", "default"))
+    writer = StoreWriter(store_path(logs, "r", "default"))
     with writer.shard("a") as shard:
         shard.add(errors=[Failure("x", "parse", "InputError", "no")])
     writer.commit(["a"], {"methods": []})
     assert not list(tmp_path.iterdir())
 
 
-def test_the_first_of_two_shards_of_one_unit_is_kept(bucket: str) -> None:
-    directory = store_path(bucket, "r", "default")
+def test_the_first_of_two_shards_of_one_unit_is_kept(logs: str) -> None:
+    directory = store_path(logs, "r", "default")
     with StoreWriter(directory).shard("u") as shard:
         shard.note("which", "first")
     with StoreWriter(directory).shard("u") as shard:
@@ -170,9 +139,9 @@ def test_the_first_of_two_shards_of_one_unit_is_kept(bucket: str) -> None:
     assert StoreWriter(directory).notes("u")["which"] == "first"
 
 
-def test_a_discarded_shard_leaves_nothing(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_discarded_shard_leaves_nothing(logs: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    directory = store_path(bucket, "r", "default")
+    directory = store_path(logs, "r", "default")
     shard = StoreWriter(directory).shard("u")
     shard.add(errors=[Failure("x", "parse", "InputError", "no")])
     shard.discard()
@@ -182,10 +151,10 @@ def test_a_discarded_shard_leaves_nothing(bucket: str, tmp_path: Path, monkeypat
 
 @pytest.mark.parametrize("scheme", ["s3", "memory"])
 def test_one_run_at_a_time(
-    scheme: str, bucket: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+    scheme: str, logs: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     monkeypatch.setattr(store_lock_module, "SECONDS_BETWEEN_BEATS", 0.2)
-    directory = to_path(bucket if scheme == "s3" else f"memory://{uuid.uuid4().hex}/logs")
+    directory = to_path(logs if scheme == "s3" else f"memory://{uuid.uuid4().hex}/logs")
     with (
         store_lock(directory),
         pytest.raises(StoreError, match=r"is being written by process \d+ on .*wait for it or stop it"),
@@ -201,17 +170,17 @@ def test_one_run_at_a_time(
     assert not (directory / ".lock").exists()
 
 
-def test_a_lock_that_was_taken_over_is_not_removed(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lock_that_was_taken_over_is_not_removed(logs: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store_lock_module, "SECONDS_BETWEEN_BEATS", 0.1)
-    with store_lock(to_path(bucket)):
-        (to_path(bucket) / ".lock").write_text("another")
+    with store_lock(to_path(logs)):
+        (to_path(logs) / ".lock").write_text("another")
         threading.Event().wait(0.3)
-    assert (to_path(bucket) / ".lock").read_text() == "another"
+    assert (to_path(logs) / ".lock").read_text() == "another"
 
 
-def test_reports_of_workers_are_read(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reports_of_workers_are_read(logs: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress_folder, "_SECONDS_BETWEEN_REQUESTS", 0.0)
-    driver, worker = ProgressFolder(bucket), ProgressFolder(bucket)
+    driver, worker = ProgressFolder(logs), ProgressFolder(logs)
     driver.create()
     worker.report_unit("u")
     worker.report_examples(3, 1, "no")
@@ -224,8 +193,8 @@ def test_reports_of_workers_are_read(bucket: str, monkeypatch: pytest.MonkeyPatc
     assert driver.read_reports() == []
 
 
-def test_reports_of_workers_are_read_every_ten_seconds(bucket: str) -> None:
-    driver, worker = ProgressFolder(bucket), ProgressFolder(bucket)
+def test_reports_of_workers_are_read_every_ten_seconds(logs: str) -> None:
+    driver, worker = ProgressFolder(logs), ProgressFolder(logs)
     driver.create()
     assert driver.read_reports() == []
     worker.report_unit("u")
@@ -233,9 +202,7 @@ def test_reports_of_workers_are_read_every_ten_seconds(bucket: str) -> None:
     assert [report.unit for report in driver.read_reports(now=True)] == ["u"]
 
 
-def test_a_bucket_that_does_not_exist(
-    image: Run, bucket: str, source: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_bucket_that_does_not_exist(image: Run, logs: str, source: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert RemoteRun(image.model, "s3://no-such-bucket/logs")(source) == 2
     output = capsys.readouterr().err
     assert output.startswith("tb-deepexplain: cannot write to s3://no-such-bucket/logs/r/plugins/deepexplain/default: ")
@@ -250,19 +217,19 @@ def test_a_scheme_without_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
         to_path("nowhere://b/x")
 
 
-def test_model_and_labels_may_be_remote(exported: object, bucket: str, source: Path) -> None:
-    model = UPath(bucket).parent / "models" / "m"
+def test_model_and_labels_may_be_remote(exported: object, logs: str, source: Path) -> None:
+    model = UPath(logs).parent / "models" / "m"
     local = exported("image")  # type: ignore[operator]
     for file in local.rglob("*"):
         if file.is_file():
             (model / str(file.relative_to(local))).write_bytes(file.read_bytes())
     (model.parent / "labels.txt").write_text("cat\ndog\nfish\n")
-    flags = [f"--model={model}", f"--input={source}", f"--logdir={bucket}", "--methods=saliency", "--run=r"]
+    flags = [f"--model={model}", f"--input={source}", f"--logdir={logs}", "--methods=saliency", "--run=r"]
     assert main([*flags, f"--labels={model.parent}/labels.txt"]) == 1
-    assert Store(store_path(bucket, "r", "default")).manifest["labels"] == ["cat", "dog", "fish"]
+    assert Store(store_path(logs, "r", "default")).manifest["labels"] == ["cat", "dog", "fish"]
 
 
-def test_a_dry_run_of_a_remote_store(image: Run, bucket: str, source: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert RemoteRun(image.model, bucket)(source, "--dry_run") == 0
+def test_a_dry_run_of_a_remote_store(image: Run, logs: str, source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert RemoteRun(image.model, logs)(source, "--dry_run") == 0
     assert "are free" not in capsys.readouterr().out
-    assert not to_path(bucket).fs.find(bucket)
+    assert not to_path(logs).fs.find(logs)
