@@ -9,7 +9,7 @@ Read `explainer.py` first; to write a method, `score.py`. In the order of a call
     batch_sizes.py         how many evaluations and examples at once: bounds the memory of a batch
     batching.py            examples → batches, and back
     compiled_method.py     a method as one TensorFlow function
-    score.py               Score: all that a method may ask of a model; `Score.baseline` is the default baseline
+    score.py               Score: a method's interface to a model; `Score.baseline` is the default baseline
     results.py             predictions, maps, completeness gap and token sums
     diagnostics.py         why a map is all zero or not finite
 """

@@ -1,4 +1,4 @@
-"""A digest of values, to tell whether two evaluations ask the model the same."""
+"""A digest of values: equal if two runs of a measure compute the same scores of the model."""
 
 from __future__ import annotations
 

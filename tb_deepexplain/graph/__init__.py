@@ -12,7 +12,7 @@ graph_view.py        a graph that can be walked in both directions; every analys
 cut.py               where a model is cut: its entry tensors, context and output
 logits.py            the logits before a final softmax or sigmoid
 embedding_lookups.py the embeddings of integer and string inputs
-tensor_names.py      names of layers and tensors, as people give them
+tensor_names.py      names of layers and tensors, as users write them
 
 regions.py           the activation regions between entry tensors and output
 op_classes.py        what each TensorFlow op computes: elementwise, linear, ...

@@ -1,4 +1,4 @@
-"""From the name that a person gives (a tensor, node, layer or scope) to a tensor of the graph."""
+"""From a name that a user writes (of a tensor, node, layer or scope) to a tensor of the graph."""
 
 from __future__ import annotations
 

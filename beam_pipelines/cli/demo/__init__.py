@@ -1,4 +1,4 @@
-"""`tb-deepexplain demo`: three real models, explained like a model of yours would be, and shown in TensorBoard.
+"""`tb-deepexplain demo`: explains three real models by the command `explain`, and shows them in TensorBoard.
 
 `photos.py`, `digits.py` and `reviews.py` each prepare a model and its examples.
 """
