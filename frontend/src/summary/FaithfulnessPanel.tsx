@@ -77,7 +77,7 @@ function sampleNote({ examples, superpixels, means }: Faithfulness, methods: Met
       ? `A sample: ${count(measured)} of ${count(examples)} examples`
       : `All ${count(examples)} examples`;
   const groups = superpixels ? ` over ${superpixels} superpixels a picture,` : "";
-  return `${sample}; means with their 95 % intervals,${groups} next to maps of random numbers.`;
+  return `${sample}; means with their 95 % intervals,${groups} beside maps of random numbers.`;
 }
 
 /** The legend of the charts; each name emphasizes its curves. */
