@@ -326,9 +326,8 @@ def test_occlusion_refuses_what_does_not_fit(params: dict[str, Any], message: st
 
 
 def _dropped_step(score: Score) -> Explanation:
-    module = sys.modules[
-        "tb_deepexplain.attribution.methods.integrated_gradients"
-    ]  # the package has the function by that name
+    # From sys.modules: the package has the function under the module's name.
+    module = sys.modules["tb_deepexplain.attribution.methods.integrated_gradients"]
     nodes, weights = module._rule("gauss_legendre", 32)
     return module._integrate_fixed(score, module._Path(score, None), nodes[:-1], weights[:-1])
 

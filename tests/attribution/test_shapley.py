@@ -19,9 +19,8 @@ from tb_deepexplain.errors import ParameterError
 from tests import models
 from tests.attribution import golden, test_golden
 
-sampling = importlib.import_module(
-    "tb_deepexplain.attribution.methods.shapley_sampling"
-)  # the package has the function by this name
+# Not by an import statement: the package has the function under the module's name.
+sampling = importlib.import_module("tb_deepexplain.attribution.methods.shapley_sampling")
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(3, 4, 3, 2))
 KINKS = RNG.normal(size=(24, 30))
