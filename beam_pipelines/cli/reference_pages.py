@@ -69,7 +69,7 @@ def write_methods() -> str:
 
 
 def write_measures() -> str:
-    """The page of measures, likewise."""
+    """The page of measures: an overview, then each with source, cost, limits and parameters."""
     parts = [_MEASURES_INTRODUCTION, _write_overview()]
     for measure in MEASURES:
         facts = {

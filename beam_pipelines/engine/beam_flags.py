@@ -17,7 +17,7 @@ _CUTOFF, _JOB_SERVER_CUTOFF = 0.6, 0.8  # similarity from which an option is tak
 
 
 def runner_option(options: PipelineOptions) -> str:
-    """--runner as it is written, or the default."""
+    """The value of --runner, or the default."""
     return options.view_as(StandardOptions).runner or "DirectRunner"
 
 

@@ -73,7 +73,7 @@ class ProgressFolder:
         self.write_report()
 
     def report_examples(self, done: float, failed: int = 0, reason: str = "") -> None:
-        """For a worker: `done` more examples are finished, of which `failed` failed. Raises Stopped if a stop is requested."""
+        """For a worker: `done` more examples are finished; `failed` of them failed. Raises Stopped if a stop is requested."""
         last = self._report
         self._report = dataclasses.replace(
             last, done=last.done + done, failed=last.failed + failed, reason=reason or last.reason

@@ -140,7 +140,7 @@ def _read_array(spec: Any, value: Any) -> np.ndarray:
 
 
 def fits(shape: Sequence[int], expected: Sequence[int | None]) -> bool:
-    """Whether the shape has the expected lengths, of which None are free."""
+    """Whether the shape has the expected lengths; None accepts any length."""
     return len(shape) == len(expected) and all(e in (None, s) for s, e in zip(shape, expected, strict=True))
 
 

@@ -31,7 +31,7 @@ class Score:
     """The number that is explained, one for each example: a weighted sum of output units.
 
     `output(points, context, rule=None) -> [B, ...]` is the model, whose gradient follows the rule; `context` are tensors
-    `[N, ...]` that it needs besides. The score is the unit `target[n]` of the last axis (summed over the axes before it),
+    `[N, ...]` that it also needs. The score is the unit `target[n]` of the last axis (summed over the axes before it),
     or sum(ys * output), or the sum of all units. `seeds` `[N]` are the seeds of the examples; `jit` compiles the model's
     evaluations with XLA; `gradient_block(i)` names where the gradient of input i is blocked, and is empty if the gradient
     is truly zero; `to_probabilities` makes probabilities of the output, and is None unless one unit is explained.

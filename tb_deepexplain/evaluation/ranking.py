@@ -25,7 +25,7 @@ class MeasuredMethod:
     id: str
     title: str
     values: Mapping[str, np.ndarray]  # measure → [M], NaN where it is undefined
-    chance: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)  # likewise, of random maps
+    chance: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)  # the same of random maps
     evaluations: float = 0.0  # per map
     seconds: float = 0.0  # per map
     sanity: float | None = None  # similarity to the maps of the randomised model; None: it has no weights

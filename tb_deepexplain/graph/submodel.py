@@ -29,7 +29,7 @@ class Submodel:
     """A model graph, cut at its entry tensors and at the explained output.
 
     `inputs` are always values of the model's inputs; `entries` are values of the entry tensors, and `context` of the
-    tensors needed besides them. Functions of `inputs` are traced once, for any number of examples.
+    other tensors that the output needs. Functions of `inputs` are traced once, for any number of examples.
     """
 
     def __init__(self, graph: ModelGraph, cut: Cut) -> None:

@@ -480,7 +480,7 @@ Summaries = TypedDict(
     "Summaries", {"faithfulness": Faithfulness, "gap": Gaps, "agreement": Agreements, "global": GlobalSummary}
 )
 
-# Keys besides the named ones: the fields that a request names.
+# The type of further keys: the fields that a request names.
 FURTHER_KEYS: dict[Any, Any] = {Columns: list[float | None]}
 
 # Unions have no name at run time; in the description they have these.

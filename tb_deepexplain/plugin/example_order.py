@@ -12,7 +12,7 @@ from tb_deepexplain.plugin.parameters import ExampleQuery
 from tb_deepexplain.plugin.selection_sql import selected_rows
 from tb_deepexplain.plugin.served_store import ServedStore
 
-MAX_SPAN = 255  # rows: an example whose maps lie within so many is read without a search of the index
+MAX_SPAN = 255  # rows; an example whose maps lie within this distance is read without a search of the index
 
 
 @dataclasses.dataclass(frozen=True)

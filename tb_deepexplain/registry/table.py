@@ -27,7 +27,7 @@ class Row:
     """A function with its description; `id` is the function's name, and its keyword parameters are the row's parameters.
 
     Formulas may use the parameters and the `quantities`: functions `(shapes, embedded, **parameters) -> int` of the
-    shapes of an example's inputs and of which of them are embeddings. A quantity is named like its function.
+    shapes of an example's inputs and whether each is an embedding. A quantity is named like its function.
     """
 
     function: Callable[..., Any]
