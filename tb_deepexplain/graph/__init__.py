@@ -4,6 +4,7 @@ Read `model_graph.py` first, then `submodel.py`: a ModelGraph is a whole model, 
 to the explained output.
 
 loading/             every form of model → ModelGraph; `load_model.py` decides which file loads it
+input_spec.py        name, dtype and shape of one input
 inlining.py          a function with all its calls → one flat graph
 rank_inference.py    tensor ranks that TensorFlow does not know
 determinism.py       refuses models whose output depends on chance

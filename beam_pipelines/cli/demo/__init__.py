@@ -1,6 +1,8 @@
 """`tb-deepexplain demo`: explains three real models by the command `explain`, and shows them in TensorBoard.
 
-`photos.py`, `digits.py` and `reviews.py` each prepare a model and its examples.
+`photos.py`, `digits.py` and `reviews.py` each prepare a model and its examples. `efficientnet.py` and `torch_weights.py`
+have the photographs' model, `training.py` trains the other two, and `records.py` writes the input files. `packages.py`
+finds the data in the packages of the extra `demo`, and `serving.py` opens TensorBoard.
 """
 
 from __future__ import annotations
