@@ -55,20 +55,20 @@ class Route:
 _STORE = (
     text("run", "the run, as `/api/stores` lists it", required=True),
     text("store", "the store's name, as `/api/stores` lists it", required=True),
-    text("v", "the store's `version`; where it is the present one, the answer may be cached for an hour"),
+    text("v", "the store's `version`; if it is the current one, the answer may be cached for an hour"),
 )
 _SELECTION = (
     integer("step", "training step; by default the latest", -(2**63), 2**63 - 1),
-    target("target", "the target explained; by default each example's predicted class where that was explained, else what was"),
+    target("target", "the target of the maps; by default the predicted class of each example, or the target that was explained instead"),
 )  # fmt: skip
 _FILTER = filter_terms("filter", "which examples; by default all")
 _ORDER = (
-    sort_field("sort", "`errors`, `id`, or a field with a number, of one method as `METHOD.FIELD`", "errors"),
+    sort_field("sort", "`errors`, `id`, or a field with a number; `METHOD.FIELD` for one method", "errors"),
     flag("desc", "largest first", default=True),
 )
 _OFFSET = integer("offset", "rank of the first example", 0, MAX_OFFSET, 0)
 _QUERY = (*_STORE, *_SELECTION, _FILTER, *_ORDER, _OFFSET)
-_PAGE = (*_QUERY, integer("limit", "the most examples", 1, MAX_LIMIT, 24))
+_PAGE = (*_QUERY, integer("limit", "largest number of examples", 1, MAX_LIMIT, 24))
 _ID = text("id", "the example's id", required=True)
 
 _TILES = """\
@@ -104,10 +104,10 @@ ROUTES = {
             (
                 *_PAGE,
                 choice("pivot", "what the columns are", get_args(answers.Pivot), "methods"),
-                names("methods", "which methods; for another pivot than methods the first is shown; by default all"),
-                units("targets", "which targets, for that pivot; by default the most frequent"),
-                flag("change", "a column more: the last map less the first", default=False),
-                integer("size", "the most pixels of a side of a picture's maps", 16, 1024, 224),
+                names("methods", "which methods, by default all; other pivots show the first of them"),
+                units("targets", "which targets, for the pivot `targets`; by default the most frequent"),
+                flag("change", "adds a column: the last map minus the first", default=False),
+                integer("size", "largest side of a picture's maps, in pixels", 16, 1024, 224),
             ),
             {BINARY: None},
             _TILES,
@@ -116,7 +116,7 @@ ROUTES = {
         Route(
             "facet",
             "The distribution of the sort field over the examples of a filter",
-            (*_PAGE, integer("bins", "the most bins", 2, 200, 60)),
+            (*_PAGE, integer("bins", "largest number of bins", 2, 200, 60)),
             {JSON: answers.Facet},
         ),
         Route(
@@ -127,7 +127,7 @@ ROUTES = {
                 *_SELECTION,
                 _ID,
                 text("method", "the method's id", required=True),
-                flag("flat", "make one number of the channels of a picture", default=False),
+                flag("flat", "reduce the channels of a picture to one number", default=False),
             ),
             {BINARY: None},
             response_headers={"X-Shape": "the map's shape as JSON"},
@@ -140,7 +140,7 @@ ROUTES = {
             "The numbers of many examples as a file",
             (
                 *_QUERY,
-                integer("limit", "the most examples", 1, MAX_EXPORT, MAX_EXPORT),
+                integer("limit", "largest number of examples", 1, MAX_EXPORT, MAX_EXPORT),
                 choice("format", "of the file", EXPORT_TYPES, required=True),
             ),
             dict.fromkeys(EXPORT_TYPES.values()),

@@ -780,21 +780,21 @@ export interface operations {
                 run: string;
                 /** @description the store's name, as `/api/stores` lists it */
                 store: string;
-                /** @description the store's `version`; where it is the present one, the answer may be cached for an hour */
+                /** @description the store's `version`; if it is the current one, the answer may be cached for an hour */
                 v?: string;
                 /** @description training step; by default the latest */
                 step?: number;
-                /** @description the target explained; by default each example's predicted class where that was explained, else what was */
+                /** @description the target of the maps; by default the predicted class of each example, or the target that was explained instead */
                 target?: ("predicted" | "label" | "sum") | number;
                 /** @description which examples; by default all */
                 filter?: string;
-                /** @description `errors`, `id`, or a field with a number, of one method as `METHOD.FIELD` */
+                /** @description `errors`, `id`, or a field with a number; `METHOD.FIELD` for one method */
                 sort?: string;
                 /** @description largest first */
                 desc?: "0" | "1";
                 /** @description rank of the first example */
                 offset?: number;
-                /** @description the most examples */
+                /** @description largest number of examples */
                 limit?: number;
                 /** @description fields, separated by commas */
                 columns?: string[];
@@ -859,31 +859,31 @@ export interface operations {
                 run: string;
                 /** @description the store's name, as `/api/stores` lists it */
                 store: string;
-                /** @description the store's `version`; where it is the present one, the answer may be cached for an hour */
+                /** @description the store's `version`; if it is the current one, the answer may be cached for an hour */
                 v?: string;
                 /** @description training step; by default the latest */
                 step?: number;
-                /** @description the target explained; by default each example's predicted class where that was explained, else what was */
+                /** @description the target of the maps; by default the predicted class of each example, or the target that was explained instead */
                 target?: ("predicted" | "label" | "sum") | number;
                 /** @description which examples; by default all */
                 filter?: string;
-                /** @description `errors`, `id`, or a field with a number, of one method as `METHOD.FIELD` */
+                /** @description `errors`, `id`, or a field with a number; `METHOD.FIELD` for one method */
                 sort?: string;
                 /** @description largest first */
                 desc?: "0" | "1";
                 /** @description rank of the first example */
                 offset?: number;
-                /** @description the most examples */
+                /** @description largest number of examples */
                 limit?: number;
                 /** @description what the columns are */
                 pivot?: "methods" | "steps" | "targets" | "runs";
-                /** @description which methods; for another pivot than methods the first is shown; by default all */
+                /** @description which methods, by default all; other pivots show the first of them */
                 methods?: string[];
-                /** @description which targets, for that pivot; by default the most frequent */
+                /** @description which targets, for the pivot `targets`; by default the most frequent */
                 targets?: number[];
-                /** @description a column more: the last map less the first */
+                /** @description adds a column: the last map minus the first */
                 change?: "0" | "1";
-                /** @description the most pixels of a side of a picture's maps */
+                /** @description largest side of a picture's maps, in pixels */
                 size?: number;
             };
             header?: never;
@@ -946,23 +946,23 @@ export interface operations {
                 run: string;
                 /** @description the store's name, as `/api/stores` lists it */
                 store: string;
-                /** @description the store's `version`; where it is the present one, the answer may be cached for an hour */
+                /** @description the store's `version`; if it is the current one, the answer may be cached for an hour */
                 v?: string;
                 /** @description training step; by default the latest */
                 step?: number;
-                /** @description the target explained; by default each example's predicted class where that was explained, else what was */
+                /** @description the target of the maps; by default the predicted class of each example, or the target that was explained instead */
                 target?: ("predicted" | "label" | "sum") | number;
                 /** @description which examples; by default all */
                 filter?: string;
-                /** @description `errors`, `id`, or a field with a number, of one method as `METHOD.FIELD` */
+                /** @description `errors`, `id`, or a field with a number; `METHOD.FIELD` for one method */
                 sort?: string;
                 /** @description largest first */
                 desc?: "0" | "1";
                 /** @description rank of the first example */
                 offset?: number;
-                /** @description the most examples */
+                /** @description largest number of examples */
                 limit?: number;
-                /** @description the most bins */
+                /** @description largest number of bins */
                 bins?: number;
             };
             header?: never;
@@ -1025,17 +1025,17 @@ export interface operations {
                 run: string;
                 /** @description the store's name, as `/api/stores` lists it */
                 store: string;
-                /** @description the store's `version`; where it is the present one, the answer may be cached for an hour */
+                /** @description the store's `version`; if it is the current one, the answer may be cached for an hour */
                 v?: string;
                 /** @description training step; by default the latest */
                 step?: number;
-                /** @description the target explained; by default each example's predicted class where that was explained, else what was */
+                /** @description the target of the maps; by default the predicted class of each example, or the target that was explained instead */
                 target?: ("predicted" | "label" | "sum") | number;
                 /** @description the example's id */
                 id: string;
                 /** @description the method's id */
                 method: string;
-                /** @description make one number of the channels of a picture */
+                /** @description reduce the channels of a picture to one number */
                 flat?: "0" | "1";
             };
             header?: never;
@@ -1100,11 +1100,11 @@ export interface operations {
                 run: string;
                 /** @description the store's name, as `/api/stores` lists it */
                 store: string;
-                /** @description the store's `version`; where it is the present one, the answer may be cached for an hour */
+                /** @description the store's `version`; if it is the current one, the answer may be cached for an hour */
                 v?: string;
                 /** @description training step; by default the latest */
                 step?: number;
-                /** @description the target explained; by default each example's predicted class where that was explained, else what was */
+                /** @description the target of the maps; by default the predicted class of each example, or the target that was explained instead */
                 target?: ("predicted" | "label" | "sum") | number;
                 /** @description the example's id */
                 id: string;
@@ -1169,21 +1169,21 @@ export interface operations {
                 run: string;
                 /** @description the store's name, as `/api/stores` lists it */
                 store: string;
-                /** @description the store's `version`; where it is the present one, the answer may be cached for an hour */
+                /** @description the store's `version`; if it is the current one, the answer may be cached for an hour */
                 v?: string;
                 /** @description training step; by default the latest */
                 step?: number;
-                /** @description the target explained; by default each example's predicted class where that was explained, else what was */
+                /** @description the target of the maps; by default the predicted class of each example, or the target that was explained instead */
                 target?: ("predicted" | "label" | "sum") | number;
                 /** @description which examples; by default all */
                 filter?: string;
-                /** @description `errors`, `id`, or a field with a number, of one method as `METHOD.FIELD` */
+                /** @description `errors`, `id`, or a field with a number; `METHOD.FIELD` for one method */
                 sort?: string;
                 /** @description largest first */
                 desc?: "0" | "1";
                 /** @description rank of the first example */
                 offset?: number;
-                /** @description the most examples */
+                /** @description largest number of examples */
                 limit?: number;
                 /** @description of the file */
                 format: "csv" | "jsonl";
@@ -1249,11 +1249,11 @@ export interface operations {
                 run: string;
                 /** @description the store's name, as `/api/stores` lists it */
                 store: string;
-                /** @description the store's `version`; where it is the present one, the answer may be cached for an hour */
+                /** @description the store's `version`; if it is the current one, the answer may be cached for an hour */
                 v?: string;
                 /** @description training step; by default the latest */
                 step?: number;
-                /** @description the target explained; by default each example's predicted class where that was explained, else what was */
+                /** @description the target of the maps; by default the predicted class of each example, or the target that was explained instead */
                 target?: ("predicted" | "label" | "sum") | number;
                 /** @description which examples; by default all */
                 filter?: string;
