@@ -132,7 +132,8 @@ def _show_table(argv: Sequence[str], table: str) -> int:
 def _usage() -> str:
     width = max(map(len, _COMMANDS))
     commands = "\n".join(f"  {name:<{width}}  {text}" for name, text in _COMMANDS.items())
-    return f"usage: {_PROG} COMMAND [options]\n\n{commands}\n\nRun '{_PROG} COMMAND --help' for a command's options."
+    hint = f"Run '{_PROG} COMMAND --help' for a command's options, or '{_PROG} --version'."
+    return f"usage: {_PROG} COMMAND [options]\n\n{commands}\n\n{hint}"
 
 
 if __name__ == "__main__":
