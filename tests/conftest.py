@@ -5,6 +5,7 @@ Keras is imported when a fixture is first used: many tests need neither.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,8 @@ import pytest
 
 if TYPE_CHECKING:
     from tests.pipeline_runs import Run
+
+gc.set_threshold(10_000, 20, 10)  # TensorFlow's modules are a million objects, and tracing creates many more
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,9 @@ import tensorflow as tf
 from beam_pipelines.cli.explain import main
 from tb_deepexplain.store.layout import store_path
 from tb_deepexplain.store.reader import Store
+from tests.closeness import assert_map_close
 
+_OF_RANKS = {"disagreement", "stability", "deletion", "insertion", "road"}
 _LOCATION = {"shard", "row_group", "row", "input_shard", "input_row_group", "input_row"}
 
 
@@ -89,15 +91,25 @@ class Run:
 
 
 def assert_same(one: Run, other: Run) -> None:
-    """Assert that all rows are equal, except for the rounding of float32 sums in another order."""
+    """Assert that all rows are equal, except for the rounding of float32 sums in another order.
+
+    Where two values of a map are equal but for rounding, their ranks may be exchanged. A statistic of ranks changes then by up to
+    12 / P² (P ranks) for each such pair: 0.003 for a picture of 8 × 8.
+    """
     left, right = one.maps(), other.maps()
     assert list(left) == list(right)
     for key, (row, values, shown) in left.items():
         row_, values_, shown_ = right[key]
-        np.testing.assert_allclose(values, values_, rtol=2e-3, atol=2e-4 * np.abs(values).max())
+        assert_map_close(values_, values, share=1e-3)  # the stored float16 values may be rounded to either side
         assert shown == shown_, key
         for name, value in row.items():
             if isinstance(value, float):
-                np.testing.assert_allclose(value, row_[name], rtol=1e-3, atol=1e-5, err_msg=f"{key} {name}")
+                if name in _OF_RANKS:
+                    tolerance = 0.02
+                elif name in ("score", "baseline_score", "gap"):
+                    tolerance = 1e-5 * (np.abs(values).sum() + abs(row["score"]))
+                else:
+                    tolerance = 1e-5
+                np.testing.assert_allclose(value, row_[name], rtol=1e-3, atol=tolerance, err_msg=f"{key} {name}")
             else:
                 assert value == row_[name], (key, name)

@@ -59,7 +59,7 @@ def expected(logdir: Path) -> dict[tuple[str, str], np.ndarray]:
 
 def _get(server: Server, route: str, **parameters: Any) -> tuple[bytes, Any]:
     query = urllib.parse.urlencode(parameters)
-    with urllib.request.urlopen(f"{server.address}/data/plugin/deepexplain{route}?{query}", timeout=30) as answer:
+    with urllib.request.urlopen(f"{server.address}/data/plugin/deepexplain{route}?{query}", timeout=120) as answer:
         return answer.read(), answer.headers
 
 

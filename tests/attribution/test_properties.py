@@ -16,6 +16,7 @@ from tb_deepexplain.attribution.inputs import example_seeds
 from tb_deepexplain.attribution.methods import TABLE, find_method
 from tb_deepexplain.attribution.score import Explanation, Score
 from tb_deepexplain.errors import ParameterError
+from tests.closeness import assert_maps_close
 
 RNG = np.random.default_rng(0)
 LINEAR = RNG.normal(size=(4, 3)).astype(np.float32)
@@ -68,7 +69,7 @@ X = RNG.normal(size=(5, 4, 3)).astype(np.float32)
 
 @pytest.mark.parametrize("method", ["gradient_x_input", "integrated_gradients", "occlusion"])
 def test_linear_scores_are_explained_by_weight_times_input(method: str) -> None:
-    np.testing.assert_allclose(run(method, linear, X).attributions, X * LINEAR, rtol=1e-4, atol=1e-5)
+    assert_maps_close(run(method, linear, X).attributions, X * LINEAR)
 
 
 def test_saliency_is_the_magnitude_of_the_gradient() -> None:
@@ -147,19 +148,14 @@ def test_each_method_agrees_with_a_literal_twin(method: str) -> None:
 @pytest.mark.parametrize("method", [m.id for m in TABLE])
 def test_maps_do_not_depend_on_the_batch_size(method: str) -> None:
     one, many = (run(method, smooth, X, batch_size=size) for size in (3, 1000))
-    np.testing.assert_allclose(one.attributions, many.attributions, rtol=1e-5, atol=1e-6)
+    assert_maps_close(one.attributions, many.attributions)
     np.testing.assert_array_equal(one.evaluations, many.evaluations)
 
 
 @pytest.mark.parametrize("method", [m.id for m in TABLE])
 def test_maps_do_not_depend_on_other_examples(method: str) -> None:
     together = run(method, smooth, X).attributions
-    np.testing.assert_allclose(
-        np.concatenate([run(method, smooth, X[i : i + 1]).attributions for i in range(5)]),
-        together,
-        rtol=1e-5,
-        atol=1e-6,
-    )
+    assert_maps_close(np.concatenate([run(method, smooth, X[i : i + 1]).attributions for i in range(5)]), together)
 
 
 @pytest.mark.parametrize("method", [m.id for m in TABLE])

@@ -18,6 +18,7 @@ from tb_deepexplain.attribution.score import Explanation, Score
 from tb_deepexplain.errors import ParameterError
 from tests import models
 from tests.attribution import golden, test_golden
+from tests.closeness import assert_maps_close
 
 # Not by an import statement: the package has the function under the module's name.
 sampling = importlib.import_module("tb_deepexplain.attribution.methods.shapley_sampling")
@@ -371,13 +372,11 @@ def test_random_numbers_depend_on_the_example_only(estimator: str) -> None:
     )
     reference, order = explainer.run(pictures), RNG.permutation(7)
     for size in (1, 5, 64, 1000):
-        np.testing.assert_allclose(
-            explainer.run(pictures[order], batch_size=size), reference[order], rtol=1e-4, atol=1e-6
-        )
+        assert_maps_close(explainer.run(pictures[order], batch_size=size), reference[order])
     np.testing.assert_array_equal(explainer.run(pictures), reference)
     other = explainer.run(pictures, seed=1)
     assert (abs(other - reference).max((1, 2)) > 1e-3).all()
-    np.testing.assert_allclose(other.sum((1, 2)), reference.sum((1, 2)), rtol=1e-4, atol=1e-5)
+    assert_maps_close(other.sum((1, 2)), reference.sum((1, 2)))
 
 
 # The design of coalitions.

@@ -11,12 +11,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Frame, Page, sync_playwright
+from playwright.sync_api import Browser, Frame, Page, expect, sync_playwright
 
 from tb_deepexplain.store.layout import MANIFEST
 from tb_deepexplain.store.marker import write_marker
 from tests.browser.tensorboard_server import Server
 from tests.plugin import stores
+
+_TIMEOUT_MS = 30_000  # a bound for a busy machine
+expect.set_options(timeout=_TIMEOUT_MS)
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
 _ARGUMENTS = [
@@ -83,6 +86,7 @@ def tab(browser: Browser) -> Iterator[Page]:
     """A browser tab; the test fails on errors in its console, except those that contain `tab.expected`."""
     context = browser.new_context(viewport={"width": 1360, "height": 900}, color_scheme="light", accept_downloads=True)
     context.add_init_script(_WATCH)
+    context.set_default_timeout(_TIMEOUT_MS)
     page = context.new_page()
     errors: list[str] = []
     # TensorBoard has no icon for a plugin's page that is opened alone.
@@ -109,7 +113,7 @@ def visit(tab: Page) -> Callable[..., Frame]:
         state = "".join(f"&p.deepexplain.{key}" for key in (f"run={run}", "store=attributions", *keys))
         tab.goto("about:blank")
         tab.goto(f"{address}/#deepexplain{state}")
-        tab.frame_locator("iframe").locator(wait).first.wait_for(timeout=30_000)
+        tab.frame_locator("iframe").locator(wait).first.wait_for()
         return next(f for f in tab.frames if "plugin_entry" in f.url)
 
     return go

@@ -8,7 +8,7 @@ import sys
 import threading
 from pathlib import Path
 
-_START_S = 60
+_START_S = 300
 
 
 class Server:

@@ -88,7 +88,7 @@ def check_files(drawer: Locator, tab: Page, folder: Path, logdir: Path) -> None:
     keep = lambda d: arrays.update({d.suggested_filename: np.load(d.path())})  # noqa: E731
     tab.on("download", keep)
     drawer.get_by_role("button", name="NPY").click()
-    for _ in range(50):
+    for _ in range(600):
         if len(arrays) == 4:
             break
         tab.wait_for_timeout(100)

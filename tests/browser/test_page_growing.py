@@ -26,7 +26,7 @@ def test_new_examples_are_shown_on_request(growing: tuple[Path, Server], tab: Pa
     logdir, server = growing
     tab.goto(f"{server.address}/#deepexplain&p.deepexplain.run=pictures&p.deepexplain.sort=id&p.deepexplain.desc=0")
     frame = tab.frame_locator("iframe")
-    expect(frame.locator(".Footer_position")).to_have_text("1–24 of 30", timeout=30_000)
+    expect(frame.locator(".Footer_position")).to_have_text("1–24 of 30")
     first = frame.locator("[data-fact=id]").first
     expect(first).to_have_text("img-0000")
     for shard in (logdir / "pictures" / "plugins" / "deepexplain" / "attributions").glob("*.parquet"):

@@ -36,7 +36,7 @@ def test_journey(server: str, tab: Page) -> None:
     tab.get_by_role("tab", name=re.compile("deepexplain", re.I)).click()
     page = tab.frame_locator("iframe")
     rows = page.locator("[role=row]:not(.Grid_header)")
-    expect(rows).to_have_count(24, timeout=30_000)
+    expect(rows).to_have_count(24)
     expect(rows.first).to_have_attribute("data-misclassified", "true")
     expect(rows.first.locator(".ExampleFacts_facts")).to_contain_text("explains")
     # Names from the store are text, never markup.
@@ -227,19 +227,18 @@ def test_a_slow_page_dims_the_old_one_and_the_last_request_wins(
     visit: Callable[..., Frame], server: str, tab: Page
 ) -> None:
     frame = visit(server, "pictures")
-
-    def slow(route: Route) -> None:
-        if "sort=score" in route.request.url:
-            tab.wait_for_timeout(700)
-        route.continue_()
-
-    tab.route("**/api/tiles*", slow)
+    held: list[Route] = []
+    tab.route(
+        "**/api/tiles*", lambda route: held.append(route) if "sort=score" in route.request.url else route.continue_()
+    )
     frame.get_by_label("Sort", exact=True).select_option("score")
     expect(frame.locator(".Grid_dim")).to_be_visible()
     frame.get_by_label("Sort", exact=True).select_option("id")
     expect(frame.locator(".Grid_dim")).to_have_count(0)
     expect(frame.locator("[data-fact=id]").first).to_have_text("img-0000")
-    tab.wait_for_timeout(900)
+    for route in held:
+        route.continue_()
+    tab.wait_for_timeout(500)
     expect(frame.locator("[data-fact=id]").first).to_have_text("img-0000")
 
 

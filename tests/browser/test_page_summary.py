@@ -43,9 +43,7 @@ def test_a_link_to_the_summary_of_a_store_without_measures(tab: Page, server: st
     tab.goto(
         f"{server}/#deepexplain&p.deepexplain.view=summary&p.deepexplain.run=reviews&p.deepexplain.store=attributions"
     )
-    expect(tab.frame_locator("iframe").locator(".Summary_panel").first).to_contain_text(
-        "holds no measures", timeout=30_000
-    )
+    expect(tab.frame_locator("iframe").locator(".Summary_panel").first).to_contain_text("holds no measures")
     expect(tab.frame_locator("iframe").locator(".Summary_panel").first).to_contain_text("--measures deletion")
     frame = frame_of(tab)
     frame.get_by_label("Run").select_option(label="pictures")
@@ -60,7 +58,7 @@ def test_a_summary_that_fails_says_so(tab: Page, server: str) -> None:
     )
     tab.goto(f"{server}/#deepexplain&p.deepexplain.view=summary&p.deepexplain.run=pictures")
     frame = tab.frame_locator("iframe")
-    expect(frame.locator("[role=alert]")).to_contain_text("its shard is gone", timeout=30_000)
+    expect(frame.locator("[role=alert]")).to_contain_text("its shard is gone")
     tab.unroute(re.compile(r"api/summary"))
     frame.get_by_role("button", name="Retry").click()
     expect(frame.locator(".LineChart_chart")).to_have_count(2)

@@ -39,10 +39,10 @@ def test_tensorboard_serves_until_ctrl_c_despite_a_proxy(tmp_path: Path) -> None
             line = next(text for text in demo.stdout if text.strip())
             assert f"http://localhost:{port}/#deepexplain" in line
             direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-            with direct.open(f"http://localhost:{port}/data/plugins_listing", timeout=10) as answer:
+            with direct.open(f"http://localhost:{port}/data/plugins_listing", timeout=60) as answer:
                 assert b"deepexplain" in answer.read()
             demo.send_signal(signal.SIGINT)
-            assert demo.wait(timeout=20) == 0
+            assert demo.wait(timeout=120) == 0
         finally:
             demo.kill()
     with socket.socket() as probe:

@@ -43,7 +43,7 @@ def explain_unit(self, task, progress, really=UnitWorker.explain_unit):
     captured = {t.device for t in self.explainer.graph._captures.values()}
     used.add((threading.get_ident(), tf.zeros(()).device[-5:], *(d[-5:] for d in captured)))
     if len(used) < 3:
-        met.wait(60)
+        met.wait(600)
     return really(self, task, progress)
 UnitWorker.explain_unit = explain_unit
 status = main(json.loads(sys.argv[1]))
@@ -177,11 +177,11 @@ def test_the_pool_selects_the_least_busy_device() -> None:
             with pool.least_busy() as third:
                 seen.append(third)
                 in_use.set()
-                left.wait(60)
+                left.wait(600)
 
         thread = threading.Thread(target=use)
         thread.start()
-        in_use.wait(60)
+        in_use.wait(600)
         with pool.least_busy() as fourth:
             assert (seen, fourth) == ([2], 0)
         left.set()

@@ -39,7 +39,7 @@ import pathlib, time
 from beam_pipelines.engine.store_lock import store_lock
 with store_lock(pathlib.Path({str(image.directory)!r})):
     print("held", flush=True)
-    time.sleep(100)
+    time.sleep(600)
 """
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout

@@ -12,6 +12,7 @@ from keras import layers
 
 import tb_deepexplain as dx
 from tests import models
+from tests.closeness import assert_maps_close
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(6, 4)).astype(np.float32)
@@ -38,8 +39,8 @@ def test_text_is_entered_at_its_embedding_and_keeps_its_mask(strings: bool) -> N
         logits = lstm(embedded, mask=ids != 0) @ head.kernel + head.bias
         score = logits[:, 1]
     expected = (tape.gradient(score, embedded) * embedded).numpy()
-    np.testing.assert_allclose(result.attributions, expected, rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(result.tokens, expected.sum(-1), rtol=1e-4, atol=1e-6)
+    assert_maps_close(result.attributions, expected)
+    assert_maps_close(result.tokens, expected.sum(-1))
     assert not result.tokens[ids.numpy() == 0].any(), "padding must get nothing"
     np.testing.assert_array_equal(dx.Explainer("saliency", model).predict(xs).token_ids, ids)
 
@@ -52,9 +53,7 @@ def test_inner_layers_can_be_entries_and_output() -> None:
     result = dx.explain("gradient_x_input", model, PICTURES, inputs="relu", output="head", target=2, return_result=True)
     assert result.attributions.shape == hidden.shape
     assert not result.attributions[hidden <= 0].any()
-    np.testing.assert_allclose(
-        dx.Explainer("saliency", model, output="norm").predict(PICTURES).outputs, hidden, rtol=1e-5, atol=1e-6
-    )
+    assert_maps_close(dx.Explainer("saliency", model, output="norm").predict(PICTURES).outputs, hidden)
     with pytest.raises(dx.UnsupportedModelError, match="acts on the output through"):
         dx.explain("saliency", model, PICTURES, inputs=["image", "conv"], target=0)
 
@@ -62,7 +61,7 @@ def test_inner_layers_can_be_entries_and_output() -> None:
 def test_one_input_of_two_can_be_explained() -> None:
     model = models.two_inputs()
     alone, both = (dx.explain("gradient_x_input", model, TWO_INPUTS, inputs=i, target=0) for i in ("numbers", None))
-    np.testing.assert_allclose(alone["numbers"], both["numbers"], rtol=1e-6)
+    assert_maps_close(alone["numbers"], both["numbers"])
     assert both["ids"].shape == (4, 6, 5)
 
 
@@ -83,7 +82,7 @@ def test_layers_are_distinguished_from_numbered_scopes() -> None:
     model = keras.Sequential([keras.Input((4,)), *hidden, layers.Dense(2)])
     for name in ("dense", "dense_1"):
         expected = keras.Model(model.inputs, model.get_layer(name).output)(X)
-        np.testing.assert_allclose(dx.Explainer("saliency", model, output=name).predict(X).outputs, expected, rtol=1e-5)
+        assert_maps_close(dx.Explainer("saliency", model, output=name).predict(X).outputs, expected)
 
 
 def test_an_entry_tensor_is_named_once() -> None:
@@ -125,7 +124,7 @@ def test_the_output_is_the_logits_before_softmax_and_sigmoid(activation: str, ha
     assert (predictions.probabilities is not None) == has_logits
     assert (abs(predictions.outputs - expected).max() > 0.01) == has_logits
     model_output = dx.Explainer("saliency", model, output="output").predict(PICTURES)
-    np.testing.assert_allclose(model_output.outputs, expected, rtol=1e-5, atol=1e-6)
+    assert_maps_close(model_output.outputs, expected)
 
 
 HEADS = {
@@ -152,12 +151,12 @@ def test_logits_before_a_softmax_of_any_shape(head: str) -> None:
         probabilities = tf.sigmoid(predictions.outputs)
     else:
         probabilities = tf.nn.softmax(predictions.outputs, 1 if head in SOFTMAX_OVER_AXIS_1 else -1)
-    np.testing.assert_allclose(probabilities, tf.exp(expected) if head == "log" else expected, rtol=1e-4)
-    np.testing.assert_allclose(predictions.probabilities, probabilities, rtol=1e-4)
+    assert_maps_close(probabilities, tf.exp(expected) if head == "log" else expected)
+    assert_maps_close(predictions.probabilities, probabilities)
     ys = np.random.default_rng(1).normal(size=expected.shape)  # in the shape of the model's output
     kernel = model.layers[1].kernel.numpy()
     of_logits = (ys.transpose(0, 2, 1) if head == "permuted" else ys).reshape(6, 6)
-    np.testing.assert_allclose(explainer.run(X, ys=ys), X * (of_logits @ kernel.T), rtol=1e-4, atol=1e-5)
+    assert_maps_close(explainer.run(X, ys=ys), X * (of_logits @ kernel.T))
 
 
 @pytest.mark.parametrize("squeeze", [lambda t: keras.ops.squeeze(t, -1), lambda t: layers.Reshape(())(t)])

@@ -87,7 +87,7 @@ class Cluster:
         return sum(t["freeSlots"] < t["slotsNumber"] for t in self.ask("taskmanagers")["taskmanagers"])
 
     def _wait_for_task_managers(self, number: int) -> None:
-        until = time.monotonic() + 60
+        until = time.monotonic() + 300
         while time.monotonic() < until and all(process.poll() is None for process in self._processes):
             with contextlib.suppress(urllib.error.HTTPError):  # it listens before it can answer
                 if len(self.ask("taskmanagers")["taskmanagers"]) >= number:

@@ -20,7 +20,7 @@ def free_port() -> int:
         return int(free.getsockname()[1])
 
 
-def wait_for(port: int, seconds: float = 60) -> None:
+def wait_for(port: int, seconds: float = 300) -> None:
     """Wait until a server listens at the port."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:

@@ -16,6 +16,7 @@ from tb_deepexplain.plugin.parameters import Selection
 from tb_deepexplain.plugin.served_store import ServedStore
 from tb_deepexplain.store.layout import store_path
 from tb_deepexplain.training.callback import AttributionCallback
+from tests.closeness import assert_map_close
 
 METHODS = {"integrated_gradients": {"steps": 8}, "epsilon_lrp": {}}
 NOISE = np.random.default_rng(0)
@@ -75,7 +76,7 @@ def maps_at(logdir: Path, step: int, method: str) -> dict[str, np.ndarray]:
 def assert_explains(stored: dict[str, np.ndarray], expected: np.ndarray) -> None:
     assert list(stored) == [str(i) for i in range(len(expected))]
     for actual, values in zip(stored.values(), expected, strict=True):
-        np.testing.assert_allclose(actual, values, rtol=2e-3, atol=2e-3 * np.abs(values).max())
+        assert_map_close(actual, values, share=1e-3)
 
 
 def numeric() -> keras.Model:

@@ -17,6 +17,7 @@ from beam_pipelines.transforms import (
 )
 from tb_deepexplain.errors import ParameterError
 from tb_deepexplain.store.records import Failure
+from tests.closeness import assert_map_close
 from tests.transforms.elements import METHODS, PICTURES, make_elements, make_pipeline
 
 
@@ -49,7 +50,7 @@ def test_answers_are_in_the_order_of_the_elements(model: Path) -> None:
             continue
         assert result.input.example_id == name
         assert [(row.example_id, row.method) for row in result.attributions] == [(name, method) for method in METHODS]
-        np.testing.assert_allclose(result.attributions[0].values, expected[int(name[1:])], rtol=2e-3, atol=1e-5)
+        assert_map_close(result.attributions[0].values, expected[int(name[1:])], share=1e-3)
     with pytest.raises(ParameterError, match="expected none; pass options to Attribute"):
         list(handler.run_inference(elements, handler.load_model(), {"target": 1}))
 
@@ -65,4 +66,4 @@ def test_elements_with_equal_ids_get_separate_answers(model: Path) -> None:
             ("a", "saliency"),
             ("a", "gradient_x_input"),
         ]
-        np.testing.assert_allclose(answer.inference.attributions[1].values, values, rtol=2e-3, atol=1e-5)
+        assert_map_close(answer.inference.attributions[1].values, values, share=1e-3)

@@ -21,6 +21,7 @@ from tb_deepexplain.store import configuration
 from tb_deepexplain.store.marker import PLUGIN_NAME
 from tb_deepexplain.store.records import Attribution, Failure, Input
 from tb_deepexplain.store.writer import StoreWriter
+from tests.closeness import assert_map_close
 from tests.transforms.elements import METHODS, PICTURES, make_elements, make_pipeline
 
 REQUEST = Attribute("nowhere", ["saliency"]).request
@@ -47,7 +48,7 @@ def test_a_store_of_elements(model: Path, tmp_path: Path) -> None:
     rows = store.index.to_pylist()
     chosen = [i for i, row in enumerate(rows) if row["method"] == "gradient_x_input"]
     for i, values in zip(chosen, store.maps(chosen), strict=True):
-        np.testing.assert_allclose(values, expected[int(rows[i]["example_id"][1:])], rtol=2e-3, atol=1e-5)
+        assert_map_close(values, expected[int(rows[i]["example_id"][1:])], share=1e-3)
     with pytest.raises(StoreError, match="holds a store already"), make_pipeline() as p:
         _ = p | beam.Create(make_elements()) | Attribute(model, ["saliency"]) | WriteAttributions(tmp_path, "run")
 

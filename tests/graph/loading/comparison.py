@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 import tb_deepexplain as dx
+from tests.closeness import assert_maps_close
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(4, 3)).astype(np.float32)
@@ -26,7 +27,7 @@ def assert_same_model(form: Any, model: Callable[[Any], Any], x: Any = X, output
         expected = model(inputs)
         score = expected[:, 1]
     predictions = dx.Explainer("saliency", graph, output=output).predict(x)
-    np.testing.assert_allclose(predictions.outputs, expected, rtol=1e-4, atol=1e-6)
+    assert_maps_close(predictions.outputs, expected)
     attributions = dx.explain("saliency", graph, x, target=1, output=output)
-    np.testing.assert_allclose(attributions, abs(tape.gradient(score, inputs).numpy()), rtol=1e-4, atol=1e-6)
+    assert_maps_close(attributions, abs(tape.gradient(score, inputs).numpy()))
     return graph

@@ -15,6 +15,7 @@ import tb_deepexplain as dx
 from beam_pipelines.reading.example_parser import ExampleParser
 from tb_deepexplain.errors import DeepExplainError, InputError, UnsupportedModelError
 from tb_deepexplain.graph.loading.load_model import load_model
+from tests.closeness import assert_maps_close
 
 RNG = np.random.default_rng(0)
 FLOAT = tf.io.FixedLenFeature([], tf.float32)
@@ -80,13 +81,13 @@ def test_features_are_inputs_by_name(tmp_path: Path) -> None:
     records = [record(age=int(a), blood=b, height=h) for a, b, h in zip(*xs.values(), strict=True)]
     features = {name: np.asarray(values, np.float32) for name, values in xs.items()}
     result = explainer.run(features, target=1, return_result=True)
-    np.testing.assert_allclose(result.score, serve(path, records)[:, 1], rtol=1e-5)
+    assert_maps_close(result.score, serve(path, records)[:, 1])
     assert set(result.attributions) == set(xs) and result.attributions["blood"].shape == (5, 2)
     network = keras.Sequential([keras.Input((4,)), dense])
     table = np.concatenate([features["height"][:, None], features["blood"], features["age"][:, None]], 1)
     expected = dx.explain("integrated_gradients", network, table, target=1, steps=50)
-    np.testing.assert_allclose(result.attributions["age"], expected[:, 3], rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(result.attributions["blood"], expected[:, 1:3], rtol=1e-4, atol=1e-6)
+    assert_maps_close(result.attributions["age"], expected[:, 3])
+    assert_maps_close(result.attributions["blood"], expected[:, 1:3])
 
 
 @pytest.mark.parametrize("sparse", [False, True])
@@ -104,12 +105,12 @@ def test_texts_by_token(tmp_path: Path, sparse: bool) -> None:
     path = save(tmp_path / "m", {"ids": feature}, call, embedding, dense)
     ids = RNG.integers(1, 20, (3, 6))
     result = dx.Explainer("gradient_x_input", path).run({"ids": ids}, target=0, return_result=True)
-    np.testing.assert_allclose(result.score, serve(path, [record(ids=row) for row in ids])[:, 0], rtol=1e-5)
+    assert_maps_close(result.score, serve(path, [record(ids=row) for row in ids])[:, 0])
     network = keras.Sequential(
         [keras.Input((6,), dtype="int32"), embedding, keras.layers.GlobalAveragePooling1D(), dense]
     )
     expected = dx.Explainer("gradient_x_input", network).run(ids, target=0, return_result=True)
-    np.testing.assert_allclose(result.tokens, expected.tokens, rtol=1e-4, atol=1e-7)
+    assert_maps_close(result.tokens, expected.tokens)
 
 
 def test_raw_strings_by_token(tmp_path: Path) -> None:
@@ -123,9 +124,7 @@ def test_raw_strings_by_token(tmp_path: Path) -> None:
     )
     result = dx.Explainer("gradient_x_input", path).run({"review": np.array(["good film", "bad"])}, return_result=True)
     assert result.tokens.shape == (2, 4) and result.tokens[0, 0] != result.tokens[1, 0]
-    np.testing.assert_allclose(
-        result.score, serve(path, [record(review="good film"), record(review="bad")])[:, 0], rtol=1e-5
-    )
+    assert_maps_close(result.score, serve(path, [record(review="good film"), record(review="bad")])[:, 0])
 
 
 def test_a_model_that_uses_the_batch_size_of_the_serialized_examples(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 import tb_deepexplain as dx
+from tests.closeness import assert_maps_close
 from tests.graph.loading.comparison import RNG, SPEC, X, assert_same_model
 
 v1 = tf.compat.v1
@@ -32,7 +33,7 @@ def test_a_frozen_function(tmp_path: Path) -> None:
     assert [str(spec) for spec in graph.inputs] == ["x: float32 [?, 3]"]
     assert sum(n.ByteSize() for n in graph.view.nodes.values()) < 1e5, "large constants are shared"
     predictions = dx.Explainer("saliency", path).predict(X)
-    np.testing.assert_allclose(tf.nn.softmax(predictions.outputs), predictions.probabilities, rtol=1e-5)
+    assert_maps_close(tf.nn.softmax(predictions.outputs), predictions.probabilities)
 
 
 def test_several_inputs_and_outputs(tmp_path: Path) -> None:

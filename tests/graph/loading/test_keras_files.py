@@ -14,6 +14,7 @@ import tensorflow as tf
 import tf_keras
 
 import tb_deepexplain as dx
+from tests.closeness import assert_maps_close
 from tests.graph.loading import keras_2_models
 from tests.graph.loading.comparison import IDS, assert_same_model
 
@@ -51,7 +52,7 @@ def test_text_models_of_keras_2_keep_their_meaning(suffix: str, options: dict[st
     graph = dx.load_model(path)
     assert graph.source == f"{path} (Keras 2)"
     predictions = dx.Explainer("saliency", graph).predict(IDS)
-    np.testing.assert_allclose(predictions.outputs, model(IDS), rtol=1e-5, atol=1e-6)
+    assert_maps_close(predictions.outputs, model(IDS))
     np.testing.assert_array_equal(predictions.token_ids, IDS)
     embedded = tf.gather(model.get_layer("embedding").embeddings, IDS)
     with tf.GradientTape() as tape:
@@ -59,7 +60,7 @@ def test_text_models_of_keras_2_keep_their_meaning(suffix: str, options: dict[st
         score = model.get_layer("head")(model.get_layer("lstm")(embedded, mask=tf.constant(IDS != 0)))[:, 1]
     expected = (embedded * tape.gradient(score, embedded)).numpy()
     result = dx.explain("gradient_x_input", graph, IDS, target=1, return_result=True)
-    np.testing.assert_allclose(result.attributions, expected, rtol=1e-4, atol=1e-6)
+    assert_maps_close(result.attributions, expected)
 
 
 def _remove_time_major(path: Path) -> None:
@@ -76,7 +77,7 @@ def test_keras_2_loads_what_keras_3_would_silently_change(tmp_path: Path, monkey
     changed = keras.models.load_model(path, compile=False)(IDS)
     assert abs(changed - model(IDS)).numpy().max() > 1e-4, "Keras 3 computes something else"
     outputs = dx.Explainer("saliency", path).predict(IDS).outputs
-    np.testing.assert_allclose(outputs, model(IDS), rtol=1e-5, atol=1e-6)
+    assert_maps_close(outputs, model(IDS))
     monkeypatch.setitem(sys.modules, "tf_keras", None)
     with pytest.raises(
         dx.UnsupportedModelError, match=r"hard_sigmoid.*install the extra keras2, pip install '.*\[keras2\]'"
@@ -90,7 +91,7 @@ def test_a_mask_that_keras_3_would_pass_on(tmp_path: Path) -> None:
     model = tf_keras.Model(ids, tf_keras.layers.GlobalAveragePooling1D()(tf_keras.layers.Rescaling(2.0)(x)))
     model.save(tmp_path / "model.h5")
     outputs = dx.Explainer("saliency", tmp_path / "model.h5").predict(IDS).outputs
-    np.testing.assert_allclose(outputs, model(IDS), rtol=1e-5, atol=1e-7)
+    assert_maps_close(outputs, model(IDS))
 
 
 def test_unusable_files_are_refused(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 import tb_deepexplain as dx
 from tests import models
+from tests.closeness import assert_maps_close
 
 RNG = np.random.default_rng(0)
 PICTURES = RNG.normal(size=(5, 8, 8, 3)).astype(np.float32)
@@ -48,12 +49,12 @@ def test_every_form_of_a_model_predicts_and_explains_alike(form: str, build: Any
     explainer = dx.Explainer("gradient_x_input", _convert(model, form, tmp_path))
     predictions = explainer.predict(xs, batch_size=2)
     outputs = predictions.outputs if predictions.probabilities is None else predictions.probabilities
-    np.testing.assert_allclose(outputs, expected, rtol=1e-5, atol=1e-6)
+    assert_maps_close(outputs, expected)
     if predictions.probabilities is not None:
-        np.testing.assert_allclose(tf.nn.softmax(predictions.outputs), expected, rtol=1e-5, atol=1e-6)
+        assert_maps_close(tf.nn.softmax(predictions.outputs), expected)
     attributions = explainer.run(xs, target=1)
     of_object = dx.explain("gradient_x_input", model, xs, target=1)
-    tf.nest.map_structure(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), attributions, of_object)
+    tf.nest.map_structure(assert_maps_close, attributions, of_object)
 
 
 def test_variables_are_captured_not_copied() -> None:
@@ -62,7 +63,7 @@ def test_variables_are_captured_not_copied() -> None:
     before = explainer.run(PICTURES, target=0)
     head = model.get_layer("head").kernel
     head.assign(2 * head)
-    np.testing.assert_allclose(explainer.run(PICTURES, target=0), 2 * before, rtol=1e-5)
+    assert_maps_close(explainer.run(PICTURES, target=0), 2 * before)
 
 
 def test_results_are_in_the_order_of_the_inputs(tmp_path: Path) -> None:
@@ -75,7 +76,7 @@ def test_results_are_in_the_order_of_the_inputs(tmp_path: Path) -> None:
     attributions = dx.explain("gradient_x_input", model, xs)
     for i in (0, 1):
         embedded = embed.embeddings.numpy()[xs[i]]
-        np.testing.assert_allclose(attributions[i], embedded * weights.reshape(2, 4, 3)[i], rtol=1e-5, atol=1e-8)
+        assert_maps_close(attributions[i], embedded * weights.reshape(2, 4, 3)[i])
     model.export(tmp_path / "saved", verbose=False)
     with pytest.raises(dx.InputError, match="by name: give a dict"):
         dx.explain("gradient_x_input", tmp_path / "saved", xs)
@@ -90,7 +91,7 @@ def test_activations_with_a_custom_gradient(form: str, tmp_path: Path) -> None:
         score = model(x)[:, 1]
     expected = abs(tape.gradient(score, x).numpy())
     attributions = dx.explain("saliency", _convert(model, form, tmp_path), x, target=1)
-    np.testing.assert_allclose(attributions, expected, rtol=1e-5)
+    assert_maps_close(attributions, expected)
 
 
 def _refusals(folder: Path) -> list[tuple[Any, dict[str, Any], str]]:

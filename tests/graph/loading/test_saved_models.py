@@ -12,6 +12,7 @@ import tensorflow as tf
 
 import tb_deepexplain as dx
 from tests import models
+from tests.closeness import assert_maps_close
 from tests.graph.loading.comparison import RNG, SPEC, WEIGHTS, X, assert_same_model
 
 v1 = tf.compat.v1
@@ -43,10 +44,10 @@ def test_strings_and_vocabularies_in_nested_calls(tmp_path: Path) -> None:
         graph = dx.load_model(form)
         assert list(graph.outputs) == ["score"]
         explainer = dx.Explainer("gradient_x_input", graph, target=1)
-        np.testing.assert_allclose(explainer.predict(texts).outputs, module(tf.constant(texts))["score"], rtol=1e-5)
+        assert_maps_close(explainer.predict(texts).outputs, module(tf.constant(texts))["score"])
         embedded = module.table.numpy()[module.ids(tf.constant(texts))]
         expected = embedded * (1 - np.tanh(embedded) ** 2) / 4 * [0, 1]
-        np.testing.assert_allclose(explainer.run(texts), expected, rtol=1e-5, atol=1e-7)
+        assert_maps_close(explainer.run(texts), expected)
 
 
 def test_signatures_are_chosen_by_name(tmp_path: Path) -> None:
@@ -99,8 +100,8 @@ def test_tensorflow_1_saved_models(feature: str, tmp_path: Path) -> None:
     graph = dx.load_model(tmp_path / "saved")
     assert repr(graph).endswith("x: float32 [?, 3] -> y)")
     assert not {n.op for n in graph.view.nodes.values()} & {"PlaceholderWithDefault"}
-    np.testing.assert_allclose(dx.Explainer("saliency", graph).predict(X).outputs, output, rtol=1e-5)
-    np.testing.assert_allclose(dx.explain("saliency", graph, X, target=1), abs(gradient), rtol=1e-5)
+    assert_maps_close(dx.Explainer("saliency", graph).predict(X).outputs, output)
+    assert_maps_close(dx.explain("saliency", graph, X, target=1), abs(gradient))
 
 
 def test_vocabularies_and_sparse_columns_of_tensorflow_1(tmp_path: Path) -> None:
@@ -126,6 +127,6 @@ def test_vocabularies_and_sparse_columns_of_tensorflow_1(tmp_path: Path) -> None
         dx.Explainer("saliency", graph)
     (pooled_name,) = re.findall(r"\['(.*)'\]", str(caught.value))
     explainer = dx.Explainer("gradient_x_input", graph, inputs=pooled_name)
-    np.testing.assert_allclose(explainer.predict(texts).outputs, output, rtol=1e-6)
+    assert_maps_close(explainer.predict(texts).outputs, output)
     expected = rows * (1 - np.tanh(rows) ** 2) * [0, 1]
-    np.testing.assert_allclose(explainer.run(texts, target=1), expected, rtol=1e-5, atol=1e-7)
+    assert_maps_close(explainer.run(texts, target=1), expected)
