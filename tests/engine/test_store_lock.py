@@ -102,7 +102,7 @@ def test_a_store_that_another_run_began_meanwhile_is_rejected(
 
     def begin_another(*arguments: Any) -> Any:
         image.directory.mkdir(parents=True)
-        (image.directory / "configuration.json").write_text('{"target": "9"}')
+        (image.directory / "configuration.json").write_text('{"format_version": 2, "target": "9"}')
         return load_workers(*arguments)
 
     monkeypatch.setattr("beam_pipelines.cli.explain.load_workers", begin_another)
