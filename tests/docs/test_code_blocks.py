@@ -1,6 +1,6 @@
 """Every code block of README and docs runs: Python page by page, and the commands on small data.
 
-Blocks of docs/tfx.md need TFX and do not run here; tests/tfx and tests/tfma make the same calls.
+The blocks of docs/tfx.md need TFX: tests/tfx/test_docs.py runs them.
 """
 
 from __future__ import annotations
