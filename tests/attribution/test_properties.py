@@ -24,18 +24,30 @@ LINEAR = RNG.normal(size=(4, 3)).astype(np.float32)
 
 def run(method: Any, output: Callable[[Any], Any], x: Any, *, batch_size: int = 16, **params: Any) -> Explanation:
     """A method on `output(x)`; `method` is an id or a function like those in the table."""
+    (explanation,) = run_each(method, output, [x], batch_size=batch_size, **params)
+    return explanation
+
+
+def run_each(
+    method: Any, output: Callable[[Any], Any], arrays: list[Any], *, batch_size: int = 16, **params: Any
+) -> list[Explanation]:
+    """A method on `output(x)` for each array of examples; arrays of equal shape share one trace."""
     function = find_method(method).function if isinstance(method, str) else method
-    model = tf.function(output, input_signature=[tf.TensorSpec([None, *x.shape[1:]], x.dtype)], autograph=False)
-    compute_output, seeds = dx.load_model(model).submodel().compute_output, example_seeds([x], 0)
+    spec = tf.TensorSpec([None, *arrays[0].shape[1:]], arrays[0].dtype)
+    model = tf.function(output, input_signature=[spec], autograph=False)
+    compute_output = dx.load_model(model).submodel().compute_output
 
     @tf.function(autograph=False)
-    def call(x: Any) -> Explanation:
-        return function(Score(compute_output, [x], batch_size=batch_size, seeds=tf.constant(seeds)), **params)
+    def call(x: Any, seeds: Any) -> Explanation:
+        return function(Score(compute_output, [x], batch_size=batch_size, seeds=seeds), **params)
 
-    explanation = call(tf.constant(x))
-    texts = [(text.numpy().decode(), applies.numpy()) for text, applies in explanation.warnings]
-    by_products = (None if value is None else value.numpy() for value in explanation[1:4])
-    return Explanation(explanation.attributions[0].numpy(), *by_products, texts)
+    explanations = []
+    for x in arrays:
+        explanation = call(tf.constant(x), tf.constant(example_seeds([x], 0)))
+        texts = [(text.numpy().decode(), applies.numpy()) for text, applies in explanation.warnings]
+        by_products = (None if value is None else value.numpy() for value in explanation[1:4])
+        explanations.append(Explanation(explanation.attributions[0].numpy(), *by_products, texts))
+    return explanations
 
 
 def linear(x: Any) -> Any:
@@ -154,8 +166,8 @@ def test_maps_do_not_depend_on_the_batch_size(method: str) -> None:
 
 @pytest.mark.parametrize("method", [m.id for m in TABLE])
 def test_maps_do_not_depend_on_other_examples(method: str) -> None:
-    together = run(method, smooth, X).attributions
-    assert_maps_close(np.concatenate([run(method, smooth, X[i : i + 1]).attributions for i in range(5)]), together)
+    together, *alone = run_each(method, smooth, [X, *(X[i : i + 1] for i in range(5))])
+    assert_maps_close(np.concatenate([explanation.attributions for explanation in alone]), together.attributions)
 
 
 @pytest.mark.parametrize("method", [m.id for m in TABLE])
@@ -193,7 +205,7 @@ def _gap(explanation: Explanation, score: Callable[[Any], Any], x: np.ndarray, b
 @pytest.mark.parametrize("baseline", [0.0, 0.25, RNG.normal(size=(4, 3))])
 def test_integrated_gradients_meets_its_tolerance(score: Callable[[Any], Any], baseline: Any) -> None:
     x = X.astype(np.float64)
-    for tolerance in (0.05, 0.01, 1e-4):
+    for tolerance in (0.05, 1e-4):
         actual = run("integrated_gradients", score, x, tolerance=tolerance, max_evaluations=20_000, baseline=baseline)
         assert _gap(actual, score, x, baseline).max() <= tolerance
         np.testing.assert_allclose(actual.score, score(tf.constant(x)).numpy(), rtol=1e-12)
