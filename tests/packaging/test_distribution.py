@@ -21,8 +21,8 @@ PAGE = "tb_deepexplain/plugin/static"
 def _without_node(folder: Path) -> dict[str, str]:
     """An environment whose PATH has no Node: links to all other programs."""
     folder.mkdir()
-    for folder in reversed(os.environ["PATH"].split(os.pathsep)):
-        for program in Path(folder).glob("*") if Path(folder).is_dir() else ():
+    for directory in reversed(os.environ["PATH"].split(os.pathsep)):
+        for program in Path(directory).glob("*") if Path(directory).is_dir() else ():
             link = folder / program.name
             if program.name not in ("node", "npm", "npx", "nodejs", "corepack"):
                 link.unlink(missing_ok=True)
