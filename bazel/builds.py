@@ -68,7 +68,7 @@ def text(folder: str, root: Path = ROOT) -> str:
         lines += _rule("py_binary", [*fields, *_deps_lines([f":{name}"])])
     for test in tests:
         path = root / test
-        test_deps = _deps(folder, [path], known, root) + ["//tests"] * (folder != "tests")
+        test_deps = sorted({*_deps(folder, [path], known, root), "//tests"} - {f"//{folder}"})  # tests: conftest.py
         fields = [f"name = {_quote(path.stem)}", 'size = "small"']
         fields += [f"srcs = {_list([path.name, '//bazel:run_pytest.py'])}", f"args = [{_quote(test)}]"]
         fields += ['data = ["//:pyproject.toml"]', 'main = "//bazel:run_pytest.py"']

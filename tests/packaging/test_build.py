@@ -49,5 +49,8 @@ def test_a_package_is_one_target() -> None:
 
 
 def test_tests_depend_on_what_pytest_imports_for_them() -> None:
+    for test in builds.FAST:
+        text = builds.text(Path(test).parent.as_posix())
+        assert text[text.index("py_test(") :].count('"//tests",') == text.count("py_test(")
     assert '":plugin"' in builds.text("tests/plugin")
     assert '"//tests"' in builds.text("tests/plugin")
