@@ -57,7 +57,7 @@ def choose_runner(flags: Sequence[str], command_options: Sequence[str] = ()) -> 
         if isinstance(runner, PortableRunner):
             _start_job_server(runner, options)
         return runner, options
-    except NotImplementedError as error:
+    except NotImplementedError as error:  # Beam: no job server to start
         raise ParameterError(f"--runner {name} needs --job_endpoint=HOST:PORT of its job server") from error
     except (ValueError, ImportError, AttributeError) as error:
         if isinstance(error, ImportError) and id_ == "dataflowrunner":

@@ -79,7 +79,7 @@ def _row(function: Any, **fields: Any) -> Method:
 @pytest.mark.parametrize("name", sorted(RESERVED))
 def test_reserved_names_of_parameters_are_refused_when_a_row_is_made(name: str) -> None:
     def method(score: Score) -> Explanation:
-        raise NotImplementedError
+        raise NotImplementedError  # only its signature is read
 
     method.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=1, annotation=int)]
@@ -99,7 +99,7 @@ def test_all_arguments_of_the_calls_that_take_parameters_are_reserved() -> None:
 
 def test_formulas_are_refused_that_use_unknown_names() -> None:
     def method(score: Score, *, samples: int = 1) -> Explanation:
-        raise NotImplementedError
+        raise NotImplementedError  # only its signature is read
 
     assert _row(method, cost=Formula("samples + 1")).cost_of({}) == 2
     with pytest.raises(dx.ParameterError, match="method: cost uses steps; expected parameters or quantities: samples"):
@@ -159,7 +159,7 @@ def test_costs_are_read_as_they_are_computed() -> None:
 
 def test_roles_of_parameters_are_properties_of_their_row() -> None:
     def method(score: Score, *, start: Baseline = 0.0) -> Explanation:
-        raise NotImplementedError
+        raise NotImplementedError  # only its signature is read
 
     row = _row(method)
     assert (row.baseline_parameter, row.map_axes_parameter) == ("start", None)

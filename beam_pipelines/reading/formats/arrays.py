@@ -102,7 +102,7 @@ def _columns(path: str, digest: Any = None) -> Iterator[list[_Column]]:
                     digest.update(f"{info.filename}\0{info.file_size}\0{info.CRC}\0".encode())
                 if info.filename.endswith(".npy"):
                     columns.append(_open_member(path, archive, info, stack))
-        except (zipfile.BadZipFile, NotImplementedError) as error:
+        except (zipfile.BadZipFile, NotImplementedError) as error:  # zipfile: unknown compression
             raise BrokenFile(f"it is not a whole .npz file ({error})") from error
         if not columns:
             raise BrokenFile("it holds no .npy arrays; write it with np.savez")
