@@ -314,11 +314,26 @@ def test_occlusion_leaves_uncovered_features_nan() -> None:
     assert np.isfinite(actual[:, :, :2]).all()
 
 
+def test_a_window_without_its_last_axis_has_all_channels() -> None:
+    """As people write it for pictures [H, W, 1] and signals [T, C]."""
+    for window, step in (((2,), 1), ((2,), (2,)), ((1,), (1, 2))):
+        actual = run("occlusion", cubic, X, window_shape=window, step=step).attributions
+        expected = run("occlusion", cubic, X, window_shape=(*window, 3), step=(np.ravel(step)[0], 1)).attributions
+        np.testing.assert_array_equal(actual, expected)
+    pictures = RNG.normal(size=(2, 5, 4, 1)).astype(np.float32)
+    actual, expected = (
+        run("occlusion", lambda x: tf.reduce_sum(x**2, [1, 2, 3]), pictures, window_shape=window).attributions
+        for window in ((3, 3), (3, 3, 1))
+    )
+    np.testing.assert_array_equal(actual, expected)
+
+
 @pytest.mark.parametrize(
     ("params", "message"),
     [
         ({"window_shape": (5, 1)}, "does not fit into an example of shape"),
-        ({"window_shape": (2,)}, "has 1 entries; an example has 2 axes"),
+        ({"window_shape": (2, 2, 2)}, "has 3 entries; an example has 2 axes"),
+        ({"window_shape": (5,)}, r"window_shape=\(5, 3\) does not fit into an example of shape \(4, 3\)"),
         ({"step": (1, 1, 1)}, "has 3 entries"),
         ({"baseline": np.zeros((5, 4, 3))}, "leave the batch dimension out"),
         ({"baseline": np.zeros((3, 4))}, r"expected shape \(4, 3\)"),

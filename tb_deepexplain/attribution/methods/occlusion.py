@@ -21,8 +21,8 @@ def occlusion(
         Lengths | int | None,
         AtLeast(1),
         Doc(
-            "Size of the window along each axis of an example; a single number applies to every axis that is long enough, or to "
-            "whole tokens; 1 by default."
+            "Size of the window along each axis of an example, or along all but the last, which it then covers (all channels); a "
+            "single number applies to every axis that is long enough, or to whole tokens; 1 by default."
         ),
     ] = None,
     step: Annotated[
@@ -96,7 +96,7 @@ def _layout(
     shape: Sequence[Any], window: Lengths | int | None, step: Lengths | int | None, embedding: bool
 ) -> list[_Axis]:
     """The windows along each axis of an example; an unknown length counts as 0. ParameterError if they do not fit."""
-    widths, steps = _per_axis(window, shape), _per_axis(step, shape)
+    widths, steps = _per_axis(window, shape, shape[-1:]), _per_axis(step, shape, (1,))
     if embedding and not isinstance(window, tuple):
         # Whole tokens: single embedding dimensions mean nothing to a reader.
         widths[-1] = shape[-1]
@@ -114,8 +114,10 @@ def _layout(
     return [_Axis(s, w, k, ((s or 0) - w) // k + 1) for s, w, k in zip(shape, widths, steps, strict=True)]
 
 
-def _per_axis(length: Lengths | int | None, shape: Sequence[Any]) -> list[int]:
-    return list(length) if isinstance(length, tuple) else [length or 1] * len(shape)
+def _per_axis(length: Lengths | int | None, shape: Sequence[Any], last: Sequence[Any]) -> list[int]:
+    """The length along each axis; `last` along the last one if only that is missing, as in (3, 3) for H × W × C."""
+    lengths = list(length) if isinstance(length, tuple) else [length or 1] * len(shape)
+    return [*lengths, *last] if len(lengths) == len(shape) - 1 and None not in last else lengths
 
 
 def _occlude(score: Score, i: int, base: Any, axes: list[_Axis], value: Any) -> Any:
