@@ -47,7 +47,7 @@ class Arguments:
     features: dict[str, str]  # model input → feature, where the names differ
     format: str | None
     schema: str | None
-    resize: bool
+    resize: str | None
     preprocess: str | None
     overwrite: bool
     debug: bool

@@ -7,6 +7,7 @@ import re
 from typing import NoReturn
 
 from beam_pipelines.reading.formats import FORMATS
+from beam_pipelines.reading.record_spec import RESIZE_METHODS
 from tb_deepexplain.errors import ParameterError
 from tb_deepexplain.evaluation.ranking import DEFAULT_BUDGET, DEFAULT_MEASURES
 
@@ -227,7 +228,15 @@ def _add_reading(parser: Parser) -> None:
         metavar="NAME",
         help="feature with the example's id (default: id); without it, the id is the position in the file",
     )
-    group.add_argument("--resize", action="store_true", help="resize pictures to the size of the model's input")
+    group.add_argument(
+        "--resize",
+        nargs="?",
+        const="bilinear",
+        choices=list(RESIZE_METHODS),
+        metavar="METHOD",
+        help="resize pictures to the size of the model's input, as in training: bilinear (default, like Keras' "
+        f"image_dataset_from_directory) | {' | '.join(name for name in RESIZE_METHODS if name != 'bilinear')}",
+    )
     group.add_argument(
         "--preprocess",
         metavar="MODULE:FUNCTION",

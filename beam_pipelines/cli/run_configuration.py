@@ -47,6 +47,7 @@ def build_manifest(arguments: Arguments, explainer: BatchExplainer, fingerprint:
     options = {
         "input": list(arguments.input),
         "preprocess": arguments.preprocess,
+        "resize": arguments.resize,
         "runner": runner,
         "batch_size": arguments.batch_size,
         "unit_size": arguments.unit_size,

@@ -1,4 +1,8 @@
-"""Decodes an encoded picture for a model's input."""
+"""Decodes and resizes an encoded picture as Keras' loaders do.
+
+`keras.utils.image_dataset_from_directory` and `load_img` ignore the orientation in a picture's EXIF data, and so does this file;
+the store keeps pictures without it (`media_types.without_orientation`), so that model, map and page have the same sides.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +11,16 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from beam_pipelines.reading.record_spec import RESIZE_METHODS
 from tb_deepexplain.error_text import describe_failure
 from tb_deepexplain.errors import InputError
 
 
-def decode_picture(encoded: bytes, spec: Any, resize: bool) -> tuple[np.ndarray, bool]:
+def decode_picture(encoded: bytes, spec: Any, resize: str | None) -> tuple[np.ndarray, bool]:
     """(a PNG, JPEG, GIF or BMP as float32 [height, width, channels] in 0..255, whether it was resized).
 
-    Raises InputError if it cannot be decoded, or does not fit the model's input `spec` (an InputSpec).
+    `resize`: one of RESIZE_METHODS; None leaves the size as it is. Raises InputError if it cannot be
+    decoded, or does not fit the model's input `spec` (an InputSpec).
     """
     if len(spec.shape) != 4:
         raise InputError(
@@ -27,9 +33,10 @@ def decode_picture(encoded: bytes, spec: Any, resize: bool) -> tuple[np.ndarray,
     except tf.errors.InvalidArgumentError as error:
         raise InputError(f"its picture for {spec} cannot be decoded: {describe_failure(error)[1]}") from error
     size = height or picture.shape[0], width or picture.shape[1]
-    resized = resize and size != picture.shape[:2]
-    if resized:
-        picture = tf.image.resize(picture, size, "bilinear", antialias=True).numpy()
+    resized = resize is not None and size != picture.shape[:2]
+    if resize is not None and resized:
+        method, antialias = RESIZE_METHODS[resize]
+        picture = tf.image.resize(picture, size, method, antialias=antialias).numpy()
     if any(n not in (None, actual) for n, actual in zip(spec.shape[1:], picture.shape, strict=True)):
         sizes = "×".join(map(str, picture.shape))
         advice = "convert its channels"

@@ -7,9 +7,18 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from beam_pipelines.reading.preprocess import Preprocess, load_preprocess
+from tb_deepexplain.errors import ParameterError
 
 if TYPE_CHECKING:  # imports the parts of tensorflow_metadata
     from beam_pipelines.reading.tfmd_schema import Schema
+
+# Names of tf.image.resize and of Keras' `interpolation` → (method of tf.image.resize, antialias).
+RESIZE_METHODS: Mapping[str, tuple[str, bool]] = {
+    "bilinear": ("bilinear", False),  # the default of keras.utils.image_dataset_from_directory
+    "antialias": ("bilinear", True),  # bilinear as PIL does it
+    "nearest": ("nearest", False),  # the default of keras.utils.load_img
+    **{name: (name, False) for name in ("bicubic", "area", "lanczos3", "lanczos5", "gaussian", "mitchellcubic")},
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -20,10 +29,19 @@ class RecordSpec:
     label_feature: str = "label"
     id_feature: str = "id"
     class_names: tuple[str, ...] = ()  # labels that are text, by class number
-    resize: bool = False  # pictures, to the size of the model's input
+    resize: str | None = None  # pictures, to the size of the model's input: one of RESIZE_METHODS
     preprocess: Preprocess | str | None = None  # record → inputs, label, id, image; or its name, "module:function"
     schema: Schema | None = None
+
+    def __post_init__(self) -> None:
+        if self.resize is not None and self.resize not in RESIZE_METHODS:
+            raise ParameterError(f"resize {self.resize}: expected {', '.join(RESIZE_METHODS)}")
 
     def load_preprocess(self) -> Callable[[Mapping[str, Any]], Mapping[str, Any]] | None:
         """The function itself. Raises ParameterError if its name cannot be imported."""
         return load_preprocess(self.preprocess) if isinstance(self.preprocess, str) else self.preprocess
+
+
+def resize_method(resize: bool | str) -> str | None:
+    """The method of `resize=True` (bilinear, as Keras' loader resizes), of a name, or None for False."""
+    return resize if isinstance(resize, str) else "bilinear" if resize else None

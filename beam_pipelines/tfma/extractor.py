@@ -25,7 +25,7 @@ except ImportError as error:
         f"beam_pipelines.tfma.extractor needs TFMA 0.52 ({error}): pip install 'tensorboard-plugin-deepexplain[tfma]'"
     ) from error
 
-from beam_pipelines.reading.record_spec import RecordSpec
+from beam_pipelines.reading.record_spec import RecordSpec, resize_method
 from beam_pipelines.tfma.eval_config import extractor_options, needs_all_classes, requested_measures
 from beam_pipelines.tfma.extract_attributions import ExtractAttributions, ExtractorSpec
 from beam_pipelines.tfma.pooling import REGIONS
@@ -52,7 +52,7 @@ def AttributionsExtractor(  # noqa: N802 - TFMA names its extractors like classe
     labels: Sequence[str] | None = None,
     vocabulary: Sequence[str] | None = None,
     features: Mapping[str, str] | None = None,
-    resize: bool = False,
+    resize: bool | str = False,
     label_feature: str | None = None,
     batch_size: int | None = None,
     mixed_precision: bool = False,
@@ -102,7 +102,7 @@ def AttributionsExtractor(  # noqa: N802 - TFMA names its extractors like classe
             label_feature=label_feature or (model_spec.label_key if model_spec else "") or "label",
             features=dict(features or {}),
             class_names=tuple(labels or ()),
-            resize=resize,
+            resize=resize_method(resize),
         )
     if per_class is None:
         per_class = needs_all_classes(eval_config.metrics_specs)

@@ -16,7 +16,7 @@ from beam_pipelines.engine.batch_size import BatchSize
 from beam_pipelines.engine.beam_counters import update_counters
 from beam_pipelines.engine.device_pool import explainer_pool
 from beam_pipelines.reading.preprocess import Preprocess
-from beam_pipelines.reading.record_spec import RecordSpec
+from beam_pipelines.reading.record_spec import RecordSpec, resize_method
 from beam_pipelines.reading.tfmd_schema import load_schema
 from beam_pipelines.transforms.elements import Attributions, ElementParser, join_maps
 from tb_deepexplain.recording.example import Example
@@ -39,9 +39,9 @@ class Attribute(beam.PTransform):
 
     An element is a serialized tf.Example, a dict of columns (the model's inputs by name; `label` and `id` if known), or a
     pair of an id and one of these. An element without an id is named by a digest of its content. `features`,
-    `preprocess` (a function of a dict, or "module:function"), `schema` (a file), `resize`, `id_feature`,
-    `label_feature`, `mixed_precision` and `gpus` are as on the command line. `gpus` counts for each process, which
-    reserves them; the default is one, if the machine has any.
+    `preprocess` (a function of a dict, or "module:function"), `schema` (a file), `resize` (True, or the name of a
+    method), `id_feature`, `label_feature`, `mixed_precision` and `gpus` are as on the command line. `gpus` counts for each
+    process, which reserves them; the default is one, if the machine has any.
 
     Returns `Attributions`. Raises ParameterError or UnknownMethodError when the pipeline is built.
     """
@@ -63,7 +63,7 @@ class Attribute(beam.PTransform):
         features: Mapping[str, str] | None = None,
         preprocess: Preprocess | str | None = None,
         schema: str | None = None,
-        resize: bool = False,
+        resize: bool | str = False,
         id_feature: str = "id",
         label_feature: str = "label",
         signature: str | None = None,
@@ -90,7 +90,7 @@ class Attribute(beam.PTransform):
             label_feature=label_feature,
             id_feature=id_feature,
             class_names=tuple(labels or ()),
-            resize=resize,
+            resize=resize_method(resize),
             preprocess=preprocess,
             schema=load_schema(schema) if schema else None,
         )

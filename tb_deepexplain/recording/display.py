@@ -9,14 +9,15 @@ import tensorflow as tf
 
 from tb_deepexplain.attribution.batching import token_lengths
 from tb_deepexplain.recording.example import Example
+from tb_deepexplain.store.media_types import without_orientation
 from tb_deepexplain.store.records import Input, ModelInput
 
 _LARGEST_FLOAT32 = float(np.finfo(np.float32).max)  # in the place of infinity
 
 
 def picture(example: Example, inputs: Sequence[ModelInput]) -> Input:
-    """The encoded picture that was decoded, or the array of the only input as PNG."""
-    encoded = example.picture or encode_png(example.inputs[inputs[0]["name"]])
+    """The encoded picture that was decoded, without EXIF data, or the array of the only input as PNG."""
+    encoded = without_orientation(example.picture or b"") or encode_png(example.inputs[inputs[0]["name"]])
     return Input(example.id, "image", image=encoded, label=example.label, inputs=inputs)
 
 

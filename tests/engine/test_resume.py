@@ -141,7 +141,7 @@ def test_a_store_is_only_resumed_with_the_same_configuration(
         (("--label_feature=class",), 'label_feature was "label", now "class"'),
         (("--id_feature=key",), 'id_feature was "id", now "key"'),
         (("--feature=image=image",), 'features.image was absent, now "image"'),
-        (("--resize",), "resize was false, now true"),
+        (("--resize",), 'resize was absent, now "bilinear"'),
         ((large,), "methods.occlusion.window_shape was [4, 4, 3], now [8, 8, 3]"),
     ]:
         assert image(source, small, "--resume", *options, methods="saliency,occlusion") == 2

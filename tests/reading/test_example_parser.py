@@ -52,19 +52,19 @@ def test_a_resized_picture_keeps_its_sides_and_its_colours() -> None:
     pixels = np.zeros((4, 8, 3), np.uint8)
     pixels[:, 4:] = 250, 100, 10  # black on the left, a colour on the right
     encoded = tf.io.encode_png(pixels).numpy()
-    example = parse({"x": encoded}, "float32", (2, 4, 3), resize=True)
+    example = parse({"x": encoded}, "float32", (2, 4, 3), resize="bilinear")
     assert example.picture is None  # what is shown is what the model reads
     assert example.inputs["x"].shape == (2, 4, 3)
     np.testing.assert_allclose(example.inputs["x"][:, 0], np.zeros((2, 3)), atol=1)
     np.testing.assert_allclose(example.inputs["x"][:, 3], [[250, 100, 10]] * 2, atol=1)
-    same = parse({"x": encoded}, "float32", (4, 8, 3), resize=True)
+    same = parse({"x": encoded}, "float32", (4, 8, 3), resize="bilinear")
     np.testing.assert_array_equal(same.inputs["x"], pixels)
     assert same.picture == encoded
 
 
 def test_a_picture_made_much_smaller_is_averaged() -> None:
     stripes = np.where(np.arange(64) % 8, 0, 200)[:, None, None].repeat(64, 1).astype(np.uint8)
-    array = parse({"x": tf.io.encode_png(stripes).numpy()}, "float32", (8, 8, 1), resize=True).inputs["x"]
+    array = parse({"x": tf.io.encode_png(stripes).numpy()}, "float32", (8, 8, 1), resize="antialias").inputs["x"]
     np.testing.assert_allclose(array[1:-1], np.full((6, 8, 1), 25), atol=5)  # seen from afar they are grey
 
 
