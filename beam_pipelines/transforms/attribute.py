@@ -37,8 +37,8 @@ class Attribute(beam.PTransform):
     or "sum". `signature`: of a SavedModel; if it takes serialized tf.Examples, the explanation starts at the parsed
     features. `output`: of a model with several.
 
-    An element is a serialized tf.Example, a dict of columns (the model's inputs by name; `label` and `id` if known), or a
-    pair of an id and one of these. An element without an id is named by a digest of its content. `features`,
+    An element is a serialized tf.Example, a dict or beam.Row of columns (the model's inputs by name; `label` and `id` if
+    known), or a pair of an id and one of these. An element without an id is named by a digest of its content. `features`,
     `preprocess` (a function of a dict, or "module:function"), `schema` (a file), `resize` (True, or the name of a
     method), `id_feature`, `label_feature`, `mixed_precision` and `gpus` are as on the command line. `gpus` counts for each
     process, which reserves them; the default is one, if the machine has any.

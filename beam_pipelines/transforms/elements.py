@@ -44,12 +44,12 @@ class ElementParser:
 
     def parse(self, element: Any) -> Example | Failure:
         """The example. Its id is the element's key, else the id in the element, else a digest of its content."""
-        key, value = element if isinstance(element, tuple) and len(element) == 2 else (None, element)
+        key, value = _split_key(element)
         id_ = "unnamed" if key is None else str(key)
         try:
             if not isinstance(value, bytes | Mapping):
                 raise InputError(
-                    f"the element is a {type(value).__name__}; expected a serialized tf.Example, a dict of columns, "
+                    f"the element is a {type(value).__name__}; expected a serialized tf.Example, a dict or beam.Row of columns, "
                     "or a pair of an id and one of these"
                 )
             id_ = digest(value) if key is None else id_
@@ -57,6 +57,13 @@ class ElementParser:
             return example if key is None else dataclasses.replace(example, id=id_)
         except Exception as error:  # a bad element must not stop the pipeline
             return Failure(id_, "parse", *describe_failure(error))
+
+
+def _split_key(element: Any) -> tuple[Any, Any]:
+    """(key, value) of an element; the key is None where it has none. Rows with a schema are values: dicts of their columns."""
+    is_pair = isinstance(element, tuple) and len(element) == 2 and not hasattr(element, "_fields")
+    key, value = element if is_pair else (None, element)
+    return key, value._asdict() if hasattr(value, "_asdict") else value
 
 
 def join_maps(records: Records) -> Iterator[Explained]:

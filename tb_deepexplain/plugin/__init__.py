@@ -10,6 +10,7 @@ Read `api.py` first: the table of the routes, with their parameters and types of
     errors.py              requests that are refused
   stores
     catalogue.py           which stores TensorBoard's runs announce; opens them
+    log_directories.py     where a run lies: --logdir, --logdir_spec, symbolic links
     served_store.py        a committed store: its manifest, and its index for SQL
     index_source.py        the files of an index as a table for SQL
     duckdb_engine.py       DuckDB, which runs the queries

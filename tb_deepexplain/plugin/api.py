@@ -31,7 +31,7 @@ EXAMPLE_COLUMNS = (
     "target", "target_name", "score", "probability", "gap", "relative_gap",
 )  # fmt: skip
 PANELS = get_type_hints(answers.Summaries)  # the type of the answer by panel
-MAX_LIMIT, MAX_EXPORT = 200, 100_000
+MAX_LIMIT, MAX_EXPORT, MAX_EXPORT_VALUES = 200, 100_000, 10_000
 MAX_OFFSET = 2**53
 
 
@@ -77,7 +77,10 @@ not after `step`."""
 
 _EXPORT = """\
 An attachment with a line for each example: the columns of `/api/query`, `margin`, `loss` and `disagreement`, and for each method
-`METHOD.gap`, `METHOD.concentration` and `METHOD.MEASURE`. Text that a spreadsheet would run as a formula begins with an apostrophe."""
+`METHOD.gap`, `METHOD.concentration` and `METHOD.MEASURE`. Text that a spreadsheet would run as a formula begins with an apostrophe.
+
+`values=1` adds lists (JSON in a cell of CSV): `tokens` of a text, or `features` and `values`; and `METHOD.attributions`, one number for
+each of them. It sends at most 10,000 examples."""
 
 _SUMMARY = """\
 `faithfulness` gives what the manifest holds and ignores the selection and the filter; `gap` covers all examples of the filter; `agreement`
@@ -142,6 +145,7 @@ ROUTES = {
                 *_QUERY,
                 integer("limit", "largest number of examples", 1, MAX_EXPORT, MAX_EXPORT),
                 choice("format", "of the file", EXPORT_TYPES, required=True),
+                flag("values", "adds tokens or features, and their attributions", default=False),
             ),
             dict.fromkeys(EXPORT_TYPES.values()),
             _EXPORT,

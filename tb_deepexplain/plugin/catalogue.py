@@ -14,12 +14,13 @@ from typing import Any, NamedTuple
 from tensorboard.context import RequestContext
 from tensorboard.plugins.base_plugin import TBContext
 
-from tb_deepexplain.errors import ParameterError, StoreError
+from tb_deepexplain.errors import StoreError
 from tb_deepexplain.plugin.duckdb_engine import Engine
+from tb_deepexplain.plugin.log_directories import LogDirectories, check_links
 from tb_deepexplain.plugin.served_store import ServedStore
 from tb_deepexplain.plugin.tolerant_reads import READ_ERRORS
 from tb_deepexplain.storage import describe_version, is_remote
-from tb_deepexplain.store.layout import MANIFEST, store_path
+from tb_deepexplain.store.layout import MANIFEST
 from tb_deepexplain.store.marker import PLUGIN_NAME, read_marker
 from tb_deepexplain.store.reader import not_committed
 
@@ -37,18 +38,24 @@ class Catalogue:
 
     def __init__(self, context: TBContext) -> None:
         self._provider = context.data_provider
-        self.logdir = context.logdir or ""
+        self._directories = LogDirectories(context)
         self._opened: OrderedDict[Path, tuple[tuple[int, ...], ServedStore]] = OrderedDict()
         self._remote_signatures: dict[str, tuple[float, tuple[int, ...]]] = {}
         self._lock = threading.Lock()
 
+    @property
+    def logdir(self) -> str:
+        """What TensorBoard was started with: --logdir or --logdir_spec."""
+        return self._directories.flag
+
+    @functools.cached_property
+    def _readable(self) -> list[str]:
+        """The directories in which DuckDB may read."""
+        return self._directories.local
+
     @functools.cached_property
     def _engine(self) -> Engine:
-        return Engine([] if "://" in self.logdir else [self._root])
-
-    @property
-    def _root(self) -> str:
-        return os.path.realpath(os.path.expanduser(self.logdir))
+        return Engine(self._readable)
 
     def keys(self, request: RequestContext, experiment: str) -> list[StoreKey]:
         """Every (run, store) that has a marker event, in natural order: run 5 before run 10."""
@@ -57,27 +64,8 @@ class Catalogue:
         return sorted({StoreKey(run, name) for run, name in names if name is not None}, key=_natural_order)
 
     def directory(self, key: StoreKey) -> Path:
-        """The directory of a store; StoreError if that is outside the log directory."""
-        if not self.logdir:
-            raise StoreError(
-                "attribution stores are read from a --logdir, and this TensorBoard has none (--logdir_spec?); start it with --logdir "
-                "DIRECTORY"
-            )
-        if "://" in self.logdir:
-            return self._remote_directory(key)
-        root = self._root
-        path = os.path.realpath(store_path(root, key.run, key.store))
-        if os.path.commonpath([root, path]) != root:
-            raise _outside(key)
-        return Path(path)
-
-    def _remote_directory(self, key: StoreKey) -> Path:
-        if ".." in key.run.split("/"):
-            raise _outside(key)
-        try:
-            return store_path(self.logdir, key.run, key.store)
-        except ParameterError as error:
-            raise StoreError(str(error)) from error
+        """The directory of a store; StoreError if that is outside the log directories."""
+        return self._directories.find(*key).path
 
     def manifest_signature(self, directory: Path) -> tuple[int, ...]:
         """Numbers that change when the manifest does; StoreError if there is none."""
@@ -109,19 +97,27 @@ class Catalogue:
 
     def open(self, key: StoreKey) -> ServedStore:
         """The store, opened once for each version of its manifest; StoreError if it cannot be read."""
-        directory = self.directory(key)
+        directory, boundary = located = self._directories.find(*key)
         signature = self.manifest_signature(directory)
         with self._lock:
             kept = self._opened.get(directory)
             if kept and kept[0] == signature:
                 self._opened.move_to_end(directory)
                 return kept[1]
+            check_links(located, *key)
+            self._allow(boundary)
             store = self._read(directory, signature)
             self._opened[directory] = (signature, store)
             self._opened.move_to_end(directory)
             while len(self._opened) > _STORES_KEPT:
                 self._opened.popitem(last=False)
             return store
+
+    def _allow(self, boundary: str | None) -> None:
+        """Let DuckDB read in the target of a link. Its settings are locked: a new one takes over from the next store on."""
+        if boundary is not None and boundary not in self._readable:
+            self._readable.append(boundary)
+            self._engine = Engine(self._readable)
 
     def _read(self, directory: Path, signature: tuple[int, ...]) -> ServedStore:
         try:
@@ -134,10 +130,6 @@ class Catalogue:
                 raise
             sentence = f"{directory} cannot be read ({type(error).__name__}: {error}); run the pipeline again"
             raise StoreError(sentence) from error
-
-
-def _outside(key: StoreKey) -> StoreError:
-    return StoreError(f"the store {key.store!r} of run {key.run!r} lies outside the logdir; move it inside")
 
 
 def _natural_order(key: StoreKey) -> tuple[Any, ...]:

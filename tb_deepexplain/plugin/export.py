@@ -5,21 +5,32 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
+from tb_deepexplain.errors import StoreError
 from tb_deepexplain.plugin import filter_sql, views
 from tb_deepexplain.plugin.api import EXAMPLE_COLUMNS
+from tb_deepexplain.plugin.errors import BadRequest
+from tb_deepexplain.plugin.index_rows import page_rows
+from tb_deepexplain.plugin.json_numbers import json_number
 from tb_deepexplain.plugin.parameters import ExampleQuery
 from tb_deepexplain.plugin.served_store import ServedStore
+from tb_deepexplain.plugin.tolerant_reads import read_locations
+from tb_deepexplain.store.index import Location
+from tb_deepexplain.store.records import value_names
+
+T = TypeVar("T")
 
 
-def export(store: ServedStore, query: ExampleQuery, file_format: str) -> str:
+def export(store: ServedStore, query: ExampleQuery, file_format: str, values: bool) -> str:
     """One line for each example of the query: its columns on the page, and the gap and measures of each method.
 
-    `file_format` is "csv" or "jsonl".
+    `file_format` is "csv" or "jsonl". `values` adds the tokens or features and their attributions, as lists.
     """
     columns = views.columns(store, query, list(_column_names(store)))
+    if values:
+        columns |= _value_columns(store, query)
     names = [name for name, values in columns.items() if isinstance(values, list)]
     rows = zip(*(columns[name] for name in names), strict=True)
     if file_format == "jsonl":
@@ -41,6 +52,50 @@ def _column_names(store: ServedStore) -> Iterator[str]:
         yield from (f"{method['id']}.{name}" for name in fields)
 
 
+def _value_columns(store: ServedStore, query: ExampleQuery) -> dict[str, list[Any]]:
+    """The columns of tokens, or of features with their values, and for each method those of its attributions."""
+    if store.modality == "image":
+        raise BadRequest("parameter 'values': a picture's map is no list of numbers; /api/tile sends single maps")
+    examples, _ = page_rows(store, query)
+    inputs = _read((rows[0].input_location for rows in examples.values()), store.reader.inputs_at)
+    maps = _read((row.map_location for rows in examples.values() for row in rows), store.reader.maps_at)
+    columns: dict[str, list[Any]] = {}
+    for rows in examples.values():
+        stored_input = inputs[rows[0].input_location]
+        cells = (
+            {"tokens": stored_input["tokens"]}
+            if stored_input["modality"] == "text"
+            else {
+                "features": value_names(stored_input["inputs"], stored_input["features"]),
+                "values": _shown_values(stored_input),
+            }
+        )
+        attributions = {row.method: [json_number(v) for v in maps[row.map_location].ravel().tolist()] for row in rows}
+        cells |= {f"{m['id']}.attributions": attributions.get(m["id"]) for m in store.methods}
+        for name, cell in cells.items():
+            columns.setdefault(name, []).append(cell)
+    return columns
+
+
+def _read(locations: Iterable[Location], read: Callable[[Sequence[Location]], list[T]]) -> dict[Location, T]:
+    """What `read` returns for each location; StoreError if one cannot be read."""
+    found: dict[Location, T] = {}
+    for location, value in read_locations(locations, read).items():
+        if isinstance(value, str):
+            raise StoreError(value)
+        found[location] = value
+    return found
+
+
+def _shown_values(stored_input: Mapping[str, Any]) -> list[Any]:
+    """The values of features; text or category where they have one."""
+    values = [json_number(value) for value in stored_input["values"]]
+    texts = stored_input["texts"] or [None] * len(values)
+    return [value if text is None else text for value, text in zip(values, texts, strict=True)]
+
+
 def _csv_value(value: Any) -> Any:
-    """The value; text that a spreadsheet would take for a formula is marked as text."""
+    """The value; lists as JSON; text that a spreadsheet would take for a formula is marked as text."""
+    if isinstance(value, list):
+        return json.dumps(value, ensure_ascii=False)
     return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value

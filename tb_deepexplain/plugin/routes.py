@@ -6,6 +6,7 @@ api.py lists the routes; views.py, page_of_maps.py, summary.py and export.py com
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import json
 import re
@@ -158,7 +159,9 @@ def _export(_: DeepExplainPlugin, request: Request) -> Reply:
     values = request.values
     name = re.sub(r"[^A-Za-z0-9_.-]+", "_", f"{values['run']}_{values['store']}.{values['format']}")
     headers = [("Content-Disposition", f'attachment; filename="{name}"')]
-    body = export.export(request.store, request.query, values["format"])
+    most = api.MAX_EXPORT_VALUES if values["values"] else api.MAX_EXPORT
+    query = dataclasses.replace(request.query, limit=min(most, values["limit"]))
+    body = export.export(request.store, query, values["format"], values["values"])
     return Reply(body, api.EXPORT_TYPES[values["format"]], headers)
 
 

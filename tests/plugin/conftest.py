@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from tensorboard.backend import application
 from tensorboard.backend.event_processing import data_provider, plugin_event_multiplexer
+from tensorboard.backend.event_processing.data_ingester import _parse_event_files_spec
 from tensorboard.plugins import base_plugin
 from werkzeug.test import Client
 
@@ -27,15 +29,17 @@ def logdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def serve(logdir: Path, flag: str | None = None, prefix: str = "") -> Client:
-    """A client of the plugin as TensorBoard would serve it for `--logdir flag`."""
+def serve(logdir: Path | None, flag: str | None = None, prefix: str = "", specification: str = "") -> Client:
+    """A client of the plugin as TensorBoard would serve it for `--logdir flag`, or for `--logdir_spec specification`."""
+    flags = Namespace(logdir="" if logdir is None else str(logdir), logdir_spec=specification)
     multiplexer = plugin_event_multiplexer.EventMultiplexer()
-    multiplexer.AddRunsFromDirectory(str(logdir))
+    for path, name in ({flags.logdir: None} if logdir else _parse_event_files_spec(specification)).items():
+        multiplexer.AddRunsFromDirectory(path, name)
     multiplexer.Reload()
-    provider = data_provider.MultiplexerDataProvider(multiplexer, str(logdir))
+    provider = data_provider.MultiplexerDataProvider(multiplexer, flags.logdir or specification)
     # As under fast loading: there is no multiplexer to lean on.
     context = base_plugin.TBContext(
-        data_provider=provider, logdir=str(logdir) if flag is None else flag, multiplexer=None
+        data_provider=provider, flags=flags, logdir=flags.logdir if flag is None else flag, multiplexer=None
     )
     plugin = DeepExplainLoader().load(context)
     return Client(application.TensorBoardWSGI([plugin], path_prefix=prefix, data_provider=provider))

@@ -136,6 +136,34 @@ def test_an_export_holds_the_numbers_of_all_examples_of_a_filter(client: Client)
     assert get(client, "/api/export", **PICTURES, format="xls").status_code == 400
 
 
+def test_an_export_holds_tokens_and_features_with_their_attributions(client: Client) -> None:
+    query = {"store": "attributions", "sort": "id", "desc": 0, "limit": 5, "values": 1}
+    for run, names in (("reviews", ["tokens"]), ("wine", ["features", "values"])):
+        shown = page(client, run=run, store="attributions", sort="id", desc=0, limit=5)
+        lines = get(client, "/api/export", **query, run=run, format="jsonl").text.splitlines()
+        frame = pd.read_csv(io.StringIO(get(client, "/api/export", **query, run=run, format="csv").text))
+        for k, (line, row) in enumerate(zip(map(json.loads, lines), shown.header["rows"], strict=True)):
+            for name in names:
+                expected = row["input"][name] if name != "features" else list(row["input"]["features"])
+                assert line[name] == json.loads(frame[name][k]) == expected
+            for column, one in zip(shown.header["columns"], row["maps"], strict=True):
+                attributions = line[f"{column['key']}.attributions"]
+                if one is None:
+                    assert attributions is None
+                else:
+                    np.testing.assert_allclose(attributions, shown.values(one), rtol=1e-6)
+                    assert json.loads(frame[f"{column['key']}.attributions"][k]) == attributions
+    refused = get(client, "/api/export", **query, run="pictures", format="csv")
+    assert refused.status_code == 400 and "a picture's map is no list of numbers" in refused.text
+
+
+def test_an_export_of_a_damaged_map_is_refused(tmp_path: Path, served: Callable[..., Client]) -> None:
+    shard = small_store(tmp_path, "r") / "attributions-00002.parquet"
+    shard.write_bytes(shard.read_bytes()[:-40])
+    answer = get(served(tmp_path), "/api/export", run="r", store="s", format="csv", values=1)
+    assert answer.status_code == 503 and "00002" in answer.text
+
+
 def test_an_export_holds_no_formula(tmp_path: Path, served: Callable[..., Client]) -> None:
     rows = [
         (

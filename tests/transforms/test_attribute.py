@@ -7,7 +7,7 @@ import io
 import time
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import apache_beam as beam
 import numpy as np
@@ -73,6 +73,29 @@ def test_texts_of_equal_length_are_batched(texts: Path, monkeypatch: pytest.Monk
             lengths, lambda got: np.testing.assert_equal(sorted(got), [(f"{i:03}", 2 + i % 4) for i in range(40)])
         )
     assert all(len(lengths) == 1 for lengths in batches)
+
+
+class Columns(NamedTuple):
+    """A schema of two columns."""
+
+    id: str
+    ids: list[int]
+
+
+@pytest.mark.parametrize("rows", [Columns, beam.Row])
+@pytest.mark.parametrize("keyed", [False, True])
+def test_rows_with_a_schema_are_columns(texts: Path, rows: Any, keyed: bool) -> None:
+    """Also rows of two fields, which are tuples once a coder has read them."""
+    elements = [rows(id=f"{i}", ids=[1 + i, 2, 3]) for i in range(3)]
+    key = (lambda row: ("key " + row.id, row)) if keyed else (lambda row: row)
+    with make_pipeline() as p:
+        attributions = p | beam.Create(elements) | beam.Reshuffle() | beam.Map(key) | Attribute(texts, ["saliency"])
+        described = attributions.explained | beam.Map(lambda e: (e.input.example_id, len(e.attributions[0].values)))
+        prefix = "key " if keyed else ""
+        assert_that(
+            described, lambda got: np.testing.assert_equal(sorted(got), [(f"{prefix}{i}", 3) for i in range(3)])
+        )
+        assert_that(attributions.errors, lambda got: np.testing.assert_equal(got, []), label="no errors")
 
 
 def test_a_bad_example_fails_alone(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
