@@ -4,6 +4,8 @@ Read `explainer.py` first; to write a method, `score.py`. In the order of a call
 
     methods/               THE table of methods; one file per method
     inputs.py              the caller's arrays, checked against the model
+    array_likes.py         one array from a list, a tensor, a column of pandas, a sparse or masked array
+    labels.py              the true classes, as people and Keras keep them
     targets.py             which unit of the output is explained
     examples.py            inputs with their targets, and batches of them at the entry tensors
     batch_sizes.py         how many evaluations and examples at once: bounds the memory of a batch
