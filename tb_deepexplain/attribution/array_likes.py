@@ -39,8 +39,10 @@ def as_array(value: Any, name: str) -> np.ndarray:
     Rows of unequal shapes become an array `[N]` of objects, one array for each. The columns of a frame stand in their order.
     InputError, which begins with `name`, for anything that is no array.
     """
-    if isinstance(value, np.ma.MaskedArray):
-        return np.where(np.ma.getmaskarray(value), None, value.data) if np.ma.is_masked(value) else np.asarray(value.data)
+    if np.ma.is_masked(value):  # else it is an ordinary array
+        array = np.array(value.data, object)
+        array[np.ma.getmaskarray(value)] = None
+        return array
     if isinstance(value, np.ndarray):
         return _readable(value)
     if isinstance(value, tf.SparseTensor):
