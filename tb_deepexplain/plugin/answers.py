@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypedDict
 
 from typing_extensions import Never, NotRequired
 
-Modality = Literal["image", "text", "tabular"]
+Modality = Literal["image", "text", "tabular", "mixed"]
 Pivot = Literal["methods", "steps", "targets", "runs"]
 Better = Literal["higher", "lower"]
 Side = tuple[int, int]
@@ -26,7 +26,8 @@ class Method(TypedDict):
     sums_to: Annotated[str | None, "what the attributions add up to; null where the method promises no sum"]
     parameters: dict[str, Any]
     reduction: Annotated[
-        Literal["sum", "max |a|"] | None, "how the channels of a picture become one number; null for texts and features"
+        Literal["sum", "max |a|"] | None,
+        "how the channels of a picture become one number; null in stores without pictures",
     ]
 
 
@@ -163,6 +164,21 @@ class TabularInput(TypedDict):
     error: NotRequired[Never]
 
 
+class MixedInputPart(TypedDict):
+    """One input of a mixed example."""
+
+    name: str
+    input: PictureInput | TextInput | TabularInput
+
+
+class MixedInput(TypedDict):
+    """Several inputs of any kind: those that are explained, in the order of the parts of every map."""
+
+    modality: Literal["mixed"]
+    parts: list[MixedInputPart]
+    error: NotRequired[Never]
+
+
 class UnreadableInput(TypedDict):
     """An input whose shard cannot be read."""
 
@@ -170,7 +186,7 @@ class UnreadableInput(TypedDict):
     error: str
 
 
-Input = PictureInput | TextInput | TabularInput | UnreadableInput
+Input = PictureInput | TextInput | TabularInput | MixedInput | UnreadableInput
 
 
 class MapFacts(TypedDict):
@@ -201,20 +217,48 @@ class MapScale(TypedDict):
     ]
 
 
-class PictureMap(MapFacts, MapScale):
-    """A map of a picture: one int8 code for each pixel, row by row."""
+class PictureCodes(MapScale):
+    """One int8 code for each pixel, row by row."""
 
     shape: Annotated[Side, "[height, width] as sent"]
     full: Annotated[Side, "[height, width] as stored"]
     codes: BlobRange
-    error: NotRequired[Never]
 
 
-class ValuesMap(MapFacts, MapScale):
-    """A map of a text or of features: one float32 for each token or feature."""
+class Values(MapScale):
+    """One float32 for each token or feature."""
 
     length: int
     values: BlobRange
+
+
+class PictureMap(MapFacts, PictureCodes):
+    """A map of a picture."""
+
+    error: NotRequired[Never]
+
+
+class ValuesMap(MapFacts, Values):
+    """A map of a text or of features."""
+
+    error: NotRequired[Never]
+
+
+class MapPart(TypedDict):
+    """The part of a map that belongs to one input of a mixed example."""
+
+    name: Annotated[str, "of the input"]
+    sum: Annotated[float | None, "of the values; null where one is not finite"]
+    share: Annotated[
+        float | None, "of this part in the sum of absolute values over all parts; null where that is zero or not finite"
+    ]
+    map: PictureCodes | Values
+
+
+class MixedMap(MapFacts, MapScale):
+    """A map of a mixed example. Its parts have one unit; each has the scale of its own values, and the map that of all."""
+
+    parts: list[MapPart]
     error: NotRequired[Never]
 
 
@@ -224,7 +268,7 @@ class UnreadableMap(MapFacts):
     error: str
 
 
-StoredMap = PictureMap | ValuesMap | UnreadableMap
+StoredMap = PictureMap | ValuesMap | MixedMap | UnreadableMap
 
 
 class Row(TypedDict):
@@ -463,6 +507,14 @@ class FeaturePoints(TypedDict):
     points: list[tuple[float | None, float | None]]
 
 
+class InputShares(TypedDict):
+    """An input's mean share of the sum of absolute values."""
+
+    input: str
+    mean: float
+    n: int
+
+
 class GlobalSummary(Summary):
     """What matters over a sample of examples; the fields depend on the modality."""
 
@@ -473,6 +525,9 @@ class GlobalSummary(Summary):
     least: NotRequired[Annotated[int, "texts: how often a word occurs at least"]]
     words: NotRequired[Annotated[dict[str, list[Word]], "texts: by method, the largest mean first"]]
     features: NotRequired[Annotated[dict[str, list[FeaturePoints]], "features: by method, the largest mean first"]]
+    shares: NotRequired[
+        Annotated[dict[str, list[InputShares]], "mixed examples: by method, in the order of the inputs"]
+    ]
 
 
 # The answers of /api/summary by its parameter `panel`; "global" is no name in Python's syntax.

@@ -131,6 +131,7 @@ ROUTES = {
                 _ID,
                 text("method", "the method's id", required=True),
                 flag("flat", "reduce the channels of a picture to one number", default=False),
+                text("input", "the input whose part of the map is wanted, of a mixed example; by default the whole map, flat"),
             ),
             {BINARY: None},
             response_headers={"X-Shape": "the map's shape as JSON"},

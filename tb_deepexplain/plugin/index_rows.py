@@ -15,7 +15,7 @@ from tb_deepexplain.plugin.parameters import ExampleQuery, Selection
 from tb_deepexplain.plugin.selection_sql import selected_rows, unnest
 from tb_deepexplain.plugin.served_store import ServedStore
 from tb_deepexplain.store.index import Location
-from tb_deepexplain.store.records import ATTRIBUTION_SCHEMA
+from tb_deepexplain.store.records import ATTRIBUTION_SCHEMA, Part
 
 _COLUMNS = {  # of one example, over its selected rows
     "id": "example_id",
@@ -52,6 +52,7 @@ class IndexRow(NamedTuple):
     relative_gap: float | None
     evaluations: int | None
     warnings: list[str] | None
+    parts: list[Part] | None
     shard: str
     row_group: int
     row: int

@@ -16,6 +16,7 @@ from tb_deepexplain.plugin.served_store import ServedStore
 from tb_deepexplain.plugin.tolerant_reads import READ_ERRORS, read_locations
 from tb_deepexplain.plugin.views import describe_method
 from tb_deepexplain.store.index import Location
+from tb_deepexplain.store.records import Part, split_map
 
 T = TypeVar("T")
 _FORMAT_VERSION = 1  # of the answer
@@ -43,7 +44,7 @@ def page_of_maps(store: ServedStore, query: ExampleQuery, choice: ColumnChoice, 
             ],
         }
         if choice.change:
-            shown["maps"].append(_describe_change(writer, cells, stored_input))
+            shown["maps"].append(_describe_change(writer, cells, stored_input, rows[0].parts))
         grid_rows.append(shown)
     header: answers.PageHeader = {
         "format_version": _FORMAT_VERSION,
@@ -108,8 +109,9 @@ def _describe_map(
 ) -> dict[str, Any] | None:
     if attributions is None:
         return None
-    facts = _map_facts(column.store, column.rows[example_id])
-    return {**facts, **_attempt(attributions, writer.map_writer(stored_input, column.method["signed"]))}
+    row = column.rows[example_id]
+    write = writer.map_writer(stored_input, column.method["signed"], row.parts)
+    return {**_map_facts(column.store, row), **_attempt(attributions, write)}
 
 
 def _map_facts(store: ServedStore, row: IndexRow) -> answers.MapFacts:
@@ -130,13 +132,15 @@ def _map_facts(store: ServedStore, row: IndexRow) -> answers.MapFacts:
     }
 
 
-def _describe_change(writer: _Writer, cells: Sequence[Attributions | None], stored_input: Any) -> dict[str, Any] | None:
+def _describe_change(
+    writer: _Writer, cells: Sequence[Attributions | None], stored_input: Any, parts: Sequence[Part] | None
+) -> dict[str, Any] | None:
     """The map of the last column less that of the first; None if one is missing or their shapes differ."""
     first, last = cells[0], cells[-1]
     if not (isinstance(first, np.ndarray) and isinstance(last, np.ndarray) and first.shape == last.shape):
         return None
     no_facts: dict[str, Any] = {**dict.fromkeys(answers.MapFacts.__annotations__), "warnings": []}
-    return {**no_facts, **_attempt(last - first, writer.map_writer(stored_input, signed=True))}
+    return {**no_facts, **_attempt(last - first, writer.map_writer(stored_input, signed=True, parts=parts))}
 
 
 class _Writer:
@@ -148,6 +152,16 @@ class _Writer:
 
     def write_input(self, stored_input: dict[str, Any]) -> dict[str, Any]:
         """Add an input of the store's inputs table."""
+        if stored_input["modality"] == "mixed":
+            parts = [
+                {"name": part["input"], "input": self._write_shown(part, _input_of(stored_input, part))}
+                for part in stored_input["parts"] or []
+            ]
+            return {"modality": "mixed", "parts": parts}
+        return self._write_shown(stored_input, stored_input["inputs"])
+
+    def _write_shown(self, stored_input: dict[str, Any], inputs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """Add an input, or a part of one, of a single modality."""
         match stored_input["modality"]:
             case "image":
                 data, media_type, shape = thumbnails.thumbnail(stored_input["image"] or b"", self._size)
@@ -160,19 +174,47 @@ class _Writer:
                     "modality": "tabular",
                     "inputs": [
                         {"name": model_input["name"], "shape": model_input["shape"], "axes": model_input["axes"]}
-                        for model_input in stored_input["inputs"]
+                        for model_input in inputs
                     ],
                     "features": stored_input["features"],
                     "values": [json_number(value) for value in stored_input["values"]],
                     "texts": stored_input["texts"],
                 }
-        raise ValueError(f"an input of modality {stored_input['modality']!r}; expected image, text or tabular")
+        raise ValueError(f"an input of modality {stored_input['modality']!r}; expected image, text, tabular or mixed")
 
-    def map_writer(self, stored_input: dict[str, Any] | str, signed: bool) -> Callable[[np.ndarray], dict[str, Any]]:
+    def map_writer(
+        self, stored_input: dict[str, Any] | str, signed: bool, parts: Sequence[Part] | None
+    ) -> Callable[[np.ndarray], dict[str, Any]]:
         """A function that adds a map of this input."""
+        if self._modality == "mixed":
+            return lambda attributions: self._write_parts(attributions, stored_input, signed, parts or ())
         if self._modality == "image":
             return lambda attributions: self._write_picture(tile_encoding.merge_channels(attributions, signed))
-        return lambda attributions: self._write_values(attributions.reshape(-1), _padding(stored_input))
+        padding = None if isinstance(stored_input, str) else _padding(stored_input)
+        return lambda attributions: self._write_values(attributions.reshape(-1), padding)
+
+    def _write_parts(
+        self, attributions: np.ndarray, stored_input: dict[str, Any] | str, signed: bool, parts: Sequence[Part]
+    ) -> dict[str, Any]:
+        shown = {} if isinstance(stored_input, str) else {part["input"]: part for part in stored_input["parts"] or []}
+        by_input, total = split_map(attributions, parts), float(np.abs(attributions).sum(dtype=np.float64))
+        written, drawn_values = [], [np.zeros(0, np.float32)]
+        for name, values in by_input.items():
+            share = float(np.abs(values).sum(dtype=np.float64)) / total if total > 0 and np.isfinite(total) else None
+            part = shown.get(name)
+            if part is None:
+                raise ValueError(f"the map has a part {name!r}, which its input lacks")
+            if part["modality"] == "image":
+                drawn_values.append(tile_encoding.merge_channels(values, signed).reshape(-1))
+                drawn = self._write_picture(drawn_values[-1].reshape(values.shape[:2]))
+            else:
+                padding = _padding(part)
+                drawn = self._write_values(values.reshape(-1), padding)
+                drawn_values.append(values.reshape(-1)[~padding])
+            sum_ = json_number(float(values.sum(dtype=np.float64)))
+            written.append({"name": name, "sum": sum_, "share": share, "map": drawn})
+        scale = max((part["map"]["scale"] for part in written), default=0.0)
+        return {**_map_scale(np.concatenate(drawn_values)), "scale": scale, "parts": written}
 
     def _write_picture(self, attributions: np.ndarray) -> dict[str, Any]:
         small = tile_encoding.area_means(attributions, self._size)
@@ -200,10 +242,13 @@ def _map_scale(attributions: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _padding(stored_input: dict[str, Any] | str) -> np.ndarray | None:
-    """Which tokens are padding (stored as empty strings); of features none is. None if the input cannot be read."""
-    if isinstance(stored_input, str):
-        return None
+def _input_of(stored_input: dict[str, Any], part: dict[str, Any]) -> list[dict[str, Any]]:
+    """The model's input that a part shows."""
+    return [model_input for model_input in stored_input["inputs"] if model_input["name"] == part["input"]]
+
+
+def _padding(stored_input: dict[str, Any]) -> np.ndarray:
+    """Which tokens are padding (stored as empty strings); of features none is."""
     if stored_input["modality"] == "text":
         return np.array([token == "" for token in stored_input["tokens"] or []], bool)
     return np.zeros(len(stored_input["values"] or []), bool)

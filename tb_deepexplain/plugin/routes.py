@@ -169,7 +169,9 @@ def _tile(_: DeepExplainPlugin, request: Request) -> Reply:
     from tb_deepexplain.plugin import views
 
     values = request.values
-    attributions = views.one_map(request.store, values["id"], values["method"], request.selection, values["flat"])
+    attributions = views.one_map(
+        request.store, values["id"], values["method"], request.selection, values["flat"], values["input"]
+    )
     return Reply(attributions.astype("<f4").tobytes(), api.BINARY, [("X-Shape", json.dumps(attributions.shape))])
 
 

@@ -19,7 +19,7 @@ from tb_deepexplain.plugin.served_store import ServedStore
 from tb_deepexplain.plugin.tolerant_reads import read_locations
 from tb_deepexplain.plugin.views import describe_measures
 from tb_deepexplain.stats.rank_correlation import agree
-from tb_deepexplain.store.records import value_names
+from tb_deepexplain.store.records import split_map, value_names
 
 _SAMPLE = 240  # examples whose maps are read
 _FEATURES_SAMPLE = 500  # examples of features, which are small
@@ -119,6 +119,7 @@ def overall(store: ServedStore, query: ExampleQuery) -> answers.GlobalSummary:
         "image": _mean_maps,
         "text": _words,
         "tabular": _features,
+        "mixed": _input_shares,
     }
     modality = cast(answers.Modality, store.modality)
     return cast(answers.GlobalSummary, {**_head(store), "modality": modality, **by_modality[modality](store, query)})
@@ -228,6 +229,28 @@ def _features(store: ServedStore, query: ExampleQuery) -> dict[str, Any]:
             for feature in np.argsort(-strength, kind="stable")[:_FEATURES].tolist()
         ]
     return {"sampled": len(sample), "features": features}
+
+
+def _input_shares(store: ServedStore, query: ExampleQuery) -> dict[str, Any]:
+    """The mean share of each input in Σ|a|, by method."""
+    sample = _sample(store, query, _SAMPLE)
+    shares: dict[str, dict[str, list[float]]] = {}
+    for example in sample:
+        for row in example.rows:
+            attributions = example.maps.get(row.method)
+            total = 0.0 if attributions is None else float(np.abs(attributions).sum(dtype=np.float64))
+            if attributions is None or not 0 < total < np.inf:
+                continue
+            for name, part in split_map(attributions, row.parts or []).items():
+                share = float(np.abs(part).sum(dtype=np.float64)) / total
+                shares.setdefault(row.method, {}).setdefault(name, []).append(share)
+    by_method = {
+        method: [
+            {"input": name, "mean": float(np.mean(values)), "n": len(values)} for name, values in of_inputs.items()
+        ]
+        for method, of_inputs in shares.items()
+    }
+    return {"sampled": len(sample), "shares": by_method}
 
 
 def _value_names(stored_input: Mapping[str, Any]) -> list[str]:

@@ -19,6 +19,7 @@ from tb_deepexplain.plugin.parameters import ExampleQuery, Selection
 from tb_deepexplain.plugin.served_store import ServedStore
 from tb_deepexplain.plugin.tolerant_reads import READ_ERRORS, read_locations
 from tb_deepexplain.store.reader import Store
+from tb_deepexplain.store.records import split_map
 
 
 def describe_stores(catalogue: Catalogue, keys: Sequence[StoreKey]) -> answers.Stores:
@@ -67,7 +68,7 @@ def describe_method(method: dict[str, Any], modality: str) -> answers.Method:
         "signed": method["signed"],
         "sums_to": method.get("sums_to"),
         "parameters": method.get("parameters") or {},
-        "reduction": None if modality != "image" else "sum" if method["signed"] else "max |a|",
+        "reduction": None if modality not in ("image", "mixed") else "sum" if method["signed"] else "max |a|",
     }
 
 
@@ -142,8 +143,13 @@ def facet(store: ServedStore, query: ExampleQuery, bins: int) -> answers.Facet:
     }
 
 
-def one_map(store: ServedStore, example_id: str, method_id: str, selection: Selection, flat: bool) -> np.ndarray:
-    """One float32 map at full size: as stored or, if `flat`, for a picture with one number for each pixel."""
+def one_map(
+    store: ServedStore, example_id: str, method_id: str, selection: Selection, flat: bool, part: str | None = None
+) -> np.ndarray:
+    """One float32 map at full size: as stored or, if `flat`, for a picture with one number for each pixel.
+
+    `part`: the input whose part of the map is wanted, in its own shape; None for the whole map.
+    """
     [method] = select_methods(store, [method_id])
     rows = rows_by_id(store, [example_id], selection, [method_id])[example_id]
     if not rows:
@@ -152,7 +158,14 @@ def one_map(store: ServedStore, example_id: str, method_id: str, selection: Sele
     [attributions] = read_locations([rows[0].map_location], store.reader.maps_at).values()
     if isinstance(attributions, str):
         raise StoreError(attributions)
-    merge = flat and store.modality == "image"
+    is_picture = store.modality == "image"
+    if part is not None:
+        by_input = split_map(attributions, rows[0].parts or [])
+        if part not in by_input:
+            raise BadRequest(f"this map has no part {part!r}; its parts are {', '.join(by_input) or 'none'}")
+        attributions = by_input[part]
+        is_picture = attributions.ndim == 3 and store.modality == "mixed"
+    merge = flat and is_picture
     return tile_encoding.merge_channels(attributions, method["signed"]) if merge else attributions
 
 

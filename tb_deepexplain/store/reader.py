@@ -76,7 +76,8 @@ class Store:
         if self.format_version == 1:
             rows = self._read_rows("inputs", locations, list(version_1.INPUT_COLUMNS))
             return [version_1.upgrade_input(row) for row in rows]
-        return self._read_rows("inputs", locations, INPUT_SCHEMA.names)
+        rows = self._read_rows("inputs", locations, INPUT_SCHEMA.names)
+        return [{"parts": None, **row} for row in rows]  # the first stores of version 2 have no column of parts
 
     def errors(self) -> pa.Table:
         """The examples that could not be explained."""

@@ -1,4 +1,12 @@
-"""The rows of a store: the columns of its tables, and the records that become rows."""
+"""The rows of a store: the columns of its tables, and the records that become rows.
+
+An example is one picture, one text, or any number of numeric inputs (modality image, text, tabular), or it is `mixed`: several
+inputs of any kind. A mixed example has `parts` in the inputs table, one for each input that is explained, each with a modality
+and the columns of that modality; its own columns of pictures, texts and numbers are null. Each of its maps has `parts`, too: the
+same inputs in the same order, with the shape of each input's map. The map itself is one row of values, all values of the first
+part before those of the second, each row-major; `split_map` takes it apart. All parts of a map have one unit: their values can
+be compared and add up to what the whole map adds up to.
+"""
 
 from __future__ import annotations
 
@@ -64,19 +72,29 @@ _MODEL_INPUT = {
     "name": pa.string(), "dtype": pa.string(), "shape": pa.list_(pa.int32()), "axes": pa.list_(pa.string()),
 }  # fmt: skip
 
+# How one kind of input is shown: of an example, or of a part of a mixed example.
+_SHOWN_FIELDS = [
+    pa.field("image", pa.binary()),
+    pa.field("tokens", pa.list_(pa.string())),
+    pa.field("word_ids", pa.list_(pa.int32())),
+    pa.field("features", pa.list_(pa.string())),  # names of single values, where they have some
+    pa.field("values", pa.list_(pa.float32())),
+    pa.field("texts", pa.list_(pa.string())),  # of each value that is a text or category; null for numbers
+]
+
 INPUT_SCHEMA = pa.schema(
     [
         pa.field("example_id", pa.string(), nullable=False),
-        pa.field("modality", pa.string(), nullable=False),  # image | text | tabular
+        pa.field("modality", pa.string(), nullable=False),  # image | text | tabular | mixed
         # Of the model, in the order of the values.
         pa.field("inputs", pa.list_(pa.struct(_MODEL_INPUT)), nullable=False),
-        pa.field("image", pa.binary()),
-        pa.field("tokens", pa.list_(pa.string())),
-        pa.field("word_ids", pa.list_(pa.int32())),
-        pa.field("features", pa.list_(pa.string())),  # names of single values, where they have some
-        pa.field("values", pa.list_(pa.float32())),
-        pa.field("texts", pa.list_(pa.string())),  # of each value that is a text or category; null for numbers
+        *_SHOWN_FIELDS,
         pa.field("label", pa.int32()),
+        # Of a mixed example: the inputs that are explained, in the order of the parts of its maps.
+        pa.field(
+            "parts",
+            pa.list_(pa.struct([pa.field("input", pa.string()), pa.field("modality", pa.string()), *_SHOWN_FIELDS])),
+        ),
         pa.field("extras", pa.map_(pa.string(), pa.string())),  # readers may ignore it
     ]
 )
@@ -101,7 +119,7 @@ class ModelInput(TypedDict):
 
 
 class Part(TypedDict):
-    """The part of a map that belongs to one input."""
+    """The part of a map that belongs to one input. `shape` is that of the map, which for a text has one value a token."""
 
     input: str
     shape: list[int]
@@ -137,6 +155,15 @@ def value_names(inputs: Sequence[Mapping[str, Any]], features: Sequence[str] | N
 def input_names(inputs: Sequence[Mapping[str, Any]]) -> list[str]:
     """For each value of an example the name of its input."""
     return [one["name"] for one in inputs for _ in range(math.prod(one["shape"]))]
+
+
+def split_map(values: np.ndarray, parts: Sequence[Part]) -> dict[str, np.ndarray]:
+    """The map of each input by its name, for a map with `parts`. ValueError if their shapes do not add up to its size."""
+    sizes = [math.prod(part["shape"]) for part in parts]
+    if sum(sizes) != values.size:
+        raise ValueError(f"the map has {values.size} values, but its parts have {sum(sizes)}")
+    pieces = np.split(values.reshape(-1), np.cumsum(sizes)[:-1])
+    return {part["input"]: piece.reshape(part["shape"]) for part, piece in zip(parts, pieces, strict=True)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,9 +206,23 @@ class Attribution:
         return {**row, **encode_map(self.values, dtype), **self.measures}
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class InputPart:
+    """One input of a mixed example as a person sees it: a picture, tokens (one for each value of a map), or numbers."""
+
+    input: str
+    modality: str  # image | text | tabular
+    image: bytes | None = None
+    tokens: Sequence[str] | None = None
+    word_ids: Sequence[int] | None = None
+    features: Sequence[str] | None = None
+    values: Sequence[float | None] | None = None
+    texts: Sequence[str | None] | None = None
+
+
 @dataclasses.dataclass(frozen=True)
 class Input:
-    """One example as a person sees it: a picture (PNG or JPEG bytes), tokens, or the numbers of its inputs."""
+    """One example as a person sees it: a picture (PNG or JPEG bytes), tokens, the numbers of its inputs, or parts of these kinds."""
 
     example_id: str
     modality: str
@@ -193,12 +234,14 @@ class Input:
     texts: Sequence[str | None] | None = None
     label: int | None = None
     inputs: Sequence[ModelInput] = ()
+    parts: Sequence[InputPart] | None = None
     extras: Mapping[str, str] | None = None
 
     def row(self) -> dict[str, Any]:
         """The columns of INPUT_SCHEMA."""
         row = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return {**row, "inputs": list(self.inputs), "extras": _map_items(self.extras)}
+        parts = None if self.parts is None else [dataclasses.asdict(part) for part in self.parts]
+        return {**row, "inputs": list(self.inputs), "parts": parts, "extras": _map_items(self.extras)}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,7 @@ class ShardWriter:
             for record in records:
                 row = record.row()
                 self._pending[table].append(row)
-                self._pending_bytes[table] += _ROW_BYTES + sum(len(v) for v in row.values() if isinstance(v, bytes))
+                self._pending_bytes[table] += _ROW_BYTES + _count_bytes(row)
                 if self._pending_bytes[table] >= ROW_GROUP_BYTES:
                     self._flush(table)
 
@@ -113,3 +113,9 @@ class ShardWriter:
             with as_store_error(self._directory):  # one call writes one row group
                 writer.write_table(pa.Table.from_pylist(rows, self._schemas[table]), row_group_size=len(rows))
             self._pending[table], self._pending_bytes[table] = [], 0
+
+
+def _count_bytes(row: Mapping[str, Any]) -> int:
+    """Bytes of the map or of the pictures of a row."""
+    own = sum(len(value) for value in row.values() if isinstance(value, bytes))
+    return own + sum(len(part["image"] or b"") for part in row.get("parts") or () if "image" in part)

@@ -85,6 +85,7 @@ def upgrade_input(row: Mapping[str, Any]) -> dict[str, Any]:
         "inputs": list(inputs or ()),
         "features": names if inputs is None else None,
         "texts": None,
+        "parts": None,
         "extras": None,
     }
 

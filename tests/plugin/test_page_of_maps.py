@@ -13,7 +13,7 @@ from werkzeug.test import Client
 from tb_deepexplain.plugin.api import PANELS
 from tb_deepexplain.store.layout import store_path
 from tb_deepexplain.store.reader import Store
-from tb_deepexplain.store.records import Attribution, Input
+from tb_deepexplain.store.records import Attribution, Input, InputPart, Part, model_input
 from tests.plugin import stores
 from tests.plugin.api_client import PICTURES, REVIEWS, get, page, summary
 from tests.plugin.small_stores import ODD, odd_store
@@ -80,7 +80,7 @@ def test_one_map_is_exact_and_has_its_shape_in_a_header(client: Client, logdir: 
     np.testing.assert_array_equal(np.frombuffer(flat.data, "<f4").reshape(96, 96), stored.max(2))
 
 
-@pytest.mark.parametrize("modality", ["image", "text", "tabular"])
+@pytest.mark.parametrize("modality", ["image", "text", "tabular", "mixed"])
 def test_a_store_of_no_rows_is_empty(tmp_path: Path, served: Callable[..., Client], modality: str) -> None:
     odd_store(tmp_path, modality, [])
     client = served(tmp_path)
@@ -170,3 +170,65 @@ def test_a_hundred_thousand_classes(tmp_path: Path, served: Callable[..., Client
     assert get(client, "/api/query", **ODD, filter='label:"class 99000"').json["id"] == ["99000"]
     assert get(client, "/api/query", **ODD, filter='label:"class 9*"', limit=200).json["total"] == 11
     assert len(get(client, "/api/stores").data) < 5000  # the names stay on the server
+
+
+def test_a_mixed_example_has_a_map_for_each_input(tmp_path: Path, served: Callable[..., Client]) -> None:
+    rng = np.random.default_rng(0)
+    picture, texts, values = rng.normal(size=(6, 4, 3)), rng.normal(size=(2, 3)), rng.normal(size=2)
+    texts[:, 2] = 0  # padding
+    kinds = [("photo", "image", (6, 4, 3)), ("title", "text", ()), ("body", "text", ()), ("price", "tabular", (2,))]
+    shapes = {"photo": [6, 4, 3], "title": [3], "body": [3], "price": [2]}
+    stored = Input(
+        "1",
+        "mixed",
+        inputs=[
+            model_input(name, "string" if kind == "text" else "float32", shape, kind) for name, kind, shape in kinds
+        ],
+        parts=[
+            InputPart(input="photo", modality="image", image=stores.png(np.full((6, 4, 3), 7, np.uint8))),
+            InputPart(input="title", modality="text", tokens=["a", "dog", ""]),
+            InputPart(input="body", modality="text", tokens=["it", "barks", ""]),
+            InputPart(input="price", modality="tabular", values=[None, 3.5], texts=["cheap", None]),
+        ],
+    )
+    flat = np.concatenate([picture.ravel(), *texts, values])
+    parts: list[Part] = [{"input": name, "shape": shape} for name, shape in shapes.items()]
+    maps = [
+        Attribution("1", method["id"], np.abs(flat) if method["id"] == "saliency" else flat, parts=parts)
+        for method in stores.METHODS[:2]
+    ]
+    odd_store(tmp_path, "mixed", [(stored, maps)])
+    client = served(tmp_path)
+    answer = page(client, **ODD, size=32)
+    assert [part["name"] for part in answer.header["rows"][0]["input"]["parts"]] == list(shapes)
+    _, title, _, price = (part["input"] for part in answer.header["rows"][0]["input"]["parts"])
+    assert title == {"modality": "text", "tokens": ["a", "dog", ""], "word_ids": None}
+    assert (price["inputs"][0]["name"], price["values"], price["texts"]) == ("price", [None, 3.5], ["cheap", None])
+
+    whole_map = answer.map("1", "gradient_x_input")
+    sent, scale = whole_map["parts"], np.abs(picture.sum(2)).max()
+    assert whole_map["scale"] == max(part["map"]["scale"] for part in sent) == pytest.approx(scale, rel=1e-3)
+    drawn = np.concatenate([picture.sum(2).ravel(), texts[0, :2], texts[1, :2], values])  # without padding
+    assert whole_map["quantiles"] == pytest.approx(
+        np.quantile(np.abs(drawn), [0.5, 0.9, 0.95, 0.99, 1]).tolist(), rel=1e-2
+    )
+    np.testing.assert_allclose(answer.values(sent[0]["map"]), picture.sum(2), atol=scale / 100)
+    for part, expected in zip(sent[1:], [*texts, values], strict=True):
+        np.testing.assert_allclose(answer.values(part["map"]), expected, atol=1e-3)
+    for part, expected in zip(sent, [picture, *texts, values], strict=True):
+        assert part["sum"] == pytest.approx(expected.sum(), rel=2e-2, abs=1e-2)
+        assert part["share"] == pytest.approx(np.abs(expected).sum() / np.abs(flat).sum(), rel=1e-2)
+
+    whole = get(client, "/api/tile", **ODD, id="1", method="gradient_x_input")
+    assert json.loads(whole.headers["X-Shape"]) == [flat.size]
+    exact = get(client, "/api/tile", **ODD, id="1", method="saliency", input="photo")
+    assert json.loads(exact.headers["X-Shape"]) == [6, 4, 3]
+    np.testing.assert_allclose(np.frombuffer(exact.data, "<f4").reshape(6, 4, 3), np.abs(picture), atol=2e-3)
+    merged = get(client, "/api/tile", **ODD, id="1", method="saliency", input="photo", flat=1)
+    assert json.loads(merged.headers["X-Shape"]) == [6, 4]
+    unknown = get(client, "/api/tile", **ODD, id="1", method="saliency", input="sound")
+    assert unknown.status_code == 400 and "its parts are photo, title, body, price" in unknown.text
+
+    shares = summary(client, "global", **ODD)["shares"]["gradient_x_input"]
+    assert [one["input"] for one in shares] == list(shapes) and sum(one["mean"] for one in shares) == pytest.approx(1)
+    assert summary(client, "agreement", **ODD)["pairs"][0]["n"] == 1

@@ -14,7 +14,7 @@ import pytest
 from tb_deepexplain.errors import StoreError
 from tb_deepexplain.store import index
 from tb_deepexplain.store.reader import Store
-from tb_deepexplain.store.records import Failure
+from tb_deepexplain.store.records import Attribution, Failure, Input, InputPart, Part, split_map
 from tb_deepexplain.store.writer import StoreWriter
 from tests.store.small_stores import MANIFEST, attribution, stored_input, write
 
@@ -247,3 +247,29 @@ def test_a_directory_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         StoreWriter(tmp_path / "file" / "store").shard("u") as shard,
     ):
         shard.add([attribution("a")], [stored_input("a")])
+
+
+def test_a_mixed_example_keeps_its_parts(tmp_path: Path) -> None:
+    values = np.arange(12.0)
+    parts: list[Part] = [
+        {"input": "photo", "shape": [2, 2, 2]},
+        {"input": "title", "shape": [3]},
+        {"input": "x", "shape": []},
+    ]
+    shown = [
+        InputPart(input="photo", modality="image", image=b"png"),
+        InputPart(input="title", modality="text", tokens=["a", "b", ""]),
+        InputPart(input="x", modality="tabular", values=[None], texts=["red"]),
+    ]
+    writer = StoreWriter(tmp_path / "s")
+    with writer.shard("0") as shard:
+        shard.add([Attribution("1", "saliency", values, parts=parts)], [Input("1", "mixed", parts=shown)])
+    writer.commit(["0"], {"modality": "mixed", "methods": []})
+    store = Store(tmp_path / "s")
+    (row,), (stored,) = store.inputs([0]), store.maps([0])
+    assert [InputPart(**part) for part in row["parts"]] == shown
+    maps = split_map(stored, store.index.to_pylist()[0]["parts"])
+    assert {name: one.shape for name, one in maps.items()} == {"photo": (2, 2, 2), "title": (3,), "x": ()}
+    np.testing.assert_allclose(np.concatenate([one.ravel() for one in maps.values()]), values, rtol=1e-3)
+    with pytest.raises(ValueError, match="12 values, but its parts have 11"):
+        split_map(values, [*parts[:2], {"input": "x", "shape": [0]}])

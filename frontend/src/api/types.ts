@@ -259,7 +259,7 @@ export interface components {
             parameters: {
                 [key: string]: unknown;
             };
-            /** @description how the channels of a picture become one number; null for texts and features */
+            /** @description how the channels of a picture become one number; null in stores without pictures */
             reduction: ("sum" | "max |a|") | null;
             /** @description null for zeros, text for an array, a list for several inputs; absent where the method takes none */
             baseline?: number | string | (number | string | null)[] | null;
@@ -347,14 +347,34 @@ export interface components {
             features?: {
                 [key: string]: components["schemas"]["FeaturePoints"][];
             };
+            /** @description mixed examples: by method, in the order of the inputs */
+            shares?: {
+                [key: string]: components["schemas"]["InputShares"][];
+            };
         };
-        Input: components["schemas"]["PictureInput"] | components["schemas"]["TextInput"] | components["schemas"]["TabularInput"] | components["schemas"]["UnreadableInput"];
+        Input: components["schemas"]["PictureInput"] | components["schemas"]["TextInput"] | components["schemas"]["TabularInput"] | components["schemas"]["MixedInput"] | components["schemas"]["UnreadableInput"];
         /** @description One input of the model; its values lie row-major, after those of the inputs before it. */
         InputPart: {
             name: string;
             shape: number[];
             /** @description what each axis is: height, width, channel, time, token, feature or depth */
             axes: string[];
+        };
+        /** @description An input's mean share of the sum of absolute values. */
+        InputShares: {
+            input: string;
+            mean: number;
+            n: number;
+        };
+        /** @description The part of a map that belongs to one input of a mixed example. */
+        MapPart: {
+            /** @description of the input */
+            name: string;
+            /** @description of the values; null where one is not finite */
+            sum: number | null;
+            /** @description of this part in the sum of absolute values over all parts; null where that is zero or not finite */
+            share: number | null;
+            map: components["schemas"]["PictureCodes"] | components["schemas"]["Values"];
         };
         /** @description A mean with the ends of its 95 % interval; null where there are too few values. */
         Mean: {
@@ -404,7 +424,7 @@ export interface components {
             parameters: {
                 [key: string]: unknown;
             };
-            /** @description how the channels of a picture become one number; null for texts and features */
+            /** @description how the channels of a picture become one number; null in stores without pictures */
             reduction: ("sum" | "max |a|") | null;
         };
         /** @description The agreement of two methods, as means over `n` examples. */
@@ -419,8 +439,55 @@ export interface components {
             /** @description share of equal signs; null where a method is unsigned */
             signs: number | null;
         };
+        /** @description Several inputs of any kind: those that are explained, in the order of the parts of every map. */
+        MixedInput: {
+            /** @enum {string} */
+            modality: "mixed";
+            parts: components["schemas"]["MixedInputPart"][];
+            error?: never;
+        };
+        /** @description One input of a mixed example. */
+        MixedInputPart: {
+            name: string;
+            input: components["schemas"]["PictureInput"] | components["schemas"]["TextInput"] | components["schemas"]["TabularInput"];
+        };
+        /** @description A map of a mixed example. Its parts have one unit; each has the scale of its own values, and the map that of all. */
+        MixedMap: {
+            /** @description the class explained; null where it is not a single class */
+            target: number | null;
+            target_name: string | null;
+            /** @description the whole position in the output; null for sums and score functions */
+            target_index: number[] | null;
+            /** @description `sum` for the sum of all units, or the name of a score function */
+            score_function: string | null;
+            score: number | null;
+            probability: number | null;
+            baseline_score: number | null;
+            gap: number | null;
+            /** @description |gap| / |score - baseline_score| */
+            relative_gap: number | null;
+            evaluations: number | null;
+            warnings: string[];
+            step: number | null;
+            /** @description every value is zero */
+            zero: boolean;
+            /** @description values that are not finite */
+            not_finite: number;
+            /** @description the largest absolute value sent; codes are multiplied by it */
+            scale: number;
+            /** @description of the absolute values at full size, at 50, 90, 95, 99 and 100 % */
+            quantiles: [
+                number,
+                number,
+                number,
+                number,
+                number
+            ];
+            parts: components["schemas"]["MapPart"][];
+            error?: never;
+        };
         /** @enum {string} */
-        Modality: "image" | "text" | "tabular";
+        Modality: "image" | "text" | "tabular" | "mixed";
         /** @description The model that was explained. */
         Model: {
             path: string | null;
@@ -445,6 +512,34 @@ export interface components {
             targets: components["schemas"]["Target"][] | null;
             rows: components["schemas"]["Row"][];
         };
+        /** @description One int8 code for each pixel, row by row. */
+        PictureCodes: {
+            /** @description every value is zero */
+            zero: boolean;
+            /** @description values that are not finite */
+            not_finite: number;
+            /** @description the largest absolute value sent; codes are multiplied by it */
+            scale: number;
+            /** @description of the absolute values at full size, at 50, 90, 95, 99 and 100 % */
+            quantiles: [
+                number,
+                number,
+                number,
+                number,
+                number
+            ];
+            /** @description [height, width] as sent */
+            shape: [
+                number,
+                number
+            ];
+            /** @description [height, width] as stored */
+            full: [
+                number,
+                number
+            ];
+            codes: components["schemas"]["BlobRange"];
+        };
         /** @description A picture; the blob is a PNG or JPEG file. */
         PictureInput: {
             /** @enum {string} */
@@ -459,7 +554,7 @@ export interface components {
             data: components["schemas"]["BlobRange"];
             error?: never;
         };
-        /** @description A map of a picture: one int8 code for each pixel, row by row. */
+        /** @description A map of a picture. */
         PictureMap: {
             /** @description the class explained; null where it is not a single class */
             target: number | null;
@@ -525,7 +620,7 @@ export interface components {
             predicted_name: string | null;
             misclassified: boolean;
             input: components["schemas"]["Input"];
-            maps: (components["schemas"]["PictureMap"] | components["schemas"]["ValuesMap"] | components["schemas"]["UnreadableMap"] | null)[];
+            maps: (components["schemas"]["PictureMap"] | components["schemas"]["ValuesMap"] | components["schemas"]["MixedMap"] | components["schemas"]["UnreadableMap"] | null)[];
         };
         /** @description A committed store, as its manifest describes it. */
         StoreInfo: {
@@ -546,7 +641,7 @@ export interface components {
             methods: components["schemas"]["Method"][];
             error?: never;
         };
-        StoredMap: components["schemas"]["PictureMap"] | components["schemas"]["ValuesMap"] | components["schemas"]["UnreadableMap"];
+        StoredMap: components["schemas"]["PictureMap"] | components["schemas"]["ValuesMap"] | components["schemas"]["MixedMap"] | components["schemas"]["UnreadableMap"];
         /** @description The stores that TensorBoard's runs announce. */
         Stores: {
             logdir: string;
@@ -620,7 +715,26 @@ export interface components {
             store: string;
             error: string;
         };
-        /** @description A map of a text or of features: one float32 for each token or feature. */
+        /** @description One float32 for each token or feature. */
+        Values: {
+            /** @description every value is zero */
+            zero: boolean;
+            /** @description values that are not finite */
+            not_finite: number;
+            /** @description the largest absolute value sent; codes are multiplied by it */
+            scale: number;
+            /** @description of the absolute values at full size, at 50, 90, 95, 99 and 100 % */
+            quantiles: [
+                number,
+                number,
+                number,
+                number,
+                number
+            ];
+            length: number;
+            values: components["schemas"]["BlobRange"];
+        };
+        /** @description A map of a text or of features. */
         ValuesMap: {
             /** @description the class explained; null where it is not a single class */
             target: number | null;
@@ -688,15 +802,21 @@ export type Gaps = components['schemas']['Gaps'];
 export type GlobalSummary = components['schemas']['GlobalSummary'];
 export type Input = components['schemas']['Input'];
 export type InputPart = components['schemas']['InputPart'];
+export type InputShares = components['schemas']['InputShares'];
+export type MapPart = components['schemas']['MapPart'];
 export type Mean = components['schemas']['Mean'];
 export type Measure = components['schemas']['Measure'];
 export type MeasureMean = components['schemas']['MeasureMean'];
 export type MeasureTitle = components['schemas']['MeasureTitle'];
 export type Method = components['schemas']['Method'];
 export type MethodPair = components['schemas']['MethodPair'];
+export type MixedInput = components['schemas']['MixedInput'];
+export type MixedInputPart = components['schemas']['MixedInputPart'];
+export type MixedMap = components['schemas']['MixedMap'];
 export type Modality = components['schemas']['Modality'];
 export type Model = components['schemas']['Model'];
 export type PageHeader = components['schemas']['PageHeader'];
+export type PictureCodes = components['schemas']['PictureCodes'];
 export type PictureInput = components['schemas']['PictureInput'];
 export type PictureMap = components['schemas']['PictureMap'];
 export type Pivot = components['schemas']['Pivot'];
@@ -713,6 +833,7 @@ export type TextInput = components['schemas']['TextInput'];
 export type UnreadableInput = components['schemas']['UnreadableInput'];
 export type UnreadableMap = components['schemas']['UnreadableMap'];
 export type UnreadableStore = components['schemas']['UnreadableStore'];
+export type Values = components['schemas']['Values'];
 export type ValuesMap = components['schemas']['ValuesMap'];
 export type Word = components['schemas']['Word'];
 export type $defs = Record<string, never>;
@@ -1037,6 +1158,8 @@ export interface operations {
                 method: string;
                 /** @description reduce the channels of a picture to one number */
                 flat?: "0" | "1";
+                /** @description the input whose part of the map is wanted, of a mixed example; by default the whole map, flat */
+                input?: string;
             };
             header?: never;
             path?: never;
