@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -13,6 +13,7 @@ from tensorflow.python.grappler import tf_optimizer  # there is no public way to
 
 from tb_deepexplain.errors import UnsupportedModelError
 from tb_deepexplain.graph.custom_gradients import CUSTOM_GRADIENT
+from tb_deepexplain.graph.lowering import all_nodes, lower
 from tb_deepexplain.graph.rank_inference import annotate_ranks
 
 
@@ -22,6 +23,7 @@ def inline(function: Any) -> Any:
     While and If stay functional, so that they keep a gradient. Raises UnsupportedModelError for loops of TensorFlow 1.
     """
     graph_def = function.graph.as_graph_def()
+    lower(graph_def)
     _prepare(graph_def, {t.op.name for t in function.inputs})
     inlined = rename_functions(_run_inliner(graph_def, [t.name for t in [*function.inputs, *outputs_of(function)]]))
     loops = [node.name for node in inlined.node if node.op == "Enter"]
@@ -37,7 +39,7 @@ def inline(function: Any) -> Any:
 
 def _prepare(graph_def: Any, inputs: Collection[str]) -> None:
     """Change what would stop inlining, differentiation or XLA; `inputs` are the nodes of the function's inputs."""
-    for node in _all_nodes(graph_def):
+    for node in all_nodes(graph_def):
         if "_lower_using_switch_merge" in node.attr:
             node.attr["_lower_using_switch_merge"].b = False
         node.attr.pop("_XlaMustCompile", None)  # TensorFlow does not inline such calls
@@ -67,12 +69,6 @@ def _run_inliner(graph_def: Any, fetches: Sequence[str]) -> Any:
     return tf_optimizer.OptimizeGraph(config, meta_graph)
 
 
-def _all_nodes(graph_def: Any) -> Iterator[Any]:
-    yield from graph_def.node
-    for function in graph_def.library.function:
-        yield from function.node_def
-
-
 _COPIES = itertools.count()
 
 
@@ -86,7 +82,7 @@ def rename_functions(graph_def: Any) -> Any:
     names = {f.signature.name: f.signature.name + suffix for f in graph_def.library.function}
     for function in graph_def.library.function:
         function.signature.name = names[function.signature.name]
-    for node in _all_nodes(graph_def):
+    for node in all_nodes(graph_def):
         node.op = names.get(node.op, node.op)
         for attribute in node.attr.values():
             field = attribute.WhichOneof("value")
