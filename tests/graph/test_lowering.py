@@ -152,7 +152,9 @@ def test_tensors_keep_their_names() -> None:
     with graph.as_default():
         x = tf.compat.v1.placeholder(tf.float32, [None, 4, 7, 7], name="x")
         y = tf.nn.relu(tf.nn.conv2d(x, FULL.astype(np.float32), 1, "SAME", "NCHW", name="conv"))
-        tf.raw_ops.AvgPool(value=y, ksize=[1, 1, 7, 7], strides=[1] * 4, padding="VALID", data_format="NCHW", name="pool")
+        tf.raw_ops.AvgPool(
+            value=y, ksize=[1, 1, 7, 7], strides=[1] * 4, padding="VALID", data_format="NCHW", name="pool"
+        )
     function = tf.compat.v1.wrap_function(
         lambda x: tf.graph_util.import_graph_def(graph.as_graph_def(), {"x": x}, ["pool:0"], name="net")[0],
         [tf.TensorSpec([None, 4, 7, 7], tf.float32)],
