@@ -133,7 +133,7 @@ def _read_options(options: argparse.Namespace) -> dict[str, Any]:
         "target": Target.parse(options.target),
         "signature": options.signature,
         "output": options.output,
-        "labels": _read_lines("--labels", options.labels),
+        "labels": _read_labels(options.labels),
         "vocabulary": _read_lines("--vocab", options.vocab),
         "batch_size": options.batch_size,
         "step": options.step,
@@ -187,14 +187,24 @@ def _check_run(run: str) -> str:
     return run
 
 
+def _read_labels(labels: str | None) -> tuple[str, ...] | None:
+    """Class names from a file, or those that the option itself lists."""
+    if labels is not None and "," in labels and not to_path(labels).expanduser().exists():
+        names = tuple(name.strip() for name in labels.split(","))
+        if not all(names):
+            raise ParameterError(f"--labels {labels}: name {names.index('') + 1} is empty; give a name for each class")
+        return names
+    return _read_lines("--labels", labels)
+
+
 def _read_lines(option: str, path: str | None) -> tuple[str, ...] | None:
     if path is None:
         return None
     try:
         text = to_path(path).expanduser().read_text(encoding="utf-8-sig")
     except OSError as error:
-        reason = error.strerror or error
-        raise InputError(f"{option} {path}: {reason}; give a text file with one entry per line") from error
+        reason, names = error.strerror or error, ", or names separated by commas" if option == "--labels" else ""
+        raise InputError(f"{option} {path}: {reason}; give a text file with one entry per line{names}") from error
     except UnicodeDecodeError as error:
         reason = f"{error.reason} at byte {error.start}"
         raise InputError(f"{option} {path}: not UTF-8 text ({reason}); save it as UTF-8") from error

@@ -143,7 +143,11 @@ def _add_target(parser: Parser) -> None:
     )
     group.add_argument("--signature", metavar="NAME", help="signature of the SavedModel (default: serving_default)")
     group.add_argument("--output", metavar="NAME", help="output to explain, if the model has several")
-    group.add_argument("--labels", metavar="FILE", help="class names, one per line (default: those of the input)")
+    group.add_argument(
+        "--labels",
+        metavar="FILE|A,B",
+        help="class names: a file with one per line, or names separated by commas (default: those of the input)",
+    )
     group.add_argument("--vocab", metavar="FILE", help="tokens, one per line; the line number, from 0, is the token id")
 
 

@@ -13,6 +13,7 @@ Read `work_unit.py` first, which has the data, then follow one input through the
     example_parser.py      a record → an Example, with the files below
     tf_example.py          serialized tf.Examples
     feature_values.py      values of features → arrays
+    label_values.py        labels → class numbers
     picture_decoding.py    encoded pictures → arrays
     preprocess.py          the function of --preprocess
     class_names.py         class names of the input and of --labels

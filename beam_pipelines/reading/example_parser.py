@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from beam_pipelines.reading.feature_values import describe_values, to_bytes, to_input, to_number, to_scalar
+from beam_pipelines.reading.label_values import to_class_number
 from beam_pipelines.reading.picture_decoding import decode_picture
 from beam_pipelines.reading.record_spec import RecordSpec
 from beam_pipelines.reading.tf_example import ExampleFeatures
@@ -127,23 +128,4 @@ class ExampleParser:
         return printable(str(value))
 
     def _label(self, columns: Mapping[str, Any], feature: str) -> int | None:
-        value = to_scalar(columns.get(feature))
-        if value is None or (isinstance(value, str) and not value):
-            return None
-        if isinstance(value, str):
-            if value not in self._class_numbers and not value.removeprefix("-").isdecimal():
-                expected = "--labels with the class names"
-                if self.spec.class_names:
-                    expected = f"one of {', '.join(self.spec.class_names[:10])}"
-                raise InputError(
-                    f"its label, feature {feature!r}, is {value!r}; expected a class number, or {expected}"
-                )
-            value = self._class_numbers.get(value, value)
-        if not isinstance(value, int | str):
-            raise InputError(
-                f"its label, feature {feature!r}, is {describe_values(columns[feature])}; expected one int64 class number"
-            )
-        number = int(value)
-        if not -(2**31) <= number < 2**31:
-            raise InputError(f"its label, feature {feature!r}, is {number}; expected a class number of 32 bits")
-        return number
+        return to_class_number(columns.get(feature), feature, self._class_numbers)

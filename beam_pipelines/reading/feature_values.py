@@ -10,12 +10,13 @@ import numpy as np
 
 from tb_deepexplain.errors import InputError
 
+_BOOLEANS = {"true": True, "false": False}  # as pandas and others write them in CSV files
 _TYPES = {"f": "float", "i": "int64", "u": "int64", "b": "bool"}  # by kind of a NumPy dtype; others hold strings
 
 
 def to_scalar(value: Any) -> Any:
     """A value that holds one number or string as int, float or str; any other value unchanged."""
-    if isinstance(value, list | tuple) and len(value) == 1:
+    while isinstance(value, list | tuple) and len(value) == 1:
         value = value[0]
     if isinstance(value, np.ndarray | np.generic) and value.size == 1:
         value = value.reshape(-1)[0] if value.dtype == object else value.item()
@@ -30,13 +31,15 @@ def to_bytes(value: Any) -> bytes | None:
 
 
 def to_number(value: Any, feature: str) -> Any:
-    """A value that holds one number, or text of one number. Raises InputError, which names the feature, for any other."""
+    """A value that holds one number or boolean, or text of one. Raises InputError, which names the feature, for any other."""
     scalar = to_scalar(value)
     if isinstance(scalar, int | float):
         return scalar
     if not isinstance(scalar, str):
         count = "null" if scalar is None else describe_values(scalar)
         raise InputError(f"its feature {feature!r} is {count}; expected one number")
+    if scalar.strip().lower() in _BOOLEANS:
+        return _BOOLEANS[scalar.strip().lower()]
     for parse in (int, float):
         try:
             return parse(scalar)

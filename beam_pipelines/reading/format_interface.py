@@ -57,6 +57,7 @@ class Source(NamedTuple):
     compressed: bool = False
     pictures: tuple[str, ...] = ()  # their paths below the folder
     stamps: tuple[str, ...] = ()  # size and time of each picture
+    named: tuple[str, ...] = ()  # the features that the user names
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +68,7 @@ class RecordRange:
     count: int = 0
     offset: int = 0
     pictures: tuple[str, ...] = ()
+    arrays: tuple[str, ...] = ()
 
 
 class Damaged(NamedTuple):

@@ -24,12 +24,14 @@ class _PlannedSource(NamedTuple):
     digest: bytes  # of the content
 
 
-def make_plan(input_files: Sequence[InputFile], unit_size: int) -> Plan:
+def make_plan(input_files: Sequence[InputFile], unit_size: int, named: Sequence[str] = ()) -> Plan:
     """Work units of `unit_size` records, or about as many where the format cannot be read from any record on.
+
+    `named`: the features that the user names; they tell which arrays of a file are read.
 
     Raises InputError if a file is damaged and no record of the whole input can be read.
     """
-    sources = list(_sources(input_files))
+    sources = [source._replace(named=tuple(named)) for source in _sources(input_files)]
     remote = any(files.is_remote(source.path) for source in sources)
     plan_source = functools.partial(_plan_source, unit_size=unit_size)
     all_planned = map_concurrently(plan_source, sources) if remote else map(plan_source, sources)
@@ -51,6 +53,7 @@ def make_plan(input_files: Sequence[InputFile], unit_size: int) -> Plan:
                     offset=part.offset,
                     compressed=source.compressed,
                     pictures=part.pictures,
+                    arrays=part.arrays,
                     damage=damage if i == len(ranges) - 1 else None,
                 )
             )

@@ -20,6 +20,7 @@ class WorkUnit:
     offset: int = 0  # bytes to the first record; in a gzip file, of the decompressed stream
     compressed: bool = False
     pictures: tuple[str, ...] = ()  # their paths below the folder
+    arrays: tuple[str, ...] = ()  # those of a file that hold the records; all if there are none
     damage: str | None = None  # why the file cannot be read after these records
 
     @property

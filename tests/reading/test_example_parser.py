@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -94,6 +95,45 @@ def test_id_and_label() -> None:
     assert (other.id, other.label) == ("k", 2)
 
 
+@pytest.mark.parametrize(
+    ("label", "number"),
+    [
+        (2.0, 2), ("2.0", 2), (np.array([2.0], np.float32), 2), ([[2]], 2), (True, 1), ("True", 1), ("false", 0), ("-1", -1),
+        (np.array([0, 0, 1]), 2), ([0.0, 1.0, 0.0], 1), ([False, True, False], 1), ("[0, 0, 1]", 2), (np.array([[1, 0, 0]]), 0),
+        ("cow", 1), (b"dog", 2), (float("nan"), None), (None, None), ("", None),
+    ],
+)  # fmt: skip
+def test_labels_as_people_keep_them(label: Any, number: int | None) -> None:
+    parser = ExampleParser([InputSpec("x", "float32", (None, 1), "x")], RecordSpec(class_names=("cat", "cow", "dog")))
+    assert parser.parse({"x": 1.0, "label": label}, "a:000000").label == number
+
+
+@pytest.mark.parametrize(
+    ("label", "reason"),
+    [
+        ([0, 1, 1], "is 3 int64 values; expected one class number, or a one-hot row"),
+        ([0.2, 0.8, 0.0], "is 3 float values"),
+        ([0, 1], "is a one-hot row of 2; there are 3 class names"),
+        ([[0, 1], [1]], "it holds lists of different lengths"),
+        ("inf", "is 'inf'; expected a class number, or one of cat, cow, dog"),
+    ],
+)
+def test_labels_that_are_no_class_are_refused(label: Any, reason: str) -> None:
+    parser = ExampleParser([InputSpec("x", "float32", (None, 1), "x")], RecordSpec(class_names=("cat", "cow", "dog")))
+    with pytest.raises(InputError, match=re.escape(reason)):
+        parser.parse({"x": 1.0, "label": label}, "a:000000")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int64", "bool"])
+def test_booleans_as_text_are_numbers(dtype: str) -> None:
+    spec = InputSpec("x", dtype, (None, 3), "x")
+    parser = ExampleParser([spec], RecordSpec(features={"x": "a,b,c"}))
+    np.testing.assert_array_equal(
+        parser.parse({"a": "True", "b": "false", "c": "1"}, "a:000000").inputs["x"], [1, 0, 1]
+    )
+    np.testing.assert_array_equal(ExampleParser([spec]).parse({"x": "TRUE False 0"}, "a:000000").inputs["x"], [1, 0, 0])
+
+
 def test_a_label_of_more_than_32_bits_is_refused() -> None:
     with pytest.raises(InputError, match="expected a class number of 32 bits"):
         parse({"x": 1.0, "label": 2**31}, "float32", (1,))
@@ -123,7 +163,7 @@ def test_a_feature_of_another_name() -> None:
             (4, 4, 3),
             "picture is 4×5×3 .* give --resize",
         ),
-        ({"x": 1.0, "label": 1.5}, "float32", (1,), "its label, feature 'label', is 1 float values"),
+        ({"x": 1.0, "label": 1.5}, "float32", (1,), "its label, feature 'label', is 1.5; expected a class number"),
         ({"x": 1.0, "label": [1, 2]}, "float32", (1,), "is 2 int64 values"),
         ({"x": 1.0, "id": 0.5}, "float32", (1,), "its id, feature 'id', is 1 float values"),
     ],

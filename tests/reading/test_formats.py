@@ -386,6 +386,23 @@ def test_arrays_that_cannot_be_read_by_rows(content: dict[str, np.ndarray], reas
         plan_path(tmp_path / "a.npz")
 
 
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_the_named_arrays_of_a_training_and_a_test_set_are_read(save: Any, tmp_path: Path) -> None:
+    x, y = np.arange(10.0).reshape(5, 2), np.arange(5) % 3
+    save(tmp_path / "a.npz", x_train=np.zeros((8, 2)), y_train=np.zeros(8, int), x_test=x, y_test=y[:, None])
+    spec = RecordSpec(features={"anything": "x_test"}, label_feature="y_test")
+    parser = ExampleParser([InputSpec("anything", "float32", (None, 2), "x")], spec)
+    plan = make_plan(find_files([f"{tmp_path}/a.npz"]), 2, ["x_test", "y_test"])
+    examples = [parser.parse(item.payload, item.position) for item in read_all(plan) if isinstance(item, Record)]
+    np.testing.assert_array_equal([example.inputs["anything"] for example in examples], x)
+    assert [example.label for example in examples] == y.tolist()
+    for names in ((), ("x_test", "y_train")):
+        with pytest.raises(
+            InputError, match=r"x_test 5, y_test 5\); choose .* --feature INPUT=x_test --label_feature y_test"
+        ):
+            make_plan(find_files([f"{tmp_path}/a.npz"]), 2, names)
+
+
 def test_npy_of_other_content_is_another_input(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.zeros((3, 2)))
     one = plan_path(tmp_path / "a.npy").fingerprint

@@ -1,5 +1,8 @@
 """NumPy arrays: an .npy file, or an .npz file with one array for each column. Row i of all arrays is example i.
 
+Arrays may differ in length, such as those of a training and a test set: the features that the user names choose those of one
+length.
+
 Rows are read by their offsets, also within an .npz that np.savez wrote, which is not compressed. One of
 np.savez_compressed can only be read from its start and is one work unit.
 """
@@ -12,7 +15,7 @@ import math
 import os
 import struct
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, BinaryIO, cast
 
 import numpy as np
@@ -47,17 +50,28 @@ def plan(source: Source, unit_size: int, digest: Any) -> Iterator[RecordRange]:
     """Ranges of rows."""
     with _columns(source.path, digest) as columns:
         lengths = {column.name: column.shape[0] for column in columns}
-        if len(set(lengths.values())) > 1:
-            listed = ", ".join(f"{name} {length}" for name, length in lengths.items())
-            raise BrokenFile(f"its arrays differ in length ({listed}); expected one example in each row of all arrays")
-        rows = next(iter(lengths.values()), 0)
-        sequential = any(column.offset is None for column in columns)
-    yield from group_by_number(rows, max(rows, 1) if sequential else unit_size)
+        rows = _choose_length(lengths, source.named)
+        chosen = [column for column in columns if column.shape[0] == rows]
+        sequential = any(column.offset is None for column in chosen)
+        arrays = tuple(column.name for column in chosen) if len(chosen) < len(columns) else ()
+    for part in group_by_number(rows, max(rows, 1) if sequential else unit_size):
+        yield dataclasses.replace(part, arrays=arrays)
+
+
+def _choose_length(lengths: Mapping[str, int], named: Sequence[str]) -> int:
+    """The only length of the arrays, or that of the named ones. BrokenFile if there are several."""
+    of_named = {lengths[name] for name in named if name in lengths}
+    if len(candidates := of_named or set(lengths.values())) <= 1:
+        return next(iter(candidates), 0)
+    listed = ", ".join(f"{name} {length}" for name, length in lengths.items())
+    example = "INPUT=x_test --label_feature y_test" if {"x_test", "y_test"} <= lengths.keys() else "INPUT=NAME"
+    raise BrokenFile(f"its arrays differ in length ({listed}); choose those of one length with --feature {example}")
 
 
 def read(unit: WorkUnit) -> Iterator[dict[str, Any] | Damaged]:
     """The rows: a value by column."""
-    with _columns(unit.path) as columns:
+    with _columns(unit.path) as all_columns:
+        columns = [column for column in all_columns if column.name in unit.arrays or not unit.arrays]
         for column in columns:
             if column.offset is not None:
                 column.file.seek(column.offset + unit.first * column.row_bytes)
