@@ -24,7 +24,10 @@ _TRAINING = "training"  # a key of the configuration: whether the steps are epoc
 
 
 class TrainingStore:
-    """The store `name` of `run`. `configuration`: what all its steps must have in common, from `training_configuration`."""
+    """The store `name` of `run`. `configuration`: what all its steps must have in common, from `training_configuration`.
+
+    The manifest's means of `measures` are those of the last step.
+    """
 
     def __init__(
         self,
@@ -33,19 +36,22 @@ class TrainingStore:
         name: str,
         configuration: dict[str, Any],
         describe: Callable[[], dict[str, Any]],
+        measures: Sequence[str] = (),
     ) -> None:
         """`describe` returns the manifest without the steps, which are added here."""
         self.directory = store_path(logdir, run, name)
         self._location = (logdir, run, name)
         self._configuration, self._describe = configuration, describe
-        self._writer = StoreWriter(self.directory)
+        self._writer, self._measures = StoreWriter(self.directory, measures=measures), measures
         self._version: str | None = None  # of the last commit
         self.steps: list[int] = []
+        self._restored_step: int | None = None
 
     def open(self, first_step: int, inputs: Sequence[Input], overwrite: bool) -> None:
         """Prepare for steps from `first_step` on; an existing store keeps its earlier steps.
 
-        StoreError if it has later steps and not `overwrite`, was made with another configuration, or by no training.
+        A step of restored weights at the end is replaced. StoreError if the store has later steps and not `overwrite`, was made
+        with another configuration, or by no training.
         """
         stored_configuration = configuration.read(self.directory)
         committed = (self.directory / MANIFEST).exists()
@@ -54,29 +60,41 @@ class TrainingStore:
         else:
             foreign = _TRAINING not in stored_configuration.contents
         if foreign:
-            raise StoreError(f"{self.directory} holds a store that no training made; give another run or name")
+            raise StoreError(
+                f"{self.directory} holds a store that no training made; give another run or name, or if_exists='new run'"
+            )
         manifest = Store(self.directory).manifest if committed else {"steps": [], "version": None}
         earlier = [step for step in manifest["steps"] if step < first_step]
+        restored = manifest.get("restored_step")
+        later = [step for step in manifest["steps"] if step >= first_step and step != restored]
         if earlier and stored_configuration is not None:
             stored_configuration.check_format(self.directory)
             self._check_configuration(stored_configuration.contents)
-        if len(earlier) < len(manifest["steps"]) and not overwrite:
-            first, last = manifest["steps"][0], manifest["steps"][-1]
+        if later and not overwrite:
+            first, last = manifest["steps"][0], later[-1]
             raise StoreError(
                 f"{self.directory} holds steps {first} to {last} of an earlier training, and this one begins at {first_step}; "
-                f"give another logdir, run or name, overwrite=True to replace the steps from {first_step} on, or continue "
-                f"after them (initial_epoch={last + 1} if steps are epochs)"
+                "give if_exists='new run' to write beside it, if_exists='overwrite' to replace the steps from "
+                f"{first_step} on, another logdir, run or name, or continue after them (initial_epoch={last + 1} if steps "
+                "are epochs)"
             )
+        self._restored_step = restored if restored in earlier else None
         if earlier:
             self._keep(earlier, manifest)
         else:
             self._begin(inputs)
 
-    def add(self, step: int, attributions: Sequence[Attribution], errors: Sequence[Failure]) -> None:
-        """Commit the maps of one more step, and the examples that could not be explained."""
+    def add(
+        self, step: int, attributions: Sequence[Attribution], errors: Sequence[Failure], restored: bool = False
+    ) -> None:
+        """Commit the maps of one more step, and the examples that could not be explained.
+
+        `restored`: the weights of this last step are not those with which the training ended.
+        """
         failures = [dataclasses.replace(error, message=f"step {step}: {error.message}") for error in errors]
         with self._writer.shard(_unit(step), EXAMPLES) as shard:
             shard.add(attributions, errors=failures)
+        self._restored_step = step if restored else None
         steps = [*self.steps, step]
         if self._version is None:
             self._commit(steps)
@@ -103,7 +121,8 @@ class TrainingStore:
         if changed := list(configuration.differences("", stored, self._configuration)):
             raise StoreError(
                 f"{self.directory} was made differently ({'; '.join(changed)}); a continued training must explain the same "
-                "examples in the same way: give another run or name, or start from the first step with overwrite=True"
+                "examples in the same way: give another run or name, if_exists='new run', or start from the first step with "
+                "if_exists='overwrite'"
             )
 
     def _keep(self, steps: list[int], manifest: dict[str, Any]) -> None:
@@ -121,7 +140,9 @@ class TrainingStore:
         self.steps, self._version = steps, manifest["version"]
 
     def _manifest(self, steps: list[int], complete: bool) -> dict[str, Any]:
-        return {**self._describe(), "step": steps[-1], "steps": steps, "complete": complete}
+        means = {"faithfulness": self._writer.means(_unit(steps[-1]))} if self._measures else {}
+        of_steps = {"step": steps[-1], "steps": steps, "restored_step": self._restored_step}
+        return {**self._describe(), **means, **of_steps, "complete": complete}
 
 
 def training_configuration(step_unit: str, **contents: Any) -> dict[str, Any]:

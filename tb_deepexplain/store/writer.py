@@ -31,8 +31,9 @@ from tb_deepexplain.store.layout import (
     shard_files,
     unit_of,
 )
+from tb_deepexplain.store.measure_means import MeasureMeans
 from tb_deepexplain.store.reader import Store
-from tb_deepexplain.store.records import FORMAT_VERSION, Failure, ModelInput
+from tb_deepexplain.store.records import FORMAT_VERSION, Failure, ModelInput, curve_fields
 from tb_deepexplain.store.shard_writer import ShardWriter
 from tb_deepexplain.store.write_errors import as_store_error
 
@@ -105,7 +106,7 @@ class StoreWriter:
             units = [*units, self._write_duplicates(duplicates)]
         errors = sum(self.count_rows("errors", units))
         if self._measures:
-            manifest = {**manifest, "faithfulness": means.describe()}
+            manifest = {"faithfulness": means.describe(), **manifest}
         counts = {"examples": examples, "maps": map_count, "errors": errors}
         written = self._write_manifest(manifest, counts, units, index_name)
         for name in old_index:  # no others: another process may be committing the same units
@@ -113,12 +114,13 @@ class StoreWriter:
         return written
 
     def append(self, unit: str, manifest: dict[str, Any], version: str) -> dict[str, Any]:
-        """Commit one more unit, whose inputs are in another unit: for a store that grows while it is read, without measures.
+        """Commit one more unit, whose inputs are in another unit: for a store that grows while it is read.
 
         Reads only the index of the other units. StoreError if the store is no longer of `version`: another program writes it.
         """
         committed = self._read_committed(version)
-        rows = index_unit(self.directory, (), unit)
+        rows = index_unit(self.directory, self._measures, unit)
+        rows = rows.drop_columns([field.name for field in curve_fields(self._measures)])
         ExampleIds(self.directory).add(rows)
         if unit in committed.manifest["units"] or pc.any(pc.equal(rows["input_shard"], rows["shard"])).as_py():
             raise StoreError(f"{self.directory}: unit {unit} is there already or has inputs; commit all units")
@@ -137,6 +139,12 @@ class StoreWriter:
         # Kept until the next commit, for readers of the old manifest.
         self._previous_index = committed.manifest["index"]
         return written
+
+    def means(self, unit: str) -> dict[str, Any]:
+        """The means of the measures over a finished unit, as `faithfulness` of a manifest."""
+        means = MeasureMeans(self._measures)
+        means.add(index_unit(self.directory, self._measures, unit))
+        return means.describe()
 
     def rewrite_manifest(self, manifest: dict[str, Any], version: str) -> dict[str, Any]:
         """Write another manifest for the same units. StoreError as in `append`."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import itertools
 import os
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
 import keras
 import numpy as np
@@ -14,19 +16,29 @@ import numpy as np
 from tb_deepexplain._version import __version__
 from tb_deepexplain.attribution.methods import check_methods, find_method
 from tb_deepexplain.error_text import describe_failure
-from tb_deepexplain.errors import ParameterError
-from tb_deepexplain.graph.model_graph import ModelGraph
+from tb_deepexplain.errors import ParameterError, StoreError
 from tb_deepexplain.recording.batch_explainer import BatchExplainer
 from tb_deepexplain.recording.example import batch_positions
-from tb_deepexplain.recording.manifest import as_list, describe_methods, describe_store
-from tb_deepexplain.recording.request import Request, make_request
+from tb_deepexplain.recording.manifest import as_list, describe_measures, describe_methods, describe_store
+from tb_deepexplain.recording.request import make_request
 from tb_deepexplain.registry.table import Selection
 from tb_deepexplain.storage import to_path
+from tb_deepexplain.store.layout import store_path
 from tb_deepexplain.store.marker import check_store_name
 from tb_deepexplain.store.records import Input
 from tb_deepexplain.store.training_store import TrainingStore, training_configuration
-from tb_deepexplain.training.keras_model import digest_architecture, load_trained_model, trained_batches
+from tb_deepexplain.training.keras_model import (
+    digest_architecture,
+    digest_weights,
+    load_trained_model,
+    trained_batches,
+)
+from tb_deepexplain.training.other_callbacks import restores_weights_after
 from tb_deepexplain.training.training_examples import digest_examples, make_examples, take_examples
+
+RESTORED_WEIGHTS = "these are the weights that the training kept, not those of its last step: earlier ones that were restored, or averages"
+_IfExists: TypeAlias = Literal["refuse", "overwrite", "new run"]
+_OTHER_NAMES = {"log_dir": "logdir=", "overwrite": "if_exists='overwrite'"}
 
 
 class AttributionCallback(keras.callbacks.Callback):
@@ -41,20 +53,32 @@ class AttributionCallback(keras.callbacks.Callback):
     each class. `vocabulary`: one word for each token id.
 
     `methods`: ids, or a dict of ids and parameters. `baseline`: for the methods that take one and have none among their parameters.
-    `target`: "predicted" (by the model at that step), "label", "top:K", a class number, or "sum".
+    `target`: "predicted" (by the model at that step), "label", "top:K", a class number, or "sum". `output`: of a model with
+    several, by name. `measures`: ids, or a dict of ids and parameters; they measure each map and a random one at
+    every step, and remove `superpixels` superpixels of a picture instead of pixels.
 
     `every`: explain at the end of epochs 0, every, 2·every, ... and of the last; the step is the number of the epoch, from 0, as
     in TensorBoard's epoch scalars. `every_steps` counts batches from 1 instead; the step is the number of batches that the model
-    was trained on, including earlier trainings by the same optimizer. Place the callback after EarlyStopping, so that it knows
-    the last epoch.
+    was trained on, including earlier trainings by the same optimizer (Keras' batch scalars begin at 1 in every `fit`).
 
-    A continued training (`initial_epoch`, or a restored optimizer) adds to its store. If the store already has the first step
-    or later ones, the training is refused before its first batch, unless `overwrite`, which replaces these steps.
+    If the training keeps other weights than those of its last step (EarlyStopping with restore_best_weights, averages of the
+    optimizer), one more step shows them. Place the callback after EarlyStopping, which restores weights when its turn comes.
+
+    A continued training (`initial_epoch`, or a restored optimizer) adds to its store. `if_exists` says what happens if the store
+    already has the first step or later ones, or explains something else: "refuse" (before the first batch), "overwrite" (replace
+    these steps), or "new run" (write into `run`-2, `run`-3, ...; the attribute `run` then tells which).
 
     Errors in the configuration are raised before the first batch: InputError, ParameterError, UnknownMethodError,
     UnsupportedModelError, StoreError. A later failure costs the maps of its step or example, with a UserWarning the first time;
     the training continues. Every `fit` traces the methods once, however many steps there are.
     """
+
+    def __new__(cls, *_: Any, **arguments: Any) -> AttributionCallback:
+        """ParameterError for an argument that other callbacks have under another name."""
+        for name, right in _OTHER_NAMES.items():
+            if name in arguments:
+                raise ParameterError(f"got {name}=; write {right}")
+        return super().__new__(cls)
 
     def __init__(
         self,
@@ -74,9 +98,16 @@ class AttributionCallback(keras.callbacks.Callback):
         name: str = "default",
         batch_size: int | None = None,
         max_examples: int = 64,
-        overwrite: bool = False,
+        output: str | None = None,
+        measures: Selection = (),
+        superpixels: int | None = None,
+        if_exists: _IfExists = "refuse",
     ) -> None:
         super().__init__()
+        if if_exists not in get_args(_IfExists):
+            raise ParameterError(
+                f"if_exists={if_exists!r}: expected one of {', '.join(map(repr, get_args(_IfExists)))}"
+            )
         if every is not None and every_steps is not None:
             raise ParameterError("got both every (epochs) and every_steps (batches); give one of them")
         for option, number in (("every", every), ("every_steps", every_steps), ("max_examples", max_examples)):
@@ -93,8 +124,11 @@ class AttributionCallback(keras.callbacks.Callback):
             labels=class_names,
             vocabulary=vocabulary,
             batch_size=batch_size,
+            output=output,
+            measures=measures,
+            superpixels=superpixels,
         )
-        self._location, self._overwrite = (logdir, run, name), overwrite
+        self._logdir, self.run, self._name, self._if_exists = logdir, run, name, if_exists
         self._xs, dataset_labels = take_examples(examples, max_examples)
         self._labels = dataset_labels if labels is None else labels
         self._ids, self._max_examples = ids, max_examples
@@ -115,16 +149,23 @@ class AttributionCallback(keras.callbacks.Callback):
             # Refuses labels that are no classes.
             self._explainer.score_arguments([self._examples[i] for i in positions])
         self._inputs: list[Input] = self._explainer.stored_inputs(self._examples)
-        self._store, self._warned = self._make_store(request, graph), False
+        self._trained_request, self._architecture = request, digest_architecture(self.model, graph)
+        self._store: TrainingStore | None = None
         self._batches = trained_batches(self.model)
-        self._opened = False
+        self._last_step: int | None = None  # of the training, explained or not
+        self._attempted_step: int | None = None
+        self._warned = False
+        if restores_weights_after(self):
+            warnings.warn(
+                "AttributionCallback stands before EarlyStopping, which restores the best weights at the end: no step will "
+                "show them; put AttributionCallback after EarlyStopping",
+                stacklevel=2,
+            )
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002
         """Open the store in the first epoch of a training: only now its first step is known."""
-        if not self._opened:
-            first_step = epoch if self._every_steps is None else self._batches + 1
-            self._store.open(first_step, self._inputs, self._overwrite)
-            self._opened = True
+        if self._store is None:
+            self._store = self._open_store(epoch if self._every_steps is None else self._batches + 1)
         self._batches_before_epoch = self._batches
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:  # noqa: ARG002
@@ -138,23 +179,39 @@ class AttributionCallback(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002
         epochs = (self.params or {}).get("epochs")  # missing in a training loop that sets no parameters
         is_last = self.model.stop_training or epoch + 1 == epochs
-        if self._every_steps is None and (is_last or epoch % self._every == 0):
-            self._explain(epoch)
-        elif is_last and self._every_steps is not None and self._batches not in self._store.steps[-1:]:
-            self._explain(self._batches)
+        self._last_step = epoch if self._every_steps is None else self._batches
+        self._last_weights = digest_weights(self.model)
+        if is_last or (self._every_steps is None and epoch % self._every == 0):
+            self._explain_once(self._last_step)
 
     def on_train_end(self, logs: Any = None) -> None:  # noqa: ARG002
+        """Explain the last epoch, if a later callback stopped the training in it, or the weights that are kept instead of its own."""
+        if self._store is None:
+            return
+        if self._last_step is not None:
+            if digest_weights(self.model) == self._last_weights:
+                self._explain_once(self._last_step)
+            else:
+                self._explain(self._last_step + 1, restored=True)
         try:
             self._store.finish()
         except Exception as error:
             self._warn(f"the store of attributions is not marked complete: {': '.join(describe_failure(error))}")
 
-    def _explain(self, step: int) -> None:
-        assert self._explainer is not None
+    def _explain_once(self, step: int) -> None:
+        if step != self._attempted_step:
+            self._explain(step)
+
+    def _explain(self, step: int, restored: bool = False) -> None:
+        assert self._explainer is not None and self._store is not None
+        self._attempted_step = step
         try:
             self._explainer.set_step(step)
             records = self._explainer.explain(self._examples)
-            self._store.add(step, records.attributions, records.errors)
+            maps = records.attributions
+            if restored:
+                maps = [dataclasses.replace(row, warnings=[*row.warnings, RESTORED_WEIGHTS]) for row in maps]
+            self._store.add(step, maps, records.errors, restored)
         except Exception as error:  # such as a full disk; hours of training must not be lost for it
             self._warn(f"no attributions of step {step}: {': '.join(describe_failure(error))}")
             return
@@ -168,16 +225,35 @@ class AttributionCallback(keras.callbacks.Callback):
             self._warned = True
             warnings.warn(f"{text}. Training goes on; further failures do not warn", stacklevel=2)
 
-    def _make_store(self, request: Request, graph: ModelGraph) -> TrainingStore:
+    def _open_store(self, first_step: int) -> TrainingStore:
+        """The store, prepared for steps from `first_step` on."""
+        if self._if_exists != "new run":
+            return self._try_to_open(self.run, first_step)
+        runs = (self.run if n == 1 else f"{self.run}-{n}" for n in itertools.count(1))
+        existing = list(itertools.takewhile(lambda run: store_path(self._logdir, run, self._name).exists(), runs))
+        if existing:  # the last may be continued
+            with contextlib.suppress(StoreError):
+                store = self._try_to_open(existing[-1], first_step)
+                self.run = existing[-1]
+                return store
+            self.run = f"{self.run}-{len(existing) + 1}"
+        return self._try_to_open(self.run, first_step)
+
+    def _try_to_open(self, run: str, first_step: int) -> TrainingStore:
+        store = self._make_store(run)
+        store.open(first_step, self._inputs, overwrite=self._if_exists == "overwrite")
+        return store
+
+    def _make_store(self, run: str) -> TrainingStore:
         assert self._explainer is not None
-        modality, inputs, name = self._explainer.modality, self._explainer.inputs, str(self._location[2])
-        step_unit = "epoch" if self._every_steps is None else "batch"
+        request, modality, inputs = self._trained_request, self._explainer.modality, self._explainer.inputs
+        architecture, step_unit = self._architecture, "epoch" if self._every_steps is None else "batch"
         options = {
             "every": self._every_steps or self._every,
             "counted": step_unit,
             "batch_size": request.batch_size,
         }
-        architecture = digest_architecture(self.model, graph)
+        measures = {m["id"]: m["parameters"] for m in describe_measures(request)}
         configuration = training_configuration(
             step_unit,
             version=__version__,
@@ -187,11 +263,17 @@ class AttributionCallback(keras.callbacks.Callback):
             target=str(request.target),
             labels=as_list(request.labels),
             vocab=as_list(request.vocabulary),
+            output=request.output,
+            measures=measures or None,
+            superpixels=request.superpixels,
         )
         return TrainingStore(
-            *self._location,
+            self._logdir,
+            run,
+            self._name,
             configuration,
-            lambda: describe_store(request, modality, inputs, architecture, name, options),
+            lambda: describe_store(request, modality, inputs, architecture, self._name, options),
+            list(measures),
         )
 
 

@@ -1,4 +1,4 @@
-"""The Keras model of a training as a model graph, and a digest of its architecture."""
+"""The Keras model of a training as a model graph, and what tells two models or two states of one apart."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import tensorflow as tf
 
 from tb_deepexplain.graph.loading.load_model import load_model
 from tb_deepexplain.graph.model_graph import ModelGraph
+
+_FIRST_VALUES = 64
 
 
 def load_trained_model(model: Any, xs: Any) -> ModelGraph:
@@ -34,6 +36,14 @@ def digest_architecture(model: Any, graph: ModelGraph) -> str:
     """A digest of the types and shapes of inputs and weights; not of names, which Keras numbers afresh in each process."""
     shapes = [(spec.dtype, spec.shape) for spec in graph.inputs] + [(w.dtype, tuple(w.shape)) for w in model.weights]
     return hashlib.blake2b(repr(shapes).encode(), digest_size=8).hexdigest()
+
+
+def digest_weights(model: Any) -> str:
+    """A digest of the first values of each weight: cheap, and other weights have another one."""
+    firsts = [
+        tf.reshape(tf.cast(w.value, tf.float64), [-1])[:_FIRST_VALUES] for w in model.weights if w.dtype != "string"
+    ]
+    return hashlib.blake2b(tf.concat(firsts, 0).numpy().tobytes() if firsts else b"", digest_size=8).hexdigest()
 
 
 def trained_batches(model: Any) -> int:

@@ -22,6 +22,7 @@ from tb_deepexplain.training.callback import AttributionCallback
 from tests import models
 from tests.training.trainings import (
     METHODS,
+    NUMBER_LABELS,
     NUMBERS,
     PICTURE_LABELS,
     PICTURES,
@@ -237,6 +238,57 @@ def test_a_baseline_for_all_methods_that_take_one(tmp_path: Path) -> None:
     assert baselines["occlusion"] == 0.25
     assert baselines["deeplift"].startswith("array [4]")
     assert "baseline" not in Store(store_directory(tmp_path)).manifest["methods"][2]["parameters"]
+
+
+def two_heads() -> keras.Model:
+    x = keras.Input((4,), name="x")
+    hidden = layers.Dense(5, activation="tanh")(x)
+    kind = layers.Dense(3, activation="softmax", name="kind")(hidden)
+    model = keras.Model(x, {"kind": kind, "size": layers.Dense(1, name="size")(hidden)})
+    model.compile("sgd", {"kind": "sparse_categorical_crossentropy", "size": "mse"})
+    return model
+
+
+@pytest.mark.parametrize(("output", "target"), [("kind", "predicted"), ("size", 0)])
+def test_one_output_of_several(tmp_path: Path, output: str, target: Any) -> None:
+    model = two_heads()
+    callback = AttributionCallback(tmp_path, NUMBERS[:3], ["gradient_x_input"], output=output)
+    model.fit(NUMBERS, {"kind": NUMBER_LABELS, "size": NUMBERS[:, 0]}, verbose=0, callbacks=[callback])
+    head = keras.Model(model.inputs, model.output[output])
+    expected = dx.explain("gradient_x_input", head, NUMBERS[:3], target=target)
+    assert_explains(maps_at(tmp_path, 0, "gradient_x_input"), expected)
+    assert Store(store_directory(tmp_path)).manifest["model"]["output"] == output
+
+
+def test_measures_at_every_step(tmp_path: Path) -> None:
+    """The means of the manifest are those of the last step: other steps are other models."""
+    train(
+        tmp_path, 3, measures={"deletion": {"steps": 4}}, methods=["saliency", "gradient_x_input"], examples=NUMBERS[:5]
+    )
+    store = Store(store_directory(tmp_path))
+    rows = [row for row in store.index.to_pylist() if row["method"] == "saliency"]
+    means = store.manifest["faithfulness"]["saliency"]["deletion"]
+    of_step = {step: [row["deletion"] for row in rows if row["step"] == step] for step in range(3)}
+    assert all(np.isfinite(values).all() and len(values) == 5 for values in of_step.values())
+    assert (means["n"], means["random"]["n"]) == (5, 5)
+    assert means["mean"] == pytest.approx(np.mean(of_step[2])) != pytest.approx(np.mean(of_step[0]))
+    assert len(means["curve"]["mean"]) == len(means["at"]) == 5
+    model = numeric()
+    model.fit(NUMBERS, NUMBER_LABELS, batch_size=4, epochs=3, verbose=0)
+    explainer = dx.Explainer("saliency", model)
+    result = explainer.run(NUMBERS[:5], target="predicted", return_result=True)
+    measured = dx.Evaluator(explainer, {"deletion": {"steps": 4}}).run(NUMBERS[:5], result, target=result.target)
+    np.testing.assert_allclose(of_step[2], measured["deletion"].value, rtol=1e-3, atol=1e-5)
+    train(
+        tmp_path,
+        2,
+        1,
+        measures={"deletion": {"steps": 4}},
+        methods=["saliency", "gradient_x_input"],
+        examples=NUMBERS[:5],
+        if_exists="overwrite",
+    )
+    assert Store(store_directory(tmp_path)).manifest["faithfulness"]["saliency"]["deletion"]["n"] == 5
 
 
 def test_the_package_loads_no_keras_for_it() -> None:

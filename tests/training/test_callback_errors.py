@@ -64,6 +64,11 @@ def test_maps_that_are_not_finite_are_errors_with_a_warning(tmp_path: Path) -> N
         ({"every": 0}, ParameterError, "every=0: expected a whole number of at least 1"),
         ({"every_steps": True}, ParameterError, "every_steps=True: expected"),
         ({"every": 1, "every_steps": 1}, ParameterError, "got both every .epochs. and every_steps .batches.; give one"),
+        ({"if_exists": "append"}, ParameterError, "if_exists='append': expected one of 'refuse', 'overwrite', 'new run'"),
+        ({"overwrite": True}, ParameterError, "got overwrite=; write if_exists='overwrite'"),
+        ({"measures": ["deltion"]}, ValueError, "did you mean deletion"),
+        ({"measures": ["deletion"], "superpixels": 4}, ParameterError, "superpixels are parts of pictures"),
+        ({"output": "kind"}, ParameterError, "the model has no output 'kind'; it has output_0"),
         ({"name": "a/b"}, ParameterError, "name 'a/b': expected letters"),
         ({"methods": []}, ParameterError, "expected different methods, at least one"),
         ({"methods": ["salency"]}, UnknownMethodError, "did you mean saliency"),
@@ -99,3 +104,9 @@ def test_a_method_that_cannot_explain_the_model_is_refused_before_the_first_batc
     callback = AttributionCallback(tmp_path, TEXTS[:2], ["deeplift"])
     with pytest.raises(UnsupportedModelError, match="lstm"):
         model.fit(TEXTS, TEXT_LABELS, verbose=0, callbacks=[callback])
+
+
+def test_the_name_that_another_callback_has_for_the_log_directory(tmp_path: Path) -> None:
+    arguments: dict[str, Any] = {"log_dir": tmp_path, "examples": NUMBERS[:2], "methods": ["saliency"]}
+    with pytest.raises(ParameterError, match="got log_dir=; write logdir="):
+        AttributionCallback(**arguments)

@@ -17,10 +17,13 @@ from keras import layers
 
 import tb_deepexplain as dx
 from tb_deepexplain.errors import StoreError
+from tb_deepexplain.store.layout import store_path
 from tb_deepexplain.store.reader import Store
 from tb_deepexplain.store.records import Attribution, Input
 from tb_deepexplain.store.writer import StoreWriter
+from tb_deepexplain.training.callback import AttributionCallback
 from tests.training.trainings import (
+    NUMBER_LABELS,
     NUMBERS,
     At,
     assert_explains,
@@ -78,7 +81,7 @@ def test_a_continued_training_adds_to_its_store(tmp_path: Path) -> None:
     ):
         train(tmp_path, 3, 2)
     assert steps(tmp_path) == [0, 1, 2, 3]
-    other = train(tmp_path, 3, 2, overwrite=True)
+    other = train(tmp_path, 3, 2, if_exists="overwrite")
     assert steps(tmp_path) == [0, 1, 2]
     assert_explains(maps_at(tmp_path, 2, "saliency"), dx.explain("saliency", other, NUMBERS[:2], target="predicted"))
     units = {path.stem.split("-", 1)[1] for path in store_directory(tmp_path).glob("*-step-*.parquet")}
@@ -90,11 +93,11 @@ def test_a_new_training_replaces_a_store_only_with_overwrite(tmp_path: Path, two
     version = Store(store_directory(tmp_path)).manifest["version"]
     model = numeric()
     weights = model.get_weights()
-    with pytest.raises(StoreError, match="overwrite=True to replace"):
+    with pytest.raises(StoreError, match="if_exists='new run' to write beside it, if_exists='overwrite' to replace"):
         train(tmp_path, 1, model=model)
     assert all(map(np.array_equal, model.get_weights(), weights))  # before the first batch
     assert Store(store_directory(tmp_path)).manifest["version"] == version
-    train(tmp_path, 1, overwrite=True, methods=["gradient_x_input"], examples=NUMBERS[:1])
+    train(tmp_path, 1, if_exists="overwrite", methods=["gradient_x_input"], examples=NUMBERS[:1])
     assert steps(tmp_path) == [0]
     assert Store(store_directory(tmp_path)).manifest["counts"] == {"examples": 1, "maps": 1, "errors": 0}
 
@@ -105,6 +108,8 @@ def test_a_new_training_replaces_a_store_only_with_overwrite(tmp_path: Path, two
         ({"methods": {"saliency": {}, "gradient_x_input": {}}}, "methods.gradient_x_input was absent"),
         ({"examples": NUMBERS[1:3]}, "examples was"),
         ({"every_steps": 1}, "training was .epoch., now .batch."),
+        ({"output": "output_0"}, "output was absent, now .output_0."),
+        ({"measures": ["deletion"]}, "measures was absent"),
         ({"model": keras.Sequential([keras.Input((4,)), layers.Dense(3)])}, "model was"),
     ],
 )
@@ -119,8 +124,28 @@ def test_a_training_with_another_configuration_is_refused(
         model.optimizer.iterations.assign(3)
         changed = {**changed, "model": model}
     with pytest.raises(StoreError, match=f"was made differently .*{message}.*give another run or name"):
-        train(tmp_path, 3, 2, overwrite=True, **changed)
+        train(tmp_path, 3, 2, if_exists="overwrite", **changed)
     assert steps(tmp_path) == [0, 1]
+
+
+def test_a_new_run_beside_the_earlier_one(tmp_path: Path, two_epochs: Path) -> None:
+    """As a notebook's cell that is run again and again; a training that fits continues the last run."""
+    shutil.copytree(two_epochs, tmp_path, dirs_exist_ok=True)
+    before = maps_at(tmp_path, 1, "saliency")
+
+    def fit(epochs: int, initial_epoch: int = 0, **more: Any) -> str:
+        callback = AttributionCallback(tmp_path, NUMBERS[:2], ["saliency"], if_exists="new run", **more)
+        span = {"epochs": epochs, "initial_epoch": initial_epoch}
+        numeric().fit(NUMBERS, NUMBER_LABELS, verbose=0, callbacks=[callback], **span)
+        return callback.run
+
+    assert [fit(1), fit(1), fit(2, 1), fit(1, target="sum")] == [f"attributions-{n}" for n in (2, 3, 3, 4)]
+    np.testing.assert_array_equal(maps_at(tmp_path, 1, "saliency")["0"], before["0"])
+    kept = [
+        Store(store_path(tmp_path, f"attributions{n}", "default")).manifest["steps"] for n in ("", "-2", "-3", "-4")
+    ]
+    assert kept == [[0, 1], [0], [0, 1], [0]]
+    assert fit(1, name="other") == "attributions"  # no store of this name is there
 
 
 @pytest.mark.parametrize("finished", [True, False])
@@ -131,7 +156,7 @@ def test_a_store_that_no_training_made_is_kept(tmp_path: Path, finished: bool) -
     if finished:
         writer.commit(["u"], {"modality": "tabular", "methods": []})
     with pytest.raises(StoreError, match="holds a store that no training made; give another run or name"):
-        train(tmp_path, overwrite=True)
+        train(tmp_path, if_exists="overwrite")
     assert writer.finished_units() == {"u"}
 
 
