@@ -78,9 +78,8 @@ def trace(
     model's output; () if the function does not evaluate the model.
     """
     output_shapes: list[tuple[int | None, ...]] = []
-    of_one_unit = batch.target is not None or (
-        batch.ys is not None and batch.ys[0].size == 1 and submodel.to_probabilities is tf.sigmoid
-    )
+    of_one_unit = batch.target is not None and batch.ys is None
+    of_one_unit |= batch.ys is not None and batch.ys[0].size == 1 and submodel.to_probabilities is tf.sigmoid
     dtypes = [entry.dtype for entry in batch.entries]
 
     def compute_output(points: list[Any], context: list[Any], rule: Any = None) -> Any:
@@ -114,7 +113,7 @@ def trace(
     function = tf.function(call_with_score, autograph=False).get_concrete_function(
         [tf.TensorSpec(shape, dtype) for shape, dtype in zip(shapes, dtypes, strict=True)],
         [spec(c) for c in batch.context],
-        None if batch.target is None else tf.TensorSpec([None], tf.int64),
+        None if batch.target is None else tf.TensorSpec([None, *batch.target.shape[1:]], tf.int64),
         None if batch.ys is None else spec(batch.ys),
         None if batch.seeds is None else tf.TensorSpec([None], tf.int64),
         tf.TensorSpec([], tf.int32),

@@ -9,16 +9,16 @@ import tensorflow as tf
 
 from tb_deepexplain.attribution.batching import at_least_one, take_rows
 from tb_deepexplain.attribution.inputs import Inputs
+from tb_deepexplain.attribution.targets import Explained
 from tb_deepexplain.errors import UnsupportedModelError
 from tb_deepexplain.graph.submodel import Submodel
 
 
 class Examples(NamedTuple):
-    """N checked examples, with what is explained of each; at most one of target and ys."""
+    """N checked examples, with what is explained of each."""
 
     inputs: Inputs
-    target: np.ndarray | None  # [N]
-    ys: np.ndarray | None  # [N, ...output]
+    explained: Explained
     seeds: np.ndarray | None  # [N]
     batch_size: int  # evaluations at once
 
@@ -33,9 +33,15 @@ class Batch(NamedTuple):
     rows: np.ndarray  # their numbers
     entries: list[Any]
     context: list[Any]
-    target: np.ndarray | None
-    ys: np.ndarray | None
+    target: np.ndarray | None  # as the unit of Explained
+    ys: np.ndarray | None  # as its weights
     seeds: np.ndarray | None
+
+    @property
+    def kind(self) -> tuple[Any, ...]:
+        """Equal for batches that one function can take, if their entries have the same shapes."""
+        of_target = None if self.target is None else self.target.shape[1:]
+        return of_target, None if self.ys is None else (self.ys.ndim, self.ys.dtype.str)
 
 
 def make_batch(submodel: Submodel, examples: Examples, rows: np.ndarray) -> Batch:
@@ -48,7 +54,7 @@ def make_batch(submodel: Submodel, examples: Examples, rows: np.ndarray) -> Batc
                 f"the input {name!r} has shape {tuple(entry.shape)} for {len(rows)} examples; it needs the batch as "
                 "its first axis: choose another"
             )
-    target, ys = (None if a is None else at_least_one([a])[0][rows] for a in (examples.target, examples.ys))
+    target, ys = (None if a is None else at_least_one([a])[0][rows] for a in (examples.explained.unit, examples.explained.weights))
     return Batch(rows, entries, context, target, ys, None if examples.seeds is None else examples.seeds[rows])
 
 

@@ -21,7 +21,16 @@ from tb_deepexplain.attribution.examples import Batch, Examples, compute_entries
 from tb_deepexplain.attribution.inputs import Inputs, check_inputs
 from tb_deepexplain.attribution.methods import find_method
 from tb_deepexplain.attribution.results import Predictions, Result, completeness_gap, sum_tokens
-from tb_deepexplain.attribution.targets import check_target, check_ys, predicted_units
+from tb_deepexplain.attribution.targets import (
+    DEFAULT,
+    Explained,
+    check_class_names,
+    check_target,
+    check_ys,
+    explain_classes,
+    predict_target,
+    read_target,
+)
 from tb_deepexplain.errors import InputError, ParameterError, UnsupportedModelError
 from tb_deepexplain.graph.loading.load_model import load_model
 from tb_deepexplain.registry.table import Row
@@ -30,8 +39,12 @@ from tb_deepexplain.registry.table import Row
 class Explainer:
     """One method bound to one model; compiled once for each shape of example, whatever the batch size.
 
-    `target`: a class number, `[N]` of them, "predicted" (the unit with the largest output; a single unit is number 0
-    whatever its value), or None (the sum of all units of the output).
+    `target`: "predicted" (the class with the largest output, the default for an output of several classes; the default of
+    a single unit is its value), a class number or one of `class_names`, `[N]` of them, a position in the output as a tuple
+    such as `(time, class)`, `[N, axes]` of them, or None (the sum of all units). A single sigmoid has the classes 1 and 0,
+    whose score is the negative of that of class 1. Where the model's output has axes before that of the classes, a class is
+    summed over the positions where the model predicts it (over all if there are none), and "predicted" is the class for which
+    this sum is the largest.
     `inputs`: None (the model's inputs, or their embedding if they are integers or strings), "embedding", or
     names of inputs, layers or tensors. `output`: None (the logits before a softmax or sigmoid, else the
     output), "output" (the output itself), or the name of an output, layer or tensor.
@@ -43,9 +56,10 @@ class Explainer:
         method: str,
         model: Any,
         *,
-        target: Any = None,
+        target: Any = DEFAULT,
         inputs: str | Sequence[str] | None = None,
         output: str | None = None,
+        class_names: Sequence[str] | None = None,
         jit: bool = False,
         **params: Any,
     ) -> None:
@@ -66,8 +80,15 @@ class Explainer:
         self._custom_gradients = custom and (
             f"custom gradients are ignored ({', '.join(custom[:3])}): the derivative of the forward computation is used"
         )
-        self._target, self._jit = target, jit
-        self._options: dict[str, Any] = {"target": target, "inputs": inputs, "output": output, "jit": jit}
+        self._target, self._class_names, self._jit = target, class_names, jit
+        check_class_names(class_names, self.submodel.output_shape, self.submodel.explains_two_classes)
+        self._options: dict[str, Any] = {
+            "target": target,
+            "inputs": inputs,
+            "output": output,
+            "class_names": class_names,
+            "jit": jit,
+        }
         self._compiled: dict[Any, CompiledMethod] = {}
         self._compiling = threading.Lock()
 
@@ -149,7 +170,7 @@ class Explainer:
         xs: Any,
         *,
         ys: Any = None,
-        target: Any = None,
+        target: Any = DEFAULT,
         batch_size: int | None = None,
         seed: int = 0,
         progress: bool = False,
@@ -158,7 +179,7 @@ class Explainer:
         """Attributions of `xs`, in its structure: an array, or a list, tuple or dict of arrays for several inputs.
 
         `xs` may be Inputs that `check` returned, or a dict of values of the entry tensors. `ys` are weights of the output's
-        units, `[N, ...output]`; `target` as in the class; at most one of the two. `batch_size` bounds the evaluations
+        units, `[N, ...output]`; `target` as in the class, by default that of the class; at most one of the two. `batch_size` bounds the evaluations
         computed at once and does not change the attributions; `seed` makes methods that sample repeatable. Returns the
         attributions, or a Result. Warnings are in the Result; without one they are UserWarnings. Raises InputError or
         ParameterError.
@@ -178,6 +199,8 @@ class Explainer:
         for i in np.flatnonzero(examples.inputs.not_finite):
             if not any("NaN" in text for text in texts[i]):  # a ReLU may have turned it into zero
                 texts[i].append("the input holds NaN or infinity, which the model passes over")
+        for of_example, added in zip(texts, examples.explained.warnings, strict=False):
+            of_example += added
         attributions = examples.inputs.restore_structure(self.submodel.cut.entry_names, maps)
         if not return_result:
             _warn(texts)
@@ -190,29 +213,32 @@ class Explainer:
             score=score.astype(dtype),
             baseline_score=baseline_score.astype(dtype),
             gap=gap.astype(dtype),
-            target=examples.target,
+            target=examples.explained.target,
             evaluations=evaluations,
             warnings=texts,
-            ys=examples.ys,
+            ys=examples.explained.ys,
+            positions=examples.explained.positions,
+            explained=examples.explained,
         )
 
     # The methods from here to `trace` are for Evaluator.
 
     def prepare(
-        self, xs: Any, *, ys: Any = None, target: Any = None, batch_size: int | None = None, seed: int | None = None
+        self, xs: Any, *, ys: Any = None, target: Any = DEFAULT, batch_size: int | None = None, seed: int | None = None
     ) -> Examples:
         """The arguments of `run`, checked; with the seed of each example if there is a seed."""
-        target = self._target if target is None and ys is None else target
-        if ys is not None and target is not None:
+        if ys is not None and target is not None and target is not DEFAULT:
             raise InputError(
                 "got both ys and target: ys weights all units of the output, target chooses one; give one of them"
             )
         inputs = self.check(xs)
-        if isinstance(target, str):
-            target = self._predict_target(target, inputs, batch_size)
-        target, ys = check_target(target, inputs.n), check_ys(ys, inputs.n)
+        if ys is not None:
+            weights = check_ys(ys, inputs.n)
+            explained = Explained(weights=weights, ys=weights)
+        else:
+            explained = self._explain_target(self._target if target is DEFAULT else target, inputs, batch_size)
         seeds = None if seed is None else inputs.seeds(seed)
-        return Examples(inputs, target, ys, seeds, self.batch_sizes.evaluations(inputs, batch_size))
+        return Examples(inputs, explained, seeds, self.batch_sizes.evaluations(inputs, batch_size))
 
     def split(self, examples: Examples, size: int) -> list[np.ndarray]:
         """The row numbers of each batch of at most `size` examples."""
@@ -225,13 +251,13 @@ class Explainer:
     def explain_batch(self, batch: Batch, batch_size: int) -> tuple[MethodOutput, list[list[str]]]:
         """The method's output, and the warnings of each example."""
         shapes = self.entry_shapes(batch.entries)
-        key = (shapes, batch.target is None, None if batch.ys is None else batch.ys.ndim)
+        key = (shapes, batch.kind)
         with self._compiling:
             if key not in self._compiled:
                 self._compiled[key] = self._compile(shapes, batch)
         compiled = self._compiled[key]
-        check_target(batch.target, None, compiled.output_shape)
-        check_ys(batch.ys, None, compiled.output_shape)
+        check_target(batch.target, compiled.output_shape)
+        check_ys(batch.ys, None, compiled.output_shape if batch.target is None else compiled.output_shape[:-1])
         output, n = compiled(batch, batch_size), len(batch.entries[0])
         if any(len(array) != n for array in (*output.maps, output.score, output.evaluations)):
             raise UnsupportedModelError(
@@ -271,14 +297,42 @@ class Explainer:
     def _compile(self, shapes: Shapes, batch: Batch) -> CompiledMethod:
         return compile_method(self.method, self.parameters, self.submodel, shapes, batch, self._jit)
 
-    def _predict_target(self, target: str, inputs: Inputs, batch_size: int | None) -> np.ndarray:
-        if target != "predicted":
-            raise InputError(f"target={target!r}: expected a class number, an array of them, 'predicted' or None")
-        if inputs.are_entries:
-            raise InputError(
-                "target='predicted' needs the model's inputs, but xs holds values of inner tensors; give class numbers"
-            )
-        return predicted_units(self.predict(inputs, batch_size=batch_size).outputs)
+    def _explain_target(self, target: Any, inputs: Inputs, batch_size: int | None) -> Explained:
+        """What a target explains of the examples."""
+        if isinstance(target, Explained) or target is None:
+            return target or Explained()
+        submodel = self.submodel
+        is_number = np.ndim(target) == 0 and target is not DEFAULT and not isinstance(target, str)
+        shape = None if is_number and not submodel.explains_model_output else submodel.output_shape
+        is_single = shape is not None and shape[1:][-1:] in ((), (1,))
+        sum_of_two = (0.0 if submodel.cut.explains_logits else 1.0) if submodel.explains_two_classes else None
+        if target is DEFAULT:
+            if is_single and sum_of_two is None:
+                return Explained()
+            target = 1 if is_single else "predicted"
+        if isinstance(target, str) and target == "predicted":
+            return predict_target(self._outputs(inputs, batch_size), sum_of_two)
+        numbers, are_positions = read_target(target, inputs.n, shape, self._class_names)
+        if are_positions:
+            sizes = self._outputs(inputs, batch_size).shape if shape is None or None in shape[1:] else shape
+            check_target(numbers, sizes)
+            return Explained(numbers, target=numbers)
+        needs_outputs = submodel.explains_model_output and inputs.n and (shape is None or len(shape) > 2)
+        outputs = self._outputs(inputs, batch_size) if needs_outputs else None
+        return explain_classes(numbers, shape if outputs is None else outputs.shape, outputs, sum_of_two)
+
+    def _outputs(self, inputs: Inputs, batch_size: int | None) -> np.ndarray:
+        """`[N, ...]` the explained output."""
+        if not inputs.are_entries:
+            return self.predict(inputs, batch_size=batch_size).outputs
+        batches = self._split(inputs, self.batch_sizes.evaluations(inputs, batch_size))
+        compute = tf.function(lambda entries: self.submodel.compute_output(entries, []), autograph=False)
+        parts = []
+        for rows in batches:
+            arrays = [tf.constant(take_rows(array, rows)) for array in inputs.arrays]
+            entries, _ = compute_entries(self.submodel, arrays, True, len(rows))
+            parts.append([compute(entries).numpy()])
+        return join_batches(parts, batches, inputs.n)[0]
 
     def _split(self, inputs: Inputs, size: int) -> list[np.ndarray]:
         """Raw strings that the model pads are batched by length: a map must not depend on the other examples of its batch."""
@@ -298,9 +352,10 @@ def explain(
     xs: Any,
     *,
     ys: Any = None,
-    target: Any = None,
+    target: Any = DEFAULT,
     inputs: str | Sequence[str] | None = None,
     output: str | None = None,
+    class_names: Sequence[str] | None = None,
     batch_size: int | None = None,
     seed: int = 0,
     progress: bool = False,
@@ -309,7 +364,7 @@ def explain(
     **params: Any,
 ) -> Any:
     """Attributions of `xs` by one method: `Explainer(method, model, ...).run(xs, ...)`. Keep an Explainer for more than one call."""
-    explainer = Explainer(method, model, inputs=inputs, output=output, jit=jit, **params)
+    explainer = Explainer(method, model, inputs=inputs, output=output, class_names=class_names, jit=jit, **params)
     return explainer.run(
         xs,
         ys=ys,

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tb_deepexplain.attribution.targets import predicted_classes
+from tb_deepexplain.attribution.targets import Explained, predicted_classes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,10 +36,12 @@ class Result:
     score: np.ndarray  # [N]
     baseline_score: np.ndarray  # [N], NaN if the method computes none
     gap: np.ndarray  # [N] Σ attributions − (score − baseline score), NaN if the method promises no sum
-    target: np.ndarray | None  # [N]
+    target: np.ndarray | None  # [N] the class, or [N, axes] the position, in the output
     evaluations: np.ndarray  # [N] model evaluations
     warnings: list[list[str]]
     ys: np.ndarray | None = None  # [N, ...output] the weights that were explained in place of a target
+    positions: np.ndarray | None = None  # [N, ...] whether the class was summed over this position; None: over all
+    explained: Explained | None = dataclasses.field(default=None, repr=False)  # may be the `target` of another run
 
 
 def completeness_gap(maps: Sequence[np.ndarray], score: np.ndarray, baseline_score: np.ndarray) -> np.ndarray:

@@ -31,8 +31,9 @@ class Score:
     """The number that is explained, one for each example: a weighted sum of output units.
 
     `output(points, context, rule=None) -> [B, ...]` is the model, whose gradient follows the rule; `context` are tensors
-    `[N, ...]` that it also needs. The score is the unit `target[n]` of the last axis (summed over the axes before it),
-    or sum(ys * output), or the sum of all units. `seeds` `[N]` are the seeds of the examples; `jit` compiles the model's
+    `[N, ...]` that it also needs. The score is the unit `target[n]` of the last axis (summed over the axes before it, with
+    the weights `ys` if there are any), or the unit at the position `target[n]` `[axes]`, or sum(ys * output), or the sum
+    of all units. `seeds` `[N]` are the seeds of the examples; `jit` compiles the model's
     evaluations with XLA; `gradient_block(i)` names where the gradient of input i is blocked, and is empty if the gradient
     is truly zero; `to_probabilities` makes probabilities of the output, and is None unless one unit is explained.
     """
@@ -251,6 +252,8 @@ def select(output: Any, target: Any, ys: Any) -> Any:
     """The score [B] of the model's output [B, ...]."""
     if output.dtype.size < 4:  # half precision: sum in single
         output = tf.cast(output, tf.float32)
+    if target is not None and target.shape.rank == 2:
+        return tf.gather_nd(output, target, batch_dims=1)
     if target is not None and output.shape.rank != 1:
         output = tf.gather(output, target, axis=-1, batch_dims=1)
     if ys is not None:

@@ -1,13 +1,45 @@
-"""Which unit of the output is explained: class numbers, weights of the units, and the predicted class."""
+"""What is explained of each example: classes, positions or weights of the output's units, and the predicted class."""
 
 from __future__ import annotations
 
+import dataclasses
+import difflib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from tb_deepexplain.attribution.inputs import fits
-from tb_deepexplain.errors import InputError
+from tb_deepexplain.errors import InputError, ParameterError
+
+WHERE_PREDICTED = "the score is that of the class `target`, summed over the positions where the model predicts it"
+EVERYWHERE = "the model predicts the class `target` nowhere: the score is summed over all positions"
+
+
+class _Default:
+    def __repr__(self) -> str:
+        return "<default>"
+
+
+DEFAULT: Any = _Default()  # of a target: the predicted class; the value itself of a single unit
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Explained:
+    """What is explained of each of N examples: the sum of all units, unless there is a `unit` or `weights`."""
+
+    unit: np.ndarray | None = None  # [N] numbers on the last axis of the output, or [N, axes] whole positions in it
+    weights: np.ndarray | None = None  # [N, ...output]; with `unit`, [N, ...] over the axes before the last
+    target: np.ndarray | None = None  # [N] class numbers or [N, axes] positions, as a Result tells them
+    positions: np.ndarray | None = None  # [N, ...] whether the class is summed over this position of the output
+    ys: np.ndarray | None = None  # [N, ...output] weights that the caller gave
+    warnings: Sequence[Sequence[str]] = ()  # for each example; empty if there are none
+
+    def take(self, rows: np.ndarray) -> Explained:
+        """Of these examples."""
+        fields = dataclasses.asdict(self)
+        arrays = {name: None if value is None else value[rows] for name, value in fields.items() if name != "warnings"}
+        return Explained(**arrays, warnings=[self.warnings[i] for i in rows] if self.warnings else ())
 
 
 def predicted_classes(outputs: np.ndarray, probabilities: np.ndarray | None) -> np.ndarray | None:
@@ -22,37 +54,151 @@ def predicted_classes(outputs: np.ndarray, probabilities: np.ndarray | None) -> 
     return None if probabilities is None else (outputs.reshape(-1) > 0).astype(np.int64)
 
 
-def predicted_units(outputs: np.ndarray) -> np.ndarray:
-    """[N] the unit that target='predicted' explains: the predicted class; a single unit is number 0, whatever its value."""
-    if outputs.ndim > 2:
+def class_outputs(outputs: np.ndarray, sum_of_two: float | None) -> np.ndarray:
+    """`[N, ..., classes]` of the outputs. With `sum_of_two`, a single unit is the output of class 1, and that of class 0 the rest of
+    this sum: 0 of logits, 1 of probabilities."""
+    if outputs.ndim == 1:
+        outputs = outputs[:, None]
+    return outputs if sum_of_two is None else np.concatenate([sum_of_two - outputs, outputs], -1)
+
+
+def class_sums(outputs: np.ndarray) -> np.ndarray:
+    """`[N, classes]` the outputs `[N, ..., classes]` of each class, summed over the positions where it is the largest; −inf: nowhere."""
+    n, classes = len(outputs), outputs.shape[-1]
+    rows = outputs.reshape(n, -1, classes)
+    winner, largest = rows.argmax(-1), rows.max(-1).astype(np.float64)
+    sums = np.full((n, classes), -np.inf)
+    for i in range(n):
+        won = np.bincount(winner[i], minlength=classes) > 0
+        sums[i, won] = np.bincount(winner[i], largest[i], classes)[won]
+    return sums
+
+
+def explain_classes(
+    classes: np.ndarray, shape: Sequence[int | None] | None, outputs: np.ndarray | None, sum_of_two: float | None
+) -> Explained:
+    """One class of each example. `shape` is that of the output, `sum_of_two` as for `class_outputs`.
+
+    With several axes after the batch a class is summed over the positions where it is predicted, or over all of them if there are
+    none; that needs the `outputs` `[N, ...]` of the examples. Without outputs it is summed over all positions.
+    """
+    if sum_of_two is not None and (wrong := classes[(classes < 0) | (classes > 1)]).size:
+        raise InputError(f"target={wrong[0]}: the output is a single sigmoid, of the classes 0 and 1")
+    sign = np.where(classes == 1, 1.0, -1.0).astype(np.float32)
+    if sum_of_two is not None and shape is not None and len(shape) <= 2:
+        return Explained(weights=sign.reshape(-1, *[1] * (len(shape) - 1)), target=classes)
+    if outputs is None or outputs.ndim <= 2:
+        return Explained(classes, target=classes)
+    by_class = class_outputs(outputs, sum_of_two)
+    check_target(classes, by_class.shape)
+    if by_class.shape[-1] == 1:  # one value at each position
+        return Explained(classes, target=classes)
+    positions = by_class.argmax(-1) == classes.reshape(-1, *[1] * (by_class.ndim - 2))
+    nowhere = ~positions.reshape(len(classes), -1).any(1)
+    positions[nowhere] = True
+    texts = [[EVERYWHERE if is_nowhere else WHERE_PREDICTED] for is_nowhere in nowhere]
+    if sum_of_two is None:
+        return Explained(classes, positions, target=classes, positions=positions, warnings=texts)
+    weights = positions[..., None] * sign.reshape(-1, *[1] * positions.ndim)
+    return Explained(weights=weights, target=classes, positions=positions, warnings=texts)
+
+
+def predict_target(outputs: np.ndarray, sum_of_two: float | None) -> Explained:
+    """What target="predicted" explains, for these outputs `[N, ...]`; `sum_of_two` as for `class_outputs`."""
+    by_class = class_outputs(outputs, sum_of_two)
+    classes = by_class.argmax(-1) if by_class.ndim == 2 else class_sums(by_class).argmax(-1)
+    return explain_classes(classes, outputs.shape, outputs, sum_of_two)
+
+
+def read_target(
+    target: Any, n: int, shape: Sequence[int | None] | None, class_names: Sequence[str] | None
+) -> tuple[np.ndarray, bool]:
+    """`[n]` class numbers or `[n, axes]` positions, and which of them: True for positions.
+
+    `target`: a class number or name, `[n]` or `[n, 1]` of them, `[n, classes]` one-hot; a position in the output as a tuple, or
+    `[n, axes]` of them. `shape` is that of the output, None if it is unknown. Raises InputError.
+    """
+    axes = None if shape is None else len(shape) - 1
+    given = np.asarray(target)
+    if given.dtype.kind in "SU" or (given.dtype == object and all(isinstance(v, str | bytes) for v in given.ravel())):
+        given = _class_numbers(given, class_names)
+    if given.dtype.kind == "f" and not (given % 1).any():
+        given = given.astype(np.int64)
+    if given.dtype.kind not in "iub":
+        hint = "; weights of the units go to ys" if given.ndim > 1 else ""
+        raise InputError(f"target: expected class numbers, got {given.dtype}{hint}")
+    is_position = isinstance(target, tuple) and given.shape == (axes,) and axes != 1
+    if is_position:
+        return np.broadcast_to(given, (n, axes or 0)).astype(np.int64), True
+    if given.ndim == 2 and len(given) == n and axes not in (None, 1) and given.shape[1] == axes:
+        return given.astype(np.int64), True
+    units = shape[-1] if shape is not None and axes == 1 else None
+    if given.ndim == 2 and given.shape == (n, units) and units != 1 and _is_one_hot(given):
+        given = given.argmax(1)
+    if given.shape == (n, 1):
+        given = given[:, 0]
+    if given.shape not in ((), (n,)):
+        positions = f", or a position of {axes} numbers as a tuple" if axes and axes > 1 else ""
         raise InputError(
-            f"target='predicted': the output has shape {outputs.shape[1:]}, not one row of classes; give ys"
+            f"target: got shape {given.shape}; expected one class number, or {n} of them, one for each example{positions}"
         )
-    if outputs.ndim == 1 or outputs.shape[-1] == 1:
-        return np.zeros(len(outputs), np.int64)
-    return np.asarray(predicted_classes(outputs, None))
+    return np.broadcast_to(given, (n,)).astype(np.int64), False
 
 
-def check_target(target: Any, n: int | None, output_shape: tuple[int | None, ...] | None = None) -> Any:
-    """`[n]` class numbers, or None. With `output_shape`, that of the model's output, the numbers must be among its units."""
-    if target is None:
-        return None
-    classes = np.asarray(target)
-    if classes.dtype.kind not in "iu":
-        hint = "; weights of the units go to ys" if classes.ndim > 1 else ""
-        raise InputError(f"target: expected class numbers, got {classes.dtype}{hint}")
-    if n is not None:
-        if classes.shape not in ((), (n,)):
+def _is_one_hot(rows: np.ndarray) -> bool:
+    return bool(((rows == 0) | (rows == 1)).all() and (rows.sum(1) == 1).all())
+
+
+def _class_numbers(names: np.ndarray, class_names: Sequence[str] | None) -> np.ndarray:
+    """The numbers of classes that are given by name."""
+    texts = [name.decode() if isinstance(name, bytes) else str(name) for name in names.ravel()]
+    if class_names is None:
+        raise InputError(
+            f"target={texts[0]!r}: expected a class number, an array of them, 'predicted' or None; names of classes need class_names=[...]"
+        )
+    known = {name: number for number, name in enumerate(class_names)}
+    for text in texts:
+        if text not in known:
+            similar = difflib.get_close_matches(text, known, n=1)
+            hint = f"did you mean {similar[0]!r}? " if similar else ""
+            raise InputError(f"target={text!r}: {hint}the classes are {', '.join(list(known)[:40])}")
+    return np.array([known[text] for text in texts], np.int64).reshape(names.shape)
+
+
+def check_class_names(
+    names: Sequence[str] | None, output_shape: Sequence[int | None] | None, has_two_classes: bool
+) -> None:
+    """ParameterError unless there is one name for each class of an output of this shape."""
+    if names is None or output_shape is None:
+        return
+    if isinstance(names, str) or len(set(names)) != len(names):
+        raise ParameterError("class_names: expected a list of different names, one for each class")
+    classes = 2 if has_two_classes else 1 if len(output_shape) == 1 else output_shape[-1]
+    if classes not in (None, len(names)):
+        raise ParameterError(f"class_names: got {len(names)} names; the output has {classes} class{'es' * (classes != 1)}")
+
+
+def check_target(target: np.ndarray | None, output_shape: tuple[int | None, ...]) -> None:
+    """InputError unless the class numbers `[N]` or positions `[N, axes]` are in an output of this shape."""
+    if target is None or not target.size:
+        return
+    if target.ndim == 2:
+        if target.shape[1] != len(output_shape) - 1:
             raise InputError(
-                f"target: got shape {classes.shape}; expected one class number, or {n} of them, one for each example"
+                f"target: got positions of {target.shape[1]} numbers; the output has shape {output_shape[1:]} for each example"
             )
-        classes = np.broadcast_to(classes, (n,)).astype(np.int64)
-    if output_shape is not None and classes.size:
-        units = 1 if len(output_shape) == 1 else output_shape[-1]
-        if classes.min() < 0 or (units is not None and classes.max() >= units):
-            wrong = classes.min() if classes.min() < 0 else classes.max()
-            raise InputError(f"target={wrong}: the output has {units} units, numbered from 0")
-    return classes
+        sizes = output_shape[1:]
+    else:
+        sizes = (1 if len(output_shape) == 1 else output_shape[-1],)
+    for numbers, size in zip(target.reshape(len(target), -1).T, sizes, strict=True):
+        if numbers.min() < 0 or (size is not None and numbers.max() >= size):
+            wrong = numbers.min() if numbers.min() < 0 else numbers.max()
+            if target.ndim == 2:
+                raise InputError(
+                    f"target: position {wrong} is not among {size} on an axis; the output has shape {output_shape[1:]}"
+                )
+            hint = f"; a position in its shape {output_shape[1:]} is a tuple" if len(output_shape) > 2 else ""
+            raise InputError(f"target={wrong}: the output has {size} units, numbered from 0{hint}")
 
 
 def check_ys(ys: Any, n: int | None, output_shape: tuple[int | None, ...] | None = None) -> Any:

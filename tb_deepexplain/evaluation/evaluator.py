@@ -14,6 +14,7 @@ from tb_deepexplain.attribution.batching import join_batches, token_lengths
 from tb_deepexplain.attribution.examples import Batch, Examples
 from tb_deepexplain.attribution.explainer import Explainer
 from tb_deepexplain.attribution.results import Result
+from tb_deepexplain.attribution.targets import DEFAULT
 from tb_deepexplain.errors import InputError, ParameterError
 from tb_deepexplain.evaluation.digest import digest
 from tb_deepexplain.evaluation.maps import fit_maps, random_maps, read_maps, read_segments
@@ -66,7 +67,7 @@ class Evaluator:
         result: Result | None = None,
         *,
         ys: Any = None,
-        target: Any = None,
+        target: Any = DEFAULT,
         batch_size: int | None = None,
         seed: int = 0,
         segments: Any = None,
@@ -82,8 +83,9 @@ class Evaluator:
         """
         if result is None:
             result = self.explainer.run(xs, ys=ys, target=target, batch_size=batch_size, seed=seed, return_result=True)
-        if target is None and ys is None:
-            target, ys = result.target, result.ys
+            target, ys = result.explained, None
+        elif target is DEFAULT and ys is None:
+            target = result.explained
         examples = self.explainer.prepare(xs, ys=ys, target=target, batch_size=batch_size, seed=seed)
         maps = read_maps(result.attributions, self.explainer.submodel.cut.entry_names, examples.n)
         return self._measure(examples, maps, self.measures, segments, known or {})
@@ -94,7 +96,7 @@ class Evaluator:
         result: Result | None = None,
         *,
         ys: Any = None,
-        target: Any = None,
+        target: Any = DEFAULT,
         batch_size: int | None = None,
         seed: int = 0,
         segments: Any = None,
@@ -103,8 +105,8 @@ class Evaluator:
 
         Arguments as for `run`; only the targets of `result` are used.
         """
-        if result is not None and target is None and ys is None:
-            target, ys = result.target, result.ys
+        if result is not None and target is DEFAULT and ys is None:
+            target = result.explained
         examples = self.explainer.prepare(xs, ys=ys, target=target, batch_size=batch_size, seed=seed)
         return self._measure(examples, None, [m for m in self.measures if m.needs == "score"], segments, {})
 
@@ -161,8 +163,8 @@ class Evaluator:
             measure.id,
             self.parameters[measure.id],
             examples.inputs.digest,
-            examples.target,
-            examples.ys,
+            examples.explained.unit,
+            examples.explained.weights,
             examples.seeds,
             segments,
         )
@@ -197,8 +199,7 @@ class Evaluator:
         variant = digest(
             self.parameters[measure.id], sorted(extras), [length is None for length in extras.get("lengths", ())]
         )
-        ys_rank = None if batch.ys is None else batch.ys.ndim
-        key = (measure.id, shapes, ranks, batch.target is None, ys_rank, variant)
+        key = (measure.id, shapes, ranks, batch.kind, variant)
         with self._compiling:
             if key not in self._compiled:
                 map_specs = [tf.TensorSpec(shape[:rank], tf.float32) for shape, rank in zip(shapes, ranks, strict=True)]
@@ -256,7 +257,7 @@ def evaluate(
     measures: Selection,
     *,
     ys: Any = None,
-    target: Any = None,
+    target: Any = DEFAULT,
     batch_size: int | None = None,
     seed: int = 0,
     segments: Any = None,

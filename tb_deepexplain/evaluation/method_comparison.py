@@ -11,6 +11,7 @@ import numpy as np
 from tb_deepexplain.attribution.explainer import Explainer
 from tb_deepexplain.attribution.inputs import read_inputs
 from tb_deepexplain.attribution.methods import TABLE, check_methods
+from tb_deepexplain.attribution.targets import DEFAULT, Explained
 from tb_deepexplain.errors import DeepExplainError, InputError, ParameterError, UnsupportedModelError
 from tb_deepexplain.evaluation.evaluator import Evaluator
 from tb_deepexplain.evaluation.measured import Measured
@@ -29,19 +30,20 @@ def rank(
     model: Any,
     xs: Any,
     *,
-    target: Any = "predicted",
+    target: Any = DEFAULT,
     methods: Selection | None = None,
     measures: Selection | None = None,
     budget: int = DEFAULT_BUDGET,
     seed: int = 0,
     inputs: str | Sequence[str] | None = None,
     output: str | None = None,
+    class_names: Sequence[str] | None = None,
     batch_size: int | None = None,
     segments: Any = None,
 ) -> Ranking:
     """Attribution methods ranked by how faithful their maps of `xs` are, with what a map costs.
 
-    `model`, `xs`, `target`, `inputs`, `output` and `batch_size` as for Explainer; `segments` as for Evaluator.run. `methods` and
+    `model`, `xs`, `target`, `inputs`, `output`, `class_names` and `batch_size` as for Explainer; `segments` as for Evaluator.run. `methods` and
     `measures` are ids, or a dict of ids and their parameters. By default all methods are compared that can explain the model with
     at most `budget` evaluations per map; Ranking.left_out says why the others cannot. Occlusion of pictures uses 14 × 14 windows
     unless it has parameters. `seed` makes the random parts repeatable.
@@ -61,32 +63,36 @@ def rank(
     if "occlusion" in parameters and not parameters["occlusion"]:
         parameters["occlusion"] = window_parameters([array.shape[1:] for array in arrays])
     explainers: dict[str, Explainer] = {}
+    choices: dict[str, Any] = {"inputs": inputs, "output": output, "class_names": class_names}
+    explained = list[Explained]()  # of all examples, by every method
 
     def first(count: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """The first examples and how they are explained."""
-        targets = target if np.ndim(target) == 0 else target[:count]
-        return {name: array[:count] for name, array in examples.items()}, {"target": targets, "batch_size": batch_size}
+        of_first = explained[0].take(np.arange(len(arrays[0]))[:count])
+        return {name: array[:count] for name, array in examples.items()}, {"target": of_first, "batch_size": batch_size}
 
     def prepare(method: str) -> tuple[int, Callable[[], Any]]:
-        explainer = explainers[method] = Explainer(method, graph, inputs=inputs, output=output, **parameters[method])
+        explainer = explainers[method] = Explainer(method, graph, **choices, **parameters[method])
+        if not explained:
+            explained.append(explainer.prepare(examples, target=target, batch_size=batch_size).explained)
         example, options = first(1)
         return explainer.cost(example), lambda: explainer.run(example, return_result=True, **options)
 
     selected, left_out = select_methods(parameters, prepare, budget, required=methods is not None)
     evaluator = Evaluator(explainers[selected[0]], checked_measures)
     few, few_options = first(SANITY_EXAMPLES)
-    options: dict[str, Any] = {"batch_size": batch_size, "seed": seed}
+    run_options: dict[str, Any] = {"batch_size": batch_size, "seed": seed}
     chance_levels: dict[str, dict[str, Measured]] = {}  # methods with the same baseline share them
     measured = []
     for method in selected:
         explainer = explainers[method]
         bound_evaluator = evaluator.of(explainer)
-        result = explainer.run(examples, target=target, return_result=True, **options)
+        result = explainer.run(examples, target=explained[0], return_result=True, **run_options)
         key = bound_evaluator.parameters_digest
         if key not in chance_levels:
-            chance_levels[key] = bound_evaluator.chance(examples, result, segments=segments, **options)
+            chance_levels[key] = bound_evaluator.chance(examples, result, segments=segments, **run_options)
         chance = chance_levels[key]
-        of_method = bound_evaluator.run(examples, result, segments=segments, known=chance, **options)
+        of_method = bound_evaluator.run(examples, result, segments=segments, known=chance, **run_options)
         seconds, sanity = time_and_check(explainer, few, seed=seed, **few_options)
         measured.append(
             MeasuredMethod(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tb_deepexplain.attribution.explainer import Explainer
+from tb_deepexplain.attribution.targets import DEFAULT
 from tb_deepexplain.errors import UnsupportedModelError
 from tb_deepexplain.graph.loading.load_model import load_model
 from tb_deepexplain.stats.rank_correlation import spearman
@@ -32,7 +33,7 @@ def parameter_randomisation(
     xs: Any,
     *,
     ys: Any = None,
-    target: Any = None,
+    target: Any = DEFAULT,
     batch_size: int | None = None,
     seed: int = 0,
     most: int = 8,
@@ -44,7 +45,6 @@ def parameter_randomisation(
     Raises UnsupportedModelError if the model has no variables.
     """
     original = explainer.run(xs, ys=ys, target=target, batch_size=batch_size, seed=seed, return_result=True)
-    target = original.target if ys is None else None
     layers = explainer.submodel.weights_by_layer()
     if not layers:
         raise UnsupportedModelError(f"{explainer.graph}: has no weights that could be randomised")
@@ -55,7 +55,7 @@ def parameter_randomisation(
         for _, variables in group:
             weights |= {name: _permute(explainer.graph.weight_value(name), rng) for name in variables}
         randomised = explainer.for_model(explainer.graph.with_weights(weights))
-        result = randomised.run(xs, ys=ys, target=target, batch_size=batch_size, seed=seed, return_result=True)
+        result = randomised.run(xs, target=original.explained, batch_size=batch_size, seed=seed, return_result=True)
         names.append(", ".join(name for name, _ in group))
         columns.append(_similarity(original_maps, _flatten(result.attributions)))
         evaluations = evaluations + result.evaluations
@@ -68,7 +68,7 @@ def label_randomisation(
     xs: Any,
     *,
     ys: Any = None,
-    target: Any = None,
+    target: Any = DEFAULT,
     batch_size: int | None = None,
     seed: int = 0,
 ) -> np.ndarray:
@@ -77,9 +77,8 @@ def label_randomisation(
     Near 1: the maps show the input, not what the model learnt. Adebayo et al. 2018 (arXiv 1810.03292), section 4.
     """
     original = explainer.run(xs, ys=ys, target=target, batch_size=batch_size, seed=seed, return_result=True)
-    target = original.target if ys is None else None
     randomised = explainer.for_model(load_model(random_model))
-    result = randomised.run(xs, ys=ys, target=target, batch_size=batch_size, seed=seed, return_result=True)
+    result = randomised.run(xs, target=original.explained, batch_size=batch_size, seed=seed, return_result=True)
     return _similarity(_flatten(original.attributions), _flatten(result.attributions))
 
 

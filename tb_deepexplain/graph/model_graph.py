@@ -58,6 +58,9 @@ class ModelGraph:
                 )
         self._view = GraphView(inline(function))
         self.outputs = {name: tensor_name(t.name) for name, t in zip(outputs, outputs_of(function), strict=True)}
+        self.output_shapes = {  # tensor → shape with the batch; None: of unknown rank
+            tensor_name(t.name): None if t.shape.rank is None else tuple(t.shape) for t in outputs_of(function)
+        }
         self._captures = {tensor_name(internal.name): external for external, internal in function.graph.captures}
         self._keep = (function, keep)  # a SavedModel's signature holds only weak references to its variables
         self._constants: dict[str, Any] = {}  # values that replace constants of the graph

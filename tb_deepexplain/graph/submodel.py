@@ -88,6 +88,27 @@ class Submodel:
         )
 
     @property
+    def explains_model_output(self) -> bool:
+        """Whether one of the model's outputs is explained, or its logits; not another tensor."""
+        return self.cut.model_output in self.graph.output_shapes
+
+    @cached_property
+    def output_shape(self) -> tuple[int | None, ...] | None:
+        """The shape of the explained output, with the batch; None: its rank is unknown."""
+        shapes = self.graph.output_shapes
+        if self.cut.model_output in shapes:
+            return shapes[self.cut.model_output]
+        shape = self._prediction_function.structured_outputs[0].shape
+        return None if shape.rank is None else tuple(shape)
+
+    @property
+    def explains_two_classes(self) -> bool:
+        """Whether the model's output is a single unit with a sigmoid (at each position), of which class 1 or 0 is explained."""
+        if not self.explains_model_output or final_activation(self.graph.view, self.cut.model_output) != "Sigmoid":
+            return False
+        return self.output_shape is not None and self.output_shape[1:][-1:] in ((), (1,))
+
+    @property
     def explains_softmax(self) -> bool:
         """Whether the explained output is itself a softmax, or the logarithm of one."""
         return final_activation(self.graph.view, self.cut.output) in ("Softmax", "LogSoftmax")

@@ -62,7 +62,7 @@ def test_targets_choose_units(graph: dx.ModelGraph) -> None:
     explainer = dx.Explainer("gradient_x_input", graph)
     one_hot = np.eye(3, dtype=np.float32)[np.full(7, 2)]
     assert_maps_close(explainer.run(PICTURES, target=2), explainer.run(PICTURES, ys=one_hot))
-    assert_maps_close(explainer.run(PICTURES), sum(explainer.run(PICTURES, target=c) for c in range(3)))
+    assert_maps_close(explainer.run(PICTURES, target=None), sum(explainer.run(PICTURES, target=c) for c in range(3)))
     predicted = explainer.predict(PICTURES).classes
     result = explainer.run(PICTURES, target="predicted", return_result=True)
     np.testing.assert_array_equal(result.target, predicted)

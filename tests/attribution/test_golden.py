@@ -53,7 +53,7 @@ def test_matches_the_original(case: dict[str, Any]) -> None:
     data = dict(np.load(golden.FOLDER / case["file"]))
     golden.set_weights(golden.build(case["model"]), case["model"], data)
     explainer = dx.Explainer(
-        case["method"], _graph(case["model"]), inputs=case["wrt"], output=case["target"], **_parameters(case, data)
+        case["method"], _graph(case["model"]), inputs=case["wrt"], output=case["target"], target=None, **_parameters(case, data)
     )
     with pytest.MonkeyPatch.context() as patch:
         if "permutations" in data:  # of the players, the same for all examples

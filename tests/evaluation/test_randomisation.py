@@ -87,7 +87,7 @@ def test_the_predicted_class_is_that_of_the_original_model(monkeypatch: pytest.M
     model, xs = deep_model(), RNG.random((9, 10, 10, 1)).astype(np.float32)
     parameter_randomisation(dx.Explainer("saliency", model), xs, target="predicted", most=1)
     assert targets[0] == "predicted"
-    assert targets[1].tolist() == model.predict(xs, verbose=0).argmax(1).tolist()
+    assert targets[1].target.tolist() == model.predict(xs, verbose=0).argmax(1).tolist()
 
 
 def test_features_that_are_zero_in_both_maps_do_not_make_them_similar() -> None:

@@ -83,7 +83,7 @@ def test_random_numbers_without_effect_are_accepted(case: str, tmp_path: Path) -
     form = forms.get(case) or _save_idle_dropout(case, tmp_path / "saved")
     explainer = dx.Explainer("saliency", form, output="a" if case == "not explained" else None)
     np.testing.assert_allclose(explainer.predict(X).outputs, 2 * X, rtol=1e-6)
-    np.testing.assert_allclose(explainer.run(X), 2.0, rtol=1e-6)
+    np.testing.assert_allclose(explainer.run(X, target=None), 2.0, rtol=1e-6)
 
 
 def test_dropout_at_inference_is_accepted() -> None:
@@ -113,5 +113,5 @@ def test_variables_written_after_they_are_read_keep_their_values() -> None:
         scale.assign(5.0)
         return y
 
-    np.testing.assert_allclose(dx.explain("saliency", _net(model), X), 2.0)
+    np.testing.assert_allclose(dx.explain("saliency", _net(model), X, target=None), 2.0)
     assert (scale.numpy(), calls.numpy()) == (2.0, 0.0)

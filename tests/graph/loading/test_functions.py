@@ -39,10 +39,10 @@ def test_functions_with_a_signature() -> None:
         return tf.cond(tf.reduce_sum(x) > 0, lambda: x**3, lambda: -(x**3))
 
     x = np.array([[1.0, 2.0, 3.0]])
-    attributions = dx.explain("intgrad", cube, x, tolerance=1e-6)
+    attributions = dx.explain("intgrad", cube, x, tolerance=1e-6, target=None)
     assert attributions.dtype == np.float64
     np.testing.assert_allclose(attributions, x**3, rtol=1e-6)
-    np.testing.assert_allclose(dx.explain("saliency", cube.get_concrete_function(), x), 3 * x**2)
+    np.testing.assert_allclose(dx.explain("saliency", cube.get_concrete_function(), x, target=None), 3 * x**2)
 
 
 def test_functions_that_were_traced_once() -> None:
