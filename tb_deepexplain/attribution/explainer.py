@@ -33,6 +33,7 @@ from tb_deepexplain.attribution.targets import (
 )
 from tb_deepexplain.errors import InputError, ParameterError, UnsupportedModelError
 from tb_deepexplain.graph.loading.load_model import load_model
+from tb_deepexplain.graph.score_function import ScoreFunction
 from tb_deepexplain.registry.table import Row
 
 
@@ -46,8 +47,11 @@ class Explainer:
     summed over the positions where the model predicts it (over all if there are none), and "predicted" is the class for which
     this sum is the largest.
     `inputs`: None (the model's inputs, or their embedding if they are integers or strings), "embedding", or
-    names of inputs, layers or tensors. `output`: None (the logits before a softmax or sigmoid, else the
-    output), "output" (the output itself), or the name of an output, layer or tensor.
+    names of inputs, layers or tensors. `output`: None (the only output), or the name of an output, layer or tensor. Of
+    an output of the model, the logits before a final softmax or sigmoid are explained; with `logits=False`, and for
+    `output="output"`, which means the only output, the probabilities; with `logits=True` the logits before any tensor.
+    `score`: a function of the model's outputs (a tensor `[N, ...]`, or a dict of them by name if there are several) that
+    returns the number `[N]` to explain, in TensorFlow; with `logits=True` it gets the logits in place of probabilities.
     `jit` compiles the model's evaluations with XLA: for GPUs and TPUs; slower for convolutions on a CPU.
     """
 
@@ -59,6 +63,8 @@ class Explainer:
         target: Any = DEFAULT,
         inputs: str | Sequence[str] | None = None,
         output: str | None = None,
+        logits: bool | None = None,
+        score: ScoreFunction | None = None,
         class_names: Sequence[str] | None = None,
         jit: bool = False,
         **params: Any,
@@ -66,12 +72,19 @@ class Explainer:
         self.method = find_method(method)
         self.method.check(params)  # before the model is loaded, which may take a while
         self.graph = load_model(model)
-        self.submodel = self.graph.submodel(inputs, output)
+        if score is not None and (output is not None or target not in (DEFAULT, None)):
+            raise ParameterError("got score and output or target: score is a function of all outputs; leave the others out")
+        self._score = score
+        if score is None:
+            self.submodel = self.graph.submodel(inputs, output, logits)
+        else:
+            self.submodel = self.graph.with_score(score, bool(logits)).submodel(inputs, logits=False)
         self.parameters = self.method.check(self.order_baseline(self.method, params))
-        if self.submodel.explains_softmax:
+        if self.submodel.explains_softmax and logits is None and score is None:
             warnings.warn(
                 "the explained output is a softmax: its probabilities share one sum and saturate, so that evidence for one "
-                f"class shows as evidence against others; output={self.submodel.logits_option!r} explains the logits before it",
+                "class shows as evidence against others; logits=True explains the logits before it, and logits=False explains "
+                "the softmax without this warning",
                 stacklevel=2,
             )
         self.batch_sizes = BatchSizes(self.submodel, self.method, self.parameters)
@@ -86,6 +99,8 @@ class Explainer:
             "target": target,
             "inputs": inputs,
             "output": output,
+            "logits": logits,
+            "score": score,
             "class_names": class_names,
             "jit": jit,
         }
@@ -104,7 +119,7 @@ class Explainer:
     @property
     def explained(self) -> tuple[Any, ...]:
         """Model, inputs and output: equal if the scores are the same function of the examples."""
-        return (self.graph.identity, self._options["inputs"], self._options["output"])
+        return (self.graph.identity, *(self._options[name] for name in ("inputs", "output", "logits")), id(self._score))
 
     def for_model(self, model: Any) -> Explainer:
         """The same method with the same options on another model of this architecture."""
@@ -301,6 +316,10 @@ class Explainer:
         """What a target explains of the examples."""
         if isinstance(target, Explained) or target is None:
             return target or Explained()
+        if self._score is not None and target is not DEFAULT:
+            raise InputError("got target, but score= is what is explained; leave one of them out")
+        if self._score is not None:
+            return Explained()
         submodel = self.submodel
         is_number = np.ndim(target) == 0 and target is not DEFAULT and not isinstance(target, str)
         shape = None if is_number and not submodel.explains_model_output else submodel.output_shape
@@ -355,6 +374,8 @@ def explain(
     target: Any = DEFAULT,
     inputs: str | Sequence[str] | None = None,
     output: str | None = None,
+    logits: bool | None = None,
+    score: ScoreFunction | None = None,
     class_names: Sequence[str] | None = None,
     batch_size: int | None = None,
     seed: int = 0,
@@ -364,7 +385,17 @@ def explain(
     **params: Any,
 ) -> Any:
     """Attributions of `xs` by one method: `Explainer(method, model, ...).run(xs, ...)`. Keep an Explainer for more than one call."""
-    explainer = Explainer(method, model, inputs=inputs, output=output, class_names=class_names, jit=jit, **params)
+    explainer = Explainer(
+        method,
+        model,
+        inputs=inputs,
+        output=output,
+        logits=logits,
+        score=score,
+        class_names=class_names,
+        jit=jit,
+        **params,
+    )
     return explainer.run(
         xs,
         ys=ys,

@@ -19,6 +19,7 @@ from tb_deepexplain.evaluation.measures import check_measures
 from tb_deepexplain.evaluation.randomisation import parameter_randomisation
 from tb_deepexplain.evaluation.ranking import DEFAULT_BUDGET, DEFAULT_MEASURES, MeasuredMethod, Ranking, rank_methods
 from tb_deepexplain.graph.loading.load_model import load_model
+from tb_deepexplain.graph.score_function import ScoreFunction
 from tb_deepexplain.registry.table import Selection
 from tb_deepexplain.stats.intervals import finite_or_none, mean_interval
 
@@ -37,13 +38,15 @@ def rank(
     seed: int = 0,
     inputs: str | Sequence[str] | None = None,
     output: str | None = None,
+    logits: bool | None = None,
+    score: ScoreFunction | None = None,
     class_names: Sequence[str] | None = None,
     batch_size: int | None = None,
     segments: Any = None,
 ) -> Ranking:
     """Attribution methods ranked by how faithful their maps of `xs` are, with what a map costs.
 
-    `model`, `xs`, `target`, `inputs`, `output`, `class_names` and `batch_size` as for Explainer; `segments` as for Evaluator.run. `methods` and
+    `model`, `xs`, `target`, `inputs`, `output`, `logits`, `score`, `class_names` and `batch_size` as for Explainer; `segments` as for Evaluator.run. `methods` and
     `measures` are ids, or a dict of ids and their parameters. By default all methods are compared that can explain the model with
     at most `budget` evaluations per map; Ranking.left_out says why the others cannot. Occlusion of pictures uses 14 × 14 windows
     unless it has parameters. `seed` makes the random parts repeatable.
@@ -63,7 +66,7 @@ def rank(
     if "occlusion" in parameters and not parameters["occlusion"]:
         parameters["occlusion"] = window_parameters([array.shape[1:] for array in arrays])
     explainers: dict[str, Explainer] = {}
-    choices: dict[str, Any] = {"inputs": inputs, "output": output, "class_names": class_names}
+    choices: dict[str, Any] = {"inputs": inputs, "output": output, "logits": logits, "score": score, "class_names": class_names}
     explained = list[Explained]()  # of all examples, by every method
 
     def first(count: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

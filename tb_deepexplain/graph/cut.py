@@ -42,14 +42,20 @@ def make_cut(
     layers: Mapping[str, str],
     inputs: Sequence[str] | None,
     output: str | None,
+    logits: bool | None = None,
 ) -> Cut:
-    """The cut for the options `inputs` and `output` of an Explainer.
+    """The cut for the options `inputs`, `output` and `logits` of an Explainer.
 
     `specs`, `outputs` and `layers` are the model's inputs, its output tensors and the known output tensors of layers.
     """
     model_output = _find_output(view, outputs, layers, output)
-    logits = find_logits(view, model_output) if output is None else None  # a name means exactly that tensor
-    explained = logits or model_output
+    asked = logits
+    if logits is None:  # a name means exactly that tensor, unless it is that of an output
+        logits = output is None or (model_output in outputs.values() and not _is_output_itself(outputs, output))
+    before = find_logits(view, model_output) if logits else None
+    if asked and before is None:
+        raise ParameterError(f"logits=True: the output {output or model_output!r} ends in no softmax or sigmoid; leave it out")
+    explained = before or model_output
     ids = [spec.node for spec in specs if not spec.is_float or holds_token_ids(view, spec.node)]
     lookups = {lookup.output: lookup for lookup in find_lookups(view, ids, explained)}
     if inputs is None or "embedding" in inputs:
@@ -78,7 +84,14 @@ def _find_output(view: GraphView, outputs: Mapping[str, str], layers: Mapping[st
         if len(outputs) > 1:
             raise ParameterError(f"the model has several outputs; choose one with output=...: {', '.join(outputs)}")
         return next(iter(outputs.values()))
-    return find_tensor(view, layers, output)
+    named = find_tensor(view, layers, output)
+    of_layer = [tensor for tensor in outputs.values() if view.skip_identities(tensor) == named] if output in layers else []
+    return of_layer[0] if of_layer else named
+
+
+def _is_output_itself(outputs: Mapping[str, str], output: str | None) -> bool:
+    """Whether `output="output"` asks for the only output as it is."""
+    return output == "output" and len(outputs) == 1
 
 
 def _check_pooling(view: GraphView, lookups: Iterable[EmbeddingLookup]) -> None:

@@ -90,6 +90,18 @@ class GraphView:
                 copy.device = ""
         return graph_def
 
+    def extended(self, nodes: Iterable[Any], library: Any) -> GraphView:
+        """Another view, of this graph with these nodes and functions added."""
+        graph_def = graph_pb2.GraphDef()
+        graph_def.versions.CopyFrom(self.versions)
+        graph_def.library.CopyFrom(self.library)
+        graph_def.library.MergeFrom(library)
+        other = GraphView(graph_def)
+        other.nodes = self.nodes | {node.name: node for node in nodes}
+        for name in other.nodes:
+            other._connect(name)
+        return other
+
     def add_copy(self, name: str, new_name: str, first_input: str) -> str:
         """Add a copy of a node that reads `first_input` as its first input; its output tensor."""
         if new_name not in self.nodes:

@@ -20,6 +20,8 @@ from tb_deepexplain.graph.graph_view import GraphView, node_name, tensor_name
 from tb_deepexplain.graph.imported_graph import ImportedGraph
 from tb_deepexplain.graph.inlining import inline, outputs_of
 from tb_deepexplain.graph.input_spec import InputSpec
+from tb_deepexplain.graph.logits import find_logits
+from tb_deepexplain.graph.score_function import ScoreFunction, add_score, trace_score
 from tb_deepexplain.graph.submodel import Submodel
 from tb_deepexplain.graph.weights import variable_reads
 
@@ -58,13 +60,13 @@ class ModelGraph:
                 )
         self._view = GraphView(inline(function))
         self.outputs = {name: tensor_name(t.name) for name, t in zip(outputs, outputs_of(function), strict=True)}
-        self.output_shapes = {  # tensor → shape with the batch; None: of unknown rank
-            tensor_name(t.name): None if t.shape.rank is None else tuple(t.shape) for t in outputs_of(function)
-        }
+        self.output_specs = {tensor_name(t.name): tf.TensorSpec(t.shape, t.dtype) for t in outputs_of(function)}
         self._captures = {tensor_name(internal.name): external for external, internal in function.graph.captures}
         self._keep = (function, keep)  # a SavedModel's signature holds only weak references to its variables
         self._constants: dict[str, Any] = {}  # values that replace constants of the graph
         self._submodels: dict[Any, Submodel] = {}
+        self._score_captures: dict[str, Any] = {}  # of a score function: it is no part of the model
+        self._with_scores: dict[Any, ModelGraph] = {}
 
     @property
     def view(self) -> GraphView:
@@ -76,7 +78,9 @@ class ModelGraph:
         """Equal for graphs of one model in this process: those that read the same variables, or are the same object."""
         return tuple(sorted(map(id, self._captures.values()))) or (id(self),)
 
-    def submodel(self, inputs: str | Sequence[str] | None = None, output: str | None = None) -> Submodel:
+    def submodel(
+        self, inputs: str | Sequence[str] | None = None, output: str | None = None, logits: bool | None = None
+    ) -> Submodel:
         """The part of the model from `inputs` to `output`, as described in `Explainer`; the same object for equal arguments.
 
         Raises ParameterError for unknown names, UnsupportedModelError where the output is not deterministic or does not
@@ -87,9 +91,9 @@ class ModelGraph:
             if name is not None and not isinstance(name, str):
                 hint = f"; its name is {name.name!r}" if isinstance(getattr(name, "name", None), str) else ""
                 raise ParameterError(f"{option}: got a {type(name).__name__}; give the name of a layer or tensor{hint}")
-        key = (names, output)
+        key = (names, output, logits)
         if key not in self._submodels:
-            cut = make_cut(self._view, self.inputs, self.outputs, self._layers, names, output)
+            cut = make_cut(self._view, self.inputs, self.outputs, self._layers, names, output, logits)
             check_determinism(self._view, [cut.output, cut.model_output])
             self._submodels[key] = Submodel(self, cut)
         return self._submodels[key]
@@ -97,7 +101,7 @@ class ModelGraph:
     def import_graph(self, feeds: Mapping[str, Any]) -> ImportedGraph:
         """The model imported into the function that is being traced; `feeds` replace the tensors they name."""
         constants = {name: tf.constant(value) for name, value in self._constants.items()}
-        return ImportedGraph(self._view, self._captures, constants | dict(feeds))
+        return ImportedGraph(self._view, self._captures | self._score_captures, constants | dict(feeds))
 
     def with_input_defaults(self, values: Mapping[str, np.ndarray]) -> ModelGraph:
         """The same model with these values for inputs that an example lacks."""
@@ -109,6 +113,27 @@ class ModelGraph:
         if name not in self.outputs:
             raise ParameterError(f"the model has no output {name!r}; it has {', '.join(self.outputs)}")
         return self._replace(outputs={name: self.outputs[name]})
+
+    def with_score(self, function: ScoreFunction, logits: bool = False) -> ModelGraph:
+        """The same model with one output `[N]`: this function of its outputs (a tensor, or a dict by name if there are several).
+
+        With `logits` the function gets the logits of the outputs that end in a softmax or sigmoid. Raises ParameterError if it
+        does not return one real number for each example.
+        """
+        if (function, logits) not in self._with_scores:
+            tensors = self.outputs
+            traced = trace_score(function, {name: self.output_specs[tensor] for name, tensor in tensors.items()})
+            if logits:
+                tensors = {name: find_logits(self._view, tensor) or tensor for name, tensor in tensors.items()}
+            view, score, captures = add_score(self._view, tensors, traced)
+            self._with_scores[function, logits] = self._replace(
+                _view=view,
+                outputs={"score": score},
+                output_specs={score: tf.TensorSpec([None], traced.outputs[0].dtype)},
+                _score_captures=captures,
+                _keep=(self._keep, traced),
+            )
+        return self._with_scores[function, logits]
 
     def with_weights(self, values: Mapping[str, np.ndarray]) -> ModelGraph:
         """A copy of the model with these values for some of its weights (names as in `Submodel.weights_by_layer`)."""
@@ -148,7 +173,7 @@ class ModelGraph:
     def _replace(self, **attributes: Any) -> ModelGraph:
         """A copy with other attributes; it does not share submodels."""
         other = copy.copy(self)
-        vars(other).update(attributes, _submodels={})
+        vars(other).update({"_submodels": {}, "_with_scores": {}, **attributes})
         return other
 
     def _read_variable(self, name: str, dtype: int) -> Any:

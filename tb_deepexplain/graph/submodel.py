@@ -17,7 +17,7 @@ from tb_deepexplain.graph.gradient_blocks import find_gradient_block
 from tb_deepexplain.graph.graph_view import node_name, tensor_name
 from tb_deepexplain.graph.imported_graph import ImportedGraph
 from tb_deepexplain.graph.input_spec import InputSpec
-from tb_deepexplain.graph.logits import final_activation, find_logits
+from tb_deepexplain.graph.logits import final_activation
 from tb_deepexplain.graph.regions import RegionAnalysis, find_regions
 from tb_deepexplain.graph.weights import weights_by_layer
 
@@ -90,15 +90,13 @@ class Submodel:
     @property
     def explains_model_output(self) -> bool:
         """Whether one of the model's outputs is explained, or its logits; not another tensor."""
-        return self.cut.model_output in self.graph.output_shapes
+        return self.cut.model_output in self.graph.output_specs
 
     @cached_property
     def output_shape(self) -> tuple[int | None, ...] | None:
         """The shape of the explained output, with the batch; None: its rank is unknown."""
-        shapes = self.graph.output_shapes
-        if self.cut.model_output in shapes:
-            return shapes[self.cut.model_output]
-        shape = self._prediction_function.structured_outputs[0].shape
+        spec = self.graph.output_specs.get(self.cut.model_output)
+        shape = (spec or self._prediction_function.structured_outputs[0]).shape
         return None if shape.rank is None else tuple(shape)
 
     @property
@@ -112,13 +110,6 @@ class Submodel:
     def explains_softmax(self) -> bool:
         """Whether the explained output is itself a softmax, or the logarithm of one."""
         return final_activation(self.graph.view, self.cut.output) in ("Softmax", "LogSoftmax")
-
-    @property
-    def logits_option(self) -> str | None:
-        """The value of `output=` that explains the logits instead of a softmax."""
-        if list(self.graph.outputs.values()) == [self.cut.output]:
-            return None
-        return find_logits(self.graph.view, self.cut.output)
 
     @property
     def to_probabilities(self) -> Callable[[Any], Any] | None:

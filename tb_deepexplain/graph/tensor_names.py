@@ -15,6 +15,8 @@ def find_tensor(view: GraphView, layers: Mapping[str, str], name: str) -> str:
         return layers[name]
     if node_name(name) in view.nodes:
         return tensor_name(name)
+    if of_another_load := _after_another_load(view, name):
+        return of_another_load
     # TensorFlow numbers repeated scopes: `dense_1` may be a layer of that name, or the second scope of layer `dense`.
     scopes = {m.group(0) for n in view.nodes if (m := re.match(rf"(?:.*/)?{re.escape(name)}(?:_\d+)?(?=/)", n))}
     outputs = [t for scope in sorted(scopes) for t in _scope_outputs(view, scope)]
@@ -26,6 +28,15 @@ def find_tensor(view: GraphView, layers: Mapping[str, str], name: str) -> str:
     raise ParameterError(
         f"the model has no tensor or layer {name!r}; its layers include {', '.join(known[:40]) or 'none'}"
     )
+
+
+def _after_another_load(view: GraphView, name: str) -> str | None:
+    """The tensor that had this name when the model was loaded before: Keras numbers the outermost scope anew with each load."""
+    outermost, _, rest = tensor_name(name).partition("/")
+    base = re.sub(r"(_\d+)+$", "", outermost)
+    pattern = re.compile(rf"{re.escape(base)}(_\d+)*/{re.escape(node_name(rest))}")
+    nodes = [node for node in view.nodes if pattern.fullmatch(node)] if rest else []
+    return f"{nodes[0]}:{rest.split(':')[1]}" if len(nodes) == 1 else None
 
 
 def _scope_outputs(view: GraphView, scope: str) -> list[str]:

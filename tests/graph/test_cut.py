@@ -169,3 +169,39 @@ def test_a_squeezed_sigmoid_has_logits_classes_and_weights(squeeze: Any) -> None
     np.testing.assert_array_equal(predictions.classes, (model(X).numpy() > 0.5).astype(int))
     assert explainer.run(X, ys=np.ones(6)).shape == X.shape
     assert dx.Explainer("saliency", model, output="output").predict(X).classes is None
+
+
+@pytest.fixture(scope="module")
+def two_heads() -> keras.Model:
+    x = keras.Input((4,), name="x")
+    hidden = layers.Dense(5, "relu", name="dense")(x)
+    heads = {"kind": layers.Dense(3, "softmax", name="kinds")(hidden), "size": layers.Dense(1, name="sizes")(hidden)}
+    return keras.Model(x, heads)
+
+
+def test_a_named_head_means_its_logits(two_heads: keras.Model) -> None:
+    probabilities = two_heads(X)["kind"].numpy()
+    for name in ("kind", "kinds"):  # of the output, of its layer
+        predictions = dx.Explainer("saliency", two_heads, output=name).predict(X)
+        assert_maps_close(predictions.probabilities, probabilities)
+        shift = predictions.outputs - np.log(probabilities)
+        np.testing.assert_allclose(shift, shift[:, :1].repeat(3, 1), atol=1e-5)
+        assert abs(predictions.outputs - probabilities).max() > 0.1
+        as_it_is = dx.Explainer("saliency", two_heads, output=name, logits=False).predict(X)
+        assert_maps_close(as_it_is.outputs, probabilities)
+    assert dx.Explainer("saliency", two_heads, output="size").predict(X).outputs.shape == (len(X), 1)
+
+
+@pytest.mark.filterwarnings("ignore:the explained output is a softmax")
+def test_a_tensor_name_outlives_the_load(two_heads: keras.Model) -> None:
+    """Keras numbers the scope of the model anew whenever it is loaded."""
+    first, second = dx.load_model(two_heads), dx.load_model(two_heads)
+    (name,) = (node for node in first.view.nodes if node.endswith("/Softmax"))
+    assert name not in second.view.nodes
+    for model in (first, second, two_heads):
+        outputs = dx.Explainer("saliency", model, output=f"{name}:0").predict(X).outputs  # exactly that tensor
+        assert_maps_close(outputs, two_heads(X)["kind"].numpy())
+        of_logits = dx.Explainer("saliency", model, output=name, logits=True).predict(X)
+        assert_maps_close(of_logits.probabilities, outputs)
+    with pytest.raises(dx.ParameterError, match="no tensor or layer"):
+        dx.Explainer("saliency", second, output="functional_9/dense_7/Relu")
