@@ -38,6 +38,8 @@ class Arguments:
     target: Target
     signature: str | None
     output: str | None
+    logits: bool | None
+    score: str | None
     labels: tuple[str, ...] | None
     vocabulary: tuple[str, ...] | None
     batch_size: int | None
@@ -133,6 +135,8 @@ def _read_options(options: argparse.Namespace) -> dict[str, Any]:
         "target": Target.parse(options.target),
         "signature": options.signature,
         "output": options.output,
+        "logits": options.logits,
+        "score": options.score,
         "labels": _read_labels(options.labels),
         "vocabulary": _read_lines("--vocab", options.vocab),
         "batch_size": options.batch_size,

@@ -180,12 +180,12 @@ def _rank(explainer: Any, records: Any, examples: Sequence[Any], left_out: dict[
     from tb_deepexplain.evaluation.method_comparison import SANITY_EXAMPLES, time_and_check
 
     alike = [example for example in examples if example.batch_key == examples[0].batch_key][:SANITY_EXAMPLES]
-    xs, options = explainer.stack(alike), explainer.score_arguments(alike)[0]
+    xs, target = explainer.stack(alike), explainer.map_targets(alike)[0].explained
     measures = [find_measure(name) for name, _ in explainer.request.measures]
     measured, example_ids = [], list[str]()
     for of_method in explainer.explainers:
         rows = [row for row in records.attributions if row.method == of_method.method.id]
-        seconds, sanity = time_and_check(of_method, xs, seed=seed, **options)
+        seconds, sanity = time_and_check(of_method, xs, seed=seed, target=target)
 
         def column(name: str, rows: Sequence[Any] = rows) -> np.ndarray:
             return np.array([row.measures.get(name, np.nan) for row in rows], np.float64)

@@ -139,10 +139,19 @@ def _add_target(parser: Parser) -> None:
         "--target",
         default="predicted",
         metavar="TARGET",
-        help="predicted (default) | label | top:K | a class number | sum (of all units)",
+        help="predicted (default) | label | top:K | a class number | a position such as 2,5 | sum (of all units)",
     )
     group.add_argument("--signature", metavar="NAME", help="signature of the SavedModel (default: serving_default)")
     group.add_argument("--output", metavar="NAME", help="output to explain, if the model has several")
+    group.add_argument(
+        "--logits",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="--no-logits explains probabilities, not the logits before them; with --score, --logits passes it the logits",
+    )
+    group.add_argument(
+        "--score", metavar="MODULE:FUNCTION", help="explain a function of the model's outputs, [N, ...] to [N], not a target"
+    )
     group.add_argument(
         "--labels",
         metavar="FILE|A,B",

@@ -34,6 +34,8 @@ def build_request(arguments: Arguments) -> Request:
         target=arguments.target,
         signature=arguments.signature,
         output=arguments.output,
+        logits=arguments.logits,
+        score=arguments.score,
         labels=arguments.labels,
         vocabulary=arguments.vocabulary,
         batch_size=arguments.batch_size,

@@ -11,7 +11,7 @@ from beam_pipelines.reading.work_unit import Plan
 from tb_deepexplain._version import __version__
 from tb_deepexplain.recording.batch_explainer import BatchExplainer
 from tb_deepexplain.recording.manifest import as_list, describe_measures, describe_methods, describe_store
-from tb_deepexplain.recording.request import Request
+from tb_deepexplain.recording.request import Request, identify_score
 
 
 def configure(arguments: Arguments, request: Request, model: str, plan: Plan) -> dict[str, Any]:
@@ -28,6 +28,8 @@ def configure(arguments: Arguments, request: Request, model: str, plan: Plan) ->
         "target": str(request.target),
         "signature": request.signature,
         "output": request.output,
+        "logits": request.logits,
+        "score": identify_score(request),
         "labels": as_list(request.labels),
         "vocab": as_list(request.vocabulary),
         "step": request.step,

@@ -2,66 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import importlib
-import inspect
-import os
-import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from tb_deepexplain.errors import ParameterError
+from tb_deepexplain.named_functions import identify_function, load_function
 
 Preprocess = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 
 def load_preprocess(name: str) -> Preprocess:
-    """The function `module:function`. The module may also be in the current directory.
-
-    Raises ParameterError if it cannot be imported or is not a function.
-    """
-    module, colon, function = name.partition(":")
-    if not (module and colon and function):
-        raise ParameterError(f"--preprocess {name}: expected module:function")
-    try:
-        with _current_directory_importable():
-            value = importlib.import_module(module)
-        for part in function.split("."):
-            value = getattr(value, part)
-    except Exception as error:  # a module may raise anything while it is imported
-        raise ParameterError(
-            f"--preprocess {name}: {type(error).__name__}: {error}; it must be importable here and in every worker"
-        ) from error
-    if not callable(value):
-        raise ParameterError(f"--preprocess {name} is a {type(value).__name__}; expected a function of one record")
-    return value
+    """The function `module:function`; ParameterError if there is none."""
+    return load_function(name, "--preprocess", "one record")
 
 
 def identify_preprocess(name: str) -> str:
     """The name and a digest of the module's file: a store depends on both. Raises as `load_preprocess`."""
     load_preprocess(name)
-    try:
-        source = inspect.getsourcefile(sys.modules[name.partition(":")[0]]) or ""
-        with open(source, "rb") as file:
-            return f"{name} {hashlib.sha256(file.read()).hexdigest()[:16]}"
-    except (OSError, TypeError):  # built in
-        return name
-
-
-@contextlib.contextmanager
-def _current_directory_importable() -> Iterator[None]:
-    """While a module is imported, the current directory is the last entry of sys.path; afterwards it is removed.
-
-    What the module needs from there, it must import at its top.
-    """
-    folder = os.getcwd()
-    if folder in sys.path or "" in sys.path:
-        yield
-        return
-    sys.path.append(folder)
-    try:
-        yield
-    finally:
-        with contextlib.suppress(ValueError):  # the module itself may have changed sys.path
-            sys.path.remove(folder)
+    return identify_function(name)

@@ -19,6 +19,7 @@ TYPES: dict[str, type] = {
     "id_feature": str,
     "signature": str,
     "output": str,
+    "score": str,
     "batch_size": int,
     "superpixels": int,
 }

@@ -34,8 +34,9 @@ class Attribute(beam.PTransform):
     `model`: path of a model, which every worker must see. `methods`: ids, or a dict of ids and parameters; several
     methods share the model and its predictions. `measures`: likewise; they measure each map and a random one, and remove
     `superpixels` superpixels of a picture instead of pixels. `target`: "predicted", "label", "top:K", a class number,
-    or "sum". `signature`: of a SavedModel; if it takes serialized tf.Examples, the explanation starts at the parsed
-    features. `output`: of a model with several.
+    a position such as "2,5", or "sum". `signature`: of a SavedModel; if it takes serialized tf.Examples, the explanation starts at the parsed
+    features. `output`: of a model with several; `logits=False`: its probabilities. `score`: "module:function" of the
+    model's outputs, in place of a target.
 
     An element is a serialized tf.Example, a dict or beam.Row of columns (the model's inputs by name; `label` and `id` if
     known), or a pair of an id and one of these. An element without an id is named by a digest of its content. `features`,
@@ -68,6 +69,8 @@ class Attribute(beam.PTransform):
         label_feature: str = "label",
         signature: str | None = None,
         output: str | None = None,
+        logits: bool | None = None,
+        score: str | None = None,
     ) -> None:
         super().__init__()
         self.request = make_request(
@@ -84,6 +87,8 @@ class Attribute(beam.PTransform):
             superpixels=superpixels,
             signature=signature,
             output=output,
+            logits=logits,
+            score=score,
         )
         self.record_spec = RecordSpec(
             features=dict(features or {}),

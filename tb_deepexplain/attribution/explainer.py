@@ -72,7 +72,7 @@ class Explainer:
         self.method = find_method(method)
         self.method.check(params)  # before the model is loaded, which may take a while
         self.graph = load_model(model)
-        if score is not None and (output is not None or target not in (DEFAULT, None)):
+        if score is not None and not (output is None and (target is None or target is DEFAULT)):
             raise ParameterError("got score and output or target: score is a function of all outputs; leave the others out")
         self._score = score
         if score is None:
@@ -94,7 +94,8 @@ class Explainer:
             f"custom gradients are ignored ({', '.join(custom[:3])}): the derivative of the forward computation is used"
         )
         self._target, self._class_names, self._jit = target, class_names, jit
-        check_class_names(class_names, self.submodel.output_shape, self.submodel.explains_two_classes)
+        if class_names is not None:
+            check_class_names(class_names, self.submodel.output_shape, self.submodel.explains_two_classes)
         self._options: dict[str, Any] = {
             "target": target,
             "inputs": inputs,
@@ -177,8 +178,27 @@ class Explainer:
             parts.append([output, probabilities, ids, np.full(len(ids), ids.shape[-1])])
         output, probabilities, ids, lengths = join_batches(parts, batches, inputs.n)
         cut = self.submodel.cut
-        texts = (ids, lengths) if any(cut.embedded) else (None, None)
-        return Predictions(output, probabilities if cut.explains_logits else None, *texts)
+        is_text = any(cut.embedded)
+        sum_of_two, label_threshold = self._sigmoids
+        return Predictions(
+            outputs=output,
+            probabilities=probabilities if cut.explains_logits else None,
+            token_ids=ids if is_text else None,
+            lengths=lengths if is_text else None,
+            sum_of_two=sum_of_two,
+            label_threshold=label_threshold,
+        )
+
+    @property
+    def _sigmoids(self) -> tuple[float | None, float | None]:
+        """`sum_of_two` and `label_threshold` of Predictions."""
+        submodel, explains_logits = self.submodel, self.submodel.cut.explains_logits
+        if self._score is not None:
+            return None, None
+        return (
+            (0.0 if explains_logits else 1.0) if submodel.explains_two_classes else None,
+            (0.0 if explains_logits else 0.5) if submodel.explains_several_labels else None,
+        )
 
     def run(
         self,
@@ -324,14 +344,16 @@ class Explainer:
         is_number = np.ndim(target) == 0 and target is not DEFAULT and not isinstance(target, str)
         shape = None if is_number and not submodel.explains_model_output else submodel.output_shape
         is_single = shape is not None and shape[1:][-1:] in ((), (1,))
-        sum_of_two = (0.0 if submodel.cut.explains_logits else 1.0) if submodel.explains_two_classes else None
+        sum_of_two, label_threshold = self._sigmoids if submodel.explains_model_output else (None, None)
         if target is DEFAULT:
             if is_single and sum_of_two is None:
                 return Explained()
             target = 1 if is_single else "predicted"
         if isinstance(target, str) and target == "predicted":
-            return predict_target(self._outputs(inputs, batch_size), sum_of_two)
-        numbers, are_positions = read_target(target, inputs.n, shape, self._class_names)
+            return predict_target(self._outputs(inputs, batch_size), sum_of_two, label_threshold)
+        units = None if shape is None else (*shape, 1)[max(1, len(shape) - 1)]
+        classes = None if units is None else 2 if units == 1 and sum_of_two is not None else units
+        numbers, are_positions = read_target(target, inputs.n, shape, classes, self._class_names)
         if are_positions:
             sizes = self._outputs(inputs, batch_size).shape if shape is None or None in shape[1:] else shape
             check_target(numbers, sizes)

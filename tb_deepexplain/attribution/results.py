@@ -20,11 +20,22 @@ class Predictions:
     probabilities: np.ndarray | None  # [N, ...] of the softmax or sigmoid after the logits
     token_ids: np.ndarray | None  # [N, T] of a text model
     lengths: np.ndarray | None = None  # [N] how many token ids the model read; the rest of the row is filled with zeros
+    sum_of_two: float | None = None  # of a single sigmoid (at each position): outputs of classes 0 and 1 add up to 0, or 1
+    label_threshold: float | None = None  # of several sigmoids: outputs above it are probabilities above one half
 
     @property
     def classes(self) -> np.ndarray | None:
         """[N] the predicted class, or None; see `targets.predicted_classes`."""
         return predicted_classes(self.outputs, self.probabilities)
+
+    @property
+    def labels(self) -> list[np.ndarray] | None:
+        """For each example the classes whose probability is above one half, the most probable first; None unless each class has a
+        sigmoid of its own."""
+        if self.label_threshold is None:
+            return None
+        order = np.argsort(-self.outputs, axis=-1, kind="stable")
+        return [classes[row[classes] > self.label_threshold] for row, classes in zip(self.outputs, order, strict=True)]
 
 
 @dataclasses.dataclass(frozen=True)

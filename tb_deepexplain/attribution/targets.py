@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from tb_deepexplain.attribution.inputs import fits
+from tb_deepexplain.attribution.labels import read_labels
 from tb_deepexplain.errors import InputError, ParameterError
 
 WHERE_PREDICTED = "the score is that of the class `target`, summed over the positions where the model predicts it"
+OTHER_LABELS = "the model gives several classes more than one half: the most probable of them is explained"
 EVERYWHERE = "the model predicts the class `target` nowhere: the score is summed over all positions"
 
 
@@ -103,73 +104,67 @@ def explain_classes(
     return Explained(weights=weights, target=classes, positions=positions, warnings=texts)
 
 
-def predict_target(outputs: np.ndarray, sum_of_two: float | None) -> Explained:
-    """What target="predicted" explains, for these outputs `[N, ...]`; `sum_of_two` as for `class_outputs`."""
+def predict_target(outputs: np.ndarray, sum_of_two: float | None, label_threshold: float | None = None) -> Explained:
+    """What target="predicted" explains, for these outputs `[N, ...]`; the others as in `Predictions`."""
     by_class = class_outputs(outputs, sum_of_two)
     classes = by_class.argmax(-1) if by_class.ndim == 2 else class_sums(by_class).argmax(-1)
-    return explain_classes(classes, outputs.shape, outputs, sum_of_two)
+    explained = explain_classes(classes, outputs.shape, outputs, sum_of_two)
+    if label_threshold is None:
+        return explained
+    texts = [[OTHER_LABELS] if count > 1 else [] for count in (outputs > label_threshold).sum(-1)]
+    return dataclasses.replace(explained, warnings=texts)
 
 
 def read_target(
-    target: Any, n: int, shape: Sequence[int | None] | None, class_names: Sequence[str] | None
+    target: Any, n: int, shape: Sequence[int | None] | None, classes: int | None, class_names: Sequence[str] | None
 ) -> tuple[np.ndarray, bool]:
     """`[n]` class numbers or `[n, axes]` positions, and which of them: True for positions.
 
-    `target`: a class number or name, `[n]` or `[n, 1]` of them, `[n, classes]` one-hot; a position in the output as a tuple, or
-    `[n, axes]` of them. `shape` is that of the output, None if it is unknown. Raises InputError.
+    `target`: a class number or name, or `[n]` labels as `read_labels` takes them; a position in the output as a tuple, or
+    `[n, axes]` of them. `shape` is that of the output, and `classes` their number; None: unknown. Raises InputError.
     """
     axes = None if shape is None else len(shape) - 1
-    given = np.asarray(target)
-    if given.dtype.kind in "SU" or (given.dtype == object and all(isinstance(v, str | bytes) for v in given.ravel())):
-        given = _class_numbers(given, class_names)
-    if given.dtype.kind == "f" and not (given % 1).any():
-        given = given.astype(np.int64)
-    if given.dtype.kind not in "iub":
-        hint = "; weights of the units go to ys" if given.ndim > 1 else ""
-        raise InputError(f"target: expected class numbers, got {given.dtype}{hint}")
-    is_position = isinstance(target, tuple) and given.shape == (axes,) and axes != 1
-    if is_position:
-        return np.broadcast_to(given, (n, axes or 0)).astype(np.int64), True
-    if given.ndim == 2 and len(given) == n and axes not in (None, 1) and given.shape[1] == axes:
-        return given.astype(np.int64), True
-    units = shape[-1] if shape is not None and axes == 1 else None
-    if given.ndim == 2 and given.shape == (n, units) and units != 1 and _is_one_hot(given):
-        given = given.argmax(1)
-    if given.shape == (n, 1):
-        given = given[:, 0]
-    if given.shape not in ((), (n,)):
-        positions = f", or a position of {axes} numbers as a tuple" if axes and axes > 1 else ""
+    if np.ndim(target) == 0:
+        return np.full(n, _read_one(target, class_names)), False
+    if axes not in (None, 1):
+        given = np.asarray(target)
+        is_one = isinstance(target, tuple) and given.shape == (axes,)
+        if given.dtype.kind in "iu" and (is_one or given.shape == (n, axes)):
+            return np.broadcast_to(given, (n, axes or 0)).astype(np.int64), True
+    try:
+        labels = read_labels(target, n, classes=classes, class_names=class_names, name="target")
+    except InputError as error:
+        if axes in (None, 1):
+            raise
+        raise InputError(f"{error}; a position in the output is a tuple of {axes} numbers") from None
+    if labels.kind != "class":
+        what = "several classes" if labels.kind == "classes" else "real numbers"
         raise InputError(
-            f"target: got shape {given.shape}; expected one class number, or {n} of them, one for each example{positions}"
+            f"target: got {what} for each example; expected one class number, or one for each of {n} examples; weights of the "
+            "units go to ys"
         )
-    return np.broadcast_to(given, (n,)).astype(np.int64), False
+    return labels.array, False
 
 
-def _is_one_hot(rows: np.ndarray) -> bool:
-    return bool(((rows == 0) | (rows == 1)).all() and (rows.sum(1) == 1).all())
-
-
-def _class_numbers(names: np.ndarray, class_names: Sequence[str] | None) -> np.ndarray:
-    """The numbers of classes that are given by name."""
-    texts = [name.decode() if isinstance(name, bytes) else str(name) for name in names.ravel()]
-    if class_names is None:
-        raise InputError(
-            f"target={texts[0]!r}: expected a class number, an array of them, 'predicted' or None; names of classes need class_names=[...]"
-        )
-    known = {name: number for number, name in enumerate(class_names)}
-    for text in texts:
-        if text not in known:
-            similar = difflib.get_close_matches(text, known, n=1)
-            hint = f"did you mean {similar[0]!r}? " if similar else ""
-            raise InputError(f"target={text!r}: {hint}the classes are {', '.join(list(known)[:40])}")
-    return np.array([known[text] for text in texts], np.int64).reshape(names.shape)
+def _read_one(target: Any, class_names: Sequence[str] | None) -> int:
+    """The number of one class, given by number or name."""
+    value = np.asarray(target)
+    if value.dtype.kind in "SU":
+        if class_names is None:
+            raise InputError(
+                f"target={target!r}: expected a class number, an array of them, 'predicted' or None; names need class_names=[...]"
+            )
+        return int(read_labels([target], 1, class_names=class_names, name="target").array[0])
+    if value.dtype.kind not in "iubf" or value % 1:
+        raise InputError(f"target: expected class numbers, got {value.dtype}: {target!r}")
+    return int(value)
 
 
 def check_class_names(
-    names: Sequence[str] | None, output_shape: Sequence[int | None] | None, has_two_classes: bool
+    names: Sequence[str], output_shape: Sequence[int | None] | None, has_two_classes: bool
 ) -> None:
     """ParameterError unless there is one name for each class of an output of this shape."""
-    if names is None or output_shape is None:
+    if output_shape is None:
         return
     if isinstance(names, str) or len(set(names)) != len(names):
         raise ParameterError("class_names: expected a list of different names, one for each class")

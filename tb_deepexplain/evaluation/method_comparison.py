@@ -46,8 +46,8 @@ def rank(
 ) -> Ranking:
     """Attribution methods ranked by how faithful their maps of `xs` are, with what a map costs.
 
-    `model`, `xs`, `target`, `inputs`, `output`, `logits`, `score`, `class_names` and `batch_size` as for Explainer; `segments` as for Evaluator.run. `methods` and
-    `measures` are ids, or a dict of ids and their parameters. By default all methods are compared that can explain the model with
+    `model`, `xs`, `target`, `inputs`, `output`, `logits`, `score`, `class_names` and `batch_size` as for Explainer; `segments`
+    as for Evaluator.run. `methods` and `measures` are ids, or a dict of ids and their parameters. By default all methods are compared that can explain the model with
     at most `budget` evaluations per map; Ranking.left_out says why the others cannot. Occlusion of pictures uses 14 × 14 windows
     unless it has parameters. `seed` makes the random parts repeatable.
 

@@ -102,9 +102,16 @@ class Submodel:
     @property
     def explains_two_classes(self) -> bool:
         """Whether the model's output is a single unit with a sigmoid (at each position), of which class 1 or 0 is explained."""
-        if not self.explains_model_output or final_activation(self.graph.view, self.cut.model_output) != "Sigmoid":
-            return False
-        return self.output_shape is not None and self.output_shape[1:][-1:] in ((), (1,))
+        return self._ends_in_sigmoids and self.output_shape is not None and self.output_shape[1:][-1:] in ((), (1,))
+
+    @property
+    def explains_several_labels(self) -> bool:
+        """Whether the model's output is a row of units, each with a sigmoid of its own."""
+        return self._ends_in_sigmoids and self.output_shape is not None and len(self.output_shape) == 2 and self.output_shape[1] != 1
+
+    @property
+    def _ends_in_sigmoids(self) -> bool:
+        return self.explains_model_output and final_activation(self.graph.view, self.cut.model_output) == "Sigmoid"
 
     @property
     def explains_softmax(self) -> bool:

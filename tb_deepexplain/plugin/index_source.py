@@ -27,10 +27,12 @@ def finite(value: str) -> str:
 
 
 _DIFFERENCE = "(score - baseline_score)"
+_LABELS, _PREDICTIONS = (f"map_extract(extras, '{name}')[1]" for name in ("labels", "predictions"))
 DERIVED_COLUMNS = {
     "relative_gap": f"CASE WHEN gap = 0 THEN 0 WHEN isfinite(gap) AND isfinite{_DIFFERENCE} THEN abs(gap / {_DIFFERENCE}) END",
-    "misclassified": "coalesce(label >= 0 AND predicted >= 0 AND label <> predicted, false)",
-    "correct": "coalesce(label >= 0 AND label = predicted, false)",
+    # Where an example may have several classes, all of them must be right.
+    "misclassified": f"coalesce({_LABELS} <> {_PREDICTIONS}, label >= 0 AND predicted >= 0 AND label <> predicted, false)",
+    "correct": f"coalesce({_LABELS} = {_PREDICTIONS}, label >= 0 AND label = predicted, false)",
 }
 
 

@@ -24,13 +24,13 @@ from tb_deepexplain.recording import display
 from tb_deepexplain.recording.example import Example, batch_positions
 from tb_deepexplain.recording.map_measures import MapMeasures
 from tb_deepexplain.recording.modality import MAP_AXES, find_modality
-from tb_deepexplain.recording.request import Request
-from tb_deepexplain.recording.targets import Classes, ScoreArguments, Target
+from tb_deepexplain.recording.request import Request, load_score
+from tb_deepexplain.recording.targets import Classes, Label, MapTarget, Target
 from tb_deepexplain.recording.work_metrics import Metrics
 from tb_deepexplain.stats.intervals import finite_or_none
 from tb_deepexplain.stats.rank_correlation import disagreement
 from tb_deepexplain.storage import local_copy
-from tb_deepexplain.store.records import Attribution, Failure, Input, ModelInput, model_input
+from tb_deepexplain.store.records import REGION, Attribution, Failure, Input, ModelInput, model_input
 
 _Explained: TypeAlias = tuple[Input, list[Attribution]]
 _Report: TypeAlias = Callable[[float], None]
@@ -57,11 +57,13 @@ class BatchExplainer:
         if graph is None:
             with local_copy(request.model) as model:
                 graph = load_model(model, signature=request.signature)
-        self.graph = graph if request.output is None else graph.with_output(request.output)
+        graph = graph if request.output is None else graph.with_output(request.output)
+        self.graph = graph if request.score is None else graph.with_score(load_score(request.score), bool(request.logits))
         self._batch_size = request.batch_size  # of evaluations; None: as many as the method chooses
         self.names = tuple(spec.name for spec in self.graph.inputs)
         self.modality = find_modality(self.graph)
-        self.explainers = [Explainer(name, self.graph, **parameters) for name, parameters in request.methods]
+        logits = request.logits if request.score is None else False
+        self.explainers = [Explainer(name, self.graph, logits=logits, **parameters) for name, parameters in request.methods]
         self._evaluator = Evaluator(self.explainers[0], dict(request.measures))
         if request.superpixels and self.modality != "image":
             raise ParameterError(
@@ -143,11 +145,10 @@ class BatchExplainer:
         classes.check(self.request.target)
         return classes
 
-    def score_arguments(self, examples: Sequence[Example]) -> list[ScoreArguments]:
-        """The arguments of `Explainer.run` that say what is explained of one batch, for each map of an example."""
+    def map_targets(self, examples: Sequence[Example]) -> list[MapTarget]:
+        """What is explained of one batch, for each map of an example."""
         classes = Classes.of(self._predict(self.stack(examples)), self.request.labels)
-        targets_of_maps = classes.choose(self.request.target, [example.label for example in examples])
-        return [classes.score_arguments(targets) for targets in targets_of_maps]
+        return classes.choose(self.request.target, [example.label for example in examples])
 
     def stack(self, examples: Sequence[Example]) -> dict[str, np.ndarray]:
         """The model's inputs `[N, ...]` by name, for examples that can be batched."""
@@ -172,27 +173,29 @@ class BatchExplainer:
         classes = Classes.of(predictions, self.request.labels)
         classes.check(self.request.target)
         rows: list[list[Attribution]] = [[] for _ in examples]
-        targets_of_maps = classes.choose(self.request.target, [example.label for example in examples])
+        map_targets = classes.choose(self.request.target, [example.label for example in examples])
+        shares = 1 / np.bincount(np.concatenate([t.rows for t in map_targets]), minlength=len(examples))
         evaluations = 0
-        for targets in targets_of_maps:
-            arguments = classes.score_arguments(targets)
-            measures = MapMeasures(self.request, examples, inputs, arguments, self._batch_size)
-            rows_of_target: list[list[Attribution]] = [[] for _ in examples]
+        for target in map_targets:
+            numbers, with_map = target.rows.tolist(), [examples[i] for i in target.rows]
+            some = inputs if len(numbers) == len(examples) else inputs.take(target.rows)
+            measures = MapMeasures(self.request, with_map, some, target.explained, self._batch_size)
+            rows_of_target: list[list[Attribution]] = [[] for _ in numbers]
+            lengths = None if predictions.lengths is None else predictions.lengths[target.rows]
             for explainer in self.explainers:
                 started = time.perf_counter()
-                result = explainer.run(inputs, batch_size=self._batch_size, return_result=True, **arguments)
+                result = explainer.run(some, target=target.explained, batch_size=self._batch_size, return_result=True)
                 columns = measures.columns(self._evaluator.of(explainer), result)
                 seconds += time.perf_counter() - started
                 evaluations += int(result.evaluations.sum())
-                maps = self._maps(result, predictions.lengths)
-                for i, example in enumerate(examples):
-                    target = None if targets is None else int(targets[i])
-                    row = self._row(explainer.method.id, example, i, maps[i], result, classes, target)
-                    rows_of_target[i].append(dataclasses.replace(row, measures=columns.get(i, {})))
-                report(len(examples) / (len(self.explainers) * len(targets_of_maps)))
+                maps = self._maps(result, lengths)
+                for k, i in enumerate(numbers):
+                    row = self._row(explainer.method.id, examples[i], maps[k], result, k, classes, i)
+                    rows_of_target[k].append(dataclasses.replace(row, measures=columns.get(k, {})))
+                report(float(shares[target.rows].sum()) / len(self.explainers))
             evaluations += measures.evaluations
-            for all_rows, new_rows in zip(rows, rows_of_target, strict=True):
-                all_rows += _with_disagreement(new_rows)
+            for i, new_rows in zip(numbers, rows_of_target, strict=True):
+                rows[i] += _with_disagreement(new_rows)
         metrics.batch(len(examples), evaluations, seconds)
         no_prediction = np.isnan(predictions.outputs.reshape(len(examples), -1)).any(1)
         return [
@@ -218,36 +221,43 @@ class BatchExplainer:
         return list(maps[0] if len(maps) == 1 else np.concatenate([one.reshape(len(one), -1) for one in maps], 1))
 
     def _row(
-        self,
-        method: str,
-        example: Example,
-        i: int,
-        values: np.ndarray,
-        result: Result,
-        classes: Classes,
-        target: int | None,
+        self, method: str, example: Example, values: np.ndarray, result: Result, k: int, classes: Classes, i: int
     ) -> Attribution:
+        """The row of map k of a result, for example i of the batch."""
         has_parts = self.modality == "tabular" and len(self.names) > 1
+        position = None if result.target is None else np.atleast_1d(result.target[k]).tolist()
+        target = None if position is None else int(position[-1])
+        is_region = result.positions is not None
+        single = example.label if isinstance(example.label, int) else None
         return Attribution(
             example_id=example.id,
             method=method,
             values=values,
             target=target,
             target_label=self._class_name(target),
-            label=example.label,
-            label_name=self._class_name(example.label),
-            predicted=None if classes.predicted is None else int(classes.predicted[i]),
-            score=finite_or_none(result.score[i]),
-            probability=classes.probability(i, target),
-            baseline_score=finite_or_none(result.baseline_score[i]),
-            gap=finite_or_none(result.gap[i]),
+            target_index=None if is_region else position,
+            score_function=REGION if is_region else self.request.score,
+            label=single,
+            label_name=self._label_name(example.label),
+            predicted=classes.predicted_class(i, position),
+            score=finite_or_none(result.score[k]),
+            probability=classes.probability(i, position),
+            baseline_score=finite_or_none(result.baseline_score[k]),
+            gap=finite_or_none(result.gap[k]),
             margin=classes.margin(i),
             loss=classes.loss(i, example.label),
-            evaluations=int(result.evaluations[i]),
+            evaluations=int(result.evaluations[k]),
             step=self.request.step,
-            warnings=result.warnings[i],
+            warnings=result.warnings[k],
             parts=[{"input": n, "shape": list(example.inputs[n].shape)} for n in self.names] if has_parts else None,
+            extras=classes.describe_labels(i, target, example.label),
         )
+
+    def _label_name(self, label: Label) -> str | None:
+        """The name of the true class, or the names of several."""
+        if label is None or isinstance(label, int):
+            return self._class_name(label)
+        return ", ".join(self._class_name(number) or str(number) for number in label) or None
 
     def _class_name(self, number: int | None) -> str | None:
         labels = self.request.labels

@@ -73,7 +73,8 @@ def describe_store(
         "measures": describe_measures(request),
         "measured": request.measured,
         "superpixels": request.superpixels,
-        "target": str(request.target),
+        "target": str(request.target) if request.score is None else request.score,
+        "score": request.score,
         "mixed_precision": request.mixed_precision,
         "labels": as_list(request.labels),
         "model": {
@@ -81,6 +82,7 @@ def describe_store(
             "fingerprint": fingerprint,
             "signature": request.signature,
             "output": request.output,
+            "logits": request.logits,
         },
         "options": options,
         "versions": _versions(),

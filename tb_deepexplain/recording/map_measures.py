@@ -11,6 +11,7 @@ import numpy as np
 
 from tb_deepexplain.attribution.inputs import Inputs
 from tb_deepexplain.attribution.results import Result
+from tb_deepexplain.attribution.targets import Explained
 from tb_deepexplain.evaluation.evaluator import Evaluator
 from tb_deepexplain.evaluation.measured import Measured
 from tb_deepexplain.evaluation.superpixels import superpixels
@@ -27,7 +28,7 @@ class MapMeasures:
         request: Request,
         examples: Sequence[Example],
         inputs: Inputs,
-        score_arguments: dict[str, Any],  # target or ys of the whole batch
+        explained: Explained,  # of the whole batch
         batch_size: int | None,
     ) -> None:
         measured = [i for i, e in enumerate(examples) if request.measures and _uniform(e.id) < request.measured]
@@ -37,7 +38,7 @@ class MapMeasures:
         if request.superpixels and measured:
             segments = superpixels(self._inputs.arrays[0], request.superpixels)
         self._arguments: dict[str, Any] = {
-            **{name: None if values is None else values[self._rows] for name, values in score_arguments.items()},
+            "target": explained.take(self._rows),
             "batch_size": batch_size,
             "segments": segments,
         }

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from tb_deepexplain.attribution.methods import check_methods
+from tb_deepexplain.errors import ParameterError
 from tb_deepexplain.evaluation.measures import check_measures
+from tb_deepexplain.named_functions import identify_function, load_function
 from tb_deepexplain.recording.targets import Target
 from tb_deepexplain.registry.table import Selection
 
@@ -32,6 +34,8 @@ class Request:
     superpixels: int | None = None  # of a picture, which measures remove; None: single pixels
     signature: str | None = None  # of a SavedModel
     output: str | None = None  # of a model with several
+    logits: bool | None = None  # False: probabilities are explained; True: a score function gets the logits
+    score: str | None = None  # module:function of the outputs, in place of a target
 
 
 def make_request(
@@ -47,14 +51,34 @@ def make_request(
     """A checked request; `options` are further fields of Request.
 
     `methods`: at least one id, or a dict of ids and parameters; `measures` likewise, perhaps none. Raises UnknownMethodError or
-    ParameterError for a method, measure, parameter or target that does not exist.
+    ParameterError for a method, measure, parameter, target or score that does not exist. With a score, `target` may only be
+    "predicted", which then has no meaning, or "sum".
     """
+    chosen = target if isinstance(target, Target) else Target.parse(str(target))
+    if options.get("score") is not None:
+        if options.get("output") is not None or chosen.rule not in ("predicted", "sum"):
+            raise ParameterError("got score and output or target: score is a function of all outputs; leave the others out")
+        load_score(options["score"])
+        chosen = Target("sum")
     return Request(
         model=str(model),
         methods=tuple(check_methods(methods).items()),
-        target=target if isinstance(target, Target) else Target.parse(str(target)),
+        target=chosen,
         measures=tuple(check_measures(measures).items()),
         labels=None if labels is None else tuple(labels),
         vocabulary=None if vocabulary is None else tuple(vocabulary),
         **options,
     )
+
+
+def load_score(name: str) -> Any:
+    """The score function `module:function`; ParameterError if there is none."""
+    return load_function(name, "score", "the model's outputs")
+
+
+def identify_score(request: Request) -> str | None:
+    """The score function of a request, with a digest of its module's file: a store depends on both."""
+    if request.score is None:
+        return None
+    load_score(request.score)
+    return identify_function(request.score)

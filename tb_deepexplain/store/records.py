@@ -21,6 +21,7 @@ import pyarrow as pa
 from tb_deepexplain.store.map_encoding import QUANTILES, encode_map
 
 FORMAT_VERSION = 2  # of a store; version_1.py converts older ones
+REGION = "region"  # the score function of a class that is summed over the positions where it is predicted
 
 ATTRIBUTION_SCHEMA = pa.schema(
     [
@@ -48,10 +49,12 @@ ATTRIBUTION_SCHEMA = pa.schema(
         pa.field("evaluations", pa.int32()),
         pa.field("warnings", pa.list_(pa.string())),
         pa.field("target_index", pa.list_(pa.int32())),  # the target as a position, such as [3] or [time, 3]
-        pa.field("score_function", pa.string()),  # "sum" of all units, or a function's name; null with target_index
+        pa.field("score_function", pa.string()),  # "sum" of all units, REGION, or a function's name; null with target_index
         # One map for each input, one after the other; null if the map is of one input, whose shape is then `shape`.
         pa.field("parts", pa.list_(pa.struct({"input": pa.string(), "shape": pa.list_(pa.int32())}))),
-        pa.field("extras", pa.map_(pa.string(), pa.string())),  # readers may ignore it
+        # Where an example may have several classes: `labels` and `predictions`, their numbers in order, separated by commas, and
+        # `outcome`, of the class explained: true or false, positive or negative. Readers may ignore it.
+        pa.field("extras", pa.map_(pa.string(), pa.string())),
     ]
 )
 

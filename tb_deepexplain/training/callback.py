@@ -147,7 +147,7 @@ class AttributionCallback(keras.callbacks.Callback):
         self._explainer.attempt(self._examples[:1])
         for positions in batch_positions(self._examples):
             # Refuses labels that are no classes.
-            self._explainer.score_arguments([self._examples[i] for i in positions])
+            self._explainer.map_targets([self._examples[i] for i in positions])
         self._inputs: list[Input] = self._explainer.stored_inputs(self._examples)
         self._trained_request, self._architecture = request, digest_architecture(self.model, graph)
         self._store: TrainingStore | None = None

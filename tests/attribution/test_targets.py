@@ -10,7 +10,7 @@ import pytest
 from keras import layers
 
 import tb_deepexplain as dx
-from tb_deepexplain.attribution.targets import EVERYWHERE, WHERE_PREDICTED
+from tb_deepexplain.attribution.targets import EVERYWHERE, OTHER_LABELS, WHERE_PREDICTED
 from tests import models
 from tests.closeness import assert_maps_close
 
@@ -104,6 +104,23 @@ def test_a_single_sigmoid_has_two_classes() -> None:
     assert ((deletion.value >= 0) & (deletion.value <= 1)).all()
 
 
+def test_of_several_sigmoids_the_most_probable_is_explained() -> None:
+    model = linear(3, "sigmoid")
+    z = logits(model, ROWS)
+    counts = (z > 0).sum(1)
+    assert {0, 2} <= {0, *counts.tolist()}
+    for options in ({}, {"logits": False}):
+        result = explain(model, ROWS, **options)
+        np.testing.assert_array_equal(result.target, z.argmax(1))
+        assert result.warnings == [[OTHER_LABELS] if count > 1 else [] for count in counts]
+        labels = dx.Explainer("saliency", model, **options).predict(ROWS).labels
+        assert labels is not None
+        assert [sorted(of_example) for of_example in labels] == [np.flatnonzero(row > 0).tolist() for row in z]
+        assert all(row[of_example].tolist() == sorted(row[of_example])[::-1] for row, of_example in zip(z, labels, strict=True))
+    assert explain(model, ROWS, target=1).warnings == [[]] * 5
+    assert dx.Explainer("saliency", linear(3, "softmax")).predict(ROWS).labels is None
+
+
 def test_a_quantity_is_explained_as_it_is() -> None:
     model = linear(1)
     expected = literal_map(model, ROWS, np.ones((5, 1)))
@@ -131,7 +148,7 @@ def test_a_forecast_of_one_value_a_step_is_summed() -> None:
 def test_positions_are_tuples(tagger: keras.Model) -> None:
     def unit(positions: Any) -> np.ndarray:
         weights = np.zeros((5, 3, 4))
-        weights[np.arange(5), *np.broadcast_to(positions, (5, 2)).T] = 1
+        weights[(np.arange(5), *np.broadcast_to(positions, (5, 2)).T)] = 1
         return literal_map(tagger, SERIES, weights)
 
     for_all = explain(tagger, SERIES, target=(2, 1))
@@ -227,12 +244,13 @@ def test_labels_are_taken_as_people_have_them(target: Any) -> None:
 @pytest.mark.parametrize(
     ("target", "options", "message"),
     [
-        ("cat", {}, "'predicted' or None; names of classes need class_names"),
-        ("catt", {"class_names": ["ant", "bee", "cat"]}, "target='catt': did you mean 'cat'.* the classes are ant, bee, cat"),
+        ("cat", {}, "'predicted' or None; names need class_names"),
+        ("catt", {"class_names": ["ant", "bee", "cat"]}, "target: no class is named 'catt'; did you mean 'cat'"),
         ("ant", {"class_names": ["ant", "bee"]}, "class_names: got 2 names; the output has 3 classes"),
-        (np.ones((5, 3)), {}, "got shape"),
+        (np.ones((5, 3)), {}, "target: got several classes for each example"),
+        (np.full((5, 3), 0.5), {}, "target: got real numbers for each example"),
         (0.5, {}, "expected class numbers, got float64"),
-        ([0.5] * 5, {}, "expected class numbers"),
+        ([0.5] * 5, {}, "target: holds 0.5; the model has 3 classes"),
     ],
 )
 def test_what_is_no_target_is_refused(target: Any, options: dict[str, Any], message: str) -> None:
@@ -243,5 +261,5 @@ def test_what_is_no_target_is_refused(target: Any, options: dict[str, Any], mess
 def test_a_position_out_of_range_is_refused(tagger: keras.Model) -> None:
     with pytest.raises(dx.InputError, match=r"position 3 is not among 3 on an axis; the output has shape \(3, 4\)"):
         explain(tagger, SERIES, target=(3, 0))
-    with pytest.raises(dx.InputError, match="or a position of 2 numbers as a tuple"):
+    with pytest.raises(dx.InputError, match="a position in the output is a tuple of 2 numbers"):
         explain(tagger, SERIES, target=(1, 2, 3))
