@@ -160,6 +160,7 @@ def test_random_orders_are_as_accurate_as_the_originals(case: dict[str, Any]) ->
             test_golden._graph(case["model"]),
             inputs=case["wrt"],
             output=case["target"],
+            logits=False,
             **{**case["params"], "estimator": estimator},
         )
         actual = explainer.run({name: data[f"x:{name}"]}, ys=data["ys"])[name]
