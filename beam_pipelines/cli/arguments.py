@@ -135,7 +135,7 @@ def _read_options(options: argparse.Namespace) -> dict[str, Any]:
         "target": Target.parse(options.target),
         "signature": options.signature,
         "output": options.output,
-        "logits": options.logits,
+        "logits": None if options.logits is None else options.logits == "yes",
         "score": options.score,
         "labels": _read_labels(options.labels),
         "vocabulary": _read_lines("--vocab", options.vocab),

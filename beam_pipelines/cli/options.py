@@ -145,9 +145,8 @@ def _add_target(parser: Parser) -> None:
     group.add_argument("--output", metavar="NAME", help="output to explain, if the model has several")
     group.add_argument(
         "--logits",
-        action=argparse.BooleanOptionalAction,
-        default=None,
-        help="--no-logits explains probabilities, not the logits before them; with --score, --logits passes it the logits",
+        choices=("yes", "no"),
+        help="no: explain probabilities, not the logits before them; yes, with --score: pass it the logits",
     )
     group.add_argument(
         "--score", metavar="MODULE:FUNCTION", help="explain a function of the model's outputs, [N, ...] to [N], not a target"

@@ -75,7 +75,7 @@ class AttributionGen(base_beam_component.BaseBeamComponent):
     (default: eval) are explained. At most `max_examples` of each are chosen, by `seed` and content: the same examples
     however the data are sharded. `signature` is that of the SavedModel (default: serving_default); if it takes
     serialized tf.Examples, the explanation starts at the parsed features. `target`, `labels`, `vocabulary`, `features`,
-    `label_feature`, `id_feature`, `output`, `batch_size` and `superpixels` are as in
+    `label_feature`, `id_feature`, `output`, `score`, `batch_size` and `superpixels` are as in
     `beam_pipelines.transforms.Attribute`; an example without an id is named by its content. The component fails if more
     than `max_error_rate` (default: half) of a split's examples fail. Each parameter may be a RuntimeParameter; that of a
     list or dict holds JSON.
