@@ -149,7 +149,9 @@ def _add_target(parser: Parser) -> None:
         help="no: explain probabilities, not the logits before them; yes, with --score: pass it the logits",
     )
     group.add_argument(
-        "--score", metavar="MODULE:FUNCTION", help="explain a function of the model's outputs, [N, ...] to [N], not a target"
+        "--score",
+        metavar="MODULE:FUNCTION",
+        help="explain a function of the model's outputs, [N, ...] to [N], not a target",
     )
     group.add_argument(
         "--labels",

@@ -34,9 +34,9 @@ class Attribute(beam.PTransform):
     `model`: path of a model, which every worker must see. `methods`: ids, or a dict of ids and parameters; several
     methods share the model and its predictions. `measures`: likewise; they measure each map and a random one, and remove
     `superpixels` superpixels of a picture instead of pixels. `target`: "predicted", "label", "top:K", a class number,
-    a position such as "2,5", or "sum". `signature`: of a SavedModel; if it takes serialized tf.Examples, the explanation starts at the parsed
-    features. `output`: of a model with several; `logits=False`: its probabilities. `score`: "module:function" of the
-    model's outputs, in place of a target.
+    a position such as "2,5", or "sum". `signature`: of a SavedModel; if it takes serialized tf.Examples, the explanation
+    starts at the parsed features. `output`: of a model with several; `logits=False`: its probabilities. `score`:
+    "module:function" of the model's outputs, in place of a target.
 
     An element is a serialized tf.Example, a dict or beam.Row of columns (the model's inputs by name; `label` and `id` if
     known), or a pair of an id and one of these. An element without an id is named by a digest of its content. `features`,

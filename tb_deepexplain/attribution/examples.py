@@ -54,7 +54,9 @@ def make_batch(submodel: Submodel, examples: Examples, rows: np.ndarray) -> Batc
                 f"the input {name!r} has shape {tuple(entry.shape)} for {len(rows)} examples; it needs the batch as "
                 "its first axis: choose another"
             )
-    target, ys = (None if a is None else at_least_one([a])[0][rows] for a in (examples.explained.unit, examples.explained.weights))
+    target, ys = (
+        None if a is None else at_least_one([a])[0][rows] for a in (examples.explained.unit, examples.explained.weights)
+    )
     return Batch(rows, entries, context, target, ys, None if examples.seeds is None else examples.seeds[rows])
 
 

@@ -73,7 +73,9 @@ class Explainer:
         self.method.check(params)  # before the model is loaded, which may take a while
         self.graph = load_model(model)
         if score is not None and not (output is None and (target is None or target is DEFAULT)):
-            raise ParameterError("got score and output or target: score is a function of all outputs; leave the others out")
+            raise ParameterError(
+                "got score and output or target: score is a function of all outputs; leave the others out"
+            )
         self._score = score
         if score is None:
             self.submodel = self.graph.submodel(inputs, output, logits)
@@ -214,10 +216,10 @@ class Explainer:
         """Attributions of `xs`, in its structure: an array, or a list, tuple or dict of arrays for several inputs.
 
         `xs` may be Inputs that `check` returned, or a dict of values of the entry tensors. `ys` are weights of the output's
-        units, `[N, ...output]`; `target` as in the class, by default that of the class; at most one of the two. `batch_size` bounds the evaluations
-        computed at once and does not change the attributions; `seed` makes methods that sample repeatable. Returns the
-        attributions, or a Result. Warnings are in the Result; without one they are UserWarnings. Raises InputError or
-        ParameterError.
+        units, `[N, ...output]`; `target` as in the class, by default that of the class; at most one of the two.
+        `batch_size` bounds the evaluations computed at once and does not change the attributions; `seed` makes methods that
+        sample repeatable. Returns the attributions, or a Result. Warnings are in the Result; without one they are
+        UserWarnings. Raises InputError or ParameterError.
         """
         seeds = seed if self.method.sampled else None
         examples = self.prepare(xs, ys=ys, target=target, batch_size=batch_size, seed=seeds)

@@ -20,7 +20,9 @@ class Predictions:
     probabilities: np.ndarray | None  # [N, ...] of the softmax or sigmoid after the logits
     token_ids: np.ndarray | None  # [N, T] of a text model
     lengths: np.ndarray | None = None  # [N] how many token ids the model read; the rest of the row is filled with zeros
-    sum_of_two: float | None = None  # of a single sigmoid (at each position): outputs of classes 0 and 1 add up to 0, or 1
+    sum_of_two: float | None = (
+        None  # of a single sigmoid (at each position): outputs of classes 0 and 1 add up to 0, or 1
+    )
     label_threshold: float | None = None  # of several sigmoids: outputs above it are probabilities above one half
 
     @property

@@ -160,9 +160,7 @@ def _read_one(target: Any, class_names: Sequence[str] | None) -> int:
     return int(value)
 
 
-def check_class_names(
-    names: Sequence[str], output_shape: Sequence[int | None] | None, has_two_classes: bool
-) -> None:
+def check_class_names(names: Sequence[str], output_shape: Sequence[int | None] | None, has_two_classes: bool) -> None:
     """ParameterError unless there is one name for each class of an output of this shape."""
     if output_shape is None:
         return
@@ -170,7 +168,9 @@ def check_class_names(
         raise ParameterError("class_names: expected a list of different names, one for each class")
     classes = 2 if has_two_classes else 1 if len(output_shape) == 1 else output_shape[-1]
     if classes not in (None, len(names)):
-        raise ParameterError(f"class_names: got {len(names)} names; the output has {classes} class{'es' * (classes != 1)}")
+        raise ParameterError(
+            f"class_names: got {len(names)} names; the output has {classes} class{'es' * (classes != 1)}"
+        )
 
 
 def check_target(target: np.ndarray | None, output_shape: tuple[int | None, ...]) -> None:

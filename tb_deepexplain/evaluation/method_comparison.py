@@ -47,9 +47,9 @@ def rank(
     """Attribution methods ranked by how faithful their maps of `xs` are, with what a map costs.
 
     `model`, `xs`, `target`, `inputs`, `output`, `logits`, `score`, `class_names` and `batch_size` as for Explainer; `segments`
-    as for Evaluator.run. `methods` and `measures` are ids, or a dict of ids and their parameters. By default all methods are compared that can explain the model with
-    at most `budget` evaluations per map; Ranking.left_out says why the others cannot. Occlusion of pictures uses 14 × 14 windows
-    unless it has parameters. `seed` makes the random parts repeatable.
+    as for Evaluator.run. `methods` and `measures` are ids, or a dict of ids and their parameters. By default all methods are
+    compared that can explain the model with at most `budget` evaluations per map; Ranking.left_out says why the others cannot.
+    Occlusion of pictures uses 14 × 14 windows unless it has parameters. `seed` makes the random parts repeatable.
 
     Raises InputError or ParameterError, also when fewer than two methods are left to compare, and UnsupportedModelError if a
     method of `methods` or a measure cannot be used on this model.
@@ -66,7 +66,13 @@ def rank(
     if "occlusion" in parameters and not parameters["occlusion"]:
         parameters["occlusion"] = window_parameters([array.shape[1:] for array in arrays])
     explainers: dict[str, Explainer] = {}
-    choices: dict[str, Any] = {"inputs": inputs, "output": output, "logits": logits, "score": score, "class_names": class_names}
+    choices: dict[str, Any] = {
+        "inputs": inputs,
+        "output": output,
+        "logits": logits,
+        "score": score,
+        "class_names": class_names,
+    }
     explained = list[Explained]()  # of all examples, by every method
 
     def first(count: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

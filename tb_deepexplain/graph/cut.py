@@ -54,7 +54,9 @@ def make_cut(
         logits = output is None or (model_output in outputs.values() and not _is_output_itself(outputs, output))
     before = find_logits(view, model_output) if logits else None
     if asked and before is None:
-        raise ParameterError(f"logits=True: the output {output or model_output!r} ends in no softmax or sigmoid; leave it out")
+        raise ParameterError(
+            f"logits=True: the output {output or model_output!r} ends in no softmax or sigmoid; leave it out"
+        )
     explained = before or model_output
     ids = [spec.node for spec in specs if not spec.is_float or holds_token_ids(view, spec.node)]
     lookups = {lookup.output: lookup for lookup in find_lookups(view, ids, explained)}
@@ -85,7 +87,9 @@ def _find_output(view: GraphView, outputs: Mapping[str, str], layers: Mapping[st
             raise ParameterError(f"the model has several outputs; choose one with output=...: {', '.join(outputs)}")
         return next(iter(outputs.values()))
     named = find_tensor(view, layers, output)
-    of_layer = [tensor for tensor in outputs.values() if view.skip_identities(tensor) == named] if output in layers else []
+    of_layer = (
+        [tensor for tensor in outputs.values() if view.skip_identities(tensor) == named] if output in layers else []
+    )
     return of_layer[0] if of_layer else named
 
 

@@ -26,7 +26,9 @@ def trace_score(function: ScoreFunction, specs: Mapping[str, Any]) -> Any:
     if not callable(function):
         raise ParameterError(f"score: got a {type(function).__name__}; expected a function of the model's outputs")
     takes = next(iter(specs.values())) if len(specs) == 1 else dict(specs)
-    listed = "; ".join(f"{n}: {s.dtype.name} {[None if s.shape.rank is None else s.shape.as_list()][0]}" for n, s in specs.items())
+    listed = "; ".join(
+        f"{n}: {s.dtype.name} {[None if s.shape.rank is None else s.shape.as_list()][0]}" for n, s in specs.items()
+    )
     try:
         traced = tf.function(function, autograph=False).get_concrete_function(takes)
     except Exception as error:  # a function may raise anything

@@ -107,7 +107,12 @@ class Submodel:
     @property
     def explains_several_labels(self) -> bool:
         """Whether the model's output is a row of units, each with a sigmoid of its own."""
-        return self._ends_in_sigmoids and self.output_shape is not None and len(self.output_shape) == 2 and self.output_shape[1] != 1
+        return (
+            self._ends_in_sigmoids
+            and self.output_shape is not None
+            and len(self.output_shape) == 2
+            and self.output_shape[1] != 1
+        )
 
     @property
     def _ends_in_sigmoids(self) -> bool:

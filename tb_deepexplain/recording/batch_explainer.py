@@ -58,12 +58,16 @@ class BatchExplainer:
             with local_copy(request.model) as model:
                 graph = load_model(model, signature=request.signature)
         graph = graph if request.output is None else graph.with_output(request.output)
-        self.graph = graph if request.score is None else graph.with_score(load_score(request.score), bool(request.logits))
+        self.graph = (
+            graph if request.score is None else graph.with_score(load_score(request.score), bool(request.logits))
+        )
         self._batch_size = request.batch_size  # of evaluations; None: as many as the method chooses
         self.names = tuple(spec.name for spec in self.graph.inputs)
         self.modality = find_modality(self.graph)
         logits = request.logits if request.score is None else False
-        self.explainers = [Explainer(name, self.graph, logits=logits, **parameters) for name, parameters in request.methods]
+        self.explainers = [
+            Explainer(name, self.graph, logits=logits, **parameters) for name, parameters in request.methods
+        ]
         self._evaluator = Evaluator(self.explainers[0], dict(request.measures))
         if request.superpixels and self.modality != "image":
             raise ParameterError(

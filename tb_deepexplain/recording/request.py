@@ -57,7 +57,9 @@ def make_request(
     chosen = target if isinstance(target, Target) else Target.parse(str(target))
     if options.get("score") is not None:
         if options.get("output") is not None or chosen.rule not in ("predicted", "sum"):
-            raise ParameterError("got score and output or target: score is a function of all outputs; leave the others out")
+            raise ParameterError(
+                "got score and output or target: score is a function of all outputs; leave the others out"
+            )
         load_score(options["score"])
         chosen = Target("sum")
     return Request(

@@ -120,7 +120,9 @@ class Classes:
         shape = self.predictions.outputs.shape[1:]
         inside = len(target.position) == len(shape) and all(i < n for i, n in zip(target.position, shape, strict=True))
         if target.rule == "position" and not inside:
-            raise ParameterError(f"target {target}: the output of an example has shape {shape}, without such a position")
+            raise ParameterError(
+                f"target {target}: the output of an example has shape {shape}, without such a position"
+            )
 
     def choose(self, target: Target, labels: Sequence[Label]) -> list[MapTarget]:
         """What is explained, for each map of an example; an example need not have all of them."""
@@ -164,7 +166,9 @@ class Classes:
             explained = [] if position is None else [number for number in self.labels[i] if number == position[-1]]
             return next((int(number) for number in (*explained, *self.labels[i])), None)
         if position is not None and len(position) > 1:
-            return int(class_outputs(self.predictions.outputs[i][None], self.sum_of_two)[0][tuple(position[:-1])].argmax())
+            return int(
+                class_outputs(self.predictions.outputs[i][None], self.sum_of_two)[0][tuple(position[:-1])].argmax()
+            )
         return int(self.outputs[i].argmax())
 
     def probability(self, i: int, position: Sequence[int] | None) -> float | None:
@@ -187,7 +191,9 @@ class Classes:
             described["labels"] = _list_numbers(true)
             if target is not None:
                 is_right = (target in predictions) == (target in true)
-                described["outcome"] = f"{'true' if is_right else 'false'} {'positive' if target in predictions else 'negative'}"
+                described["outcome"] = (
+                    f"{'true' if is_right else 'false'} {'positive' if target in predictions else 'negative'}"
+                )
         return described
 
     def margin(self, i: int) -> float | None:

@@ -16,7 +16,9 @@ Selection: TypeAlias = Sequence[str] | Mapping[str, Mapping[str, Any]]  # ids of
 
 # Arguments of the calls that also take a row's parameters; no parameter may have such a name. → where the argument goes
 RESERVED = {
-    **dict.fromkeys(("method", "model", "target", "inputs", "output", "logits", "score", "class_names", "jit"), "Explainer()"),
+    **dict.fromkeys(
+        ("method", "model", "target", "inputs", "output", "logits", "score", "class_names", "jit"), "Explainer()"
+    ),
     **dict.fromkeys(("xs", "ys", "batch_size", "seed", "progress", "return_result"), "run()"),
     **dict.fromkeys(("measures", "segments"), "evaluate()"),
 }

@@ -49,7 +49,9 @@ ATTRIBUTION_SCHEMA = pa.schema(
         pa.field("evaluations", pa.int32()),
         pa.field("warnings", pa.list_(pa.string())),
         pa.field("target_index", pa.list_(pa.int32())),  # the target as a position, such as [3] or [time, 3]
-        pa.field("score_function", pa.string()),  # "sum" of all units, REGION, or a function's name; null with target_index
+        pa.field(
+            "score_function", pa.string()
+        ),  # "sum" of all units, REGION, or a function's name; null with target_index
         # One map for each input, one after the other; null if the map is of one input, whose shape is then `shape`.
         pa.field("parts", pa.list_(pa.struct({"input": pa.string(), "shape": pa.list_(pa.int32())}))),
         # Where an example may have several classes: `labels` and `predictions`, their numbers in order, separated by commas, and

@@ -52,7 +52,13 @@ def test_matches_the_original(case: dict[str, Any]) -> None:
     data = dict(np.load(golden.FOLDER / case["file"]))
     golden.set_weights(golden.build(case["model"]), case["model"], data)
     explainer = dx.Explainer(
-        case["method"], _graph(case["model"]), inputs=case["wrt"], output=case["target"], logits=False, target=None, **_parameters(case, data)
+        case["method"],
+        _graph(case["model"]),
+        inputs=case["wrt"],
+        output=case["target"],
+        logits=False,
+        target=None,
+        **_parameters(case, data),
     )
     with pytest.MonkeyPatch.context() as patch:
         if "permutations" in data:  # of the players, the same for all examples

@@ -97,7 +97,9 @@ def test_explaining_a_softmax_warns_once() -> None:
         explainer.run(PICTURES, target=1)
     (message,) = [str(w.message) for w in caught if w.category is UserWarning]
     assert message.startswith("the explained output is a softmax")
-    assert message.endswith("logits=True explains the logits before it, and logits=False explains the softmax without this warning")
+    assert message.endswith(
+        "logits=True explains the logits before it, and logits=False explains the softmax without this warning"
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         dx.Explainer("saliency", models.image(), output="output", logits=False)

@@ -98,7 +98,8 @@ def test_the_score_of_one_box_of_a_detector() -> None:
     features = layers.Conv2D(5, 3, 2, activation="relu")(picture)
     flat = layers.Reshape((9, 5))(features)
     detector = keras.Model(
-        picture, {"boxes": layers.Dense(4, name="boxes")(flat), "classes": layers.Dense(3, "sigmoid", name="classes")(flat)}
+        picture,
+        {"boxes": layers.Dense(4, name="boxes")(flat), "classes": layers.Dense(3, "sigmoid", name="classes")(flat)},
     )
     pictures = RNG.normal(size=(3, 8, 8, 3)).astype(np.float32)
 

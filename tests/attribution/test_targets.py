@@ -116,7 +116,9 @@ def test_of_several_sigmoids_the_most_probable_is_explained() -> None:
         labels = dx.Explainer("saliency", model, **options).predict(ROWS).labels
         assert labels is not None
         assert [sorted(of_example) for of_example in labels] == [np.flatnonzero(row > 0).tolist() for row in z]
-        assert all(row[of_example].tolist() == sorted(row[of_example])[::-1] for row, of_example in zip(z, labels, strict=True))
+        assert all(
+            row[of_example].tolist() == sorted(row[of_example])[::-1] for row, of_example in zip(z, labels, strict=True)
+        )
     assert explain(model, ROWS, target=1).warnings == [[]] * 5
     assert dx.Explainer("saliency", linear(3, "softmax")).predict(ROWS).labels is None
 
@@ -189,7 +191,9 @@ def test_a_region_stays_while_the_input_changes(tagger: keras.Model) -> None:
     z, at_zero = logits(tagger, SERIES), logits(tagger, 0 * SERIES)
     for method in ("integrated_gradients", "shapley_sampling"):
         result = dx.explain(method, tagger, SERIES, return_result=True)
-        change = np.where(result.positions, np.take_along_axis(z - at_zero, result.target[:, None, None], -1)[..., 0], 0)
+        change = np.where(
+            result.positions, np.take_along_axis(z - at_zero, result.target[:, None, None], -1)[..., 0], 0
+        )
         assert_maps_close(result.attributions.sum((1, 2)), change.sum(1))
     explainer = dx.Explainer("occlusion", tagger)
     of_class_1 = explainer.run(SERIES, target=1, return_result=True)
@@ -211,7 +215,9 @@ def test_channels_of_inner_tensors_are_summed_over_all_positions() -> None:
 def test_a_mask_of_one_sigmoid_a_pixel_explains_the_foreground() -> None:
     keras.utils.set_random_seed(3)
     inputs = keras.Input((5, 5, 2))
-    model = keras.Model(inputs, layers.Conv2D(1, 1, activation="sigmoid", bias_initializer="normal", name="head")(inputs))
+    model = keras.Model(
+        inputs, layers.Conv2D(1, 1, activation="sigmoid", bias_initializer="normal", name="head")(inputs)
+    )
     pictures = RNG.normal(size=(3, 5, 5, 2)).astype(np.float32)
     kernel, bias = model.get_layer("head").get_weights()
     z = (pictures @ kernel[0, 0] + bias)[..., 0]

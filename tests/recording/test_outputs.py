@@ -35,7 +35,9 @@ def dense(shape: Sequence[int], units: int, activation: str | None) -> keras.Mod
     return keras.Model(x, layers.Dense(units, activation, bias_initializer="normal", name="head")(x))
 
 
-def rows_of(model: keras.Model, xs: np.ndarray, truth: Sequence[Any] | None = None, **options: Any) -> list[list[Attribution]]:
+def rows_of(
+    model: keras.Model, xs: np.ndarray, truth: Sequence[Any] | None = None, **options: Any
+) -> list[list[Attribution]]:
     """The rows of each example."""
     explainer = BatchExplainer(make_request("m", ["gradient_x_input"], **options), dx.load_model(model))
     examples = [Example(str(i), {"x": x}, None if truth is None else truth[i]) for i, x in enumerate(xs)]
