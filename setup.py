@@ -41,7 +41,9 @@ EXTRAS = {
         "jsonschema>=4.23",
         "moto[server]>=5.1",  # a real S3 server for tests
         "openapi-spec-validator>=0.7",
+        "pandas>=2.2",
         "s3fs>=2025.3",
+        "scipy>=1.13",
         "importlib_resources",  # which it forgets to ask for
         "tensorflow-metadata~=1.17",
         "tf-keras~=2.21",

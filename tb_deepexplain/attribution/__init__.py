@@ -3,8 +3,12 @@
 Read `explainer.py` first; to write a method, `score.py`. In the order of a call:
 
     methods/               THE table of methods; one file per method
-    inputs.py              the caller's arrays, checked against the model
+    inputs.py              the caller's examples as arrays, checked against the model
+    containers.py          datasets, generators, frames, records and pairs (x, y) → arrays by input, and labels
     array_likes.py         one array from a list, a tensor, a column of pandas, a sparse or masked array
+    pictures.py            pictures of Pillow → an array
+    padding.py             examples of unequal lengths → an array
+    shape_advice.py        what to do about a shape that does not fit
     labels.py              the true classes, as people and Keras keep them
     targets.py             which unit of the output is explained
     examples.py            inputs with their targets, and batches of them at the entry tensors

@@ -33,18 +33,31 @@ def is_series(value: Any) -> bool:
     return package(value) == "pandas" and type(value).__name__ == "Series"
 
 
+def shape_of(value: Any) -> tuple[int, ...]:
+    """The shape of an array-like, judged by its first rows; None for an axis of unequal rows."""
+    if package(value) == "PIL":
+        return (value.height, value.width, len(value.getbands()))
+    if isinstance(value, list | tuple):
+        return (len(value), *(shape_of(value[0]) if value else ()))
+    if is_series(value):
+        return (len(value), *(shape_of(value.iloc[0]) if len(value) and value.dtype == object else ()))
+    return tuple(getattr(value, "shape", ()))
+
+
 def as_array(value: Any, name: str) -> np.ndarray:
     """The value as an array of numbers, booleans or objects; a missing value is None or NaN.
 
     Rows of unequal shapes become an array `[N]` of objects, one array for each. The columns of a frame stand in their order.
     InputError, which begins with `name`, for anything that is no array.
     """
-    if np.ma.is_masked(value):  # else it is an ordinary array
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):  # else it is an ordinary array
         array = np.array(value.data, object)
         array[np.ma.getmaskarray(value)] = None
         return array
     if isinstance(value, np.ndarray):
         return _readable(value)
+    if isinstance(value, list | tuple):
+        return _from_list(value, name)
     if isinstance(value, tf.SparseTensor):
         value = tf.sparse.to_dense(tf.sparse.reorder(value))
     elif is_frame(value):
@@ -58,8 +71,6 @@ def as_array(value: Any, name: str) -> np.ndarray:
         return _objects(list(array), name) if array.dtype == object else _readable(array)
     elif package(value) == "scipy" and hasattr(value, "toarray"):
         return np.asarray(value.toarray())
-    elif isinstance(value, list | tuple):
-        return _from_list(value, name)
     try:
         # A RaggedTensor's own method: one array for each row.
         array = np.asarray(value.numpy() if isinstance(value, tf.RaggedTensor) else value)
@@ -67,7 +78,7 @@ def as_array(value: Any, name: str) -> np.ndarray:
         raise InputError(f"{name}: cannot read a {type(value).__name__} as an array: {error}") from error
     if array.dtype == object and not array.ndim and array.item() is value and not _is_missing(value):
         raise InputError(
-            f"{name}: got a {type(value).__name__}; expected an array, a list, a tensor or a column of a frame"
+            f"{name}: got a value of type {type(value).__name__}; expected an array, a list, a tensor or a frame"
         )
     return _readable(array)
 
@@ -97,7 +108,7 @@ def as_numbers(array: np.ndarray, name: str) -> np.ndarray:
     flat, gone = array.ravel(), missing(array).ravel()
     for value in flat[~gone]:
         if not isinstance(value, _NUMBERS):
-            shown = f"text ({value!r:.40})" if isinstance(value, str | bytes) else f"{value!r:.40}"
+            shown = f"{value!r:.40}" if text_of(value) is None else f"text ({text_of(value)!r:.40})"
             raise InputError(f"{name}: got {shown}; expected numbers")
     values = [math.nan if g else v for v, g in zip(flat, gone, strict=True)]
     numeric = np.array(values)
@@ -115,7 +126,7 @@ def text_of(value: Any) -> str | None:
 
 def _describe_kind(array: np.ndarray) -> str:
     if array.dtype.kind in "SU":
-        return f"text ({array.flat[0]!r:.40})" if array.size else "text"
+        return f"text ({text_of(array.flat[0])!r:.40})" if array.size else "text"
     return {"M": "dates", "m": "time spans", "c": "complex numbers"}.get(array.dtype.kind, f"values of {array.dtype}")
 
 
@@ -128,6 +139,7 @@ def _readable(array: np.ndarray) -> np.ndarray:
 def _from_list(values: list[Any] | tuple[Any, ...], name: str) -> np.ndarray:
     if any(isinstance(v, tf.SparseTensor | tf.RaggedTensor) or package(v) in ("pandas", "scipy") for v in values):
         return _objects(values, name)
+    values = [v.numpy() if tf.is_tensor(v) and hasattr(v, "numpy") else v for v in values]
     try:
         array = np.asarray(values)
     except Exception:  # rows of unequal shapes

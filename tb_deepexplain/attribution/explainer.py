@@ -16,9 +16,10 @@ from tb_deepexplain.attribution import compiled_method
 from tb_deepexplain.attribution.batch_sizes import BatchSizes
 from tb_deepexplain.attribution.batching import join_batches, split_rows, take_rows, track_progress
 from tb_deepexplain.attribution.compiled_method import CompiledMethod, MethodOutput, Shapes, compile_method
+from tb_deepexplain.attribution.containers import unpack
 from tb_deepexplain.attribution.diagnostics import Diagnostics
 from tb_deepexplain.attribution.examples import Batch, Examples, compute_entries, make_batch
-from tb_deepexplain.attribution.inputs import Inputs, check_inputs
+from tb_deepexplain.attribution.inputs import Inputs, check_unpacked
 from tb_deepexplain.attribution.methods import find_method
 from tb_deepexplain.attribution.results import Predictions, Result, completeness_gap, sum_tokens
 from tb_deepexplain.attribution.targets import (
@@ -153,11 +154,14 @@ class Explainer:
                     f"xs was checked for {'; '.join(map(str, xs.specs))}, but the model takes {'; '.join(map(str, specs))}"
                 )
             return xs
+        xs, labels = unpack(specs, xs)
         if not isinstance(xs, dict) or set(xs) != set(names) or set(xs) == {s.name for s in specs}:
-            return check_inputs(specs, xs, ordered=self.graph.has_ordered_inputs)
+            return check_unpacked(
+                specs, xs, labels, ordered=self.graph.has_ordered_inputs, padding_id=self.graph.padding_id
+            )
         if self.submodel.cut.context:
             raise InputError(f"values of {', '.join(names)} are not enough: the model needs its other inputs too")
-        return check_inputs(self.submodel.entry_specs, xs, are_entries=True)
+        return check_unpacked(self.submodel.entry_specs, xs, labels, are_entries=True)
 
     def cost(self, xs: Any) -> int:
         """Model evaluations, at most, for an example with the shapes of the first of `xs`; computes no map."""
@@ -238,6 +242,9 @@ class Explainer:
                 texts[i].append("the input holds NaN or infinity, which the model passes over")
         for of_example, added in zip(texts, examples.explained.warnings, strict=False):
             of_example += added
+        for text, applies in examples.inputs.notes:
+            for i in np.flatnonzero(applies):
+                texts[i].append(text)
         attributions = examples.inputs.restore_structure(self.submodel.cut.entry_names, maps)
         if not return_result:
             _warn(texts)
@@ -350,9 +357,15 @@ class Explainer:
         if target is DEFAULT:
             if is_single and sum_of_two is None:
                 return Explained()
+            if inputs.labels is not None:
+                warnings.warn(
+                    "the labels that came with xs are not explained; target='label' explains them", stacklevel=4
+                )
             target = 1 if is_single else "predicted"
         if isinstance(target, str) and target == "predicted":
             return predict_target(self._outputs(inputs, batch_size), sum_of_two, label_threshold)
+        if isinstance(target, str) and target == "label":
+            target = inputs.labels_of(self._options["output"])
         units = None if shape is None else (*shape, 1)[max(1, len(shape) - 1)]
         classes = None if units is None else 2 if units == 1 and sum_of_two is not None else units
         numbers, are_positions = read_target(target, inputs.n, shape, classes, self._class_names)

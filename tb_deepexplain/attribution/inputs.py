@@ -6,12 +6,27 @@ import dataclasses
 import hashlib
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
+from tb_deepexplain.attribution.array_likes import (
+    as_array,
+    as_numbers,
+    is_frame,
+    missing,
+    rows_differ,
+    shape_of,
+)
 from tb_deepexplain.attribution.batching import at_least_one
+from tb_deepexplain.attribution.containers import unpack
+from tb_deepexplain.attribution.padding import pad_rows
+from tb_deepexplain.attribution.pictures import is_picture, read_pictures
+from tb_deepexplain.attribution.shape_advice import advise
 from tb_deepexplain.errors import InputError
+from tb_deepexplain.graph.input_spec import fits
+
+Note: TypeAlias = tuple[str, np.ndarray]  # a sentence for readers of maps, and the examples that it is about, [N] bool
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -24,13 +39,18 @@ class Inputs:
     are_entries: bool  # values of the entry tensors, not of the model's inputs
     structure: Literal["dict", "list", "tuple"]  # of the caller's xs if there are several inputs
     is_bare: bool  # whether xs was the array of the only input
+    labels: Any = None  # what came with them as y
+    notes: tuple[Note, ...] = ()  # what was done to them
     _all: tuple[Inputs, np.ndarray] | None = dataclasses.field(default=None, repr=False)  # taken from these, these rows
     _seeds: dict[int, np.ndarray] = dataclasses.field(default_factory=dict, repr=False)
 
     def take(self, rows: np.ndarray) -> Inputs:
         """These examples."""
         arrays = at_least_one([array[rows] for array in self.arrays])
-        return dataclasses.replace(self, arrays=arrays, n=len(rows), _all=(self, rows), _seeds={})
+        notes = tuple((text, applies[rows]) for text, applies in self.notes)
+        return dataclasses.replace(
+            self, arrays=arrays, n=len(rows), labels=None, notes=notes, _all=(self, rows), _seeds={}
+        )
 
     def seeds(self, seed: int) -> np.ndarray:
         """`[N]` the seed of each example for this seed of the caller."""
@@ -41,6 +61,18 @@ class Inputs:
             else:
                 self._seeds[seed] = example_seeds(self.arrays, seed)
         return self._seeds[seed]
+
+    def labels_of(self, output: str | None) -> Any:
+        """The labels that came with the examples, for this output if there are several; InputError if there are none."""
+        if isinstance(self.labels, dict) and (output in self.labels or len(self.labels) == 1):
+            return self.labels.get(output, next(iter(self.labels.values())))
+        if self.labels is None:
+            raise InputError(
+                "target='label': xs came without labels; give (x, y), a dataset of such pairs, or class numbers"
+            )
+        if isinstance(self.labels, dict | tuple):
+            raise InputError("target='label': xs came with labels of several outputs; give those of one as target")
+        return self.labels
 
     @cached_property
     def not_finite(self) -> np.ndarray:
@@ -68,80 +100,175 @@ class Inputs:
         return tuple(values) if self.structure == "tuple" else values
 
 
-def check_inputs(specs: Sequence[Any], xs: Any, *, ordered: bool = True, are_entries: bool = False) -> Inputs:
-    """`xs` as Inputs with these InputSpecs; `ordered`: whether several inputs may be given as a list. Raises InputError."""
-    arrays = read_inputs(specs, xs, ordered)
+def check_inputs(
+    specs: Sequence[Any], xs: Any, *, ordered: bool = True, are_entries: bool = False, padding_id: int = 0
+) -> Inputs:
+    """`xs`, in any container that people use, as Inputs with these InputSpecs. Raises InputError.
+
+    `ordered`: whether several inputs may be given as a list. `padding_id` fills up rows of token ids.
+    """
+    return check_unpacked(specs, *unpack(specs, xs), ordered=ordered, are_entries=are_entries, padding_id=padding_id)
+
+
+def check_unpacked(
+    specs: Sequence[Any],
+    xs: Any,
+    labels: Any = None,
+    *,
+    ordered: bool = True,
+    are_entries: bool = False,
+    padding_id: int = 0,
+) -> Inputs:
+    """The same for what `unpack` returned."""
+    values = _by_input(specs, xs, ordered)
+    read = {}
+    for spec in specs:
+        if spec.name in values:  # masks and token types beside the ids are filled up with 0
+            fills_ids = len(specs) == 1 or spec.name.endswith("input_ids")
+            read[spec.name] = read_array(spec, values[spec.name], padding_id if fills_ids else 0)
+    counts = {name: len(array) for name, (array, _) in read.items()}
+    n = next(iter(counts.values()))
+    if len(set(counts.values())) > 1:
+        listed = ", ".join(f"{name} {count}" for name, count in counts.items())
+        raise InputError(f"xs: every input needs the same number of examples, got {listed}")
+    if labels is not None and not isinstance(labels, dict | tuple) and shape_of(labels)[:1] != (n,):
+        raise InputError(
+            f"xs is a pair (x, y): got {n} examples, and y of shape {shape_of(labels)}; give one label for each example"
+        )
+    arrays, notes = list[np.ndarray](), list[Note]()
+    for spec in specs:
+        if spec.name in read:
+            array, of_input = read[spec.name]
+            notes += of_input if len(specs) == 1 else [(f"{spec.name}: {text}", rows) for text, rows in of_input]
+        else:
+            default = np.asarray(spec.default)
+            array = np.repeat(default[None], n, 0).astype(_dtype(spec))
+            notes.append((f"{spec.name}: not given; the model's default stands for it", np.ones(n, bool)))
+        arrays.append(array)
     is_bare = not isinstance(xs, dict) and len(specs) == 1 and not _wraps_one(xs, len(specs[0].shape))
     structure: Literal["dict", "list", "tuple"] = "list"
     if isinstance(xs, dict | tuple):
         structure = "dict" if isinstance(xs, dict) else "tuple"
-    return Inputs(tuple(specs), at_least_one(arrays), len(arrays[0]), are_entries, structure, is_bare)
+    return Inputs(
+        tuple(specs), at_least_one(arrays), n, are_entries, structure, is_bare, labels=labels, notes=tuple(notes)
+    )
 
 
 def read_inputs(specs: Sequence[Any], xs: Any, ordered: bool = True) -> list[np.ndarray]:
     """One array `[N, ...]` for each InputSpec, in the model's order and dtypes; `ordered`: whether a list is accepted."""
+    inputs = check_inputs(specs, xs, ordered=ordered)
+    return [array[: inputs.n] for array in inputs.arrays]
+
+
+def _by_input(specs: Sequence[Any], xs: Any, ordered: bool) -> dict[str, Any]:
+    """The values of each input by name; one with a default may be missing."""
     takes = f"the model takes {'; '.join(map(str, specs))}"
     names = [spec.name for spec in specs]
     if isinstance(xs, dict):
-        if set(xs) != set(names):
-            raise InputError(f"xs has the inputs {', '.join(map(str, xs)) or 'none'}; {takes}")
-        values = [xs[name] for name in names]
-    elif len(specs) > 1 and not ordered:
+        lacks = [spec.name for spec in specs if spec.name not in xs and spec.default is None]
+        unknown = [str(name) for name in xs if name not in names]
+        if lacks or unknown or not xs:
+            faults = [f"missing: {', '.join(lacks)}"] * bool(lacks) + [f"unknown: {', '.join(unknown)}"] * bool(unknown)
+            raise InputError(
+                f"xs has the inputs {', '.join(map(str, xs)) or 'none'}; {takes} ({'; '.join(faults) or 'give one'})"
+            )
+        return {name: xs[name] for name in names if name in xs}
+    if len(specs) > 1 and not ordered:
         raise InputError(f"{takes}, by name: give a dict with one array for each")
-    elif len(specs) > 1:
+    if len(specs) > 1:
         if not isinstance(xs, list | tuple) or len(xs) != len(specs):
             count = f"{len(xs)} arrays" if isinstance(xs, list | tuple) else "one array"
             raise InputError(f"xs is {count}; {takes}: give a list or a dict with one array for each")
-        values = list(xs)
-    else:
-        values = [xs[0] if _wraps_one(xs, len(specs[0].shape)) else xs]
-    arrays = [_read_array(spec, value) for spec, value in zip(specs, values, strict=True)]
-    if len({len(a) for a in arrays}) > 1:
-        counts = ", ".join(f"{name} {len(a)}" for name, a in zip(names, arrays, strict=True))
-        raise InputError(f"xs: every input needs the same number of examples, got {counts}")
-    return arrays
+        return dict(zip(names, xs, strict=True))
+    rank = len(specs[0].shape)
+    if isinstance(xs, list) and len(xs) == 2 and len(shape_of(xs[0])) == rank != len(shape_of(xs[1])):
+        raise InputError(f"xs is a list of two arrays; {takes}: if the second holds labels, give the tuple (x, y)")
+    return {names[0]: xs[0] if _wraps_one(xs, rank) else xs}
 
 
 def _wraps_one(xs: Any, rank: int) -> bool:
     """Whether xs is a list of one array, not one array written as nested lists."""
-    return isinstance(xs, list | tuple) and len(xs) == 1 and np.ndim(xs[0]) == rank
+    return isinstance(xs, list | tuple) and len(xs) == 1 and len(shape_of(xs[0])) == rank and not is_picture(xs[0])
 
 
-def _read_array(spec: Any, value: Any) -> np.ndarray:
-    """The value as an array of the spec's dtype; InputError if values or shape do not fit."""
-    try:
-        array = np.asarray(value)
-    except ValueError as error:
-        raise InputError(f"xs for {spec}: the examples differ in shape ({error}); pad them to one shape") from error
-    content = {"string": "string", "bool": "bool"}.get(spec.dtype, "float" if spec.is_float else "int")
-    accepted = {"string": "SUO", "bool": "b", "float": "fiub", "int": "iub"}[content]
-    if array.dtype.kind not in accepted and array.size:
-        raise InputError(f"xs for {spec}: got an array of {array.dtype}, expected {content} values")
-    if content == "int" and array.size and array.dtype.kind != "b":
-        limits = np.iinfo(spec.dtype)
-        if array.min() < limits.min or array.max() > limits.max:
-            raise InputError(f"xs for {spec}: holds {array.max()}, which {spec.dtype} cannot hold")
-    array = array.astype(object if content == "string" else "float32" if spec.dtype == "bfloat16" else spec.dtype)
-    expected = spec.shape
-    if content == "string" and (wrong := [v for v in array.ravel() if not isinstance(v, str | bytes)]):
-        raise InputError(f"xs for {spec}: holds {wrong[0]!r}; expected strings")
-    if len(expected) == 2 and expected[1] == 1 and array.ndim == 1:  # Keras accepts this too
-        array = array[:, None]
-    if len(expected) == 1 and array.ndim == 2 and array.shape[1] == 1:
-        array = array[:, 0]
-    if array.ndim == len(expected) - 1 and fits(array.shape, expected[1:]):
-        batched = "[xs]" if content == "string" else "xs[None]"
+def read_array(spec: Any, value: Any, padding_id: int = 0) -> tuple[np.ndarray, list[Note]]:
+    """The value as an array `[N, ...]` of the spec's dtype, and what was done to its examples.
+
+    InputError if values or shape do not fit.
+    """
+    name, notes = f"xs for {spec}", list[Note]()
+    pictures = [value] if is_picture(value) else value
+    if isinstance(pictures, list | tuple) and pictures and all(map(is_picture, pictures)):
+        array = read_pictures(spec.shape[1:], pictures, name)
+    elif is_frame(value) and spec.dtype != "string":
+        columns = [(f"{name}, column {column!r}", value.iloc[:, i]) for i, column in enumerate(value.columns)]
+        array = np.stack([as_numbers(as_array(column, title), title) for title, column in columns], 1)
+    else:
+        array = as_array(value, name)
+        if rows_differ(array):
+            padding = "" if spec.dtype == "string" else 0 if spec.is_float else padding_id
+            array, is_padded = pad_rows(array, spec.shape[1:], padding, name)
+            notes.append((f"padded at the end with {padding!r} to the length of the longest example", is_padded))
+    return _fit_shape(_convert(array, spec, name), spec, name), notes
+
+
+def _convert(array: np.ndarray, spec: Any, name: str) -> np.ndarray:
+    """The values in the spec's dtype, if nothing is lost; InputError otherwise."""
+    if not array.size:
+        return np.zeros(array.shape, _dtype(spec))
+    if spec.dtype == "string":
+        if wrong := [v for v in array.flat if not isinstance(v, str | bytes)]:
+            mend = (
+                "fill missing values in or leave their examples out" if missing(array).any() else "give xs.astype(str)"
+            )
+            raise InputError(f"{name}: holds {np.asarray(wrong[0]).item()!r}; expected strings ({mend})")
+        return array.astype(object)
+    array = as_numbers(array, name)
+    if spec.is_float:
+        return array.astype(_dtype(spec))
+    if (gone := missing(array)).any():
         raise InputError(
-            f"xs for {spec}: got shape {array.shape}, one example without the batch dimension; give {batched}"
+            f"{name}: {gone.sum()} values are missing, the first in example {np.argwhere(gone)[0][0]}; {spec.dtype} has no missing "
+            "value: fill them in or leave their examples out"
         )
-    if array.ndim != len(expected) or not fits(array.shape[1:], expected[1:]):
-        raise InputError(f"xs for {spec}: got an array of shape {array.shape}, which does not fit")
-    return array
+    low, high = (0, 1) if spec.dtype == "bool" else (np.iinfo(spec.dtype).min, np.iinfo(spec.dtype).max)
+    lost = array[:0] if array.dtype.kind == "b" else array[(array < low) | (array > high) | (array % 1 != 0)]
+    if lost.size:
+        expected = "True and False, or 0 and 1" if spec.dtype == "bool" else f"whole numbers from {low} to {high}"
+        raise InputError(f"{name}: holds {lost.flat[0]}, which {spec.dtype} cannot hold; expected {expected}")
+    return array.astype(_dtype(spec))
 
 
-def fits(shape: Sequence[int], expected: Sequence[int | None]) -> bool:
-    """Whether the shape has the expected lengths; None accepts any length."""
-    return len(shape) == len(expected) and all(e in (None, s) for s, e in zip(shape, expected, strict=True))
+def _dtype(spec: Any) -> Any:
+    """The NumPy dtype of an input's values."""
+    return {"string": object, "bfloat16": np.float32}.get(spec.dtype, spec.dtype)
+
+
+def _fit_shape(array: np.ndarray, spec: Any, name: str) -> np.ndarray:
+    """The array, with or without a last axis of one, like the input; InputError if the shape does not fit."""
+    expected = spec.shape[1:]
+    if not array.ndim:
+        raise InputError(
+            f"{name}: got the single value {array.item()!r:.40}; expected an array with a row for each example"
+        )
+    if fits(array.shape[1:], expected):
+        return array
+    is_example = fits(array.shape, expected)
+    if (
+        expected[-1:] == (1,)
+        and fits(array.shape[1:], expected[:-1])
+        and array.ndim
+        and not (is_example and array.ndim > 1)
+    ):
+        return array[..., None]  # as Keras does
+    if array.ndim > 1 and array.shape[-1] == 1 and fits(array.shape[1:-1], expected):
+        return array[..., 0]
+    if is_example:
+        batched = "[xs]" if spec.dtype == "string" else "xs[None]"
+        raise InputError(f"{name}: got shape {array.shape}, one example without the batch dimension; give {batched}")
+    raise InputError(
+        f"{name}: got an array of shape {array.shape}, which does not fit{advise(array.shape, spec.shape, spec.is_float)}"
+    )
 
 
 def holds_not_finite(arrays: Sequence[np.ndarray]) -> np.ndarray:

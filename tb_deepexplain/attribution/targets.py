@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from tb_deepexplain.attribution.inputs import fits
 from tb_deepexplain.attribution.labels import read_labels
 from tb_deepexplain.errors import InputError, ParameterError
+from tb_deepexplain.graph.input_spec import fits
 
 WHERE_PREDICTED = "the score is that of the class `target`, summed over the positions where the model predicts it"
 OTHER_LABELS = "the model gives several classes more than one half: the most probable of them is explained"

@@ -81,6 +81,7 @@ class Evaluator:
         `known` is what `run` or `chance` returned for other maps of the same model, examples, targets, seed and parameters: its
         scores are not computed again. Raises InputError, also if `known` does not fit.
         """
+        xs = self.explainer.check(xs)
         if result is None:
             result = self.explainer.run(xs, ys=ys, target=target, batch_size=batch_size, seed=seed, return_result=True)
             target, ys = result.explained, None

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from tb_deepexplain.attribution.explainer import Explainer
-from tb_deepexplain.attribution.inputs import read_inputs
+from tb_deepexplain.attribution.inputs import check_inputs
 from tb_deepexplain.attribution.methods import TABLE, check_methods
 from tb_deepexplain.attribution.targets import DEFAULT, Explained
 from tb_deepexplain.errors import DeepExplainError, InputError, ParameterError, UnsupportedModelError
@@ -59,7 +60,10 @@ def rank(
         raise ParameterError("measures is empty: name at least one, such as deletion")
     parameters = check_methods([method.id for method in TABLE] if methods is None else methods)
     graph = load_model(model)
-    arrays = read_inputs(graph.inputs, xs, graph.has_ordered_inputs)
+    checked = check_inputs(graph.inputs, xs, ordered=graph.has_ordered_inputs, padding_id=graph.padding_id)
+    arrays = [array[: checked.n] for array in checked.arrays]
+    for text, applies in checked.notes:
+        warnings.warn(f"{applies.sum()} of {checked.n} examples: {text}", stacklevel=2)
     if not len(arrays[0]):
         raise InputError("xs holds no examples; give at least one, better 50")
     examples = {spec.name: array for spec, array in zip(graph.inputs, arrays, strict=True)}
@@ -83,7 +87,7 @@ def rank(
     def prepare(method: str) -> tuple[int, Callable[[], Any]]:
         explainer = explainers[method] = Explainer(method, graph, **choices, **parameters[method])
         if not explained:
-            explained.append(explainer.prepare(examples, target=target, batch_size=batch_size).explained)
+            explained.append(explainer.prepare(checked, target=target, batch_size=batch_size).explained)
         example, options = first(1)
         return explainer.cost(example), lambda: explainer.run(example, return_result=True, **options)
 

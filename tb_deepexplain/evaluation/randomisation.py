@@ -44,6 +44,7 @@ def parameter_randomisation(
     ones are randomised together. The target stays that of the original model. Adebayo et al. 2018 (arXiv 1810.03292), section 3.1.
     Raises UnsupportedModelError if the model has no variables.
     """
+    xs = explainer.check(xs)
     original = explainer.run(xs, ys=ys, target=target, batch_size=batch_size, seed=seed, return_result=True)
     layers = explainer.submodel.weights_by_layer()
     if not layers:

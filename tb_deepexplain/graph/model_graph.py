@@ -78,6 +78,15 @@ class ModelGraph:
         """Equal for graphs of one model in this process: those that read the same variables, or are the same object."""
         return tuple(sorted(map(id, self._captures.values()))) or (id(self),)
 
+    @property
+    def padding_id(self) -> int:
+        """The token id that fills up texts: that in the model's configuration (Hugging Face has one), else 0 as in Keras."""
+        for kept in _flatten(self._keep):
+            number = getattr(getattr(kept, "config", None), "pad_token_id", None)
+            if isinstance(number, int):
+                return number
+        return 0
+
     def submodel(
         self, inputs: str | Sequence[str] | None = None, output: str | None = None, logits: bool | None = None
     ) -> Submodel:
@@ -181,3 +190,11 @@ class ModelGraph:
 
     def __repr__(self) -> str:
         return f"ModelGraph({self.source}: {'; '.join(map(str, self.inputs))} -> {', '.join(self.outputs)})"
+
+
+def _flatten(nested: Any) -> Iterator[Any]:
+    if isinstance(nested, tuple):
+        for part in nested:
+            yield from _flatten(part)
+    else:
+        yield nested

@@ -133,7 +133,7 @@ def test_maps_that_are_zero_or_not_finite_have_warnings(graph: dx.ModelGraph) ->
     [
         (PICTURES[0], {}, r"one example without the batch dimension; give xs\[None\]"),
         (PICTURES[..., :1], {}, r"image: float32 \[\?, 8, 8, 3\]: got an array of shape \(7, 8, 8, 1\)"),
-        (np.array(["a", "b"]), {}, "got an array of <U1, expected float values"),
+        (np.array(["a", "b"]), {}, r"got text \('a'\); expected numbers"),
         ({"picture": PICTURES}, {}, "xs has the inputs picture; the model takes image"),
         ([[1, 2], [3]], {}, "differ in shape"),
         (PICTURES, {"target": 3}, "target=3: the output has 3 units, numbered from 0"),

@@ -47,11 +47,11 @@ def test_inputs_are_checked_cast_hashed_and_tested_for_nan_once(
     )
     explainer = BatchExplainer(request, dx.load_model(models.sequential()))
     examples = [Example(str(i), {explainer.names[0]: RNG.normal(size=10).astype(np.float32)}) for i in range(4)]
-    calls = _count(monkeypatch, "read_inputs", "example_seeds", "holds_not_finite")
+    calls = _count(monkeypatch, "read_array", "example_seeds", "holds_not_finite")
     records = explainer.explain(examples)
     assert len(records.attributions) == 4 * 3 * 2
     assert not records.errors
-    assert calls == {"read_inputs": 1, "example_seeds": 1, "holds_not_finite": 1}
+    assert calls == {"read_array": 1, "example_seeds": 1, "holds_not_finite": 1}
 
 
 def test_checked_inputs_give_the_same_results() -> None:

@@ -1,0 +1,211 @@
+"""What people hold examples in: datasets, generators, frames, records and pairs (x, y) → arrays by input, and labels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from tb_deepexplain.attribution.array_likes import as_array, is_frame, is_series, package, rows_differ, shape_of
+from tb_deepexplain.errors import InputError
+from tb_deepexplain.graph.input_spec import fits
+
+_MOST_ELEMENTS = 100_000  # of a generator that does not say where it ends
+_MOST_BYTES = 4 << 30
+
+
+class Unpacked(NamedTuple):
+    """`xs`: one array-like, or a list, tuple or dict of them by input. `labels`: what came with them as y, or None."""
+
+    xs: Any
+    labels: Any
+
+
+def unpack(specs: Sequence[Any], xs: Any, most: int | None = None) -> Unpacked:
+    """The examples of any container, for a model with these InputSpecs; of a dataset or generator only the first `most`.
+
+    Datasets and generators are read to their end; they hold examples or batches, of x, (x, y) or (x, y, weights), where x may
+    be a dict. A frame becomes a dict of its columns if these are the inputs of the model, and stays a matrix for a model with
+    one input. InputError for what never ends, is empty or cannot be told apart.
+    """
+    if _is_iterable(xs):
+        return _read_elements(specs, xs, most)
+    xs, labels = _split_pair(specs, xs)
+    if _is_iterable(xs):
+        unpacked = _read_elements(specs, xs, most)
+        return unpacked._replace(labels=labels) if labels is not None else unpacked
+    if is_frame(xs) and (len(specs) > 1 or list(xs.columns) == [specs[0].name]):
+        if not all(isinstance(column, str) for column in xs.columns):
+            raise InputError(
+                f"xs is a frame with the columns {list(xs.columns)}; the model takes {'; '.join(map(str, specs))}, by name"
+            )
+        xs = {column: xs[column] for column in xs.columns}
+    elif is_series(xs) and _is_row(specs, xs):
+        raise InputError("xs is one row of a frame; give frame.iloc[[i]], which is a frame with one example")
+    elif isinstance(xs, list) and xs and all(isinstance(record, dict) for record in xs):
+        xs = _join_records(xs)
+    return Unpacked(xs, labels)
+
+
+def _is_iterable(xs: Any) -> bool:
+    """Whether it must be iterated: a dataset, a generator, a loader of batches; not an array-like or a container of them."""
+    if isinstance(xs, str | bytes | dict | list | tuple) or not (
+        hasattr(xs, "__iter__") or _is_sequence_of_batches(xs)
+    ):
+        return False
+    return not hasattr(xs, "__array__") and package(xs) not in ("pandas", "scipy", "PIL") and not hasattr(xs, "dtype")
+
+
+def _is_sequence_of_batches(xs: Any) -> bool:
+    """Whether it is a PyDataset of Keras 3 or a Sequence of Keras 2: batches by number."""
+    return any(
+        c.__name__ in ("PyDataset", "Sequence") and c.__module__.startswith(("keras.", "tf_keras."))
+        for c in type(xs).__mro__
+    )
+
+
+def _elements(xs: Any, most: int | None) -> Iterator[Any]:
+    """The elements of a dataset or generator; InputError if it does not end."""
+    if isinstance(xs, tf.data.Dataset):
+        if most is None and xs.cardinality() == tf.data.INFINITE_CARDINALITY:
+            raise InputError("xs is a dataset that never ends (repeat()?); give dataset.take(n)")
+        bounded = xs.cardinality() >= 0
+    else:
+        bounded = hasattr(xs, "__len__")
+    iterable: Iterable[Any] = (xs[i] for i in range(len(xs))) if _is_sequence_of_batches(xs) else xs
+    size = 0
+    for i, element in enumerate(iterable):
+        if not bounded:
+            size += sum(map(_bytes_of, tf.nest.flatten(element)))
+            if i >= _MOST_ELEMENTS or size > _MOST_BYTES:
+                raise InputError(
+                    f"xs is a {type(xs).__name__} that has not ended after {i:,} elements; give a part of it, such as "
+                    "dataset.take(n) or itertools.islice(generator, n)"
+                )
+        yield element
+
+
+def _bytes_of(leaf: Any) -> int:
+    shape = getattr(leaf, "shape", ())
+    return math.prod(n or 0 for n in shape) * getattr(getattr(leaf, "dtype", None), "size", 8)
+
+
+def _read_elements(specs: Sequence[Any], xs: Any, most: int | None) -> Unpacked:
+    pairs, count, are_batches = list[tuple[Any, Any]](), 0, False
+    for element in _elements(xs, most):
+        pairs.append(_split_element(specs, element))
+        x = pairs[-1][0]
+        are_batches = _is_batch(specs, x) if count == 0 else are_batches
+        count += shape_of(_first_input(specs, x)[1])[0] if are_batches else 1
+        if most is not None and count >= most:
+            break
+    if not pairs:
+        raise InputError(
+            f"xs is a {type(xs).__name__} without elements; one that was read before, as a generator can be only once, must be made anew"
+        )
+    x_parts, y_parts = zip(*pairs, strict=True)
+    if 0 < sum(y is None for y in y_parts) < len(y_parts):
+        raise InputError("xs: some elements of the dataset are pairs (x, y), others are x alone")
+    labels = None if y_parts[0] is None else _join(y_parts, are_batches, most, "labels")
+    return Unpacked(_join(x_parts, are_batches, most, "xs", several=len(specs) > 1), labels)
+
+
+def _join(parts: Sequence[Any], are_batches: bool, most: int | None, name: str, *, several: bool = False) -> Any:
+    """The parts of a dataset as one array-like, or a dict or tuple of them; `several`: a list is one of inputs."""
+    if (
+        len(
+            {(type(part), *part) if isinstance(part, dict) else isinstance(part, tuple) and len(part) for part in parts}
+        )
+        > 1
+    ):
+        raise InputError(
+            f"{name}: the elements of the dataset differ in structure, such as {parts[0]!r:.60} and {parts[-1]!r:.60}"
+        )
+    if isinstance(parts[0], dict):
+        return {key: _join([part[key] for part in parts], are_batches, most, f"{name} {key}") for key in parts[0]}
+    if isinstance(parts[0], tuple) or (several and isinstance(parts[0], list)):
+        return tuple(_join(part, are_batches, most, name) for part in zip(*parts, strict=True))
+    if not are_batches or any(isinstance(part, list | tuple) for part in parts):
+        rows = [row for part in parts for row in part] if are_batches else list(parts)
+        return rows[:most]
+    arrays = [as_array(part, name) for part in parts]
+    if len({array.shape[1:] for array in arrays}) == 1 and not any(map(rows_differ, arrays)):
+        return np.concatenate(arrays)[:most]
+    return [row for array in arrays for row in array][:most]
+
+
+def _split_element(specs: Sequence[Any], element: Any) -> tuple[Any, Any]:
+    """(x, y) of an element, as Keras' `fit` takes it; a tuple of the inputs of a model with several is x."""
+    if not isinstance(element, tuple):
+        return element, None
+    are_inputs = 1 < len(specs) == len(element) and not isinstance(element[0], dict | list | tuple)
+    if are_inputs or len(element) > 3:
+        return element, None
+    return element[0], element[1] if len(element) > 1 else None
+
+
+def _split_pair(specs: Sequence[Any], xs: Any) -> tuple[Any, Any]:
+    """(x, y) if xs is a tuple (x, y) or (x, y, weights) beyond doubt, else (xs, None)."""
+    if not isinstance(xs, tuple) or len(xs) not in (2, 3):
+        return xs, None
+    if all(isinstance(part, tuple) and len(part) == 2 and _holds_batch(specs, part[0]) for part in xs):
+        raise InputError(
+            "xs is a tuple of pairs (x, y), as keras.datasets returns them; give one of them, such as (x_test, y_test)"
+        )
+    are_inputs = len(specs) == len(xs) and all(map(_fits_rank, specs, xs))
+    if are_inputs or not (_is_iterable(xs[0]) or _holds_batch(specs, xs[0])):
+        return xs, None
+    return xs[0], xs[1]
+
+
+def _holds_batch(specs: Sequence[Any], x: Any) -> bool:
+    """Whether x is a batch for these inputs, judged by structure and ranks."""
+    if len(specs) == 1 or isinstance(x, dict) or is_frame(x):
+        return _is_batch(specs, x)
+    return isinstance(x, list | tuple) and len(x) == len(specs) and all(map(_fits_rank, specs, x))
+
+
+def _fits_rank(spec: Any, x: Any) -> bool:
+    return len(shape_of(x)) == len(spec.shape)
+
+
+def _is_batch(specs: Sequence[Any], x: Any) -> bool:
+    """Whether x is a batch and not one example."""
+    spec, value = _first_input(specs, x)
+    shape, rank = shape_of(value), len(spec.shape)
+    if shape and len(shape) == rank - 1 and spec.shape[-1] == 1:  # Keras adds a last axis of one
+        return shape[-1] != 1
+    return len(shape) >= rank
+
+
+def _first_input(specs: Sequence[Any], x: Any) -> tuple[Any, Any]:
+    """An input and its values in x."""
+    if isinstance(x, dict):
+        spec = next((spec for spec in specs if spec.name in x), None)
+        if spec is None:
+            raise InputError(
+                f"xs has the inputs {', '.join(map(str, x))}; the model takes {'; '.join(map(str, specs))}"
+            )
+        return spec, x[spec.name]
+    return specs[0], x[0] if len(specs) > 1 and isinstance(x, list | tuple) and x else x
+
+
+def _is_row(specs: Sequence[Any], series: Any) -> bool:
+    """Whether a Series holds one example, as `frame.iloc[i]` does."""
+    if len(specs) > 1:
+        return bool({spec.name for spec in specs} & set(series.index))
+    return specs[0].shape[1:] != (1,) and fits(shape_of(series), specs[0].shape[1:])
+
+
+def _join_records(records: list[dict[Any, Any]]) -> dict[Any, list[Any]]:
+    """A list of values for each key of the records; InputError if they differ in their keys."""
+    for i, record in enumerate(records):
+        if set(record) != set(records[0]):
+            differing = ", ".join(map(str, sorted(set(record) ^ set(records[0]), key=str)))
+            raise InputError(
+                f"xs is a list of dicts, but the first and number {i} differ in {differing}; give every one the same keys"
+            )
+    return {key: [record[key] for record in records] for key in records[0]}
