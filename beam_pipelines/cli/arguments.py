@@ -55,6 +55,9 @@ class Arguments:
     debug: bool
     parameters: tuple[tuple[str, str, str], ...]  # (method or measure, parameter, text)
     # of `explain`
+    max_examples: int | None = None
+    sample: int | None = None  # seed; None: the first examples
+    only: str | None = None
     measured: float = 1.0
     unit_size: int = 256
     gpus: int | None = None
@@ -72,6 +75,9 @@ class Arguments:
 
 
 _ONLY_EXPLAIN = (
+    "max_examples",
+    "sample",
+    "only",
     "measured",
     "unit_size",
     "gpus",
@@ -101,6 +107,8 @@ def parse_explain(argv: Sequence[str], prog: str) -> Arguments:
     _check_unknown(beam)
     if options.retry_errors and not options.resume:
         raise ParameterError("--retry_errors needs --resume: it redoes part of an existing store")
+    if options.sample is not None and options.max_examples is None:
+        raise ParameterError(f"--sample {options.sample} needs --max_examples N, the size of the sample")
     values = {name: getattr(options, name) for name in _ONLY_EXPLAIN}
     return Arguments(**_read_options(options), parameters=parameters, beam=tuple(beam), **values)
 

@@ -37,6 +37,7 @@ class Estimate:
     examples: int
     sampled: int
     failed: float  # share of the sample
+    skipped: float  # share of the sample that does not meet the condition
     evaluations: float
     seconds_to_start: float  # of one process
     seconds_to_explain: float  # by one worker like this process
@@ -65,6 +66,7 @@ class Estimate:
             f"{_format_bytes(self.bytes / self.examples)} per example",
         ]
         failed = f"; {self.failed:.1%} failed" if self.failed else ""
+        failed += f"; {self.skipped:.1%} do not meet the condition of --only" if self.skipped else ""
         seconds, startup = format_duration(self.seconds(workers)), format_duration(self._startup(workers))
         return "\n".join(
             [
@@ -106,18 +108,24 @@ def estimate(job: Job, units: Sequence[WorkUnit], started: float, threads: int |
             if time.monotonic() - ready > _MAX_SECONDS:
                 break
         busy = time.process_time() - busy
+        if total.skipped and not total.explained + total.failures:
+            raise InputError(
+                f"none of the {total.skipped:,} examples of the sample meets the condition of --only; run without --dry_run "
+                "to try all"
+            )
         if not total.explained:
             raise InputError("none of the examples of the sample could be explained; run without --dry_run to see why")
         StoreWriter(folder).commit([last_part.id], {})
         paths = [path for name in (f"*-{last_part.id}", "index-*") for path in Path(folder).glob(f"{name}.parquet")]
         bytes_per_example = sum(path.stat().st_size for path in paths) / last_part.record_count
-    examples, sampled = sum(unit.record_count for unit in units), total.explained + total.failures
+    examples, sampled = sum(unit.record_count for unit in units), total.explained + total.failures + total.skipped
     # The time is that of the last part, the longest.
-    seconds_per_example = last.total_seconds / (last.explained + last.failures)
+    seconds_per_example = last.total_seconds / (last.explained + last.failures + last.skipped)
     return Estimate(
         examples=examples,
         sampled=sampled,
         failed=total.failures / sampled,
+        skipped=total.skipped / sampled,
         evaluations=total.evaluations * examples / sampled,
         seconds_to_start=ready - started,
         seconds_to_explain=seconds_per_example * examples,
@@ -134,15 +142,7 @@ def _sample(units: Sequence[WorkUnit], batch: int) -> list[WorkUnit]:
     parts = []
     for number, size in enumerate(sizes):
         unit = units[number * (len(units) - 1) // (len(sizes) - 1)]
-        parts.append(
-            dataclasses.replace(
-                unit,
-                id=f"sample-{number}",
-                count=min(size, unit.count),
-                pictures=unit.pictures[:size],
-                damage=unit.damage if size >= unit.count else None,
-            )
-        )
+        parts.append(dataclasses.replace(unit.head(size), id=f"sample-{number}"))
     return parts
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +21,8 @@ from beam_pipelines.engine.native_logs import filter_native_stderr
 from beam_pipelines.engine.progress_display import format_duration, print_note
 from beam_pipelines.engine.store_lock import store_lock
 from beam_pipelines.reading.read_records import read_records
-from beam_pipelines.reading.work_unit import Plan, Record
+from beam_pipelines.reading.selection import take_sample
+from beam_pipelines.reading.work_unit import Record
 from tb_deepexplain.attribution.methods import TABLE
 from tb_deepexplain.errors import InputError, ParameterError
 from tb_deepexplain.evaluation.measures import find_measure
@@ -66,7 +68,8 @@ def run(arguments: Arguments) -> int:
         with local_copy(arguments.model) as model:
             graph = load_model(model, signature=arguments.signature)
     parser = ExampleParser(graph.inputs, record_spec)
-    examples, failures = _parse(_sample(plan, arguments.examples, arguments.seed), parser.parse)
+    units = take_sample(plan, arguments.examples, arguments.seed, arguments.unit_size).units
+    examples, failures = _parse(itertools.chain.from_iterable(map(read_records, units)), parser.parse)
     arguments, left_out = _select(arguments, graph, examples)
     request = build_request(arguments)
     explainer = BatchExplainer(request, graph)
@@ -97,21 +100,6 @@ def run(arguments: Arguments) -> int:
     console.print(Text(f"written   {directory / 'evaluation.json'}{f', {figure.name}' if figure else ''}"))
     console.print(Text(f"view with tensorboard --logdir {arguments.logdir}"))
     return SOME_FAILED if failed else OK
-
-
-def _sample(plan: Plan, count: int, seed: int) -> Iterator[Record | Failure]:
-    """Random records of the input, in its order; only the units that hold one are read, up to the last one."""
-    sampled = np.sort(np.random.default_rng(seed).permutation(plan.record_count)[:count])
-    start = 0
-    for unit in plan.units:
-        in_unit = sampled[(sampled >= start) & (sampled < start + unit.record_count)] - start
-        numbers = set(in_unit.tolist())
-        start += unit.record_count
-        for number, record in enumerate(read_records(unit)) if numbers else ():
-            if number in numbers:
-                yield record
-            if number == max(numbers):
-                break
 
 
 def _parse(records: Iterator[Record | Failure], parse: Any) -> tuple[list[Any], list[Failure]]:

@@ -19,7 +19,7 @@ from apache_beam.utils.shared import Shared
 
 from beam_pipelines.cli.arguments import PROG, Arguments, parse_explain
 from beam_pipelines.cli.exit_status import INTERRUPTED, OK, run_guarded
-from beam_pipelines.cli.input_plan import describe_input, plan_input
+from beam_pipelines.cli.input_plan import describe_input, plan_input, select_records
 from beam_pipelines.cli.options import option_names
 from beam_pipelines.cli.report import report
 from beam_pipelines.engine import local_workers
@@ -91,6 +91,7 @@ class _Prepared:
     job: Job
     status: PlanStatus
     fingerprint: str  # of the model
+    records: int  # of the whole input, of which the plan may be a part
     configuration: dict[str, Any]  # what the content of the store depends on
     runner: Any
     options: PipelineOptions
@@ -101,7 +102,8 @@ class _Prepared:
 
 
 def _prepare(arguments: Arguments) -> _Prepared:
-    directory, plan = plan_input(arguments)
+    directory, whole_plan = plan_input(arguments)
+    plan = select_records(arguments, whole_plan)
     arguments, record_spec = describe_input(arguments, plan)
     fingerprint = configuration.fingerprint(arguments.model)
     runner, options = choose_runner(arguments.beam, option_names())
@@ -117,7 +119,8 @@ def _prepare(arguments: Arguments) -> _Prepared:
         configuration.check(directory, contents, arguments.resume)
     job = Job(request, str(directory), record_spec)
     status = PlanStatus(plan, directory)
-    return _Prepared(arguments, job, status, fingerprint, contents, runner, options, Shared())
+    records = whole_plan.record_count
+    return _Prepared(arguments, job, status, fingerprint, records, contents, runner, options, Shared())
 
 
 def _explain(prepared: _Prepared, pool: DevicePool[UnitWorker]) -> int | None:
@@ -147,7 +150,7 @@ def _explain(prepared: _Prepared, pool: DevicePool[UnitWorker]) -> int | None:
 
     with pool.least_busy() as worker:
         manifest = run_configuration.build_manifest(
-            arguments, worker.explainer, prepared.fingerprint, type(prepared.runner).__name__
+            arguments, worker.explainer, prepared.fingerprint, type(prepared.runner).__name__, prepared.records
         )
     commit_units(status.directory, units, manifest, recovery.retried_units)
     return None

@@ -11,6 +11,7 @@ from beam_pipelines.reading.class_names import match_class_names
 from beam_pipelines.reading.input_files import find_files
 from beam_pipelines.reading.plan import make_plan
 from beam_pipelines.reading.record_spec import RecordSpec
+from beam_pipelines.reading.selection import take_first, take_sample
 from beam_pipelines.reading.tfmd_schema import load_schema
 from beam_pipelines.reading.work_unit import Plan
 from tb_deepexplain.errors import InputError
@@ -33,6 +34,15 @@ def plan_input(arguments: Arguments) -> tuple[Path, Plan]:
     if not plan.record_count:
         raise InputError(f"--input {' '.join(arguments.input)}: the files hold no records; give files with examples")
     return directory, plan
+
+
+def select_records(arguments: Arguments, plan: Plan) -> Plan:
+    """The part of the plan that --max_examples and --sample choose."""
+    if arguments.max_examples is None:
+        return plan
+    if arguments.sample is None:
+        return take_first(plan, arguments.max_examples)
+    return take_sample(plan, arguments.max_examples, arguments.sample, arguments.unit_size)
 
 
 def describe_input(arguments: Arguments, plan: Plan) -> tuple[Arguments, RecordSpec]:

@@ -75,7 +75,7 @@ def explain_parser(prog: str) -> Parser:
     parser = _parser(prog, _EXPLAIN_USAGE, _EXPLAIN, _EXPLAIN_EPILOG)
     required = _add_required(parser)
     required.add_argument("--methods", required=True, metavar="A,B", help="attribution methods, separated by commas")
-    _add_target(parser)
+    _add_selection(_add_target(parser))
     _add_measures(parser)
     _add_reading(parser)
     output = _add_output(parser, name="default")
@@ -133,7 +133,30 @@ def _add_required(parser: Parser) -> argparse._ArgumentGroup:
     return group
 
 
-def _add_target(parser: Parser) -> None:
+def _add_selection(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--max_examples",
+        "--examples",
+        type=_positive,
+        metavar="N",
+        help="read at most N examples: the first ones of the input (default: all)",
+    )
+    group.add_argument(
+        "--sample",
+        type=_count,
+        metavar="SEED",
+        help="with --max_examples: read a random sample instead of the first ones; the same for the same seed",
+    )
+    group.add_argument(
+        "--only",
+        metavar="CONDITION",
+        help="predict all examples that are read, and explain those that meet the condition: misclassified, "
+        "'label=3 and probability<0.5', 'pred:cat,dog margin<10%%', ... (fields: label, pred, probability, score, margin, "
+        "loss, id)",
+    )
+
+
+def _add_target(parser: Parser) -> argparse._ArgumentGroup:
     group = parser.add_argument_group("what to explain")
     group.add_argument(
         "--target",
@@ -159,6 +182,7 @@ def _add_target(parser: Parser) -> None:
         help="class names: a file with one per line, or names separated by commas (default: those of the input)",
     )
     group.add_argument("--vocab", metavar="FILE", help="tokens, one per line; the line number, from 0, is the token id")
+    return group
 
 
 def _add_measures(parser: Parser) -> None:
@@ -191,7 +215,13 @@ def _add_comparison(parser: Parser) -> None:
         help=f"measures (default: {', '.join(DEFAULT_MEASURES)})",
     )
     group.add_argument(
-        "--examples", type=_positive, default=64, metavar="N", help="size of the random sample (default: 64)"
+        "--examples",
+        "--max_examples",
+        dest="examples",
+        type=_positive,
+        default=64,
+        metavar="N",
+        help="size of the random sample (default: 64); `explain --max_examples N --sample SEED` explains the same examples",
     )
     _add_superpixels(group)
     group.add_argument(

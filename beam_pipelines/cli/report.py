@@ -25,7 +25,16 @@ def report(logdir: Path, directory: Path, seconds: float, was_committed: bool = 
     examples, maps = _count(counts["examples"], "example"), _count(counts["maps"], "map")
     when = "earlier; nothing was left to explain" if was_committed else f"in {format_duration(seconds)}"
     console.print(Text(f"explained {examples} {when}: {maps} ({methods})"))
-    if spent := store.manifest.get("spent"):
+    options, spent = store.manifest.get("options") or {}, store.manifest.get("spent")
+    if options.get("max_examples"):
+        read = min(options["max_examples"], options["records_of_input"])
+        how = "the first" if options["sample"] is None else "a random sample of"
+        console.print(Text(f"read      {how} {read:,} of {_count(options['records_of_input'], 'example')}"))
+    if spent and spent.get("skipped"):
+        console.print(
+            Text(f"skipped   {_count(spent['skipped'], 'example')}, which do not meet --only {options['only']}")
+        )
+    if spent:
         console.print(Text(f"work      {_describe_work(spent)}"))
     if faithfulness := store.manifest.get("faithfulness"):
         table = _tabulate(store.manifest["measures"], faithfulness)

@@ -36,6 +36,7 @@ def build_request(arguments: Arguments) -> Request:
         output=arguments.output,
         logits=arguments.logits,
         score=arguments.score,
+        only=arguments.only,
         labels=arguments.labels,
         vocabulary=arguments.vocabulary,
         batch_size=arguments.batch_size,

@@ -30,6 +30,9 @@ def configure(arguments: Arguments, request: Request, model: str, plan: Plan) ->
         "output": request.output,
         "logits": request.logits,
         "score": identify_score(request),
+        "max_examples": arguments.max_examples,
+        "sample": arguments.sample,
+        "only": request.only,
         "labels": as_list(request.labels),
         "vocab": as_list(request.vocabulary),
         "step": request.step,
@@ -44,12 +47,18 @@ def configure(arguments: Arguments, request: Request, model: str, plan: Plan) ->
     }
 
 
-def build_manifest(arguments: Arguments, explainer: BatchExplainer, fingerprint: str, runner: str) -> dict[str, Any]:
-    """The manifest without the counts, which the store adds. `fingerprint`: of the model."""
+def build_manifest(
+    arguments: Arguments, explainer: BatchExplainer, fingerprint: str, runner: str, records: int
+) -> dict[str, Any]:
+    """The manifest without the counts, which the store adds. `fingerprint`: of the model. `records`: of the whole input."""
     options = {
         "input": list(arguments.input),
         "preprocess": arguments.preprocess,
         "resize": arguments.resize,
+        "max_examples": arguments.max_examples,
+        "sample": arguments.sample,
+        "only": arguments.only,
+        "records_of_input": records,
         "runner": runner,
         "batch_size": arguments.batch_size,
         "unit_size": arguments.unit_size,

@@ -17,6 +17,7 @@ def update_counters(metrics: Metrics) -> None:
     }
     counts = {
         "examples_explained": metrics.explained,
+        "examples_skipped": metrics.skipped,
         "examples_failed": metrics.failures,
         **{f"examples_failed_{stage}": count for stage, count in metrics.failed.items()},
         "evaluations": metrics.evaluations,

@@ -17,12 +17,16 @@ from tb_deepexplain.store.writer import StoreWriter
 def commit_units(directory: Path, units: Sequence[str], manifest: dict[str, Any], retried: int) -> None:
     """Write index and manifest. `retried`: units that were repeated after a worker died.
 
-    InputError, and the store is removed, if every example failed.
+    InputError, and the store is removed, if every example failed or was skipped.
     """
-    if reasons := failures.summarize_if_all_failed(directory, units):
-        configuration.clear(directory)
-        raise InputError(f"none of the examples could be explained: {reasons}")
     writer = StoreWriter(directory, measures=[measure["id"] for measure in manifest["measures"]])
     notes = map_files(writer.notes, units, directory)
     spent = sum((Metrics.decode(note.get(METRICS_NOTE, "{}")) for note in notes), Metrics())
+    reasons = failures.summarize_if_all_failed(directory, units)
+    if reasons is not None:
+        configuration.clear(directory)
+        if spent.skipped:
+            failed = f"; {spent.failures:,} failed: {reasons}" if reasons else ""
+            raise InputError(f"none of {spent.skipped:,} examples meets the condition of --only{failed}")
+        raise InputError(f"none of the examples could be explained: {reasons}")
     writer.commit(units, manifest | {"spent": {**spent.describe(), "units_retried": retried}})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from beam_pipelines.engine.batch_size import BatchSize
 from beam_pipelines.engine.progress_folder import ProgressFolder
@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # these import TensorFlow, which a process imports when its w
     from tb_deepexplain.recording.example import Example
     from tb_deepexplain.recording.request import Request
 
+_Batch: TypeAlias = "tuple[list[Example], list[Failure]]"
 METRICS_NOTE = "metrics"  # the note of a shard that holds the metrics of its unit
 
 
@@ -92,7 +93,10 @@ class UnitWorker:
         progress.report_unit(task.unit.id)
         progress.report_examples(0)  # ends here if a stop is requested
         with self._writer.shard(task.unit.id) as shard:
-            for batch, failures in self._batches(self.read_examples(task.unit, steps), task.one_by_one):
+            batches = self._batches(self.read_examples(task.unit, steps), task.one_by_one)
+            if self.explainer.request.only is not None:
+                batches = self._selected(batches, task.one_by_one, steps, progress, metrics)
+            for batch, failures in batches:
                 batch_started, unread = time.perf_counter(), len(failures)
                 if batch and (fatal := steps.begin("explain", batch[0].id)):
                     batch, failures, unread = [], [*failures, fatal], unread + 1
@@ -111,6 +115,31 @@ class UnitWorker:
             shard.note(METRICS_NOTE, metrics.encode())
         progress.report_unit(None)
         return metrics
+
+    def _selected(
+        self,
+        batches: Iterable[_Batch],
+        one_by_one: bool,
+        steps: _StepReporter,
+        progress: ProgressFolder,
+        metrics: Metrics,
+    ) -> Iterator[_Batch]:
+        """Batches of the examples that meet the request's condition; the others are counted."""
+        selected: list[Example] = []
+        failures: list[Failure] = []
+        for batch, new_failures in batches:
+            failures += new_failures
+            if batch and (fatal := steps.begin("explain", batch[0].id)):
+                batch, failures = [], [*failures, fatal]
+            meet = self.explainer.meet_condition(batch, metrics)
+            selected += [example for example, meets in zip(batch, meet, strict=True) if meets]
+            metrics.skipped += len(batch) - sum(meet)
+            progress.report_examples(len(batch) - sum(meet))
+            if len(selected) + len(failures) >= (1 if one_by_one else self._batch_size.current):
+                yield selected, failures
+                selected, failures = [], []
+        if selected or failures:
+            yield selected, failures
 
     def read_examples(self, unit: WorkUnit, steps: _StepReporter | None = None) -> Iterator[Example | Failure]:
         """The unit's examples in order, with a Failure for each that cannot be read or parsed."""
@@ -134,9 +163,7 @@ class UnitWorker:
             positions[example.id] = record.position
             yield example
 
-    def _batches(
-        self, items: Iterable[Example | Failure], one_by_one: bool
-    ) -> Iterator[tuple[list[Example], list[Failure]]]:
+    def _batches(self, items: Iterable[Example | Failure], one_by_one: bool) -> Iterator[_Batch]:
         batch: list[Example] = []
         failures: list[Failure] = []
         for item in items:

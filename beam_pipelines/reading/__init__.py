@@ -7,13 +7,14 @@ Read `work_unit.py` first, which has the data, then follow one input through the
     format_interface.py    what a format defines
     formats/               THE table of file formats; one file per format
     plan.py                files → work units; record_ranges.py groups records, text_lines.py finds lines
+    selection.py           a plan's first records, or a random sample
     work_unit.py           a work unit, and the plan that lists them
     read_records.py        a work unit → records
     record_spec.py         how a record is read: features, label, id, class names, schema
     example_parser.py      a record → an Example, with the files below
     tf_example.py          serialized tf.Examples
     feature_values.py      values of features → arrays
-    label_values.py        labels → class numbers
+    label_values.py        labels → class numbers, one or several
     picture_decoding.py    encoded pictures → arrays
     preprocess.py          the function of --preprocess
     class_names.py         class names of the input and of --labels

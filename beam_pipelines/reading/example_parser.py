@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from beam_pipelines.reading.feature_values import describe_values, to_bytes, to_input, to_number, to_scalar
-from beam_pipelines.reading.label_values import to_class_number
+from beam_pipelines.reading.label_values import to_label
 from beam_pipelines.reading.picture_decoding import decode_picture
 from beam_pipelines.reading.record_spec import RecordSpec
 from beam_pipelines.reading.tf_example import ExampleFeatures
@@ -18,6 +18,7 @@ from tb_deepexplain.error_text import describe_failure
 from tb_deepexplain.errors import InputError, ParameterError
 from tb_deepexplain.recording.display import encode_png
 from tb_deepexplain.recording.example import Example
+from tb_deepexplain.recording.targets import Label
 from tb_deepexplain.store.media_types import JPEG, PNG, media_type
 from tb_deepexplain.store.records import printable
 
@@ -37,7 +38,6 @@ class ExampleParser:
             if name not in names:
                 raise ParameterError(f"--feature {name}={feature}: the model takes {', '.join(names)}")
         self._preprocess = self.spec.load_preprocess()
-        self._class_numbers = {name: number for number, name in enumerate(self.spec.class_names)}
 
     @property
     def columns(self) -> Columns | None:
@@ -127,5 +127,5 @@ class ExampleParser:
             )
         return printable(str(value))
 
-    def _label(self, columns: Mapping[str, Any], feature: str) -> int | None:
-        return to_class_number(columns.get(feature), feature, self._class_numbers)
+    def _label(self, columns: Mapping[str, Any], feature: str) -> Label:
+        return to_label(columns.get(feature), feature, self.spec.class_names)

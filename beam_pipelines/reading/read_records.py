@@ -21,18 +21,23 @@ def read_records(unit: WorkUnit, columns: Columns | None = None) -> Iterator[Rec
     opened.
     """
     row, number = FORMATS[unit.format], unit.first
+    chosen = None if unit.numbers is None else set(unit.numbers)
     end = unit.first + unit.count
     reason = "the file has become shorter"
     try:
         for record in row.module.read(unit, columns) if row.columnar else row.module.read(unit):
             position = unit.position(number)
             number += 1
+            if chosen is not None and number - 1 not in chosen:
+                continue
             yield _failure(position, record.reason) if isinstance(record, Damaged) else Record(position, record)
     except DAMAGE as error:
         reason = str(error)
     except OSError as error:
         raise InputError(f"cannot read {unit.path}: {error.strerror or error}") from error
     for missing in range(number, end):
+        if chosen is not None and missing not in chosen:
+            continue
         yield _failure(unit.position(missing), f"cannot be reached: {reason}")
     if unit.damage:
         yield _failure(unit.position(end), unit.damage)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 
@@ -21,12 +21,44 @@ class WorkUnit:
     compressed: bool = False
     pictures: tuple[str, ...] = ()  # their paths below the folder
     arrays: tuple[str, ...] = ()  # those of a file that hold the records; all if there are none
+    numbers: tuple[int, ...] | None = None  # of the records in the file, in their order, that are read; None: all
     damage: str | None = None  # why the file cannot be read after these records
 
     @property
     def record_count(self) -> int:
         """Records and failures that reading the unit yields: damage adds one failure."""
-        return self.count + (self.damage is not None)
+        records = self.count if self.numbers is None else len(self.numbers)
+        return records + (self.damage is not None)
+
+    def head(self, size: int) -> WorkUnit:
+        """The unit with its first `size` records."""
+        return self if size >= self.record_count else self.pick(range(size))
+
+    def pick(self, positions: Sequence[int]) -> WorkUnit:
+        """The unit with the records at these positions, which ascend, of those that it has."""
+        records = self.record_count - (self.damage is not None)
+        damage = self.damage if positions and positions[-1] == records else None
+        positions = [position for position in positions if position < records]
+        if self.pictures:
+            pictures = tuple(self.pictures[position] for position in positions)
+            return dataclasses.replace(self, pictures=pictures, count=len(pictures), damage=damage)
+        in_file = self.numbers if self.numbers is not None else range(self.first, self.first + self.count)
+        numbers = tuple(in_file[position] for position in positions)
+        count = self.count if damage else numbers[-1] + 1 - self.first
+        is_start = len(numbers) == count
+        return dataclasses.replace(self, numbers=None if is_start else numbers, count=count, damage=damage)
+
+    def join(self, later: WorkUnit) -> WorkUnit:
+        """The records of both units, of which `later` begins at a later record of the same file."""
+        if self.pictures:
+            pictures = self.pictures + later.pictures
+            return dataclasses.replace(self, pictures=pictures, count=len(pictures))
+        both = [
+            unit.numbers if unit.numbers is not None else tuple(range(unit.first, unit.first + unit.count))
+            for unit in (self, later)
+        ]
+        count = later.first + later.count - self.first
+        return dataclasses.replace(self, numbers=both[0] + both[1], count=count, damage=later.damage)
 
     def position(self, number: int) -> str:
         """The id of record `number` of the file, such as `digits:000012`."""

@@ -15,7 +15,6 @@ Read `api.py` first: the table of the routes, with their parameters and types of
     index_source.py        the files of an index as a table for SQL
     duckdb_engine.py       DuckDB, which runs the queries
   queries
-    filter_grammar.py      `label:cat gap>5%` → terms
     filter_sql.py          terms and sort fields → SQL
     selection_sql.py       a step and a target → SQL
     example_order.py       the examples of a filter, in order

@@ -6,7 +6,8 @@ import dataclasses
 
 import numpy as np
 
-from tb_deepexplain.plugin import filter_grammar, filter_sql
+from tb_deepexplain import filter_grammar
+from tb_deepexplain.plugin import filter_sql
 from tb_deepexplain.plugin.errors import BadRequest
 from tb_deepexplain.plugin.parameters import ExampleQuery
 from tb_deepexplain.plugin.selection_sql import selected_rows

@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from tb_deepexplain.plugin.filter_grammar import FilterError, Term, parse_number, parse_range
+from tb_deepexplain.filter_grammar import FilterError, Term, parse_number, parse_range
 from tb_deepexplain.plugin.index_source import finite
 
 # Fields of an example: the same in all its rows, up to rounding.

@@ -5,6 +5,7 @@ Read `request.py` and `example.py` first, then `batch_explainer.py`, which uses 
     request.py             what is explained and how
     example.py             one example: inputs, id, label
     modality.py            whether a model's examples are pictures, texts or tables
+    example_condition.py   which examples are explained: `misclassified`, `label=3 and probability<0.5`, ...
     targets.py             `predicted`, `top:3`, ... → classes
     batch_explainer.py     a batch of examples in, rows out; halves a batch that does not fit into memory
     map_measures.py        measures of the maps, and of random maps

@@ -22,6 +22,7 @@ from tb_deepexplain.graph.loading.load_model import load_model
 from tb_deepexplain.graph.model_graph import ModelGraph
 from tb_deepexplain.recording import display
 from tb_deepexplain.recording.example import Example, batch_positions
+from tb_deepexplain.recording.example_condition import ExampleCondition
 from tb_deepexplain.recording.map_measures import MapMeasures
 from tb_deepexplain.recording.modality import MAP_AXES, find_modality
 from tb_deepexplain.recording.request import Request, load_score
@@ -68,6 +69,7 @@ class BatchExplainer:
         self.explainers = [
             Explainer(name, self.graph, logits=logits, **parameters) for name, parameters in request.methods
         ]
+        self._condition = None if request.only is None else ExampleCondition(request.only, request.labels)
         self._evaluator = Evaluator(self.explainers[0], dict(request.measures))
         if request.superpixels and self.modality != "image":
             raise ParameterError(
@@ -80,6 +82,31 @@ class BatchExplainer:
     def inputs(self) -> list[ModelInput]:
         """The model's inputs; sizes that differ between examples are None."""
         return [model_input(spec.name, spec.dtype, spec.shape[1:], self.modality) for spec in self.graph.inputs]
+
+    def meet_condition(self, examples: Sequence[Example], metrics: Metrics) -> list[bool]:
+        """Which of the examples the request's condition selects. One that the model fails for is selected: explaining it
+        tells why."""
+        if self._condition is None:
+            return [True] * len(examples)
+        started, selected = time.perf_counter(), [True] * len(examples)
+        try:
+            for positions in batch_positions(examples):
+                classes = Classes.of(self._predict(self.stack([examples[i] for i in positions])), self.request.labels)
+                for k, position in enumerate(positions):
+                    selected[position] = self._condition.holds(classes, k, examples[position])
+        except Stopped:
+            raise
+        except Exception as error:  # the model may raise anything
+            if self._make_batches_smaller(error, metrics):
+                return self.meet_condition(examples, metrics)
+            if len(examples) > 1:
+                middle = len(examples) // 2
+                return [
+                    *self.meet_condition(examples[:middle], metrics),
+                    *self.meet_condition(examples[middle:], metrics),
+                ]
+        metrics.model_seconds += time.perf_counter() - started
+        return selected
 
     def explain(
         self, examples: Sequence[Example], report: _Report = lambda _: None, metrics: Metrics | None = None
@@ -102,9 +129,7 @@ class BatchExplainer:
             raise
         except Exception as error:  # the model may raise anything
             report(-completed)
-            if isinstance(error, tf.errors.ResourceExhaustedError) and self._batch_size != 1:
-                self._batch_size = max(1, (self._batch_size or LARGEST_BATCH) // 2)  # for all later batches, too
-                metrics.oom_retries += 1
+            if self._make_batches_smaller(error, metrics):
                 return self.explain(examples, report, metrics)
             if len(examples) == 1:
                 report(1)
@@ -157,6 +182,14 @@ class BatchExplainer:
     def stack(self, examples: Sequence[Example]) -> dict[str, np.ndarray]:
         """The model's inputs `[N, ...]` by name, for examples that can be batched."""
         return {name: np.stack([example.inputs[name] for example in examples]) for name in self.names}
+
+    def _make_batches_smaller(self, error: Exception, metrics: Metrics) -> bool:
+        """Halve all later batches if the error is that of a batch that does not fit; whether they were."""
+        if not isinstance(error, tf.errors.ResourceExhaustedError) or self._batch_size == 1:
+            return False
+        self._batch_size = max(1, (self._batch_size or LARGEST_BATCH) // 2)
+        metrics.oom_retries += 1
+        return True
 
     def _check_map_axes(self, explainer: Explainer) -> None:
         axes, method = explainer.map_axes, explainer.method
@@ -232,7 +265,6 @@ class BatchExplainer:
         position = None if result.target is None else np.atleast_1d(result.target[k]).tolist()
         target = None if position is None else int(position[-1])
         is_region = result.positions is not None
-        single = example.label if isinstance(example.label, int) else None
         return Attribution(
             example_id=example.id,
             method=method,
@@ -241,7 +273,7 @@ class BatchExplainer:
             target_label=self._class_name(target),
             target_index=None if is_region else position,
             score_function=REGION if is_region else self.request.score,
-            label=single,
+            label=example.single_label,
             label_name=self._label_name(example.label),
             predicted=classes.predicted_class(i, position),
             score=finite_or_none(result.score[k]),

@@ -18,18 +18,18 @@ _LARGEST_FLOAT32 = float(np.finfo(np.float32).max)  # in the place of infinity
 def picture(example: Example, inputs: Sequence[ModelInput]) -> Input:
     """The encoded picture that was decoded, without EXIF data, or the array of the only input as PNG."""
     encoded = without_orientation(example.picture or b"") or encode_png(example.inputs[inputs[0]["name"]])
-    return Input(example.id, "image", image=encoded, label=example.label, inputs=inputs)
+    return Input(example.id, "image", image=encoded, label=example.single_label, inputs=inputs)
 
 
 def text(example: Example, tokens: Sequence[str], inputs: Sequence[ModelInput]) -> Input:
     """The tokens, one for each value of a map."""
-    return Input(example.id, "text", tokens=tokens, label=example.label, inputs=inputs)
+    return Input(example.id, "text", tokens=tokens, label=example.single_label, inputs=inputs)
 
 
 def numbers(example: Example, inputs: Sequence[ModelInput]) -> Input:
     """The values of all inputs, one input after the other."""
     values = [value for one in inputs for value in np.ravel(example.inputs[one["name"]]).tolist()]
-    return Input(example.id, "tabular", values=values, label=example.label, inputs=inputs)
+    return Input(example.id, "tabular", values=values, label=example.single_label, inputs=inputs)
 
 
 def encode_png(values: np.ndarray) -> bytes:

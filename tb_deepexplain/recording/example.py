@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from tb_deepexplain.recording.targets import Label
+
 
 @dataclasses.dataclass(frozen=True)
 class Example:
@@ -15,8 +17,13 @@ class Example:
 
     id: str
     inputs: Mapping[str, np.ndarray]
-    label: int | None = None
+    label: Label = None
     picture: bytes | None = None  # the PNG or JPEG file that was decoded
+
+    @property
+    def single_label(self) -> int | None:
+        """The label, unless it is several classes."""
+        return self.label if isinstance(self.label, int) else None
 
     @property
     def nbytes(self) -> int:

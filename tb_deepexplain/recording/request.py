@@ -11,6 +11,7 @@ from tb_deepexplain.attribution.methods import check_methods
 from tb_deepexplain.errors import ParameterError
 from tb_deepexplain.evaluation.measures import check_measures
 from tb_deepexplain.named_functions import identify_function, load_function
+from tb_deepexplain.recording.example_condition import ExampleCondition
 from tb_deepexplain.recording.targets import Target
 from tb_deepexplain.registry.table import Selection
 
@@ -36,6 +37,7 @@ class Request:
     output: str | None = None  # of a model with several
     logits: bool | None = None  # False: probabilities are explained; True: a score function gets the logits
     score: str | None = None  # module:function of the outputs, in place of a target
+    only: str | None = None  # the condition of example_condition.py that examples meet; None: all are explained
 
 
 def make_request(
@@ -46,13 +48,14 @@ def make_request(
     measures: Selection = (),
     labels: Sequence[str] | None = None,
     vocabulary: Sequence[str] | None = None,
+    only: str | None = None,
     **options: Any,
 ) -> Request:
     """A checked request; `options` are further fields of Request.
 
     `methods`: at least one id, or a dict of ids and parameters; `measures` likewise, perhaps none. Raises UnknownMethodError or
-    ParameterError for a method, measure, parameter, target or score that does not exist. With a score, `target` may only be
-    "predicted", which then has no meaning, or "sum".
+    ParameterError for a method, measure, parameter, target, score or condition `only` that does not exist. With a score,
+    `target` may only be "predicted", which then has no meaning, or "sum".
     """
     chosen = target if isinstance(target, Target) else Target.parse(str(target))
     if options.get("score") is not None:
@@ -62,6 +65,8 @@ def make_request(
             )
         load_score(options["score"])
         chosen = Target("sum")
+    if only is not None:
+        ExampleCondition(only, labels)
     return Request(
         model=str(model),
         methods=tuple(check_methods(methods).items()),
@@ -69,6 +74,7 @@ def make_request(
         measures=tuple(check_measures(measures).items()),
         labels=None if labels is None else tuple(labels),
         vocabulary=None if vocabulary is None else tuple(vocabulary),
+        only=only,
         **options,
     )
 

@@ -13,6 +13,7 @@ class Metrics:
     """The metrics of one work unit, or the sum over several."""
 
     explained: int = 0  # examples
+    skipped: int = 0  # examples that do not meet the condition of the request
     failed: dict[str, int] = dataclasses.field(default_factory=dict)  # examples, by stage
     evaluations: int = 0  # of the model, for maps and measures
     oom_retries: int = 0
@@ -53,6 +54,7 @@ class Metrics:
         explained = sum(int(size) * number for size, number in self.batch_sizes.items())
         return {
             "examples": self.explained,
+            "skipped": self.skipped,
             "errors": dict(self.failed),
             "evaluations": self.evaluations,
             "evaluations_per_second": round(self.evaluations / seconds, 1),  # of one process

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from werkzeug.test import Client
 
-from tb_deepexplain.plugin.filter_grammar import FilterError, Term, parse
+from tb_deepexplain.filter_grammar import FilterError, Term, parse
 from tb_deepexplain.store.layout import store_path
 from tb_deepexplain.store.reader import Store
 from tests.plugin import stores

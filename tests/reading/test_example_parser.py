@@ -100,10 +100,11 @@ def test_id_and_label() -> None:
     [
         (2.0, 2), ("2.0", 2), (np.array([2.0], np.float32), 2), ([[2]], 2), (True, 1), ("True", 1), ("false", 0), ("-1", -1),
         (np.array([0, 0, 1]), 2), ([0.0, 1.0, 0.0], 1), ([False, True, False], 1), ("[0, 0, 1]", 2), (np.array([[1, 0, 0]]), 0),
+        ([0, 1, 1], (1, 2)), ([0, 0, 0], ()), (["dog", "cat"], (0, 2)), ([0, 2], (0, 2)), (np.array([b"dog", b"cat"], object), (0, 2)),
         ("cow", 1), (b"dog", 2), (float("nan"), None), (None, None), ("", None),
     ],
 )  # fmt: skip
-def test_labels_as_people_keep_them(label: Any, number: int | None) -> None:
+def test_labels_as_people_keep_them(label: Any, number: Any) -> None:
     parser = ExampleParser([InputSpec("x", "float32", (None, 1), "x")], RecordSpec(class_names=("cat", "cow", "dog")))
     assert parser.parse({"x": 1.0, "label": label}, "a:000000").label == number
 
@@ -111,10 +112,9 @@ def test_labels_as_people_keep_them(label: Any, number: int | None) -> None:
 @pytest.mark.parametrize(
     ("label", "reason"),
     [
-        ([0, 1, 1], "is 3 int64 values; expected one class number, or a one-hot row"),
-        ([0.2, 0.8, 0.0], "is 3 float values"),
-        ([0, 1], "is a one-hot row of 2; there are 3 class names"),
-        ([[0, 1], [1]], "it holds lists of different lengths"),
+        ([0.2, 0.8, 0.0], "is 3 float values; expected a class number, or a row of 0 and 1"),
+        ([1, 0, 1, 0], "got rows of 4; the model has 3 classes"),
+        (["cat", "hen"], "no class is named 'hen'"),
         ("inf", "is 'inf'; expected a class number, or one of cat, cow, dog"),
     ],
 )

@@ -2,7 +2,7 @@
 
 filter  = term { " " term }                          every term must hold
 term    = [ "-" ] ( field ":" [ "!" ] values | field compare number | word )      "-" and "!" negate
-field   = [ method "." ] name                        the fields of filter_sql.py
+field   = [ method "." ] name                        the fields of plugin/filter_sql.py or recording/example_condition.py
 values  = value { "," value }                        any of them; `*` in a value stands for any text
 value   = characters other than blanks and commas, or quoted: "not bad"
 compare = ">" | ">=" | "<" | "<=" | "="

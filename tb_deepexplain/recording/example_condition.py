@@ -1,0 +1,134 @@
+"""Which examples are explained, by a condition on what the model predicts for them, in the words of the page's filter.
+
+misclassified                       the predicted class is not the label (of several: they are not the labels)
+label=3 and probability<0.5         also label:3,5 and label:cat; pred likewise
+-label:cat margin<10%               not; the predicted class is hardly ahead of the second
+"""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from tb_deepexplain.errors import ParameterError
+from tb_deepexplain.filter_grammar import FilterError, Term, parse, parse_number, parse_range
+from tb_deepexplain.recording.example import Example
+from tb_deepexplain.recording.targets import Classes, Label
+
+_OPERATOR = re.compile(r"\s*(>=|<=|[:=<>])\s*")
+_EQUAL = re.compile(r"\b(is|label|pred|id)=")
+_STATES = {"misclassified": "error", "error": "error", "correct": "correct"}
+_COMPARISONS: Mapping[str, Callable[[float, float], bool]] = {
+    ">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le, "=": operator.eq,
+}  # fmt: skip
+_NUMBERS: Mapping[str, Callable[[Classes, int, Label], float | None]] = {  # of example i with this label
+    "probability": lambda classes, i, _: _probability(classes, i),
+    "score": lambda classes, i, _: _score(classes, i),
+    "margin": lambda classes, i, _: classes.margin(i),
+    "loss": lambda classes, i, label: classes.loss(i, label),
+}
+_FIELDS = ("is", "label", "pred", "id", *_NUMBERS)
+
+
+class ExampleCondition:
+    """A condition that an example meets or not. All its terms must hold; a term about what is not known does not hold."""
+
+    def __init__(self, text: str, labels: Sequence[str] | None = None) -> None:
+        """`labels`: class names. Raises ParameterError if the text is no condition."""
+        self._text, self._labels = text, tuple(labels or ())
+        try:
+            self._terms = [
+                self._checked(term) for term in parse(_normalize(text)) if term.field or term.values != ("and",)
+            ]
+        except FilterError as error:
+            raise ParameterError(f"--only {text}: {error}") from error
+        if not self._terms:
+            raise ParameterError("--only is empty; give a condition such as misclassified")
+
+    def holds(self, classes: Classes, i: int, example: Example) -> bool:
+        """Whether example i, for which the model predicts `classes`, meets the condition."""
+        return all(self._holds(term, classes, i, example) != term.negated for term in self._terms)
+
+    def _checked(self, term: Term) -> Term:
+        if term.field is None and term.values[0] in _STATES:
+            return Term("is", None, ":", (_STATES[term.values[0]],), term.negated)
+        if term.field not in _FIELDS or term.method:
+            word = (
+                term.values[0] if term.field is None else f"{term.method}.{term.field}" if term.method else term.field
+            )
+            raise FilterError(
+                f"{word!r} is unknown; expected misclassified, correct, or a condition on {', '.join(_FIELDS)}"
+            )
+        if term.field in _NUMBERS:
+            for value in term.values:
+                parse_range(value) or parse_number(value)
+            return term
+        if term.op != ":":
+            raise FilterError(f"{term.field!r} has no order; write {term.field}:{term.values[0]}")
+        for value in term.values:
+            if term.field == "is" and value not in _STATES:
+                raise FilterError(f"is:{value} is unknown; expected is:error or is:correct")
+            if term.field in ("label", "pred") and not value.isdecimal() and not self._classes(value):
+                known = (
+                    f"the classes are {', '.join(self._labels[:10])}"
+                    if self._labels
+                    else "give --labels with the class names"
+                )
+                raise FilterError(f"no class is named {value!r}; {known}")
+        return term
+
+    def _classes(self, value: str) -> set[int]:
+        """The classes that a name, which may have `*`, or a number stands for."""
+        pattern = re.escape(value).replace(r"\*", ".*")
+        named = {
+            number for number, name in enumerate(self._labels) if re.fullmatch(pattern, name, re.IGNORECASE | re.DOTALL)
+        }
+        return named | ({int(value)} if value.isdecimal() else set())
+
+    def _holds(self, term: Term, classes: Classes, i: int, example: Example) -> bool:
+        predicted = _predicted_classes(classes, i)
+        true = None if example.label is None else set(np.atleast_1d(example.label).tolist())
+        if term.field == "is":
+            if predicted is None or true is None:
+                return False
+            return any((_STATES[value] == "error") == (predicted != true) for value in term.values)
+        if term.field == "id":
+            patterns = (re.escape(value).replace(r"\*", ".*") for value in term.values)
+            return any(re.fullmatch(pattern, example.id, re.DOTALL) for pattern in patterns)
+        if term.field in ("label", "pred"):
+            of_example = true if term.field == "label" else predicted
+            return of_example is not None and any(of_example & self._classes(value) for value in term.values)
+        value = _NUMBERS[str(term.field)](classes, i, example.label)
+        if value is None:
+            return False
+        if term.op != ":":
+            return _COMPARISONS[term.op](value, term.number)
+        ranges = (parse_range(text) or (parse_number(text),) * 2 for text in term.values)
+        return any(low <= value <= high for low, high in ranges)
+
+
+def _normalize(text: str) -> str:
+    """The text as the grammar has it: no blanks around operators, and : where classes are compared by =; quotes stay."""
+    parts = text.split('"')
+    parts[::2] = [_EQUAL.sub(r"\1:", _OPERATOR.sub(r"\1", part)) for part in parts[::2]]
+    return '"'.join(parts)
+
+
+def _predicted_classes(classes: Classes, i: int) -> set[int] | None:
+    """The classes that the model predicts: one, any number where it has labels, None of a quantity."""
+    if classes.labels is not None:
+        return set(classes.labels[i].tolist())
+    return None if classes.predicted is None else {int(classes.predicted[i])}
+
+
+def _probability(classes: Classes, i: int) -> float | None:
+    """Of the predicted class, the most probable one where there are several."""
+    return None if classes.predicted is None else classes.probability(i, [int(classes.predicted[i])])
+
+
+def _score(classes: Classes, i: int) -> float:
+    """The output for the predicted class, or the quantity that is the model's only output."""
+    return float(classes.outputs[i].max())
