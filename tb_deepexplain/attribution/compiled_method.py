@@ -53,7 +53,7 @@ def compile_method(
         unknown = tf.fill([score.n], tf.constant(np.nan, tf.float64))
         start = explanation.baseline_score
         return MethodOutput(
-            list(explanation.attributions),
+            submodel.sum_to_inputs(explanation.attributions),
             tf.cast(score(score.x) if explanation.score is None else explanation.score, tf.float64),
             unknown if start is None else tf.cast(start, tf.float64),
             explanation.evaluations,
@@ -83,7 +83,7 @@ def trace(
     dtypes = [entry.dtype for entry in batch.entries]
 
     def compute_output(points: list[Any], context: list[Any], rule: Any = None) -> Any:
-        entries = [tf.cast(p, dtype) for p, dtype in zip(points, dtypes, strict=True)]
+        entries = [tf.cast(p, dtype) if dtype.is_floating else p for p, dtype in zip(points, dtypes, strict=True)]
         output = submodel.compute_output(entries, context, rule)
         output_shapes.append(tuple(output.shape))
         return output
@@ -94,12 +94,12 @@ def trace(
         score = Score(
             compute_output,
             # In half precision, sums over steps and samples would lose their small terms.
-            [tf.cast(e, tf.float32) if e.dtype.size < 4 else e for e in entries],
+            [tf.cast(e, tf.float32) if e.dtype.is_floating and e.dtype.size < 4 else e for e in entries],
             context=context,
             target=target,
             ys=ys,
             batch_size=batch_size,
-            embeddings=submodel.cut.embedded,
+            whole=submodel.cut.whole,
             seeds=seeds,
             jit=jit,
             gradient_block=submodel.gradient_block,

@@ -48,7 +48,7 @@ def make_batch(submodel: Submodel, examples: Examples, rows: np.ndarray) -> Batc
     """The batch of these rows; UnsupportedModelError if the batch is not the first axis of an entry tensor."""
     arrays = [tf.constant(take_rows(array, rows)) for array in examples.inputs.arrays]
     entries, context = compute_entries(submodel, arrays, examples.inputs.are_entries, examples.batch_size)
-    for name, entry in zip(submodel.cut.entry_names, entries, strict=True):
+    for name, entry in zip(submodel.entry_names, entries, strict=True):
         if not entry.shape.rank or len(entry) != len(rows):
             raise UnsupportedModelError(
                 f"the input {name!r} has shape {tuple(entry.shape)} for {len(rows)} examples; it needs the batch as "

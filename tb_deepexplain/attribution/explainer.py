@@ -5,14 +5,15 @@ from __future__ import annotations
 import collections
 import threading
 import warnings
-from collections.abc import Callable, Sequence
-from numbers import Real
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from tb_deepexplain.attribution import compiled_method
+from tb_deepexplain.attribution.baselines import Baselines, by_input
 from tb_deepexplain.attribution.batch_sizes import BatchSizes
 from tb_deepexplain.attribution.batching import join_batches, split_rows, take_rows, track_progress
 from tb_deepexplain.attribution.compiled_method import CompiledMethod, MethodOutput, Shapes, compile_method
@@ -33,8 +34,10 @@ from tb_deepexplain.attribution.targets import (
     read_target,
 )
 from tb_deepexplain.errors import InputError, ParameterError, UnsupportedModelError
+from tb_deepexplain.graph.entries import Access
 from tb_deepexplain.graph.loading.load_model import load_model
 from tb_deepexplain.graph.score_function import ScoreFunction
+from tb_deepexplain.graph.submodel import Submodel
 from tb_deepexplain.registry.table import Row
 
 
@@ -53,6 +56,8 @@ class Explainer:
     `output="output"`, which means the only output, the probabilities; with `logits=True` the logits before any tensor.
     `score`: a function of the model's outputs (a tensor `[N, ...]`, or a dict of them by name if there are several) that
     returns the number `[N]` to explain, in TensorFlow; with `logits=True` it gets the logits in place of probabilities.
+    `background` are examples like `xs`: their most frequent value of each feature is the baseline, or the statistic that
+    the parameter `baseline` names. `vocabulary` are the words of the token ids, for baselines by name.
     `jit` compiles the model's evaluations with XLA: for GPUs and TPUs; slower for convolutions on a CPU.
     """
 
@@ -68,21 +73,23 @@ class Explainer:
         score: ScoreFunction | None = None,
         class_names: Sequence[str] | None = None,
         jit: bool = False,
+        background: Any = None,
+        vocabulary: Sequence[str] | None = None,
         **params: Any,
     ) -> None:
         self.method = find_method(method)
-        self.method.check(params)  # before the model is loaded, which may take a while
+        self.parameters = self.method.check(params)  # before the model is loaded, which may take a while
         self.graph = load_model(model)
         if score is not None and not (output is None and (target is None or target is DEFAULT)):
             raise ParameterError(
                 "got score and output or target: score is a function of all outputs; leave the others out"
             )
         self._score = score
-        if score is None:
-            self.submodel = self.graph.submodel(inputs, output, logits)
-        else:
-            self.submodel = self.graph.with_score(score, bool(logits)).submodel(inputs, logits=False)
-        self.parameters = self.method.check(self.order_baseline(self.method, params))
+        self._output, self._logits = output, logits
+        self._scored_graph = self.graph if score is None else self.graph.with_score(score, bool(logits))
+        self.submodel = self._submodel("replacement" if self.method.family == "perturbation" else "gradient", inputs)
+        by_input(self.method.baseline(self.parameters), self.submodel.cut.names)
+        self._baselines = Baselines(self._background_arrays(background), vocabulary)
         if self.submodel.explains_softmax and logits is None and score is None:
             warnings.warn(
                 "the explained output is a softmax: its probabilities share one sum and saturate, so that evidence for one "
@@ -107,7 +114,10 @@ class Explainer:
             "score": score,
             "class_names": class_names,
             "jit": jit,
+            "background": background,
+            "vocabulary": vocabulary,
         }
+        self._not_explained = [f"not explained: {reason}" for reason in self.submodel.cut.not_explained]
         self._compiled: dict[Any, CompiledMethod] = {}
         self._compiling = threading.Lock()
 
@@ -129,25 +139,43 @@ class Explainer:
         """The same method with the same options on another model of this architecture."""
         return Explainer(self.method.id, model, **self._options, **self.parameters)
 
-    def order_baseline(self, row: Row, parameters: dict[str, Any]) -> dict[str, Any]:
-        """The parameters of a method or measure; a baseline that is a dict by name becomes a list in the order of the entries."""
-        baseline, names = row.baseline(parameters), self.submodel.cut.entry_names
-        if not isinstance(baseline, dict):
-            return parameters
-        if set(baseline) != set(names):
-            raise ParameterError(
-                f"baseline: got {', '.join(map(str, baseline))}; expected the explained inputs {', '.join(names)}"
-            )
-        assert row.baseline_parameter
-        ordered = [baseline[name] for name in names]
-        return parameters | {row.baseline_parameter: ordered if len(names) > 1 else ordered[0]}
+    @cached_property
+    def removal(self) -> Submodel:
+        """The submodel at which measures remove features: where methods that replace values enter the model."""
+        removal = self._submodel("replacement", self._options["inputs"])
+        names = self.submodel.cut.names
+        return removal if removal.cut.names == names else self._submodel("replacement", names)
+
+    def _submodel(self, access: Access, inputs: str | Sequence[str] | None) -> Submodel:
+        if self._score is None:
+            return self.graph.submodel(inputs, self._output, self._logits, access)
+        return self._scored_graph.submodel(inputs, None, False, access)
+
+    def resolve_baseline(self, row: Row, parameters: Mapping[str, Any], submodel: Submodel) -> dict[str, Any]:
+        """The parameters of a method or measure, with a baseline for each entry tensor of a submodel. Raises ParameterError."""
+        if row.baseline_parameter is None:
+            return dict(parameters)
+        resolved = self._baselines.resolve(submodel, row.baseline(parameters))
+        return {**parameters, row.baseline_parameter: resolved}
+
+    @cached_property
+    def _resolved_parameters(self) -> dict[str, Any]:
+        return self.resolve_baseline(self.method, self.parameters, self.submodel)
+
+    def _background_arrays(self, background: Any) -> list[np.ndarray] | None:
+        if background is None:
+            return None
+        inputs = self.check(background)
+        if inputs.are_entries or not inputs.n:
+            raise InputError("background: expected at least one example of the model's inputs")
+        return inputs.arrays
 
     def check(self, xs: Any) -> Inputs:
         """`xs` as Inputs, which every explainer of this model takes without checking them again. Raises InputError.
 
         A dict of values of the entry tensors is accepted too, unless the model needs its other inputs as well.
         """
-        names, specs = self.submodel.cut.entry_names, self.graph.inputs
+        names, specs = self.submodel.entry_names, self.graph.inputs
         if isinstance(xs, Inputs):
             if xs.specs != tuple(self.submodel.entry_specs if xs.are_entries else specs):
                 raise InputError(
@@ -168,7 +196,7 @@ class Explainer:
         inputs = self.check(xs)
         first = [tf.constant(array[:1]) for array in inputs.arrays]
         entries, _ = compute_entries(self.submodel, first, inputs.are_entries, 1)
-        return self.method.cost_of(self.parameters, [tuple(e.shape[1:]) for e in entries], self.submodel.cut.embedded)
+        return self.method.cost_of(self.parameters, [tuple(e.shape[1:]) for e in entries], self.submodel.cut.whole)
 
     def predict(self, xs: Any, *, batch_size: int | None = None) -> Predictions:
         """The model's outputs for `xs`; for a text model also its token ids."""
@@ -184,7 +212,7 @@ class Explainer:
             parts.append([output, probabilities, ids, np.full(len(ids), ids.shape[-1])])
         output, probabilities, ids, lengths = join_batches(parts, batches, inputs.n)
         cut = self.submodel.cut
-        is_text = any(cut.embedded)
+        is_text = any(cut.explained_lookups)
         sum_of_two, label_threshold = self._sigmoids
         return Predictions(
             outputs=output,
@@ -232,7 +260,7 @@ class Explainer:
         for rows in track_progress(batches, self.method.title if progress else None):
             batch = self.batch(examples, rows)
             output, batch_texts = self.explain_batch(batch, examples.batch_size)
-            ranks = [entry.shape.rank for entry in batch.entries]
+            ranks = [batch.entries[explained.entries[0]].shape.rank for explained in self.submodel.cut.explained]
             parts.append([*output.maps, output.score, output.baseline_score, output.evaluations])
             texts += batch_texts
         *maps, score, baseline_score, evaluations = join_batches(parts, batches, examples.n)
@@ -245,7 +273,7 @@ class Explainer:
         for text, applies in examples.inputs.notes:
             for i in np.flatnonzero(applies):
                 texts[i].append(text)
-        attributions = examples.inputs.restore_structure(self.submodel.cut.entry_names, maps)
+        attributions = examples.inputs.restore_structure(self.submodel.cut.names, maps)
         if not return_result:
             _warn(texts)
             return attributions
@@ -253,7 +281,7 @@ class Explainer:
         dtype = np.float64 if maps[0].dtype == np.float64 else np.float32
         return Result(
             attributions=attributions,
-            tokens=sum_tokens(maps, ranks, self.submodel.cut.embedded, self.map_axes),
+            tokens=sum_tokens(maps, ranks, self.submodel.cut.explained_lookups, self.map_axes),
             score=score.astype(dtype),
             baseline_score=baseline_score.astype(dtype),
             gap=gap.astype(dtype),
@@ -288,9 +316,12 @@ class Explainer:
         """The row numbers of each batch of at most `size` examples."""
         return self._split(examples.inputs, size)
 
-    def batch(self, examples: Examples, rows: np.ndarray) -> Batch:
-        """These examples at the entry tensors."""
-        return make_batch(self.submodel, examples, rows)
+    def batch(self, examples: Examples, rows: np.ndarray, submodel: Submodel | None = None) -> Batch:
+        """These examples at the entry tensors of a submodel; by default of that which is explained."""
+        submodel = submodel or self.submodel
+        if examples.inputs.are_entries and submodel is not self.submodel:
+            raise InputError("measures replace values of the model's inputs; give these, not values of inner tensors")
+        return make_batch(submodel, examples, rows)
 
     def explain_batch(self, batch: Batch, batch_size: int) -> tuple[MethodOutput, list[list[str]]]:
         """The method's output, and the warnings of each example."""
@@ -312,34 +343,41 @@ class Explainer:
         for text, applies in zip(compiled.warnings, output.warnings, strict=True):
             for i in np.flatnonzero(applies):
                 texts[i].append(text)
-        if self._custom_gradients:
-            for of_example in texts:
-                of_example.append(self._custom_gradients)
+        for of_example in texts:
+            of_example += [self._custom_gradients] if self._custom_gradients else []
+            of_example += self._not_explained
         return output, texts
 
-    def entry_shapes(self, entries: list[Any]) -> Shapes:
+    def entry_shapes(self, entries: list[Any], submodel: Submodel | None = None) -> Shapes:
         """The shapes for which functions are compiled: texts have any length if model and method allow it."""
-        baseline = self.method.baseline(self.parameters)
-        baselines = baseline if isinstance(baseline, list | tuple) and len(entries) > 1 else [baseline]
+        submodel = submodel or self.submodel
+        baseline = self.method.baseline(self._resolved_parameters)
+        baselines = baseline if isinstance(baseline, list) else [baseline]
         fixed_length = self.method.fixed_length
         any_length = (
             not (fixed_length and fixed_length(self.method.with_defaults(self.parameters)))
-            and all(b is None or isinstance(b, Real) for b in baselines)
+            and all(np.ndim(b) < 2 for b in baselines)
             and any(spec.dtype == "string" or None in spec.shape[1:] for spec in self.graph.inputs)
         )
         return tuple(
-            (None, *[None] * (len(e.shape) - 2), e.shape[-1]) if any_length and embedded else (None, *e.shape[1:])
-            for e, embedded in zip(entries, self.submodel.cut.embedded, strict=True)
+            (None, *[None] * (len(e.shape) - 2), e.shape[-1]) if any_length and entry.lookup else (None, *e.shape[1:])
+            for e, entry in zip(entries, submodel.cut.entries, strict=True)
         )
 
     def trace(
-        self, call: Callable[..., Any], shapes: Shapes, batch: Batch, extra_specs: Sequence[Any] = ()
-    ) -> tuple[Any, tuple[int | None, ...]]:
-        """`call(score, *extras)` as one function; see compiled_method.trace."""
-        return compiled_method.trace(call, self.submodel, shapes, batch, self._jit, extra_specs)
+        self,
+        call: Callable[..., Any],
+        submodel: Submodel,
+        shapes: Shapes,
+        batch: Batch,
+        extra_specs: Sequence[Any] = (),
+    ) -> Any:
+        """`call(score, *extras)` as one function, with the score of this submodel; see compiled_method.trace."""
+        function, _ = compiled_method.trace(call, submodel, shapes, batch, self._jit, extra_specs)
+        return function
 
     def _compile(self, shapes: Shapes, batch: Batch) -> CompiledMethod:
-        return compile_method(self.method, self.parameters, self.submodel, shapes, batch, self._jit)
+        return compile_method(self.method, self._resolved_parameters, self.submodel, shapes, batch, self._jit)
 
     def _explain_target(self, target: Any, inputs: Inputs, batch_size: int | None) -> Explained:
         """What a target explains of the examples."""
@@ -419,6 +457,8 @@ def explain(
     progress: bool = False,
     return_result: bool = False,
     jit: bool = False,
+    background: Any = None,
+    vocabulary: Sequence[str] | None = None,
     **params: Any,
 ) -> Any:
     """Attributions of `xs` by one method: `Explainer(method, model, ...).run(xs, ...)`. Keep an Explainer for more than one call."""
@@ -431,6 +471,8 @@ def explain(
         score=score,
         class_names=class_names,
         jit=jit,
+        background=background,
+        vocabulary=vocabulary,
         **params,
     )
     return explainer.run(

@@ -66,15 +66,16 @@ def completeness_gap(maps: Sequence[np.ndarray], score: np.ndarray, baseline_sco
 
 
 def sum_tokens(
-    maps: Sequence[np.ndarray], ranks: Sequence[int], embedded: Sequence[bool], map_axes: tuple[int, ...] | None
+    maps: Sequence[np.ndarray], ranks: Sequence[int], lookups: Sequence[Any], map_axes: tuple[int, ...] | None
 ) -> Any:
     """[N, T] the maps of embeddings, summed over the embedding; a list if there are several, None if there are none.
 
-    `ranks` are those of the entries. Maps of other `map_axes` than the tokens have no sum.
+    For each map, `ranks` is the rank of its entry and `lookups` its embedding look-up, if it has one. Maps of other `map_axes`
+    than the tokens have no sum.
     """
     tokens = [
         m @ np.ones(m.shape[-1], m.dtype) if m.ndim == rank else m  # faster than m.sum(-1)
-        for m, rank, is_embedding in zip(maps, ranks, embedded, strict=True)
-        if is_embedding and (map_axes is None or map_axes[: rank - 2] == tuple(range(1, rank - 1)))
+        for m, rank, lookup in zip(maps, ranks, lookups, strict=True)
+        if lookup and (map_axes is None or map_axes[: rank - 2] == tuple(range(1, rank - 1)))
     ]
     return tokens[0] if len(tokens) == 1 else tokens or None

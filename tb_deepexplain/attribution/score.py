@@ -33,9 +33,10 @@ class Score:
     `output(points, context, rule=None) -> [B, ...]` is the model, whose gradient follows the rule; `context` are tensors
     `[N, ...]` that it also needs. The score is the unit `target[n]` of the last axis (summed over the axes before it, with
     the weights `ys` if there are any), or the unit at the position `target[n]` `[axes]`, or sum(ys * output), or the sum
-    of all units. `seeds` `[N]` are the seeds of the examples; `jit` compiles the model's
-    evaluations with XLA; `gradient_block(i)` names where the gradient of input i is blocked, and is empty if the gradient
-    is truly zero; `to_probabilities` makes probabilities of the output, and is None unless one unit is explained.
+    of all units. `whole` says of each input whether its last axis is one feature (an embedding). Inputs of a method that
+    replaces values may hold integers, booleans or strings. `seeds` `[N]` are the seeds of the examples; `jit` compiles the
+    model's evaluations with XLA; `gradient_block(i)` names where the gradient of input i is blocked, and is empty if the
+    gradient is truly zero; `to_probabilities` makes probabilities of the output, and is None unless one unit is explained.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class Score:
         target: Any = None,
         ys: Any = None,
         batch_size: Any = 64,
-        embeddings: Sequence[bool] | None = None,
+        whole: Sequence[bool] | None = None,
         seeds: Any = None,
         jit: bool = False,
         gradient_block: Callable[[int], str] = lambda _: "",
@@ -56,7 +57,7 @@ class Score:
         self._output = output
         self.x = [tf.convert_to_tensor(t) for t in x]
         self.n = tf.shape(self.x[0])[0]
-        self.embeddings = list(embeddings) if embeddings is not None else [False] * len(self.x)
+        self.whole = list(whole) if whole is not None else [False] * len(self.x)
         self._context, self._target, self._ys = list(context), target, ys
         self._batch_size = tf.convert_to_tensor(batch_size, tf.int32)
         self._seeds, self._jit, self._gradient_block = seeds, jit, gradient_block
@@ -170,24 +171,26 @@ class Score:
                 f"baseline: {len(self.x)} inputs are explained; give one number or a list of {len(self.x)} arrays"
             )
         tensors = []
-        for value, x in zip(values, self.x, strict=True):
-            shape = tuple(x.shape[1:])
-            try:
-                array = np.asarray(0.0 if value is None else value, np.float64)
-            except (TypeError, ValueError):
-                raise ParameterError(
-                    "baseline: expected numbers; give one number or an array like one example"
-                ) from None
-            if array.ndim and array.shape != shape:
+        for value, x, whole in zip(values, self.x, self.whole, strict=True):
+            array, shape = _baseline_array(value, x), tuple(x.shape[1:])
+            if array.ndim and None not in shape and _without_ones(array.shape) == _without_ones(shape):
+                array = array.reshape(shape)  # one example in a batch of its own, say
+            is_row = array.shape == shape[-1:] and whole  # one row of the embedding stands for every token
+            if array.ndim and array.shape != shape and not is_row:
                 batched = array.shape[1:] == shape
                 hint = " (leave the batch dimension out: one baseline serves all examples)" if batched else ""
                 raise ParameterError(
                     f"baseline: expected shape {shape}, one example of the input, got {array.shape}{hint}"
                 )
-            if not np.all(np.isfinite(array)):
-                raise ParameterError("baseline: holds NaN or infinity; give finite numbers")
             tensors.append(tf.broadcast_to(tf.constant(array, x.dtype), tf.shape(x)[1:] if None in shape else shape))
         return tensors
+
+    def replace(self, i: int, points: Any, mask: Any, base: Any) -> Any:
+        """Points of input i with the baseline where the mask is true, broadcast to them; NaN in the points stays NaN."""
+        if not self.x[i].dtype.is_floating:
+            return tf.where(mask, base, points)
+        hidden = tf.cast(mask, points.dtype)
+        return points * (1 - hidden) + base * hidden
 
     def _function(self, function: Callable[..., Any], inline: bool = True) -> Any:
         return tf.function(
@@ -259,3 +262,30 @@ def select(output: Any, target: Any, ys: Any) -> Any:
     if ys is not None:
         output = output * tf.cast(ys, output.dtype)
     return tf.reduce_sum(output, axis=list(range(1, output.shape.rank)))
+
+
+def real_dtype(x: Any) -> Any:
+    """The dtype of the map of an input."""
+    return x.dtype if x.dtype.is_floating else tf.float32
+
+
+def _without_ones(shape: Sequence[int]) -> list[int]:
+    return [n for n in shape if n != 1]
+
+
+def _baseline_array(value: Any, x: Any) -> np.ndarray:
+    """A baseline as an array of the kind that the input x holds; zeros or empty strings if it is None."""
+    if x.dtype == tf.string:
+        array = np.asarray("" if value is None else value)
+        if array.dtype.kind not in "SUO":
+            raise ParameterError(f"baseline: got {array.dtype} for an input of strings; give a string")
+        return array
+    try:
+        array = np.asarray(0.0 if value is None else value, np.float64)
+    except (TypeError, ValueError):
+        raise ParameterError("baseline: expected numbers; give one number or an array like one example") from None
+    if not np.all(np.isfinite(array)):
+        raise ParameterError("baseline: holds NaN or infinity; give finite numbers")
+    if not x.dtype.is_floating and not np.array_equal(array, array.astype(x.dtype.as_numpy_dtype)):
+        raise ParameterError(f"baseline: got {value}, which an input of {x.dtype.name} cannot hold; give whole numbers")
+    return array.astype(x.dtype.as_numpy_dtype)

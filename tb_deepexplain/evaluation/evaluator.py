@@ -58,7 +58,7 @@ class Evaluator:
             parameters = self._selection[measure.id]
             if baseline is not None:
                 parameters = measure.with_baseline(parameters, baseline)
-            self.parameters[measure.id] = explainer.order_baseline(measure, parameters)
+            self.parameters[measure.id] = parameters
         self.parameters_digest = digest(self.parameters)  # equal if the chance levels are
 
     def run(
@@ -88,7 +88,7 @@ class Evaluator:
         elif target is DEFAULT and ys is None:
             target = result.explained
         examples = self.explainer.prepare(xs, ys=ys, target=target, batch_size=batch_size, seed=seed)
-        maps = read_maps(result.attributions, self.explainer.submodel.cut.entry_names, examples.n)
+        maps = read_maps(result.attributions, self.explainer.submodel.cut.names, examples.n)
         return self._measure(examples, maps, self.measures, segments, known or {})
 
     def chance(
@@ -120,14 +120,17 @@ class Evaluator:
         known: Mapping[str, Measured],
     ) -> dict[str, Measured]:
         if segments is not None:
-            first_entry = self.explainer.batch(examples, np.arange(1)).entries[0]
+            first_entry = self.explainer.batch(examples, np.arange(1), self.explainer.removal).entries[0]
             segments = read_segments(segments, examples.n, first_entry.shape[1:])
         questions = {m.id: self._question(m, examples, segments) for m in measures}
         changes = {m.id: _known_changes(m.id, known, questions[m.id]) if examples.n else None for m in measures}
         parts: dict[str, list[dict[str, np.ndarray]]] = {m.id: [] for m in measures}
         batch_rows = self.explainer.split(examples, examples.batch_size)
         for rows in batch_rows:
-            batch = self.explainer.batch(examples, rows)
+            batch = self.explainer.batch(examples, rows, self.explainer.removal)
+            of_method = batch
+            if self.explainer.removal is not self.explainer.submodel and not all(map(_removes_features, measures)):
+                of_method = self.explainer.batch(examples, rows)
             values = self._maps_of(batch, None if maps is None else [m[rows] for m in maps])
             lengths = self._lengths(examples, rows)
             finite = np.all([np.isfinite(v.reshape(len(v), -1)).all(1) for v in values], 0)
@@ -139,9 +142,10 @@ class Evaluator:
                         "changes": _constant(changes[measure.id], rows),
                     }
                     extras = {name: value for name, value in extras.items() if value is not None}
-                    measured = self._measure_scores(measure, batch, values, extras, examples.batch_size)
+                    at = batch if measure.removes_features else of_method
+                    measured = self._measure_scores(measure, at, values, extras, examples.batch_size)
                 else:
-                    measured = self._measure_method(measure, batch, values, lengths, examples.batch_size)
+                    measured = self._measure_method(measure, of_method, values, lengths, examples.batch_size)
                 parts[measure.id].append(_as_arrays(measured, finite))
         return {
             name: Measured(
@@ -161,6 +165,7 @@ class Evaluator:
         """A digest of all on which the scores of this measure depend."""
         return digest(
             self.explainer.explained,
+            self.explainer.removal.cut.names,
             measure.id,
             self.parameters[measure.id],
             examples.inputs.digest,
@@ -175,14 +180,21 @@ class Evaluator:
         if maps is None:
             assert batch.seeds is not None
             return random_maps(batch.entries, batch.seeds)
-        embedded = self.explainer.submodel.cut.embedded
-        return [fit_maps(*arguments) for arguments in zip(maps, batch.entries, embedded, strict=True)]
+        lookups = self.explainer.removal.cut.explained_lookups
+        return [fit_maps(m, e, bool(lookup)) for m, e, lookup in zip(maps, batch.entries, lookups, strict=True)]
+
+    def _embedded(self, batch: Batch, maps: list[np.ndarray]) -> list[bool]:
+        """For each map, whether its last axis is that of an embedding."""
+        cut = self.explainer.submodel.cut
+        ranks = [batch.entries[explained.entries[0]].shape.rank for explained in cut.explained]
+        lookups = cut.explained_lookups
+        return [bool(lookup) and m.ndim == rank for m, lookup, rank in zip(maps, lookups, ranks, strict=True)]
 
     def _lengths(self, examples: Examples, rows: np.ndarray) -> list[Any] | None:
         """For each input the number of tokens of its texts `[N]`, or None; None if no input is a text whose tokens are known."""
-        if examples.inputs.are_entries or not any(self.explainer.submodel.cut.embedded):
+        if examples.inputs.are_entries or not any(self.explainer.removal.cut.explained_lookups):
             return None
-        ids = self.explainer.submodel.entry_token_ids([tf.constant(r[rows]) for r in examples.inputs.arrays])
+        ids = self.explainer.removal.explained_token_ids([tf.constant(r[rows]) for r in examples.inputs.arrays])
         is_text = [i is not None and i.shape.rank == 2 for i in ids]
         if not any(is_text):
             return None
@@ -195,25 +207,28 @@ class Evaluator:
         self, measure: Measure, batch: Batch, maps: list[np.ndarray], extras: dict[str, Any], batch_size: int
     ) -> Measured:
         """One measure of a batch, by a function compiled for examples of this shape. `extras` as for MapsWithScore."""
-        shapes = self.explainer.entry_shapes(batch.entries)
+        submodel = self.explainer.removal if measure.removes_features else self.explainer.submodel
+        shapes = self.explainer.entry_shapes(batch.entries, submodel)
         ranks = tuple(m.ndim for m in maps)
         variant = digest(
             self.parameters[measure.id], sorted(extras), [length is None for length in extras.get("lengths", ())]
         )
-        key = (measure.id, shapes, ranks, batch.kind, variant)
+        key = (measure.id, submodel.cut.entries, shapes, ranks, batch.kind, variant)
         with self._compiling:
             if key not in self._compiled:
-                map_specs = [tf.TensorSpec(shape[:rank], tf.float32) for shape, rank in zip(shapes, ranks, strict=True)]
+                map_specs = [tf.TensorSpec([None] * rank, tf.float32) for rank in ranks]
                 extra_specs = tf.nest.map_structure(
                     lambda value: None if value is None else tf.TensorSpec([None] * value.shape.rank, value.dtype),
                     extras,
                 )
 
+                parameters = self.explainer.resolve_baseline(measure, self.parameters[measure.id], submodel)
+
                 def call(score: Any, maps: list[Any], extras: dict[str, Any]) -> Any:
-                    measured = measure.function(MapsWithScore(score, maps, **extras), **self.parameters[measure.id])
+                    measured = measure.function(MapsWithScore(score, maps, **extras), **parameters)
                     return measured._replace(evaluations=tf.fill([score.n], measured.evaluations))
 
-                self._compiled[key], _ = self.explainer.trace(call, shapes, batch, [map_specs, extra_specs])
+                self._compiled[key] = self.explainer.trace(call, submodel, shapes, batch, [map_specs, extra_specs])
         targets = [None if a is None else tf.constant(a) for a in (batch.target, batch.ys, batch.seeds)]
         return self._compiled[key](
             batch.entries,
@@ -243,7 +258,7 @@ class Evaluator:
                 values=maps,
                 explain=explain,
                 seeds=seeds,
-                embeddings=self.explainer.submodel.cut.embedded,
+                embedded=self._embedded(batch, maps),
                 lengths=[None if length is None else length.numpy() for length in lengths or [None] * len(maps)],
             ),
             **self.parameters[measure.id],
@@ -280,6 +295,10 @@ def _known_changes(measure: str, known: Mapping[str, Measured], question: str) -
         )
     changes: np.ndarray = known[measure].changes
     return changes
+
+
+def _removes_features(measure: Measure) -> bool:
+    return measure.needs == "score" and measure.removes_features
 
 
 def _constant(changes: np.ndarray | None, rows: np.ndarray) -> Any:

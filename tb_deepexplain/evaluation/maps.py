@@ -30,6 +30,8 @@ def fit_maps(maps: np.ndarray, entry: Any, embedded: bool) -> np.ndarray:
     """The maps of a batch without the padding to the longest text of all; ParameterError if they have other axes than the entry."""
     if embedded and maps.ndim > 1 and maps.shape[1] > entry.shape[1]:
         maps = maps[:, : entry.shape[1]]
+    if maps.size == np.prod(entry.shape) and maps.ndim > entry.shape.rank:  # [N, 1] of an input that the model squeezes
+        maps = maps.reshape(entry.shape)
     if maps.shape != tuple(entry.shape[: maps.ndim]):
         raise ParameterError(
             f"maps of shape {maps.shape[1:]} do not fit examples of shape {tuple(entry.shape[1:])}; measures need maps over all "

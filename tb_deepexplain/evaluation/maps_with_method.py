@@ -13,30 +13,37 @@ import numpy as np
 class MapsWithMethod:
     """The maps of N examples, and the method that made them. Lists have an array `[N, ...]` for each input."""
 
-    points: Sequence[np.ndarray]  # the examples
+    points: Sequence[np.ndarray]  # the examples, at each entry tensor of the method
     values: Sequence[np.ndarray]  # the maps
     explain: Callable[[Sequence[np.ndarray]], tuple[list[np.ndarray], np.ndarray]]  # points → maps, evaluations [N]
     seeds: np.ndarray  # [N] one for each example
-    embeddings: Sequence[bool]  # for each input
+    embedded: Sequence[bool]  # for each map, whether its last axis is that of an embedding
     lengths: Sequence[np.ndarray | None]  # for each input the number of tokens of its texts [N]; the rest is padding
 
-    def spans(self) -> list[np.ndarray]:
-        """For each input `[N, 1, ...]` its largest minus its smallest value.
+    def spans(self) -> list[np.ndarray | None]:
+        """For each entry tensor `[N, 1, ...]` its largest minus its smallest value; None for one that holds no real numbers.
 
-        For an input with a single value, the span of all inputs of the example, or the largest magnitude: it is zero only if all
-        inputs of the example are zero.
+        For a tensor with a single value, the span of all of the example, or the largest magnitude: it is zero only if all are zero.
         """
-        flat = [points.reshape(len(points), -1) for points in self.points]
-        all_inputs = np.concatenate(flat, 1)
+        flat = [points.reshape(len(points), -1) for points in self.points if points.dtype.kind == "f"]
+        all_inputs = np.concatenate([*flat, np.zeros([len(self.points[0]), 0 if flat else 1])], 1)
         span = np.ptp(all_inputs, 1)
         fallback = np.where(span > 0, span, np.abs(all_inputs).max(1))
-        spans = [np.where((span := np.ptp(values, 1)) > 0, span, fallback) for values in flat]
-        return [span.reshape(-1, *[1] * (points.ndim - 1)) for span, points in zip(spans, self.points, strict=True)]
+        spans: list[np.ndarray | None] = []
+        for points in self.points:
+            if points.dtype.kind != "f":
+                spans.append(None)
+                continue
+            of_input = np.ptp(points.reshape(len(points), -1), 1)
+            of_input = np.where(of_input > 0, of_input, fallback)
+            spans.append(of_input.reshape(-1, *[1] * (points.ndim - 1)))
+        return spans
 
     @property
     def without_range(self) -> np.ndarray:
         """[N] whether all inputs of an example are zero, so that no noise can be scaled to it."""
-        return np.all([span.reshape(len(span)) == 0 for span in self.spans()], 0)
+        spans = [span.reshape(len(span)) == 0 for span in self.spans() if span is not None]
+        return np.all([np.ones(len(self.points[0]), bool), *spans], 0)
 
     def noisy(self, number: int, distribution: Literal["uniform", "normal"], scale: float) -> list[np.ndarray]:
         """The examples plus random numbers, uniform in [−1, 1) or standard normal, times `scale` times the span of the input.
@@ -46,6 +53,9 @@ class MapsWithMethod:
         generators = [np.random.default_rng([abs(int(seed)), int(seed < 0), number]) for seed in self.seeds]
         noisy = []
         for points, span in zip(self.points, self.spans(), strict=True):
+            if span is None:  # integers and strings have no noise
+                noisy.append(points)
+                continue
             shape = points.shape[1:]
             uniform = distribution == "uniform"
             noise = [rng.uniform(-1, 1, shape) if uniform else rng.standard_normal(shape) for rng in generators]
@@ -57,7 +67,7 @@ class MapsWithMethod:
         parts = []
         for i, values in enumerate(maps):
             double = np.asarray(values, np.float64)
-            parts.append((double.sum(-1) if self._is_embedded(i, values) else double).reshape(len(values), -1))
+            parts.append((double.sum(-1) if self.embedded[i] else double).reshape(len(values), -1))
         return np.concatenate(parts, 1)
 
     def present(self) -> np.ndarray:
@@ -66,10 +76,6 @@ class MapsWithMethod:
         for i, (values, lengths) in enumerate(zip(self.values, self.lengths, strict=True)):
             tokens = values.shape[1] if values.ndim > 1 else 1
             is_token = np.ones([len(values), tokens], bool) if lengths is None else np.arange(tokens) < lengths[:, None]
-            shape = values.shape[1:-1] if self._is_embedded(i, values) else values.shape[1:]
+            shape = values.shape[1:-1] if self.embedded[i] else values.shape[1:]
             parts.append(np.repeat(is_token, int(np.prod(shape)) // tokens, 1))
         return np.concatenate(parts, 1)
-
-    def _is_embedded(self, i: int, values: np.ndarray) -> bool:
-        """Whether the last axis of this map of input i is the embedding."""
-        return self.embeddings[i] and values.ndim == self.points[i].ndim

@@ -69,7 +69,7 @@ class MapsWithScore:
     def _blocks(self, i: int, blocks: Lengths | int | None) -> tuple[Any, Any]:
         """The block number of each value of input i, and which blocks are no padding, `[N, P]`."""
         x, lengths = self.score.x[i], self._lengths[i]
-        sizes = block_sizes(x, blocks, self.score.embeddings[i], i)
+        sizes = block_sizes(x, blocks, self.score.whole[i], i)
         number, counts = block_numbers(x, sizes)
         count = math.prod(counts)
         if lengths is None:

@@ -175,7 +175,7 @@ def align(values: Any, x: Any) -> Any:
     return tf.reshape(values, tf.concat([tf.shape(values), [1] * missing], 0)) if missing else values
 
 
-def block_sizes(x: Any, blocks: Lengths | int | None, embedding: bool, number: int) -> list[Any]:
+def block_sizes(x: Any, blocks: Lengths | int | None, whole: bool, number: int) -> list[Any]:
     """The size of a block along each axis of an example; ParameterError if `blocks` does not fit input `number`."""
     lengths = _example_shape(x)
     if isinstance(blocks, tuple):
@@ -185,7 +185,7 @@ def block_sizes(x: Any, blocks: Lengths | int | None, embedding: bool, number: i
                 f"{tuple(x.shape[1:])}"
             )
         return list(blocks)
-    whole = embedding or len(lengths) == 3  # embedding dimensions and channels stay together
+    whole = whole or len(lengths) == 3  # embedding dimensions and channels stay together
     return [*[blocks or 1] * (len(lengths) - whole), *lengths[len(lengths) - whole :]]
 
 

@@ -13,7 +13,7 @@ from tb_deepexplain.graph.op_classes import FLAT_OPS
 
 def find_gradient_block(view: GraphView, cut: Cut, entry: str) -> str:
     """The nodes that block the gradient of an entry tensor, in words; empty if the output does not depend on it."""
-    tail = view.ancestors([cut.output], stop=cut.entries)
+    tail = view.ancestors([cut.output], stop=cut.fed)
     consumers = view.value_consumers_within(entry, tail)
     if node_name(cut.output) not in view.value_descendants(consumers):
         return ""

@@ -61,6 +61,19 @@ class GraphView:
         """Those of `nodes` that read the values (not only the shape) of a tensor."""
         return [n for n in self.consumers.get(tensor, ()) if n in nodes and self.nodes[n].op not in SHAPE_OPS]
 
+    def ops_of(self, name: str) -> set[str]:
+        """The op of a node, and the ops of the functions that it runs: the body of a loop, say."""
+        ops, stack, visited = set[str](), [self.nodes[name]], set[str]()
+        bodies = {f.signature.name: f.node_def for f in self.library.function} if _runs_functions(stack[0]) else {}
+        while stack:
+            node = stack.pop()
+            ops.add(node.op)
+            functions = {f.name for a in node.attr.values() for f in ([a.func] if a.HasField("func") else a.list.func)}
+            for function in (functions | {node.op}) & bodies.keys() - visited:
+                visited.add(function)
+                stack += bodies[function]
+        return ops
+
     def skip_identities(self, tensor: str) -> str:
         """The tensor that a chain of Identity nodes passes on."""
         while self.nodes[node_name(tensor)].op == "Identity":
@@ -78,7 +91,7 @@ class GraphView:
         graph_def.versions.CopyFrom(self.versions)
         functions = {function.signature.name for function in self.library.function}
         callers = [self.nodes[n] for n in kept] if functions else []
-        if any(n.op in functions or any(map(_names_functions, n.attr.values())) for n in callers):
+        if any(n.op in functions or _runs_functions(n) for n in callers):
             graph_def.library.CopyFrom(self.library)
         for name, node in self.nodes.items():
             if name in kept and node.op != "Placeholder":
@@ -121,8 +134,8 @@ class GraphView:
                 value_consumers.append(name)
 
 
-def _names_functions(attribute: Any) -> bool:
-    return attribute.HasField("func") or bool(attribute.list.func)
+def _runs_functions(node: Any) -> bool:
+    return any(a.HasField("func") or a.list.func for a in node.attr.values())
 
 
 def tensor_name(name: str) -> str:

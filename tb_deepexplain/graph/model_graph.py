@@ -16,6 +16,7 @@ import tensorflow as tf
 from tb_deepexplain.errors import ParameterError, UnsupportedModelError
 from tb_deepexplain.graph.cut import make_cut
 from tb_deepexplain.graph.determinism import check_determinism
+from tb_deepexplain.graph.entries import Access
 from tb_deepexplain.graph.graph_view import GraphView, node_name, tensor_name
 from tb_deepexplain.graph.imported_graph import ImportedGraph
 from tb_deepexplain.graph.inlining import inline, outputs_of
@@ -88,9 +89,13 @@ class ModelGraph:
         return 0
 
     def submodel(
-        self, inputs: str | Sequence[str] | None = None, output: str | None = None, logits: bool | None = None
+        self,
+        inputs: str | Sequence[str] | None = None,
+        output: str | None = None,
+        logits: bool | None = None,
+        access: Access = "gradient",
     ) -> Submodel:
-        """The part of the model from `inputs` to `output`, as described in `Explainer`; the same object for equal arguments.
+        """The part of the model from `inputs` to `output`, as described in `Explainer`; the same object for equal cuts.
 
         Raises ParameterError for unknown names, UnsupportedModelError where the output is not deterministic or does not
         depend on an input.
@@ -100,11 +105,14 @@ class ModelGraph:
             if name is not None and not isinstance(name, str):
                 hint = f"; its name is {name.name!r}" if isinstance(getattr(name, "name", None), str) else ""
                 raise ParameterError(f"{option}: got a {type(name).__name__}; give the name of a layer or tensor{hint}")
-        key = (names, output, logits)
+        key = (names, output, logits, access)
         if key not in self._submodels:
-            cut = make_cut(self._view, self.inputs, self.outputs, self._layers, names, output, logits)
+            cut = make_cut(
+                self._view, self.inputs, self.outputs, self._layers, names, output, logits, access, self._static_shapes
+            )
             check_determinism(self._view, [cut.output, cut.model_output])
-            self._submodels[key] = Submodel(self, cut)
+            equal = (submodel for submodel in self._submodels.values() if submodel.cut == cut)
+            self._submodels[key] = next(equal, None) or Submodel(self, cut)
         return self._submodels[key]
 
     def import_graph(self, feeds: Mapping[str, Any]) -> ImportedGraph:
@@ -178,6 +186,17 @@ class ModelGraph:
             return f"layer {layer!r}"
         *scopes, last = node_name(name).split("/")
         return f"{'/'.join(scopes[-2:]) or last!r} ({self._view.nodes[node_name(name)].op})"
+
+    def _static_shapes(self, tensors: Sequence[str]) -> list[tuple[int | None, ...] | None]:
+        """The shapes of tensors, batch included; None if the rank is unknown."""
+
+        def fetch(*inputs: Any) -> list[Any]:
+            feeds = {tensor_name(spec.node): t for spec, t in zip(self.inputs, inputs, strict=True)}
+            return self.import_graph(feeds).fetch(tensors)
+
+        specs = [tf.TensorSpec(spec.shape, spec.dtype) for spec in self.inputs]
+        fetched = tf.function(fetch, autograph=False).get_concrete_function(*specs).structured_outputs
+        return [None if t.shape.rank is None else tuple(t.shape) for t in fetched]
 
     def _replace(self, **attributes: Any) -> ModelGraph:
         """A copy with other attributes; it does not share submodels."""

@@ -48,16 +48,16 @@ def find_regions(view: GraphView, cut: Cut) -> RegionAnalysis:
 class _Analysis:
     def __init__(self, view: GraphView, cut: Cut) -> None:
         self.view, self.cut = view, cut
-        tail = view.ancestors([cut.output], stop=cut.entries)
+        tail = view.ancestors([cut.output], stop=cut.fed)
         dependent: set[str] = set()
-        for entry in cut.entries:
+        for entry in cut.fed:
             dependent |= view.value_descendants(view.value_consumers_within(entry, tail)) & tail
         self.outputs: dict[str, list[str]] = {}  # node → those of its tensors that something reads
         for tensor in [*view.consumers, cut.output]:
             self.outputs.setdefault(node_name(tensor), []).append(tensor)
         self.nodes = [n for n in _in_order_of_computation(view, tail) if n in dependent]
-        self.varying = set(cut.entries)  # tensors that depend on the entry tensors
-        self.source: dict[str, str] = {entry: entry for entry in cut.entries}  # tensor → source of its group
+        self.varying = set(cut.fed)  # tensors that depend on the entry tensors
+        self.source: dict[str, str] = {entry: entry for entry in cut.fed}  # tensor → source of its group
         self.dominator: dict[str, str] = {}  # of every tensor of a group but its source
         self.affine: dict[str, bool] = {}  # whether the node of a tensor is affine
         self.unsupported: dict[str, list[str]] = {}  # reason → nodes

@@ -7,12 +7,14 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import tensorflow as tf
 
 from tb_deepexplain.errors import InputError, UnsupportedModelError
 from tb_deepexplain.graph.backward_rules import Rule, apply_rule
 from tb_deepexplain.graph.custom_gradients import custom_gradients
 from tb_deepexplain.graph.cut import Cut
+from tb_deepexplain.graph.embedding_lookups import EmbeddingLookup
 from tb_deepexplain.graph.gradient_blocks import find_gradient_block
 from tb_deepexplain.graph.graph_view import node_name, tensor_name
 from tb_deepexplain.graph.imported_graph import ImportedGraph
@@ -48,12 +50,78 @@ class Submodel:
         """The token ids that are looked up, one tensor for each embedding look-up."""
         return [ids for ids, _ in self._lookup_function(inputs)]
 
-    def entry_token_ids(self, inputs: Sequence[Any]) -> list[Any]:
-        """The token ids of each entry tensor; None for one that is not an embedding."""
+    def explained_token_ids(self, inputs: Sequence[Any]) -> list[Any]:
+        """The token ids of each explained input; None for one that is no text."""
         ids = self.token_ids(inputs)
         return [
-            None if lookup is None else ids[self.cut.all_lookups.index(lookup)] for lookup in self.cut.entry_lookups
+            None if lookup is None else ids[self.cut.all_lookups.index(lookup)] for lookup in self.cut.explained_lookups
         ]
+
+    def sum_to_inputs(self, attributions: Sequence[Any]) -> list[Any]:
+        """A map `[B, ...]` for each explained input from attributions of the entry tensors; only inside a traced function."""
+        return [
+            attributions[explained.entries[0]]
+            if explained.shape is None
+            else tf.add_n(
+                [
+                    share * _sum_to_shape(attributions[i], explained.shape)
+                    for i, share in zip(explained.entries, explained.shares, strict=True)
+                ]
+            )
+            for explained in self.cut.explained
+        ]
+
+    def embed(self, lookup: EmbeddingLookup, ids: Any) -> Any:
+        """The rows of an embedding at these token ids: `[D]` for one id, `[T, D]` for the ids of an example."""
+
+        def rows(ids: Any) -> tuple[Any, Any]:
+            imported = self.graph.import_graph({lookup.indices: ids})
+            return imported.fetch([lookup.output])[0], _table_rows(imported, lookup)
+
+        dtype = self.graph.view.nodes[node_name(lookup.output)].attr["Tindices"].type
+        vectors, count = tf.function(rows, autograph=False)(tf.constant(np.asarray(ids), dtype))
+        low, high = int(np.min(ids)), int(np.max(ids))
+        if low < 0 or high >= count:
+            raise InputError(
+                f"got token ids from {low} to {high}; the embedding has {int(count)} rows, numbered from 0"
+            )
+        return vectors.numpy()
+
+    def vocabulary(self, lookup: EmbeddingLookup) -> dict[str, int]:
+        """The words of the tables that turn words into the token ids of a look-up; empty if there are none."""
+        view, words = self.graph.view, dict[str, int]()
+        for name in view.ancestors([lookup.indices]):
+            node = view.nodes[name]
+            if node.op == "LookupTableFindV2" and node.attr["Tin"].type == tf.string.as_datatype_enum:
+                types = (tf.as_dtype(node.attr["Tin"].type), tf.as_dtype(node.attr["Tout"].type))
+                keys, values = self._export_table(view.inputs[name][0], *types)
+                words |= dict(
+                    zip([key.decode(errors="replace") for key in keys.tolist()], values.tolist(), strict=True)
+                )
+        return words
+
+    def padding_id(self, lookup: EmbeddingLookup) -> int | None:
+        """The id that fills short texts, if the model pads them itself or compares its ids with a constant (a mask)."""
+        view = self.graph.view
+        before = view.ancestors([lookup.indices])
+        if any(view.nodes[name].op == "RaggedTensorToTensor" for name in before):
+            return 0
+        for name in before:
+            for comparison in view.consumers.get(f"{name}:0", ()):
+                if view.nodes[comparison].op in ("NotEqual", "Equal"):
+                    constants = [view.nodes[node_name(view.skip_identities(i))] for i in view.inputs[comparison]]
+                    values = [tf.make_ndarray(c.attr["value"].tensor) for c in constants if c.op == "Const"]
+                    if len(values) == 1 and values[0].dtype.kind in "iuf" and values[0].size == 1:
+                        return int(values[0].reshape(()))
+        return None
+
+    def _export_table(self, handle: str, key_type: Any, value_type: Any) -> tuple[np.ndarray, np.ndarray]:
+        def export() -> Any:
+            (table,) = self.graph.import_graph({}).fetch([handle])
+            return tf.raw_ops.LookupTableExportV2(table_handle=table, Tkeys=key_type, Tvalues=value_type)
+
+        keys, values = tf.function(export, autograph=False)()
+        return keys.numpy(), values.numpy()
 
     def compute_output(self, entries: Sequence[Any], context: Sequence[Any], rule: Rule | None = None) -> Any:
         """The explained output `[B, ...]`, whose gradient follows `rule`; only inside a function that is being traced."""
@@ -75,16 +143,18 @@ class Submodel:
 
     def import_graph(self, entries: Sequence[Any], context: Sequence[Any]) -> ImportedGraph:
         """The submodel imported into the function that is being traced."""
-        names = [*self.cut.entries, *self.cut.context]
-        return self.graph.import_graph(dict(zip(names, [*entries, *context], strict=True)))
+        feeds = dict(zip(self.cut.context, context, strict=True))
+        for entry, values in zip(self.cut.entries, entries, strict=True):
+            feeds |= dict.fromkeys((entry.tensor, *entry.copies), values)
+        return self.graph.import_graph(feeds)
 
     @cached_property
     def entry_specs(self) -> tuple[InputSpec, ...]:
         """The entry tensors as InputSpecs, for callers that have their values instead of the model's inputs."""
         entries, _ = self._entry_function.structured_outputs
         return tuple(
-            InputSpec(name, e.dtype.name, tuple(e.shape), node_name(entry))
-            for name, e, entry in zip(self.cut.entry_names, entries, self.cut.entries, strict=True)
+            InputSpec(name, e.dtype.name, tuple(e.shape), node_name(tensor))
+            for name, e, tensor in zip(self.entry_names, entries, self.cut.entry_tensors, strict=True)
         )
 
     @property
@@ -119,6 +189,14 @@ class Submodel:
         return self.explains_model_output and final_activation(self.graph.view, self.cut.model_output) == "Sigmoid"
 
     @property
+    def entry_names(self) -> list[str]:
+        """The name of each entry tensor for people: that of its input, if the input has no other entry."""
+        names = {
+            explained.entries[0]: explained.name for explained in self.cut.explained if len(explained.entries) == 1
+        }
+        return [names.get(i, entry.tensor) for i, entry in enumerate(self.cut.entries)]
+
+    @property
     def explains_softmax(self) -> bool:
         """Whether the explained output is itself a softmax, or the logarithm of one."""
         return final_activation(self.graph.view, self.cut.output) in ("Softmax", "LogSoftmax")
@@ -145,7 +223,7 @@ class Submodel:
 
     def gradient_block(self, entry: int) -> str:
         """Where the gradient of the entry of this number is blocked, in words; empty if it is truly zero."""
-        return find_gradient_block(self.graph.view, self.cut, self.cut.entries[entry])
+        return find_gradient_block(self.graph.view, self.cut, self.cut.entries[entry].tensor)
 
     def weights_by_layer(self) -> list[tuple[str, list[str]]]:
         """(layer, names of its weights) before the explained output, the layer nearest to it first."""
@@ -209,11 +287,11 @@ class Submodel:
         for ids, rows in self._import_lookups(imported):
             # A GPU would silently read zeros for an id out of range.
             tf.debugging.Assert(tf.reduce_all((ids >= 0) & (ids < rows)), [ids])
-        tensors = imported.fetch([*self.cut.entries, *self.cut.context])
+        tensors = imported.fetch([*self.cut.entry_tensors, *self.cut.context])
         return tensors[: len(self.cut.entries)], tensors[len(self.cut.entries) :]
 
     def _import_prediction(self, inputs: Sequence[Any]) -> tuple[Any, Any, Any]:
-        lookup = next((lookup for lookup in self.cut.entry_lookups if lookup), None)
+        lookup = next((lookup for lookup in self.cut.explained_lookups if lookup), None)
         output, model_output, *ids = self._import_head(inputs).fetch(
             [self.cut.output, self.cut.model_output, *([lookup.indices] if lookup else [])]
         )
@@ -225,7 +303,26 @@ class Submodel:
         """(token ids, number of rows of the table) of each embedding look-up."""
         lookups = []
         for lookup in self.cut.all_lookups:
-            table, ids = imported.fetch([lookup.table, lookup.indices])
-            rows = tf.raw_ops.VariableShape(input=table)[0] if table.dtype == tf.resource else tf.shape(table)[0]
-            lookups.append((ids, tf.cast(rows, ids.dtype)))
+            (ids,) = imported.fetch([lookup.indices])
+            lookups.append((ids, tf.cast(_table_rows(imported, lookup), ids.dtype)))
         return lookups
+
+
+def _table_rows(imported: ImportedGraph, lookup: EmbeddingLookup) -> Any:
+    """The number of rows of an embedding."""
+    (table,) = imported.fetch([lookup.table])
+    return tf.raw_ops.VariableShape(input=table)[0] if table.dtype == tf.resource else tf.shape(table)[0]
+
+
+def _sum_to_shape(attributions: Any, shape: Sequence[int | None]) -> Any:
+    """Attributions `[B, ...]` of an encoding, summed to a map of this shape, batch included.
+
+    The encoding has the axes of the map before its own, or the map has one value for each example.
+    """
+    rank, sizes = len(shape), attributions.shape.as_list()
+    if len(sizes) >= rank and all(n is None or n == size for n, size in zip(shape[1:], sizes[1:rank], strict=False)):
+        return tf.reduce_sum(attributions, axis=list(range(rank, len(sizes))))
+    total = tf.reshape(attributions, tf.concat([tf.shape(attributions)[:1], [-1]], 0))
+    if all(n == 1 for n in shape[1:]):
+        total = tf.reduce_sum(total, 1)
+    return tf.reshape(total, [-1, *(-1 if n is None else n for n in shape[1:])])

@@ -12,14 +12,14 @@ MAP_AXES: dict[str, tuple[tuple[int, ...], ...]] = {"image": ((1, 2), (1, 2, 3))
 def find_modality(graph: ModelGraph) -> str:
     """image, text or tabular. UnsupportedModelError for inputs that a store cannot show."""
     specs, cut = graph.inputs, graph.submodel().cut
-    # Keras 2 passes token ids as floats.
-    token_ids = {name for name, embedded in zip(cut.entry_names, cut.embedded, strict=True) if embedded}
-    floats = [spec for spec in specs if spec.is_float and spec.name not in token_ids]
-    if not floats:
+    texts = [name for name, lookup in zip(cut.names, cut.explained_lookups, strict=True) if lookup]
+    others = [name for name in cut.names if name not in texts]
+    ranks = [len(spec.shape) for spec in specs]
+    if texts and not others:
         return "text"
-    if len(floats) == len(specs) == 1 and len(specs[0].shape) == 4:
+    if ranks == [4] and others == [specs[0].name]:
         return "image"
-    if len(floats) == len(specs) and all(len(spec.shape) < 4 for spec in specs):
+    if not texts and max(ranks) < 4 and others == [spec.name for spec in specs]:
         return "tabular"
     raise UnsupportedModelError(
         f"the model takes {'; '.join(map(str, specs))}; the pipeline explains one picture, one text, or any number of "

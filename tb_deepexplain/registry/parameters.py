@@ -76,11 +76,12 @@ class Lengths(tuple[int, ...]):
 
 
 Baseline = Annotated[
-    np.ndarray | float | None,
+    np.ndarray | int | float | str | None,
     Role.BASELINE,
     Doc(
-        "The input that stands for missing features: zeros, one number, or an array like one example; for several inputs, a list "
-        "or dict of these."
+        "The input that stands for missing features: zeros (empty strings), one number, or an array like one example; for texts also "
+        "a token id, token ids, 'pad', 'mask' or another word of the vocabulary; for a category one of its values; with background= "
+        "'most_frequent' (the default then), 'median' or 'mean'. For several inputs, a list or dict of these."
     ),
 ]
 
@@ -138,7 +139,10 @@ class Parameter:
             if Lengths in self.types and "," in text:
                 return self.check(tuple(int(part) for part in text.strip("()").split(",") if part))
             number = float(text)
-            return self.check(int(number) if number.is_integer() and int in self.types else number)
+            is_whole = (
+                number.is_integer() and int in self.types and (float not in self.types or text.lstrip("+-").isdigit())
+            )
+            return self.check(int(number) if is_whole else number)
         except ValueError as error:
             if isinstance(error, ParameterError):
                 raise
@@ -151,7 +155,7 @@ class Parameter:
         )
 
 
-_TYPE_NAMES = {int: "whole number", float: "number", Lengths: "list of whole numbers", np.ndarray: "array"}
+_TYPE_NAMES = {int: "whole number", float: "number", str: "text", Lengths: "list of whole numbers", np.ndarray: "array"}
 _REJECTED = object()
 
 
@@ -165,6 +169,8 @@ def _convert(accepted: Any, value: Any) -> Any:
         return _REJECTED
     if accepted is int:
         return int(value) if isinstance(value, numbers.Integral) else _REJECTED
+    if accepted is str:
+        return value if isinstance(value, str) else _REJECTED
     if accepted is float:
         return float(value) if isinstance(value, numbers.Real) and math.isfinite(value) else _REJECTED
     if accepted is Lengths:

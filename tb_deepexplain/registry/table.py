@@ -17,7 +17,20 @@ Selection: TypeAlias = Sequence[str] | Mapping[str, Mapping[str, Any]]  # ids of
 # Arguments of the calls that also take a row's parameters; no parameter may have such a name. → where the argument goes
 RESERVED = {
     **dict.fromkeys(
-        ("method", "model", "target", "inputs", "output", "logits", "score", "class_names", "jit"), "Explainer()"
+        (
+            "method",
+            "model",
+            "target",
+            "inputs",
+            "output",
+            "logits",
+            "score",
+            "class_names",
+            "jit",
+            "background",
+            "vocabulary",
+        ),
+        "Explainer()",
     ),
     **dict.fromkeys(("xs", "ys", "batch_size", "seed", "progress", "return_result"), "run()"),
     **dict.fromkeys(("measures", "segments"), "evaluate()"),
@@ -28,8 +41,8 @@ RESERVED = {
 class Row:
     """A function with its description; `id` is the function's name, and its keyword parameters are the row's parameters.
 
-    Formulas may use the parameters and the `quantities`: functions `(shapes, embedded, **parameters) -> int` of the
-    shapes of an example's inputs and whether each is an embedding. A quantity is named like its function.
+    Formulas may use the parameters and the `quantities`: functions `(shapes, whole, **parameters) -> int` of the shapes of an
+    example's inputs and whether the last axis of each is one feature (an embedding). A quantity is named like its function.
     """
 
     function: Callable[..., Any]
@@ -102,11 +115,11 @@ class Row:
         return {p.name: parameters.get(p.name, p.default) for p in self.parameters}
 
     def cost_of(
-        self, parameters: Mapping[str, Any], shapes: Sequence[Sequence[int]] = (), embedded: Sequence[bool] = ()
+        self, parameters: Mapping[str, Any], shapes: Sequence[Sequence[int]] = (), whole: Sequence[bool] = ()
     ) -> int:
-        """The cost of an example whose inputs have these shapes; `embedded` says which are embeddings."""
+        """The cost of an example whose inputs have these shapes; `whole` says whose last axis is one feature."""
         values = self.with_defaults(parameters)
-        counts = {quantity.__name__: quantity(shapes, embedded, **values) for quantity in self.quantities}
+        counts = {quantity.__name__: quantity(shapes, whole, **values) for quantity in self.quantities}
         return int(self.cost(values | counts))
 
     def check(self, parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -251,12 +251,12 @@ def test_results_have_the_structure_of_the_inputs() -> None:
         assert maps[0].shape == images.shape[:3]
 
 
-@pytest.mark.parametrize("shape", [(), (3,), (3, 2)])
+@pytest.mark.parametrize("shape", [(3,), (3, 2)])
 @pytest.mark.parametrize("method", ["gradient_x_input", "occlusion", "shapley_sampling"])
 def test_tokens_have_the_shape_of_their_ids(shape: tuple[int, ...], method: str) -> None:
     ids = keras.Input(shape, dtype="int32")
     y = layers.Embedding(9, 4, embeddings_initializer="normal")(ids)
-    y = layers.Dense(1)(layers.Flatten()(y)) if shape else layers.Dense(1)(y)
+    y = layers.Dense(1)(layers.Flatten()(y))
     result = dx.explain(method, keras.Model(ids, y), RNG.integers(0, 9, (5, *shape)), return_result=True)
     assert result.tokens.shape == (5, *shape)
     summed = result.attributions

@@ -153,7 +153,7 @@ def test_baselines_of_several_inputs_go_by_name_or_order() -> None:
     model = models.two_inputs()
     by_name = {"numbers": np.arange(4.0), "ids": np.full((6, 5), 0.1)}
     explainer = dx.Explainer("deeplift", model, target=0, baseline=by_name)
-    order = [by_name[name] for name in explainer.submodel.cut.entry_names]
+    order = [by_name[name] for name in explainer.submodel.cut.names]
     actual, expected = explainer.run(xs), dx.explain("deeplift", model, xs, target=0, baseline=order)
     for name in xs:
         np.testing.assert_array_equal(actual[name], expected[name])

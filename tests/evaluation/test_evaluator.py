@@ -217,7 +217,7 @@ def test_the_baseline_of_a_measure_is_that_of_the_method() -> None:
         "numbers": RNG.normal(size=(3, 4)).astype(np.float32),
         "ids": RNG.integers(1, 10, (3, 6)).astype(np.int32),
     }
-    by_name = dict.fromkeys(dx.Explainer("saliency", two).submodel.cut.entry_names, 0.0)
+    by_name = dict.fromkeys(dx.Explainer("saliency", two).submodel.cut.names, 0.0)
     evaluate("gradient_x_input", two, xs_of_two, {"deletion": {"baseline": by_name}}, target=0)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 
-from tb_deepexplain.attribution.score import Explanation, Score
+from tb_deepexplain.attribution.score import Explanation, Score, real_dtype
 from tb_deepexplain.errors import ParameterError
 from tb_deepexplain.lazy_tensorflow import tf
 from tb_deepexplain.registry.parameters import AtLeast, Baseline, Doc, Lengths
@@ -42,7 +42,7 @@ def occlusion(
     bases = score.baseline(baseline)
     attributions, evaluations = [], tf.ones([score.n], tf.int32)
     for i, x in enumerate(score.x):
-        axes = _axes(x, window_shape, step, score.embeddings[i])
+        axes = _axes(x, window_shape, step, score.whole[i])
         attributions.append(_occlude(score, i, bases[i], axes, value))
         evaluations += math.prod(a.count for a in axes)
     return Explanation(attributions, evaluations, value)
@@ -50,14 +50,14 @@ def occlusion(
 
 def windows(
     shapes: Sequence[Sequence[int]],
-    embedded: Sequence[bool],
+    whole: Sequence[bool],
     *,
     window_shape: Lengths | int | None,
     step: Lengths | int | None,
     **_: object,
 ) -> int:
     """The number of windows in an example whose inputs have these shapes."""
-    axes = [_layout(shape, window_shape, step, is_text) for shape, is_text in zip(shapes, embedded, strict=True)]
+    axes = [_layout(shape, window_shape, step, is_whole) for shape, is_whole in zip(shapes, whole, strict=True)]
     return sum(math.prod(axis.count for axis in of_input) for of_input in axes)
 
 
@@ -82,23 +82,21 @@ class _Axis(NamedTuple):
         return tf.minimum(tf.maximum(position - self.width + self.step, 0) // self.step, end), end
 
 
-def _axes(x: Any, window: Lengths | int | None, step: Lengths | int | None, embedding: bool) -> list[_Axis]:
+def _axes(x: Any, window: Lengths | int | None, step: Lengths | int | None, whole: bool) -> list[_Axis]:
     """The windows along each axis of an example, whose lengths may be tensors."""
     shape, sizes = tuple(x.shape[1:]), tf.unstack(tf.shape(x)[1:])
     sizes = [static or size for static, size in zip(shape, sizes, strict=True)]
     return [
         axis._replace(size=size, count=(size - axis.width) // axis.step + 1)
-        for axis, size in zip(_layout(shape, window, step, embedding), sizes, strict=True)
+        for axis, size in zip(_layout(shape, window, step, whole), sizes, strict=True)
     ]
 
 
-def _layout(
-    shape: Sequence[Any], window: Lengths | int | None, step: Lengths | int | None, embedding: bool
-) -> list[_Axis]:
+def _layout(shape: Sequence[Any], window: Lengths | int | None, step: Lengths | int | None, whole: bool) -> list[_Axis]:
     """The windows along each axis of an example; an unknown length counts as 0. ParameterError if they do not fit."""
     widths, steps = _per_axis(window, shape, shape[-1:]), _per_axis(step, shape, (1,))
-    if embedding and not isinstance(window, tuple):
-        # Whole tokens: single embedding dimensions mean nothing to a reader.
+    if whole and not isinstance(window, tuple):
+        # Single embedding dimensions mean nothing to a reader.
         widths[-1] = shape[-1]
     elif isinstance(window, int) and any((size or window) >= window for size in shape):
         widths = [min(window, size or window) for size in shape]
@@ -128,13 +126,13 @@ def _occlude(score: Score, i: int, base: Any, axes: list[_Axis], value: Any) -> 
 
     def evaluate(items: Any) -> list[Any]:
         rows, window = items // windows, items % windows
-        hidden = tf.ones([tf.shape(items)[0], *[1] * len(axes)], x.dtype)
+        hidden = tf.fill([tf.shape(items)[0], *[1] * len(axes)], True)
         for n, axis in enumerate(axes):  # windows are numbered row-major
             line = axis.in_window(window // math.prod(counts[n + 1 :]) % axis.count)
             shape = [-1, *[1] * n, axis.size, *[1] * (len(axes) - n - 1)]
-            hidden *= tf.cast(tf.reshape(line, shape), x.dtype)
+            hidden &= tf.reshape(line, shape)
         points = [tf.gather(t, rows) for t in score.x]
-        points[i] = points[i] * (1 - hidden) + base * hidden  # a product, so that NaN in x stays NaN
+        points[i] = score.replace(i, points[i], hidden, base)
         return [score(points, rows)]
 
     (occluded,) = score.map(score.n * windows, evaluate)
@@ -152,4 +150,4 @@ def _occlude(score: Score, i: int, base: Any, axes: list[_Axis], value: Any) -> 
         covered *= times
     size = math.prod(a.width for a in axes)
     mean = tf.where(covered == 0, tf.constant(np.nan, tf.float64), sums / (covered * size))
-    return tf.ensure_shape(tf.cast(mean, x.dtype), x.shape)
+    return tf.ensure_shape(tf.cast(mean, real_dtype(x)), x.shape)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 
 from tb_deepexplain.attribution.methods.shapley_regression import design
-from tb_deepexplain.attribution.score import Explanation, Score
+from tb_deepexplain.attribution.score import Explanation, Score, real_dtype
 from tb_deepexplain.errors import ParameterError
 from tb_deepexplain.lazy_tensorflow import tf
 from tb_deepexplain.registry.parameters import AtLeast, Baseline, Doc, Lengths, Role
@@ -47,7 +47,7 @@ def shapley_sampling(
     (arXiv 2104.12199); coalitions: Musco, Witter 2025 (arXiv 2410.01917). The features of all inputs are the players of one game.
     """
     base = score.baseline(baseline)
-    axes = [_axes(x.shape[1:], sampling_dims, e) for x, e in zip(score.x, score.embeddings, strict=True)]
+    axes = [_axes(x.shape[1:], sampling_dims, e) for x, e in zip(score.x, score.whole, strict=True)]
     shapes = [_shape(x) for x in score.x]  # whole numbers; tensors for the lengths of texts of any length
     lengths = [[shape[a] for a in axes_of_input] for shape, axes_of_input in zip(shapes, axes, strict=True)]
     counts = [math.prod(of_input) for of_input in lengths]
@@ -66,24 +66,24 @@ def shapley_sampling(
             shares[-1] = 0.5
         credit, evaluations = _walk(score, sum(counts), estimator, shares / shares.sum(), evaluate, value, start)
     parts = zip(tf.split(credit, counts, axis=1), score.x, lengths, strict=True)
-    maps = [tf.cast(tf.reshape(c, [-1, *of_input]), x.dtype) for c, x, of_input in parts]
+    maps = [tf.cast(tf.reshape(c, [-1, *of_input]), real_dtype(x)) for c, x, of_input in parts]
     return Explanation(maps, tf.fill([score.n], evaluations + 2), value, start)
 
 
 def players(
-    shapes: Sequence[Sequence[int]], embedded: Sequence[bool], *, sampling_dims: Lengths | int | None, **_: object
+    shapes: Sequence[Sequence[int]], whole: Sequence[bool], *, sampling_dims: Lengths | int | None, **_: object
 ) -> int:
     """The number of players, the feature groups, in an example whose inputs have these shapes."""
     return sum(
-        math.prod(shape[axis - 1] for axis in _axes(shape, sampling_dims, embedding))
-        for shape, embedding in zip(shapes, embedded, strict=True)
+        math.prod(shape[axis - 1] for axis in _axes(shape, sampling_dims, is_whole))
+        for shape, is_whole in zip(shapes, whole, strict=True)
     )
 
 
-def _axes(shape: Sequence[int], sampling_dims: Lengths | int | None, embedding: bool) -> list[int]:
+def _axes(shape: Sequence[int], sampling_dims: Lengths | int | None, whole: bool) -> list[int]:
     """The axes whose index combinations are the players; ParameterError if an example has other axes."""
     if sampling_dims is None:  # whole tokens: single embedding dimensions mean nothing to a reader
-        return list(range(1, len(shape) + (0 if embedding else 1)))
+        return list(range(1, len(shape) + (0 if whole else 1)))
     axes = [sampling_dims] if isinstance(sampling_dims, int) else list(sampling_dims)
     if not axes or len(set(axes)) < len(axes) or not all(1 <= axis <= len(shape) for axis in axes):
         raise ParameterError(

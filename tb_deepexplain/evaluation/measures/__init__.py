@@ -34,6 +34,7 @@ class Measure(Row):
     family: Family
     needs: Literal["score", "method"]
     better: Literal["higher", "lower"]
+    removes_features: bool = True  # from the inputs; otherwise it takes the score where the method enters the model
     axis: str | None = None  # what its curve runs over
 
     @property
@@ -48,6 +49,7 @@ TABLE: tuple[Measure, ...] = (
         title="Completeness gap",
         family="axiom",
         needs="score",
+        removes_features=False,
         better="lower",
         paper="Sundararajan et al. 2017, arXiv 1703.01365",
         limits="Checks the sum, not how it is divided among the features; large where f(x) is near f(x′).",

@@ -36,7 +36,7 @@ def road(
     2202.00449), section 5.
     """
     (x, *others) = maps.score.x
-    if others or x.shape.rank != 4 or maps.score.embeddings[0]:
+    if others or x.shape.rank != 4 or maps.score.whole[0]:
         raise UnsupportedModelError(
             "road fills in pixels and needs one picture [height, width, channels]; use deletion"
         )

@@ -1,0 +1,190 @@
+"""Encodings: the first real-valued tensors that a model computes from an input of integers, booleans or strings.
+
+They are casts, one-hot and multi-hot vectors, bags of words, decoded pictures and rows of an embedding. Gradient methods
+enter the model there. Plain analysis of a graph; nothing runs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from tensorflow.python.framework import op_def_registry  # TensorFlow does not say in public what types an op returns
+
+from tb_deepexplain.graph.embedding_lookups import EmbeddingLookup, find_pooled, holds_token_ids
+from tb_deepexplain.graph.graph_view import FLOAT_TYPES, RESHAPING_OPS, SHAPE_OPS, GraphView, node_name
+from tb_deepexplain.graph.op_classes import BOOLEAN_OPS, ELEMENTWISE_OPS
+
+# An integer that passes one of these stands for a category, and not for a number.
+_CATEGORISING_OPS = frozenset(
+    """Bucketize LowerBound UpperBound OneHot Bincount DenseBincount RaggedBincount SparseBincount LookupTableFind
+    LookupTableFindV2 AsString GatherV2 Gather ResourceGather""".split()
+)
+_DIVIDING_OPS = re.compile("Split|Tokeniz|Unicode|Decode|ParseTensor|Substr")  # they change the shape of an input
+_SLICING_OPS = frozenset("Slice StridedSlice Split SplitV Unpack".split())
+
+
+@dataclasses.dataclass(frozen=True)
+class Encodings:
+    """The real-valued tensors that are computed from one input; names of tensors."""
+
+    casts: tuple[str, ...]  # of the input itself, perhaps reshaped
+    lookups: tuple[EmbeddingLookup, ...]
+    others: tuple[str, ...]
+    is_divided: bool  # text that is split, or a picture that is decoded: the encodings have a shape of their own
+    is_sliced: bool  # an encoding may hold only a part of the input
+    blocked: tuple[str, ...]  # nodes that mix the input with other real values, where no gradient reaches it
+
+    @property
+    def tensors(self) -> tuple[str, ...]:
+        return (*self.casts, *(lookup.output for lookup in self.lookups), *self.others)
+
+
+class EncodingAnalysis:
+    """Finds encodings between the inputs (names of nodes) and the explained output of a graph."""
+
+    def __init__(self, view: GraphView, inputs: Sequence[str], output: str, lookups: Sequence[EmbeddingLookup]) -> None:
+        self._view = view
+        self._needed, self._output = view.ancestors([output]), node_name(output)
+        self._inputs = set(inputs)
+        self._varying = view.value_descendants(inputs)
+        self._lookups = {node_name(lookup.output): lookup for lookup in lookups}
+
+    def of_values(self, source: str) -> Encodings:
+        """The encodings of a tensor of integers, booleans or strings.
+
+        Comparisons make masks (of padding, say), which are no encodings unless there is nothing else.
+        """
+        nodes, passed = self._walk(source, through_comparisons=False)
+        if not nodes:
+            nodes, passed = self._walk(source, through_comparisons=True)
+        return self._classify(source, nodes, passed)
+
+    def of_numbers(self, source: str) -> Encodings:
+        """The encodings of a real-valued tensor: what is computed from its buckets or categories."""
+        converted = self._conversions(source)
+        nodes: dict[str, None] = {}
+        passed: set[str] = set()
+        for name in converted:
+            reached, between = self._walk(f"{name}:0", through_comparisons=False)
+            between |= {name}
+            categorising = {n for n in (*between, *reached) if self._view.nodes[n].op in _CATEGORISING_OPS}
+            if categorising:
+                nodes |= dict.fromkeys(reached)
+                passed |= between
+        return dataclasses.replace(self._classify(source, list(nodes), passed), blocked=())
+
+    def sources_of(self, tensor: str) -> set[str]:
+        """The inputs that the values of a tensor depend on."""
+        return self._value_ancestors([tensor]) & self._inputs
+
+    def has_gradient_path(self, source: str) -> bool:
+        """Whether real values lead all the way from a tensor to the output."""
+        visited, stack = {node_name(source)}, [source]
+        while stack:
+            for name in self._readers(stack.pop()):
+                if name not in visited and is_real(self._view.nodes[name]):
+                    visited.add(name)
+                    stack += self._outputs(name)
+        return self._output in visited
+
+    def _outputs(self, name: str) -> list[str]:
+        return [f"{name}:{i}" for i in range(max(1, len(output_types(self._view.nodes[name]))))]
+
+    def _readers(self, tensor: str) -> list[str]:
+        return self._view.value_consumers_within(tensor, self._needed)
+
+    def _walk(self, source: str, through_comparisons: bool) -> tuple[list[str], set[str]]:
+        """(the first nodes after a tensor that compute real values, the nodes before them)."""
+        reached: dict[str, None] = {}
+        passed, stack = set[str](), [source]
+        while stack:
+            for name in self._readers(stack.pop()):
+                node = self._view.nodes[name]
+                if name in passed or name in reached or (node.op in BOOLEAN_OPS and not through_comparisons):
+                    continue
+                if is_real(node) and not (node.op == "Cast" and holds_token_ids(self._view, name)):
+                    reached[name] = None
+                else:
+                    passed.add(name)
+                    stack += self._outputs(name)
+        return list(reached), passed
+
+    def _conversions(self, source: str) -> list[str]:
+        """The nodes that turn a real-valued tensor, feature by feature, into integers or strings."""
+        conversions: dict[str, None] = {}
+        visited, stack = set[str](), [source]
+        while stack:
+            for name in self._readers(stack.pop()):
+                node = self._view.nodes[name]
+                if name in visited or node.op in BOOLEAN_OPS:
+                    continue
+                visited.add(name)
+                if not is_real(node):
+                    conversions[name] = None
+                elif node.op in ELEMENTWISE_OPS or node.op in RESHAPING_OPS:
+                    stack += self._outputs(name)
+        return list(conversions)
+
+    def _classify(self, source: str, nodes: Sequence[str], passed: Collection[str]) -> Encodings:
+        casts, lookups, others, blocked = list[str](), list[EmbeddingLookup](), list[str](), list[str]()
+        for name in nodes:
+            op = self._view.nodes[name].op
+            if self._reads_real_values(name):
+                blocked.append(name)
+            elif name in self._lookups:
+                pooled = find_pooled(self._view, self._lookups[name])
+                others += [t for t in pooled if node_name(t) in self._needed]
+                lookups += [] if pooled else [self._lookups[name]]
+            elif op == "Cast" and self._skip_reshaping(self._view.inputs[name][0]) == source:
+                casts.append(f"{name}:0")
+            else:
+                others.append(f"{name}:0")
+        ops = {op for n in (*passed, *nodes) for op in self._view.ops_of(n)}
+        divided = any(_DIVIDING_OPS.search(op) for op in ops if op not in _SLICING_OPS)
+        return Encodings(tuple(casts), tuple(lookups), tuple(others), divided, bool(ops & _SLICING_OPS), tuple(blocked))
+
+    def _reads_real_values(self, name: str) -> bool:
+        """Whether a node also reads real values that depend on an input, or a category that computed real values choose."""
+        if any(
+            node_name(i) in self._varying and is_real(self._view.nodes[node_name(i)]) for i in self._view.inputs[name]
+        ):
+            return True
+        before = (self._view.nodes[n] for n in self._value_ancestors(self._view.inputs[name]) & self._varying)
+        return any(
+            is_real(node) and node.name not in self._inputs and node.op not in ELEMENTWISE_OPS | RESHAPING_OPS
+            for node in before
+        )
+
+    def _value_ancestors(self, tensors: Sequence[str]) -> set[str]:
+        return self._view.ancestors(tensors, through=lambda node: node.op not in SHAPE_OPS)
+
+    def _skip_reshaping(self, tensor: str) -> str:
+        while self._view.nodes[node_name(tensor)].op in RESHAPING_OPS:
+            tensor = self._view.inputs[node_name(tensor)][0]
+        return tensor
+
+
+def is_real(node: Any) -> bool:
+    """Whether a node computes real values."""
+    return any(t in FLOAT_TYPES for t in output_types(node))
+
+
+def output_types(node: Any) -> list[int]:
+    """The types of a node's output tensors, as numbers of `DataType`; empty if the op is unknown."""
+    op = op_def_registry.get(node.op)
+    defaults = {} if op is None else {a.name: a.default_value for a in op.attr}
+    types: list[int] = []
+    for output in () if op is None else op.output_arg:
+
+        def attribute(name: str) -> Any:
+            return node.attr[name] if name in node.attr else defaults.get(name)
+
+        if output.type_list_attr:
+            types += attribute(output.type_list_attr).list.type
+            continue
+        count = attribute(output.number_attr).i if output.number_attr else 1
+        types += [output.type or attribute(output.type_attr).type] * count
+    return types

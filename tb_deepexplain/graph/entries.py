@@ -1,0 +1,276 @@
+"""Entries: the tensors at which methods enter a model, and the input whose map their attributions make.
+
+Methods that use gradients enter at real values: a real-valued input, what an input of integers or booleans is cast to, the
+encoding of a category, the embedding of a token. Methods that replace values enter at a category itself. Plain analysis.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, NamedTuple
+
+from tb_deepexplain.errors import ParameterError, UnsupportedModelError
+from tb_deepexplain.graph.embedding_lookups import EmbeddingLookup, find_pooled
+from tb_deepexplain.graph.encodings import EncodingAnalysis, Encodings, is_real
+from tb_deepexplain.graph.graph_view import GraphView, list_names, node_name, tensor_name
+from tb_deepexplain.graph.input_spec import InputSpec
+from tb_deepexplain.graph.tensor_names import find_tensor
+
+Access = Literal["gradient", "replacement"]  # how a method enters a model
+Shape = tuple[int | None, ...]  # batch included
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """A tensor at which a method enters the model."""
+
+    tensor: str
+    copies: tuple[str, ...] = ()  # other tensors of the same values: further casts of one input
+    lookup: EmbeddingLookup | None = None  # if it is the embedding of tokens
+    is_whole: bool = False  # the last axis is one feature: an embedding, or the values of one category
+
+
+@dataclasses.dataclass(frozen=True)
+class ExplainedInput:
+    """An input, as people know it, and the entries whose attributions are added up to its map."""
+
+    name: str
+    entries: tuple[int, ...]  # positions in the cut's entries
+    shares: tuple[
+        float, ...
+    ]  # of an entry's attributions that belong to this input: 1/2 for the cross of two categories
+    shape: Shape | None = None  # of the map, to which attributions are summed; None: that of the only entry
+    source: str | None = None  # the node of the model's input; None if the entry is an inner tensor
+    is_encoded: bool = False  # the entries are encodings of the input's values
+
+
+class Entries(NamedTuple):
+    """The entry tensors of a cut."""
+
+    entries: tuple[Entry, ...]
+    explained: tuple[ExplainedInput, ...]
+    not_explained: tuple[str, ...]  # what acts on the output and is not explained, in words
+
+
+class _Part(NamedTuple):
+    """An input that will be explained, with entries of its own."""
+
+    name: str
+    entries: list[Entry]
+    shape: Shape | None = None
+    source: str | None = None
+    is_encoded: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class EntryChooser:
+    """Chooses the entries of one model for the option `inputs` of an Explainer.
+
+    `ids` are the nodes of the inputs that may hold token ids; `static_shapes(tensors)` are their shapes, None if unknown.
+    """
+
+    view: GraphView
+    specs: Sequence[InputSpec]
+    lookups: Mapping[str, EmbeddingLookup]  # by output tensor
+    ids: Sequence[str]
+    layers: Mapping[str, str]
+    output: str
+    access: Access
+    static_shapes: Callable[[Sequence[str]], list[Shape | None]]
+    analysis: EncodingAnalysis
+
+    def choose(self, names: Sequence[str] | None) -> Entries:
+        """The entries for these names of inputs, layers or tensors, or "embedding"; by default for all inputs of the model."""
+        not_explained: list[str] = []
+        parts = self._default_parts(not_explained) if names is None else self._named_parts(names)
+        _check_independent(self.view, names, parts)
+        entries: dict[str, Entry] = {}
+        for part in parts:
+            entries |= {entry.tensor: entry for entry in part.entries}
+        tensors = [entry.tensor for part in parts for entry in part.entries]
+        position = {tensor: i for i, tensor in enumerate(entries)}
+        explained = [
+            ExplainedInput(
+                name,
+                tuple(position[e.tensor] for e in part.entries),
+                tuple(1 / tensors.count(e.tensor) for e in part.entries),
+                part.shape,
+                part.source,
+                part.is_encoded,
+            )
+            for name, part in zip(self._names(parts), parts, strict=True)
+        ]
+        return Entries(tuple(entries.values()), tuple(explained), tuple(not_explained))
+
+    def _default_parts(self, not_explained: list[str]) -> list[_Part]:
+        """All inputs of the model. A real-valued input that the output ignores is included: its map is zero."""
+        encodings = {
+            spec.node: self.analysis.of_values(tensor_name(spec.node)) for spec in self.specs if self._is_value(spec)
+        }
+        has_tokens = any(
+            _holds_tokens(spec.shape, encodings[spec.node]) for spec in self.specs if spec.node in encodings
+        )
+        parts: list[_Part] = []
+        for spec in self.specs:
+            found = encodings.get(spec.node)
+            if found is None:
+                parts.append(self._real_part(spec.name, tensor_name(spec.node), spec.shape))
+            elif has_tokens and not found.lookups and not found.is_divided and _has_positions(spec.shape):
+                if found.tensors or found.blocked:
+                    not_explained.append(f"{spec.name} (it goes with the tokens: a mask, say)")
+            else:
+                parts += self._value_parts(
+                    spec.name, tensor_name(spec.node), spec.shape, spec.dtype, found, not_explained
+                )
+        if not parts:
+            takes, reasons = ", ".join(map(str, self.specs)), "; ".join(not_explained)
+            advice = (
+                ": use occlusion or shapley_sampling, which replace values"
+                if self.access == "gradient" and reasons
+                else ""
+            )
+            raise UnsupportedModelError(
+                f"no input of this model can be explained ({takes}): "
+                f"{reasons or 'the output depends on none of them'}{advice}, or name the tensor or layer to explain with inputs=..."
+            )
+        return parts
+
+    def _named_parts(self, names: Sequence[str]) -> list[_Part]:
+        parts: list[_Part] = []
+        for name in names:
+            if name == "embedding":
+                parts += self._embedding_parts()
+                continue
+            spec = next((s for s in self.specs if s.name == name), None)
+            tensor = tensor_name(spec.node) if spec else find_tensor(self.view, self.layers, name)
+            spec = spec or next((s for s in self.specs if tensor_name(s.node) == tensor), None)
+            if node_name(tensor) not in self.view.ancestors([self.output]):
+                raise UnsupportedModelError(
+                    f"the output {self.output!r} does not depend on {name!r}; choose another input or output"
+                )
+            if spec is None and is_real(self.view.nodes[node_name(tensor)]):
+                lookup = self.lookups.get(tensor)
+                parts.append(_Part(name, [Entry(tensor, lookup=lookup, is_whole=lookup is not None)]))
+            elif spec is not None and not self._is_value(spec):
+                parts.append(self._real_part(name, tensor, spec.shape))
+            else:
+                shape = spec.shape if spec else self.static_shapes([tensor])[0]
+                reasons: list[str] = []
+                dtype = spec.dtype if spec else "int64"
+                found = self.analysis.of_values(tensor)
+                parts += self._value_parts(name, tensor, shape, dtype, found, reasons)
+                if reasons:
+                    raise UnsupportedModelError(
+                        f"no gradient reaches {'; '.join(reasons)}; use occlusion or shapley_sampling"
+                    )
+        return parts
+
+    def _is_value(self, spec: InputSpec) -> bool:
+        """Whether an input holds integers, booleans or strings, perhaps as token ids in real numbers."""
+        return not spec.is_float or spec.node in self.ids
+
+    def _embedding_parts(self) -> list[_Part]:
+        if not self.lookups:
+            raise UnsupportedModelError("inputs='embedding': there is no embedding look-up before the output")
+        parts = []
+        for tensor, lookup in self.lookups.items():
+            pooled = find_pooled(self.view, lookup)
+            entries = [Entry(t) for t in pooled] or [Entry(tensor, lookup=lookup, is_whole=True)]
+            parts += [_Part(self._source_name(entry), [entry]) for entry in entries]
+        return parts
+
+    def _real_part(self, name: str, tensor: str, shape: Shape) -> _Part:
+        """A real-valued tensor; methods that use gradients also enter at the encodings of its buckets."""
+        found = self.analysis.of_numbers(tensor).tensors if self.access == "gradient" else ()
+        if not found:
+            return _Part(name, [Entry(tensor)], source=self._input_node(tensor))
+        direct = [Entry(tensor)] if self.analysis.has_gradient_path(tensor) else []
+        return _Part(name, [*direct, *map(Entry, found)], shape, self._input_node(tensor), is_encoded=True)
+
+    def _input_node(self, tensor: str) -> str | None:
+        return next((spec.node for spec in self.specs if tensor_name(spec.node) == tensor), None)
+
+    def _value_parts(
+        self, name: str, tensor: str, shape: Shape | None, dtype: str, found: Encodings, not_explained: list[str]
+    ) -> list[_Part]:
+        """A tensor of integers, booleans or strings; of unknown rank if its shape is None."""
+        map_shape, shape = shape, shape or (None,)
+        source = self._input_node(tensor)
+        if found.is_divided or _holds_tokens(shape, found):
+            one_value = (None, None) if found.is_divided and dtype == "string" else None  # for each token
+            parts = [
+                _Part(name, [Entry(lookup.output, lookup=lookup, is_whole=True)], one_value, source)
+                for lookup in found.lookups
+            ]
+            rest = (*found.casts, *found.others)
+            if found.is_divided:
+                return parts + [_Part(name, [Entry(t)], None, source) for t in rest]
+            if rest:
+                not_explained.append(f"what {name} does besides its embedding ({list_names(rest)})")
+            return parts
+        if found.casts and len(found.tensors) == len(found.casts) and not found.blocked:
+            return [_Part(name, [Entry(found.casts[0], copies=found.casts[1:])], map_shape, source)]
+        if not found.tensors and not found.blocked:
+            return []
+        is_whole, is_separable = self._positions(shape, found)
+        if self.access == "replacement":
+            return [_Part(name, [Entry(tensor, is_whole=is_whole)], (None,) if is_whole else None, source)]
+        if found.blocked:
+            not_explained.append(f"{name} (no gradient passes {list_names(found.blocked)})")
+            return []
+        if not is_separable:
+            not_explained.append(
+                f"{name} (its columns are encoded one by one: name the encodings with inputs={list(found.tensors)})"
+            )
+            return []
+        return [_Part(name, [*map(Entry, found.tensors)], (None,) if is_whole else shape, source, is_encoded=True)]
+
+    def _positions(self, shape: Shape, found: Encodings) -> tuple[bool, bool]:
+        """(whether all values of an example are one feature, whether encodings can be summed to features)."""
+        if not _has_positions(shape) or not found.tensors:
+            return False, True
+        kept = [s is not None and s[1 : len(shape)] == shape[1:] for s in self.static_shapes(found.tensors)]
+        if all(kept):
+            return False, True
+        return len(shape) == 2 and not found.is_sliced, len(shape) == 2 and not found.is_sliced
+
+    def _source_name(self, entry: Entry) -> str:
+        nodes = self.analysis.sources_of(entry.lookup.indices if entry.lookup else entry.tensor)
+        sources = [spec.name for spec in self.specs if spec.node in nodes]
+        return sources[0] if len(sources) == 1 else entry.tensor
+
+    def _names(self, parts: Sequence[_Part]) -> list[str]:
+        """The names of the parts; parts of one input are named by their layer, or by their tensor."""
+        names = [part.name for part in parts]
+        layers = {tensor: layer for layer, tensor in self.layers.items()}
+        return [
+            layers.get(part.entries[0].tensor, part.entries[0].tensor) if names.count(part.name) > 1 else part.name
+            for part in parts
+        ]
+
+
+def _has_positions(shape: Shape) -> bool:
+    """Whether an example may hold more than one value."""
+    return any(length != 1 for length in shape[1:])
+
+
+def _holds_tokens(shape: Shape, found: Encodings) -> bool:
+    return bool(found.lookups) and (found.is_divided or _has_positions(shape))
+
+
+def _check_independent(view: GraphView, names: Sequence[str] | None, parts: Sequence[_Part]) -> None:
+    """Raise an error if a tensor is named twice, or acts on the output through another one."""
+    if names is None:
+        return
+    tensors = [e.tensor for part in parts for e in part.entries]
+    if duplicate := next((t for t in tensors if tensors.count(t) > 1), None):
+        raise ParameterError(f"inputs={list(names)}: {duplicate!r} is named twice; name each tensor once")
+    for part in parts:
+        own = {e.tensor for e in part.entries}
+        for entry in part.entries:
+            upstream = [t for t in tensors if t not in own and node_name(t) in view.ancestors([entry.tensor])]
+            if upstream:
+                raise UnsupportedModelError(
+                    f"{upstream[0]!r} acts on the output through {entry.tensor!r}, which is explained too; explain one of them"
+                )
