@@ -173,12 +173,18 @@ class EntryChooser:
     def _embedding_parts(self) -> list[_Part]:
         if not self.lookups:
             raise UnsupportedModelError("inputs='embedding': there is no embedding look-up before the output")
+        found = {t for spec in self.specs if self._is_value(spec) for t in self._lookups_of(tensor_name(spec.node))}
         parts = []
         for tensor, lookup in self.lookups.items():
             pooled = find_pooled(self.view, lookup)
+            if found and tensor not in found and not pooled:  # positions that are counted from the ids, say
+                continue
             entries = [Entry(t) for t in pooled] or [Entry(tensor, lookup=lookup, is_whole=True)]
             parts += [_Part(self._source_name(entry), [entry]) for entry in entries]
         return parts
+
+    def _lookups_of(self, tensor: str) -> list[str]:
+        return [lookup.output for lookup in self.analysis.of_values(tensor).lookups]
 
     def _real_part(self, name: str, tensor: str, shape: Shape) -> _Part:
         """A real-valued tensor; methods that use gradients also enter at the encodings of its buckets."""

@@ -20,11 +20,15 @@ def find_tensor(view: GraphView, layers: Mapping[str, str], name: str) -> str:
     # TensorFlow numbers repeated scopes: `dense_1` may be a layer of that name, or the second scope of layer `dense`.
     scopes = {m.group(0) for n in view.nodes if (m := re.match(rf"(?:.*/)?{re.escape(name)}(?:_\d+)?(?=/)", n))}
     outputs = [t for scope in sorted(scopes) for t in _scope_outputs(view, scope)]
-    if len(outputs) == 1:
-        return outputs[0]
+    leaves = [n for n in view.nodes if re.fullmatch(rf".*/{re.escape(name)}(?:_\d+)?", n)]
+    outputs = outputs or [f"{n}:0" for n in leaves]
+    # A layer that is called again on its own output, or whose weights are tied, means its first call.
+    first = [t for t in outputs if all(node_name(t) in view.ancestors([other]) for other in outputs)]
+    if len(first) == 1:
+        return first[0]
     if outputs:
         raise ParameterError(f"{name!r} may mean any of {', '.join(outputs[:6])}; give one of these tensor names")
-    known = sorted(layers) or sorted({part for n in view.nodes for part in n.split("/")[:-1]})
+    known = sorted(layers) or sorted({part for n in view.nodes for part in n.split("/")[:-1]}) or sorted(view.nodes)
     raise ParameterError(
         f"the model has no tensor or layer {name!r}; its layers include {', '.join(known[:40]) or 'none'}"
     )
