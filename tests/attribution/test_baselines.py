@@ -1,0 +1,123 @@
+"""Baselines of texts: token ids, "pad", "mask", words, rows of the embedding; and arrays with axes of one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import tb_deepexplain as dx
+from tests.closeness import assert_maps_close
+
+METHODS = ("integrated_gradients", "deeplift", "occlusion", "shapley_sampling")
+IDS = np.array([[3, 1, 7, 0], [2, 2, 5, 4]])
+
+
+def _pooled(tokens: Any) -> Any:
+    embedded = layers.Embedding(9, 3, embeddings_initializer="normal", mask_zero=True)(tokens)
+    return layers.Dense(2, kernel_initializer="normal")(layers.Flatten()(layers.Dense(3, activation="tanh")(embedded)))
+
+
+@pytest.fixture(scope="module")
+def model() -> keras.Model:
+    keras.utils.set_random_seed(0)
+    ids = keras.Input((4,), dtype="int32", name="ids")
+    return keras.Model(ids, _pooled(ids))
+
+
+@pytest.fixture(scope="module")
+def graph(model: keras.Model) -> Any:
+    return dx.load_model(model)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_integer_at_token_ids_is_an_id(model: keras.Model, graph: Any, method: str) -> None:
+    table = model.layers[1].embeddings.numpy()
+    forms = {
+        "id": 7,
+        "ids": np.array([7, 7, 7, 7]),
+        "one example in a batch": np.array([[7, 7, 7, 7]], "int32"),
+        "row": table[7],
+        "array": np.tile(table[7], (4, 1)),
+        "array in a batch": np.tile(table[7], (1, 4, 1)),
+    }
+    maps = {form: dx.explain(method, graph, IDS, target=1, baseline=baseline) for form, baseline in forms.items()}
+    for values in maps.values():
+        assert_maps_close(values, maps["array"])
+    vectors = dx.explain(method, graph, IDS, target=1, baseline=7.0)
+    assert np.abs(vectors - maps["array"]).max() > 0.01  # a float is a vector of that number
+
+
+def test_the_score_at_ids_is_that_of_the_model(model: keras.Model, graph: Any) -> None:
+    for baseline, ids in ((5, [5, 5, 5, 5]), (np.array([1, 2, 3, 4]), [1, 2, 3, 4])):
+        result = dx.explain("deeplift", graph, IDS, target=0, baseline=baseline, return_result=True)
+        assert_maps_close(result.baseline_score, np.full(2, np.asarray(model(np.array([ids])))[0, 0]))
+        assert np.abs(result.gap).max() < 1e-5
+
+
+def test_words_by_name() -> None:
+    keras.utils.set_random_seed(0)
+    text = keras.Input((), dtype="string", name="text")
+    words = ["good", "bad", "[MASK]", "film"]  # ids 2 to 5
+    model = keras.Model(
+        text, _pooled(layers.TextVectorization(vocabulary=words, standardize=None, output_sequence_length=4)(text))
+    )
+    x = np.array(["good film", "bad bad film"])
+    for name, number in (("mask", 4), ("[MASK]", 4), ("bad", 3), ("pad", 0)):
+        by_name, by_id = (dx.explain("occlusion", model, x, target=0, baseline=b) for b in (name, number))
+        np.testing.assert_array_equal(by_name, by_id)
+    with pytest.raises(dx.ParameterError, match="the vocabulary has no 'ugly'"):
+        dx.explain("occlusion", model, x, baseline="ugly")
+
+
+def test_vocabulary_of_the_caller(graph: Any) -> None:
+    vocabulary = ["[PAD]", "the", "film", "is", "good", "bad", "not", "<mask>", "very"]
+    for name, number in (("mask", 7), ("pad", 0), ("good", 4)):
+        by_name = dx.explain("occlusion", graph, IDS, baseline=name, vocabulary=vocabulary)
+        np.testing.assert_array_equal(by_name, dx.explain("occlusion", graph, IDS, baseline=number))
+    np.testing.assert_array_equal(
+        dx.explain("occlusion", graph, IDS, baseline="pad"), dx.explain("occlusion", graph, IDS, baseline=0)
+    )  # the id that the model masks
+    with pytest.raises(dx.ParameterError, match="the model holds no vocabulary; give a token id"):
+        dx.explain("occlusion", graph, IDS, baseline="mask")
+    with pytest.raises(dx.InputError, match="token ids from 9 to 9; the embedding has 9 rows"):
+        dx.explain("occlusion", graph, IDS, baseline=9)
+
+
+def test_measures_take_ids_too(graph: Any) -> None:
+    by_id, by_row = (
+        dx.evaluate("occlusion", graph, IDS, {"deletion": {"baseline": baseline}}, target=0)["deletion"].value
+        for baseline in (7, graph.submodel().embed(graph.submodel().cut.all_lookups[0], 7))
+    )
+    np.testing.assert_array_equal(by_id, by_row)
+
+
+def test_text_of_any_length_with_an_id() -> None:
+    keras.utils.set_random_seed(0)
+    ids = keras.Input((None,), dtype="int32")
+    y = layers.Dense(1)(layers.GlobalAveragePooling1D()(layers.Embedding(9, 3)(ids)))
+    explainer = dx.Explainer("occlusion", keras.Model(ids, y), baseline=2)
+    for length in (2, 5):
+        result = explainer.run(np.ones((1, length), int), return_result=True)
+        np.testing.assert_allclose(result.tokens, np.full((1, length), result.tokens[0, 0]), atol=1e-6)
+
+
+def test_background_of_pictures_and_tables() -> None:
+    x = keras.Input((3,))
+    dense = layers.Dense(1, use_bias=False)
+    model = keras.Model(x, dense(x))
+    background = np.array([[1, 5, 2], [1, 7, 4], [3, 7, 9]], "float32")
+    rows = np.array([[10, 20, 30]], "float32")
+    weights = dense.kernel.numpy()[:, 0]
+    for statistic, missing in (
+        (None, [1, 7, 2]),
+        ("most_frequent", [1, 7, 2]),
+        ("median", [1, 7, 4]),
+        ("mean", background.mean(0)),
+    ):
+        for method in ("integrated_gradients", "occlusion"):
+            maps = dx.explain(method, model, rows, background=background, baseline=statistic)
+            assert_maps_close(maps, (rows - missing) * weights)
