@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias, get_args
 
 import keras
-import numpy as np
 
 from tb_deepexplain._version import __version__
 from tb_deepexplain.attribution.methods import check_methods, find_method
@@ -47,10 +46,11 @@ class AttributionCallback(keras.callbacks.Callback):
     `logdir`: the log directory of keras.callbacks.TensorBoard. `run`: a directory in it, next to `train` and `validation`; it must
     not be one of these, because TensorBoard may stop reading scalars from a directory with a second writer. `name`: of the store.
 
-    `examples`: an array, list or dict of arrays `[N, ...]` as `fit` takes them, or a tf.data.Dataset of batches, whose first
-    `max_examples` are used (do not shuffle it: a continued training must explain the same examples). `labels`: `[N]` class
-    numbers; of a dataset, its targets if they are whole numbers. `ids`: `[N]` names, by default 0, 1, ... `class_names`: one for
-    each class. `vocabulary`: one word for each token id.
+    `examples`: an array, list or dict of arrays `[N, ...]`, a frame or a pair (x, y), as Explainer.run takes them, or a dataset
+    or generator of batches, as `fit` takes it, whose first `max_examples` are used (do not shuffle it: a continued training
+    must explain the same examples). `labels`: one class for each example, as a number (also 1.0, `[N, 1]` or a one-hot row) or
+    one of `class_names`; of pairs and datasets, their targets if these are one class each. `ids`: `[N]` names, by default 0,
+    1, ... `class_names`: one for each class. `vocabulary`: one word for each token id.
 
     `methods`: ids, or a dict of ids and parameters. `baseline`: for the methods that take one and have none among their parameters.
     `target`: "predicted" (by the model at that step), "label", "top:K", a class number, or "sum". `output`: of a model with
@@ -89,7 +89,7 @@ class AttributionCallback(keras.callbacks.Callback):
         every: int | None = None,
         every_steps: int | None = None,
         target: str | int = "predicted",
-        labels: Sequence[int] | np.ndarray | None = None,
+        labels: Any = None,
         class_names: Sequence[str] | None = None,
         vocabulary: Sequence[str] | None = None,
         ids: Sequence[Any] | None = None,
@@ -129,15 +129,23 @@ class AttributionCallback(keras.callbacks.Callback):
             superpixels=superpixels,
         )
         self._logdir, self.run, self._name, self._if_exists = logdir, run, name, if_exists
-        self._xs, dataset_labels = take_examples(examples, max_examples)
-        self._labels = dataset_labels if labels is None else labels
+        self._xs, self._targets = take_examples(examples, max_examples)
+        self._labels, self._class_names = labels, class_names
         self._ids, self._max_examples = ids, max_examples
         self._explainer: BatchExplainer | None = None
 
     def on_train_begin(self, logs: Any = None) -> None:  # noqa: ARG002
         """Load the model and explain one example by every method, so that errors are raised now."""
         graph = load_trained_model(self.model, self._xs)
-        self._examples = make_examples(graph, self._xs, self._labels, self._ids, self._max_examples)
+        self._examples = make_examples(
+            graph,
+            self._xs,
+            self._labels,
+            self._ids,
+            self._max_examples,
+            targets=self._targets,
+            class_names=self._class_names,
+        )
         request = dataclasses.replace(
             self._request,
             model=graph.source,

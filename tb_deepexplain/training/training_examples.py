@@ -10,18 +10,21 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tb_deepexplain.attribution.inputs import read_inputs
+from tb_deepexplain.attribution.array_likes import as_array
+from tb_deepexplain.attribution.containers import is_iterable, read_elements
+from tb_deepexplain.attribution.inputs import check_inputs
+from tb_deepexplain.attribution.labels import read_labels
 from tb_deepexplain.errors import InputError
 from tb_deepexplain.graph.model_graph import ModelGraph
 from tb_deepexplain.recording.example import Example
 
 
 def take_examples(examples: Any, max_examples: int) -> tuple[Any, Any]:
-    """(inputs, labels) of the first examples of a dataset; (examples, None) for anything else."""
-    if not isinstance(examples, tf.data.Dataset):
+    """(inputs, targets) of the first examples of a dataset or generator of batches; (examples, None) for anything else."""
+    if not is_iterable(examples):
         return examples, None
     inputs, targets, count = list[Any](), list[Any](), 0
-    for batch in examples:
+    for batch in read_elements(examples, max_examples):
         x, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
         inputs.append(tf.nest.map_structure(_as_array, x))
         targets.append(None if y is None or isinstance(y, dict | list | tuple) else _as_array(y))
@@ -31,17 +34,25 @@ def take_examples(examples: Any, max_examples: int) -> tuple[Any, Any]:
     if not inputs:
         raise InputError("examples: the dataset is empty; give one with at least one batch")
     xs = tf.nest.map_structure(lambda *parts: np.concatenate(parts)[:max_examples], *inputs)
-    if any(target is None for target in targets):
-        return xs, None
-    return xs, _class_numbers(np.concatenate(targets)[:max_examples])
+    return xs, None if any(target is None for target in targets) else np.concatenate(targets)[:max_examples]
 
 
 def make_examples(
-    graph: ModelGraph, xs: Any, labels: Any, ids: Sequence[Any] | None, max_examples: int
+    graph: ModelGraph,
+    xs: Any,
+    labels: Any,
+    ids: Sequence[Any] | None,
+    max_examples: int,
+    *,
+    targets: Any = None,
+    class_names: Sequence[str] | None = None,
 ) -> list[Example]:
-    """The examples one by one. InputError if they do not fit the model, or labels or ids do not fit them."""
-    arrays = read_inputs(graph.inputs, xs, graph.has_ordered_inputs)
-    count = len(arrays[0])
+    """The examples one by one, with their labels, or else the `targets` of the training if these are one class each.
+
+    InputError if they do not fit the model, or labels or ids do not fit them.
+    """
+    inputs = check_inputs(graph.inputs, xs, ordered=graph.has_ordered_inputs, padding_id=graph.padding_id)
+    count = inputs.n
     if not 0 < count <= max_examples:
         raise InputError(
             f"examples: got {count}; expected 1 to {max_examples}, because all are explained at every step: give fewer, or "
@@ -50,18 +61,20 @@ def make_examples(
     names = [str(i) for i in (range(count) if ids is None else ids)]
     if len(names) != count or len(set(names)) != count:
         raise InputError(f"ids: got {len(names)}, {len(set(names))} of them different; expected {count} different ones")
+    targets = inputs.labels if targets is None else targets
     if labels is not None:
-        labels = np.asarray(labels)
-        if labels.dtype.kind not in "iu" or labels.shape != (count,):
+        classes = _classes(graph, labels, count, class_names)
+        if classes is None:
             raise InputError(
-                f"labels: got {labels.dtype} values of shape {labels.shape}; expected {count} class numbers, one for each "
-                "example (names of classes are class_names)"
+                f"labels: expected one class for each of {count} examples; leave the quantities of a regression out"
             )
+    else:
+        classes = None if targets is None else _classes_or_none(graph, targets, count, class_names)
     return [
         Example(
             names[i],
-            {spec.name: np.asarray(a[i], a.dtype) for spec, a in zip(graph.inputs, arrays, strict=True)},
-            None if labels is None else int(labels[i]),
+            {spec.name: np.asarray(a[i], a.dtype) for spec, a in zip(graph.inputs, inputs.arrays, strict=True)},
+            None if classes is None else int(classes[i]),
         )
         for i in range(count)
     ]
@@ -78,15 +91,29 @@ def digest_examples(examples: Sequence[Example]) -> str:
     return digest.hexdigest()
 
 
-def _as_array(tensor: Any) -> np.ndarray:
-    if not isinstance(tensor, tf.Tensor) or not tensor.shape.rank:
+def _as_array(values: Any) -> np.ndarray:
+    array = as_array(values, "examples")
+    if not array.ndim:
         raise InputError(
-            f"examples: the dataset holds {tensor!r:.80}; expected batches, as `fit` takes them: dataset.batch(16)"
+            f"examples: the dataset holds {values!r:.80}; expected batches, as `fit` takes them: dataset.batch(16)"
         )
-    return tensor.numpy()
+    return array
 
 
-def _class_numbers(targets: np.ndarray) -> np.ndarray | None:
-    """[N] from whole numbers [N] or [N, 1]; None for other targets, which are no labels."""
-    are_classes = targets.size == len(targets) and targets.dtype.kind in "iufb" and not (targets % 1).any()
-    return targets.reshape(-1).astype(np.int64) if are_classes else None
+def _classes(graph: ModelGraph, labels: Any, count: int, class_names: Sequence[str] | None) -> np.ndarray | None:
+    """`[N]` class numbers from labels of any form; None if they are not one class each. InputError if they do not fit."""
+    outputs = [graph.output_specs.get(tensor) for tensor in graph.outputs.values()]
+    shape = outputs[0].shape if len(outputs) == 1 and outputs[0] is not None else tf.TensorShape(None)
+    units = shape[-1] if shape.rank == 2 and shape[-1] != 1 else None  # a single unit may be a class or a quantity
+    read = read_labels(labels, count, classes=units, class_names=class_names)
+    return read.array if read.kind == "class" and (shape.rank or 0) < 3 else None
+
+
+def _classes_or_none(
+    graph: ModelGraph, targets: Any, count: int, class_names: Sequence[str] | None
+) -> np.ndarray | None:
+    """The same for targets of a training, which need not be labels."""
+    try:
+        return _classes(graph, targets, count, class_names)
+    except InputError:
+        return None
