@@ -35,6 +35,7 @@ from tb_deepexplain.attribution.targets import (
 )
 from tb_deepexplain.errors import InputError, ParameterError, UnsupportedModelError
 from tb_deepexplain.graph.entries import Access
+from tb_deepexplain.graph.graph_view import list_names
 from tb_deepexplain.graph.loading.load_model import load_model
 from tb_deepexplain.graph.score_function import ScoreFunction
 from tb_deepexplain.graph.submodel import Submodel
@@ -99,9 +100,9 @@ class Explainer:
             )
         self.batch_sizes = BatchSizes(self.submodel, self.method, self.parameters)
         self._diagnostics = Diagnostics(self.submodel)
-        custom = [] if self.method.family == "perturbation" else self.submodel.custom_gradients
-        self._custom_gradients = custom and (
-            f"custom gradients are ignored ({', '.join(custom[:3])}): the derivative of the forward computation is used"
+        ignored = self.submodel.ignored_custom_gradients(self.method.family)
+        self._custom_gradients = ignored and (
+            f"custom gradients are ignored ({list_names(ignored)}): the derivative of the forward computation is used"
         )
         self._target, self._class_names, self._jit = target, class_names, jit
         if class_names is not None:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tb_deepexplain.errors import ParameterError, UnsupportedModelError
+from tb_deepexplain.graph.differentiation import differentiate
 from tb_deepexplain.lazy_tensorflow import tf
 
 
@@ -233,8 +234,7 @@ class Score:
 
     def _differentiate(self, points: list[Any], context: list[Any], target: Any, ys: Any, rule: Any = None) -> Any:
         score = self._compute(points, context, target, ys, rule)
-        # tf.gradients, not a tape: a tape does not see the ops of an imported graph.
-        gradients = tf.gradients(score, points)
+        gradients = differentiate(score, points)
         for i, gradient in enumerate(gradients):
             if gradient is None and (block := self._gradient_block(i)):
                 raise UnsupportedModelError(

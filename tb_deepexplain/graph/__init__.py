@@ -22,7 +22,8 @@ op_classes.py        what each TensorFlow op computes: elementwise, linear, ...
 backward_rules.py    applies a backward rule (ε-LRP, DeepLIFT) to the regions
 imported_graph.py    imports a graph into a function, with replaced tensors
 
+differentiation.py   TensorFlow's gradients, with its errors as sentences
 gradient_blocks.py   steps that pass no gradient on
-custom_gradients.py  steps whose custom gradient is ignored
+custom_gradients.py  gradients that a model writes itself: kept where they can be traced again
 weights.py           the weights of each layer
 """

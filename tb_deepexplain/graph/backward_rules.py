@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from tb_deepexplain.errors import UnsupportedModelError
+from tb_deepexplain.graph.differentiation import WITHOUT_GRADIENT, is_differentiable
 from tb_deepexplain.lazy_tensorflow import tf
 
 if TYPE_CHECKING:
@@ -64,9 +65,14 @@ def apply_rule(
 ) -> None:
     """Import the regions into `imported`, each with the rule's multiplier in place of its derivative."""
     if analysis.unsupported and rule.on_unsupported == "error":
+        plain = import_graph(entries, context).fetch([output])[0]
+        works = (
+            "integrated_gradients, which works for any differentiable model, or on_unsupported='gradient' to use the plain "
+            "gradient there, as DeepExplain did"
+        )
         raise UnsupportedModelError(
-            f"{rule.method} has no rule for {'; '.join(analysis.unsupported)}. Use integrated_gradients, which works for any "
-            "differentiable model, or on_unsupported='gradient' to use the plain gradient there, as DeepExplain did"
+            f"{rule.method} has no rule for {'; '.join(analysis.unsupported)}. "
+            f"Use {works if is_differentiable(plain, entries) else WITHOUT_GRADIENT}"
         )
     explained_softmax = ["the softmax that is itself explained"] if analysis.explains_softmax else []
     rule.unsupported[:] = [*analysis.unsupported, *explained_softmax]

@@ -7,6 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tb_deepexplain.graph.custom_gradients import CUSTOM_GRADIENT
 from tb_deepexplain.graph.graph_view import GraphView, tensor_name
 from tb_deepexplain.graph.inlining import rename_functions
 
@@ -14,16 +15,19 @@ from tb_deepexplain.graph.inlining import rename_functions
 class ImportedGraph:
     """The nodes of a model that are in the current function so far. Each is imported once, when it is first needed.
 
-    `captures` are the variables that the model's placeholders stand for; `feeds` replace the tensors that they name.
+    `captures` are the variables that the model's placeholders stand for; `feeds` replace the tensors that they name; without
+    `custom_gradients` the gradient is that of what the model computes.
     """
 
-    def __init__(self, view: GraphView, captures: Mapping[str, Any], feeds: Mapping[str, Any]) -> None:
-        self._view, self._captures = view, captures
+    def __init__(
+        self, view: GraphView, captures: Mapping[str, Any], feeds: Mapping[str, Any], custom_gradients: bool = True
+    ) -> None:
+        self._view, self._captures, self._custom_gradients = view, captures, custom_gradients
         self._feeds, self._tensors = dict(feeds), dict(feeds)
 
     def import_again(self, feeds: Mapping[str, Any]) -> ImportedGraph:
         """Another import of the same model, with these feeds added."""
-        return ImportedGraph(self._view, self._captures, self._feeds | dict(feeds))
+        return ImportedGraph(self._view, self._captures, self._feeds | dict(feeds), self._custom_gradients)
 
     def fetch(self, names: Sequence[str]) -> list[Any]:
         """The tensors of these names; the nodes that compute them are imported where they are missing."""
@@ -47,6 +51,9 @@ class ImportedGraph:
         graph_def = self._view.subgraph(names, self._tensors)
         if graph_def.library.function:
             graph_def = rename_functions(graph_def)
+        for node in graph_def.node:
+            if CUSTOM_GRADIENT in node.attr and not self._custom_gradients:
+                node.attr.pop("_gradient_op_type", None)
         read = {tensor_name(i) for node in graph_def.node for i in node.input}
         nodes = [node.name for node in graph_def.node]
         operations = tf.graph_util.import_graph_def(

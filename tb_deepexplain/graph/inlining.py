@@ -12,17 +12,18 @@ from tensorflow.python.eager import context
 from tensorflow.python.grappler import tf_optimizer  # there is no public way to inline functions
 
 from tb_deepexplain.errors import UnsupportedModelError
-from tb_deepexplain.graph.custom_gradients import CUSTOM_GRADIENT
+from tb_deepexplain.graph.custom_gradients import keep_custom_gradients
 from tb_deepexplain.graph.lowering import all_nodes, lower
 from tb_deepexplain.graph.rank_inference import annotate_ranks
 
 
-def inline(function: Any) -> Any:
-    """The GraphDef of a ConcreteFunction with every call inlined.
+def inline(function: Any) -> tuple[Any, list[object]]:
+    """The GraphDef of a ConcreteFunction with every call inlined; and objects that must live as long as it is used.
 
     While and If stay functional, so that they keep a gradient. Raises UnsupportedModelError for loops of TensorFlow 1.
     """
     graph_def = function.graph.as_graph_def()
+    kept = keep_custom_gradients(graph_def, function.graph)
     lower(graph_def)
     _prepare(graph_def, {t.op.name for t in function.inputs})
     inlined = rename_functions(_run_inliner(graph_def, [t.name for t in [*function.inputs, *outputs_of(function)]]))
@@ -34,7 +35,7 @@ def inline(function: Any) -> Any:
         )
     if any(t.shape.rank is None for t in outputs_of(function)):
         annotate_ranks(inlined, function)
-    return inlined
+    return inlined, kept
 
 
 def _prepare(graph_def: Any, inputs: Collection[str]) -> None:
@@ -47,10 +48,6 @@ def _prepare(graph_def: Any, inputs: Collection[str]) -> None:
             node.op = "Identity"
             node.attr["T"].CopyFrom(node.attr["dtype"])
             del node.attr["dtype"], node.attr["shape"]
-        # A custom gradient (Keras' silu has one) refers to tensors of the original graph. Without it TensorFlow
-        # differentiates the forward computation.
-        if node.op == "IdentityN" and "_gradient_op_type" in node.attr:
-            node.attr[CUSTOM_GRADIENT].CopyFrom(node.attr.pop("_gradient_op_type"))
     for inner in graph_def.library.function:
         # api_implements marks GPU twins of Keras 2 recurrent layers; TensorFlow marks what XLA compiles _noinline.
         for attribute in ("api_implements", "_XlaMustCompile", "_noinline"):

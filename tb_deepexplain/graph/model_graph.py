@@ -59,11 +59,12 @@ class ModelGraph:
                     f"{source}: input {spec} takes exactly {spec.shape[0]} examples at once; "
                     "export the model with a batch of None, or give (function, tf.TensorSpec([None, ...])) for a function"
                 )
-        self._view = GraphView(inline(function))
+        graph_def, gradients = inline(function)
+        self._view = GraphView(graph_def)
         self.outputs = {name: tensor_name(t.name) for name, t in zip(outputs, outputs_of(function), strict=True)}
         self.output_specs = {tensor_name(t.name): tf.TensorSpec(t.shape, t.dtype) for t in outputs_of(function)}
         self._captures = {tensor_name(internal.name): external for external, internal in function.graph.captures}
-        self._keep = (function, keep)  # a SavedModel's signature holds only weak references to its variables
+        self._keep = (function, keep, gradients)  # a SavedModel's signature holds only weak references to its variables
         self._constants: dict[str, Any] = {}  # values that replace constants of the graph
         self._submodels: dict[Any, Submodel] = {}
         self._score_captures: dict[str, Any] = {}  # of a score function: it is no part of the model
@@ -115,10 +116,14 @@ class ModelGraph:
             self._submodels[key] = next(equal, None) or Submodel(self, cut)
         return self._submodels[key]
 
-    def import_graph(self, feeds: Mapping[str, Any]) -> ImportedGraph:
-        """The model imported into the function that is being traced; `feeds` replace the tensors they name."""
+    def import_graph(self, feeds: Mapping[str, Any], custom_gradients: bool = True) -> ImportedGraph:
+        """The model imported into the function that is being traced; `feeds` replace the tensors they name.
+
+        Without `custom_gradients` its gradient is that of what it computes.
+        """
         constants = {name: tf.constant(value) for name, value in self._constants.items()}
-        return ImportedGraph(self._view, self._captures | self._score_captures, constants | dict(feeds))
+        captures = self._captures | self._score_captures
+        return ImportedGraph(self._view, captures, constants | dict(feeds), custom_gradients)
 
     def with_input_defaults(self, values: Mapping[str, np.ndarray]) -> ModelGraph:
         """The same model with these values for inputs that an example lacks."""

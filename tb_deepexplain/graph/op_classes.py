@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
 from tb_deepexplain.graph.graph_view import FLOAT_TYPES, GraphView
 
@@ -48,6 +49,11 @@ _CONTROL_FLOW = frozenset("While StatelessWhile If StatelessIf Case StatelessCas
 _CALLS = frozenset("PartitionedCall StatefulPartitionedCall".split())
 
 _VARYING_PRODUCT = "product of two tensors that both depend on the input"
+
+
+def is_flat(node: Any) -> bool:
+    """Whether a node passes no gradient on: its derivative is zero or undefined."""
+    return node.op in FLAT_OPS or (node.op == "Cast" and node.attr["DstT"].type not in FLOAT_TYPES)
 
 
 def is_affine(view: GraphView, name: str, varying: Collection[str]) -> bool:

@@ -12,11 +12,12 @@ import tensorflow as tf
 
 from tb_deepexplain.errors import InputError, UnsupportedModelError
 from tb_deepexplain.graph.backward_rules import Rule, apply_rule
-from tb_deepexplain.graph.custom_gradients import custom_gradients
+from tb_deepexplain.graph.custom_gradients import all_custom_gradients, lost_custom_gradients
 from tb_deepexplain.graph.cut import Cut
+from tb_deepexplain.graph.differentiation import WITHOUT_GRADIENT
 from tb_deepexplain.graph.embedding_lookups import EmbeddingLookup
 from tb_deepexplain.graph.gradient_blocks import find_gradient_block
-from tb_deepexplain.graph.graph_view import node_name, tensor_name
+from tb_deepexplain.graph.graph_view import list_names, node_name, tensor_name
 from tb_deepexplain.graph.imported_graph import ImportedGraph
 from tb_deepexplain.graph.input_spec import InputSpec
 from tb_deepexplain.graph.logits import final_activation
@@ -125,7 +126,7 @@ class Submodel:
 
     def compute_output(self, entries: Sequence[Any], context: Sequence[Any], rule: Rule | None = None) -> Any:
         """The explained output `[B, ...]`, whose gradient follows `rule`; only inside a function that is being traced."""
-        imported = self.import_graph(entries, context)
+        imported = self.import_graph(entries, context, custom_gradients=rule is None)
         if rule is not None:
             apply_rule(rule, self.region_analysis, imported, self.import_graph, entries, context, self.cut.output)
         output = imported.fetch([self.cut.output])[0]
@@ -141,12 +142,14 @@ class Submodel:
             )
         return output
 
-    def import_graph(self, entries: Sequence[Any], context: Sequence[Any]) -> ImportedGraph:
+    def import_graph(
+        self, entries: Sequence[Any], context: Sequence[Any], custom_gradients: bool = True
+    ) -> ImportedGraph:
         """The submodel imported into the function that is being traced."""
         feeds = dict(zip(self.cut.context, context, strict=True))
         for entry, values in zip(self.cut.entries, entries, strict=True):
             feeds |= dict.fromkeys((entry.tensor, *entry.copies), values)
-        return self.graph.import_graph(feeds)
+        return self.graph.import_graph(feeds, custom_gradients)
 
     @cached_property
     def entry_specs(self) -> tuple[InputSpec, ...]:
@@ -216,14 +219,27 @@ class Submodel:
         """The regions that a backward rule changes, and the steps that no rule supports."""
         return find_regions(self.graph.view, self.cut)
 
-    @property
-    def custom_gradients(self) -> list[str]:
-        """The nodes before the explained output that have a custom gradient, which is ignored."""
-        return custom_gradients(self.graph.view, self.cut.output)
+    def ignored_custom_gradients(self, family: str) -> list[str]:
+        """The nodes between entry tensors and output whose custom gradient a method of this family ignores.
+
+        Raises UnsupportedModelError where that would be no gradient at all.
+        """
+        view, tail = self.graph.view, self.graph.view.ancestors([self.cut.output], stop=self.cut.fed)
+        if family == "backprop rule":
+            return all_custom_gradients(view, tail)
+        lost, flat = lost_custom_gradients(view, tail) if family == "gradient" else ([], [])
+        if flat:
+            raise UnsupportedModelError(
+                f"the custom gradient of {list_names(flat)} is not in the graph, and the step that it stands for is flat (a "
+                "rounding, say): give the Keras model or the function itself, save it with tf.saved_model.SaveOptions("
+                f"experimental_custom_gradients=True), or use {WITHOUT_GRADIENT}"
+            )
+        return lost
 
     def gradient_block(self, entry: int) -> str:
         """Where the gradient of the entry of this number is blocked, in words; empty if it is truly zero."""
-        return find_gradient_block(self.graph.view, self.cut, self.cut.entries[entry].tensor)
+        specs = tf.nest.map_structure(lambda t: tf.TensorSpec(t.shape, t.dtype), self._entry_function.structured_outputs)
+        return find_gradient_block(self.graph.view, self.cut, self.cut.entries[entry].tensor, specs, self.import_graph)
 
     def weights_by_layer(self) -> list[tuple[str, list[str]]]:
         """(layer, names of its weights) before the explained output, the layer nearest to it first."""
