@@ -72,12 +72,12 @@ def _apply(op: Any, *upstream: Any) -> list[Any]:
     return _KEPT[op.get_attr(CUSTOM_GRADIENT)](op, upstream)
 
 
-def keep_custom_gradients(graph_def: Any, graph: Any) -> list[object]:
+def keep_custom_gradients(graph_def: Any, graph: Any) -> None:
     """Mark the nodes with a custom gradient in the GraphDef of a FuncGraph and its functions, before they are inlined.
 
-    Returns the custom gradients that could be kept; they last as long as these objects.
+    The custom gradients that can be kept last as long as the FuncGraph.
     """
-    kept = list[object]()
+    kept = graph.tb_deepexplain_custom_gradients = list[object]()
     graphs = _functions(graph)
     for function in (None, *graph_def.library.function):
         nodes = {n.name: n for n in (function.node_def if function else graph_def.node)}
@@ -102,7 +102,6 @@ def keep_custom_gradients(graph_def: Any, graph: Any) -> list[object]:
             _KEPT[number] = custom
             node.input.extend(_reference(t, function, operations) for t in custom.captured)
             node.attr["T"].list.type.extend(t.dtype.as_datatype_enum for t in custom.captured)
-    return kept
 
 
 def _functions(graph: Any) -> dict[str, Any]:

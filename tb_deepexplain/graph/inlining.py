@@ -17,13 +17,13 @@ from tb_deepexplain.graph.lowering import all_nodes, lower
 from tb_deepexplain.graph.rank_inference import annotate_ranks
 
 
-def inline(function: Any) -> tuple[Any, list[object]]:
-    """The GraphDef of a ConcreteFunction with every call inlined; and objects that must live as long as it is used.
+def inline(function: Any) -> Any:
+    """The GraphDef of a ConcreteFunction with every call inlined; the function must live as long as the GraphDef is used.
 
     While and If stay functional, so that they keep a gradient. Raises UnsupportedModelError for loops of TensorFlow 1.
     """
     graph_def = function.graph.as_graph_def()
-    kept = keep_custom_gradients(graph_def, function.graph)
+    keep_custom_gradients(graph_def, function.graph)
     lower(graph_def)
     _prepare(graph_def, {t.op.name for t in function.inputs})
     inlined = rename_functions(_run_inliner(graph_def, [t.name for t in [*function.inputs, *outputs_of(function)]]))
@@ -35,7 +35,7 @@ def inline(function: Any) -> tuple[Any, list[object]]:
         )
     if any(t.shape.rank is None for t in outputs_of(function)):
         annotate_ranks(inlined, function)
-    return inlined, kept
+    return inlined
 
 
 def _prepare(graph_def: Any, inputs: Collection[str]) -> None:

@@ -59,12 +59,11 @@ class ModelGraph:
                     f"{source}: input {spec} takes exactly {spec.shape[0]} examples at once; "
                     "export the model with a batch of None, or give (function, tf.TensorSpec([None, ...])) for a function"
                 )
-        graph_def, gradients = inline(function)
-        self._view = GraphView(graph_def)
+        self._view = GraphView(inline(function))
         self.outputs = {name: tensor_name(t.name) for name, t in zip(outputs, outputs_of(function), strict=True)}
         self.output_specs = {tensor_name(t.name): tf.TensorSpec(t.shape, t.dtype) for t in outputs_of(function)}
         self._captures = {tensor_name(internal.name): external for external, internal in function.graph.captures}
-        self._keep = (function, keep, gradients)  # a SavedModel's signature holds only weak references to its variables
+        self._keep = (function, keep)  # a SavedModel's signature holds only weak references to its variables
         self._constants: dict[str, Any] = {}  # values that replace constants of the graph
         self._submodels: dict[Any, Submodel] = {}
         self._score_captures: dict[str, Any] = {}  # of a score function: it is no part of the model
