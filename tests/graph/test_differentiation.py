@@ -73,11 +73,10 @@ def test_what_has_no_gradient_is_named(name: str) -> None:
     "function",
     [
         lambda x: tf.cast(tf.argmax(x, 3), tf.float32)[..., None],
-        lambda x: tf.gather([1.0, 2.0, 3.0], tf.raw_ops.Bucketize(input=x, boundaries=[0.3, 0.6])),
         lambda x: tf.ensure_shape(tf.numpy_function(lambda a: 2 * a, [x], tf.float32), [None, 4, 4, 3]),
         _contrast,
     ],
-    ids=["argmax", "bucketize", "numpy", "contrast"],
+    ids=["argmax", "numpy", "contrast"],
 )
 def test_refusals_advise_methods_that_work(method: str, function: Callable[[Any], Any]) -> None:
     with pytest.raises(dx.UnsupportedModelError, match="Use occlusion or shapley_sampling") as caught:
