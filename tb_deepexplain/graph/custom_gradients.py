@@ -94,7 +94,7 @@ def keep_custom_gradients(graph_def: Any, graph: Any) -> None:
                 operations = operations or _operations(function, of_nodes)
                 op = operations[node.name]
                 custom = _CustomGradient(op, _find_gradient(name, op))
-            except Exception:  # noqa: BLE001, S112 - the model's own code; what is lost is refused or a warning
+            except Exception:  # noqa: S112 - the model's own code; what is lost is refused or a warning
                 continue
             kept.append(custom)
             node.attr["_gradient_op_type"].s = _GRADIENT_OP_TYPE.encode()
@@ -141,7 +141,9 @@ def _operations(function: Any, graph: Any) -> dict[str, Any]:
     operations = [op for op in graph.get_operations() if op not in inputs]
     if function is None:
         return {op.name: op for op in operations}
-    found = dict(zip((n.name for n in function.node_def), operations, strict=False))  # later operations are of gradients
+    found = dict(
+        zip((n.name for n in function.node_def), operations, strict=False)
+    )  # later operations are of gradients
     if any(found[n.name].type != n.op for n in function.node_def):
         raise LookupError("the function was not made of this graph")
     return found
@@ -151,7 +153,9 @@ def _reference(tensor: Any, function: Any, operations: Mapping[str, Any]) -> str
     """The name of a tensor in a GraphDef, or in a FunctionDef."""
     if function is None:
         return str(tensor.name)
-    for argument, t in zip(function.signature.input_arg, tensor.graph.inputs, strict=False):  # TensorFlow may append some
+    for argument, t in zip(
+        function.signature.input_arg, tensor.graph.inputs, strict=False
+    ):  # TensorFlow may append some
         if t is tensor:
             return str(argument.name)
     start = 0

@@ -20,14 +20,22 @@ def differentiate(y: Any, xs: Sequence[Any]) -> list[Any]:
     try:
         # tf.gradients, not a tape: a tape does not see the ops of an imported graph.
         return list(tf.gradients(y, xs))
-    except (LookupError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:  # perhaps of a user's gradient
+    except (
+        LookupError,
+        NotImplementedError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:  # perhaps of a user's gradient
         match = _LOOKUP_ERROR.search(str(error))
         reason = (
             f"TensorFlow has no gradient for {match[1]} ({match[2]})"
             if match
             else f"TensorFlow cannot differentiate the model: {model_error_text(error)}"
         )
-        raise UnsupportedModelError(f"{reason}. Use {WITHOUT_GRADIENT}; or explain what follows it: inputs=...") from error
+        raise UnsupportedModelError(
+            f"{reason}. Use {WITHOUT_GRADIENT}; or explain what follows it: inputs=..."
+        ) from error
 
 
 def is_differentiable(y: Any, xs: Sequence[Any]) -> bool:

@@ -16,6 +16,7 @@ from tb_deepexplain.graph.op_classes import is_flat
 if TYPE_CHECKING:
     from tb_deepexplain.graph.imported_graph import ImportedGraph
 
+
 def find_gradient_block(
     view: GraphView, cut: Cut, entry: str, specs: Sequence[Any], import_graph: Callable[..., ImportedGraph]
 ) -> str:

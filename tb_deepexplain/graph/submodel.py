@@ -238,7 +238,9 @@ class Submodel:
 
     def gradient_block(self, entry: int) -> str:
         """Where the gradient of the entry of this number is blocked, in words; empty if it is truly zero."""
-        specs = tf.nest.map_structure(lambda t: tf.TensorSpec(t.shape, t.dtype), self._entry_function.structured_outputs)
+        specs = tf.nest.map_structure(
+            lambda t: tf.TensorSpec(t.shape, t.dtype), self._entry_function.structured_outputs
+        )
         return find_gradient_block(self.graph.view, self.cut, self.cut.entries[entry].tensor, specs, self.import_graph)
 
     def weights_by_layer(self) -> list[tuple[str, list[str]]]:

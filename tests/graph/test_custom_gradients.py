@@ -47,7 +47,7 @@ def _with_a_variable() -> Callable[[Any], Any]:
 FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     "straight through": lambda x: _rounded(3 * x) * x,
     "values of the forward pass": lambda x: _halved(3 * x) * x,
-    "in a function": tf.function(lambda Xs: _halved(3 * Xs) * Xs),
+    "in a function": tf.function(lambda x: _halved(3 * x) * x),
     "in a compiled function": tf.function(lambda x: _halved(tf.abs(x)), jit_compile=True),
     "in a loop": _in_a_loop,
     "in a condition": lambda x: tf.cond(tf.reduce_sum(x) > 0, lambda: _rounded(3 * x), lambda: _rounded(x)),
@@ -97,7 +97,9 @@ def test_savedmodels_without_their_custom_gradients(keeps: bool, tmp_path: Path)
             assert_maps_close(result.attributions, abs(_gradient(model, X)))
             assert not any(result.warnings)
         elif name == "straight through":
-            with pytest.raises(dx.UnsupportedModelError, match=r"custom gradient of .*IdentityN is not in the graph.*occlus"):
+            with pytest.raises(
+                dx.UnsupportedModelError, match=r"custom gradient of .*IdentityN is not in the graph.*occlus"
+            ):
                 dx.Explainer("saliency", tmp_path / name)
             assert dx.explain("occlusion", tmp_path / name, X).any()
         else:
