@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
@@ -56,7 +56,7 @@ def _blocks_gradient(node: Any) -> bool:
 def _last_with_gradient(
     view: GraphView,
     cut: Cut,
-    dependent: Collection[str],
+    dependent: set[str],
     specs: Sequence[Any],
     import_graph: Callable[..., ImportedGraph],
 ) -> list[str]:
