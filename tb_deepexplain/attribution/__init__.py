@@ -10,6 +10,7 @@ Read `explainer.py` first; to write a method, `score.py`. In the order of a call
     padding.py             examples of unequal lengths → an array
     shape_advice.py        what to do about a shape that does not fit
     labels.py              the true classes, as people and Keras keep them
+    baselines.py           baselines as people write them → values of the entry tensors
     targets.py             which unit of the output is explained
     examples.py            inputs with their targets, and batches of them at the entry tensors
     batch_sizes.py         how many evaluations and examples at once: bounds the memory of a batch

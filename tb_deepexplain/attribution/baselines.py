@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tb_deepexplain.attribution.containers import read_baseline
 from tb_deepexplain.errors import ParameterError
 from tb_deepexplain.graph.embedding_lookups import EmbeddingLookup
 from tb_deepexplain.graph.entries import ExplainedInput
@@ -37,8 +38,10 @@ class Baselines:
     def resolve(self, submodel: Submodel, baseline: Any) -> Any:
         """A baseline for each entry tensor, as Score.baseline takes it: one value, or a list if there are several entries.
 
-        `baseline` is a value for all explained inputs, or a list or dict with one for each. ParameterError if it does not fit.
+        `baseline` is a value for all explained inputs, a list or dict with one for each, or a frame of one row. ParameterError if
+        it does not fit.
         """
+        baseline = read_baseline(submodel.graph.inputs, baseline)
         explained, statistic = submodel.cut.explained, "most_frequent"
         if isinstance(baseline, str) and baseline in STATISTICS:
             if self.background is None:

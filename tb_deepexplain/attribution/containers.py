@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tb_deepexplain.attribution.array_likes import as_array, is_frame, is_series, package, rows_differ, shape_of
-from tb_deepexplain.errors import InputError
+from tb_deepexplain.errors import InputError, ParameterError
 from tb_deepexplain.graph.input_spec import fits
 
 _MOST_ELEMENTS = 100_000  # of a generator that does not say where it ends
@@ -53,11 +53,13 @@ def unpack(specs: Sequence[Any], xs: Any, most: int | None = None) -> Unpacked:
 def read_baseline(specs: Sequence[Any], baseline: Any) -> Any:
     """A baseline that is a frame of one row, or one row of a frame: its values by input, or as an array; others unchanged.
 
-    InputError if the frame has several rows.
+    ParameterError if the frame has several rows.
     """
     if is_frame(baseline):
         if len(baseline) != 1:
-            raise InputError(f"baseline: got a frame of {len(baseline)} rows; give one row, such as frame.iloc[[0]]")
+            raise ParameterError(
+                f"baseline: got a frame of {len(baseline)} rows; give one row, such as frame.iloc[[0]]"
+            )
         baseline = baseline.iloc[0]
     if not is_series(baseline):
         return baseline

@@ -17,7 +17,7 @@ from tb_deepexplain.attribution.baselines import Baselines, by_input
 from tb_deepexplain.attribution.batch_sizes import BatchSizes
 from tb_deepexplain.attribution.batching import join_batches, split_rows, take_rows, track_progress
 from tb_deepexplain.attribution.compiled_method import CompiledMethod, MethodOutput, Shapes, compile_method
-from tb_deepexplain.attribution.containers import unpack
+from tb_deepexplain.attribution.containers import read_baseline, unpack
 from tb_deepexplain.attribution.diagnostics import Diagnostics
 from tb_deepexplain.attribution.examples import Batch, Examples, compute_entries, make_batch
 from tb_deepexplain.attribution.inputs import Inputs, check_unpacked
@@ -89,7 +89,7 @@ class Explainer:
         self._output, self._logits = output, logits
         self._scored_graph = self.graph if score is None else self.graph.with_score(score, bool(logits))
         self.submodel = self._submodel("replacement" if self.method.family == "perturbation" else "gradient", inputs)
-        by_input(self.method.baseline(self.parameters), self.submodel.cut.names)
+        by_input(read_baseline(self.graph.inputs, self.method.baseline(self.parameters)), self.submodel.cut.names)
         self._baselines = Baselines(self._background_arrays(background), vocabulary)
         if self.submodel.explains_softmax and logits is None and score is None:
             warnings.warn(

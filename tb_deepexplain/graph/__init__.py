@@ -12,6 +12,8 @@ determinism.py       refuses models whose output depends on chance
 
 graph_view.py        a graph that can be walked in both directions; every analysis below uses it
 cut.py               where a model is cut: its entry tensors, context and output
+entries.py           the tensors at which methods enter, and the input whose map they make
+encodings.py         the first real-valued tensors computed from integers, booleans or strings
 logits.py            the logits before a final softmax or sigmoid
 score_function.py    a score function of the outputs, as nodes of the graph
 embedding_lookups.py the embeddings of integer and string inputs

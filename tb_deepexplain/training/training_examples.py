@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -53,6 +54,8 @@ def make_examples(
     """
     inputs = check_inputs(graph.inputs, xs, ordered=graph.has_ordered_inputs, padding_id=graph.padding_id)
     count = inputs.n
+    for text, applies in inputs.notes:
+        warnings.warn(f"examples: {applies.sum()} of {count}: {text}", stacklevel=3)
     if not 0 < count <= max_examples:
         raise InputError(
             f"examples: got {count}; expected 1 to {max_examples}, because all are explained at every step: give fewer, or "

@@ -19,6 +19,7 @@ from PIL import Image
 
 import tb_deepexplain as dx
 from tb_deepexplain.attribution import containers
+from tb_deepexplain.attribution.containers import read_baseline
 from tb_deepexplain.attribution.inputs import Inputs, check_inputs
 from tb_deepexplain.attribution.labels import read_labels
 from tb_deepexplain.graph.input_spec import InputSpec
@@ -97,6 +98,8 @@ def _by_rows(array: np.ndarray) -> Any:
         lambda: _by_rows(X),
         lambda: iter([X[:3], X[3:]]),
         lambda: _Batches(X),
+        lambda: _ForeignTensor(),
+        lambda: [_ForeignTensor(row) for row in X],
     ],
 )
 def test_a_matrix_may_be_held_in_anything(make: Callable[[], Any]) -> None:
@@ -105,6 +108,25 @@ def test_a_matrix_may_be_held_in_anything(make: Callable[[], Any]) -> None:
     np.testing.assert_array_equal(inputs.arrays[0].reshape(X.shape), X)
     assert inputs.arrays[0].dtype == np.float32
     assert inputs.notes == ()
+
+
+class _ForeignTensor:
+    """As PyTorch's: an array for NumPy, and iterable."""
+
+    def __init__(self, values: np.ndarray = X) -> None:
+        self._values, self.shape, self.dtype = values, values.shape, "torch.float64"
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+        return self._values.copy()
+
+    def __iter__(self) -> Any:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __getitem__(self, i: Any) -> Any:
+        return self._values[i]
 
 
 class _Batches(keras.utils.PyDataset):  # type: ignore[misc]
@@ -439,3 +461,32 @@ def test_a_shape_that_does_not_fit_is_answered_with_the_mend(
     )
     with pytest.raises(dx.InputError, match=f"got an array of shape .*{mend}"):
         dx.Explainer("saliency", model).check(np.zeros(given))
+
+
+def test_a_row_of_a_frame_is_a_baseline() -> None:
+    specs = _explainer("people").graph.inputs
+    expected = {"age": 20, "name": "ann", "member": True}
+    for row in (PEOPLE.iloc[[0]], PEOPLE.iloc[0], PEOPLE.astype({"age": "Int64", "name": "category"}).iloc[[0]]):
+        assert read_baseline(specs, row) == expected
+    specs = _explainer("table").graph.inputs
+    for row in (FRAME.iloc[[1]], FRAME.iloc[1], FRAME.astype("Int64").iloc[[1]]):
+        np.testing.assert_array_equal(read_baseline(specs, row), X[1])
+    with pytest.raises(
+        dx.ParameterError, match=r"baseline: got a frame of 4 rows; give one row, such as frame.iloc\[\[0\]\]"
+    ):
+        read_baseline(specs, FRAME)
+    assert read_baseline(specs, 0.5) == 0.5
+    for method in ("occlusion", "integrated_gradients"):
+        actual, expected = (
+            dx.explain(method, _table(), FRAME, target=0, baseline=row)
+            for row in (FRAME.mean().to_frame().T, X.mean(0))
+        )
+        np.testing.assert_array_equal(actual, expected)
+    row, values = PEOPLE.iloc[[0]], {"age": 20, "name": "ann", "member": True}
+    actual, expected = (
+        dx.explain("occlusion", _people(), PEOPLE, target=0, return_result=True, baseline=baseline).attributions
+        for baseline in (row, values)
+    )
+    for name in values:
+        np.testing.assert_array_equal(actual[name], expected[name])
+        assert actual[name].any()

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 import tb_deepexplain as dx
 from tb_deepexplain.training.training_examples import make_examples, take_examples
+from tests import models
 from tests.training.trainings import NUMBERS, numeric
 
 LABELS = np.array([2, 0, 1, 0, 2])
@@ -78,3 +79,10 @@ def test_targets_that_are_not_one_class_each_are_no_labels(targets: np.ndarray) 
 def test_labels_that_do_not_fit_are_refused(labels: Any, message: str) -> None:
     with pytest.raises(dx.InputError, match=message):
         _labels(X, labels)
+
+
+def test_padding_is_said() -> None:
+    graph = dx.load_model(models.text())
+    with pytest.warns(UserWarning, match="examples: 1 of 2: padded at the end with 0"):
+        first, second = make_examples(graph, [[3, 4, 5], [2]], None, None, 5)
+    assert [example.inputs["ids"].tolist() for example in (first, second)] == [[3, 4, 5], [2, 0, 0]]
