@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from tb_deepexplain._version import __version__
 
 if TYPE_CHECKING:
-    from tb_deepexplain.attribution.explainer import Explainer, explain
+    from tb_deepexplain.attribution.explain import explain
+    from tb_deepexplain.attribution.explainer import Explainer
     from tb_deepexplain.attribution.methods import Method, methods
     from tb_deepexplain.attribution.results import Predictions, Result
     from tb_deepexplain.errors import (
@@ -49,7 +50,8 @@ _HOMES = {
     "tb_deepexplain.evaluation.ranking": ("Ranking",),
     "tb_deepexplain.evaluation.evaluator": ("Evaluator", "evaluate"),
     "tb_deepexplain.evaluation.measured": ("Measured",),
-    "tb_deepexplain.attribution.explainer": ("Explainer", "explain"),
+    "tb_deepexplain.attribution.explain": ("explain",),
+    "tb_deepexplain.attribution.explainer": ("Explainer",),
     "tb_deepexplain.graph.input_spec": ("InputSpec",),
     "tb_deepexplain.graph.loading.load_model": ("load_model",),
     "tb_deepexplain.graph.model_graph": ("ModelGraph",),

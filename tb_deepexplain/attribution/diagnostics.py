@@ -31,7 +31,8 @@ class Diagnostics:
         zero = np.all([~f[:, f.shape[1] // 2 : f.shape[1] // 2 + 64].any(1) for f in flat], axis=0)
         zero[zero] = np.all([~f[zero].any(1) for f in flat], axis=0)
         texts: list[list[str]] = [[] for _ in score]
-        for n in np.flatnonzero(zero):
+        no_score = ~np.isfinite(score)
+        for n in np.flatnonzero(zero & ~no_score):
             reason = (
                 "removing features does not change the score"
                 if family == "perturbation"
@@ -42,11 +43,23 @@ class Diagnostics:
             suspect = not all(np.isfinite(f.sum()) for f in flat)
         not_finite = np.any([~np.isfinite(f).all(1) for f in flat], axis=0) if suspect else np.zeros(len(score), bool)
         for n in np.flatnonzero(not_finite):
-            inputs_finite = all(np.isfinite(e[n].numpy()).all() for e in batch.entries if e.dtype.is_floating)
-            reason = "so does the input"
-            if inputs_finite:
-                reason = self._why_not_finite(family, bool(np.isfinite(score[n])))
+            reason = (
+                self._why_not_finite(family, bool(np.isfinite(score[n])))
+                if _is_finite(batch, int(n))
+                else "so does the input"
+            )
             texts[n].append(f"the map holds NaN or infinity: {reason}")
+        for n in np.flatnonzero(no_score & ~not_finite):
+            value = "NaN" if np.isnan(score[n]) else "infinite"
+            weights = self._weights_not_finite()
+            reason = (
+                f"the model's weights hold NaN or infinity ({weights})"
+                if weights
+                else "an operation inside the model overflows"
+            )
+            if not _is_finite(batch, int(n)):
+                reason = "the input holds NaN or infinity"
+            texts[n].append(f"the score is {value}, and the map explains nothing: {reason}")
         return texts
 
     def _why_zero(self, batch: Batch, n: int) -> str:
@@ -81,6 +94,16 @@ class Diagnostics:
         return tf.stack([_not_zero(g) for g in tf.gradients(score, [*inner, *entries])])
 
     def _why_not_finite(self, family: str, score_is_finite: bool) -> str:
+        if self._weights_not_finite():
+            return f"so do the model's weights ({self._weights_not_finite()})"
+        if not score_is_finite:
+            return "so does the model's output"
+        if family == "perturbation":
+            return "so does the score without some features, or no window covers a feature"
+        return "an operation inside the model, or at the baseline, overflows or has no derivative"
+
+    def _weights_not_finite(self) -> str:
+        """The names of the weights that hold NaN or infinity."""
         if self._not_finite_weights is None:
             names = [
                 name
@@ -88,13 +111,12 @@ class Diagnostics:
                 if values.dtype.is_floating and not np.isfinite(np.asarray(values.numpy(), np.float64)).all()
             ]
             self._not_finite_weights = list_names(names)
-        if self._not_finite_weights:
-            return f"so do the model's weights ({self._not_finite_weights})"
-        if not score_is_finite:
-            return "so does the model's output"
-        if family == "perturbation":
-            return "so does the score without some features, or no window covers a feature"
-        return "an operation inside the model, or at the baseline, overflows or has no derivative"
+        return self._not_finite_weights
+
+
+def _is_finite(batch: Batch, n: int) -> bool:
+    """Whether the entries of example n are finite."""
+    return all(np.isfinite(entry[n].numpy()).all() for entry in batch.entries if entry.dtype.is_floating)
 
 
 def _not_zero(gradient: Any) -> Any:

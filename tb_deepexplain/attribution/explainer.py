@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from tb_deepexplain.attribution import compiled_method
+from tb_deepexplain.attribution.argument_order import order_arguments
 from tb_deepexplain.attribution.baselines import Baselines, by_input
 from tb_deepexplain.attribution.batch_sizes import BatchSizes
 from tb_deepexplain.attribution.batching import join_batches, split_rows, take_rows, track_progress
@@ -65,7 +66,7 @@ class Explainer:
     def __init__(
         self,
         method: str,
-        model: Any,
+        model: Any = None,
         *,
         target: Any = DEFAULT,
         inputs: str | Sequence[str] | None = None,
@@ -78,6 +79,7 @@ class Explainer:
         vocabulary: Sequence[str] | None = None,
         **params: Any,
     ) -> None:
+        method, model = order_arguments("Explainer(method, model)", method, model)
         self.method = find_method(method)
         self.parameters = self.method.check(params)  # before the model is loaded, which may take a while
         self.graph = load_model(model)
@@ -439,52 +441,6 @@ class Explainer:
         arrays = [tf.constant(array) for array in inputs.arrays] if padded else []
         ids = [tokens.numpy() for tokens in self.submodel.token_ids(arrays)] if padded else []
         return split_rows(len(inputs.arrays[0]), size, ids)
-
-
-def explain(
-    method: str,
-    model: Any,
-    xs: Any,
-    *,
-    ys: Any = None,
-    target: Any = DEFAULT,
-    inputs: str | Sequence[str] | None = None,
-    output: str | None = None,
-    logits: bool | None = None,
-    score: ScoreFunction | None = None,
-    class_names: Sequence[str] | None = None,
-    batch_size: int | None = None,
-    seed: int = 0,
-    progress: bool = False,
-    return_result: bool = False,
-    jit: bool = False,
-    background: Any = None,
-    vocabulary: Sequence[str] | None = None,
-    **params: Any,
-) -> Any:
-    """Attributions of `xs` by one method: `Explainer(method, model, ...).run(xs, ...)`. Keep an Explainer for more than one call."""
-    explainer = Explainer(
-        method,
-        model,
-        inputs=inputs,
-        output=output,
-        logits=logits,
-        score=score,
-        class_names=class_names,
-        jit=jit,
-        background=background,
-        vocabulary=vocabulary,
-        **params,
-    )
-    return explainer.run(
-        xs,
-        ys=ys,
-        target=target,
-        batch_size=batch_size,
-        seed=seed,
-        progress=progress,
-        return_result=return_result,
-    )
 
 
 def _warn(texts: list[list[str]]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tb_deepexplain.attribution.argument_order import order_arguments
 from tb_deepexplain.attribution.batching import join_batches, token_lengths
 from tb_deepexplain.attribution.examples import Batch, Examples
 from tb_deepexplain.attribution.explainer import Explainer
@@ -268,9 +269,9 @@ class Evaluator:
 
 def evaluate(
     method: str,
-    model: Any,
-    xs: Any,
-    measures: Selection,
+    model: Any = None,
+    xs: Any = None,
+    measures: Selection = (),
     *,
     ys: Any = None,
     target: Any = DEFAULT,
@@ -280,6 +281,9 @@ def evaluate(
     **options: Any,
 ) -> dict[str, Measured]:
     """Measures of one method's maps of `xs`: `Evaluator(Explainer(method, model, **options), measures).run(xs, ...)`."""
+    method, model, xs, measures = order_arguments("evaluate(method, model, xs, measures)", method, model, xs, measures)
+    if xs is None or not measures:
+        raise ParameterError("xs or measures are missing: evaluate(method, model, xs, measures)")
     evaluator = Evaluator(Explainer(method, model, **options), measures)
     return evaluator.run(xs, ys=ys, target=target, batch_size=batch_size, seed=seed, segments=segments)
 

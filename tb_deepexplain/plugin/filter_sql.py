@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tb_deepexplain.filter_grammar import FilterError, Term, parse_number, parse_range
-from tb_deepexplain.plugin.index_source import finite
+from tb_deepexplain.plugin.index_source import finite, several_classes
 
 # Fields of an example: the same in all its rows, up to rounding.
 EXAMPLE_FIELDS = {name: f"max({finite(name)})" for name in ("score", "probability", "margin", "loss", "disagreement")}
@@ -147,6 +147,7 @@ def _like(value: str, bindings: Bindings) -> str:
     return f"ILIKE {bindings.add(escaped)} ESCAPE '\\'" if "*" in value else f"= {bindings.add(value)}"
 
 
+_SEVERAL = {"label": several_classes("labels"), "pred": several_classes("predictions")}  # where an example may have several
 _CLASS_COLUMNS = {  # field: (number, name)
     "label": ("label", "label_name"),
     "pred": ("predicted", "CASE WHEN target = predicted THEN target_label END"),
@@ -164,6 +165,9 @@ def _match_class(fields: StoreFields, field: str, value: str, bindings: Bindings
         units.append(int(value))
     if units:
         alternatives.append(f"list_contains({bindings.add(units)}, max({number}))")
+        if field in _SEVERAL:
+            numbers = bindings.add([str(unit) for unit in units])
+            alternatives.append(f"list_has_any({numbers}, string_split(max({_SEVERAL[field]}), ','))")
     return " OR ".join(alternatives)
 
 
@@ -194,7 +198,7 @@ def _match_state(_: StoreFields, value: str, __: Bindings) -> str:
 
 
 def _match_presence(fields: StoreFields, value: str, _: Bindings) -> str:
-    conditions = {"warning": "bool_or(len(warnings) > 0)", "label": "max(label) >= 0"}
+    conditions = {"warning": "bool_or(len(warnings) > 0)", "label": f"max(label) >= 0 OR count({_SEVERAL['label']}) > 0"}
     conditions |= {measure: f"count({measure}) > 0" for measure in fields.measures if measure in fields.columns}
     if value not in conditions:
         options = ", ".join(f"has:{option}" for option in conditions)

@@ -26,8 +26,13 @@ def finite(value: str) -> str:
     return f"CASE WHEN isfinite({value}) THEN {value} END"
 
 
+def several_classes(name: str) -> str:
+    """`labels` or `predictions` as SQL, where an example may have several classes: their numbers as text; else null."""
+    return f"map_extract(extras, '{name}')[1]"
+
+
 _DIFFERENCE = "(score - baseline_score)"
-_LABELS, _PREDICTIONS = (f"map_extract(extras, '{name}')[1]" for name in ("labels", "predictions"))
+_LABELS, _PREDICTIONS = several_classes("labels"), several_classes("predictions")
 DERIVED_COLUMNS = {
     "relative_gap": f"CASE WHEN gap = 0 THEN 0 WHEN isfinite(gap) AND isfinite{_DIFFERENCE} THEN abs(gap / {_DIFFERENCE}) END",
     # Where an example may have several classes, all of them must be right.

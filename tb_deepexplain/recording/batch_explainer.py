@@ -209,6 +209,7 @@ class BatchExplainer:
         seconds = time.perf_counter() - started
         classes = Classes.of(predictions, self.request.labels)
         classes.check(self.request.target)
+        classes.check_labels([example.label for example in examples])
         rows: list[list[Attribution]] = [[] for _ in examples]
         map_targets = classes.choose(self.request.target, [example.label for example in examples])
         shares = 1 / np.bincount(np.concatenate([t.rows for t in map_targets]), minlength=len(examples))

@@ -124,6 +124,14 @@ class Classes:
                 f"target {target}: the output of an example has shape {shape}, without such a position"
             )
 
+    def check_labels(self, labels: Sequence[Label]) -> None:
+        """InputError if an example has several true classes, or none, of a model whose classes exclude each other."""
+        several = [label for label in labels if label is not None and not isinstance(label, int)]
+        if several and self.labels is None:
+            raise InputError(
+                f"its label is {list(several[0])}, a list of classes; the model's classes exclude each other (they have no sigmoid each)"
+            )
+
     def choose(self, target: Target, labels: Sequence[Label]) -> list[MapTarget]:
         """What is explained, for each map of an example; an example need not have all of them."""
         n, outputs = len(self.outputs), self.predictions.outputs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, TypeAlias, TypeVar
@@ -139,13 +140,23 @@ _R = TypeVar("_R", bound=Row)
 
 
 def find_row(noun: str, table: Sequence[_R], name: str) -> _R:
-    """The row with this id or alias; UnknownMethodError if there is none. `noun`: "method" or "measure"."""
+    """The row with this id or alias, in any case, with spaces or hyphens; UnknownMethodError if there is none. `noun`: "method" or
+    "measure"."""
     rows = {n: row for row in table for n in (row.id, *row.aliases)}
-    if name in rows:
-        return rows[name]
-    similar = difflib.get_close_matches(str(name), rows, n=3, cutoff=0.4)
+    if not isinstance(name, str):
+        raise UnknownMethodError(
+            f"expected the name of a {noun}, got a {type(name).__name__}; known: {', '.join(r.id for r in table)}"
+        )
+    by_plain_name = {_plain(n): row for n, row in rows.items()}
+    if _plain(name) in by_plain_name:
+        return by_plain_name[_plain(name)]
+    similar = difflib.get_close_matches(name, rows, n=3, cutoff=0.4)
     hint = f"did you mean {' or '.join(similar)}? " if similar else ""
     raise UnknownMethodError(f"unknown {noun} {name!r}; {hint}Known: {', '.join(row.id for row in table)}")
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s_-]", "", name.lower())
 
 
 def check_selection(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -12,7 +13,9 @@ import tensorflow as tf
 from keras import layers
 
 import tb_deepexplain as dx
+from tb_deepexplain.attribution.methods import find_method
 from tests import models
+from tests.closeness import assert_maps_close
 
 RNG = np.random.default_rng(0)
 PICTURES = RNG.normal(size=(4, 8, 8, 3)).astype(np.float32)
@@ -184,15 +187,84 @@ def test_a_gap_above_the_tolerance_is_a_warning() -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("deep_lift", "unknown method 'deep_lift'; did you mean deeplift"),
+        ("deep_lft", "unknown method 'deep_lft'; did you mean deeplift"),
         ("integrated_gradient", "did you mean integrated_gradients"),
-        ("lrp", "did you mean elrp"),
+        (["saliency"], "expected the name of a method, got a list"),
         ("", "Known: saliency"),
     ],
 )
-def test_unknown_methods_suggest_similar_ones(name: str, message: str) -> None:
+def test_unknown_methods_suggest_similar_ones(name: Any, message: str) -> None:
     with pytest.raises(dx.UnknownMethodError, match=message):
         dx.Explainer(name, models.image())
+
+
+def test_methods_are_found_by_the_names_that_people_use() -> None:
+    names = {
+        "integrated_gradients": ["ig", "IG", "Integrated Gradients", "integrated-gradients", "intgrad"],
+        "saliency": ["vanilla gradient", "gradient", "Saliency"],
+        "gradient_x_input": ["grad*input", "Gradient x Input", "input*gradient"],
+        "epsilon_lrp": ["lrp", "e-LRP"],
+        "deeplift": ["DeepLIFT", "deep_lift"],
+        "shapley_sampling": ["shapley", "Shapley values"],
+    }
+    for method, spellings in names.items():
+        assert {find_method(name).id for name in spellings} == {method}
+
+
+def test_the_model_may_come_first(tmp_path: Path) -> None:
+    model = models.image()
+    maps = dx.explain("saliency", model, PICTURES)
+    for arguments in ((model, PICTURES, "saliency"), (model, "saliency", PICTURES)):
+        np.testing.assert_array_equal(dx.explain(*arguments), maps)
+    model.save(tmp_path / "m.keras")
+    np.testing.assert_allclose(dx.explain(str(tmp_path / "m.keras"), PICTURES, "saliency"), maps, atol=1e-6)
+    np.testing.assert_array_equal(dx.Explainer(model, "saliency").run(PICTURES), maps)
+    first, second = (
+        dx.evaluate(*arguments, ["sensitivity_n"])["sensitivity_n"].value
+        for arguments in (("saliency", model, PICTURES), (model, PICTURES, "saliency"))
+    )
+    np.testing.assert_array_equal(first, second)
+    order = r"the model comes first; the order is explain\(method, model, xs\), with the name of a method"
+    with pytest.raises(dx.ParameterError, match=order):
+        dx.explain(model, PICTURES)
+    with pytest.raises(dx.ParameterError, match=r"the order is Explainer\(method, model\)"):
+        dx.Explainer(model)
+    with pytest.raises(dx.ParameterError, match="the model is missing"):
+        dx.explain("saliency")
+    with pytest.raises(dx.InputError, match="xs is missing"):
+        dx.explain("saliency", model)
+    with pytest.raises(dx.ParameterError, match="xs or measures are missing"):
+        dx.evaluate("saliency", model, PICTURES)
+
+
+def test_several_methods_give_a_dict() -> None:
+    model = models.image()
+    several = dx.explain(["saliency", "ig"], model, PICTURES, return_result=True)
+    assert list(several) == ["saliency", "ig"]
+    for name, result in several.items():
+        alone = dx.explain(name, model, PICTURES, return_result=True)
+        assert_maps_close(result.attributions, alone.attributions)
+        np.testing.assert_array_equal(result.target, alone.target)
+    with_parameters = dx.explain({"ig": {"steps": 3}, "saliency": {}}, model, PICTURES, return_result=True)
+    assert (
+        with_parameters["ig"].evaluations == dx.explain("ig", model, PICTURES, steps=3, return_result=True).evaluations
+    ).all()
+    with pytest.raises(dx.ParameterError, match="steps: of which of several methods"):
+        dx.explain(["ig", "saliency"], model, PICTURES, steps=3)
+
+
+def test_a_score_that_is_not_finite_is_said_to_be_so() -> None:
+    x = keras.Input((2,))
+    model = keras.Model(
+        x, keras.layers.Lambda(lambda t: keras.ops.log(keras.ops.relu(t[:, :1]) - 1), output_shape=(1,))(x)
+    )
+    xs = np.array([[3.0, 1.0], [0.5, 1.0], [-1.0, 1.0], [1.0, 1.0]], np.float32)
+    for method in ("saliency", "gradient_x_input", "integrated_gradients", "occlusion"):
+        fine, *others = _warnings(method, model, xs)
+        assert not any("score is" in text for text in fine)
+        for texts in others:
+            assert any("NaN" in text or "infinite" in text for text in texts), (method, texts)
+            assert not any("zero everywhere" in text or "flat" in text for text in texts)
 
 
 def test_without_a_result_warnings_are_user_warnings() -> None:

@@ -232,3 +232,36 @@ def test_a_mixed_example_has_a_map_for_each_input(tmp_path: Path, served: Callab
     shares = summary(client, "global", **ODD)["shares"]["gradient_x_input"]
     assert [one["input"] for one in shares] == list(shapes) and sum(one["mean"] for one in shares) == pytest.approx(1)
     assert summary(client, "agreement", **ODD)["pairs"][0]["n"] == 1
+
+
+def test_examples_of_several_labels_are_right_if_all_classes_are(tmp_path: Path, served: Callable[..., Client]) -> None:
+    names = ["cat", "dog", "sky"]
+    cases = {"right": ("0,2", "0,2"), "missed": ("0,1", "0"), "invented": ("0", "0,1"), "none": ("", ""), "unknown": (None, "0")}
+    rows = []
+    for name, (labels, predictions) in cases.items():
+        numbers = [int(number) for number in predictions.split(",") if number] or [2]
+        described = {"predictions": predictions} | ({} if labels is None else {"labels": labels})
+        true = ", ".join(names[int(number)] for number in (labels or "").split(",") if number) or None
+        maps = [
+            Attribution(
+                name, "saliency", np.ones(1), target=k, label_name=true, predicted=k if predictions else None, extras=described
+            )
+            for k in numbers
+        ]
+        rows.append((Input(name, "tabular", features=["x"], values=[1.0]), maps))
+    odd_store(tmp_path, "tabular", rows, labels=names)
+    client = served(tmp_path)
+
+    def found(text: str) -> set[str]:
+        return set(get(client, "/api/query", **ODD, filter=text).json["id"])
+
+    assert found("is:error") == {"missed", "invented"}
+    assert found("is:correct") == {"right", "none"}
+    assert found("has:label") == {"right", "missed", "invented", "none"}
+    assert found("label:dog") == {"missed"}
+    assert found("label:0") == {"right", "missed", "invented"}
+    assert found("pred:dog") == {"invented"}
+    assert found("pred:sky") == {"right"}
+    shown = {row["id"]: row for row in page(client, **ODD).header["rows"]}
+    assert shown["missed"]["label_name"] == "cat, dog"
+    assert {name for name, row in shown.items() if row["misclassified"]} == {"missed", "invented"}

@@ -46,6 +46,7 @@ TABLE: tuple[Method, ...] = (
         paper="Simonyan et al. 2014, arXiv 1312.6034",
         cost=Formula("1"),
         limits="Measures how sensitive the score is, not what a feature contributes; blind to saturated activations; without a sign.",
+        aliases=("gradient", "vanilla_gradient"),
     ),
     Method(
         function=gradient_x_input,
@@ -56,7 +57,7 @@ TABLE: tuple[Method, ...] = (
         paper="Shrikumar et al. 2016, arXiv 1605.01713",
         cost=Formula("1"),
         limits="Blind to saturated activations; a feature of value zero gets nothing, whatever its absence would mean.",
-        aliases=("grad*input",),
+        aliases=("grad*input", "gradient*input", "input*gradient"),
     ),
     Method(
         function=integrated_gradients,
@@ -67,7 +68,7 @@ TABLE: tuple[Method, ...] = (
         paper="Sundararajan et al. 2017, arXiv 1703.01365",
         cost=Formula("max_evaluations if steps is None else steps + 2", upper_bound=True),
         limits="Depends on the baseline and on a straight path, which leaves the data; needs a gradient almost everywhere on the path.",
-        aliases=("intgrad",),
+        aliases=("intgrad", "ig"),
         values_per_feature=Formula("max_evaluations if steps is None else 1"),
     ),
     Method(
@@ -82,7 +83,7 @@ TABLE: tuple[Method, ...] = (
         "loops (LSTM, GRU): refused by name, or their plain gradient with on_unsupported='gradient'. Max pooling gives all to "
         "the winner; batch norm at inference, average pooling, concatenation and skip connections are linear and exact. "
         "Depends on how a function is written (a bias is part of z); not for activations with f(0) ≠ 0.",
-        aliases=("elrp",),
+        aliases=("elrp", "lrp"),
     ),
     Method(
         function=deeplift,
@@ -124,6 +125,7 @@ TABLE: tuple[Method, ...] = (
         values_per_feature=Formula("12 * samples"),
         fixed_length=Formula("estimator == 'kernel'"),  # whose coalitions are chosen while tracing
         sampled=True,
+        aliases=("shapley", "shapley_values"),
     ),
 )
 

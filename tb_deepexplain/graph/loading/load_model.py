@@ -44,6 +44,22 @@ def load_model(model: Any, *, signature: str | None = None) -> ModelGraph:
     return _from_object(model)
 
 
+def is_model(value: Any) -> bool:
+    """Whether `load_model` takes a value of this kind; of a text, whether there is such a path."""
+    if isinstance(value, str | os.PathLike):
+        return os.path.exists(value)
+    if isinstance(value, tuple) and len(value) == 2:
+        return callable(value[0])
+    kinds = (ModelGraph, tf.Module)
+    is_function = functions.is_function(value) or (callable(value) and hasattr(value, "input_signature"))
+    return (
+        isinstance(value, kinds)
+        or keras_models.keras_package(value) is not None
+        or hasattr(value, "signatures")
+        or is_function
+    )
+
+
 def _from_object(model: Any) -> ModelGraph:
     if isinstance(model, tuple) and len(model) == 2:
         function, specs = model
