@@ -35,7 +35,7 @@ class Arguments:
     methods: tuple[str, ...]
     measures: tuple[str, ...]
     superpixels: int | None
-    target: Target
+    target: Target | str  # a text may be the name of a class that the input defines
     signature: str | None
     output: str | None
     logits: bool | None
@@ -131,6 +131,7 @@ def _check_unknown(unknown: Sequence[str]) -> None:
 
 def _read_options(options: argparse.Namespace) -> dict[str, Any]:
     """The options that `explain` and `evaluate` share."""
+    labels = _read_labels(options.labels)
     return {
         "model": options.model,
         "input": tuple(options.input),
@@ -140,12 +141,12 @@ def _read_options(options: argparse.Namespace) -> dict[str, Any]:
         "methods": _split_names(options.methods),
         "measures": _split_names(options.measures),
         "superpixels": options.superpixels,
-        "target": Target.parse(options.target),
+        "target": _read_target(options.target, labels),
         "signature": options.signature,
         "output": options.output,
         "logits": None if options.logits is None else options.logits == "yes",
         "score": options.score,
-        "labels": _read_labels(options.labels),
+        "labels": labels,
         "vocabulary": _read_lines("--vocab", options.vocab),
         "batch_size": options.batch_size,
         "step": options.step,
@@ -159,6 +160,11 @@ def _read_options(options: argparse.Namespace) -> dict[str, Any]:
         "overwrite": options.overwrite,
         "debug": options.debug,
     }
+
+
+def _read_target(text: str, labels: Sequence[str] | None) -> Target | str:
+    """The target; a word as it is, if the names of the classes are not known yet."""
+    return text if labels is None and re.fullmatch(r"[^\W\d].*", text) and ":" not in text else Target.parse(text, labels)
 
 
 def _split_parameters(argv: Sequence[str]) -> tuple[list[str], tuple[tuple[str, str, str], ...]]:

@@ -162,7 +162,7 @@ def _add_target(parser: Parser) -> argparse._ArgumentGroup:
         "--target",
         default="predicted",
         metavar="TARGET",
-        help="predicted (default) | label | top:K | a class number | a position such as 2,5 | sum (of all units)",
+        help="predicted (default) | label | top:K | a class, by number or name | a position such as 2,5 | sum (of all units)",
     )
     group.add_argument("--signature", metavar="NAME", help="signature of the SavedModel (default: serving_default)")
     group.add_argument("--output", metavar="NAME", help="output to explain, if the model has several")

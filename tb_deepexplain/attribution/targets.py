@@ -38,8 +38,8 @@ class Explained:
 
     def take(self, rows: np.ndarray) -> Explained:
         """Of these examples."""
-        fields = dataclasses.asdict(self)
-        arrays = {name: None if value is None else value[rows] for name, value in fields.items() if name != "warnings"}
+        names = ("unit", "weights", "target", "positions", "ys")
+        arrays = {name: None if (value := getattr(self, name)) is None else value[rows] for name in names}
         return Explained(**arrays, warnings=[self.warnings[i] for i in rows] if self.warnings else ())
 
 

@@ -87,7 +87,7 @@ class Evaluator:
             result = self.explainer.run(xs, ys=ys, target=target, batch_size=batch_size, seed=seed, return_result=True)
             target, ys = result.explained, None
         elif target is DEFAULT and ys is None:
-            target = result.explained
+            target, ys = _explained(result)
         examples = self.explainer.prepare(xs, ys=ys, target=target, batch_size=batch_size, seed=seed)
         maps = read_maps(result.attributions, self.explainer.submodel.cut.names, examples.n)
         return self._measure(examples, maps, self.measures, segments, known or {})
@@ -108,7 +108,7 @@ class Evaluator:
         Arguments as for `run`; only the targets of `result` are used.
         """
         if result is not None and target is DEFAULT and ys is None:
-            target = result.explained
+            target, ys = _explained(result)
         examples = self.explainer.prepare(xs, ys=ys, target=target, batch_size=batch_size, seed=seed)
         return self._measure(examples, None, [m for m in self.measures if m.needs == "score"], segments, {})
 
@@ -286,6 +286,11 @@ def evaluate(
         raise ParameterError("xs or measures are missing: evaluate(method, model, xs, measures)")
     evaluator = Evaluator(Explainer(method, model, **options), measures)
     return evaluator.run(xs, ys=ys, target=target, batch_size=batch_size, seed=seed, segments=segments)
+
+
+def _explained(result: Result) -> tuple[Any, Any]:
+    """What a result explains, as (target, ys)."""
+    return (result.target, result.ys) if result.explained is None else (result.explained, None)
 
 
 def _known_changes(measure: str, known: Mapping[str, Measured], question: str) -> np.ndarray | None:

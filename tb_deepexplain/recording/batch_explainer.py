@@ -170,13 +170,13 @@ class BatchExplainer:
 
     def classes(self, example: Example) -> Classes:
         """The model's classes and its answer for one example. InputError or ParameterError if labels or target do not fit."""
-        classes = Classes.of(self._predict(self.stack([example])), self.request.labels)
+        classes = self._classes(self._predict(self.stack([example])))
         classes.check(self.request.target)
         return classes
 
     def map_targets(self, examples: Sequence[Example]) -> list[MapTarget]:
         """What is explained of one batch, for each map of an example."""
-        classes = Classes.of(self._predict(self.stack(examples)), self.request.labels)
+        classes = self._classes(self._predict(self.stack(examples)))
         return classes.choose(self.request.target, [example.label for example in examples])
 
     def stack(self, examples: Sequence[Example]) -> dict[str, np.ndarray]:
@@ -207,9 +207,10 @@ class BatchExplainer:
         started = time.perf_counter()
         predictions = self._predict(inputs)
         seconds = time.perf_counter() - started
-        classes = Classes.of(predictions, self.request.labels)
+        classes = self._classes(predictions)
         classes.check(self.request.target)
-        classes.check_labels([example.label for example in examples])
+        if self.request.score is None:
+            classes.check_labels([example.label for example in examples])
         rows: list[list[Attribution]] = [[] for _ in examples]
         map_targets = classes.choose(self.request.target, [example.label for example in examples])
         shares = 1 / np.bincount(np.concatenate([t.rows for t in map_targets]), minlength=len(examples))
@@ -245,6 +246,10 @@ class BatchExplainer:
 
     def _predict(self, inputs: dict[str, np.ndarray] | Inputs) -> Predictions:
         return self.explainers[0].predict(inputs, batch_size=self._batch_size)
+
+    def _classes(self, predictions: Predictions) -> Classes:
+        """The classes of the model; a score function has none."""
+        return Classes.of(predictions, None if self.request.score else self.request.labels)
 
     def _maps(self, result: Result, lengths: np.ndarray | None) -> list[np.ndarray]:
         """A map for each example: [H, W, C], sums for tokens [T], of the only input's shape, or all inputs in a row [F]."""

@@ -57,7 +57,7 @@ def make_request(
     ParameterError for a method, measure, parameter, target, score or condition `only` that does not exist. With a score,
     `target` may only be "predicted", which then has no meaning, or "sum".
     """
-    chosen = target if isinstance(target, Target) else Target.parse(str(target))
+    chosen = target if isinstance(target, Target) else Target.parse(str(target), labels)
     if options.get("score") is not None:
         if options.get("output") is not None or chosen.rule not in ("predicted", "sum"):
             raise ParameterError(

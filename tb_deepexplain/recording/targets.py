@@ -21,20 +21,23 @@ Label: TypeAlias = int | Sequence[int] | None  # the true class of an example, o
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """`predicted`, `label`, `top:K`, a class number, a position such as `2,5`, or `sum` (all units of the output at once)."""
+    """`predicted`, `label`, `top:K`, a class by number or name, a position such as `2,5`, or `sum` (all units of the output at once)."""
 
     rule: str  # "predicted", "label", "top", "class", "position" or "sum"
     number: int = 0  # of "top" and "class"
     position: tuple[int, ...] = ()  # of "position"
 
     @classmethod
-    def parse(cls, text: str) -> Target:
-        """ParameterError unless the text is one of the six forms."""
+    def parse(cls, text: str, class_names: Sequence[str] | None = None) -> Target:
+        """ParameterError unless the text is one of the six forms, or one of the `class_names`."""
         match = re.fullmatch(r"(predicted|label|sum)|top:(\d+)|(\d+)|(\d+(?:,\d+)+)", re.sub(r"[\s()]", "", text))
+        if match is None and class_names and text in class_names:
+            return cls("class", list(class_names).index(text))
         if match is None or match[2] == "0":
+            named = f"or one of the classes {', '.join(class_names[:10])}" if class_names else "or a class name (with --labels)"
             raise ParameterError(
                 f"target {text}: expected predicted, label, top:K with K of at least 1, a class number, a position such as "
-                "2,5, or sum"
+                f"2,5, sum, {named}"
             )
         word, top, number, position = match.groups()
         if position:

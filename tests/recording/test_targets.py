@@ -27,6 +27,13 @@ def test_anything_else_is_refused(text: str) -> None:
         Target.parse(text)
 
 
+def test_a_class_may_be_named() -> None:
+    assert str(Target.parse("dog", ["cat", "dog"])) == "1"
+    assert Target.parse("label", ["label", "other"]).rule == "label"
+    with pytest.raises(ParameterError, match=r"target dig: expected predicted, .* or one of the classes cat, dog"):
+        Target.parse("dig", ["cat", "dog"])
+
+
 @pytest.mark.parametrize(
     ("target", "expected"),
     [("predicted", [[1, 0]]), ("label", [[2, 1]]), ("2", [[2, 2]]), ("top:2", [[1, 0], [2, 2]]), ("sum", [None])],
