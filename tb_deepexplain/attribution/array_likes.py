@@ -11,9 +11,9 @@ import numbers
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from tb_deepexplain.errors import InputError
+from tb_deepexplain.lazy_tensorflow import tf
 
 _NUMBERS = (numbers.Real, decimal.Decimal, np.bool_)
 

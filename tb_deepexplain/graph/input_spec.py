@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-import tensorflow as tf
+from tb_deepexplain.lazy_tensorflow import tf
 
 
 @dataclasses.dataclass(frozen=True)
