@@ -164,7 +164,9 @@ def _read_options(options: argparse.Namespace) -> dict[str, Any]:
 
 def _read_target(text: str, labels: Sequence[str] | None) -> Target | str:
     """The target; a word as it is, if the names of the classes are not known yet."""
-    return text if labels is None and re.fullmatch(r"[^\W\d].*", text) and ":" not in text else Target.parse(text, labels)
+    return (
+        text if labels is None and re.fullmatch(r"[^\W\d].*", text) and ":" not in text else Target.parse(text, labels)
+    )
 
 
 def _split_parameters(argv: Sequence[str]) -> tuple[list[str], tuple[tuple[str, str, str], ...]]:

@@ -147,7 +147,10 @@ def _like(value: str, bindings: Bindings) -> str:
     return f"ILIKE {bindings.add(escaped)} ESCAPE '\\'" if "*" in value else f"= {bindings.add(value)}"
 
 
-_SEVERAL = {"label": several_classes("labels"), "pred": several_classes("predictions")}  # where an example may have several
+_SEVERAL = {
+    "label": several_classes("labels"),
+    "pred": several_classes("predictions"),
+}  # where an example may have several
 _CLASS_COLUMNS = {  # field: (number, name)
     "label": ("label", "label_name"),
     "pred": ("predicted", "CASE WHEN target = predicted THEN target_label END"),
@@ -198,7 +201,10 @@ def _match_state(_: StoreFields, value: str, __: Bindings) -> str:
 
 
 def _match_presence(fields: StoreFields, value: str, _: Bindings) -> str:
-    conditions = {"warning": "bool_or(len(warnings) > 0)", "label": f"max(label) >= 0 OR count({_SEVERAL['label']}) > 0"}
+    conditions = {
+        "warning": "bool_or(len(warnings) > 0)",
+        "label": f"max(label) >= 0 OR count({_SEVERAL['label']}) > 0",
+    }
     conditions |= {measure: f"count({measure}) > 0" for measure in fields.measures if measure in fields.columns}
     if value not in conditions:
         options = ", ".join(f"has:{option}" for option in conditions)

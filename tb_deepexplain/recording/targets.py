@@ -34,7 +34,11 @@ class Target:
         if match is None and class_names and text in class_names:
             return cls("class", list(class_names).index(text))
         if match is None or match[2] == "0":
-            named = f"or one of the classes {', '.join(class_names[:10])}" if class_names else "or a class name (with --labels)"
+            named = (
+                f"or one of the classes {', '.join(class_names[:10])}"
+                if class_names
+                else "or a class name (with --labels)"
+            )
             raise ParameterError(
                 f"target {text}: expected predicted, label, top:K with K of at least 1, a class number, a position such as "
                 f"2,5, sum, {named}"

@@ -236,7 +236,13 @@ def test_a_mixed_example_has_a_map_for_each_input(tmp_path: Path, served: Callab
 
 def test_examples_of_several_labels_are_right_if_all_classes_are(tmp_path: Path, served: Callable[..., Client]) -> None:
     names = ["cat", "dog", "sky"]
-    cases = {"right": ("0,2", "0,2"), "missed": ("0,1", "0"), "invented": ("0", "0,1"), "none": ("", ""), "unknown": (None, "0")}
+    cases = {
+        "right": ("0,2", "0,2"),
+        "missed": ("0,1", "0"),
+        "invented": ("0", "0,1"),
+        "none": ("", ""),
+        "unknown": (None, "0"),
+    }
     rows = []
     for name, (labels, predictions) in cases.items():
         numbers = [int(number) for number in predictions.split(",") if number] or [2]
@@ -244,7 +250,13 @@ def test_examples_of_several_labels_are_right_if_all_classes_are(tmp_path: Path,
         true = ", ".join(names[int(number)] for number in (labels or "").split(",") if number) or None
         maps = [
             Attribution(
-                name, "saliency", np.ones(1), target=k, label_name=true, predicted=k if predictions else None, extras=described
+                name,
+                "saliency",
+                np.ones(1),
+                target=k,
+                label_name=true,
+                predicted=k if predictions else None,
+                extras=described,
             )
             for k in numbers
         ]
