@@ -54,6 +54,7 @@ class Arguments:
     overwrite: bool
     debug: bool
     parameters: tuple[tuple[str, str, str], ...]  # (method or measure, parameter, text)
+    baseline_examples: tuple[str, ...] = ()
     # of `explain`
     max_examples: int | None = None
     sample: int | None = None  # seed; None: the first examples
@@ -156,6 +157,7 @@ def _read_options(options: argparse.Namespace) -> dict[str, Any]:
         "format": options.format,
         "schema": options.schema,
         "resize": options.resize,
+        "baseline_examples": tuple(options.baseline_examples),
         "preprocess": options.preprocess,
         "overwrite": options.overwrite,
         "debug": options.debug,

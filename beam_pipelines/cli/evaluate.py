@@ -58,6 +58,7 @@ def run(arguments: Arguments) -> int:
     fingerprint = configuration.fingerprint(arguments.model)
     print_note("loading TensorFlow and the model")
     with filter_native_stderr():
+        from beam_pipelines.cli.background import read_background
         from beam_pipelines.cli.request import build_request
         from beam_pipelines.reading.example_parser import ExampleParser
         from tb_deepexplain.graph.loading.load_model import load_model
@@ -67,11 +68,12 @@ def run(arguments: Arguments) -> int:
 
         with local_copy(arguments.model) as model:
             graph = load_model(model, signature=arguments.signature)
+    background = read_background(arguments, record_spec, graph)
     parser = ExampleParser(graph.inputs, record_spec)
     units = take_sample(plan, arguments.examples, arguments.seed, arguments.unit_size).units
     examples, failures = _parse(itertools.chain.from_iterable(map(read_records, units)), parser.parse)
-    arguments, left_out = _select(arguments, graph, examples)
-    request = build_request(arguments)
+    arguments, left_out = _select(arguments, graph, examples, background)
+    request = build_request(arguments, background)
     explainer = BatchExplainer(request, graph)
     print_note(f"explaining {len(examples)} examples by {len(request.methods)} methods, and measuring the maps")
     with store_lock(directory):
@@ -126,7 +128,9 @@ def _parse(records: Iterator[Record | Failure], parse: Any) -> tuple[list[Any], 
     return list(examples.values()), failures
 
 
-def _select(arguments: Arguments, graph: Any, examples: Sequence[Any]) -> tuple[Arguments, dict[str, str]]:
+def _select(
+    arguments: Arguments, graph: Any, examples: Sequence[Any], background: Any
+) -> tuple[Arguments, dict[str, str]]:
     """The arguments with the methods that can explain the model within the budget, and why the others cannot."""
     from beam_pipelines.cli.request import build_request
     from tb_deepexplain.evaluation.method_comparison import select_methods
@@ -137,7 +141,7 @@ def _select(arguments: Arguments, graph: Any, examples: Sequence[Any]) -> tuple[
     def prepare(method: str) -> tuple[int, Callable[[], Any]]:
         parameters = tuple(parameter for parameter in arguments.parameters if parameter[0] == method)
         alone = dataclasses.replace(arguments, methods=(method,), measures=(), parameters=parameters)
-        explainer = BatchExplainer(build_request(alone), graph)
+        explainer = BatchExplainer(build_request(alone, background), graph)
 
         def explain_one() -> None:
             explainer.classes(examples[0])

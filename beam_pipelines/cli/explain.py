@@ -111,8 +111,11 @@ def _prepare(arguments: Arguments) -> _Prepared:
     print_note("loading TensorFlow")
     with filter_native_stderr():
         from beam_pipelines.cli import run_configuration
+        from beam_pipelines.cli.background import read_background
         from beam_pipelines.cli.request import build_request
-    request = build_request(arguments)
+
+        background = read_background(arguments, record_spec)
+    request = build_request(arguments, background)
     contents = run_configuration.configure(arguments, request, fingerprint, plan)
     plan = plan.for_configuration(configuration.digest(contents))
     if not arguments.overwrite:

@@ -273,6 +273,15 @@ def _add_reading(parser: Parser) -> None:
         help="feature with the example's id (default: id); without it, the id is the position in the file",
     )
     group.add_argument(
+        "--baseline_examples",
+        action="extend",
+        nargs="+",
+        default=[],
+        metavar="GLOB",
+        help="examples like the input, whose statistics stand for missing features: the most frequent values, or the median or mean "
+        "of numbers with --METHOD.baseline median",
+    )
+    group.add_argument(
         "--resize",
         nargs="?",
         const="bilinear",

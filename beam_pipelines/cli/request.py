@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from beam_pipelines.cli.arguments import Arguments
+from beam_pipelines.cli.background import Background
 from beam_pipelines.engine import local_workers
 from tb_deepexplain.attribution.methods import find_method
 from tb_deepexplain.errors import ParameterError
@@ -14,8 +15,11 @@ from tb_deepexplain.evaluation.measures import find_measure
 from tb_deepexplain.recording.request import Request, make_request
 
 
-def build_request(arguments: Arguments) -> Request:
-    """ParameterError or UnknownMethodError for a method, measure or parameter that does not exist."""
+def build_request(arguments: Arguments, background: Background | None = None) -> Request:
+    """`background` gives baselines to the methods and measures that have none.
+
+    ParameterError or UnknownMethodError for a method, measure or parameter that does not exist.
+    """
     methods = _select_rows("methods", arguments.methods, find_method)
     measures = _select_rows("measures", arguments.measures, find_measure)
     if not methods:
@@ -25,6 +29,9 @@ def build_request(arguments: Arguments) -> Request:
             _set_parameter("measures", measures, find_measure(name), parameter, text)
         else:
             _set_parameter("methods", methods, find_method(name), parameter, text)
+    if background:
+        methods = {name: background.parameters(find_method(name), values) for name, values in methods.items()}
+        measures = {name: background.parameters(find_measure(name), values) for name, values in measures.items()}
     return make_request(
         arguments.model,
         methods,

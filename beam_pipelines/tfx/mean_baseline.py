@@ -13,24 +13,21 @@ import tensorflow as tf
 from beam_pipelines.reading.example_parser import ExampleParser
 from beam_pipelines.tfx.transform_graph import TransformGraph
 from beam_pipelines.transforms import Attribute
+from tb_deepexplain.attribution.baselines import background_baseline
 from tb_deepexplain.errors import InputError, ParameterError
 from tb_deepexplain.graph.loading.load_model import load_model
 
 EXAMPLES = 1000
 
 
-def compute_mean(files: Sequence[str], attribute: Attribute, transform_graph: str | None) -> Mapping[str, np.ndarray]:
+def compute_mean(files: Sequence[str], attribute: Attribute, transform_graph: str | None) -> Mapping[str, Any]:
     """The mean of the first 1,000 examples of TFRecord files, for each input of the model that `attribute` explains.
 
-    `transform_graph`: directory of the graph to apply to the examples first. InputError if no example fits the model;
-    ParameterError if an input is not of floats or the shapes of the examples differ.
+    Of categories, the most frequent value. `transform_graph`: directory of the graph to apply to the examples first. InputError
+    if no example fits the model; ParameterError if the shapes of the examples differ.
     """
     request = attribute.request
     model = load_model(request.model, signature=request.signature)
-    if not_float := [str(spec) for spec in model.inputs if not spec.is_float]:
-        raise ParameterError(
-            f"baseline_examples: {'; '.join(not_float)} has no mean; give the methods a baseline, or keep their default"
-        )
     parser = ExampleParser(model.inputs, attribute.record_spec)
     records = list(itertools.islice(_read_records(files), EXAMPLES))
     columns: Sequence[Any] = TransformGraph(transform_graph)(records) if transform_graph else records
@@ -43,14 +40,14 @@ def compute_mean(files: Sequence[str], attribute: Attribute, transform_graph: st
     if not examples:
         reason = first_error or "there are none"
         raise InputError(f"baseline_examples: none of {len(records)} fits the model: {reason}")
-    mean = {}
+    arrays = {}
     for spec in model.inputs:
-        arrays = [example.inputs[spec.name] for example in examples]
-        if len(shapes := {array.shape for array in arrays}) > 1:
+        values = [example.inputs[spec.name] for example in examples]
+        if len(shapes := {value.shape for value in values}) > 1:
             different = ", ".join(map(str, sorted(shapes)))
             raise ParameterError(f"baseline_examples: {spec.name} has different shapes ({different}), and so no mean")
-        mean[spec.name] = np.asarray(np.stack(arrays).mean(0))
-    return mean
+        arrays[spec.name] = np.stack(values)
+    return background_baseline(model, arrays, "mean")
 
 
 def _read_records(files: Sequence[str]) -> Iterator[bytes]:

@@ -14,7 +14,9 @@ from tb_deepexplain.attribution.containers import read_baseline
 from tb_deepexplain.errors import ParameterError
 from tb_deepexplain.graph.embedding_lookups import EmbeddingLookup
 from tb_deepexplain.graph.entries import ExplainedInput
+from tb_deepexplain.graph.graph_view import tensor_name
 from tb_deepexplain.graph.input_spec import InputSpec
+from tb_deepexplain.graph.model_graph import ModelGraph
 from tb_deepexplain.graph.submodel import Submodel
 
 STATISTICS = ("most_frequent", "median", "mean")
@@ -45,10 +47,12 @@ class Baselines:
         explained, statistic = submodel.cut.explained, "most_frequent"
         if isinstance(baseline, str) and baseline in STATISTICS:
             if self.background is None:
-                raise ParameterError(f"baseline={baseline!r} is a statistic of examples: give them with background=")
+                raise ParameterError(
+                    f"baseline={baseline!r} is a statistic of examples: give them with background= (--baseline_examples)"
+                )
             statistic, baseline = baseline, None
         values = by_input(baseline, submodel.cut.names)
-        example = None if self.background is None else [_statistic(array, statistic) for array in self.background]
+        example = None if self.background is None else _example(submodel.graph, self.background, statistic)
         resolved: list[Any] = [None] * len(submodel.cut.entries)
         for explained_input, value in zip(explained, values, strict=True):
             for i, of_entry in self._of_input(submodel, explained_input, value, example).items():
@@ -105,6 +109,32 @@ class Baselines:
             return padding
         known = f"the vocabulary has no {word!r}" if vocabulary else "the model holds no vocabulary"
         raise ParameterError(f"baseline={word!r}: {known}; give a token id, or the words of the ids with vocabulary=")
+
+
+def background_baseline(graph: ModelGraph, arrays: Mapping[str, np.ndarray], statistic: str) -> dict[str, Any]:
+    """A baseline by name for the explained inputs of a model: a statistic of its inputs `[N, ...]`; None for a text."""
+    cut = graph.submodel(access="replacement").cut
+    example = dict(
+        zip(
+            [s.node for s in graph.inputs],
+            _example(graph, [arrays[s.name] for s in graph.inputs], statistic),
+            strict=True,
+        )
+    )
+    return {
+        explained.name: None if lookup else example[str(explained.source)]
+        for explained, lookup in zip(cut.explained, cut.explained_lookups, strict=True)
+    }
+
+
+def _example(graph: ModelGraph, arrays: Sequence[np.ndarray], statistic: str) -> list[np.ndarray]:
+    """One example of the model's inputs: a statistic of numbers, and the most frequent values of categories."""
+    cut = graph.submodel(access="replacement").cut
+    raw = {entry.tensor for entry in cut.entries}
+    return [
+        _statistic(array, statistic if spec.is_float or tensor_name(spec.node) not in raw else "most_frequent")
+        for spec, array in zip(graph.inputs, arrays, strict=True)
+    ]
 
 
 def _blank(spec: InputSpec) -> np.ndarray:

@@ -283,7 +283,8 @@ def _baseline_array(value: Any, x: Any) -> np.ndarray:
     try:
         array = np.asarray(0.0 if value is None else value, np.float64)
     except (TypeError, ValueError):
-        raise ParameterError("baseline: expected numbers; give one number or an array like one example") from None
+        what = f"baseline={value!r}" if isinstance(value, str) else "baseline"
+        raise ParameterError(f"{what}: expected numbers; give one number or an array like one example") from None
     if not np.all(np.isfinite(array)):
         raise ParameterError("baseline: holds NaN or infinity; give finite numbers")
     if not x.dtype.is_floating and not np.array_equal(array, array.astype(x.dtype.as_numpy_dtype)):

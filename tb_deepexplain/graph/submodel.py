@@ -75,18 +75,17 @@ class Submodel:
     def embed(self, lookup: EmbeddingLookup, ids: Any) -> Any:
         """The rows of an embedding at these token ids: `[D]` for one id, `[T, D]` for the ids of an example."""
 
-        def rows(ids: Any) -> tuple[Any, Any]:
-            imported = self.graph.import_graph({lookup.indices: ids})
-            return imported.fetch([lookup.output])[0], _table_rows(imported, lookup)
+        def rows(ids: Any) -> Any:
+            return self.graph.import_graph({lookup.indices: ids}).fetch([lookup.output])[0]
 
         dtype = self.graph.view.nodes[node_name(lookup.output)].attr["Tindices"].type
-        vectors, count = tf.function(rows, autograph=False)(tf.constant(np.asarray(ids), dtype))
+        count = tf.function(lambda: _table_rows(self.graph.import_graph({}), lookup), autograph=False)()
         low, high = int(np.min(ids)), int(np.max(ids))
         if low < 0 or high >= count:
             raise InputError(
                 f"got token ids from {low} to {high}; the embedding has {int(count)} rows, numbered from 0"
             )
-        return vectors.numpy()
+        return tf.function(rows, autograph=False)(tf.constant(np.asarray(ids), dtype)).numpy()
 
     def vocabulary(self, lookup: EmbeddingLookup) -> dict[str, int]:
         """The words of the tables that turn words into the token ids of a look-up; empty if there are none."""

@@ -67,7 +67,8 @@ class BatchExplainer:
         self.modality = find_modality(self.graph)
         logits = request.logits if request.score is None else False
         self.explainers = [
-            Explainer(name, self.graph, logits=logits, **parameters) for name, parameters in request.methods
+            Explainer(name, self.graph, logits=logits, vocabulary=request.vocabulary, **parameters)
+            for name, parameters in request.methods
         ]
         self._condition = None if request.only is None else ExampleCondition(request.only, request.labels)
         self._evaluator = Evaluator(self.explainers[0], dict(request.measures))
