@@ -130,7 +130,7 @@ def test_signals_and_dna(visit: Callable[..., Frame], server: str, logdir: Path)
     frame = visit(server, "signals", "sort=id", "desc=0", wait=".TabularMap_signal canvas")
     cell = frame.locator('[data-cell="0,3"]')  # integrated gradients
     expect(cell.locator(".TabularMap_signalName")).to_have_text(["ecg", "dna"])
-    expect(cell.locator(".TabularMap_name")).to_have_text(["age"])
+    expect(cell.locator(".TabularMap_name")).to_have_text(["age = 40"])
     expect(cell).to_contain_text("of 60, the strongest; A C G T for channels 0 to 3")
     store = Store(store_path(logdir, "signals", "attributions"))
     rows = store.index.select(["example_id", "method"]).to_pylist()

@@ -15,7 +15,7 @@ from skimage import data
 from tb_deepexplain.recording.display import encode_png
 from tb_deepexplain.store.layout import store_path
 from tb_deepexplain.store.marker import write_marker
-from tb_deepexplain.store.records import Attribution, Failure, Input, model_input
+from tb_deepexplain.store.records import Attribution, Failure, Input, InputPart, Part, model_input
 from tb_deepexplain.store.writer import StoreWriter
 
 SIDE = 96
@@ -355,5 +355,53 @@ def write_signal_store(logdir: Path, run: str = "signals", name: str = "attribut
             stored_input = Input(str(number), "tabular", inputs=inputs, values=values.tolist(), label=number % 2)
             shard.add(_rows(str(number), maps, number % 2, 1, 0.8, rng, None), [stored_input])
     writer.commit(["00000"], manifest(name, "tabular", None, METHODS))
+    write_marker(logdir, run, name)
+    return directory
+
+
+def write_mixed_store(logdir: Path, run: str = "meals", name: str = "attributions", count: int = 12) -> Path:
+    """Examples with a picture, a text and numbers beside strings, and a map for each of them."""
+    rng = np.random.default_rng(6)
+    directory = store_path(logdir, run, name)
+    writer = StoreWriter(directory)
+    cities, table = ["Bern", "Lyon", "Oslo"], ["price", "seats", "city"]
+    longest = max(len(sentence.split()) for sentence in SENTENCES)
+    shapes = {"photo": (SIDE, SIDE, 3), "review": (longest,), **dict.fromkeys(table, ())}
+    inputs = [
+        model_input(name, "string" if name in ("review", "city") else "float32", () if name == "review" else shape,
+                    {"photo": "image", "review": "text"}.get(name, "tabular"))
+        for name, shape in shapes.items()
+    ]  # fmt: skip
+    parts: list[Part] = [{"input": name, "shape": list(shape)} for name, shape in shapes.items()]
+    with writer.shard("00000") as shard:
+        for number, (picture, label) in enumerate(pictures(count)):
+            words = SENTENCES[number % len(SENTENCES)].split()
+            tokens = words + [""] * (longest - len(words))
+            raw = {"price": 8.5 + 3.25 * number, "seats": 20.0 + number, "city": cities[number % 3]}
+            shown = [
+                InputPart(input="photo", modality="image", image=png(picture)),
+                InputPart(input="review", modality="text", tokens=tokens),
+                *(
+                    InputPart(input=key, modality="tabular", values=[None if key == "city" else float(value)],
+                              texts=[str(value)] if key == "city" else None)
+                    for key, value in raw.items()
+                ),
+            ]  # fmt: skip
+            example = f"meal-{number:02}"
+            shard.add(inputs=[Input(example, "mixed", label=label % 2, inputs=inputs, parts=shown)])
+            tone = np.array([_TONE.get(word, 0.02) for word in tokens]) * (np.array(tokens) != "")
+            for method, on_picture in image_maps(picture, rng).items():
+                row = next(m for m in METHODS if m["id"] == method)
+                of_table = rng.normal(0, 0.6, 3)
+                values = np.concatenate([on_picture.ravel(), tone * rng.uniform(0.6, 1.2, longest), of_table])
+                score = float(values.sum())
+                shard.add([
+                    Attribution(
+                        example, method, values if row["signed"] else np.abs(values), target=1, target_label="full",
+                        label=label % 2, predicted=1, score=score, baseline_score=0.1, probability=0.8, parts=parts,
+                        gap=0.004 if row["sums_to"] else None, evaluations=50,
+                    )
+                ])  # fmt: skip
+    writer.commit(["00000"], manifest(name, "mixed", ["empty", "full"], METHODS))
     write_marker(logdir, run, name)
     return directory

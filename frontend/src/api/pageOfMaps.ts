@@ -6,6 +6,8 @@ export const NOT_FINITE = -128;
 
 export interface Page {
   header: PageHeader;
+  /** Of a page that holds one input of mixed examples, or their tabular ones: a name for it, the inputs, and the whole page. */
+  part?: { name: string; inputs: readonly string[]; whole: Page };
   bytes(blob: BlobRange): Uint8Array<ArrayBuffer>;
   codes(blob: BlobRange): Int8Array<ArrayBuffer>;
   floats(blob: BlobRange): Float32Array<ArrayBuffer>;

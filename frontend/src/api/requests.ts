@@ -115,12 +115,19 @@ export interface ExactMap {
   sorted: Float32Array;
 }
 
+export function exactMapFrom(numbers: ArrayBuffer | readonly number[]): ExactMap {
+  const values = new Float32Array(numbers as ArrayBuffer);
+  return { values, sorted: values.filter(Number.isFinite).map(Math.abs).sort() };
+}
+
 export interface MapName {
   run: string;
   id: string;
   method: string;
   step: number | null;
   target: number | null;
+  /** The input whose part of the map is meant, of a mixed example. */
+  input: string | null;
 }
 
 const exactMaps = new Map<string, Promise<ExactMap>>();
@@ -128,17 +135,17 @@ const EXACT_CAPACITY = 32;
 
 /** `version` is of the store in the selection's run. */
 export function fetchExactMap(selection: Selection, version: string, map: MapName): Promise<ExactMap> {
-  const { run, id, method, step, target } = map;
+  const { run, id, method, step, target, input } = map;
   const query = new URLSearchParams({ run, store: selection.store, id, method, flat: "1" });
   if (run === selection.run) query.set("v", version);
   if (step !== null) query.set("step", String(step));
+  if (input !== null) query.set("input", input);
   query.set("target", target === null ? "sum" : String(target));
   const url = `api/tile?${query}`;
   const cached = exactMaps.get(url);
   if (cached) return cached;
   const request = get(url).then(async (response) => {
-    const values = new Float32Array(await response.arrayBuffer());
-    return { values, sorted: values.filter(Number.isFinite).map(Math.abs).sort() };
+    return exactMapFrom(await response.arrayBuffer());
   });
   request.catch(() => exactMaps.delete(url));
   exactMaps.set(url, request);

@@ -10,7 +10,7 @@ export function DisplayControls({ info }: { info: StoreInfo }) {
   const { pieces, blanks, smooth, clip, tile } = view.value;
   return (
     <>
-      {info.modality === "text" && (
+      {(info.modality === "text" || info.modality === "mixed") && (
         <>
           <Toggle
             name="whole words"
@@ -26,7 +26,7 @@ export function DisplayControls({ info }: { info: StoreInfo }) {
           />
         </>
       )}
-      {info.modality === "image" && (
+      {(info.modality === "image" || info.modality === "mixed") && (
         <Toggle
           name="smooth"
           title="interpolate between pixels; a pixel is then no longer a square of its colour"

@@ -1,4 +1,5 @@
 // The keys. Keys typed into a field, pressed in a dialog or with Ctrl, Alt or Meta stay the browser's.
+import { hasPictures } from "../maps/partPages";
 import { CLIPS, SCOPES } from "../state/address";
 import { hostLink } from "../state/host";
 import { cursor, helpOpen, peek, solo } from "../state/interaction";
@@ -16,7 +17,7 @@ function moveCursor(rows: number, columns: number): void {
   if (!header || header.rows.length === 0) return;
   // The first key only focuses the cell in the tab order; later ones move.
   const hasFocus = document.activeElement?.hasAttribute("data-cell") ?? false;
-  const lastColumn = header.columns.length + (header.modality === "image" ? 1 : 0);
+  const lastColumn = header.columns.length + (hasPictures(header) ? 1 : 0);
   const row = clamp(cursor.value.row + (hasFocus ? rows : 0), header.rows.length - 1);
   const column = clamp(cursor.value.column + (hasFocus ? columns : 0), lastColumn);
   cursor.value = { row, column };

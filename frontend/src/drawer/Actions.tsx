@@ -1,8 +1,6 @@
 // What can be taken away from an example: a link, a picture of its maps, their values as CSV and NPY.
 import { useState } from "preact/hooks";
-import type { Page } from "../api/pageOfMaps";
-import type { ExactMap } from "../api/requests";
-import type { PictureMap, Row } from "../api/types";
+import type { PictureMap } from "../api/types";
 import { className } from "../format/names";
 import { count } from "../format/numbers";
 import { pixels } from "../maps/pixels";
@@ -13,31 +11,26 @@ import styles from "./Drawer.module.css";
 import { nameOf, widthOf } from "./features";
 import { csv, npy, save } from "./files";
 import { type Plate, sheet } from "./sheet";
+import type { ShownPart } from "./shownPart";
 
 const PLATE_SIDE = 256;
 const MESSAGE_MS = 2000;
 
-interface Props {
-  page: Page;
-  index: number;
-  row: Row;
-  exactMaps: readonly (ExactMap | null)[];
-  clips: number[];
-}
+type Parts = readonly ShownPart[];
 
-export function Actions(props: Props) {
-  const { page, row, exactMaps } = props;
-  const isPicture = page.header.modality === "image";
-  const isReady = exactMaps.some((map) => map);
-  const name = `${view.value.run}_${row.id}`;
+export function Actions({ parts }: { parts: Parts }) {
+  const pictures = parts.filter(({ page }) => page.header.modality === "image");
+  const isReady = parts.every(({ exactMaps }) => exactMaps.some((map) => map));
+  const name = `${view.value.run}_${parts[0]?.row.id}`;
+  const files = parts.flatMap(({ exactMaps }) => exactMaps.filter((map) => map)).length;
   return (
     <div class={styles.actions}>
       <CopyLink />
-      {isPicture && (
+      {pictures.length > 0 && (
         <button
           type="button"
           disabled={!isReady}
-          onClick={() => void savePicture(props, name)}
+          onClick={() => void savePicture(pictures, name)}
           title="the maps with their legends, as one picture"
         >
           PNG
@@ -46,16 +39,16 @@ export function Actions(props: Props) {
       <button
         type="button"
         disabled={!isReady}
-        onClick={() => saveTable(props, name)}
-        title={`the exact values, ${isPicture ? "a line for each pixel" : "a line for each feature"}`}
+        onClick={() => saveTable(parts, name)}
+        title={`the exact values, ${pictures.length === parts.length ? "a line for each pixel" : "a line for each feature"}`}
       >
         CSV
       </button>
       <button
         type="button"
         disabled={!isReady}
-        onClick={() => saveArrays(props, name)}
-        title={`float32 arrays, a file for each of ${count(exactMaps.filter((map) => map).length)} maps`}
+        onClick={() => saveArrays(parts, name)}
+        title={`float32 arrays, a file for each of ${count(files)} maps`}
       >
         NPY
       </button>
@@ -79,40 +72,58 @@ function CopyLink() {
   );
 }
 
-/** A line for each feature, a column for each map. */
-function saveTable({ page, row, exactMaps }: Props, name: string): void {
-  const { columns, modality } = page.header;
-  const maps = columns.flatMap(({ title }, m) => (exactMaps[m] ? [{ title, values: exactMaps[m].values }] : []));
-  const width = widthOf(row.maps.find((map) => map));
-  const isPicture = modality === "image";
-  const heads = isPicture ? ["x", "y"] : [modality === "text" ? "token" : "feature"];
-  const position = (i: number): (string | number)[] =>
-    isPicture ? [i % width, Math.floor(i / width)] : [nameOf(row.input, 1, i)];
-  const lines = Array.from({ length: maps[0]!.values.length }, (_, i) => [
-    ...position(i),
-    ...maps.map(({ values }) => values[i] ?? null),
-  ]);
-  save(`${name}.csv`, csv([...heads, ...maps.map(({ title }) => title)], lines));
+/** A line for each feature, a column for each map; of several inputs one after the other. */
+function saveTable(parts: Parts, name: string): void {
+  const titles = parts[0]!.page.header.columns.flatMap(({ title }, m) => (parts[0]!.exactMaps[m] ? [title] : []));
+  const isPicture = parts.length === 1 && parts[0]!.page.header.modality === "image";
+  const isText = parts.length === 1 && parts[0]!.page.header.modality === "text";
+  const heads = isPicture ? ["x", "y"] : [...(parts.length > 1 ? ["input"] : []), isText ? "token" : "feature"];
+  const lines = parts.flatMap(({ page, row, exactMaps }) => {
+    const maps = exactMaps.flatMap((map) => (map ? [map.values] : []));
+    const width = widthOf(row.maps.find((map) => map));
+    const position = (i: number): (string | number)[] =>
+      isPicture ? [i % width, Math.floor(i / width)] : [nameOf(row.input, width, i)];
+    const input = page.part ? [page.part.name] : [];
+    return Array.from({ length: maps[0]?.length ?? 0 }, (_, i) => [
+      ...input,
+      ...position(i),
+      ...maps.map((values) => values[i] ?? null),
+    ]);
+  });
+  save(`${name}.csv`, csv([...heads, ...titles], lines));
 }
 
 /** A file for each map. */
-function saveArrays({ page, row, exactMaps }: Props, name: string): void {
-  page.header.columns.forEach(({ key }, m) => {
-    const map = row.maps[m];
-    const values = exactMaps[m]?.values;
-    if (map && values) save(`${name}_${key}.npy`, npy(values, "full" in map ? map.full : [values.length]));
-  });
+function saveArrays(parts: Parts, name: string): void {
+  for (const { page, row, exactMaps } of parts)
+    page.header.columns.forEach(({ key }, m) => {
+      const map = row.maps[m];
+      const values = exactMaps[m]?.values;
+      const file = [name, ...(page.part ? [page.part.name] : []), key].join("_");
+      if (map && values) save(`${file}.npy`, npy(values, "full" in map ? map.full : [values.length]));
+    });
 }
 
-/** The input and all maps with their legends, as one picture. */
-async function savePicture({ page, index, row, exactMaps, clips }: Props, name: string): Promise<void> {
+/** The inputs that are pictures and all their maps with their legends, as one picture. */
+async function savePicture(parts: Parts, name: string): Promise<void> {
+  const plates: Plate[] = [];
+  for (const part of parts) plates.push(...(await platesOf(part)));
+  const { row } = parts[0]!;
+  const explained = row.maps.find((map) => map)?.target_name ?? "";
+  const predicted = className(row.predicted, row.predicted_name);
+  const caption = `${view.value.run} · ${row.id} · predicted ${predicted} · explains ${explained}`;
+  sheet(caption, plates, PLATE_SIDE).toBlob((blob) => blob && save(`${name}.png`, blob), "image/png");
+}
+
+async function platesOf({ page, index, row, exactMaps, clips }: ShownPart): Promise<Plate[]> {
   const plates: Plate[] = [];
   const source = pictureUrl(page, index);
   if (source) {
     const image = new Image();
     image.src = source;
     await image.decode();
-    plates.push({ title: "input", picture: image, shape: [image.naturalHeight, image.naturalWidth], legend: null });
+    const shape = [image.naturalHeight, image.naturalWidth] as const;
+    plates.push({ title: page.part?.name ?? "input", picture: image, shape, legend: null });
   }
   page.header.columns.forEach(({ title, method }, m) => {
     const values = exactMaps[m]?.values;
@@ -126,8 +137,5 @@ async function savePicture({ page, index, row, exactMaps, clips }: Props, name: 
     canvas.getContext("2d")!.putImageData(image, 0, 0);
     plates.push({ title, picture: canvas, shape: [height, width], legend });
   });
-  const explained = row.maps.find((map) => map)?.target_name ?? "";
-  const predicted = className(row.predicted, row.predicted_name);
-  const caption = `${view.value.run} · ${row.id} · predicted ${predicted} · explains ${explained}`;
-  sheet(caption, plates, PLATE_SIDE).toBlob((blob) => blob && save(`${name}.png`, blob), "image/png");
+  return plates;
 }

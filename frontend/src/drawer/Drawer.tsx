@@ -1,10 +1,11 @@
 // The drawer: one example next to the grid, with everything that is known about it.
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useMemo, useState } from "preact/hooks";
 import type { Page } from "../api/pageOfMaps";
 import { type ExactMap, fetchExample } from "../api/requests";
 import type { ExampleFacts as Facts, Row } from "../api/types";
 import { ExampleFacts } from "../grid/ExampleFacts";
 import { clipsOf } from "../maps/clips";
+import { partPages } from "../maps/partPages";
 import { exactMap } from "../state/loadExample";
 import { opened, openedFailure, page } from "../state/loaded";
 import { change, closeDrawer, scope, view } from "../state/view";
@@ -14,7 +15,9 @@ import styles from "./Drawer.module.css";
 import { Measures } from "./Measures";
 import { Origin } from "./Origin";
 import { PictureMaps } from "./PictureMaps";
+import { Shares } from "./Shares";
 import { Sums } from "./Sums";
+import type { ShownPart } from "./shownPart";
 import { TextMaps } from "./TextMaps";
 import { TopFeatures } from "./TopFeatures";
 
@@ -81,43 +84,72 @@ function Neighbours({ id }: { id: string }) {
   );
 }
 
-/** The exact maps of a row by column; null where there is none, or not yet. */
-function useExactMaps(of: Page, index: number): (ExactMap | null)[] {
-  const { columns, rows } = of.header;
-  const [exactMaps, setExactMaps] = useState<(ExactMap | null)[]>([]);
+/** For each page the exact maps of a row by column; null where there is none, or not yet. */
+function useExactMaps(pages: readonly Page[], index: number): (ExactMap | null)[][] {
+  const [exactMaps, setExactMaps] = useState<(ExactMap | null)[][]>([]);
   useEffect(() => {
     let mounted = true;
-    const requests = rows[index]!.maps.map((map, m) => {
-      if (map === null || map.error !== undefined || columns[m]!.change) return null;
-      return exactMap(of, index, m, map).catch(() => null);
+    const requests = pages.map((of) => {
+      const { columns, rows } = of.header;
+      const ofRow = rows[index]!.maps.map((map, m) => {
+        if (map === null || map.error !== undefined || columns[m]!.change) return null;
+        return exactMap(of, index, m, map).catch(() => null);
+      });
+      return Promise.all(ofRow);
     });
     void Promise.all(requests).then((maps) => mounted && setExactMaps(maps));
     return () => {
       mounted = false;
     };
-  }, [of, index]);
+  }, [pages, index]);
   return exactMaps;
 }
 
 function Contents({ page, index, row }: { page: Page; index: number; row: Row }) {
-  const exactMaps = useExactMaps(page, index);
+  const pages = useMemo(() => partPages(page), [page]);
+  const exactMaps = useExactMaps(pages, index);
   const [facts, setFacts] = useState<Facts | null>(null);
   const { columns, version, modality, pivot } = page.header;
   useEffect(() => {
     fetchExample(view.value, version, row.id).then(setFacts, () => setFacts(null));
   }, [page, index]);
-  const clips = clipsOf(page, scope.value)[index]!;
+  const parts: ShownPart[] = pages.map((of, i) => ({
+    page: of,
+    index,
+    row: of.header.rows[index]!,
+    exactMaps: exactMaps[i] ?? [],
+    clips: clipsOf(of, scope.value)[index]!,
+  }));
+  const isMixed = modality === "mixed";
+  const baselines = facts && <Baselines facts={facts} columns={columns} modality={modality} />;
   return (
     <div class={styles.body}>
       <div class={styles.example}>
         <ExampleFacts row={row} />
-        <Actions page={page} index={index} row={row} exactMaps={exactMaps} clips={clips} />
+        <Actions parts={parts} />
       </div>
-      {modality === "image" && <PictureMaps page={page} index={index} row={row} exactMaps={exactMaps} clips={clips} />}
-      {modality === "text" && <TextMaps page={page} index={index} row={row} clips={clips} />}
-      <Sums columns={columns} maps={row.maps} exactMaps={exactMaps} />
-      {facts && <Baselines facts={facts} columns={columns} modality={modality} />}
-      <TopFeatures row={row} columns={columns} exactMaps={exactMaps} />
+      {isMixed && <Shares row={row} columns={columns} />}
+      {isMixed && (
+        <>
+          <Sums columns={columns} maps={row.maps} exactMaps={exactMaps} />
+          {baselines}
+        </>
+      )}
+      {parts.map((part) => (
+        <section key={part.page.part?.name} class={isMixed ? styles.part : ""}>
+          {part.page.part && <h2>{part.page.part.name}</h2>}
+          {part.page.header.modality === "image" && <PictureMaps {...part} />}
+          {part.page.header.modality === "text" && <TextMaps {...part} />}
+          {isMixed && <TopFeatures row={part.row} columns={columns} exactMaps={part.exactMaps} />}
+        </section>
+      ))}
+      {!isMixed && (
+        <>
+          <Sums columns={columns} maps={row.maps} exactMaps={exactMaps} />
+          {baselines}
+          <TopFeatures row={row} columns={columns} exactMaps={parts[0]!.exactMaps} />
+        </>
+      )}
       {facts && pivot === "methods" && <Measures facts={facts} columns={columns} id={row.id} />}
       {facts && <Origin facts={facts} columns={columns} />}
     </div>

@@ -1,8 +1,7 @@
 // The maps of one picture, large, with one cursor, zoom and blend for all of them.
 import { useEffect } from "preact/hooks";
-import type { Page } from "../api/pageOfMaps";
 import type { ExactMap } from "../api/requests";
-import type { Column, PictureMap, Row } from "../api/types";
+import type { Column, PictureMap } from "../api/types";
 import { attribution, percent } from "../format/numbers";
 import { rank } from "../maps/quantiles";
 import tileStyles from "../maps/Tile.module.css";
@@ -10,16 +9,9 @@ import { pictureUrl } from "../state/pageCache";
 import { smooth } from "../state/view";
 import styles from "./PictureMaps.module.css";
 import { blend, cursor, Plate, resetZoom, zoom } from "./Plate";
+import type { ShownPart } from "./shownPart";
 
-interface Props {
-  page: Page;
-  index: number;
-  row: Row;
-  exactMaps: readonly (ExactMap | null)[];
-  clips: number[];
-}
-
-export function PictureMaps({ page, index, row, exactMaps, clips }: Props) {
+export function PictureMaps({ page, index, row, exactMaps, clips }: ShownPart) {
   useEffect(() => {
     cursor.value = null;
     resetZoom();

@@ -6,14 +6,17 @@ import { percent, short } from "../format/numbers";
 interface Props {
   columns: readonly Column[];
   maps: readonly (StoredMap | null)[];
-  exactMaps: readonly (ExactMap | null)[];
+  /** Of each input by column. */
+  exactMaps: readonly (readonly (ExactMap | null)[])[];
 }
 
 export function Sums({ columns, maps, exactMaps }: Props) {
   const rows = columns.flatMap((column, m) => {
     const map = maps[m];
     if (!map || map.error !== undefined || !column.method.signed || column.change) return [];
-    const sum = exactMaps[m] ? exactMaps[m].values.reduce((a, b) => a + b, 0) : null;
+    const values = exactMaps.map((ofInput) => ofInput[m]?.values);
+    const add = (sum: number, of: Float32Array | undefined): number => of!.reduce((a, b) => a + b, sum);
+    const sum = values.length > 0 && values.every((of) => of) ? values.reduce<number>(add, 0) : null;
     return [{ column, map, sum }];
   });
   if (rows.length === 0) return null;

@@ -1,12 +1,12 @@
 // The maps of one text at full length, one below the other.
-import type { Page } from "../api/pageOfMaps";
-import type { Row, ValuesMap } from "../api/types";
+import type { ValuesMap } from "../api/types";
 import { TextMap } from "../maps/TextMap";
 import { textRow } from "../maps/textRows";
 import { pieces } from "../state/view";
 import styles from "./Drawer.module.css";
+import type { ShownPart } from "./shownPart";
 
-export function TextMaps({ page, index, row, clips }: { page: Page; index: number; row: Row; clips: number[] }) {
+export function TextMaps({ page, index, row, clips }: ShownPart) {
   const { input } = row;
   if (input.modality !== "text") return null;
   const { words, values } = textRow(page, row, pieces.value);

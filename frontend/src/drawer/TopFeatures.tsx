@@ -3,7 +3,7 @@ import { signal } from "@preact/signals";
 import { useMemo } from "preact/hooks";
 import type { ExactMap } from "../api/requests";
 import type { Column, Input, Row } from "../api/types";
-import { attribution, percent, short } from "../format/numbers";
+import { attribution, percent, plain } from "../format/numbers";
 import { nameOf, widthOf } from "./features";
 import styles from "./TopFeatures.module.css";
 
@@ -70,7 +70,7 @@ export function TopFeatures({ row, columns, exactMaps }: Props) {
             {top.map((i) => (
               <tr key={i}>
                 <th scope="row">{nameOf(input, width, i)}</th>
-                {input.modality === "tabular" && <td>{input.texts?.[i] ?? short(input.values[i] ?? null, 5)}</td>}
+                {input.modality === "tabular" && <td>{input.texts?.[i] ?? plain(input.values[i] ?? null)}</td>}
                 {known.map(({ column, values }) => (
                   <td key={column.key}>{attribution(values[i] ?? NaN, column.method.signed)}</td>
                 ))}

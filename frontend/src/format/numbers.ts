@@ -17,6 +17,14 @@ export function short(value: number | null, digits = 3): string {
   return withMinus(value.toFixed(Math.max(0, digits - 1 - Math.floor(Math.log10(size)))));
 }
 
+/** A value of an input, as people write it: 31, 0.25, 1912; five significant digits where it has a fraction. */
+export function plain(value: number | null): string {
+  if (value === null || !Number.isFinite(value)) return short(value);
+  const size = Math.abs(value);
+  if (Number.isInteger(value) && size < 1e9) return withMinus(String(value));
+  return size < 1e-3 || size >= 1e9 ? short(value) : withMinus(String(Number(value.toPrecision(5))));
+}
+
 /** A value and half of its interval, which has two digits, with the same decimals: 0.875 ± 0.012. */
 export function plusMinus(value: number, half: number): string {
   if (!(half > 0) || half < 1e-4 || half >= 1e5) return `${short(value)} ± ${short(half, 2)}`;

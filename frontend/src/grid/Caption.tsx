@@ -17,7 +17,7 @@ export function Caption(props: { page: Page; row: number; column: number; map: S
   const clip = clips.value[row]?.[column] ?? 0;
   return (
     <div class={`${styles.caption} ${modality === "image" ? "" : styles.wide}`}>
-      <span hidden={clip === 0} title={`colours end at ${signed ? "±" : ""}${short(clip)}`}>
+      <span hidden={clip === 0 || modality === "mixed"} title={`colours end at ${signed ? "±" : ""}${short(clip)}`}>
         {signed ? "±" : "≤ "}
         {short(clip)}
       </span>

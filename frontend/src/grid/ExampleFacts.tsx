@@ -47,7 +47,7 @@ export function ExampleFacts({ row, open }: { row: Row; open?: () => void }) {
         </div>
       )}
       <dl class={styles.facts}>
-        {row.label !== null && (
+        {(row.label !== null || row.label_name !== null) && (
           <>
             <dt>label</dt>
             <dd class={row.misclassified ? styles.wrong : ""} title={label}>

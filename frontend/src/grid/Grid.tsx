@@ -1,31 +1,34 @@
 // The grid: a row for each example, a column for each map. One cell is in the tab order; the arrow keys move it.
 import type { Page } from "../api/pageOfMaps";
-import type { Modality, PictureMap, Row, StoredMap, ValuesMap } from "../api/types";
-import { MapTile, tileSize } from "../maps/MapTile";
+import type { PageHeader, PictureMap, Row, StoredMap, ValuesMap } from "../api/types";
+import { MapTile } from "../maps/MapTile";
 import { Placeholder, placeholderOf } from "../maps/Placeholder";
+import { hasPictures } from "../maps/partPages";
 import { TabularMap } from "../maps/TabularMap";
 import tileStyles from "../maps/Tile.module.css";
 import { solo } from "../state/interaction";
 import { openRow } from "../state/loadExample";
 import { loading } from "../state/loaded";
-import { pictureUrl } from "../state/pageCache";
 import { example, smooth, tile } from "../state/view";
 import { Caption } from "./Caption";
-import captionStyles from "./Caption.module.css";
 import { ExampleFacts } from "./ExampleFacts";
 import styles from "./Grid.module.css";
 import { GridCell, MapCell, spokenMap } from "./GridCell";
 import { Header } from "./Header";
+import { InputPicture } from "./InputPicture";
+import { MixedCells } from "./MixedCells";
 import { TextCells } from "./TextCells";
 
 /** The least width of a column of text or bars, by tile size. */
 const TEXT_WIDTHS: Record<number, string> = { 64: "220px", 112: "256px", 224: "420px" };
 
-function columnTemplate(modality: Modality, maps: number): string {
+function columnTemplate(header: PageHeader, maps: number): string {
   const side = tile.value;
-  if (modality !== "image") return `minmax(208px, 208px) repeat(${maps}, minmax(${TEXT_WIDTHS[side]}, 1fr))`;
+  const pictures = hasPictures(header) ? `${Math.max(side, 84) + 24}px` : "";
+  if (header.modality !== "image")
+    return `minmax(208px, 208px) ${pictures} repeat(${maps}, minmax(${TEXT_WIDTHS[side]}, 1fr))`;
   const map = `minmax(${Math.max(side, 124) + 24}px, ${Math.max(side, 148) + 24}px)`;
-  return `minmax(208px, 264px) ${Math.max(side, 84) + 24}px repeat(${maps}, ${map})`;
+  return `minmax(208px, 264px) ${pictures} repeat(${maps}, ${map})`;
 }
 
 export function Grid({ page }: { page: Page }) {
@@ -37,7 +40,7 @@ export function Grid({ page }: { page: Page }) {
     smooth.value ? tileStyles.smooth : "",
   ];
   const style = {
-    gridTemplateColumns: columnTemplate(modality, solo.value === null ? columns.length : 1),
+    gridTemplateColumns: columnTemplate(page.header, solo.value === null ? columns.length : 1),
     "--tile": `${tile.value}px`,
   };
   return (
@@ -70,6 +73,8 @@ function ExampleRow({ page, row, index }: { page: Page; row: Row; index: number 
       )}
       {modality === "text" ? (
         <TextCells page={page} row={row} index={index} />
+      ) : modality === "mixed" ? (
+        <MixedCells page={page} row={row} index={index} />
       ) : (
         row.maps.map((map, m) => (
           <MapCell
@@ -97,24 +102,4 @@ function CellMap(props: { page: Page; row: Row; index: number; column: number; m
   if (isPicture) return <MapTile {...common} map={map as PictureMap} />;
   if (row.input.modality === "tabular") return <TabularMap {...common} map={map as ValuesMap} input={row.input} />;
   return <Placeholder text="input cannot be read" title={row.input.error !== undefined ? row.input.error : ""} />;
-}
-
-function InputPicture({ page, row, index }: { page: Page; row: Row; index: number }) {
-  const url = pictureUrl(page, index);
-  const { input } = row;
-  if (input.error !== undefined) return <Placeholder text="cannot be read" title={input.error} size={tile.value} />;
-  if (url === null || !("full" in input)) return <Placeholder text="—" size={tile.value} />;
-  const [height, width] = input.full;
-  return (
-    <>
-      <div class={tileStyles.tile} style={tileSize(input.full, tile.value)}>
-        <img src={url} alt={`example ${row.id}`} draggable={false} />
-      </div>
-      <div class={captionStyles.caption}>
-        <span>
-          {width} × {height}
-        </span>
-      </div>
-    </>
-  );
 }

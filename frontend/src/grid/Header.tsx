@@ -6,8 +6,10 @@ import { parameterTexts } from "../format/names";
 import { count, MINUS, short } from "../format/numbers";
 import { clips, SCOPE_TITLES } from "../maps/clips";
 import { gradient } from "../maps/colour";
+import { hasPictures } from "../maps/partPages";
 import { theme } from "../state/host";
 import { active, isHidden } from "../state/interaction";
+import { page as shownPage } from "../state/loaded";
 import { storeInfo } from "../state/stores";
 import { scope, view } from "../state/view";
 import gridStyles from "./Grid.module.css";
@@ -36,7 +38,7 @@ export function Header({ page }: { page: Page }) {
           </a>
         </div>
       </Head>
-      {modality === "image" && <Head title="Input" />}
+      {hasPictures(page.header) && <Head title="Input" />}
       {columns.map(({ key, title, method }, m) => (
         <Head
           key={key}
@@ -81,10 +83,12 @@ export function Legend(props: { column: number; signed: boolean; isText: boolean
   const shared = scope.value;
   const pointed = active.value;
   const isPointed = pointed && (shared === "row" || pointed.column === column);
-  const row = shared === "page" ? 0 : isPointed ? pointed.row : null;
+  const isMixed = shownPage.value?.page.header.modality === "mixed";
+  const row = isMixed ? null : shared === "page" ? 0 : isPointed ? pointed.row : null;
   const end = row === null ? clip : short(clips.value[row]?.[column] ?? 0);
   const ofLargest = shared === "map" ? "" : " (the largest of its maps)";
-  const title = `colours end at the ${clip} of |a|, taken over ${SCOPE_TITLES[shared]}${ofLargest}; point at a map for its numbers`;
+  const numbers = isMixed ? "for each input by itself" : "point at a map for its numbers";
+  const title = `colours end at the ${clip} of |a|, taken over ${SCOPE_TITLES[shared]}${ofLargest}; ${numbers}`;
   return (
     <div class={`${styles.legend} ${isWide ? styles.wide : ""}`} title={title}>
       <div class={styles.ramp} style={{ background: gradient(signed, isText ? theme.value : null) }} />

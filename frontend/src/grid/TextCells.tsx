@@ -12,7 +12,7 @@ import { Caption } from "./Caption";
 import { MapCell, spokenMap } from "./GridCell";
 
 /** How many words are shown before a text is folded, by tile size. */
-const WORD_LIMITS: Record<number, number> = { 64: 60, 112: 160, 224: 400 };
+export const WORD_LIMITS: Record<number, number> = { 64: 60, 112: 160, 224: 400 };
 
 export function TextCells({ page, row, index }: { page: Page; row: Row; index: number }) {
   const [unfolded, setUnfolded] = useState(false);

@@ -9,7 +9,7 @@ import { exactMap } from "../state/loadExample";
 import { page as shownPage } from "../state/loaded";
 import { pictureUrl } from "../state/pageCache";
 import { tile } from "../state/view";
-import { clips } from "./clips";
+import { shownClips } from "./clips";
 import { colourTable } from "./colour";
 import { rank } from "./quantiles";
 import styles from "./Tile.module.css";
@@ -44,7 +44,7 @@ export function MapTile({ page, row, column, map, method }: Props) {
     let paintedClip = NaN;
     const { visible, unobserve } = visibility(canvas.current!);
     const stop = effect(() => {
-      const clip = clips.value[row]?.[column] ?? 0;
+      const clip = shownClips(page).value[row]?.[column] ?? 0;
       if (clip === paintedClip || !visible.value) return; // painted when it scrolls into view
       paintedClip = clip;
       const table = colourTable(map.scale, clip, method.signed);
@@ -79,9 +79,12 @@ export function MapTile({ page, row, column, map, method }: Props) {
     hover.value = { ...pointer, value: `≈ ${approximate}`, lines: [position] };
     if (page.header.columns[column]!.change) return; // differences are computed for the page and not stored
     timer.current = window.setTimeout(async () => {
-      const clip = clips.peek()[row]?.[column] ?? 0;
+      const clip = shownClips(page).peek()[row]?.[column] ?? 0;
       const exact = await exactMap(page, row, column, map).catch(() => null);
-      const unmoved = hover.value?.x === pointer.x && hover.value.y === pointer.y && shownPage.value?.page === page;
+      const unmoved =
+        hover.value?.x === pointer.x &&
+        hover.value.y === pointer.y &&
+        shownPage.value?.page === (page.part?.whole ?? page);
       if (!exact || !unmoved) return;
       const value = exact.values[y * fullWidth + x]!;
       const beyondClip = (exact.sorted.length * (1 - rank(exact.sorted, clip))) / exact.values.length;

@@ -25,7 +25,7 @@ export function placeholderOf(map: StoredMap | null, size: number | undefined): 
   if (map === null) return <Placeholder text="—" title="not computed" size={size} />;
   if (map.error !== undefined) return <Placeholder text="cannot be read" title={map.error} size={size} />;
   if (map.zero) return <Placeholder text="all zero" hatched size={size} />;
-  if ("parts" in map) return <Placeholder text={map.parts.map((part) => part.name).join(", ")} size={size} />;
+  if ("parts" in map) return null; // each part has its own
   const length = "full" in map ? map.full[0] * map.full[1] : map.length;
   const nothingFinite = map.not_finite > 0 && map.scale === 0 && map.not_finite >= length;
   return nothingFinite ? <Placeholder text="NaN" hatched size={size} /> : null;

@@ -1,9 +1,9 @@
 // The map of a tabular example: signals along their positions, and the strongest other features as bars from one zero.
 import type { Page } from "../api/pageOfMaps";
 import type { Method, TabularInput, ValuesMap } from "../api/types";
-import { attribution, short } from "../format/numbers";
+import { attribution, plain } from "../format/numbers";
 import { tile } from "../state/view";
-import { clips } from "./clips";
+import { shownClips } from "./clips";
 import { css, mapColour } from "./colour";
 import { featureName, inputRanges, isSignal } from "./inputParts";
 import { SignalMap } from "./SignalMap";
@@ -23,7 +23,7 @@ const BARS: Record<number, number> = { 64: 4, 112: 7, 224: 14 };
 
 export function TabularMap({ page, row, column, map, method, input }: Props) {
   const values = page.floats(map.values);
-  const clip = clips.value[row]?.[column] ?? 0;
+  const clip = shownClips(page).value[row]?.[column] ?? 0;
   const signals = inputRanges(input.inputs).filter(isSignal);
   const isInSignal = (i: number): boolean => signals.some(({ start, size }) => i >= start && i < start + size);
   const strongest = [...values.keys()]
@@ -52,7 +52,7 @@ export function TabularMap({ page, row, column, map, method, input }: Props) {
             <Bar
               key={i}
               name={featureName(input, i)}
-              input={input.texts?.[i] ?? short(input.values[i] ?? null, 6)}
+              input={input.texts?.[i] ?? plain(input.values[i] ?? null)}
               value={values[i]!}
               clip={clip}
               signed={method.signed}
@@ -72,7 +72,9 @@ function Bar(props: { name: string; input: string; value: number; clip: number; 
   const bar = { left: `${left}%`, width: `${length}%`, background: css(mapColour(value, clip, signed)) };
   return (
     <div class={styles.row} title={`${name} = ${input}`}>
-      <span class={styles.name}>{name}</span>
+      <span class={styles.name}>
+        {name} <span class={styles.input}>= {input}</span>
+      </span>
       <span class={styles.track}>
         <span class={styles.bar} style={bar} />
       </span>

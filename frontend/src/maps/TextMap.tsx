@@ -64,7 +64,7 @@ export function TextMap(props: Props) {
   };
   const indices = new Map(words.map((word, i) => [word, i]));
   return (
-    <p class={styles.text} dir="auto" onPointerMove={enter} onPointerLeave={end}>
+    <p class={styles.text} dir="auto" data-text={page.part?.name ?? ""} onPointerMove={enter} onPointerLeave={end}>
       {pieces.map((piece) => {
         if ("folded" in piece)
           return (
@@ -114,9 +114,12 @@ function marked(text: string): ComponentChildren {
   );
 }
 
-/** Highlight one word in every column of the row. */
+/** Highlight one word of a text in every column of the row. */
 function highlight(within: HTMLElement, index: number | null): void {
   const row = within.closest("[role=row], [data-row]");
-  for (const chip of row?.querySelectorAll<HTMLElement>("[data-word]") ?? [])
-    chip.classList.toggle(styles.same!, chip.dataset.word === String(index));
+  for (const text of row?.querySelectorAll<HTMLElement>("[data-text]") ?? [])
+    for (const chip of text.dataset.text === within.dataset.text
+      ? text.querySelectorAll<HTMLElement>("[data-word]")
+      : [])
+      chip.classList.toggle(styles.same!, chip.dataset.word === String(index));
 }

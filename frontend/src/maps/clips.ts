@@ -1,5 +1,5 @@
 // Where the colour scales of maps end, and which maps share one scale.
-import { computed } from "@preact/signals";
+import { computed, type ReadonlySignal } from "@preact/signals";
 import type { Page } from "../api/pageOfMaps";
 import { CLIPS, type Clip, type Scope } from "../state/address";
 import { page } from "../state/loaded";
@@ -39,5 +39,14 @@ export function clipsOf(of: Page, shared: Scope): number[][] {
   return sharedClips(clips, shared);
 }
 
+const cache = new WeakMap<Page, ReadonlySignal<number[][]>>();
+
+/** The clips of a page that is shown, [row][column]; they follow the view. */
+export function shownClips(of: Page): ReadonlySignal<number[][]> {
+  const known = cache.get(of) ?? computed(() => clipsOf(of, scope.value));
+  cache.set(of, known);
+  return known;
+}
+
 /** The clips of the shown page, [row][column]. */
-export const clips = computed<number[][]>(() => (page.value ? clipsOf(page.value.page, scope.value) : []));
+export const clips = computed<number[][]>(() => (page.value ? shownClips(page.value.page).value : []));

@@ -1,7 +1,7 @@
 // Loads the example that the drawer shows, and exact values of maps.
 import { effect, untracked } from "@preact/signals";
 import type { Page } from "../api/pageOfMaps";
-import { type ExactMap, fetchExactMap, pageUrl } from "../api/requests";
+import { type ExactMap, exactMapFrom, fetchExactMap, pageUrl } from "../api/requests";
 import type { StoredMap, StoreInfo } from "../api/types";
 import type { View } from "./address";
 import { failureOf, retries } from "./failure";
@@ -18,7 +18,13 @@ export function openRow(row: number): void {
 }
 
 /** The exact values of the map in a cell of a page. */
-export function exactMap(of: Page, row: number, column: number, map: StoredMap): Promise<ExactMap> {
+export async function exactMap(of: Page, row: number, column: number, map: StoredMap): Promise<ExactMap> {
+  const inputs = of.part?.inputs ?? [null];
+  const maps = await Promise.all(inputs.map((input) => exactMapOf(of, row, column, map, input)));
+  return maps.length === 1 ? maps[0]! : exactMapFrom(maps.flatMap(({ values }) => [...values]));
+}
+
+function exactMapOf(of: Page, row: number, column: number, map: StoredMap, input: string | null): Promise<ExactMap> {
   const { header } = of;
   const { key, method } = header.columns[column]!;
   return fetchExactMap(view.value, header.version, {
@@ -27,6 +33,7 @@ export function exactMap(of: Page, row: number, column: number, map: StoredMap):
     method: method.id,
     step: map.step,
     target: map.target,
+    input,
   });
 }
 

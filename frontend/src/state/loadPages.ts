@@ -22,9 +22,11 @@ export function goToRank(rank: number): void {
   if (offset !== view.value.offset && offset < Math.max(1, total)) change({ offset }, true);
 }
 
-/** The longest side in pixels that the server sends maps in; null for texts and features. */
+/** The longest side in pixels that the server sends maps in; null for texts and features alone. */
 export const mapSize = (v: View, modality: Modality): number | null =>
-  modality === "image" ? Math.min(1024, Math.round(v.tile * Math.min(2, Math.max(1, window.devicePixelRatio)))) : null;
+  modality === "image" || modality === "mixed"
+    ? Math.min(1024, Math.round(v.tile * Math.min(2, Math.max(1, window.devicePixelRatio))))
+    : null;
 
 /** Resolves after the next frame; in a hidden tab, which has no frames, after half a second. */
 const nextFrame = (): Promise<void> =>

@@ -13,7 +13,8 @@ interface Entry {
 
 /** By address, the least recently used first. */
 const entries = new Map<string, Entry>();
-const pictures = new Map<Page, Map<number, string>>();
+/** By whole page; then by input and row. */
+const pictures = new Map<Page, Map<string, string>>();
 
 /** The page at an address: from the cache, under way, or requested now. */
 export function cachedPage(url: string): Promise<Page> {
@@ -46,14 +47,16 @@ export const clearPages = (): void => entries.clear();
 
 /** The object URL of a row's input picture, made once while its page is cached; null if it has none. */
 export function pictureUrl(of: Page, row: number): string | null {
-  const urls = pictures.get(of) ?? new Map<number, string>();
-  pictures.set(of, urls);
-  const known = urls.get(row);
+  const whole = of.part?.whole ?? of;
+  const key = `${row} ${of.part?.name ?? ""}`;
+  const urls = pictures.get(whole) ?? new Map<string, string>();
+  pictures.set(whole, urls);
+  const known = urls.get(key);
   if (known) return known;
   const input = of.header.rows[row]!.input;
   if (input.modality !== "image") return null;
   const url = URL.createObjectURL(new Blob([of.bytes(input.data)], { type: input.media_type }));
-  urls.set(row, url);
+  urls.set(key, url);
   return url;
 }
 

@@ -1,8 +1,8 @@
-// What matters over many examples: mean maps of classes, words by mean attribution, or a beeswarm of features.
+// What matters over many examples: mean maps of classes, words by mean attribution, a beeswarm of features, or shares of inputs.
 import { useEffect, useRef } from "preact/hooks";
 import type { GlobalSummary } from "../api/types";
 import { className } from "../format/names";
-import { attribution, count, plusMinus } from "../format/numbers";
+import { attribution, count, percent, plusMinus } from "../format/numbers";
 import { css, wordColour } from "../maps/colour";
 import { quote } from "../state/filterTerms";
 import { theme } from "../state/host";
@@ -19,6 +19,7 @@ export function GlobalPanel({ summary }: Props) {
   if (summary.classes) return <ClassMaps summary={summary} />;
   if (summary.words) return <Words summary={summary} />;
   if (summary.features) return <Features summary={summary} />;
+  if (summary.shares) return <Shares summary={summary} />;
   return null;
 }
 
@@ -132,6 +133,49 @@ function Features({ summary }: Props) {
             </figure>
           );
         })}
+      </div>
+    </Panel>
+  );
+}
+
+/** Of each input in the maps of every method. */
+function Shares({ summary }: Props) {
+  const { methods, shares } = summary;
+  const inputs = [...new Set(Object.values(shares!).flatMap((ofMethod) => ofMethod.map(({ input }) => input)))];
+  const note = `${sampleText(summary)} The mean share of each input in the sum of |a|. An input with many values may have a large share by their number alone.`;
+  return (
+    <Panel id="global" title="Inputs" note={note}>
+      <div class="scroll">
+        <table>
+          <thead>
+            <tr>
+              <th scope="col">input</th>
+              {methods.map(({ id, title }) => (
+                <th scope="col" key={id}>
+                  {title}
+                </th>
+              ))}
+            </tr>
+          </thead>
+          <tbody>
+            {inputs.map((input) => (
+              <tr key={input}>
+                <th scope="row">{input}</th>
+                {methods.map(({ id }) => {
+                  const share = shares![id]?.find((one) => one.input === input)?.mean ?? null;
+                  return (
+                    <td key={id}>
+                      <span class={styles.share}>
+                        <span style={{ width: `${(share ?? 0) * 100}%` }} />
+                      </span>
+                      {percent(share, 0)}
+                    </td>
+                  );
+                })}
+              </tr>
+            ))}
+          </tbody>
+        </table>
       </div>
     </Panel>
   );

@@ -46,11 +46,20 @@ describe("sums", () => {
       valuesMap(2, { gap: null, relative_gap: null }),
       valuesMap(2),
     ];
-    const within = show(<Sums columns={columns} maps={maps} exactMaps={[exact(1, 1.5), null, exact(1, 2)]} />);
+    const within = show(<Sums columns={columns} maps={maps} exactMaps={[[exact(1, 1.5), null, exact(1, 2)]]} />);
     expect(cells(within, "tbody tr")).toEqual([
       ["A", "3.000", "1.000", "2.500", "0.500", "25.0\u202f%"],
       ["B", "3.000", "1.000", "–", "no promise", "–"],
     ]);
+  });
+  it("are of all inputs of an example", () => {
+    const maps = [valuesMap(2), valuesMap(2), valuesMap(2)];
+    const ofInputs = [
+      [exact(1, 1.5), exact(1), null],
+      [exact(2), null, null],
+    ];
+    const within = show(<Sums columns={columns} maps={maps} exactMaps={ofInputs} />);
+    expect(cells(within, "tbody tr").map((line) => line[3])).toEqual(["4.500", "–"]);
   });
 });
 
@@ -120,8 +129,8 @@ describe("strongest features", () => {
     );
     expect(cells(within, "tbody tr").map((line) => line.slice(0, 2))).toEqual([
       ["job", "cook"],
-      ["x[1]", "2.0000"],
-      ["x[0]", "1.0000"],
+      ["x[1]", "2"],
+      ["x[0]", "1"],
     ]);
   });
 });

@@ -1,6 +1,6 @@
 // How numbers are written.
 import { describe, expect, it } from "vitest";
-import { percent, plusMinus, short, withSign } from "../../src/format/numbers";
+import { percent, plain, plusMinus, short, withSign } from "../../src/format/numbers";
 
 describe("numbers", () => {
   it.each([
@@ -16,6 +16,18 @@ describe("numbers", () => {
     [NaN, "–"],
     [-Infinity, "−∞"],
   ])("%s is written %s", (value, text) => expect(short(value)).toBe(text));
+  it("writes values of inputs as people do", () => {
+    expect([31, -2, 0.25, 1912, 0.1 + 0.2, 7.123456, 0.00001, null].map(plain)).toEqual([
+      "31",
+      "−2",
+      "0.25",
+      "1912",
+      "0.3",
+      "7.1235",
+      "1.00e−5",
+      "–",
+    ]);
+  });
   it("gives a mean the decimals of its interval", () => {
     expect([
       plusMinus(0.8749, 0.0123),

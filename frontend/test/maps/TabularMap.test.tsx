@@ -16,10 +16,10 @@ it("draws signals along positions and other features as bars", () => {
   const page = floatPage({ modality: "tabular", rows: [row({ input, maps: [map] })] }, values);
   const within = show(<TabularMap page={page} row={0} column={0} map={map} method={method()} input={input} />);
   expect(texts(within.querySelectorAll(".TabularMap_signalName"))).toEqual(["ecg"]);
-  expect(texts(within.querySelectorAll(".TabularMap_name"))).toEqual(["fee[0]", "fee[1]", "age"]);
+  expect(texts(within.querySelectorAll(".TabularMap_name"))).toEqual(["fee[0] = 31", "fee[1] = monthly", "age = 0"]);
   expect(texts(within.querySelectorAll(".TabularMap_value"))).toEqual(["−3.00", "+2.00", "+0.500"]);
   expect([...within.querySelectorAll(".TabularMap_row")].map((bar) => bar.getAttribute("title"))).toEqual([
-    "fee[0] = 31.0000",
+    "fee[0] = 31",
     "fee[1] = monthly",
     "age = 0",
   ]);
