@@ -6,7 +6,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import tensorflow as tf
@@ -52,16 +52,18 @@ class Records:
 class BatchExplainer:
     """A loaded model and the explainers of a request, ready for batches of any size."""
 
-    def __init__(self, request: Request, graph: ModelGraph | None = None) -> None:
-        """`graph`: the request's model, if it is loaded already."""
+    def __init__(
+        self, request: Request, graph: ModelGraph | None = None, score: Callable[..., Any] | None = None
+    ) -> None:
+        """`graph`: the request's model, if it is loaded already. `score`: the request's score function, if it is at hand."""
         self.request = request
         if graph is None:
             with local_copy(request.model) as model:
                 graph = load_model(model, signature=request.signature)
         graph = graph if request.output is None else graph.with_output(request.output)
-        self.graph = (
-            graph if request.score is None else graph.with_score(load_score(request.score), bool(request.logits))
-        )
+        if request.score is not None:
+            graph = graph.with_score(score or load_score(request.score), bool(request.logits))
+        self.graph = graph
         self._batch_size = request.batch_size  # of evaluations; None: as many as the method chooses
         self.names = tuple(spec.name for spec in self.graph.inputs)
         self.modality = find_modality(self.graph)
@@ -297,7 +299,9 @@ class BatchExplainer:
         )
 
     def _label_name(self, label: Label) -> str | None:
-        """The name of the true class, or the names of several."""
+        """The name of the true class, the names of several, or a quantity as text."""
+        if isinstance(label, float):
+            return f"{label:.6g}"
         if label is None or isinstance(label, int):
             return self._class_name(label)
         return ", ".join(self._class_name(number) or str(number) for number in label) or None

@@ -22,7 +22,7 @@ class Example:
 
     @property
     def single_label(self) -> int | None:
-        """The label, unless it is several classes."""
+        """The label, unless it is several classes or a quantity."""
         return self.label if isinstance(self.label, int) else None
 
     @property

@@ -55,7 +55,8 @@ def make_request(
 
     `methods`: at least one id, or a dict of ids and parameters; `measures` likewise, perhaps none. Raises UnknownMethodError or
     ParameterError for a method, measure, parameter, target, score or condition `only` that does not exist. With a score,
-    `target` may only be "predicted", which then has no meaning, or "sum".
+    `target` may only be "predicted", which then has no meaning, or "sum". A score that is a function, and not a name, is for
+    BatchExplainer as well.
     """
     chosen = target if isinstance(target, Target) else Target.parse(str(target), labels)
     if options.get("score") is not None:
@@ -63,7 +64,10 @@ def make_request(
             raise ParameterError(
                 "got score and output or target: score is a function of all outputs; leave the others out"
             )
-        load_score(options["score"])
+        if callable(score := options["score"]):
+            options["score"] = f"{score.__module__}:{getattr(score, '__qualname__', type(score).__name__)}"
+        else:
+            load_score(score)
         chosen = Target("sum")
     if only is not None:
         ExampleCondition(only, labels)

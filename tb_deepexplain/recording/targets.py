@@ -16,7 +16,7 @@ from tb_deepexplain.attribution.targets import Explained, class_outputs, class_s
 from tb_deepexplain.errors import InputError, ParameterError
 
 _TINY = float(np.finfo(np.float32).tiny)  # the least probability, so that a loss is finite
-Label: TypeAlias = int | Sequence[int] | None  # the true class of an example, or its true classes
+Label: TypeAlias = int | Sequence[int] | float | None  # the true class of an example, its true classes, or a quantity
 
 
 @dataclasses.dataclass(frozen=True)
