@@ -7,19 +7,20 @@ import dataclasses
 import itertools
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeAlias, get_args
 
 import keras
 
 from tb_deepexplain._version import __version__
+from tb_deepexplain.attribution.inputs import Inputs
 from tb_deepexplain.attribution.methods import check_methods, find_method
 from tb_deepexplain.error_text import describe_failure
-from tb_deepexplain.errors import ParameterError, StoreError
+from tb_deepexplain.errors import InputError, ParameterError, StoreError
 from tb_deepexplain.recording.batch_explainer import BatchExplainer
-from tb_deepexplain.recording.example import batch_positions
+from tb_deepexplain.recording.example import Example, batch_positions
 from tb_deepexplain.recording.manifest import as_list, describe_measures, describe_methods, describe_store
-from tb_deepexplain.recording.request import make_request
+from tb_deepexplain.recording.request import identify_score, make_request
 from tb_deepexplain.registry.table import Selection
 from tb_deepexplain.storage import to_path
 from tb_deepexplain.store.layout import store_path
@@ -29,11 +30,17 @@ from tb_deepexplain.store.training_store import TrainingStore, training_configur
 from tb_deepexplain.training.keras_model import (
     digest_architecture,
     digest_weights,
+    identify_callable,
     load_trained_model,
     trained_batches,
 )
 from tb_deepexplain.training.other_callbacks import restores_weights_after
-from tb_deepexplain.training.training_examples import digest_examples, make_examples, take_examples
+from tb_deepexplain.training.training_examples import (
+    digest_examples,
+    label_examples,
+    make_examples,
+    read_examples,
+)
 
 RESTORED_WEIGHTS = "these are the weights that the training kept, not those of its last step: earlier ones that were restored, or averages"
 _IfExists: TypeAlias = Literal["refuse", "overwrite", "new run"]
@@ -46,16 +53,18 @@ class AttributionCallback(keras.callbacks.Callback):
     `logdir`: the log directory of keras.callbacks.TensorBoard. `run`: a directory in it, next to `train` and `validation`; it must
     not be one of these, because TensorBoard may stop reading scalars from a directory with a second writer. `name`: of the store.
 
-    `examples`: an array, list or dict of arrays `[N, ...]`, a frame or a pair (x, y), as Explainer.run takes them, or a dataset
-    or generator of batches, as `fit` takes it, whose first `max_examples` are used (do not shuffle it: a continued training
-    must explain the same examples). `labels`: one class for each example, as a number (also 1.0, `[N, 1]` or a one-hot row) or
-    one of `class_names`; of pairs and datasets, their targets if these are one class each. `ids`: `[N]` names, by default 0,
-    1, ... `class_names`: one for each class. `vocabulary`: one word for each token id.
+    `examples`: an array, list or dict of arrays `[N, ...]` as `fit` takes them, a pair (x, y), a frame, or a dataset, whose first
+    `max_examples` are used (do not shuffle it: a continued training must explain the same examples). `labels`: class numbers
+    (also 0., 1., or `[N, 1]`), one-hot rows, names among `class_names`, several classes for each example, or the quantities of a
+    regression; by default the y beside the examples, in a dict that of `output`. `ids`: `[N]` names, by default 0, 1, ...
+    `class_names`: one for each class. `vocabulary`: one word for each token id.
 
     `methods`: ids, or a dict of ids and parameters. `baseline`: for the methods that take one and have none among their parameters.
-    `target`: "predicted" (by the model at that step), "label", "top:K", a class number, or "sum". `output`: of a model with
-    several, by name. `measures`: ids, or a dict of ids and parameters; they measure each map and a random one at
-    every step, and remove `superpixels` superpixels of a picture instead of pixels.
+    `target`: "predicted" (by the model at that step), "label", "top:K", a class number, a position such as "2,5", or "sum".
+    `output`: of a model with several, by name; `logits=False` explains its probabilities. `score`: a function of the model's
+    outputs (a tensor, or a dict by name) that returns `[N]`, or "module:function"; it stands in the place of target and output.
+    `measures`: ids, or a dict of ids and parameters; they measure each map and a random one at every step, and remove
+    `superpixels` superpixels of a picture instead of pixels.
 
     `every`: explain at the end of epochs 0, every, 2·every, ... and of the last; the step is the number of the epoch, from 0, as
     in TensorBoard's epoch scalars. `every_steps` counts batches from 1 instead; the step is the number of batches that the model
@@ -99,6 +108,8 @@ class AttributionCallback(keras.callbacks.Callback):
         batch_size: int | None = None,
         max_examples: int = 64,
         output: str | None = None,
+        logits: bool | None = None,
+        score: Callable[[Any], Any] | str | None = None,
         measures: Selection = (),
         superpixels: int | None = None,
         if_exists: _IfExists = "refuse",
@@ -125,33 +136,31 @@ class AttributionCallback(keras.callbacks.Callback):
             vocabulary=vocabulary,
             batch_size=batch_size,
             output=output,
+            logits=logits,
+            score=score,
             measures=measures,
             superpixels=superpixels,
         )
         self._logdir, self.run, self._name, self._if_exists = logdir, run, name, if_exists
-        self._xs, self._targets = take_examples(examples, max_examples)
-        self._labels, self._class_names = labels, class_names
-        self._ids, self._max_examples = ids, max_examples
+        self._given, self._labels = examples, labels
+        self._taken: Inputs | None = None
+        self._ids, self._max_examples, self._score = ids, max_examples, score
         self._explainer: BatchExplainer | None = None
 
     def on_train_begin(self, logs: Any = None) -> None:  # noqa: ARG002
         """Load the model and explain one example by every method, so that errors are raised now."""
-        graph = load_trained_model(self.model, self._xs)
-        self._examples = make_examples(
-            graph,
-            self._xs,
-            self._labels,
-            self._ids,
-            self._max_examples,
-            targets=self._targets,
-            class_names=self._class_names,
-        )
+        graph = load_trained_model(self.model, self._given)
+        if self._taken is None:  # a generator cannot be read again in a second `fit`
+            self._taken = read_examples(graph, self._given, self._max_examples)
+            for text, applies in self._taken.notes:
+                warnings.warn(f"examples: {applies.sum()} of {self._taken.n}: {text}", stacklevel=2)
         request = dataclasses.replace(
             self._request,
             model=graph.source,
             mixed_precision=self.model.compute_dtype != self.model.variable_dtype,
         )
-        self._explainer = BatchExplainer(request, graph)
+        self._explainer = BatchExplainer(request, graph, self._score if callable(self._score) else None)
+        self._examples = self._labelled(make_examples(self._taken, self._ids), self._taken.labels)
         self._explainer.attempt(self._examples[:1])
         for positions in batch_positions(self._examples):
             # Refuses labels that are no classes.
@@ -233,6 +242,29 @@ class AttributionCallback(keras.callbacks.Callback):
             self._warned = True
             warnings.warn(f"{text}. Training goes on; further failures do not warn", stacklevel=2)
 
+    def _labelled(self, examples: list[Example], labels_beside: Any) -> list[Example]:
+        """The examples with `labels`, or with those that came beside them, where these are labels."""
+        assert self._explainer is not None
+        # classes() also refuses class names that do not fit.
+        classes, request = self._explainer.classes(examples[0]), self._explainer.request
+        arguments = (classes, request.labels, request.score is not None)
+        if self._labels is not None:
+            return label_examples(examples, self._labels, *arguments)
+        if isinstance(labels_beside, dict):
+            only = next(iter(labels_beside.values())) if len(labels_beside) == 1 else None
+            labels_beside = labels_beside.get(request.output, only)
+        if labels_beside is None:
+            return examples
+        try:
+            if isinstance(labels_beside, tuple):
+                raise InputError("they are of several outputs; expected a dict by output, or labels=")
+            return label_examples(examples, labels_beside, *arguments)
+        except InputError as error:
+            if request.target.rule == "label":
+                raise
+            warnings.warn(f"the targets beside the examples are not stored as labels: {error}", stacklevel=2)
+            return examples
+
     def _open_store(self, first_step: int) -> TrainingStore:
         """The store, prepared for steps from `first_step` on."""
         if self._if_exists != "new run":
@@ -274,6 +306,8 @@ class AttributionCallback(keras.callbacks.Callback):
             output=request.output,
             measures=measures or None,
             superpixels=request.superpixels,
+            score=identify_callable(self._score) if callable(self._score) else identify_score(request),
+            logits=request.logits,
         )
         return TrainingStore(
             self._logdir,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -11,17 +12,19 @@ import tensorflow as tf
 
 from tb_deepexplain.graph.loading.load_model import load_model
 from tb_deepexplain.graph.model_graph import ModelGraph
+from tb_deepexplain.training.training_examples import sample_inputs
 
 _FIRST_VALUES = 64
 
 
-def load_trained_model(model: Any, xs: Any) -> ModelGraph:
+def load_trained_model(model: Any, examples: Any) -> ModelGraph:
     """The model in memory: every explanation reads the present values of its variables.
 
-    A model that Keras would build for its first batch is built for `xs`.
+    A model that Keras would build for its first batch is built for the examples.
     """
     if model.built and getattr(model, "inputs", None):
         return load_model(model)
+    xs = sample_inputs(model, examples)
     arrays = tf.nest.map_structure(np.asarray, xs)
     if isinstance(model, keras.Sequential) and isinstance(arrays, np.ndarray):
         model.build((None, *arrays.shape[1:]))
@@ -44,6 +47,16 @@ def digest_weights(model: Any) -> str:
         tf.reshape(tf.cast(w.value, tf.float64), [-1])[:_FIRST_VALUES] for w in model.weights if w.dtype != "string"
     ]
     return hashlib.blake2b(tf.concat(firsts, 0).numpy().tobytes() if firsts else b"", digest_size=8).hexdigest()
+
+
+def identify_callable(function: Callable[..., Any]) -> str:
+    """A function by its name and, where it has some, a digest of its code: the same in every process."""
+    name = f"{function.__module__}:{getattr(function, '__qualname__', type(function).__name__)}"
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return name
+    constants = [constant for constant in code.co_consts if not hasattr(constant, "co_code")]
+    return f"{name} {hashlib.blake2b(code.co_code + repr(constants).encode(), digest_size=8).hexdigest()}"
 
 
 def trained_batches(model: Any) -> int:

@@ -16,6 +16,7 @@ from keras import layers
 
 import tb_deepexplain as dx
 from tb_deepexplain.attribution.explainer import Explainer
+from tb_deepexplain.errors import StoreError
 from tb_deepexplain.store.reader import Store
 from tb_deepexplain.store.records import value_names
 from tb_deepexplain.training.callback import AttributionCallback
@@ -258,6 +259,32 @@ def test_one_output_of_several(tmp_path: Path, output: str, target: Any) -> None
     expected = dx.explain("gradient_x_input", head, NUMBERS[:3], target=target)
     assert_explains(maps_at(tmp_path, 0, "gradient_x_input"), expected)
     assert Store(store_directory(tmp_path)).manifest["model"]["output"] == output
+
+
+def test_a_score_function(tmp_path: Path) -> None:
+    def contrast(logits: Any) -> Any:
+        return logits[:, 2] - logits[:, 0]
+
+    model = train(tmp_path, examples=NUMBERS[:3], methods=["gradient_x_input"], score=contrast)
+    x = tf.Variable(NUMBERS[:3])
+    with tf.GradientTape() as tape:
+        score = contrast(model(x))
+    assert_explains(maps_at(tmp_path, 0, "gradient_x_input"), (tape.gradient(score, x) * x).numpy())
+    store = Store(store_directory(tmp_path))
+    np.testing.assert_allclose(store.index["score"].to_numpy(), score.numpy(), rtol=1e-4)
+    assert store.manifest["score"].endswith("contrast")
+    with pytest.raises(StoreError, match=r"made differently .*score was"):
+        train(tmp_path, 2, 1, examples=NUMBERS[:3], methods=["gradient_x_input"], score=lambda logits: logits[:, 1])
+
+
+def test_a_segmentation_explains_the_region_of_a_class(tmp_path: Path) -> None:
+    model = keras.Sequential([keras.Input((8, 8, 3)), layers.Conv2D(2, 3, padding="same", activation="softmax")])
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    y = np.random.default_rng(1).integers(0, 2, (24, 8, 8))
+    callback = AttributionCallback(tmp_path, PICTURES[:2], ["gradient_x_input"])
+    model.fit(PICTURES, y, verbose=0, callbacks=[callback])
+    expected = dx.explain("gradient_x_input", model, PICTURES[:2], target="predicted")
+    assert_explains(maps_at(tmp_path, 0, "gradient_x_input"), expected)
 
 
 def test_measures_at_every_step(tmp_path: Path) -> None:
