@@ -436,6 +436,7 @@ class Faithfulness(Summary):
     """The store's measures of each method."""
 
     measured: Annotated[float | None, "share of the examples that measures were computed for"]
+    step: Annotated[int | None, "the step whose maps were measured; null where the store has only one"]
     superpixels: int | None
     measures: list[Measure]
     means: Annotated[dict[str, dict[str, MeasureMean]], "by method and measure"]

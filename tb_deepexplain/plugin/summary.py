@@ -47,6 +47,7 @@ def faithfulness(store: ServedStore, _: ExampleQuery) -> answers.Faithfulness:
         "measures": describe_measures(manifest),
         "means": manifest.get("faithfulness") or {},
         "measured": manifest.get("measured"),
+        "step": manifest.get("step") if len(store.steps) > 1 else None,
         "superpixels": manifest.get("superpixels"),
         "evaluation": _evaluation(manifest.get("evaluation")),
     }
@@ -91,6 +92,8 @@ def gap(store: ServedStore, query: ExampleQuery) -> answers.Gaps:
 def agreement(store: ServedStore, query: ExampleQuery) -> answers.Agreements:
     """The agreement of the maps of each pair of methods, over a sample."""
     sample = _sample(store, query, _SAMPLE)
+    if store.modality == "mixed":
+        sample = [_merge_pictures(store, example) for example in sample]
     pairs: list[answers.MethodPair] = []
     for a, b in combinations([method["id"] for method in store.methods], 2):
         both = [
@@ -99,7 +102,8 @@ def agreement(store: ServedStore, query: ExampleQuery) -> answers.Agreements:
             if a in example.maps and b in example.maps and example.maps[a].shape == example.maps[b].shape
         ]
         magnitudes = [agree(np.abs(x)[None], np.abs(y)[None]) for x, y in both]
-        signs = [agree(x[None], y[None]).signs for x, y in both]
+        are_signed = _is_signed(store, a) and _is_signed(store, b)
+        signs = [agree(x[None], y[None]).signs for x, y in both] if are_signed else []
         pairs.append(
             {
                 "a": a,
@@ -107,7 +111,7 @@ def agreement(store: ServedStore, query: ExampleQuery) -> answers.Agreements:
                 "n": len(both),
                 "spearman": _finite_mean([agreed.spearman for agreed in magnitudes]),
                 "top": _finite_mean([agreed.top for agreed in magnitudes]),
-                "signs": _finite_mean(signs) if _is_signed(store, a) and _is_signed(store, b) else None,
+                "signs": _finite_mean(signs),
             }
         )
     return {**_head(store), "sampled": len(sample), "pairs": pairs}
@@ -251,6 +255,17 @@ def _input_shares(store: ServedStore, query: ExampleQuery) -> dict[str, Any]:
         for method, of_inputs in shares.items()
     }
     return {"sampled": len(sample), "shares": by_method}
+
+
+def _merge_pictures(store: ServedStore, example: SampledExample) -> SampledExample:
+    """A mixed example with one number for each pixel of its pictures, as they are drawn."""
+    merged: MapsByMethod = {}
+    for row in example.rows:
+        if row.method in example.maps:
+            parts, signed = split_map(example.maps[row.method], row.parts or []).values(), _is_signed(store, row.method)
+            drawn = [tile_encoding.merge_channels(part, signed) if part.ndim == 3 else part for part in parts]
+            merged[row.method] = np.concatenate([part.ravel() for part in drawn])
+    return dataclasses.replace(example, maps=merged)
 
 
 def _value_names(stored_input: Mapping[str, Any]) -> list[str]:

@@ -288,6 +288,8 @@ export interface components {
             methods: components["schemas"]["SummaryMethod"][];
             /** @description share of the examples that measures were computed for */
             measured: number | null;
+            /** @description the step whose maps were measured; null where the store has only one */
+            step: number | null;
             superpixels: number | null;
             measures: components["schemas"]["Measure"][];
             /** @description by method and measure */

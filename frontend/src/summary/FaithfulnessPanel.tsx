@@ -70,14 +70,15 @@ function rankedMethods({ methods, evaluation }: Faithfulness): Methods {
   return order ? [...methods].sort((a, b) => order.indexOf(a.id) - order.indexOf(b.id)) : methods;
 }
 
-function sampleNote({ examples, superpixels, means }: Faithfulness, methods: Methods): string {
+function sampleNote({ examples, superpixels, step, means }: Faithfulness, methods: Methods): string {
   const measured = Math.max(0, ...methods.flatMap(({ id }) => Object.values(means[id]!).map(({ n }) => n)));
   const sample =
     measured < examples
       ? `A sample: ${count(measured)} of ${count(examples)} examples`
       : `All ${count(examples)} examples`;
   const groups = superpixels ? ` over ${superpixels} superpixels a picture,` : "";
-  return `${sample}; means with their 95 % intervals,${groups} beside maps of random numbers.`;
+  const ofStep = step === null ? "" : ` at step ${count(step)}`;
+  return `${sample}${ofStep}; means with their 95 % intervals,${groups} beside maps of random numbers.`;
 }
 
 /** The legend of the charts; each name emphasizes its curves. */

@@ -36,6 +36,7 @@ describe("faithfulness", () => {
     examples: 20,
     measured: null,
     superpixels: null,
+    step: null,
     methods: [
       { id: "a", title: "A", signed: true },
       { id: "b", title: "B", signed: true },
@@ -55,7 +56,9 @@ describe("faithfulness", () => {
     const within = show(<FaithfulnessPanel summary={summary({})} />);
     expect(texts(within.querySelectorAll("tbody th"))).toEqual(["A", "B", "random maps"]);
     expect(texts(within.querySelectorAll("td.faint"))).toEqual(["0.22 ± 0.12"]);
-    expect(within.textContent).toContain("A sample: 10 of 20 examples");
+    expect(within.textContent).toContain("A sample: 10 of 20 examples; means");
+    const ofTraining = show(<FaithfulnessPanel summary={summary({ step: 1200 })} />);
+    expect(ofTraining.textContent).toContain("A sample: 10 of 20 examples at step 1,200; means");
   });
   it("lists the best method first if they are ranked", () => {
     const ranking = { low: 1, high: 2, sanity: null, evaluations: 1, seconds: 1 };
