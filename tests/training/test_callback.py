@@ -283,8 +283,10 @@ def test_a_segmentation_explains_the_region_of_a_class(tmp_path: Path) -> None:
     y = np.random.default_rng(1).integers(0, 2, (24, 8, 8))
     callback = AttributionCallback(tmp_path, PICTURES[:2], ["gradient_x_input"])
     model.fit(PICTURES, y, verbose=0, callbacks=[callback])
-    expected = dx.explain("gradient_x_input", model, PICTURES[:2], target="predicted")
-    assert_explains(maps_at(tmp_path, 0, "gradient_x_input"), expected)
+    result = dx.explain("gradient_x_input", model, PICTURES[:2], target="predicted", return_result=True)
+    assert_explains(maps_at(tmp_path, 0, "gradient_x_input"), result.attributions)
+    [text] = {text for row in Store(store_directory(tmp_path)).index["warnings"].to_pylist() for text in row}
+    assert "summed over the positions where the model predicts it" in text
 
 
 def test_measures_at_every_step(tmp_path: Path) -> None:
