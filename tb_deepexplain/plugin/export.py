@@ -18,7 +18,7 @@ from tb_deepexplain.plugin.parameters import ExampleQuery
 from tb_deepexplain.plugin.served_store import ServedStore
 from tb_deepexplain.plugin.tolerant_reads import read_locations
 from tb_deepexplain.store.index import Location
-from tb_deepexplain.store.records import value_names
+from tb_deepexplain.store.records import split_map, value_names
 
 T = TypeVar("T")
 
@@ -53,28 +53,38 @@ def _column_names(store: ServedStore) -> Iterator[str]:
 
 
 def _value_columns(store: ServedStore, query: ExampleQuery) -> dict[str, list[Any]]:
-    """The columns of tokens, or of features with their values, and for each method those of its attributions."""
+    """The columns of tokens, or of features with their values, and for each method those of its attributions.
+
+    Those of a mixed example begin with the name of the input; pictures have none.
+    """
     if store.modality == "image":
         raise BadRequest("parameter 'values': a picture's map is no list of numbers; /api/tile sends single maps")
     examples, _ = page_rows(store, query)
     inputs = _read((rows[0].input_location for rows in examples.values()), store.reader.inputs_at)
     maps = _read((row.map_location for rows in examples.values() for row in rows), store.reader.maps_at)
-    columns: dict[str, list[Any]] = {}
+    lines: list[dict[str, Any]] = []
     for rows in examples.values():
-        stored_input = inputs[rows[0].input_location]
-        cells = (
-            {"tokens": stored_input["tokens"]}
-            if stored_input["modality"] == "text"
-            else {
-                "features": value_names(stored_input["inputs"], stored_input["features"]),
-                "values": _shown_values(stored_input),
-            }
-        )
-        attributions = {row.method: [json_number(v) for v in maps[row.map_location].ravel().tolist()] for row in rows}
-        cells |= {f"{m['id']}.attributions": attributions.get(m["id"]) for m in store.methods}
-        for name, cell in cells.items():
-            columns.setdefault(name, []).append(cell)
-    return columns
+        stored_input, cells = inputs[rows[0].input_location], dict[str, Any]()
+        is_mixed = stored_input["modality"] == "mixed"
+        for part in stored_input["parts"] or [] if is_mixed else [stored_input]:
+            if part["modality"] == "image":
+                continue
+            name = part["input"] if is_mixed else None
+            prefix = f"{name}." if is_mixed else ""
+            if part["modality"] == "text":
+                cells[f"{prefix}tokens"] = part["tokens"]
+            else:
+                of_part = [one for one in stored_input["inputs"] if name in (None, one["name"])]
+                cells[f"{prefix}features"] = value_names(of_part, part["features"])
+                cells[f"{prefix}values"] = _shown_values(part)
+            for row in rows:
+                values = maps[row.map_location]
+                if name is not None:
+                    values = split_map(values, row.parts or [])[name]
+                cells[f"{row.method}.{prefix}attributions"] = list(map(json_number, values.ravel().tolist()))
+        lines.append(cells)
+    names = dict.fromkeys(name for cells in lines for name in cells)
+    return {name: [cells.get(name) for cells in lines] for name in names}
 
 
 def _read(locations: Iterable[Location], read: Callable[[Sequence[Location]], list[T]]) -> dict[Location, T]:

@@ -157,6 +157,23 @@ def test_an_export_holds_tokens_and_features_with_their_attributions(client: Cli
     assert refused.status_code == 400 and "a picture's map is no list of numbers" in refused.text
 
 
+def test_an_export_of_mixed_examples_has_columns_for_each_input(tmp_path: Path, served: Callable[..., Client]) -> None:
+    stores.write_mixed_store(tmp_path, count=2)
+    query = {"run": "meals", "store": "attributions", "sort": "id", "desc": 0}
+    client = served(tmp_path)
+    answer = get(client, "/api/export", **query, values=1, format="jsonl")
+    first = json.loads(answer.text.splitlines()[0])
+    assert first["review.tokens"][:3] == ["a", "warm", "and"]
+    assert (first["city.features"], first["city.values"], first["price.values"]) == (["city"], ["Bern"], [8.5])
+    sent = page(client, **query).row("meal-00")["maps"][1]["parts"]
+    for part in sent:
+        name = f"gradient_x_input.{part['name']}.attributions"
+        if part["name"] == "photo":
+            assert name not in first
+        else:
+            assert sum(first[name]) == pytest.approx(part["sum"], rel=1e-4)
+
+
 def test_an_export_of_a_damaged_map_is_refused(tmp_path: Path, served: Callable[..., Client]) -> None:
     shard = small_store(tmp_path, "r") / "attributions-00002.parquet"
     shard.write_bytes(shard.read_bytes()[:-40])

@@ -121,7 +121,7 @@ export interface paths {
         };
         /**
          * The numbers of many examples as a file
-         * @description An attachment with a line for each example: the columns of `/api/query`, `margin`, `loss` and `disagreement`, and for each method `METHOD.gap`, `METHOD.concentration` and `METHOD.MEASURE`. Text that a spreadsheet would run as a formula begins with an apostrophe. `values=1` adds lists (JSON in a cell of CSV): `tokens` of a text, or `features` and `values`; and `METHOD.attributions`, one number for each of them. It sends at most 10,000 examples.
+         * @description An attachment with a line for each example: the columns of `/api/query`, `margin`, `loss` and `disagreement`, and for each method `METHOD.gap`, `METHOD.concentration` and `METHOD.MEASURE`. Text that a spreadsheet would run as a formula begins with an apostrophe. `values=1` adds lists (JSON in a cell of CSV): `tokens` of a text, or `features` and `values`; and `METHOD.attributions`, one number for each of them. The columns of an example with several inputs of any kind begin with the name of the input, such as `review.tokens` and `METHOD.review.attributions`; pictures have none. It sends at most 10,000 examples.
          */
         get: operations["export"];
         put?: never;
