@@ -97,7 +97,7 @@ def test_what_is_done_to_examples_is_said(tmp_path: Path) -> None:
     pooled = layers.GlobalAveragePooling1D()(layers.Embedding(9, 3)(ids))
     callback = AttributionCallback(tmp_path, [[1, 2], [3]], ["saliency"])
     callback.set_model(keras.Model(ids, layers.Dense(2)(pooled)))
-    with pytest.warns(UserWarning, match="examples: 1 of 2: .*filled up"):
+    with pytest.warns(UserWarning, match="examples: 1 of 2: padded at the end with 0"):
         callback.on_train_begin()
 
 
