@@ -133,7 +133,7 @@ class Classes:
 
     def check_labels(self, labels: Sequence[Label]) -> None:
         """InputError if an example has several true classes, or none, of a model whose classes exclude each other."""
-        several = [label for label in labels if label is not None and not isinstance(label, int)]
+        several = [label for label in labels if label is not None and not isinstance(label, int | float)]
         if several and self.labels is None:
             raise InputError(
                 f"its label is {list(several[0])}, a list of classes; the model's classes exclude each other (they have no sigmoid each)"

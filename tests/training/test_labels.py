@@ -73,6 +73,11 @@ def test_several_classes_each(tmp_path: Path) -> None:
     assert labels_of(tmp_path, (X, rows), model) == [(0, 2), (), (1,)]
 
 
+def test_several_classes_of_a_model_with_one(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="not stored as labels: .*classes exclude each other"):
+        assert labels_of(tmp_path, (X, np.ones((3, 3)))) == [None] * 3
+
+
 def test_quantities_of_a_regression(tmp_path: Path) -> None:
     model = keras.Sequential([keras.Input((4,)), layers.Dense(1)])
     model.compile("sgd", "mse")
