@@ -23,7 +23,7 @@ demo: $(VENV)/demo.stamp ## explain three real models and open TensorBoard (LOGD
 
 test: $(VENV)/dev.stamp frontend/node_modules/.package-lock.json chromium ## all tests: the page's and Python's, in a real TensorBoard and Chromium
 	cd frontend && npm test --silent
-	$(BIN)/python -m pytest -m "not slow" --numprocesses 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -m "not slow and not zoo" --numprocesses 2 --dist loadfile $(ARGS)
 
 test-slow: $(VENV)/dev.stamp ## slow tests: GPU leases, workers that write to S3, Ctrl-C, models over 2 GB, accessibility and pictures of the page; about seven minutes
 	$(BIN)/python -m pytest -m slow --numprocesses 2 --dist loadfile $(ARGS)
@@ -44,6 +44,9 @@ test-flink: $(VENV)/dev.stamp $(ENGINES)/flink.stamp ## a local Flink cluster of
 test-tfx: $(ENGINES)/tfx.stamp ## the TFX component and the TFMA extractor with TFX's and TFMA's own runners; three minutes
 	$(ENGINES)/tfx/bin/python -m pytest tests/tfx tests/tfma $(ARGS)
 
+test-zoo: $(ENGINES)/zoo.stamp ## every method on models that people hold: Keras, KerasHub, Hugging Face, TensorFlow 1
+	$(ENGINES)/zoo/bin/python -m pytest -m zoo --numprocesses 2 --dist loadfile tests/zoo $(ARGS)
+
 test-bazel: $(VENV)/dev.stamp frontend/node_modules/.package-lock.json ## the BUILD files, and the fastest tests with Bazel, offline; half a minute
 	@command -v bazel >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
 	  { echo "installing bazel-bootstrap"; apt-get update -qq; DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends bazel-bootstrap >/dev/null; }; } || \
@@ -63,16 +66,17 @@ check: $(VENV)/dev.stamp frontend/node_modules/.package-lock.json frontend/types
 	cd frontend/types_generator && npm run --silent check
 
 coverage: $(VENV)/dev.stamp ## the lines of both packages that `make test` does not reach
-	$(BIN)/python -m pytest -m "not slow" --numprocesses 2 --dist loadfile --cov --cov-report=term:skip-covered --cov-report=html:htmlcov $(ARGS)
+	$(BIN)/python -m pytest -m "not slow and not zoo" --numprocesses 2 --dist loadfile --cov --cov-report=term:skip-covered --cov-report=html:htmlcov $(ARGS)
 
 format: $(VENV)/dev.stamp frontend/node_modules/.package-lock.json ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	cd frontend && npm run --silent format
 
-docs: $(VENV)/dev.stamp ## write docs/methods.md and docs/measures.md from the tables
+docs: $(VENV)/dev.stamp ## write docs/methods.md, docs/measures.md and docs/zoo.md from the tables
 	for table in methods measures; do \
 		$(BIN)/python -m beam_pipelines.cli.reference_pages $$table > docs/$$table.md.new && mv docs/$$table.md.new docs/$$table.md; done
+	$(BIN)/python -m tests.zoo.page > docs/zoo.md.new && mv docs/zoo.md.new docs/zoo.md
 
 types: $(VENV)/dev.stamp frontend/types_generator/node_modules/.package-lock.json ## write openapi.json, docs/http_api.md and the page's types.ts from the table of routes
 	$(BIN)/python -m tb_deepexplain.plugin.openapi
@@ -132,6 +136,12 @@ $(ENGINES)/tfx.stamp: $(BIN)/uv tests/tfx/requirements.lock setup.py $(PAGE_SOUR
 	$(BIN)/uv pip install --quiet --python $(ENGINES)/tfx/bin/python --no-deps -e .
 	@touch $@
 
+# Hugging Face's TensorFlow classes end with version 4; KerasHub brings tensorflow-text.
+$(ENGINES)/zoo.stamp: $(BIN)/uv setup.py
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(ENGINES)/zoo
+	$(BIN)/uv pip install --quiet --python $(ENGINES)/zoo/bin/python -e . 'keras-hub~=0.32' 'transformers~=4.57' 'tf-keras~=2.21' 'pytest>=8.4' 'pytest-xdist>=3.6' scipy
+	@touch $@
+
 %/node_modules/.package-lock.json: %/package-lock.json
 	cd $* && npm ci --ignore-scripts --no-progress --silent
 	@touch $@
@@ -142,4 +152,4 @@ chromium:
 	  { echo "installing chromium"; apt-get update -qq; DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; }; } || \
 	  { echo "the browser tests need Chromium: install it, or name one with CHROMIUM=/path/to/chromium" >&2; exit 2; }
 
-.PHONY: help demo test coverage test-slow test-kills test-dataflow test-prism test-flink test-tfx test-bazel lock-tfx check format docs types dist clean chromium
+.PHONY: help demo test coverage test-slow test-kills test-dataflow test-prism test-flink test-tfx test-zoo test-bazel lock-tfx check format docs types dist clean chromium

@@ -1,0 +1,57 @@
+"""Every family of keras.applications: its smallest member at the smallest picture that builds, without trained weights."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+
+from tests.zoo.keras_layers import randomise
+from tests.zoo.member import RULES, Member
+
+
+def _build(name: str, size: int, **options: Any) -> Any:
+    """The model with logits of three classes. One pass in training mode sets the statistics of batch norm."""
+    import keras
+
+    model = getattr(keras.applications, name)(
+        weights=None, input_shape=(size, size, 3), classes=3, classifier_activation=None, **options
+    )
+    norms = [one for one in model.layers if isinstance(one, keras.layers.BatchNormalization)]
+    for norm in norms:
+        norm.momentum = 0.0
+    if norms:
+        model(np.random.default_rng(2).normal(size=(8, size, size, 3)).astype(np.float32), training=True)
+    randomise(model, 0.05)
+    return model
+
+
+def application(name: str, size: int = 32, options: Any = (), **expected: Any) -> Member:
+    """A member of keras.applications for pictures of this size."""
+    return Member(
+        name,
+        functools.partial(_build, name, size, **dict(options)),
+        lambda rng: rng.normal(size=(2, size, size, 3)).astype(np.float32),
+        **expected,
+    )
+
+
+PRODUCT: Any = {"refused": {RULES: "product"}}  # squeeze and excitation
+APPLICATIONS = [
+    application("ConvNeXtTiny", **PRODUCT),
+    application("DenseNet121"),
+    application("EfficientNetB0", **PRODUCT),
+    application("EfficientNetV2B0", **PRODUCT),
+    application("InceptionResNetV2", 75),
+    application("InceptionV3", 75),
+    application("MobileNet", options={"alpha": 0.25}),
+    application("MobileNetV2", options={"alpha": 0.35}),
+    application("MobileNetV3Small", options={"minimalistic": True}),
+    application("MobileNetV3Small", options={"alpha": 0.75}, **PRODUCT),
+    application("NASNetMobile"),
+    application("ResNet50"),
+    application("ResNet50V2"),
+    application("VGG16"),
+    application("Xception", 71),
+]
