@@ -183,17 +183,14 @@ def check(member: Member, method_id: str) -> None:
     method = find_method(method_id)
     reason = member.expected(member.refused, method)
     if reason is None:
-        called, graph = explained(member)
-        row = CHECKS[method_id]
+        called, row = explained(member).called, CHECKS[method_id]
         parameters = row.parameters(called) | dict(member.parameters.get(method_id, {}))
-        explainer = dx.Explainer(method_id, graph, target=member.target, **member.options, **parameters)
-        result = explainer.run(called.xs, return_result=True)
+        explainer, result = _explain(member, method_id, parameters)
         np.testing.assert_allclose(result.score, called.score, rtol=1e-4, atol=1e-5 * abs(called.score).max())
         row.compare(called, _maps(result, explainer), parameters, result)
         return
     with pytest.raises(dx.DeepExplainError, match=REASONS[reason]):
-        explainer = dx.Explainer(method_id, explained(member).graph, target=member.target, **member.options)
-        explainer.run(explained(member).called.xs, return_result=True)
+        _explain(member, method_id, {})
     called = AsCalled(member) if "every" in member.refused else explained(member).called
     if reason == "no gradient":
         assert None in called.gradient(called.entries)
@@ -230,6 +227,13 @@ def _is_random(path: Path, xs: Any) -> bool:
     (name,) = signature.structured_input_signature[1]
     outputs = [next(iter(signature(**{name: tf.constant(xs)}).values())).numpy() for _ in range(8)]
     return any((outputs[0] != output).any() for output in outputs)
+
+
+def _explain(member: Member, method_id: str, parameters: Mapping[str, Any]) -> tuple[Any, Any]:
+    """The explainer and its result."""
+    called, graph = explained(member)
+    explainer = dx.Explainer(method_id, graph, target=member.target, **member.options, **parameters)
+    return explainer, explainer.run(called.xs, return_result=True)
 
 
 def _maps(result: Any, explainer: Any) -> list[np.ndarray]:

@@ -121,16 +121,9 @@ def picture(name: str, size: int, **options: Any) -> Member:
 
 
 SOFTMAX: Any = {"refused": {RULES: "softmax"}}
-DIM = {
-    name: None
-    for name in (
-        "hidden_size",
-        "num_hidden_layers",
-        "num_attention_heads",
-        "intermediate_size",
-        "max_position_embeddings",
-    )
-}
+DIM = dict.fromkeys(
+    ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "max_position_embeddings")
+)
 GPT = DIM | {"n_embd": 8, "n_layer": 1, "n_head": 2, "n_positions": 16}
 POSITIONS = dict.fromkeys(
     ("gradient", "perturbation"), "position ids that are computed from the token ids count as a second embedding"

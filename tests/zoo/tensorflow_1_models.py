@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.zoo.member import RULES, Member
+from tests.zoo.member import Member
 
 
 @dataclasses.dataclass(eq=False)

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.zoo.checks import check_subject
-from tests.zoo.tensorflow_1_models import TENSORFLOW_1
 from tests.zoo.member import Member
 from tests.zoo.parametrised import pairs
+from tests.zoo.tensorflow_1_models import TENSORFLOW_1
 
 pytestmark = pytest.mark.zoo
 
