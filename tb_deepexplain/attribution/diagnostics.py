@@ -21,7 +21,7 @@ class Diagnostics:
 
     def __init__(self, submodel: Submodel) -> None:
         self._submodel = submodel
-        self._compiled: dict[Any, Any] = {}
+        self._compiled = submodel.compiled  # one function for all methods
         self._not_finite_weights: str | None = None
 
     def describe(self, family: str, maps: Sequence[np.ndarray], score: np.ndarray, batch: Batch) -> list[list[str]]:
@@ -75,23 +75,26 @@ class Diagnostics:
         )
         if key not in self._compiled:  # a concrete function: TensorFlow warns about functions that are traced often
             specs = tf.nest.map_structure(lambda t: None if t is None else tf.TensorSpec(t.shape, t.dtype), arguments)
-            self._compiled[key] = tf.function(self._gradient_arrives, autograph=False).get_concrete_function(*specs)
-        arrives = self._compiled[key](*arguments).numpy()
-        at_y, at_z, at_entries = np.split(arrives, [len(regions), 2 * len(regions)])
+            self._compiled[key] = tf.function(self._gradients, autograph=False).get_concrete_function(*specs)
+        gradients = self._compiled[key](*arguments)
+        arrives = [g is not None and bool(np.any(g.numpy())) for g in gradients]
+        at_y, at_z, at_entries = (arrives[i * len(regions) :][: len(regions) if i < 2 else None] for i in range(3))
         blocking = [region for region, y, z in zip(regions, at_y, at_z, strict=True) if y and not z]
-        if at_entries.any():
+        if any(at_entries):
             return "wherever the gradient is not zero, the input is zero or equals the baseline"
         if blocking:
             layer = self._submodel.graph.describe_layer(blocking[-1].y)
             return f"every unit of {layer} is flat for this example (off or saturated) and lets no gradient through; {_ALTERNATIVE}"
         return f"small changes of this input do not change the score; {_ALTERNATIVE}"
 
-    def _gradient_arrives(self, entries: list[Any], context: list[Any], target: Any, ys: Any) -> Any:
-        """For one example: whether the gradient is not zero at each region's y, at each region's z, and at each entry."""
+    def _gradients(self, entries: list[Any], context: list[Any], target: Any, ys: Any) -> list[Any]:
+        """For one example: the gradients at each region's y, at each region's z, and at each entry; None where there is none."""
         imported, regions = self._submodel.import_graph(entries, context), self._submodel.region_analysis.regions
         inner = imported.fetch([*(r.y for r in regions), *(r.z for r in regions)])
         score = select(imported.fetch([self._submodel.cut.output])[0], target, ys)
-        return tf.stack([_not_zero(g) for g in tf.gradients(score, [*inner, *entries])])
+        gradients = tf.gradients(score, [*inner, *entries])
+        # Tested for zeros by NumPy: in a long unrolled loop, that would be thousands of ops to trace and to place.
+        return [None if g is None else tf.convert_to_tensor(g) for g in gradients]
 
     def _why_not_finite(self, family: str, score_is_finite: bool) -> str:
         if self._weights_not_finite():
@@ -117,7 +120,3 @@ class Diagnostics:
 def _is_finite(batch: Batch, n: int) -> bool:
     """Whether the entries of example n are finite."""
     return all(np.isfinite(entry[n].numpy()).all() for entry in batch.entries if entry.dtype.is_floating)
-
-
-def _not_zero(gradient: Any) -> Any:
-    return tf.constant(False) if gradient is None else tf.reduce_any(tf.convert_to_tensor(gradient) != 0)

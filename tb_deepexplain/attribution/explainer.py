@@ -207,6 +207,7 @@ class Explainer:
         if inputs.are_entries:
             takes = "; ".join(map(str, self.graph.inputs))
             raise InputError(f"xs has values of inner tensors; predictions need the model's inputs: {takes}")
+        self.submodel.trace_prediction()  # which shows how large a batch may be
         batches = self._split(inputs, self.batch_sizes.evaluations(inputs, batch_size))
         parts = []
         for rows in batches:
@@ -313,6 +314,8 @@ class Explainer:
         else:
             explained = self._explain_target(self._target if target is DEFAULT else target, inputs, batch_size)
         seeds = None if seed is None else inputs.seeds(seed)
+        if batch_size is None and not self.submodel.has_counted_activations:
+            self._compiled_for(self.batch(Examples(inputs, explained, seeds, 1), np.arange(1)))
         return Examples(inputs, explained, seeds, self.batch_sizes.evaluations(inputs, batch_size))
 
     def split(self, examples: Examples, size: int) -> list[np.ndarray]:
@@ -328,12 +331,7 @@ class Explainer:
 
     def explain_batch(self, batch: Batch, batch_size: int) -> tuple[MethodOutput, list[list[str]]]:
         """The method's output, and the warnings of each example."""
-        shapes = self.entry_shapes(batch.entries)
-        key = (shapes, batch.kind)
-        with self._compiling:
-            if key not in self._compiled:
-                self._compiled[key] = self._compile(shapes, batch)
-        compiled = self._compiled[key]
+        compiled = self._compiled_for(batch)
         check_target(batch.target, compiled.output_shape)
         check_ys(batch.ys, None, compiled.output_shape if batch.target is None else compiled.output_shape[:-1])
         output, n = compiled(batch, batch_size), len(batch.entries[0])
@@ -378,6 +376,15 @@ class Explainer:
         """`call(score, *extras)` as one function, with the score of this submodel; see compiled_method.trace."""
         function, _ = compiled_method.trace(call, submodel, shapes, batch, self._jit, extra_specs)
         return function
+
+    def _compiled_for(self, batch: Batch) -> CompiledMethod:
+        """The method, compiled for batches like this one."""
+        shapes = self.entry_shapes(batch.entries)
+        key = (shapes, batch.kind)
+        with self._compiling:
+            if key not in self._compiled:
+                self._compiled[key] = self._compile(shapes, batch)
+        return self._compiled[key]
 
     def _compile(self, shapes: Shapes, batch: Batch) -> CompiledMethod:
         return compile_method(self.method, self._resolved_parameters, self.submodel, shapes, batch, self._jit)

@@ -63,9 +63,12 @@ class Score:
         self._batch_size = tf.convert_to_tensor(batch_size, tf.int32)
         self._seeds, self._jit, self._gradient_block = seeds, jit, gradient_block
         self.has_probability, self._to_probabilities = to_probabilities is not None, to_probabilities
+        # One trace for the examples, for points in batches and, after those, for one point alone.
+        self._traced_output = tf.function(
+            lambda *arguments: self._output(*arguments), autograph=False, reduce_retracing=True
+        )
         self._value = self._function(self._compute)
         self._probability = self._function(self._compute_probability)
-        self._value_and_gradient = self._function(self._differentiate)
         # Not inlined into the loops that call it: inside a loop, oneDNN's max pooling is used at random.
         self._value_and_gradient_in_loops = self._function(self._differentiate, inline=jit)
 
@@ -75,7 +78,7 @@ class Score:
 
     def gradient(self, points: Sequence[Any], rows: Any = None) -> tuple[Any, list[Any]]:
         """The score [B] and its gradient, like the points."""
-        function = self._value_and_gradient if rows is None else self._value_and_gradient_in_loops
+        function = self._once(self._differentiate) if rows is None else self._value_and_gradient_in_loops
         return self._evaluate(function, points, rows)
 
     def probability(self, points: Sequence[Any], rows: Any = None) -> Any:
@@ -85,7 +88,7 @@ class Score:
     def propagate(self, rule: Any) -> tuple[Any, list[Any], Any]:
         """At the examples: the score [N], its gradient under the rule (graph.backward_rules.Rule), like x, and the score [N]
         at the rule's reference, NaN if it has none."""
-        return self._evaluate(self._function(functools.partial(self._differentiate, rule=rule)), self.x, None)
+        return self._evaluate(self._once(functools.partial(self._differentiate, rule=rule)), self.x, None)
 
     def values(self) -> Any:
         """The score [N] at the examples, in batches."""
@@ -99,7 +102,7 @@ class Score:
                 return [self([tf.repeat(b[None], tf.size(items), axis=0) for b in base], items)]
 
             return self.map(self.n, repeated)[0]
-        output = self._output([b[None] for b in base], [])
+        output = self._traced_output([b[None] for b in base], [])
         return select(tf.repeat(output, self.n, axis=0), self._target, self._ys)
 
     def uniform(self, shape: Sequence[Any]) -> Any:
@@ -193,6 +196,10 @@ class Score:
         hidden = tf.cast(mask, points.dtype)
         return points * (1 - hidden) + base * hidden
 
+    def _once(self, function: Callable[..., Any]) -> Any:
+        """For a single call: traced in place, because a function within a function takes time to build and to inline."""
+        return self._function(function) if self._jit else function
+
     def _function(self, function: Callable[..., Any], inline: bool = True) -> Any:
         return tf.function(
             function,
@@ -221,20 +228,19 @@ class Score:
             None if self._ys is None else take(self._ys),
         )
 
-    def _compute(self, points: list[Any], context: list[Any], target: Any, ys: Any, rule: Any = None) -> Any:
-        output = self._output(points, context) if rule is None else self._output(points, context, rule)
-        return select(output, target, ys)
+    def _compute(self, points: list[Any], context: list[Any], target: Any, ys: Any) -> Any:
+        return select(self._traced_output(points, context), target, ys)
 
     def _compute_probability(self, points: list[Any], context: list[Any], target: Any, ys: Any) -> Any:
         assert self._to_probabilities
-        output = self._output(points, context)
+        output = self._traced_output(points, context)
         if ys is not None:  # the sign of a single unit: class 1 or class 0
             output *= tf.cast(ys, output.dtype)
         return select(self._to_probabilities(output), target, None)
 
     def _differentiate(self, points: list[Any], context: list[Any], target: Any, ys: Any, rule: Any = None) -> Any:
-        score = self._compute(points, context, target, ys, rule)
-        gradients = differentiate(score, points)
+        output = self._output(points, context) if rule is None else self._output(points, context, rule)
+        gradients = differentiate(score := select(output, target, ys), points)
         for i, gradient in enumerate(gradients):
             if gradient is None and (block := self._gradient_block(i)):
                 raise UnsupportedModelError(

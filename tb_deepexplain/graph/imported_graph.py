@@ -41,6 +41,11 @@ class ImportedGraph:
         """Nodes that are imported from now on read `value` instead of the tensor `name`."""
         self._tensors[name] = value
 
+    def values_per_example(self) -> int:
+        """The numbers that the imported tensors hold for one example, as far as their shapes are known."""
+        shapes = [t.shape for t in self._tensors.values()]
+        return sum(s[1:].num_elements() or 0 for s in shapes if s.rank and s[0] is None)
+
     def _capture_variables(self, names: Sequence[str]) -> None:
         graph = tf.compat.v1.get_default_graph()
         for placeholder in map(tensor_name, self._view.placeholders(names, self._tensors)):

@@ -37,6 +37,7 @@ class Submodel:
 
     def __init__(self, graph: ModelGraph, cut: Cut) -> None:
         self.graph, self.cut = graph, cut
+        self.compiled: dict[Any, Any] = {}  # functions that all its explainers share, by their signature
         self._activation_ratio: float | None = None
 
     def compute_entries(self, inputs: Sequence[Any]) -> tuple[list[Any], list[Any]]:
@@ -129,6 +130,7 @@ class Submodel:
         if rule is not None:
             apply_rule(rule, self.region_analysis, imported, self.import_graph, entries, context, self.cut.output)
         output = imported.fetch([self.cut.output])[0]
+        self._count_activations(imported, entries)
         if not output.shape.rank:
             shape = "one number for all examples" if output.shape.rank == 0 else "of unknown rank"
             raise UnsupportedModelError(
@@ -246,17 +248,28 @@ class Submodel:
         """(layer, names of its weights) before the explained output, the layer nearest to it first."""
         return weights_by_layer(self.graph.view, self.cut.output, self.graph.captured_names)
 
+    @property
+    def has_counted_activations(self) -> bool:
+        """Whether `activation_ratio` is known, because the submodel was traced for examples of one shape."""
+        return self._activation_ratio is not None
+
+    def trace_prediction(self) -> None:
+        """Trace `predict`."""
+        _ = self._prediction_function
+
     def activation_ratio(self, entries: Sequence[Any], context: Sequence[Any]) -> float:
-        """How many numbers the submodel computes for each number of `entries`; by the shapes of the first call."""
-        if self._activation_ratio is None:
+        """How many numbers the submodel computes for each number of `entries`; by the shapes of its first trace."""
+        if self._activation_ratio is None:  # a text of any length: traced again, for this one
             specs = [[tf.TensorSpec([None, *t.shape[1:]], t.dtype) for t in tensors] for tensors in (entries, context)]
-            graph = tf.function(self.compute_output, autograph=False).get_concrete_function(*specs).graph
-            shapes = [
-                t.shape[1:] for op in graph.get_operations() for t in op.outputs if t.shape.rank and t.shape[0] is None
-            ]
-            computed = sum(shape.num_elements() or 0 for shape in shapes)
-            self._activation_ratio = computed / max(1, sum(math.prod(e.shape[1:]) for e in entries))
+            tf.function(self.compute_output, autograph=False).get_concrete_function(*specs)
+        assert self._activation_ratio is not None
         return self._activation_ratio
+
+    def _count_activations(self, imported: ImportedGraph, entries: Sequence[Any]) -> None:
+        """Set `activation_ratio` if it is not known and the entries have known shapes."""
+        if self._activation_ratio is None and all(e.shape.rank and None not in e.shape[1:] for e in entries):
+            values = sum(math.prod(e.shape[1:]) for e in entries)
+            self._activation_ratio = imported.values_per_example() / max(1, values)
 
     @cached_property
     def _entry_function(self) -> Any:
@@ -309,9 +322,11 @@ class Submodel:
 
     def _import_prediction(self, inputs: Sequence[Any]) -> tuple[Any, Any, Any]:
         lookup = next((lookup for lookup in self.cut.explained_lookups if lookup), None)
-        output, model_output, *ids = self._import_head(inputs).fetch(
+        imported = self._import_head(inputs)
+        output, model_output, *ids = imported.fetch(
             [self.cut.output, self.cut.model_output, *([lookup.indices] if lookup else [])]
         )
+        self._count_activations(imported, imported.fetch(self.cut.entries))
         if final_activation(self.graph.view, self.cut.model_output) == "LogSoftmax":
             model_output = tf.exp(model_output)
         return output, model_output, ids[0] if ids else tf.zeros([tf.shape(inputs[0])[0], 0], tf.int64)

@@ -33,11 +33,15 @@ class AsCalled:
 
     def gradient(self, points: Sequence[Any]) -> list[Any]:
         """The gradient of the score at one point for each example, like the points; None where there is none."""
-        points = [tf.constant(p) for p in points]
+        gradients = self.traced_gradient([tf.constant(p) for p in points], np.arange(self.n))
+        return [None if g is None else g.numpy() for g in gradients]
+
+    def traced_gradient(self, points: Sequence[Any], rows: np.ndarray) -> list[Any]:
+        """The gradient as tensors, also inside a tf.function."""
         with tf.GradientTape() as tape:
             tape.watch(points)
-            score = tf.reduce_sum(self._score(points, np.arange(self.n)))
-        return [None if g is None else tf.convert_to_tensor(g).numpy() for g in tape.gradient(score, points)]
+            score = tf.reduce_sum(self._score(points, rows))
+        return [None if g is None else tf.convert_to_tensor(g) for g in tape.gradient(score, points)]
 
     @functools.cached_property
     def score(self) -> np.ndarray:

@@ -243,7 +243,7 @@ PREPROCESSING = [
     layer(
         "STFTSpectrogram",
         (8, 8),
-        lambda k: _chain(k.Reshape((64, 1)), k.STFTSpectrogram(frame_length=16, frame_step=8, fft_length=16)),
+        lambda k: _chain(k.Reshape((64, 1)), k.STFTSpectrogram("real", frame_length=16, frame_step=8, fft_length=16)),
     ),
     layer(
         "MelSpectrogram",
