@@ -108,6 +108,7 @@ TEXT_MODELS = [
         TOKENS,
         xs=lambda rng: {k: v for k, v in _text_ids(True)(rng).items() if k != "padding_mask"},
         sizes={"num_heads": None},
+        refused={RULES: "product"},
     ),
     text("GPT2", TOKENS, task=False),
     text(
@@ -167,9 +168,9 @@ VISION_MODELS = [
         16,
         sizes=SQUARE
         | {
-            "input_conv_filters": [4],
+            "input_conv_filters": [64],
             "input_conv_kernel_sizes": [3],
-            "stackwise_num_filters": [64, 6],
+            "stackwise_num_filters": [64, 64],
             "stackwise_num_blocks": [1, 1],
             "stackwise_num_strides": [1, 2],
             "block_type": "basic_block",
@@ -190,7 +191,7 @@ def _segformer() -> Any:
         "max_drop_path_rate": 0.1,
         "layerwise_patch_sizes": [7, 3, 3, 3],
         "layerwise_strides": [4, 2, 2, 2],
-        "hidden_dims": [4, 4, 8, 8],
+        "hidden_dims": [4, 6, 8, 10],
     }
     body = keras_hub.models.SegFormerBackbone(keras_hub.models.MiTBackbone(**sizes), projection_filters=6)
     model = keras_hub.models.SegFormerImageSegmenter(body, num_classes=2, preprocessor=None)
