@@ -315,7 +315,7 @@ class Explainer:
             explained = self._explain_target(self._target if target is DEFAULT else target, inputs, batch_size)
         seeds = None if seed is None else inputs.seeds(seed)
         if batch_size is None and not self.submodel.has_counted_activations:
-            self._compiled_for(self.batch(Examples(inputs, explained, seeds, 1), np.arange(max(1, min(2, inputs.n)))))
+            self._compiled_for(self.batch(Examples(inputs, explained, seeds, 2), self._split(inputs, 2)[0]))
         return Examples(inputs, explained, seeds, self.batch_sizes.evaluations(inputs, batch_size))
 
     def split(self, examples: Examples, size: int) -> list[np.ndarray]:
