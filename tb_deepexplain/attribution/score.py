@@ -240,7 +240,8 @@ class Score:
 
     def _differentiate(self, points: list[Any], context: list[Any], target: Any, ys: Any, rule: Any = None) -> Any:
         output = self._output(points, context) if rule is None else self._output(points, context, rule)
-        gradients = differentiate(score := select(output, target, ys), points)
+        score = select(output, target, ys)
+        gradients = differentiate(score, points)
         for i, gradient in enumerate(gradients):
             if gradient is None and (block := self._gradient_block(i)):
                 raise UnsupportedModelError(
