@@ -262,8 +262,7 @@ class Submodel:
         if self._activation_ratio is None:  # a text of any length: traced again, for this one
             specs = [[tf.TensorSpec([None, *t.shape[1:]], t.dtype) for t in tensors] for tensors in (entries, context)]
             tf.function(self.compute_output, autograph=False).get_concrete_function(*specs)
-        assert self._activation_ratio is not None
-        return self._activation_ratio
+        return self._activation_ratio or 0.0
 
     def _count_activations(self, imported: ImportedGraph, entries: Sequence[Any]) -> None:
         """Set `activation_ratio` if it is not known and the entries have known shapes."""
@@ -326,7 +325,7 @@ class Submodel:
         output, model_output, *ids = imported.fetch(
             [self.cut.output, self.cut.model_output, *([lookup.indices] if lookup else [])]
         )
-        self._count_activations(imported, imported.fetch(self.cut.entries))
+        self._count_activations(imported, imported.fetch(self.cut.entry_tensors))
         if final_activation(self.graph.view, self.cut.model_output) == "LogSoftmax":
             model_output = tf.exp(model_output)
         return output, model_output, ids[0] if ids else tf.zeros([tf.shape(inputs[0])[0], 0], tf.int64)
