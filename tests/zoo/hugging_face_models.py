@@ -192,29 +192,5 @@ PICTURE_MODELS = [
         refused={RULES: "product"},
     ),
     picture("ResNet", 32, sizes={"embedding_size": 4, "hidden_sizes": [4, 8], "depths": [1, 1]}),
-    picture(
-        "MobileViT",
-        32,
-        sizes={
-            "image_size": 32,
-            "hidden_sizes": [8, 8, 8],
-            "neck_hidden_sizes": [4, 4, 4, 4, 4, 4, 4],
-            "num_attention_heads": 2,
-            "patch_size": 2,
-        },
-        **SOFTMAX,
-    ),
-    picture(
-        "Segformer",
-        32,
-        sizes={
-            "hidden_sizes": [4, 4, 8, 8],
-            "depths": [1, 1, 1, 1],
-            "num_attention_heads": [1, 1, 2, 2],
-            "decoder_hidden_size": 4,
-        },
-        **SOFTMAX,
-    ),
-    picture("Cvt", 32, sizes={"embed_dim": [4, 8, 8], "num_heads": [1, 2, 2], "depth": [1, 1, 1]}, **SOFTMAX),
 ]
 HUGGING_FACE = [*TEXT_MODELS, *PICTURE_MODELS]

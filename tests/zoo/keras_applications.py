@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tests.zoo.keras_layers import randomise
-from tests.zoo.member import RULES, Member
+from tests.zoo.member import Member
 
 
 def _build(name: str, size: int, **options: Any) -> Any:
@@ -37,21 +37,6 @@ def application(name: str, size: int = 32, options: Any = (), **expected: Any) -
     )
 
 
-PRODUCT: Any = {"refused": {RULES: "product"}}  # squeeze and excitation
 APPLICATIONS = [
-    application("ConvNeXtTiny", **PRODUCT),
-    application("DenseNet121"),
-    application("EfficientNetB0", **PRODUCT),
-    application("EfficientNetV2B0", **PRODUCT),
-    application("InceptionResNetV2", 75),
-    application("InceptionV3", 75),
     application("MobileNet", options={"alpha": 0.25}),
-    application("MobileNetV2", options={"alpha": 0.35}),
-    application("MobileNetV3Small", options={"minimalistic": True}),
-    application("MobileNetV3Small", options={"alpha": 0.75}, **PRODUCT),
-    application("NASNetMobile"),
-    application("ResNet50"),
-    application("ResNet50V2"),
-    application("VGG16"),
-    application("Xception", 71),
 ]
