@@ -217,7 +217,8 @@ PREPROCESSING = [
             name,
             IMAGE,
             lambda k, name=name, arguments=arguments: getattr(k, name)(*arguments),
-            refused={} if name == "RandomCrop" else {"SavedModel": "random"},  # Keras exports them as in training
+            # Keras exports them as in training.
+            refused={} if name in ("RandomCrop", "RandomColorJitter") else {"SavedModel": "random"},
         )
         for name, *arguments in (
             ["RandomFlip"],
