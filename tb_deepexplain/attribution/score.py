@@ -198,7 +198,7 @@ class Score:
 
     def _once(self, function: Callable[..., Any]) -> Any:
         """For a single call: traced in place, because a function within a function takes time to build and to inline."""
-        return self._function(function) if self._jit else function
+        return self._function(function) if self._jit or tf.executing_eagerly() else function
 
     def _function(self, function: Callable[..., Any], inline: bool = True) -> Any:
         return tf.function(

@@ -240,7 +240,7 @@ def _maps(result: Any, explainer: Any) -> list[np.ndarray]:
     """The maps in the order of the entries."""
     maps = result.attributions
     if isinstance(maps, dict):
-        return [maps[name] for name in explainer.submodel.cut.entry_names]
+        return [maps[explained.name] for explained in explainer.submodel.cut.explained]
     return list(maps) if isinstance(maps, list | tuple) else [maps]
 
 
