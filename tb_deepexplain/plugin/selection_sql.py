@@ -56,7 +56,7 @@ def _target_condition(target: str | int | None, bindings: Bindings) -> list[str]
         case "predicted" | "label":
             return [f"target = {target}"]
         case "sum":
-            return ["score_function = 'sum'"]
+            return ["coalesce(target, -1) < 0"]  # of no single class: the sum of all units, or a score function
     return [f"target = {bindings.add(target)}"]
 
 

@@ -277,3 +277,14 @@ def test_examples_of_several_labels_are_right_if_all_classes_are(tmp_path: Path,
     shown = {row["id"]: row for row in page(client, **ODD).header["rows"]}
     assert shown["missed"]["label_name"] == "cat, dog"
     assert {name for name, row in shown.items() if row["misclassified"]} == {"missed", "invented"}
+
+
+def test_the_map_of_a_score_function_is_that_of_no_class(tmp_path: Path, served: Callable[..., Client]) -> None:
+    maps = [Attribution("a", "saliency", np.array([3.0]), score_function="my_scores:odds")]
+    odd_store(tmp_path, "tabular", [(Input("a", "tabular", features=["x"], values=[1.0]), maps)], target="my_scores:odds")
+    client = served(tmp_path)
+    (shown,) = page(client, **ODD).header["rows"]
+    assert shown["maps"][0]["score_function"] == "my_scores:odds"
+    assert shown["maps"][0]["target"] is None
+    exact = get(client, "/api/tile", **ODD, id="a", method="saliency", target="sum", flat=1)
+    np.testing.assert_array_equal(np.frombuffer(exact.data, np.float32), [3.0])

@@ -12,9 +12,15 @@ export function shownMap(row: Row): StoredMap | null {
   return last.find((map) => map.target === row.predicted) ?? last[0] ?? null;
 }
 
-function explainedClass(map: StoredMap | null): string {
+/** What a map explains, in words. */
+export function explainedClass(map: StoredMap | null): string {
   if (map === null) return "–";
-  return map.target === null ? "sum of outputs" : className(map.target, map.target_name);
+  const scoreFunction = map.score_function ?? "sum";
+  if (map.target === null) return scoreFunction === "sum" ? "sum of outputs" : scoreFunction;
+  const name = className(map.target, map.target_name);
+  if (scoreFunction === "region") return `${name}, where it is predicted`;
+  const position = map.target_index?.slice(0, -1) ?? [];
+  return position.length > 0 ? `${name} at ${position.join(", ")}` : name;
 }
 
 export function ExampleFacts({ row, open }: { row: Row; open?: () => void }) {

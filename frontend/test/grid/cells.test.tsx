@@ -1,7 +1,7 @@
 // The parts of a row, and the legend of a column.
 import { beforeEach, describe, expect, it } from "vitest";
 import { Caption } from "../../src/grid/Caption";
-import { ExampleFacts, shownMap } from "../../src/grid/ExampleFacts";
+import { ExampleFacts, explainedClass, shownMap } from "../../src/grid/ExampleFacts";
 import { Legend } from "../../src/grid/Header";
 import { active } from "../../src/state/interaction";
 import { page as loadedPage } from "../../src/state/loaded";
@@ -59,6 +59,17 @@ describe("facts", () => {
     expect(shownMap(row({ maps }))).toBe(maps[2]);
     expect(shownMap(row({ maps: [...maps.slice(0, 2), null] }))).toBe(maps[1]);
     expect(shownMap(row())).toBeNull();
+  });
+  it("say what a map explains: a class, perhaps at a position or where it is predicted, a sum or a score function", () => {
+    const class3 = { target: 3, target_name: "cat" };
+    const words = [
+      { ...class3, target_index: [3] },
+      { ...class3, target_index: [7, 3] },
+      { ...class3, target_index: null, score_function: "region" },
+      { target: null, target_index: null, score_function: "sum" },
+      { target: null, target_index: null, score_function: "my_scores:odds" },
+    ].map((patch) => explainedClass(pictureMap(patch)));
+    expect(words).toEqual(["cat", "cat at 7", "cat, where it is predicted", "sum of outputs", "my_scores:odds"]);
   });
 });
 
