@@ -281,7 +281,9 @@ def test_examples_of_several_labels_are_right_if_all_classes_are(tmp_path: Path,
 
 def test_the_map_of_a_score_function_is_that_of_no_class(tmp_path: Path, served: Callable[..., Client]) -> None:
     maps = [Attribution("a", "saliency", np.array([3.0]), score_function="my_scores:odds")]
-    odd_store(tmp_path, "tabular", [(Input("a", "tabular", features=["x"], values=[1.0]), maps)], target="my_scores:odds")
+    odd_store(
+        tmp_path, "tabular", [(Input("a", "tabular", features=["x"], values=[1.0]), maps)], target="my_scores:odds"
+    )
     client = served(tmp_path)
     (shown,) = page(client, **ODD).header["rows"]
     assert shown["maps"][0]["score_function"] == "my_scores:odds"
