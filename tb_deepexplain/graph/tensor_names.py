@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from tb_deepexplain.errors import ParameterError
 from tb_deepexplain.graph.graph_view import SHAPE_OPS, GraphView, node_name, tensor_name
 
+_RESOURCE = 20  # DT_RESOURCE: the handle of a variable
+
 
 def find_tensor(view: GraphView, layers: Mapping[str, str], name: str) -> str:
     """The tensor that `name` means; `layers` maps known layers to their outputs. ParameterError if none or several fit."""
@@ -47,7 +49,8 @@ def _scope_outputs(view: GraphView, scope: str) -> list[str]:
     """The tensors that are computed inside a name scope and whose values are used outside it."""
     prefix, outputs = scope + "/", []
     for name, node in view.nodes.items():
-        if name.startswith(prefix) and node.op not in (*SHAPE_OPS, "Const", "ReadVariableOp", "NoOp"):
+        is_handle = node.op == "Placeholder" and node.attr["dtype"].type == _RESOURCE
+        if name.startswith(prefix) and not is_handle and node.op not in (*SHAPE_OPS, "Const", "ReadVariableOp", "NoOp"):
             consumers = view.consumers.get(f"{name}:0")
             outside = [n for n in consumers or () if not n.startswith(prefix) and view.nodes[n].op not in SHAPE_OPS]
             if consumers is None or outside:

@@ -1,0 +1,83 @@
+"""Which tensors are explained: positions and masks of tokens are not, and inputs are found by the names that people use."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+import tb_deepexplain as dx
+from tests.closeness import assert_maps_close
+
+IDS = np.array([[3, 4, 5, 1, 1, 1], [2, 6, 1, 1, 1, 1]])
+
+
+def _with_positions() -> Any:
+    """Token ids whose positions are counted from the mask of the padding 1, as in RoBERTa."""
+    rng = np.random.default_rng(0)
+    words, places = (tf.constant(rng.normal(size=(8, 3)), tf.float32) for _ in range(2))
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 6], tf.int32, name="ids")])
+    def model(ids: Any) -> Any:
+        mask = tf.cast(tf.not_equal(ids, 1), tf.int32)
+        embedded = tf.gather(words, ids) + tf.gather(places, tf.cumsum(mask, 1) * mask + 1)
+        return tf.reduce_sum(tf.tanh(embedded), [1, 2])[:, None]
+
+    return model
+
+
+def test_positions_are_no_second_embedding() -> None:
+    model = _with_positions()
+    for inputs in (None, "embedding", "ids"):
+        result = dx.explain("occlusion", model, IDS, inputs=inputs, return_result=True)
+        assert result.attributions.shape == (2, 6, 3)
+        assert result.evaluations.tolist() == [7, 7]
+
+
+def test_masks_beside_tokens_stay_fixed_and_are_named() -> None:
+    keras.utils.set_random_seed(0)
+    ids, mask = keras.Input((6,), dtype="int32", name="ids"), keras.Input((6,), dtype="int32", name="mask")
+    weights = keras.ops.cast(mask, "float32")[..., None]
+    model = keras.Model([ids, mask], layers.Dense(1)(keras.ops.sum(layers.Embedding(8, 3)(ids) * weights, 1)))
+    xs = {"ids": IDS, "mask": (IDS != 1).astype(int)}
+    result = dx.explain("gradient_x_input", model, xs, return_result=True)
+    assert list(result.attributions) == ["ids"]
+    assert result.warnings[0] == ["not explained: mask (it goes with the tokens: a mask, say)"]
+    assert not result.tokens[IDS == 1].any()
+    named = dx.explain("gradient_x_input", model, xs, inputs=["ids", "mask"])
+    assert named["mask"].shape == (2, 6)
+    assert named["mask"].any()
+
+
+def test_single_ops_and_repeated_layers_are_found_by_name() -> None:
+    halves = tf.function(
+        lambda x: tf.reduce_sum(x / 2, 1, keepdims=True), input_signature=[tf.TensorSpec([None, 3], name="x")]
+    )
+    x = np.ones((2, 3), np.float32)
+    assert_maps_close(dx.explain("gradient_x_input", halves, x, inputs="truediv"), x / 2)
+    keras.utils.set_random_seed(0)
+    i, twice = keras.Input((3,)), layers.Dense(3, activation="tanh", name="twice")
+    model = keras.Model(i, layers.Dense(1)(twice(twice(i))))
+    first = np.asarray(twice(x))
+    for method in ("gradient_x_input", "occlusion"):
+        maps = dx.explain(method, model, x, inputs="twice")
+        tail = keras.Sequential([keras.Input((3,)), twice, model.layers[-1]])
+        assert_maps_close(maps, dx.explain(method, tail, first))
+
+
+def test_two_embeddings_of_one_input_are_named_by_their_layers() -> None:
+    ids = keras.Input((4,), dtype="int32", name="ids")
+    both = layers.Concatenate()([layers.Embedding(8, 2, name="wide")(ids), layers.Embedding(8, 3, name="deep")(ids)])
+    model = keras.Model(ids, layers.Dense(1)(layers.Flatten()(both)))
+    x = np.array([[1, 2, 3, 4]])
+    explainer = dx.Explainer("occlusion", model)
+    maps = dict(zip(explainer.submodel.cut.names, explainer.run(x), strict=True))
+    assert {name: values.shape for name, values in maps.items()} == {"wide": (1, 4, 2), "deep": (1, 4, 3)}
+    for name, values in maps.items():
+        assert_maps_close(dx.explain("occlusion", model, x, inputs=name), values)
+    with pytest.raises(dx.ParameterError, match="got ids; expected the explained inputs (wide, deep|deep, wide)"):
+        dx.explain("occlusion", model, x, baseline={"ids": 0.0})
