@@ -79,5 +79,5 @@ def test_two_embeddings_of_one_input_are_named_by_their_layers() -> None:
     assert {name: values.shape for name, values in maps.items()} == {"wide": (1, 4, 2), "deep": (1, 4, 3)}
     for name, values in maps.items():
         assert_maps_close(dx.explain("occlusion", model, x, inputs=name), values)
-    with pytest.raises(dx.ParameterError, match="got ids; expected the explained inputs (wide, deep|deep, wide)"):
+    with pytest.raises(dx.ParameterError, match=r"got ids; expected the explained inputs (wide, deep|deep, wide)"):
         dx.explain("occlusion", model, x, baseline={"ids": 0.0})
