@@ -125,13 +125,10 @@ DIM = dict.fromkeys(
     ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "max_position_embeddings")
 )
 GPT = DIM | {"n_embd": 8, "n_layer": 1, "n_head": 2, "n_positions": 16}
-POSITIONS = dict.fromkeys(
-    ("gradient", "perturbation"), "position ids that are computed from the token ids count as a second embedding"
-)
 TEXT_MODELS = [
     text("Bert"),
-    text("Roberta", wrong=POSITIONS),
-    text("XLMRoberta", wrong=POSITIONS),
+    text("Roberta"),
+    text("XLMRoberta"),
     text(
         "DistilBert",
         sizes=DIM | {"dim": 8, "n_layers": 1, "n_heads": 2, "hidden_dim": 12, "max_position_embeddings": 16},
@@ -142,7 +139,7 @@ TEXT_MODELS = [
     text("DebertaV2", sizes={"relative_attention": True, "pos_att_type": ["c2p", "p2c"]}),
     text("GPT2", sizes=GPT),
     text("OpenAIGPT", sizes=GPT),
-    text("MPNet", wrong=POSITIONS),
+    text("MPNet"),
     text("RemBert", sizes={"input_embedding_size": 6}),
     text("RoFormer", sizes={"embedding_size": 8}),
     text("ConvBert", sizes={"embedding_size": 8, "conv_kernel_size": 3}),
@@ -152,7 +149,7 @@ TEXT_MODELS = [
         refused={"every": "batch axis"},
         formats={},
     ),
-    text("Esm", sizes={"mask_token_id": 1}, wrong=POSITIONS),
+    text("Esm", sizes={"mask_token_id": 1}),
 ]
 PATCHES = {
     "image_size": 16,

@@ -256,12 +256,6 @@ PREPROCESSING = [
         warned={"integrated_gradients": "completeness gap"},
         wrong={"shapley_sampling": "the floor is that of the loudest example of a batch, without a warning"},
     ),
-    layer(
-        "Discretization",
-        TABLE,
-        lambda k: k.Discretization([-0.5, 0, 0.5], output_mode="int"),
-        refused={"gradient": "no gradient", RULES: "no rule"},
-    ),
 ]
 
 TABLE_OF_LAYERS = [
