@@ -39,6 +39,7 @@ class Arguments:
     signature: str | None
     output: str | None
     logits: bool | None
+    check_model: bool
     score: str | None
     labels: tuple[str, ...] | None
     vocabulary: tuple[str, ...] | None
@@ -145,6 +146,7 @@ def _read_options(options: argparse.Namespace) -> dict[str, Any]:
         "target": _read_target(options.target, labels),
         "signature": options.signature,
         "output": options.output,
+        "check_model": options.check_model == "yes",
         "logits": None if options.logits is None else options.logits == "yes",
         "score": options.score,
         "labels": labels,

@@ -167,6 +167,12 @@ def _add_target(parser: Parser) -> argparse._ArgumentGroup:
     group.add_argument("--signature", metavar="NAME", help="signature of the SavedModel (default: serving_default)")
     group.add_argument("--output", metavar="NAME", help="output to explain, if the model has several")
     group.add_argument(
+        "--check_model",
+        choices=("yes", "no"),
+        default="yes",
+        help="no: explain the model's graph even if its output differs from that of the model as it is called",
+    )
+    group.add_argument(
         "--logits",
         choices=("yes", "no"),
         help="no: explain probabilities, not the logits before them; yes, with --score: pass it the logits",

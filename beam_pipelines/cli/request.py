@@ -42,6 +42,7 @@ def build_request(arguments: Arguments, background: Background | None = None) ->
         signature=arguments.signature,
         output=arguments.output,
         logits=arguments.logits,
+        check_model=arguments.check_model,
         score=arguments.score,
         only=arguments.only,
         labels=arguments.labels,

@@ -70,6 +70,7 @@ class Attribute(beam.PTransform):
         signature: str | None = None,
         output: str | None = None,
         logits: bool | None = None,
+        check_model: bool = True,
         score: str | None = None,
     ) -> None:
         super().__init__()
@@ -88,6 +89,7 @@ class Attribute(beam.PTransform):
             signature=signature,
             output=output,
             logits=logits,
+            check_model=check_model,
             score=score,
         )
         self.record_spec = RecordSpec(

@@ -5,6 +5,7 @@ Read `explainer.py` first; to write a method, `score.py`. In the order of a call
     methods/               THE table of methods; one file per method
     explain.py             explain: an Explainer in one call, or several methods at once
     argument_order.py      the first arguments, also with the model first
+    model_check.py         whether the graph computes what the model computes
     inputs.py              the caller's examples as arrays, checked against the model
     containers.py          datasets, generators, frames, records and pairs (x, y) → arrays by input, and labels
     array_likes.py         one array from a list, a tensor, a column of pandas, a sparse or masked array

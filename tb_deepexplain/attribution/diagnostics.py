@@ -108,12 +108,7 @@ class Diagnostics:
     def _weights_not_finite(self) -> str:
         """The names of the weights that hold NaN or infinity."""
         if self._not_finite_weights is None:
-            names = [
-                name
-                for name, values in self._submodel.graph.variables()
-                if values.dtype.is_floating and not np.isfinite(np.asarray(values.numpy(), np.float64)).all()
-            ]
-            self._not_finite_weights = list_names(names)
+            self._not_finite_weights = list_names(self._submodel.graph.not_finite_weights)
         return self._not_finite_weights
 
 

@@ -34,6 +34,8 @@ def explain(
     jit: bool = False,
     background: Any = None,
     vocabulary: Sequence[str] | None = None,
+    check_model: bool = True,
+    check_batch: bool = True,
     **params: Any,
 ) -> Any:
     """Attributions of `xs` by one method: `Explainer(method, model, ...).run(xs, ...)`. Keep an Explainer for more than one call.
@@ -53,6 +55,8 @@ def explain(
         "jit": jit,
         "background": background,
         "vocabulary": vocabulary,
+        "check_model": check_model,
+        "check_batch": check_batch,
     }
     run: dict[str, Any] = {"batch_size": batch_size, "seed": seed, "progress": progress, "return_result": return_result}
     if isinstance(method, str):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import copy
 import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +24,7 @@ from tb_deepexplain.attribution.diagnostics import Diagnostics
 from tb_deepexplain.attribution.examples import Batch, Examples, compute_entries, make_batch
 from tb_deepexplain.attribution.inputs import Inputs, check_unpacked
 from tb_deepexplain.attribution.methods import find_method
+from tb_deepexplain.attribution.model_check import EXAMPLES, Verdict, check_submodel
 from tb_deepexplain.attribution.results import Predictions, Result, completeness_gap, sum_tokens
 from tb_deepexplain.attribution.targets import (
     DEFAULT,
@@ -38,6 +40,8 @@ from tb_deepexplain.errors import InputError, ParameterError, UnsupportedModelEr
 from tb_deepexplain.graph.entries import Access
 from tb_deepexplain.graph.graph_view import list_names
 from tb_deepexplain.graph.loading.load_model import load_model
+from tb_deepexplain.graph.model_graph import GRAPHS_AT_SIZES, ModelGraph
+from tb_deepexplain.graph.origin import ExampleShapes
 from tb_deepexplain.graph.score_function import ScoreFunction
 from tb_deepexplain.graph.submodel import Submodel
 from tb_deepexplain.registry.table import Row
@@ -61,6 +65,9 @@ class Explainer:
     `background` are examples like `xs`: their most frequent value of each feature is the baseline, or the statistic that
     the parameter `baseline` names. `vocabulary` are the words of the token ids, for baselines by name.
     `jit` compiles the model's evaluations with XLA: for GPUs and TPUs; slower for convolutions on a CPU.
+    `check_model`: the first examples of each shape are also given to the model as its owner calls it; where the graph has
+    another output, the model is traced for this shape, and refused (UnsupportedModelError) if the outputs still differ.
+    `check_batch`: a warning where the output for an example depends on the other examples of its batch.
     """
 
     def __init__(
@@ -77,38 +84,20 @@ class Explainer:
         jit: bool = False,
         background: Any = None,
         vocabulary: Sequence[str] | None = None,
+        check_model: bool = True,
+        check_batch: bool = True,
         **params: Any,
     ) -> None:
         method, model = order_arguments("Explainer(method, model)", method, model)
         self.method = find_method(method)
         self.parameters = self.method.check(params)  # before the model is loaded, which may take a while
-        self.graph = load_model(model)
+        graph = load_model(model)
         if score is not None and not (output is None and (target is None or target is DEFAULT)):
             raise ParameterError(
                 "got score and output or target: score is a function of all outputs; leave the others out"
             )
-        self._score = score
-        self._output, self._logits = output, logits
-        self._scored_graph = self.graph if score is None else self.graph.with_score(score, bool(logits))
-        self.submodel = self._submodel("replacement" if self.method.family == "perturbation" else "gradient", inputs)
-        by_input(read_baseline(self.graph.inputs, self.method.baseline(self.parameters)), self.submodel.cut.names)
-        self._baselines = Baselines(self._background_arrays(background), vocabulary)
-        if self.submodel.explains_softmax and logits is None and score is None:
-            warnings.warn(
-                "the explained output is a softmax: its probabilities share one sum and saturate, so that evidence for one "
-                "class shows as evidence against others; logits=True explains the logits before it, and logits=False explains "
-                "the softmax without this warning",
-                stacklevel=2,
-            )
-        self.batch_sizes = BatchSizes(self.submodel, self.method, self.parameters)
-        self._diagnostics = Diagnostics(self.submodel)
-        ignored = self.submodel.ignored_custom_gradients(self.method.family)
-        self._custom_gradients = ignored and (
-            f"custom gradients are ignored ({list_names(ignored)}): the derivative of the forward computation is used"
-        )
-        self._target, self._class_names, self._jit = target, class_names, jit
-        if class_names is not None:
-            check_class_names(class_names, self.submodel.output_shape, self.submodel.explains_two_classes)
+        self._target, self._class_names, self._jit, self._score = target, class_names, jit, score
+        self._checks = {"check_model": check_model, "check_batch": check_batch}
         self._options: dict[str, Any] = {
             "target": target,
             "inputs": inputs,
@@ -119,10 +108,39 @@ class Explainer:
             "jit": jit,
             "background": background,
             "vocabulary": vocabulary,
+            **self._checks,
         }
+        self._bind(graph)
+        by_input(read_baseline(self.graph.inputs, self.method.baseline(self.parameters)), self.submodel.cut.names)
+        self._baselines = Baselines(self._background_arrays(background), vocabulary)
+        if class_names is not None:
+            check_class_names(class_names, self.submodel.output_shape, self.submodel.explains_two_classes)
+        if self.submodel.explains_softmax and logits is None and score is None:
+            warnings.warn(
+                "the explained output is a softmax: its probabilities share one sum and saturate, so that evidence for one "
+                "class shows as evidence against others; logits=True explains the logits before it, and logits=False explains "
+                "the softmax without this warning",
+                stacklevel=2,
+            )
+
+    def _bind(self, graph: ModelGraph) -> None:
+        """Explain this graph."""
+        self.graph = graph
+        self._scored_graph = (
+            graph if self._score is None else graph.with_score(self._score, bool(self._options["logits"]))
+        )
+        access: Access = "replacement" if self.method.family == "perturbation" else "gradient"
+        self.submodel = self._submodel(access, self._options["inputs"])
+        self.batch_sizes = BatchSizes(self.submodel, self.method, self.parameters)
+        self._diagnostics = Diagnostics(self.submodel)
+        ignored = self.submodel.ignored_custom_gradients(self.method.family)
+        self._custom_gradients = ignored and (
+            f"custom gradients are ignored ({list_names(ignored)}): the derivative of the forward computation is used"
+        )
         self._not_explained = [f"not explained: {reason}" for reason in self.submodel.cut.not_explained]
         self._compiled: dict[Any, CompiledMethod] = {}
         self._compiling = threading.Lock()
+        self._at_sizes: dict[ExampleShapes, Explainer] = {}  # for examples for which this graph does not hold
 
     def __repr__(self) -> str:
         return f"Explainer({self.method.id}, {self.graph})"
@@ -151,7 +169,7 @@ class Explainer:
 
     def _submodel(self, access: Access, inputs: str | Sequence[str] | None) -> Submodel:
         if self._score is None:
-            return self.graph.submodel(inputs, self._output, self._logits, access)
+            return self.graph.submodel(inputs, self._options["output"], self._options["logits"], access)
         return self._scored_graph.submodel(inputs, None, False, access)
 
     def resolve_baseline(self, row: Row, parameters: Mapping[str, Any], submodel: Submodel) -> dict[str, Any]:
@@ -185,7 +203,9 @@ class Explainer:
                     f"xs was checked for {'; '.join(map(str, xs.specs))}, but the model takes {'; '.join(map(str, specs))}"
                 )
             return xs
-        xs, labels = unpack(specs, xs)
+        parse = self.graph.origin.parse
+        features = None if parse is None else parse(xs)
+        xs, labels = unpack(specs, xs if features is None else features)
         if not isinstance(xs, dict) or set(xs) != set(names) or set(xs) == {s.name for s in specs}:
             return check_unpacked(
                 specs, xs, labels, ordered=self.graph.has_ordered_inputs, padding_id=self.graph.padding_id
@@ -194,9 +214,67 @@ class Explainer:
             raise InputError(f"values of {', '.join(names)} are not enough: the model needs its other inputs too")
         return check_unpacked(self.submodel.entry_specs, xs, labels, are_entries=True)
 
+    def for_examples(self, inputs: Inputs, batch_size: int | None = None) -> Explainer:
+        """The explainer whose graph holds for examples of these shapes: this one, or one with a graph traced for them.
+
+        UnsupportedModelError if there is none. The graph is compared with the model once for each shape; see `check_model`.
+        """
+        if inputs.are_entries:  # the sizes of the inputs are unknown
+            return self
+        shapes = tuple(a.shape[1:] for a in inputs.arrays)
+        verdict = self._judge(shapes, inputs, batch_size) if self.graph.fits(shapes) else None
+        if verdict is not None and not verdict.fault:
+            return self
+        try:
+            other = self._sized(shapes)
+        except UnsupportedModelError as error:
+            if verdict is None:
+                raise InputError(f"xs has a shape that the model does not take: {error}") from error
+            other = None
+        if other is not None:
+            verdict = other._judge(shapes, inputs, batch_size)  # noqa: SLF001
+            if not verdict.fault:
+                return other
+        assert verdict is not None
+        raise UnsupportedModelError(
+            f"{self.graph.source}: the graph differs from the model as it is called: {verdict.fault}; its maps would explain "
+            "another model. check_model=False explains the graph nevertheless"
+        )
+
+    def _judge(self, shapes: ExampleShapes, inputs: Inputs, batch_size: int | None = None) -> Verdict:
+        """The verdict on this explainer's graph for examples of these shapes, which all explainers of the graph share."""
+        key = (shapes, self.submodel.cut.model_output, *self._checks.values())
+        if not any(self._checks.values()) or not inputs.n:
+            return Verdict()
+        graph = self.submodel.graph  # with the score function, if there is one
+        with graph.checking:
+            if key not in graph.verdicts:
+                rows = self._split(inputs, min(EXAMPLES, batch_size or EXAMPLES))[0]
+                arrays = [take_rows(array, rows) for array in inputs.arrays]
+                graph.verdicts[key] = check_submodel(self.submodel, arrays, **self._checks)
+            verdict: Verdict = graph.verdicts[key]
+            return verdict
+
+    def _sized(self, shapes: ExampleShapes) -> Explainer | None:
+        """The same explainer of the model traced for these shapes; None if the model cannot be traced for them."""
+        if shapes not in self._at_sizes:
+            graph = self.graph.at_sizes(shapes)
+            if graph is None:
+                return None
+            while len(self._at_sizes) >= GRAPHS_AT_SIZES:
+                self._at_sizes.pop(next(iter(self._at_sizes)))
+            other = copy.copy(self)
+            for name in ("removal", "_resolved_parameters"):  # cached properties of this graph
+                vars(other).pop(name, None)
+            other._bind(graph)  # noqa: SLF001
+            self._at_sizes[shapes] = other
+        return self._at_sizes[shapes]
+
     def cost(self, xs: Any) -> int:
         """Model evaluations, at most, for an example with the shapes of the first of `xs`; computes no map."""
         inputs = self.check(xs)
+        if (other := self.for_examples(inputs, 1)) is not self:
+            return other.cost(inputs)
         first = [tf.constant(array[:1]) for array in inputs.arrays]
         entries, _ = compute_entries(self.submodel, first, inputs.are_entries, 1)
         return self.method.cost_of(self.parameters, [tuple(e.shape[1:]) for e in entries], self.submodel.cut.whole)
@@ -207,6 +285,8 @@ class Explainer:
         if inputs.are_entries:
             takes = "; ".join(map(str, self.graph.inputs))
             raise InputError(f"xs has values of inner tensors; predictions need the model's inputs: {takes}")
+        if (other := self.for_examples(inputs, batch_size)) is not self:
+            return other.predict(inputs, batch_size=batch_size)
         self.submodel.trace_prediction()  # which shows how large a batch may be
         batches = self._split(inputs, self.batch_sizes.evaluations(inputs, batch_size))
         parts = []
@@ -258,7 +338,18 @@ class Explainer:
         UserWarnings. Raises InputError or ParameterError.
         """
         seeds = seed if self.method.sampled else None
-        examples = self.prepare(xs, ys=ys, target=target, batch_size=batch_size, seed=seeds)
+        inputs = self.check(xs)
+        if (other := self.for_examples(inputs, batch_size)) is not self:
+            return other.run(
+                inputs,
+                ys=ys,
+                target=target,
+                batch_size=batch_size,
+                seed=seed,
+                progress=progress,
+                return_result=return_result,
+            )
+        examples = self.prepare(inputs, ys=ys, target=target, batch_size=batch_size, seed=seeds)
         batches = self.split(examples, self.batch_sizes.examples(examples.inputs, examples.batch_size))
         parts, texts, ranks = [], list[list[str]](), list[int]()
         for rows in track_progress(batches, self.method.title if progress else None):
@@ -277,6 +368,8 @@ class Explainer:
         for text, applies in examples.inputs.notes:
             for i in np.flatnonzero(applies):
                 texts[i].append(text)
+        for of_example in texts:
+            of_example += (*self.graph.warnings, *self._warnings_of_check(examples.inputs, batch_size))
         attributions = examples.inputs.restore_structure(self.submodel.cut.names, maps)
         if not return_result:
             _warn(texts)
@@ -296,6 +389,20 @@ class Explainer:
             positions=examples.explained.positions,
             explained=examples.explained,
         )
+
+    def _warnings_of_check(self, inputs: Inputs, batch_size: int | None) -> list[str]:
+        """What the check of the graph found, for all examples."""
+        if inputs.are_entries:
+            return []
+        verdict, texts = self._judge(tuple(a.shape[1:] for a in inputs.arrays), inputs), list[str]()
+        if verdict.mixes and batch_size != 1:
+            texts.append(
+                f"the model mixes the examples of a batch: the output of the first example is {verdict.mixes}, so that maps "
+                "depend on the batch; batch_size=1 explains every example alone"
+            )
+        if verdict.not_compared:
+            texts.append(f"the graph was not compared with the model, which cannot be called: {verdict.not_compared}")
+        return texts
 
     # The methods from here to `trace` are for Evaluator.
 
@@ -358,7 +465,7 @@ class Explainer:
         any_length = (
             not (fixed_length and fixed_length(self.method.with_defaults(self.parameters)))
             and all(np.ndim(b) < 2 for b in baselines)
-            and any(spec.dtype == "string" or None in spec.shape[1:] for spec in self.graph.inputs)
+            and any(spec.dtype == "string" or None in spec.traced_shape[1:] for spec in self.graph.inputs)
         )
         return tuple(
             (None, *[None] * (len(e.shape) - 2), e.shape[-1]) if any_length and entry.lookup else (None, *e.shape[1:])

@@ -246,7 +246,7 @@ def _dtype(spec: Any) -> Any:
 
 def _fit_shape(array: np.ndarray, spec: Any, name: str) -> np.ndarray:
     """The array, with or without a last axis of one, like the input; InputError if the shape does not fit."""
-    expected = spec.shape[1:]
+    expected = spec.accepted_shape[1:]
     if not array.ndim:
         raise InputError(
             f"{name}: got the single value {array.item()!r:.40}; expected an array with a row for each example"

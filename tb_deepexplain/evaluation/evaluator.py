@@ -14,6 +14,7 @@ from tb_deepexplain.attribution.argument_order import order_arguments
 from tb_deepexplain.attribution.batching import join_batches, token_lengths
 from tb_deepexplain.attribution.examples import Batch, Examples
 from tb_deepexplain.attribution.explainer import Explainer
+from tb_deepexplain.attribution.inputs import Inputs
 from tb_deepexplain.attribution.results import Result
 from tb_deepexplain.attribution.targets import DEFAULT
 from tb_deepexplain.errors import InputError, ParameterError
@@ -82,13 +83,18 @@ class Evaluator:
         `known` is what `run` or `chance` returned for other maps of the same model, examples, targets, seed and parameters: its
         scores are not computed again. Raises InputError, also if `known` does not fit.
         """
-        xs = self.explainer.check(xs)
+        inputs = self.explainer.check(xs)
+        if (other := self._for_examples(inputs, batch_size)) is not self:
+            options = {"batch_size": batch_size, "seed": seed, "segments": segments, "known": known}
+            return other.run(inputs, result, ys=ys, target=target, **options)
         if result is None:
-            result = self.explainer.run(xs, ys=ys, target=target, batch_size=batch_size, seed=seed, return_result=True)
+            result = self.explainer.run(
+                inputs, ys=ys, target=target, batch_size=batch_size, seed=seed, return_result=True
+            )
             target, ys = result.explained, None
         elif target is DEFAULT and ys is None:
             target, ys = _explained(result)
-        examples = self.explainer.prepare(xs, ys=ys, target=target, batch_size=batch_size, seed=seed)
+        examples = self.explainer.prepare(inputs, ys=ys, target=target, batch_size=batch_size, seed=seed)
         maps = read_maps(result.attributions, self.explainer.submodel.cut.names, examples.n)
         return self._measure(examples, maps, self.measures, segments, known or {})
 
@@ -107,10 +113,19 @@ class Evaluator:
 
         Arguments as for `run`; only the targets of `result` are used.
         """
+        inputs = self.explainer.check(xs)
+        if (other := self._for_examples(inputs, batch_size)) is not self:
+            options = {"batch_size": batch_size, "seed": seed, "segments": segments}
+            return other.chance(inputs, result, ys=ys, target=target, **options)
         if result is not None and target is DEFAULT and ys is None:
             target, ys = _explained(result)
-        examples = self.explainer.prepare(xs, ys=ys, target=target, batch_size=batch_size, seed=seed)
+        examples = self.explainer.prepare(inputs, ys=ys, target=target, batch_size=batch_size, seed=seed)
         return self._measure(examples, None, [m for m in self.measures if m.needs == "score"], segments, {})
+
+    def _for_examples(self, inputs: Inputs, batch_size: int | None) -> Evaluator:
+        """This evaluator, or the same for a graph that holds for examples of these shapes."""
+        explainer = self.explainer.for_examples(inputs, batch_size)
+        return self if explainer is self.explainer else self.of(explainer)
 
     def _measure(
         self,
@@ -214,7 +229,7 @@ class Evaluator:
         variant = digest(
             self.parameters[measure.id], sorted(extras), [length is None for length in extras.get("lengths", ())]
         )
-        key = (measure.id, submodel.cut.entries, shapes, ranks, batch.kind, variant)
+        key = (submodel, measure.id, shapes, ranks, batch.kind, variant)
         with self._compiling:
             if key not in self._compiled:
                 map_specs = [tf.TensorSpec([None] * rank, tf.float32) for rank in ranks]

@@ -5,6 +5,7 @@ to the explained output.
 
 loading/             every form of model → ModelGraph; `load_model.py` decides which file loads it
 input_spec.py        name, dtype and shape of one input
+origin.py            the model that a graph was traced from
 inlining.py          a function with all its calls → one flat graph
 lowering.py          convolutions and poolings that a CPU cannot run → ops that it can
 rank_inference.py    tensor ranks that TensorFlow does not know

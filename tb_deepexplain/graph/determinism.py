@@ -30,8 +30,8 @@ def check_determinism(view: GraphView, outputs: Sequence[str]) -> None:
     nodes = [n for n in view.nodes if n in needed]
     if random := [f"{n} ({op})" for n in nodes for op in dict.fromkeys(_random_ops(view, n))]:
         raise UnsupportedModelError(
-            f"the output depends on random numbers: {list_names(random)}. A map would hold for one draw only: export the "
-            "model with training=False, or without its noise"
+            f"the output depends on random numbers: {list_names(random)}. A map would hold for one draw only: build the model "
+            "without this noise (a layer that was called with training=True keeps it in every export)"
         )
     reads = [n for n in nodes if view.nodes[n].op in VARIABLE_READS]
     if written := [f"{n} (after {writer})" for n in reads for writer in _earlier_writers(view, n)]:

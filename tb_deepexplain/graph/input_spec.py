@@ -16,8 +16,17 @@ class InputSpec:
     name: str
     dtype: str
     shape: tuple[int | None, ...]
-    node: str = dataclasses.field(repr=False)  # of the graph
+    node: str = dataclasses.field(repr=False, compare=False)  # of the graph
     default: Any = dataclasses.field(default=None, repr=False, compare=False)  # value for an example without this input
+    traced_shape: tuple[int | None, ...] = dataclasses.field(
+        default=(), repr=False, compare=False
+    )  # of the graph's node
+    any_size: bool = False  # `shape` is that of the first call, and the model may take other sizes
+
+    @property
+    def accepted_shape(self) -> tuple[int | None, ...]:
+        """The shape, batch included, that values must have; the model itself decides about sizes where this is open."""
+        return (None,) * len(self.shape) if self.any_size else self.shape
 
     @property
     def is_float(self) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -20,11 +21,14 @@ from tb_deepexplain.graph.entries import Access
 from tb_deepexplain.graph.graph_view import GraphView, node_name, tensor_name
 from tb_deepexplain.graph.imported_graph import ImportedGraph
 from tb_deepexplain.graph.inlining import inline, outputs_of
-from tb_deepexplain.graph.input_spec import InputSpec
+from tb_deepexplain.graph.input_spec import InputSpec, fits
 from tb_deepexplain.graph.logits import find_logits
+from tb_deepexplain.graph.origin import ExampleShapes, Origin
 from tb_deepexplain.graph.score_function import ScoreFunction, add_score, trace_score
 from tb_deepexplain.graph.submodel import Submodel
 from tb_deepexplain.graph.weights import variable_reads
+
+GRAPHS_AT_SIZES = 8  # of one model, kept at once
 
 
 class ModelGraph:
@@ -40,18 +44,21 @@ class ModelGraph:
         keep: Any = None,
         layers: Mapping[str, str] | None = None,
         has_ordered_inputs: bool = True,
+        origin: Origin | None = None,
     ) -> None:
         """Inline the ConcreteFunction `function`.
 
         `inputs` and `outputs` are names, in the function's order; `source` describes the model in messages; `keep` is
         an object that must live as long as the graph; `layers` maps names of layers to their output tensors, as far as
-        they are known; `has_ordered_inputs` says whether callers may pass the inputs as a list.
+        they are known; `has_ordered_inputs` says whether callers may pass the inputs as a list; `origin` is the model that
+        the function was traced from.
         """
         placeholders = function.inputs[: len(inputs)]
         self.source, self.has_ordered_inputs, self._layers = source, has_ordered_inputs, dict(layers or {})
+        shapes = [tuple(p.shape) if p.shape.rank is not None else (None,) for p in placeholders]
         self.inputs = tuple(
-            InputSpec(name, p.dtype.name, tuple(p.shape) if p.shape.rank is not None else (None,), p.op.name)
-            for name, p in zip(inputs, placeholders, strict=True)
+            InputSpec(name, p.dtype.name, shape, p.op.name, traced_shape=shape)
+            for name, p, shape in zip(inputs, placeholders, shapes, strict=True)
         )
         for spec in self.inputs:
             if spec.shape and spec.shape[0] is not None:
@@ -68,6 +75,13 @@ class ModelGraph:
         self._submodels: dict[Any, Submodel] = {}
         self._score_captures: dict[str, Any] = {}  # of a score function: it is no part of the model
         self._with_scores: dict[Any, ModelGraph] = {}
+        self.warnings: tuple[str, ...] = ()  # of the loader, for a reader of any map
+        self.origin, self._all_outputs = origin or Origin(), tuple(self.outputs)
+        self._new_variables: dict[int, Any] = {}  # for the variables of the model, by the id of their handle
+        self._graphs_at_sizes: dict[ExampleShapes, ModelGraph] = {}
+        self._tracing = threading.Lock()
+        # Of checks against the model, for all explainers of the graph.
+        self.verdicts, self.checking = dict[Any, Any](), threading.Lock()
 
     @property
     def view(self) -> GraphView:
@@ -107,13 +121,62 @@ class ModelGraph:
                 raise ParameterError(f"{option}: got a {type(name).__name__}; give the name of a layer or tensor{hint}")
         key = (names, output, logits, access)
         if key not in self._submodels:
+            specs = [dataclasses.replace(spec, shape=spec.traced_shape) for spec in self.inputs]
             cut = make_cut(
-                self._view, self.inputs, self.outputs, self._layers, names, output, logits, access, self._static_shapes
+                self._view, specs, self.outputs, self._layers, names, output, logits, access, self._static_shapes
             )
             check_determinism(self._view, [cut.output, cut.model_output])
             equal = (submodel for submodel in self._submodels.values() if submodel.cut == cut)
             self._submodels[key] = next(equal, None) or Submodel(self, cut)
         return self._submodels[key]
+
+    def fits(self, shapes: ExampleShapes) -> bool:
+        """Whether the graph was traced for examples of these shapes, one for each input, without the batch."""
+        return all(fits(shape, spec.traced_shape[1:]) for shape, spec in zip(shapes, self.inputs, strict=True))
+
+    @property
+    def has_open_sizes(self) -> bool:
+        """Whether the model could be traced for sizes, besides that of the batch, which are open in this graph."""
+        return self.origin.trace is not None and any(None in spec.traced_shape[1:] for spec in self.inputs)
+
+    def at_sizes(self, shapes: ExampleShapes) -> ModelGraph | None:
+        """The same model traced for examples of exactly these shapes; None if there is no model to trace, or no other trace.
+
+        UnsupportedModelError if the model does not take these shapes.
+        """
+        if self.origin.trace is None or all(
+            shape == s.traced_shape[1:] for shape, s in zip(shapes, self.inputs, strict=True)
+        ):
+            return None
+        with self._tracing:
+            if shapes not in self._graphs_at_sizes:
+                while len(self._graphs_at_sizes) >= GRAPHS_AT_SIZES:
+                    del self._graphs_at_sizes[next(iter(self._graphs_at_sizes))]
+                self._graphs_at_sizes[shapes] = self._trace_again(shapes)
+            return self._graphs_at_sizes[shapes]
+
+    def _trace_again(self, shapes: ExampleShapes) -> ModelGraph:
+        assert self.origin.trace is not None
+        graph = self.origin.trace(shapes)
+        captures = graph._captures.items()  # noqa: SLF001
+        return graph._replace(
+            inputs=tuple(
+                dataclasses.replace(spec, node=traced.node, traced_shape=traced.traced_shape)
+                for spec, traced in zip(self.inputs, graph.inputs, strict=True)
+            ),
+            outputs={name: graph.outputs[name] for name in self.outputs},
+            origin=dataclasses.replace(self.origin, trace=None),
+            warnings=self.warnings,
+            _all_outputs=self._all_outputs,
+            _captures={name: self._new_variables.get(id(handle), handle) for name, handle in captures},
+            _keep=(graph._keep, self._keep),  # noqa: SLF001
+        )
+
+    def call_model(self, inputs: Sequence[Any]) -> dict[str, Any] | None:
+        """The outputs `[N, ...]` of the model as its owner calls it, by name; None if there is only a graph."""
+        if self.origin.call is None:
+            return None
+        return dict(zip(self._all_outputs, self.origin.call(inputs), strict=True))
 
     def import_graph(self, feeds: Mapping[str, Any], custom_gradients: bool = True) -> ImportedGraph:
         """The model imported into the function that is being traced; `feeds` replace the tensors they name.
@@ -123,6 +186,10 @@ class ModelGraph:
         constants = {name: tf.constant(value) for name, value in self._constants.items()}
         captures = self._captures | self._score_captures
         return ImportedGraph(self._view, captures, constants | dict(feeds), custom_gradients)
+
+    def with_warning(self, text: str) -> ModelGraph:
+        """The same model with one more warning for all its maps."""
+        return self._replace(warnings=(*self.warnings, text))
 
     def with_input_defaults(self, values: Mapping[str, np.ndarray]) -> ModelGraph:
         """The same model with these values for inputs that an example lacks."""
@@ -153,18 +220,50 @@ class ModelGraph:
                 output_specs={score: tf.TensorSpec([None], traced.outputs[0].dtype)},
                 _score_captures=captures,
                 _keep=(self._keep, traced),
+                origin=self._origin_of_score(function, logits),
+                _all_outputs=("score",),
+                verdicts={},
             )
         return self._with_scores[function, logits]
+
+    def _origin_of_score(self, function: ScoreFunction, logits: bool) -> Origin:
+        """The score of what the model returns when it is called. The logits of a model that is called are unknown."""
+
+        def call(inputs: Sequence[Any]) -> list[Any]:
+            returned = self.call_model(inputs) or {}
+            outputs = {name: returned[name] for name in self.outputs}
+            return [function(outputs if len(outputs) > 1 else next(iter(outputs.values())))]
+
+        def trace(shapes: ExampleShapes) -> ModelGraph:
+            return self._trace_again(shapes).with_score(function, logits)
+
+        is_called = self.origin.call is not None and not logits
+        return dataclasses.replace(
+            self.origin,
+            call=call if is_called else None,
+            trace=None if self.origin.trace is None else trace,
+        )
 
     def with_weights(self, values: Mapping[str, np.ndarray]) -> ModelGraph:
         """A copy of the model with these values for some of its weights (names as in `Submodel.weights_by_layer`)."""
         variables = {name: tf.Variable(value) for name, value in values.items() if name in self._captures}
         constants = {name: value for name, value in values.items() if name not in self._captures}
+        new = {id(self._captures[name]): variable.handle for name, variable in variables.items()}
         return self._replace(
             _captures=self._captures | {name: variable.handle for name, variable in variables.items()},
             _constants=self._constants | constants,
             _keep=(self._keep, variables),
+            _new_variables={key: new.get(id(handle), handle) for key, handle in self._new_variables.items()} | new,
+            origin=dataclasses.replace(self.origin, call=None),
         )
+
+    def with_input_shapes(self, shapes: ExampleShapes, any_size: bool = False) -> ModelGraph:
+        """The same graph of a model that declares these shapes, without the batch, of its inputs."""
+        inputs = tuple(
+            dataclasses.replace(spec, shape=(spec.shape[0], *shape), any_size=any_size)
+            for spec, shape in zip(self.inputs, shapes, strict=True)
+        )
+        return self._replace(inputs=inputs)
 
     def weight_value(self, name: str) -> np.ndarray:
         """The values of a weight of `Submodel.weights_by_layer`."""
@@ -177,6 +276,15 @@ class ModelGraph:
         for name in self._captures:
             for reader, dtype in variable_reads(self._view, name):
                 yield reader.rsplit("/", 1)[0], self._read_variable(name, dtype)
+
+    @property
+    def not_finite_weights(self) -> list[str]:
+        """The scopes of the variables that hold NaN or infinity now."""
+        return [
+            name
+            for name, values in self.variables()
+            if values.dtype.is_floating and not np.isfinite(np.asarray(values.numpy(), np.float64)).all()
+        ]
 
     @property
     def captured_names(self) -> tuple[str, ...]:
@@ -198,14 +306,15 @@ class ModelGraph:
             feeds = {tensor_name(spec.node): t for spec, t in zip(self.inputs, inputs, strict=True)}
             return self.import_graph(feeds).fetch(tensors)
 
-        specs = [tf.TensorSpec(spec.shape, spec.dtype) for spec in self.inputs]
+        specs = [tf.TensorSpec(spec.traced_shape, spec.dtype) for spec in self.inputs]
         fetched = tf.function(fetch, autograph=False).get_concrete_function(*specs).structured_outputs
         return [None if t.shape.rank is None else tuple(t.shape) for t in fetched]
 
     def _replace(self, **attributes: Any) -> ModelGraph:
-        """A copy with other attributes; it does not share submodels."""
+        """A copy with other attributes; it does not share submodels and traces."""
         other = copy.copy(self)
-        vars(other).update({"_submodels": {}, "_with_scores": {}, **attributes})
+        vars(other).update(_submodels={}, _with_scores={}, _graphs_at_sizes={}, _tracing=threading.Lock())
+        vars(other).update(attributes)
         return other
 
     def _read_variable(self, name: str, dtype: int) -> Any:

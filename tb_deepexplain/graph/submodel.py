@@ -285,7 +285,9 @@ class Submodel:
     def _trace(self, function: Callable[..., Any]) -> Any:
         """A function of the model's inputs as one graph for any number of examples."""
         specs = [
-            tf.TensorSpec(spec.shape, "float32" if spec.dtype == "bfloat16" else spec.dtype)  # NumPy has no bfloat16
+            tf.TensorSpec(
+                spec.traced_shape, "float32" if spec.dtype == "bfloat16" else spec.dtype
+            )  # NumPy has no bfloat16
             for spec in self.graph.inputs
         ]
         return tf.function(function, autograph=False).get_concrete_function(specs)

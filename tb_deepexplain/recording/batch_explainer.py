@@ -69,7 +69,14 @@ class BatchExplainer:
         self.modality = find_modality(self.graph)
         logits = request.logits if request.score is None else False
         self.explainers = [
-            Explainer(name, self.graph, logits=logits, vocabulary=request.vocabulary, **parameters)
+            Explainer(
+                name,
+                self.graph,
+                logits=logits,
+                vocabulary=request.vocabulary,
+                check_model=request.check_model,
+                **parameters,
+            )
             for name, parameters in request.methods
         ]
         self._condition = None if request.only is None else ExampleCondition(request.only, request.labels)

@@ -38,6 +38,7 @@ class Request:
     logits: bool | None = None  # False: probabilities are explained; True: a score function gets the logits
     score: str | None = None  # module:function of the outputs, in place of a target
     only: str | None = None  # the condition of example_condition.py that examples meet; None: all are explained
+    check_model: bool = True  # compare the graph with the model as its owner calls it
 
 
 def make_request(

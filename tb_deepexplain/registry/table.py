@@ -30,6 +30,8 @@ RESERVED = {
             "jit",
             "background",
             "vocabulary",
+            "check_model",
+            "check_batch",
         ),
         "Explainer()",
     ),

@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 
-from tb_deepexplain.errors import UnsupportedModelError
+from tb_deepexplain.error_text import model_error_text
+from tb_deepexplain.errors import InputError, UnsupportedModelError
 from tb_deepexplain.graph.graph_view import FLOAT_TYPES, RESHAPING_OPS, GraphView, node_name, tensor_name
 from tb_deepexplain.graph.loading.functions import from_concrete
 from tb_deepexplain.graph.model_graph import ModelGraph
+from tb_deepexplain.graph.origin import Origin
 
 _OPS_BEFORE_PARSING = RESHAPING_OPS | {"PlaceholderWithDefault"}
 
 
 @dataclasses.dataclass(frozen=True)
 class _Feature:
-    """A parsed feature that the output depends on."""
+    """A parsed feature."""
 
     name: str
     spec: Any  # tf.TensorSpec of its values, batch included
     tensors: tuple[str, ...]  # dense: its values, or what they are cast to; sparse: indices, values, shape
+    parsed: tuple[str, ...]  # the same as the parser puts them out
+    dtype: Any  # in a tf.Example: string, int64 or float32
+    is_used: bool  # whether the output depends on it
     default: Any = None  # of a dense feature that an example may lack: an array without the batch
 
     def feeds(self, values: Any) -> dict[str, Any]:
@@ -33,18 +40,31 @@ class _Feature:
             return dict(zip(self.tensors, parts, strict=True))
         return dict.fromkeys(self.tensors, values)
 
+    def to_proto(self, values: np.ndarray) -> tf.train.Feature:
+        """The values of one example as a tf.Example holds them; InputError for fractions of an integer feature."""
+        flat = values.ravel()
+        if self.dtype == tf.string:
+            return tf.train.Feature(bytes_list=tf.train.BytesList(value=map(tf.compat.as_bytes, flat)))
+        if self.dtype == tf.float32:
+            return tf.train.Feature(float_list=tf.train.FloatList(value=flat))
+        if (flat != np.round(flat)).any():
+            raise InputError(f"{self.name} holds whole numbers in a tf.Example")
+        return tf.train.Feature(int64_list=tf.train.Int64List(value=flat.astype(np.int64)))
+
 
 def enter_at_features(graph: ModelGraph) -> ModelGraph:
     """The model with its parsed features as inputs, if its only input is serialized tf.Examples; else `graph` itself.
 
     Integer features that are only cast to real numbers become real-valued inputs, so that they can be explained. An
-    example may lack a feature for which the parser has a default. UnsupportedModelError for ragged features.
+    example may lack a feature for which the parser has a default. Serialized tf.Examples remain welcome: `origin.parse` makes
+    arrays of them. UnsupportedModelError for ragged features.
     """
     parser = _find_parser(graph)
     if parser is None:
         return graph
     outputs = list(graph.outputs.values())
-    features = _find_features(graph.view, parser, outputs)
+    all_features = _find_features(graph.view, parser, outputs)
+    features = [feature for feature in all_features if feature.is_used]
     if not features:
         raise UnsupportedModelError(
             f"{graph.source}: the output depends on none of the features that the model parses; choose another signature"
@@ -59,7 +79,75 @@ def enter_at_features(graph: ModelGraph) -> ModelGraph:
     traced = tf.function(call, autograph=False).get_concrete_function(*(feature.spec for feature in features))
     defaults = {feature.name: feature.default for feature in features if feature.default is not None}
     names = [feature.name for feature in features]
-    return from_concrete(traced, graph.source, keep=graph, names=names).with_input_defaults(defaults)
+    required = [f for f in all_features if not f.is_used and f.default is None and f.spec.shape[1:].is_fully_defined()]
+
+    def call_model(inputs: Sequence[Any]) -> list[Any]:
+        examples = _serialize(features, [np.asarray(x) for x in inputs], required)
+        return list((graph.call_model([tf.constant(examples)]) or {}).values())
+
+    origin = Origin(None if graph.origin.call is None else call_model, parse=_make_parser(graph, features))
+    return from_concrete(traced, graph.source, keep=graph, names=names, origin=origin).with_input_defaults(defaults)
+
+
+def _serialize(features: Sequence[_Feature], arrays: Sequence[np.ndarray], required: Sequence[_Feature]) -> list[bytes]:
+    """The examples as serialized tf.Examples; the `required` features, on which no output depends, are blank."""
+    blank = {
+        feature.name: feature.to_proto(np.full(feature.spec.shape[1:], "" if feature.dtype == tf.string else 0))
+        for feature in required
+    }
+    examples = []
+    for values in zip(*arrays, strict=True):
+        protos = {feature.name: feature.to_proto(np.asarray(v)) for feature, v in zip(features, values, strict=True)}
+        examples.append(tf.train.Example(features=tf.train.Features(feature=blank | protos)).SerializeToString())
+    return examples
+
+
+def _make_parser(graph: ModelGraph, features: Sequence[_Feature]) -> Callable[[Any], dict[str, np.ndarray] | None]:
+    """A function of serialized tf.Examples → the features' arrays `[N, ...]`; None if the argument is something else."""
+
+    @tf.function(autograph=False)
+    def fetch(examples: Any) -> Any:
+        imported = graph.import_graph({tensor_name(graph.inputs[0].node): examples})
+        return [imported.fetch(feature.parsed) for feature in features]
+
+    def parse(xs: Any) -> dict[str, np.ndarray] | None:
+        if not _are_examples(xs, [feature.name for feature in features]):
+            return None
+        try:
+            parsed = fetch(tf.constant(list(xs.numpy() if hasattr(xs, "numpy") else xs)))
+        except tf.errors.InvalidArgumentError as error:
+            raise InputError(f"xs holds tf.Examples that the model cannot parse: {model_error_text(error)}") from error
+        return {feature.name: _to_dense(feature, tensors) for feature, tensors in zip(features, parsed, strict=True)}
+
+    return parse
+
+
+def _to_dense(feature: _Feature, tensors: Sequence[Any]) -> np.ndarray:
+    """The parsed tensors of a feature as an array; InputError for texts of different lengths."""
+    if len(tensors) == 1:
+        values: np.ndarray = tensors[0].numpy()
+        return values
+    indices, values, shape = (t.numpy() for t in tensors)
+    lengths = np.bincount(indices[:, 0], minlength=shape[0])
+    if (lengths != lengths[0]).any():
+        raise InputError(
+            f"xs: feature {feature.name} has from {lengths.min()} to {lengths.max()} values in these tf.Examples; explain "
+            "examples of one length at a time"
+        )
+    return values.reshape(shape[0], lengths[0])
+
+
+def _are_examples(xs: Any, names: Collection[str]) -> bool:
+    """Whether xs are serialized tf.Examples with one of these features, not values of a string feature."""
+    if isinstance(xs, dict) or not hasattr(xs, "__len__") or not len(xs):
+        return False
+    values = xs.numpy() if hasattr(xs, "numpy") else xs
+    if not all(isinstance(value, bytes) for value in values):
+        return False
+    try:
+        return not set(tf.train.Example.FromString(values[0]).features.feature).isdisjoint(names)
+    except DecodeError:
+        return False
 
 
 def _find_parser(graph: ModelGraph) -> Any:
@@ -78,7 +166,7 @@ def _find_parser(graph: ModelGraph) -> Any:
 
 
 def _find_features(view: GraphView, parser: Any, outputs: Sequence[str]) -> list[_Feature]:
-    """The features that the outputs depend on, in the parser's order.
+    """All features, in the parser's order.
 
     The parser's outputs are the indices, the values and the shapes of all sparse features, the values of all dense
     features, and the values and the row splits of all ragged ones.
@@ -104,12 +192,13 @@ def _find_features(view: GraphView, parser: Any, outputs: Sequence[str]) -> list
         parts = (i, len(sparse) + i, 2 * len(sparse) + i)
         if is_used(*parts):
             spec = tf.TensorSpec([None, None], tf.as_dtype(dtype))
-            features.append(_Feature(name, spec, tuple(f"{parser.name}:{part}" for part in parts)))
+            tensors = tuple(f"{parser.name}:{part}" for part in parts)
+            features.append(_Feature(name, spec, tensors, tensors, spec.dtype, True))
     dtypes, shapes = parser.attr["Tdense"].list.type, parser.attr["dense_shapes"].list.shape
     for i, (name, dtype, shape, default) in enumerate(zip(dense, dtypes, shapes, defaults, strict=True)):
-        if is_used(first_dense + i):
-            values = f"{parser.name}:{first_dense + i}"
-            features.append(_dense_feature(view, needed, values, name, tf.TensorShape(shape), dtype, default))
+        values = f"{parser.name}:{first_dense + i}"
+        feature = _dense_feature(view, needed, values, name, tf.TensorShape(shape), dtype, default)
+        features.append(dataclasses.replace(feature, is_used=is_used(first_dense + i)))
     return features
 
 
@@ -119,12 +208,14 @@ def _dense_feature(
     """`values` and `default` are tensors; the feature is entered after a cast to real numbers, if every reader casts."""
     consumers = [view.nodes[n] for n in view.consumers.get(values, ()) if n in needed]
     tensors: tuple[str, ...] = (values,)
+    parsed_dtype = tf.as_dtype(dtype)
     if dtype not in FLOAT_TYPES and all(node.op == "Cast" for node in consumers):
         cast_types = {node.attr["DstT"].type for node in consumers}
         if len(cast_types) == 1 and cast_types <= FLOAT_TYPES:
             dtype, tensors = cast_types.pop(), tuple(tensor_name(node.name) for node in consumers)
     spec = tf.TensorSpec([None, *shape], tf.as_dtype(dtype))
-    return _Feature(name, spec, tensors, _full_default(_read_constant(view, default), shape))
+    full_default = _full_default(_read_constant(view, default), shape)
+    return _Feature(name, spec, tensors, (values,), parsed_dtype, True, full_default)
 
 
 def _full_default(default: Any, shape: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -12,6 +12,7 @@ from tb_deepexplain.error_text import model_error_text
 from tb_deepexplain.errors import UnsupportedModelError
 from tb_deepexplain.graph.inlining import outputs_of
 from tb_deepexplain.graph.model_graph import ModelGraph
+from tb_deepexplain.graph.origin import ExampleShapes, Origin, trace_model
 
 FUNCTION_WITH_SPECS = "(function, tf.TensorSpec([None, ...], dtype))"
 
@@ -49,23 +50,57 @@ def _concrete_functions(function: Any) -> list[Any]:
 
 
 def from_callable(function: Any, specs: Any, source: str) -> ModelGraph:
-    """A callable and its arguments' TensorSpecs: one, a list of arguments, or a dict of keyword arguments."""
-    args = [specs] if isinstance(specs, tf.TensorSpec) else list(specs) if isinstance(specs, list | tuple) else []
-    kwargs = dict(specs) if isinstance(specs, dict) else {}
-    wrong_types = sorted({type(s).__name__ for s in [*args, *kwargs.values()] if not isinstance(s, tf.TensorSpec)})
-    if not callable(function) or wrong_types or not (args or kwargs):
+    """A callable and its arguments' TensorSpecs: one, a list of arguments, or a dict of keyword arguments.
+
+    An argument may itself be a dict or list of tensors. A dict whose keys are no parameters of the function is its one argument.
+    """
+    by_name = isinstance(specs, dict) and _takes_by_name(function, specs)
+    args = list(specs) if isinstance(specs, list | tuple) else [] if by_name else [specs]
+    kwargs = dict(specs) if by_name else {}
+    flat = tf.nest.flatten((args, kwargs))
+    wrong_types = sorted({type(s).__name__ for s in flat if not isinstance(s, tf.TensorSpec)})
+    if not callable(function) or wrong_types or not flat:
         types = f"({type(function).__name__}, {', '.join(wrong_types) or type(specs).__name__})"
         raise UnsupportedModelError(
             f"cannot explain {types}: give {FUNCTION_WITH_SPECS}, with a list of TensorSpecs for several arguments or a "
             "dict for arguments by name"
         )
-    kwargs = {name: tf.TensorSpec(s.shape, s.dtype, name) for name, s in kwargs.items()}
+    kwargs = {
+        name: tf.TensorSpec(s.shape, s.dtype, name) if isinstance(s, tf.TensorSpec) else s for name, s in kwargs.items()
+    }
     traceable = function if hasattr(function, "get_concrete_function") else tf.function(function)
+
+    flat = tf.nest.flatten((args, kwargs))
+
+    def trace(shapes: ExampleShapes | None = None) -> ModelGraph:
+        sized = flat
+        if shapes is not None:
+            sized = [tf.TensorSpec([s.shape[0], *n], s.dtype, s.name) for s, n in zip(flat, shapes, strict=True)]
+        sized_args, sized_kwargs = tf.nest.pack_sequence_as((args, kwargs), sized)
+        try:
+            concrete = traceable.get_concrete_function(*sized_args, **sized_kwargs)
+        except Exception as error:  # the user's own code runs here
+            raise call_error(source, sized, error) from error
+        return from_concrete(concrete, source, keep=function, origin=Origin(call, trace))
+
+    def call(inputs: Sequence[Any]) -> list[Any]:
+        # The Python code itself: a tf.function would run the trace with which it is compared.
+        called_args, called_kwargs = tf.nest.pack_sequence_as((args, kwargs), inputs)
+        return flat_outputs(getattr(function, "python_function", function)(*called_args, **called_kwargs))
+
+    has_batches = all(s.shape.rank for s in flat)
+    return trace_model(trace, flat) if has_batches else trace()  # which refuses them
+
+
+def _takes_by_name(function: Any, specs: Mapping[str, Any]) -> bool:
+    """Whether the keys of `specs` are parameters of the function; else they are those of a dict that is its argument."""
     try:
-        concrete = traceable.get_concrete_function(*args, **kwargs)
-    except Exception as error:  # the user's own code runs here
-        raise call_error(source, [*args, *kwargs.values()], error) from error
-    return from_concrete(concrete, source, keep=function)
+        inspect.signature(function).bind(**specs)
+    except TypeError:
+        return False
+    except ValueError:  # it has no signature
+        return True
+    return True
 
 
 def call_error(source: str, specs: Sequence[Any], error: Exception) -> UnsupportedModelError:
@@ -100,16 +135,36 @@ def _function_names(module: Any) -> list[str]:
     return [n for n in names if is_function(inspect.getattr_static(module, n, None))]  # does not run properties
 
 
-def from_concrete(function: Any, source: str, keep: Any = None, names: Sequence[str] = ()) -> ModelGraph:
-    """A ConcreteFunction; `names` of its inputs replace those of its signature."""
+def from_concrete(
+    function: Any, source: str, keep: Any = None, names: Sequence[str] = (), origin: Origin | None = None
+) -> ModelGraph:
+    """A ConcreteFunction; `names` of its inputs replace those of its signature; `origin`: if it is not all there is."""
     captured = {internal.name for _, internal in function.graph.captures}
     inputs = [t for t in function.inputs if t.name not in captured]
     names = names or _input_names(function, inputs)
     _check_inputs(function, inputs, names, source)
-    # The inputs of a signature are keyword arguments: their order here is TensorFlow's, not the caller's.
-    has_ordered_inputs = not function.structured_input_signature[1]
+    # The inputs of a signature are keyword arguments: their order here is TensorFlow's, not the caller's, as in a dict.
+    args, kwargs = function.structured_input_signature
+    has_ordered_inputs = not kwargs and not any(isinstance(arg, Mapping) for arg in args)
     outputs = output_names(function, source)
-    return ModelGraph(function, names, outputs, source, keep=keep, has_ordered_inputs=has_ordered_inputs)
+    origin = origin or _origin(function, len(inputs))
+    return ModelGraph(function, names, outputs, source, keep=keep, has_ordered_inputs=has_ordered_inputs, origin=origin)
+
+
+def _origin(function: Any, count: int) -> Origin:
+    """The function itself, with its calls, before they are inlined. Its inputs are in the order of its signature."""
+    signature = function.structured_input_signature
+    leaves = tf.nest.flatten(signature)
+    if sum(isinstance(leaf, tf.TensorSpec) for leaf in leaves) != count:
+        return Origin()
+
+    def call(inputs: Sequence[Any]) -> list[Any]:
+        values = iter(inputs)
+        filled = [next(values) if isinstance(leaf, tf.TensorSpec) else leaf for leaf in leaves]
+        args, kwargs = tf.nest.pack_sequence_as(signature, filled)
+        return flat_outputs(function(*args, **kwargs))
+
+    return Origin(call)
 
 
 def _input_names(function: Any, inputs: Sequence[Any]) -> list[str]:
@@ -119,7 +174,22 @@ def _input_names(function: Any, inputs: Sequence[Any]) -> list[str]:
         return list(keywords)
     nodes = [(t.op.name, t.op.node_def.attr) for t in inputs]
     names = [a["_user_specified_name"].s.decode() if "_user_specified_name" in a else node for node, a in nodes]
+    keys = [key for arg in (*args, *(kwargs[name] for name in sorted(kwargs))) for key in _keys(arg, None)]
+    if len(keys) == len(inputs):
+        names = [name if key is None else key for name, key in zip(names, keys, strict=True)]
     return [node if names.count(name) > 1 else name for (node, _), name in zip(nodes, names, strict=True)]
+
+
+def _keys(argument: Any, key: str | None) -> Iterator[str | None]:
+    """The key of each tensor in the dicts of an argument, in TensorFlow's order; None outside of dicts."""
+    if isinstance(argument, Mapping):
+        for name in sorted(argument):
+            yield from _keys(argument[name], str(name))
+    elif isinstance(argument, list | tuple):
+        for item in argument:
+            yield from _keys(item, key)
+    elif isinstance(argument, tf.TensorSpec):
+        yield key
 
 
 def _check_inputs(function: Any, inputs: Sequence[Any], names: Sequence[str], source: str) -> None:
@@ -141,10 +211,21 @@ def _check_inputs(function: Any, inputs: Sequence[Any], names: Sequence[str], so
             )
 
 
+def flat_outputs(outputs: Any) -> list[Any]:
+    """What a model returned, in the order of the outputs of its graph."""
+    return [t for t in tf.nest.flatten(outputs) if t is not None]
+
+
 def output_names(function: Any, source: str, names: Sequence[str] = ()) -> list[str]:
     """The keys of a dict of outputs; else `names`, if there is one for each output; else output_0, output_1, ..."""
     count = len(outputs_of(function))
     outputs = function.structured_outputs
+    for value in tf.nest.flatten(outputs):
+        if isinstance(value, tf.TypeSpec | tf.RaggedTensor | tf.SparseTensor) and not isinstance(value, tf.TensorSpec):
+            tensor_type = type(value).__name__.removesuffix("Spec")
+            raise UnsupportedModelError(
+                f"{source} returns a {tensor_type}: give a function that makes a dense tensor of it"
+            )
     if isinstance(outputs, dict):
         names = sorted(key for key in outputs if outputs[key] is not None)  # TensorFlow flattens dicts in this order
         if len(names) != count:

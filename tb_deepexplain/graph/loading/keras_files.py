@@ -14,14 +14,17 @@ from tb_deepexplain.graph.loading.keras_models import KERAS, from_keras
 from tb_deepexplain.graph.model_graph import ModelGraph
 
 SUFFIXES = (".keras", ".h5", ".hdf5")
+_LAYERS_WITH_ANOTHER_MASK = "Rescaling Normalization Add Subtract Multiply Average Maximum Minimum Concatenate".split()
+_INSTALL_KERAS_2 = "the extra keras2 (pip install 'tensorboard-plugin-deepexplain[keras2]')"
 _CUSTOM_CODE_HINT = "if it needs your own code, load it and give the model"
 
 
 def from_file(path: Path) -> ModelGraph:
     """A model in a file; the graph's source names the version of Keras that loaded it."""
     version, config = _read_zip(path) if path.suffix == ".keras" else _read_hdf5(path)
-    package, model = _load(path, int(version.split(".")[0]), config)
-    return from_keras(model, f"{path} ({KERAS[package]})")
+    package, model, warning = _load(path, int(version.split(".")[0]), config)
+    graph = from_keras(model, f"{path} ({KERAS[package]})")
+    return graph.with_warning(warning) if warning else graph
 
 
 def _load_error(path: Path, reason: str) -> UnsupportedModelError:
@@ -58,42 +61,54 @@ def _read_hdf5(path: Path) -> tuple[str, str]:
     return version, config
 
 
-def _load(path: Path, version: int, config: str) -> tuple[str, Any]:
-    """(package, model): Keras 3, unless Keras 2 wrote the file and Keras 3 cannot load it or would change its meaning."""
-    reason = _changed_meaning(config) if version < 3 else None
-    if reason is None:
-        import keras
-
+def _load(path: Path, version: int, config: str) -> tuple[str, Any, str]:
+    """(package, model, warning): the model as the Keras that wrote it reads it, if that is installed; else as Keras 3 does."""
+    if version >= 3:
         try:
-            return "keras", keras.models.load_model(path, compile=False)
+            return "keras", _load_with_keras_3(path), ""
         except Exception as error:  # a layer may raise anything
-            reason = model_error_text(error)
-            if version >= 3:
-                raise _load_error(path, f"{reason}; {_CUSTOM_CODE_HINT}") from error
+            raise _load_error(path, f"{model_error_text(error)}; {_CUSTOM_CODE_HINT}") from error
     if '"Lambda"' in config:  # Keras 2 would run it without asking
         raise UnsupportedModelError(
             f"{path} holds a Lambda layer, which is Python code that may do anything: if you trust it, load it with "
             "tf_keras and give the model"
         )
     try:
-        tf_keras = importlib.import_module("tf_keras")
-    except ImportError as error:
+        return "tf_keras", importlib.import_module("tf_keras").models.load_model(path, compile=False), ""
+    except ImportError:
+        reason = f"{_INSTALL_KERAS_2} reads it as it was meant"
+    except Exception as error:
+        reason = f"Keras 2 cannot load it: {model_error_text(error)}"
+    if changed := _changed_meaning(config):
         raise UnsupportedModelError(
-            f"{path} was written by Keras 2, and Keras 3 does not keep its meaning ({reason}): install the extra "
-            "keras2, pip install 'tensorboard-plugin-deepexplain[keras2]'"
-        ) from error
+            f"{path} was written by Keras 2, and Keras 3 does not keep its meaning ({changed}): {reason}"
+        )
     try:
-        return "tf_keras", tf_keras.models.load_model(path, compile=False)
+        model = _load_with_keras_3(path)
     except Exception as error:
         raise UnsupportedModelError(
-            f"no Keras can load {path}: Keras 3: {reason}; Keras 2: {model_error_text(error)}; {_CUSTOM_CODE_HINT}"
+            f"no Keras can load {path}: Keras 3: {model_error_text(error)}; {reason}; {_CUSTOM_CODE_HINT}"
         ) from error
+    return "keras", model, f"the model was written by Keras 2 and is read by Keras 3, which may change it; {reason}"
+
+
+def _load_with_keras_3(path: Path) -> Any:
+    import keras
+
+    return keras.models.load_model(path, compile=False)
 
 
 def _changed_meaning(config: str) -> str | None:
-    """What Keras 3 would silently compute differently from the Keras 2 that wrote this configuration; None if nothing."""
+    """What Keras 3 would silently compute differently from the Keras 2 that wrote this configuration; None if nothing is known.
+
+    All layers of Keras 2 were compared: each in a file of its own, with and without a mask.
+    """
     if '"hard_sigmoid"' in config:
         return "its hard_sigmoid is another function"
-    if '"Rescaling"' in config and ('"mask_zero": true' in config or '"Masking"' in config):
-        return "it lets masks pass through Rescaling"
+    if '"training": true' in config:
+        return "it forgets that a layer is called with training=True"
+    if '"mask_zero": true' in config or '"Masking"' in config:
+        for layer in _LAYERS_WITH_ANOTHER_MASK:
+            if f'"class_name": "{layer}"' in config:
+                return f"masks pass {layer} in another way"
     return None

@@ -10,8 +10,9 @@ from typing import Any
 import tensorflow as tf
 
 from tb_deepexplain.errors import UnsupportedModelError
-from tb_deepexplain.graph.loading.functions import call_error, output_names
+from tb_deepexplain.graph.loading.functions import call_error, flat_outputs, output_names
 from tb_deepexplain.graph.model_graph import ModelGraph
+from tb_deepexplain.graph.origin import ExampleShapes, Origin, trace_model
 
 KERAS = {"keras": "Keras 3", "tf_keras": "Keras 2"}  # package → name for people
 _MODEL_WITH_SPECS = "(model, tf.TensorSpec([None, ...], dtype))"
@@ -36,7 +37,7 @@ def from_keras(model: Any, source: str = "") -> ModelGraph:
         )
     inputs = list(getattr(model, "inputs", None) or [])
     if not inputs:
-        return from_specs(model, _recorded_specs(model, source), source)
+        return from_specs(model, _recorded_specs(model, source), source, any_size=True)
     if not all(map(_is_dense, inputs)):
         raise UnsupportedModelError(
             f"{source} takes sparse or ragged tensors: wrap it in a tf.function that makes them from dense ones"
@@ -46,10 +47,13 @@ def from_keras(model: Any, source: str = "") -> ModelGraph:
     return _trace(model, _with_layer_outputs(model, keras), structure, specs, [t.name for t in inputs], source)
 
 
-def from_specs(model: Any, specs: Any, source: str = "") -> ModelGraph:
-    """A model and what its one argument is like: a TensorSpec, or a list or dict of them."""
+def from_specs(model: Any, specs: Any, source: str = "", any_size: bool = False) -> ModelGraph:
+    """A model and what its one argument is like: a TensorSpec, or a list or dict of them.
+
+    `any_size`: the model may take other sizes too.
+    """
     flat = tf.nest.flatten(specs)
-    if not flat or not all(isinstance(s, tf.TensorSpec) for s in flat):
+    if not flat or not all(isinstance(s, tf.TensorSpec) and s.shape.rank for s in flat):
         raise UnsupportedModelError(
             f"cannot explain ({type(model).__name__}, {type(specs).__name__}): "
             f"give {_MODEL_WITH_SPECS}, or a list or dict of TensorSpecs"
@@ -57,7 +61,8 @@ def from_specs(model: Any, specs: Any, source: str = "") -> ModelGraph:
     names = sorted(specs) if isinstance(specs, dict) else []
     if len(names) != len(flat):
         names = [s.name or (f"input_{i}" if len(flat) > 1 else "input") for i, s in enumerate(flat)]
-    return _trace(model, _without_layer_outputs(model), specs, flat, names, source or _describe(model))
+    graph = _trace(model, _without_layer_outputs(model), specs, flat, names, source or _describe(model))
+    return graph.with_input_shapes(tuple(tuple(s.shape[1:]) for s in flat), any_size=any_size)
 
 
 def _describe(model: Any) -> str:
@@ -73,20 +78,29 @@ def _trace(
     source: str,
 ) -> ModelGraph:
     """The graph of `call(inputs) -> (outputs, outputs of layers)`; `structure` is that of the inputs."""
-    layers = dict[str, str]()
 
-    @tf.function(input_signature=specs, autograph=False)
-    def traced(*flat: Any) -> Any:
-        outputs, layer_outputs = call(tf.nest.pack_sequence_as(structure, flat))
-        layers.update({name: t.name for name, t in layer_outputs.items()})
-        return outputs
+    def trace(shapes: ExampleShapes) -> ModelGraph:
+        layers = dict[str, str]()
+        sized = [tf.TensorSpec([s.shape[0], *shape], s.dtype, s.name) for s, shape in zip(specs, shapes, strict=True)]
 
-    try:
-        function = traced.get_concrete_function()
-    except Exception as error:  # layers run the user's own code
-        raise call_error(source, specs, error) from error
-    outputs = output_names(function, source, getattr(model, "output_names", None) or ())
-    return ModelGraph(function, names, outputs, source, keep=(model, call), layers=layers)
+        @tf.function(input_signature=sized, autograph=False)
+        def traced(*flat: Any) -> Any:
+            outputs, layer_outputs = call(tf.nest.pack_sequence_as(structure, flat))
+            layers.update({name: t.name for name, t in layer_outputs.items() if isinstance(t, tf.Tensor)})
+            return outputs
+
+        try:
+            function = traced.get_concrete_function()
+        except Exception as error:  # layers run the user's own code
+            raise call_error(source, sized, error) from error
+        outputs = output_names(function, source, getattr(model, "output_names", None) or ())
+        origin = Origin(call_model, trace)
+        return ModelGraph(function, names, outputs, source, keep=(model, call), layers=layers, origin=origin)
+
+    def call_model(inputs: Sequence[Any]) -> list[Any]:
+        return flat_outputs(model(tf.nest.pack_sequence_as(structure, inputs), training=False))
+
+    return trace_model(trace, specs)
 
 
 def _is_dense(symbolic: Any) -> bool:

@@ -155,6 +155,39 @@ def test_an_example_may_lack_features_with_a_default(tmp_path: Path) -> None:
         parse(record(dose=1.0), "1")
 
 
+def test_serialized_examples_in_python(tmp_path: Path) -> None:
+    """They give the maps of their features, and features with a default may be left out of both forms."""
+    spec = {
+        "dose": tf.io.FixedLenFeature([], tf.float32, default_value=2.5),
+        "age": tf.io.FixedLenFeature([], tf.int64),
+        "ids": tf.io.VarLenFeature(tf.int64),
+        "note": tf.io.FixedLenFeature([2], tf.string),  # no output depends on it
+    }
+    table = tf.Variable(RNG.normal(size=(5, 2)), dtype=tf.float32)
+
+    def call(f: Mapping[str, Any]) -> Any:
+        words = tf.reduce_sum(tf.nn.embedding_lookup(table, tf.sparse.to_dense(f["ids"])), 1)
+        return tf.tanh(words * f["dose"][:, None] + 0.1 * tf.cast(f["age"], tf.float32)[:, None])
+
+    path = save(tmp_path / "m", spec, call, table)
+    ids = np.array([[1, 2], [4, 3]])
+    explainer = dx.Explainer("gradient_x_input", path, target=1)
+    records = [record(age=n, ids=row, note=["a", "b"]) for n, row in enumerate(ids, 3)]
+    result = explainer.run(records, return_result=True)
+    assert_maps_close(result.score, serve(path, records)[:, 1])
+    assert result.warnings == [[]] * 2
+    values = {"age": np.array([3.0, 4.0]), "ids": ids}
+    for xs in (values, values | {"dose": np.array([2.5, 2.5])}, np.array(records, object), tf.constant(records)):
+        same = explainer.run(xs, return_result=True)
+        tf.nest.map_structure(np.testing.assert_array_equal, same.attributions, result.attributions)
+    with pytest.raises(InputError, match="feature ids has from 1 to 2 values in these"):
+        explainer.run([records[0], record(age=1, ids=[1], note=["a", "b"])])
+    with pytest.raises(InputError, match=r"tf\.Examples that the model cannot parse: .*age"):
+        explainer.run([record(ids=[1], note=["a", "b"])])
+    with pytest.raises(InputError, match="age"):
+        explainer.run({"ids": ids})
+
+
 def test_a_signature_chosen_by_name_is_also_entered_at_its_features(tmp_path: Path) -> None:
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
     def parsing(examples: Any) -> dict[str, Any]:

@@ -39,10 +39,11 @@ def test_functions_with_a_signature() -> None:
         return tf.cond(tf.reduce_sum(x) > 0, lambda: x**3, lambda: -(x**3))
 
     x = np.array([[1.0, 2.0, 3.0]])
-    attributions = dx.explain("intgrad", cube, x, tolerance=1e-6, target=None)
+    attributions = dx.explain("intgrad", cube, x, tolerance=1e-6, target=None, check_batch=False)
     assert attributions.dtype == np.float64
     np.testing.assert_allclose(attributions, x**3, rtol=1e-6)
-    np.testing.assert_allclose(dx.explain("saliency", cube.get_concrete_function(), x, target=None), 3 * x**2)
+    slopes = dx.explain("saliency", cube.get_concrete_function(), x, target=None, check_batch=False)
+    np.testing.assert_allclose(slopes, 3 * x**2)
 
 
 def test_functions_that_were_traced_once() -> None:
@@ -97,6 +98,28 @@ def test_callables_with_specs() -> None:
     np.testing.assert_allclose(dx.explain("saliency", graph, [X, 2 * X], target=0)[1][:, 0], abs(X[:, 0]))
 
 
+def test_functions_of_a_dict(tmp_path: Path) -> None:
+    """Their inputs have the names of the keys."""
+    specs = {"b": SPEC, "a": tf.TensorSpec([None, 3])}
+
+    class Difference(tf.Module):
+        @tf.function(input_signature=[specs])
+        def __call__(self, features: Any) -> Any:
+            return features["a"] ** 2 - features["b"]
+
+    module = Difference()
+    tf.saved_model.save(module, str(tmp_path / "saved"))
+    restored = tf.saved_model.load(str(tmp_path / "saved")).__call__
+    plain = lambda features: features["a"] ** 2 - features["b"]  # noqa: E731
+    for form in (module, module.__call__, restored, (plain, specs), (plain, [specs])):
+        graph = dx.load_model(form)
+        assert [spec.name for spec in graph.inputs] == ["a", "b"]
+        attributions = dx.explain("gradient_x_input", graph, {"a": X, "b": 2 * X}, target=0)
+        np.testing.assert_allclose(attributions["a"][:, 0], 2 * X[:, 0] ** 2, rtol=1e-6)
+        with pytest.raises(dx.InputError, match="by name: give a dict"):
+            dx.explain("saliency", graph, [X, X])
+
+
 @pytest.mark.parametrize(
     ("function", "message"),
     [
@@ -113,6 +136,7 @@ def test_callables_with_specs() -> None:
             r"input t \(float32\) is a single value",
         ),
         (tf.function(lambda x: x, input_signature=[tf.TensorSpec(None)]), "is of unknown rank"),
+        ((lambda x: tf.RaggedTensor.from_tensor(x), SPEC), "returns a RaggedTensor: give a function that"),
         (tf.function(lambda: tf.zeros([3]), input_signature=[]), "takes no tensor"),
     ],
     ids=[
@@ -123,6 +147,7 @@ def test_callables_with_specs() -> None:
         "ragged",
         "single value",
         "unknown rank",
+        "ragged output",
         "no input",
     ],
 )

@@ -28,7 +28,7 @@ pytestmark = [
     ("form", "source"),
     [
         ("object", "Keras 2 model 'old'"),
-        ("h5", "h5 (Keras 3)"),
+        ("h5", "h5 (Keras 2)"),
         ("keras", "keras (Keras 2)"),
         ("saved_model", "saved_model"),
     ],
@@ -80,18 +80,65 @@ def test_keras_2_loads_what_keras_3_would_silently_change(tmp_path: Path, monkey
     assert_maps_close(outputs, model(IDS))
     monkeypatch.setitem(sys.modules, "tf_keras", None)
     with pytest.raises(
-        dx.UnsupportedModelError, match=r"hard_sigmoid.*install the extra keras2, pip install '.*\[keras2\]'"
+        dx.UnsupportedModelError, match=r"hard_sigmoid.*the extra keras2 \(pip install '.*\[keras2\]'\) reads it"
     ):
         dx.load_model(path)
 
 
-def test_a_mask_that_keras_3_would_pass_on(tmp_path: Path) -> None:
+def _masked(layer: Any) -> tf_keras.Model:
+    """The mean of an embedding with a mask, behind this layer."""
     ids = tf_keras.Input((5,), name="ids")
-    x = tf_keras.layers.Embedding(9, 4, mask_zero=True)(ids)
-    model = tf_keras.Model(ids, tf_keras.layers.GlobalAveragePooling1D()(tf_keras.layers.Rescaling(2.0)(x)))
-    model.save(tmp_path / "model.h5")
-    outputs = dx.Explainer("saliency", tmp_path / "model.h5").predict(IDS).outputs
-    assert_maps_close(outputs, model(IDS))
+    x = layer(tf_keras.layers.Embedding(9, 4, mask_zero=True, embeddings_initializer="normal")(ids))
+    return tf_keras.Model(ids, tf_keras.layers.GlobalAveragePooling1D()(x))
+
+
+def _half_masked() -> tf_keras.Model:
+    """The mean of a sum of embeddings, of which one has a mask."""
+    ids = tf_keras.Input((5,), name="ids")
+    masked, plain = (
+        tf_keras.layers.Embedding(9, 4, mask_zero=m, embeddings_initializer="normal") for m in (True, False)
+    )
+    x = tf_keras.layers.Add()([masked(ids), plain(ids)])
+    return tf_keras.Model(ids, tf_keras.layers.GlobalAveragePooling1D()(x))
+
+
+def _noisy() -> tf_keras.Model:
+    ids = tf_keras.Input((5,), name="ids")
+    x = tf_keras.layers.BatchNormalization()(tf_keras.layers.Rescaling(0.1)(ids), training=True)
+    return tf_keras.Model(ids, tf_keras.layers.Dense(2)(x))
+
+
+def _of_open_length() -> tf_keras.Model:
+    layers = [tf_keras.layers.Embedding(9, 4), tf_keras.layers.TimeDistributed(tf_keras.layers.Dense(2, "tanh"))]
+    return tf_keras.Sequential([tf_keras.Input((None,)), *layers, tf_keras.layers.GlobalAveragePooling1D()])
+
+
+_CHANGED = {
+    "rescaled": (lambda: _masked(tf_keras.layers.Rescaling(2.0)), "masks pass Rescaling in another way"),
+    "sum": (_half_masked, "masks pass Add in another way"),
+    "training": (_noisy, "it forgets that a layer is called with training=True"),
+}
+
+
+@pytest.mark.parametrize("name", [*_CHANGED, "open length"])
+def test_what_keras_3_would_change_in_other_models(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build, message = _CHANGED.get(name, (_of_open_length, ""))
+    model, path = build(), tmp_path / "model.h5"
+    model.save(path)
+    graph = dx.load_model(path)
+    explainer = dx.Explainer("saliency", graph, target=0, check_batch=False)
+    assert_maps_close(explainer.predict(IDS).outputs, model(IDS, training=False))
+    assert graph.warnings == ()
+    monkeypatch.setitem(sys.modules, "tf_keras", None)
+    if message:
+        changed = keras.models.load_model(path, compile=False)(IDS, training=False)
+        assert abs(changed - model(IDS, training=False)).numpy().max() > 1e-3, "Keras 3 computes something else"
+        with pytest.raises(dx.UnsupportedModelError, match=message):
+            dx.load_model(path)
+        return
+    result = dx.explain("saliency", path, IDS, target=0, return_result=True)
+    assert_maps_close(result.score, model(IDS)[:, 0])
+    assert all("written by Keras 2 and is read by Keras 3, which may" in warnings[0] for warnings in result.warnings)
 
 
 def test_unusable_files_are_refused(tmp_path: Path) -> None:
@@ -108,7 +155,7 @@ def test_unusable_files_are_refused(tmp_path: Path) -> None:
         "weights": "holds weights without a model: load them",
         "noise": "Keras cannot load",
         "lambda": "holds a Lambda layer, .* if you trust it, load it with tf_keras and give the model",
-        "custom": "no Keras can load .*Keras 3: .*Custom.*; Keras 2: .*Custom.*; if it needs your own code, load it",
+        "custom": "no Keras can load .*Keras 3: .*Custom.*; Keras 2 cannot load it: .*Custom.*; if it needs your own code, load it",
     }.items():
         with pytest.raises(dx.UnsupportedModelError, match=message) as caught:
             dx.load_model(tmp_path / f"{name}.h5")

@@ -39,6 +39,18 @@ def _subclassed(package: Any) -> Any:
     return Subclassed()
 
 
+def test_a_ragged_tensor_inside() -> None:
+    inputs = keras.Input((), dtype="string")
+    ids = keras.layers.TextVectorization(vocabulary=["a", "b"], ragged=True)(inputs)
+    to_dense = lambda ids: tf.cast(ids.to_tensor(shape=[None, 3]), tf.float32)  # noqa: E731
+    counts = keras.layers.Lambda(to_dense, output_shape=(3,), name="counts")(ids)
+    model = keras.Model(inputs, keras.layers.Dense(2, "tanh")(counts))
+    texts = np.array(["a b", "b"])
+    explainer = dx.Explainer("gradient_x_input", model, inputs="counts", target=1)
+    np.testing.assert_allclose(explainer.predict(texts).outputs, model(tf.constant(texts)), rtol=1e-6)
+    assert explainer.run(texts).shape == (2, 3)
+
+
 @pytest.mark.parametrize("by_name", [False, True])
 @pytest.mark.parametrize("package", [keras, tf_keras])
 def test_subclassed_models_that_were_called(package: Any, by_name: bool) -> None:

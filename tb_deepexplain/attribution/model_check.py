@@ -1,0 +1,190 @@
+"""Whether a graph computes what its model computes, and whether the model mixes the examples of a batch."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from tb_deepexplain.attribution.inputs import holds_not_finite
+from tb_deepexplain.error_text import model_error_text
+from tb_deepexplain.errors import InputError
+from tb_deepexplain.graph.logits import final_activation
+from tb_deepexplain.graph.submodel import Submodel
+
+EXAMPLES = 3  # that are compared
+_Answer = Callable[[Sequence[np.ndarray]], np.ndarray]
+_checking = threading.Lock()  # TF32 is a setting of the process
+
+
+class Verdict(NamedTuple):
+    """The result of a check."""
+
+    fault: str = ""  # how the graph differs from the model; empty: it does not
+    mixes: str = ""  # how an example alone differs from the same among others; empty: it does not
+    not_compared: str = ""  # why the model could not be called
+
+
+def check_submodel(
+    submodel: Submodel, arrays: Sequence[np.ndarray], *, check_model: bool, check_batch: bool
+) -> Verdict:
+    """The verdict on a submodel by its output for a few examples: `arrays` `[N, ...]`, one for each input of the model.
+
+    The graph is compared with the model as its owner calls it, and the first example alone with the same among others, both
+    without TF32 and up to rounding. An inner tensor as output has no counterpart in the model: where the sizes of the inputs are
+    open, the model's own output is checked instead, else only its dependence on the other examples. Raises InputError for
+    values that the model does not take.
+    """
+    graph, cut = submodel.graph, submodel.cut
+    name = next((name for name, tensor in graph.outputs.items() if tensor == cut.model_output), "")
+    if not name and check_model and graph.has_open_sizes:
+        name, tensor = next(iter(graph.outputs.items()))
+        cut = dataclasses.replace(cut, output=tensor, model_output=tensor)
+        submodel = Submodel(graph, cut)
+    is_logarithm = final_activation(graph.view, cut.model_output) == "LogSoftmax"
+
+    def call_graph(batch: Sequence[np.ndarray]) -> np.ndarray:
+        return _as_float64(submodel.predict([tf.constant(a) for a in batch])[1])
+
+    def call_model(batch: Sequence[np.ndarray]) -> np.ndarray | None:
+        tensors = [
+            tf.cast(tf.constant(a), spec.dtype) if spec.is_float else tf.constant(a)
+            for a, spec in zip(batch, graph.inputs, strict=True)
+        ]
+        outputs = graph.call_model(tensors) if check_model and name else None
+        values = None if outputs is None else _as_float64(outputs[name])
+        return np.exp(values) if is_logarithm and values is not None else values
+
+    with _checking, _full_precision():
+        real = [a[:EXAMPLES] for a in arrays]
+        batch = [np.concatenate([a, _unlike(a[:1])]) for a in real]
+        try:
+            values = call_graph(batch)
+        except Exception:  # the added example may be nothing that the model takes
+            batch = real
+            try:
+                values = call_graph(batch)
+            except (InputError, tf.errors.ResourceExhaustedError):
+                raise
+            except Exception as error:
+                with contextlib.suppress(Exception):
+                    if call_model(batch) is not None:
+                        return Verdict(fault=f"it fails where the model answers: {model_error_text(error)}")
+                raise
+        fault = mixes = not_compared = ""
+        try:
+            expected = call_model(batch)
+        except tf.errors.ResourceExhaustedError:
+            raise
+        except Exception as error:  # the user's own code
+            expected, not_compared = None, model_error_text(error)
+        rounding = _Rounding(submodel, call_graph, batch, values)
+        if expected is not None and (pair := rounding.find_difference(values, expected)):
+            fault = f"its output {name!r} is {pair[0]}, the model's is {pair[1]}"
+        elif len(values) == len(batch[0]) > 1:
+            first = [a[:1] for a in batch]
+            alone = call_graph(first)
+            if pair := rounding.find_difference(values[:1], alone):
+                # A graph that loops over the batch, not over time, is right where both are equally long.
+                expected = None if expected is None else call_model(first)
+                if expected is not None and (other := rounding.find_difference(alone, expected)):
+                    fault = f"its output {name!r} is {other[0]} for one example alone, the model's is {other[1]}"
+                elif check_batch:
+                    mixes = f"{pair[1]} alone, {pair[0]} among others"
+        return Verdict(fault, mixes, not_compared)
+
+
+class _Rounding:
+    """The differences between two outputs that rounding explains, in the lowest precision of the model's steps.
+
+    What a model makes of NaN and infinity depends on the kernels that run it (some ReLUs turn NaN into 0): examples and models that
+    hold them are not compared.
+    """
+
+    def __init__(self, submodel: Submodel, call_graph: _Answer, batch: list[np.ndarray], values: np.ndarray) -> None:
+        self._is_probability = final_activation(submodel.graph.view, submodel.cut.model_output) is not None
+        self._epsilon, self._smallest = _precision(submodel)
+        self._call_graph, self._batch, self._values = call_graph, batch, values
+        self._is_finite = ~holds_not_finite(batch)
+        self._graph = submodel.graph
+
+    def find_difference(self, values: np.ndarray, expected: np.ndarray) -> tuple[str, str] | None:
+        """The two numbers `[N, ...]` that differ most, as text; None if everything differs by rounding only."""
+        if values.shape != expected.shape:
+            return f"of shape {values.shape}", f"of shape {expected.shape}"
+        for a, b in self._scales(values, expected):
+            with np.errstate(invalid="ignore"):
+                difference = np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0, np.abs(a - b)).reshape(len(a), -1)
+            difference = np.where(self._is_finite[: len(a), None], np.nan_to_num(difference, nan=np.inf), 0)
+            size = np.abs(np.where(np.isfinite(b), b, 0)).reshape(len(b), -1).max(1, initial=0)
+            excess = difference - (self._epsilon**0.5 * size + 16 * self._epsilon)[:, None]
+            is_rounding = (excess <= 0).all() or (difference.max(1, initial=0) <= 16 * self._effect(len(a))).all()
+            if not is_rounding and not self._graph.not_finite_weights:
+                place = int(excess.argmax())
+                return f"{values.flat[place]:.6g}", f"{expected.flat[place]:.6g}"
+        return None
+
+    def _scales(self, values: np.ndarray, expected: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        yield values, expected
+        if self._is_probability:  # saturated probabilities hide differences between logits
+            yield np.log(np.maximum(values, self._smallest)), np.log(np.maximum(expected, self._smallest))
+
+    def _effect(self, count: int) -> np.ndarray:
+        """`[N]` how much the output changes if the last digits of the inputs do: a measure of the model's own rounding."""
+        signs = np.random.default_rng(0)
+        moved = [
+            (a * (1 + 4 * self._epsilon * signs.choice([-1, 1], a.shape))).astype(a.dtype) if a.dtype.kind == "f" else a
+            for a in self._batch
+        ]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            effects = [
+                np.nan_to_num(np.abs(a - b)).reshape(len(a), -1).max(1, initial=0)
+                for a, b in self._scales(self._call_graph(moved), self._values)
+            ]
+        return np.maximum.reduce(effects)[:count]
+
+
+def _precision(submodel: Submodel) -> tuple[float, float]:
+    """(distance from 1 to the next number, smallest number) of the shortest floats before the output."""
+    view = submodel.graph.view
+    types = {a.type for n in view.ancestors([submodel.cut.model_output]) for a in view.nodes[n].attr.values()}
+    optimizer = tf.config.optimizer.get_experimental_options()
+    halves = (
+        (tf.bfloat16, "auto_mixed_precision_onednn_bfloat16", 2.0**-7, 2.0**-126),
+        (tf.float16, "auto_mixed_precision", 2.0**-10, 2.0**-14),
+    )
+    for dtype, option, epsilon, smallest in halves:
+        if dtype.as_datatype_enum in types or optimizer.get(option):
+            return epsilon, smallest
+    return (2.0**-23, 2.0**-126) if tf.float32.as_datatype_enum in types else (2.0**-52, 2.0**-1022)
+
+
+def _unlike(example: np.ndarray) -> np.ndarray:
+    """`[1, ...]` another example: one that changes sums, signs and largest values over a batch."""
+    if example.dtype.kind == "f":
+        return -2 * example
+    if example.dtype.kind in "iu" and example.ndim > 1:
+        return example[..., ::-1]
+    return example
+
+
+def _as_float64(tensor: Any) -> np.ndarray:
+    if tensor.dtype == tf.string:  # an output that cannot be explained
+        return np.zeros(tensor.shape)
+    values: np.ndarray = tf.cast(tensor, tf.float64).numpy()
+    return values
+
+
+@contextlib.contextmanager
+def _full_precision() -> Iterator[None]:
+    before = tf.config.experimental.tensor_float_32_execution_enabled()
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    try:
+        yield
+    finally:
+        tf.config.experimental.enable_tensor_float_32_execution(before)
