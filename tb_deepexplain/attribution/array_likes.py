@@ -137,7 +137,8 @@ def _readable(array: np.ndarray) -> np.ndarray:
 
 
 def _from_list(values: list[Any] | tuple[Any, ...], name: str) -> np.ndarray:
-    if any(isinstance(v, tf.SparseTensor | tf.RaggedTensor) or package(v) in ("pandas", "scipy") for v in values):
+    own = (tf.SparseTensor, tf.RaggedTensor, np.ma.MaskedArray)
+    if any(isinstance(v, own) or package(v) in ("pandas", "scipy") for v in values):
         return _objects(values, name)
     values = [v.numpy() if tf.is_tensor(v) and hasattr(v, "numpy") else v for v in values]
     try:

@@ -336,7 +336,12 @@ def test_an_axis_of_one_is_added_as_keras_does() -> None:
 
 
 def test_missing_values_of_floats_are_nan_and_said() -> None:
-    for xs in (FRAME.astype("Int64").replace(4, pd.NA), np.ma.masked_equal(X, 4), np.where(X == 4, None, X)):
+    for xs in (
+        FRAME.astype("Int64").replace(4, pd.NA),
+        np.ma.masked_equal(X, 4),
+        list(np.ma.masked_equal(X, 4)),
+        np.where(X == 4, None, X),
+    ):
         (array,) = check("table", xs).arrays
         np.testing.assert_array_equal(array, np.where(X == 4, np.nan, X))
     texts = _explainer("table").run(np.where(X == 4, None, X), return_result=True).warnings
