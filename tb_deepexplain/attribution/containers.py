@@ -31,10 +31,10 @@ def unpack(specs: Sequence[Any], xs: Any, most: int | None = None) -> Unpacked:
     be a dict. A frame becomes a dict of its columns if these are the inputs of the model, and stays a matrix for a model with
     one input. InputError for what never ends, is empty or cannot be told apart.
     """
-    if is_iterable(xs):
+    if _is_iterable(xs):
         return _read_elements(specs, xs, most)
     xs, labels = _split_pair(specs, xs)
-    if is_iterable(xs):
+    if _is_iterable(xs):
         unpacked = _read_elements(specs, xs, most)
         return unpacked._replace(labels=labels) if labels is not None else unpacked
     if is_frame(xs) and (len(specs) > 1 or list(xs.columns) == [specs[0].name]):
@@ -68,7 +68,7 @@ def read_baseline(specs: Sequence[Any], baseline: Any) -> Any:
     return as_array(baseline, "baseline")
 
 
-def is_iterable(xs: Any) -> bool:
+def _is_iterable(xs: Any) -> bool:
     """Whether it must be iterated: a dataset, a generator, a loader of batches; not an array-like or a container of them."""
     if isinstance(xs, str | bytes | dict | list | tuple) or not (
         hasattr(xs, "__iter__") or _is_sequence_of_batches(xs)
@@ -85,7 +85,7 @@ def _is_sequence_of_batches(xs: Any) -> bool:
     )
 
 
-def read_elements(xs: Any, most: int | None) -> Iterator[Any]:
+def _elements(xs: Any, most: int | None) -> Iterator[Any]:
     """The elements of a dataset or generator; InputError if it does not end, unless only `most` examples are needed."""
     if isinstance(xs, tf.data.Dataset):
         if most is None and xs.cardinality() == tf.data.INFINITE_CARDINALITY:
@@ -113,7 +113,7 @@ def _bytes_of(leaf: Any) -> int:
 
 def _read_elements(specs: Sequence[Any], xs: Any, most: int | None) -> Unpacked:
     pairs, count, are_batches = list[tuple[Any, Any]](), 0, False
-    for element in read_elements(xs, most):
+    for element in _elements(xs, most):
         pairs.append(_split_element(specs, element))
         x = pairs[-1][0]
         are_batches = _is_batch(specs, x) if count == 0 else are_batches
@@ -174,7 +174,7 @@ def _split_pair(specs: Sequence[Any], xs: Any) -> tuple[Any, Any]:
             "xs is a tuple of pairs (x, y), as keras.datasets returns them; give one of them, such as (x_test, y_test)"
         )
     are_inputs = len(specs) == len(xs) and all(map(_fits_rank, specs, xs))
-    if are_inputs or not (is_iterable(xs[0]) or _holds_batch(specs, xs[0])):
+    if are_inputs or not (_is_iterable(xs[0]) or _holds_batch(specs, xs[0])):
         return xs, None
     return xs[0], xs[1]
 

@@ -154,12 +154,6 @@ def check_unpacked(
     )
 
 
-def read_inputs(specs: Sequence[Any], xs: Any, ordered: bool = True) -> list[np.ndarray]:
-    """One array `[N, ...]` for each InputSpec, in the model's order and dtypes; `ordered`: whether a list is accepted."""
-    inputs = check_inputs(specs, xs, ordered=ordered)
-    return [array[: inputs.n] for array in inputs.arrays]
-
-
 def _by_input(specs: Sequence[Any], xs: Any, ordered: bool) -> dict[str, Any]:
     """The values of each input by name; one with a default may be missing."""
     takes = f"the model takes {'; '.join(map(str, specs))}"
