@@ -20,6 +20,7 @@ Read `explainer.py` first; to write a method, `score.py`. In the order of a call
     batching.py            examples → batches, and back
     compiled_method.py     a method as one TensorFlow function
     score.py               Score: a method's interface to a model; `Score.baseline` is the default baseline
+    completeness.py        the completeness gap inside a method
     results.py             predictions, maps, completeness gap and token sums
     diagnostics.py         why a map is all zero or not finite
 """

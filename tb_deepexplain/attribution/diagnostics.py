@@ -48,6 +48,8 @@ class Diagnostics:
                 if _is_finite(batch, int(n))
                 else "so does the input"
             )
+            if family == "perturbation" and np.isfinite(score[n]):
+                reason += _where([m[n] for m in maps])
             texts[n].append(f"the map holds NaN or infinity: {reason}")
         for n in np.flatnonzero(no_score & ~not_finite):
             value = "NaN" if np.isnan(score[n]) else "infinite"
@@ -115,3 +117,14 @@ class Diagnostics:
 def _is_finite(batch: Batch, n: int) -> bool:
     """Whether the entries of example n are finite."""
     return all(np.isfinite(entry[n].numpy()).all() for entry in batch.entries if entry.dtype.is_floating)
+
+
+def _where(maps: Sequence[np.ndarray]) -> str:
+    """In words, where the maps of one example are not finite."""
+    places = [
+        f"{f'input {i}, ' if len(maps) > 1 else ''}{tuple(map(int, np.argwhere(~np.isfinite(m))[0]))}"
+        for i, m in enumerate(maps)
+        if not np.isfinite(m).all()
+    ]
+    count, size = sum(int((~np.isfinite(m)).sum()) for m in maps), sum(m.size for m in maps)
+    return f" ({count} of {size} values, the first at {places[0]})"

@@ -35,8 +35,8 @@ class Rule:
     """`multiplier(activation) -> like z` replaces f′; `reference` are values `[...]` like one example of each entry tensor.
 
     Steps that the rule does not support (products, softmax, loops) raise UnsupportedModelError or keep their gradient, as
-    `on_unsupported` says. Applying the rule sets `unsupported`, the steps that kept their gradient, and
-    `reference_output`, the model's output `[B, ...]` at the reference.
+    `on_unsupported` says. Applying the rule sets `unsupported`, the steps that kept their gradient, `maxima`, in words
+    the nodes that give all to the winner, and `reference_output`, the model's output `[B, ...]` at the reference.
     """
 
     method: str  # for messages
@@ -44,6 +44,7 @@ class Rule:
     reference: Sequence[Any] | None = None
     on_unsupported: Literal["error", "gradient"] = "error"
     unsupported: list[str] = dataclasses.field(default_factory=list)
+    maxima: str = ""
     reference_output: Any = None
 
     def warnings(self) -> list[tuple[str, None]]:
@@ -76,6 +77,7 @@ def apply_rule(
         )
     explained_softmax = ["the softmax that is itself explained"] if analysis.explains_softmax else []
     rule.unsupported[:] = [*analysis.unsupported, *explained_softmax]
+    rule.maxima = analysis.maxima
     reference = _Reference(rule.reference, import_graph, entries, context) if rule.reference is not None else None
     for region in analysis.regions:
         z, y = imported.fetch([region.z, region.y])

@@ -34,26 +34,41 @@ ELEMENTWISE_OPS = ACTIVATIONS | _PRIMITIVES | _IDENTITIES | _SUMS | _PRODUCTS | 
 _LINEAR = frozenset(
     """Reshape Transpose Squeeze ExpandDims Pad PadV2 MirrorPad Slice StridedSlice Split SplitV Unpack Pack ConcatV2 Concat
     Gather GatherV2 GatherNd Tile BroadcastTo Sum Mean Cumsum ReverseV2 Reverse ReverseSequence SpaceToBatchND
-    BatchToSpaceND SpaceToDepth DepthToSpace AvgPool AvgPool3D ResizeBilinear ResizeNearestNeighbor ResizeBicubic
-    ResizeArea MatrixDiagPart MatrixDiagPartV3 MatrixBandPart Roll ScatterNd TensorScatterAdd TensorScatterUpdate
-    UnsortedSegmentSum SegmentSum SegmentMean StopGradient EnsureShape DynamicStitch ParallelConcat
-    TensorListFromTensor TensorListStack TensorListConcatV2""".split()
+    SpaceToBatch BatchToSpaceND BatchToSpace SpaceToDepth DepthToSpace AvgPool AvgPool3D ResizeBilinear
+    ResizeNearestNeighbor ResizeBicubic ResizeArea Diag DiagPart MatrixDiag MatrixDiagV2 MatrixDiagV3 MatrixDiagPart
+    MatrixDiagPartV2 MatrixDiagPartV3 MatrixSetDiag MatrixSetDiagV2 MatrixSetDiagV3 MatrixBandPart Roll ScatterNd
+    ScatterNdNonAliasingAdd TensorScatterAdd TensorScatterSub TensorScatterUpdate TensorStridedSliceUpdate
+    UnsortedSegmentSum SegmentSum SegmentMean SparseSegmentSum SparseSegmentMean SparseSegmentSqrtN
+    SparseSegmentSumWithNumSegments SparseSegmentMeanWithNumSegments SparseSegmentSqrtNWithNumSegments Fill EnsureShape
+    DynamicStitch DynamicPartition ParallelConcat SparseToDense SparseReduceSum RaggedTensorToTensor ExtractImagePatches
+    ExtractVolumePatches TensorListFromTensor TensorListStack TensorListConcatV2 Real Imag Complex Conj
+    ConjugateTranspose FFT IFFT FFT2D IFFT2D FFT3D IFFT3D RFFT IRFFT RFFT2D IRFFT2D""".split()
 )
+# Linear in their first input: a picture, sampled at places that must not depend on the explained input.
+_SAMPLINGS = frozenset("CropAndResize ScaleAndTranslate ImageProjectiveTransformV2 ImageProjectiveTransformV3".split())
+# Linear in their second input.
+_SOLUTIONS = frozenset("MatrixSolve MatrixTriangularSolve BandedTriangularSolve".split())
 _BILINEAR = frozenset(
     """MatMul BatchMatMul BatchMatMulV2 BatchMatMulV3 Conv2D Conv3D Conv DepthwiseConv2dNative Einsum Conv2DBackpropInput
     Conv3DBackpropInputV2 Cross SparseTensorDenseMatMul""".split()
 )
-_MAXIMA = frozenset("MaxPool MaxPoolV2 MaxPool3D MaxPoolWithArgmax Max Min Maximum Minimum TopKV2 SegmentMax".split())
+# Their gradient belongs to the winner; a sort is a TopKV2.
+MAXIMA = frozenset(
+    """MaxPool MaxPoolV2 MaxPool3D MaxPoolWithArgmax Max Min Maximum Minimum TopKV2 SegmentMax SegmentMin
+    UnsortedSegmentMax UnsortedSegmentMin TensorScatterMax TensorScatterMin Dilation2D""".split()
+)
 _BATCH_NORMS = frozenset({"FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3"})
 _CONTROL_FLOW = frozenset("While StatelessWhile If StatelessIf Case StatelessCase".split())
 _CALLS = frozenset("PartitionedCall StatefulPartitionedCall".split())
 
+_COMPLEX_TYPES = frozenset({8, 18})  # DT_COMPLEX64, DT_COMPLEX128
+_DIFFERENTIABLE_TYPES = FLOAT_TYPES | _COMPLEX_TYPES
 _VARYING_PRODUCT = "product of two tensors that both depend on the input"
 
 
 def is_flat(node: Any) -> bool:
     """Whether a node passes no gradient on: its derivative is zero or undefined."""
-    return node.op in FLAT_OPS or (node.op == "Cast" and node.attr["DstT"].type not in FLOAT_TYPES)
+    return node.op in FLAT_OPS or (node.op == "Cast" and node.attr["DstT"].type not in _DIFFERENTIABLE_TYPES)
 
 
 def is_affine(view: GraphView, name: str, varying: Collection[str]) -> bool:
@@ -68,7 +83,12 @@ def is_affine(view: GraphView, name: str, varying: Collection[str]) -> bool:
         return len(varying_inputs) == 1 and inputs[0] in varying
     if op in _SELECTIONS:
         return inputs[0] not in varying
-    return op == "Cast" and all(view.nodes[name].attr[a].type in FLOAT_TYPES for a in ("SrcT", "DstT"))
+    return op == "Cast" and all(view.nodes[name].attr[a].type in _DIFFERENTIABLE_TYPES for a in ("SrcT", "DstT"))
+
+
+def is_complex(node: Any) -> bool:
+    """Whether an elementwise node computes with complex numbers."""
+    return "T" in node.attr and node.attr["T"].type in _COMPLEX_TYPES
 
 
 def unsupported_reason(view: GraphView, name: str, varying: Collection[str]) -> str | None:
@@ -78,12 +98,16 @@ def unsupported_reason(view: GraphView, name: str, varying: Collection[str]) -> 
     """
     op, inputs = view.nodes[name].op, view.inputs[name]
     varying_inputs = [i for i in inputs if i in varying]
-    if op in _LINEAR or op in _MAXIMA:
+    if op in _LINEAR or op in MAXIMA:
         return None
     if (op in _SUMS or op in _PRODUCTS or op in _QUOTIENTS or op in _SELECTIONS) and is_affine(view, name, varying):
         return None
     if op in _BILINEAR and len(varying_inputs) == 1:
         return None
+    if op in _SAMPLINGS or op in _SOLUTIONS:
+        return None if varying_inputs == [inputs[0 if op in _SAMPLINGS else 1]] else _VARYING_PRODUCT
+    if op == "StopGradient":
+        return "a stopped gradient"
     if op in _BATCH_NORMS:
         at_inference = not view.nodes[name].attr["is_training"].b and varying_inputs == inputs[:1]
         return None if at_inference else "normalisation by the batch's statistics"

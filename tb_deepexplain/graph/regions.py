@@ -19,7 +19,15 @@ from typing import Literal
 from tb_deepexplain.graph.cut import Cut
 from tb_deepexplain.graph.graph_view import GraphView, list_names, node_name
 from tb_deepexplain.graph.logits import final_activation_node
-from tb_deepexplain.graph.op_classes import ACTIVATIONS, BOOLEAN_OPS, ELEMENTWISE_OPS, is_affine, unsupported_reason
+from tb_deepexplain.graph.op_classes import (
+    ACTIVATIONS,
+    BOOLEAN_OPS,
+    ELEMENTWISE_OPS,
+    MAXIMA,
+    is_affine,
+    is_complex,
+    unsupported_reason,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +46,7 @@ class RegionAnalysis:
     regions: tuple[Region, ...]  # in the order of computation
     unsupported: tuple[str, ...]  # steps that no rule supports, in words
     explains_softmax: bool  # the output is itself a softmax
+    maxima: str  # in words, the nodes that choose among tensors or features
 
 
 def find_regions(view: GraphView, cut: Cut) -> RegionAnalysis:
@@ -75,7 +84,12 @@ class _Analysis:
             tuple(sorted(regions, key=lambda region: position[node_name(region.y)])),
             tuple(f"{reason} ({list_names(nodes)})" for reason, nodes in unsupported.items() if nodes),
             softmax is not None,
+            list_names([n for n in self.nodes if self.view.nodes[n].op in MAXIMA and self._is_choice(n)]),
         )
+
+    def _is_choice(self, name: str) -> bool:
+        """Whether a node is not part of a group."""
+        return all(self.source[t] == t for t in self.outputs.get(name, ()) if t in self.source)
 
     def _varying_inputs(self, name: str) -> list[str]:
         return [i for i in self.view.inputs[name] if i in self.varying]
@@ -87,7 +101,7 @@ class _Analysis:
             for i, tensor in enumerate(self.view.inputs[name]):
                 if tensor in self.varying:
                     self._add_to_group(f"{name}:{i}", [tensor], affine=True)
-        elif inputs and op in ELEMENTWISE_OPS and len({self.source[i] for i in inputs}) == 1:
+        elif inputs and op in ELEMENTWISE_OPS and len({self.source[i] for i in inputs}) == 1 and self._has_rule(name):
             self._add_to_group(f"{name}:0", inputs, affine=is_affine(self.view, name, self.varying))
         elif inputs:
             reason = unsupported_reason(self.view, name, self.varying)
@@ -96,6 +110,10 @@ class _Analysis:
                 self.source[tensor] = tensor
             if reason:
                 self.unsupported.setdefault(reason, []).append(name)
+
+    def _has_rule(self, name: str) -> bool:
+        """Whether a rule's multiplier is a number for this elementwise node."""
+        return not is_complex(self.view.nodes[name]) or is_affine(self.view, name, self.varying)
 
     def _add_to_group(self, tensor: str, inputs: Sequence[str], affine: bool) -> None:
         self.varying.add(tensor)

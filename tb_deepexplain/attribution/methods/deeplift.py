@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from tb_deepexplain.attribution.completeness import is_above_tolerance
 from tb_deepexplain.attribution.score import Explanation, Score
 from tb_deepexplain.graph.backward_rules import Activation, Rule
 from tb_deepexplain.lazy_tensorflow import tf
 from tb_deepexplain.registry.parameters import Baseline, OnUnsupported
 
+TOLERANCE = 0.01  # the completeness gap without a warning, as a share of |f(x) − f(x′)|
 NEAR = {"float32": 1e-5, "float64": 1e-10}  # differences of z below which the quotient loses its digits
 
 
@@ -23,7 +25,10 @@ def deeplift(score: Score, *, baseline: Baseline = None, on_unsupported: OnUnsup
     rule = Rule("deeplift", _rescale, base, on_unsupported)
     value, gradient, start = score.propagate(rule)
     attributions = [g * (x - b) for g, x, b in zip(gradient, score.x, base, strict=True)]
-    return Explanation(attributions, tf.ones([score.n], tf.int32), value, start, rule.warnings())
+    gap = is_above_tolerance(attributions, start, value, TOLERANCE)
+    reason = f"all goes to the winner of {rule.maxima}" if rule.maxima else "half precision or batch statistics"
+    text = f"the map does not sum to the change of the score: the completeness gap is above {TOLERANCE:.0%} ({reason})"
+    return Explanation(attributions, tf.ones([score.n], tf.int32), value, start, [*rule.warnings(), (text, gap)])
 
 
 def _rescale(a: Activation) -> Any:

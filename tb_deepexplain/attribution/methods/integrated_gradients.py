@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 
+from tb_deepexplain.attribution.completeness import allowed_gap, is_above_tolerance
 from tb_deepexplain.attribution.score import Explanation, Score
 from tb_deepexplain.errors import ParameterError
 from tb_deepexplain.lazy_tensorflow import tf
@@ -13,6 +14,9 @@ from tb_deepexplain.registry.parameters import Above, AtLeast, Baseline, Doc
 
 FIRST_INTERVALS = 4
 NARROWEST = 2.0**-20  # of the path; below it float32 points no longer differ
+# From a baseline of zeros, points differ by a share of their distance to it. Norms of norms change at 1e-12 of the path.
+NARROWEST_AT_ZERO = 2.0**-64
+STEEP = 100.0  # a slope at the baseline that is so many times the mean slope
 SIMPSON, MIDPOINT = np.array([1.0, 4.0, 1.0]) / 6, np.array([0.0, 1.0, 0.0])  # weights of an interval's nodes
 
 
@@ -45,7 +49,7 @@ def integrated_gradients(
         )
     path = _Path(score, None if baseline is None else score.baseline(baseline))
     if steps is not None:
-        return _integrate_fixed(score, path, *_rule(quadrature, steps))
+        return _integrate_fixed(score, path, *_rule(quadrature, steps), tolerance)
     return _integrate_adaptively(score, path, tolerance, max_evaluations)
 
 
@@ -68,7 +72,7 @@ class _Path:
 
     def __init__(self, score: Score, base: list[Any] | None) -> None:
         """`base` None: a baseline of zeros, which saves a pass over every point."""
-        self._score, self._base = score, base
+        self._score, self._base, self.is_from_zero = score, base, base is None
         self.difference = score.x if base is None else [x - b for x, b in zip(score.x, base, strict=True)]
 
     def start(self) -> Any:
@@ -103,7 +107,9 @@ def _sum_by_row(values: list[Any], weights: Any, rows: Any, n: Any) -> list[Any]
     return [tf.sparse.segment_sum(v * _like(weights, v), used, ids, num_segments=n) for v in values]
 
 
-def _integrate_fixed(score: Score, path: _Path, nodes: np.ndarray, weights: np.ndarray) -> Explanation:
+def _integrate_fixed(
+    score: Score, path: _Path, nodes: np.ndarray, weights: np.ndarray, tolerance: float
+) -> Explanation:
     """The integral by a fixed quadrature."""
     steps = len(nodes)
 
@@ -115,7 +121,13 @@ def _integrate_fixed(score: Score, path: _Path, nodes: np.ndarray, weights: np.n
 
     total = score.fold(score.n * steps, step, [tf.zeros_like(x) for x in score.x])
     attributions = [t * w for t, w in zip(total, path.difference, strict=True)]
-    return Explanation(attributions, tf.fill([score.n], steps + 2), score.values(), path.start())
+    value, start = (tf.cast(t, tf.float64) for t in (score.values(), path.start()))
+    above = is_above_tolerance(attributions, start, value, tolerance)
+    text = (
+        f"the completeness gap is above tolerance={tolerance:g} with steps={steps}: take more, leave steps out to refine to "
+        "the tolerance, or choose a baseline inside the data"
+    )
+    return Explanation(attributions, tf.fill([score.n], steps + 2), value, start, [(text, above)])
 
 
 def _integrate_adaptively(score: Score, path: _Path, tolerance: float, max_evaluations: int) -> Explanation:
@@ -150,8 +162,8 @@ def _integrate_adaptively(score: Score, path: _Path, tolerance: float, max_evalu
     alpha = tf.tile(tf.linspace(tf.constant(0.0, tf.float64), 1.0, knots), [n])
     f, s, g = evaluate(rows, alpha)
     start, value = tf.reshape(f, [-1, knots])[:, 0], tf.reshape(f, [-1, knots])[:, -1]
-    # If the score hardly changes along the path, the tolerance refers to its size: rounding errors are no gap.
-    allowed = tolerance * tf.maximum(tf.abs(value - start), 1e-3 * tf.maximum(tf.abs(value), tf.abs(start)))
+    allowed = allowed_gap(start, value, tolerance)
+    steep = tf.abs(tf.reshape(s, [-1, knots])[:, 0]) > STEEP * tf.maximum(tf.abs(value - start), allowed)
 
     state = {
         "rows": tf.repeat(tf.range(n), parts),  # the example of each interval
@@ -174,11 +186,18 @@ def _integrate_adaptively(score: Score, path: _Path, tolerance: float, max_evalu
     def refine(state: dict[str, Any]) -> tuple[dict[str, Any]]:
         rows, nodes, ends, f, s = (state[k] for k in ("rows", "nodes", "ends", "f", "s"))
         width = ends[:, 2] - ends[:, 0]
-        # Simpson's rule; the midpoint rule where an end has no derivative, such as a distance at zero.
+        # Simpson's rule; the midpoint rule where an end has no derivative, such as a distance at zero, or one that means
+        # nothing for the interval, such as that of a norm at zero.
         known, smooth = (tf.reduce_all(tf.math.is_finite(v), 1, keepdims=True) for v in (f, s))
+        smooth &= tf.reduce_max(tf.abs(s), 1, keepdims=True) * width[:, None] <= STEEP * (
+            tf.abs(s[:, 1:2]) * width[:, None] + tf.abs(f[:, 2:] - f[:, :1])
+        )
         rule = width[:, None] * tf.where(known & ~smooth, MIDPOINT, SIMPSON)
         error = tf.reduce_sum(tf.where(rule == 0, rule, rule * s), 1) - (f[:, 2] - f[:, 0])
-        split = _to_split(rows, error, width, allowed, (max_evaluations - state["evaluations"]) // 2, n)
+        narrowest = tf.maximum(NARROWEST * ends[:, 2], NARROWEST_AT_ZERO) if path.is_from_zero else NARROWEST
+        split = _to_split(
+            rows, error, width > narrowest, allowed, (max_evaluations - state["evaluations"]) // 2, n
+        )
         ready = tf.gather(tf.math.unsorted_segment_sum(tf.cast(split, tf.int32), rows, n), rows) == 0
         rule = tf.where(ready[:, None], rule, tf.zeros_like(rule))
         count = tf.shape(state["gradient_rows"])[0]
@@ -221,22 +240,29 @@ def _integrate_adaptively(score: Score, path: _Path, tolerance: float, max_evalu
         lambda state: tf.size(state["rows"]) > 0, refine, (state,), shape_invariants=(shapes,), parallel_iterations=1
     )
     attributions = [t * w for t, w in zip(state["total"], path.difference, strict=True)]
-    total = tf.add_n([tf.reduce_sum(tf.reshape(tf.cast(a, tf.float64), [n, -1]), 1) for a in attributions])
-    above_tolerance = tf.abs(total - (value - start)) > allowed
+    above_tolerance = is_above_tolerance(attributions, start, value, tolerance)
     exhausted = state["evaluations"] + 2 > max_evaluations
     gap = f"the completeness gap is above tolerance={tolerance:g}"
     stopped = f"{gap} after max_evaluations={max_evaluations}; allow more"
     jumps = f"{gap}: on the path the score jumps, has no derivative or is rounded too coarsely; more evaluations do not help"
-    texts = [(stopped, above_tolerance & exhausted), (jumps, above_tolerance & ~exhausted)]
+    steeply = (
+        f"{gap}: at the baseline the slope is over {STEEP:g} times the mean slope, as in a model that normalises a baseline of "
+        "zeros; choose a baseline inside the data, such as the padding of a text or a mean"
+    )
+    texts = [
+        (steeply, above_tolerance & steep),
+        (stopped, above_tolerance & exhausted & ~steep),
+        (jumps, above_tolerance & ~exhausted & ~steep),
+    ]
     return Explanation(attributions, state["evaluations"], value, start, texts)
 
 
-def _to_split(rows: Any, error: Any, width: Any, allowed: Any, pairs: Any, n: Any) -> Any:
+def _to_split(rows: Any, error: Any, is_wide: Any, allowed: Any, pairs: Any, n: Any) -> Any:
     """Which intervals to halve, by their signed errors: none of an example whose error is within `allowed`.
 
     An example's error is the sum of its intervals' errors. Because they may cancel by chance, the root of the sum of
     their squares must be within `allowed` too. (The sum of their sizes would be too strict: nets with many kinks have
-    errors of random sign.) Intervals with more than half of an even share are halved, the worst first; `pairs` is the
+    errors of random sign.) Intervals with more than half of an even share are halved, the worst first, where they are wide enough (`is_wide`); `pairs` is the
     number of halvings that each example has evaluations left for.
     """
     finite = tf.math.is_finite(error)
@@ -253,4 +279,4 @@ def _to_split(rows: Any, error: Any, width: Any, allowed: Any, pairs: Any, n: An
     rank = tf.range(tf.size(rows)) - tf.gather(before, by_row)
     # Not tf.scatter_nd: inside a loop the graph optimiser takes its shape from the first round.
     affordable = tf.gather(rank < tf.gather(pairs, by_row), tf.math.invert_permutation(order))
-    return tf.gather(unmet, rows) & (size > tf.gather(share, rows)) & (width > NARROWEST) & affordable
+    return tf.gather(unmet, rows) & (size > tf.gather(share, rows)) & is_wide & affordable

@@ -34,18 +34,23 @@ def occlusion(
 ) -> Explanation:
     """Mean over the windows w that cover a feature of (f(x) − f(x with w replaced)) / |w|.
 
-    Windows start at 0, step, 2·step, ... while they fit; features that no window covers are NaN. Several inputs
+    Windows start at 0, step, 2·step, ... while they fit; features that no window covers are NaN, and windows
+    without which the score is not finite are left out. Several inputs
     are occluded one at a time. Zeiler & Fergus 2014 (arXiv 1311.2901), section 4.2; the mean over
     overlapping windows as in DeepExplain.
     """
     value = score(score.x)
     bases = score.baseline(baseline)
     attributions, evaluations = [], tf.ones([score.n], tf.int32)
+    left_out = tf.fill([score.n], False)
     for i, x in enumerate(score.x):
         axes = _axes(x, window_shape, step, score.whole[i])
-        attributions.append(_occlude(score, i, bases[i], axes, value))
+        attribution, is_left_out = _occlude(score, i, bases[i], axes, value)
+        attributions.append(attribution)
+        left_out |= is_left_out
         evaluations += math.prod(a.count for a in axes)
-    return Explanation(attributions, evaluations, value)
+    text = "without some windows the score is NaN or infinite: the map is the mean over the other windows"
+    return Explanation(attributions, evaluations, value, warnings=[(text, left_out & tf.math.is_finite(value))])
 
 
 def windows(
@@ -118,8 +123,11 @@ def _per_axis(length: Lengths | int | None, shape: Sequence[Any], last: Sequence
     return [*lengths, *last] if len(lengths) == len(shape) - 1 and None not in last else lengths
 
 
-def _occlude(score: Score, i: int, base: Any, axes: list[_Axis], value: Any) -> Any:
-    """The map [N, ...] of input i; `value` is the score [N] of the examples."""
+def _occlude(score: Score, i: int, base: Any, axes: list[_Axis], value: Any) -> tuple[Any, Any]:
+    """The map [N, ...] of input i, and [N] whether windows without a finite score are left out of it.
+
+    `value` is the score [N] of the examples.
+    """
     x = score.x[i]
     counts = [a.count for a in axes]
     windows = math.prod(counts)
@@ -136,18 +144,29 @@ def _occlude(score: Score, i: int, base: Any, axes: list[_Axis], value: Any) -> 
         return [score(points, rows)]
 
     (occluded,) = score.map(score.n * windows, evaluate)
-    change = tf.cast(value[:, None] - tf.reshape(occluded, [-1, windows]), tf.float64)
-    sums, covered = tf.reshape(change, [-1, *counts]), tf.ones([1, *[1] * len(axes)], tf.float64)
-    # Windows are boxes, so the sum over those that cover a feature is taken along one axis at a time.
+    change = tf.reshape(tf.cast(value[:, None] - tf.reshape(occluded, [-1, windows]), tf.float64), [-1, *counts])
+    finite = tf.math.is_finite(change)
+    counted = tf.cond(
+        tf.reduce_all(finite), lambda: tf.ones([1, *counts], tf.float64), lambda: tf.cast(finite, tf.float64)
+    )
+    sums, covered = (_sum_over_windows(t, axes) for t in (tf.where(finite, change, tf.zeros_like(change)), counted))
+    size = math.prod(a.width for a in axes)
+    mean = tf.where(covered < 0.5, tf.constant(np.nan, tf.float64), sums / (covered * size))
+    left_out = tf.reduce_any(~finite, list(range(1, len(axes) + 1)))
+    return tf.ensure_shape(tf.cast(mean, real_dtype(x)), x.shape), left_out
+
+
+def _sum_over_windows(values: Any, axes: list[_Axis]) -> Any:
+    """[N, windows along each axis] → [N, ...] for each feature the sum over the windows that cover it.
+
+    Windows are boxes, so the sum is taken along one axis at a time.
+    """
     for n, axis in enumerate(axes, 1):
         first, end = axis.covering()
-        times = tf.reshape(tf.cast(end - first, tf.float64), [1, *[1] * (n - 1), -1, *[1] * (len(axes) - n)])
         if axis.step >= axis.width:  # at most one window covers a position
-            sums = times * tf.gather(sums, tf.minimum(first, axis.count - 1), axis=n)
+            times = tf.reshape(tf.cast(end - first, tf.float64), [1, *[1] * (n - 1), -1, *[1] * (len(axes) - n)])
+            values = times * tf.gather(values, tf.minimum(first, axis.count - 1), axis=n)
         else:
-            cumulative = tf.pad(tf.cumsum(sums, n), [[int(n == a), 0] for a in range(len(axes) + 1)])
-            sums = tf.gather(cumulative, end, axis=n) - tf.gather(cumulative, first, axis=n)
-        covered *= times
-    size = math.prod(a.width for a in axes)
-    mean = tf.where(covered == 0, tf.constant(np.nan, tf.float64), sums / (covered * size))
-    return tf.ensure_shape(tf.cast(mean, real_dtype(x)), x.shape)
+            cumulative = tf.pad(tf.cumsum(values, n), [[int(n == a), 0] for a in range(len(axes) + 1)])
+            values = tf.gather(cumulative, end, axis=n) - tf.gather(cumulative, first, axis=n)
+    return values
