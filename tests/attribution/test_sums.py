@@ -58,7 +58,9 @@ def _decoder() -> Any:
 
 
 @pytest.mark.parametrize(("build", "shape"), [(_two_blocks, (4, 8)), (_decoder, (2, 5, 16))])
-def test_integrated_gradients_sum_where_the_baseline_is_next_to_a_singularity(build: Any, shape: tuple[int, ...]) -> None:
+def test_integrated_gradients_sum_where_the_baseline_is_next_to_a_singularity(
+    build: Any, shape: tuple[int, ...]
+) -> None:
     model, xs = build(), np.random.default_rng(1).normal(size=shape).astype(np.float32)
     result = dx.explain("integrated_gradients", model, xs, return_result=True)
     change = result.score - result.baseline_score

@@ -195,9 +195,7 @@ def _integrate_adaptively(score: Score, path: _Path, tolerance: float, max_evalu
         rule = width[:, None] * tf.where(known & ~smooth, MIDPOINT, SIMPSON)
         error = tf.reduce_sum(tf.where(rule == 0, rule, rule * s), 1) - (f[:, 2] - f[:, 0])
         narrowest = tf.maximum(NARROWEST * ends[:, 2], NARROWEST_AT_ZERO) if path.is_from_zero else NARROWEST
-        split = _to_split(
-            rows, error, width > narrowest, allowed, (max_evaluations - state["evaluations"]) // 2, n
-        )
+        split = _to_split(rows, error, width > narrowest, allowed, (max_evaluations - state["evaluations"]) // 2, n)
         ready = tf.gather(tf.math.unsorted_segment_sum(tf.cast(split, tf.int32), rows, n), rows) == 0
         rule = tf.where(ready[:, None], rule, tf.zeros_like(rule))
         count = tf.shape(state["gradient_rows"])[0]
@@ -262,7 +260,8 @@ def _to_split(rows: Any, error: Any, is_wide: Any, allowed: Any, pairs: Any, n: 
 
     An example's error is the sum of its intervals' errors. Because they may cancel by chance, the root of the sum of
     their squares must be within `allowed` too. (The sum of their sizes would be too strict: nets with many kinks have
-    errors of random sign.) Intervals with more than half of an even share are halved, the worst first, where they are wide enough (`is_wide`); `pairs` is the
+    errors of random sign.) Intervals with more than half of an even share are halved, the worst first, if they
+    are wide enough (`is_wide`); `pairs` is the
     number of halvings that each example has evaluations left for.
     """
     finite = tf.math.is_finite(error)
