@@ -7,6 +7,7 @@ Read `main.py` first; it chooses the sub-command. Then `explain.py`, which has a
     arguments.py           the command line → checked Arguments
     input_plan.py          where a run writes and what it reads
     request.py             arguments → a Request: methods and measures with parameters
+    background.py          --baseline_examples: the examples whose statistics are the baseline
     run_configuration.py   what --resume compares, and the command's entries in the manifest
     explain.py             runs the pipeline: what --resume skips is decided in `run` and `engine/plan_status.py`
     dry_run.py             --dry_run: an estimate from a sample
