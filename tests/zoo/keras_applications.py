@@ -1,4 +1,4 @@
-"""Every family of keras.applications: its smallest member at the smallest picture that builds, without trained weights."""
+"""keras.applications: the smallest member of a family at the smallest picture that builds, without trained weights."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tests.zoo.keras_layers import randomise
-from tests.zoo.member import Member
+from tests.zoo.member import RULES, Member
 
 
 def _build(name: str, size: int, **options: Any) -> Any:
@@ -37,6 +37,9 @@ def application(name: str, size: int = 32, options: Any = (), **expected: Any) -
     )
 
 
+SQUEEZE: Any = {"refused": {RULES: "product"}}  # squeeze and excitation
 APPLICATIONS = [
     application("MobileNet", options={"alpha": 0.25}),
+    application("MobileNetV3Small", options={"alpha": 0.75}, **SQUEEZE),
+    application("VGG16"),
 ]

@@ -200,6 +200,12 @@ def _segformer() -> Any:
 
 
 VISION_MODELS.append(
-    Member("SegFormer", _segformer, lambda rng: rng.normal(size=(2, 64, 64, 3)).astype(np.float32), **ATTENTION)
+    Member(
+        "SegFormer",
+        _segformer,
+        lambda rng: rng.normal(size=(2, 64, 64, 3)).astype(np.float32),
+        wrong={"SavedModel": "the map is another than that of the model object"},
+        **ATTENTION,
+    )
 )
 KERAS_HUB = [*TEXT_MODELS, *VISION_MODELS]
