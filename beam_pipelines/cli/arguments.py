@@ -38,6 +38,8 @@ class Arguments:
     target: Target | str  # a text may be the name of a class that the input defines
     signature: str | None
     output: str | None
+    inputs: tuple[str, ...] | None
+    custom_objects: tuple[str, ...]
     logits: bool | None
     check_model: bool
     score: str | None
@@ -147,6 +149,8 @@ def _read_options(options: argparse.Namespace) -> dict[str, Any]:
         "signature": options.signature,
         "output": options.output,
         "check_model": options.check_model == "yes",
+        "inputs": None if options.inputs is None else _split_names(options.inputs),
+        "custom_objects": tuple(options.custom_objects),
         "logits": None if options.logits is None else options.logits == "yes",
         "score": options.score,
         "labels": labels,

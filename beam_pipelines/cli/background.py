@@ -18,9 +18,8 @@ from beam_pipelines.reading.record_spec import RecordSpec
 from beam_pipelines.reading.work_unit import Record
 from tb_deepexplain.attribution.baselines import STATISTICS, background_baseline
 from tb_deepexplain.errors import InputError, ParameterError
-from tb_deepexplain.graph.loading.load_model import load_model
 from tb_deepexplain.graph.model_graph import ModelGraph
-from tb_deepexplain.storage import local_copy
+from tb_deepexplain.recording.model_loading import load_requested_model
 
 EXAMPLES = 1000
 
@@ -51,8 +50,7 @@ def read_background(
     if not arguments.baseline_examples:
         return None
     if graph is None:
-        with local_copy(arguments.model) as model:
-            graph = load_model(model, signature=arguments.signature)
+        graph = load_requested_model(arguments.model, arguments.signature, arguments.custom_objects)
     graph = graph if arguments.output is None else graph.with_output(arguments.output)
     parser = ExampleParser(graph.inputs, record_spec)
     plan = make_plan(find_files(list(arguments.baseline_examples), arguments.format), arguments.unit_size)

@@ -61,13 +61,11 @@ def run(arguments: Arguments) -> int:
         from beam_pipelines.cli.background import read_background
         from beam_pipelines.cli.request import build_request
         from beam_pipelines.reading.example_parser import ExampleParser
-        from tb_deepexplain.graph.loading.load_model import load_model
         from tb_deepexplain.recording.batch_explainer import BatchExplainer
         from tb_deepexplain.recording.manifest import describe_store
-        from tb_deepexplain.storage import local_copy
+        from tb_deepexplain.recording.model_loading import load_requested_model
 
-        with local_copy(arguments.model) as model:
-            graph = load_model(model, signature=arguments.signature)
+        graph = load_requested_model(arguments.model, arguments.signature, arguments.custom_objects)
     background = read_background(arguments, record_spec, graph)
     parser = ExampleParser(graph.inputs, record_spec)
     units = take_sample(plan, arguments.examples, arguments.seed, arguments.unit_size).units

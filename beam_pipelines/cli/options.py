@@ -165,12 +165,24 @@ def _add_target(parser: Parser) -> argparse._ArgumentGroup:
         help="predicted (default) | label | top:K | a class, by number or name | a position such as 2,5 | sum (of all units)",
     )
     group.add_argument("--signature", metavar="NAME", help="signature of the SavedModel (default: serving_default)")
+    group.add_argument(
+        "--inputs",
+        metavar="A,B",
+        help="inputs, layers or tensors to explain (default: all inputs of the model)",
+    )
     group.add_argument("--output", metavar="NAME", help="output to explain, if the model has several")
     group.add_argument(
         "--check_model",
         choices=("yes", "no"),
         default="yes",
         help="no: explain the model's graph even if its output differs from that of the model as it is called",
+    )
+    group.add_argument(
+        "--custom_objects",
+        action="append",
+        default=[],
+        metavar="MODULE:NAME",
+        help="class or function of your own that a Keras file names; may be repeated",
     )
     group.add_argument(
         "--logits",

@@ -11,6 +11,7 @@ from beam_pipelines.reading.work_unit import Plan
 from tb_deepexplain._version import __version__
 from tb_deepexplain.recording.batch_explainer import BatchExplainer
 from tb_deepexplain.recording.manifest import as_list, describe_measures, describe_methods, describe_store
+from tb_deepexplain.recording.model_loading import check_custom_objects
 from tb_deepexplain.recording.request import Request, identify_score
 
 
@@ -28,6 +29,8 @@ def configure(arguments: Arguments, request: Request, model: str, plan: Plan) ->
         "target": str(request.target),
         "signature": request.signature,
         "output": request.output,
+        "inputs": as_list(request.inputs),
+        "custom_objects": check_custom_objects(request.custom_objects),
         "logits": request.logits,
         "score": identify_score(request),
         "max_examples": arguments.max_examples,

@@ -57,19 +57,23 @@ class ExampleParser:
             columns = self._run_preprocess(columns)
             id_ = self._id(columns, "id") or id_
             label = self._label(columns, "label") if "label" in columns else label
-        arrays, picture = {}, None
+        arrays: dict[str, np.ndarray] = {}
+        pictures: dict[str, bytes] = {}
         for model_input in self.inputs:
             value = self._value(columns, model_input)
-            encoded = to_bytes(value) if model_input.is_float else None
+            is_picture = model_input.is_float or (model_input.dtype != "string" and len(model_input.shape) == 4)
+            encoded = to_bytes(value) if is_picture else None
             if encoded is None:
                 arrays[model_input.name] = to_input(value, model_input)
                 continue
-            arrays[model_input.name], resized = decode_picture(encoded, model_input, self.spec.resize)
-            if picture is None and not resized and media_type(encoded) in (PNG, JPEG):
-                picture = encoded
-        if self._preprocess:
-            picture = self._returned_picture(columns) or picture
-        return Example(id_ or position, arrays, label, picture)
+            picture, resized = decode_picture(encoded, model_input, self.spec.resize)
+            arrays[model_input.name] = picture if model_input.is_float else picture.round().astype(model_input.dtype)
+            if not resized and media_type(encoded) in (PNG, JPEG):
+                pictures[model_input.name] = encoded
+        if self._preprocess and (returned := self._returned_picture(columns)):
+            of_pictures = [one.name for one in self.inputs if len(one.shape) == 4]
+            pictures[(of_pictures or [self.inputs[0].name])[0]] = returned
+        return Example(id_ or position, arrays, label, pictures)
 
     def _feature(self, model_input: Any) -> str:
         """The name of the feature for an input, or names separated by commas."""

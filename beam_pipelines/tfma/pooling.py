@@ -22,6 +22,10 @@ REGIONS = 4
 
 def check_pool(modality: str, pool: str | None) -> str:
     """The pool, or the default for None; ParameterError if maps of this modality cannot be pooled like that."""
+    if modality not in POOLS:
+        raise ParameterError(
+            f"the model's inputs are {modality}; TFMA's attributions are those of one picture, one text, or numbers and categories"
+        )
     if pool is not None and pool not in POOLS[modality]:
         raise ParameterError(
             f"pool={pool!r}: the model's input is {modality}; expected a pool of {' or '.join(POOLS[modality])}"

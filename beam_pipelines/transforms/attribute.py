@@ -35,8 +35,9 @@ class Attribute(beam.PTransform):
     methods share the model and its predictions. `measures`: likewise; they measure each map and a random one, and remove
     `superpixels` superpixels of a picture instead of pixels. `target`: "predicted", "label", "top:K", a class number,
     a position such as "2,5", or "sum". `signature`: of a SavedModel; if it takes serialized tf.Examples, the explanation
-    starts at the parsed features. `output`: of a model with several; `logits=False`: its probabilities. `score`:
-    "module:function" of the model's outputs, in place of a target.
+    starts at the parsed features. `custom_objects`: "module:name" of the classes of your own that a Keras file names.
+    `inputs`: names of the inputs, layers or tensors to explain; by default all inputs. `output`: of a model with several;
+    `logits=False`: its probabilities. `score`: "module:function" of the model's outputs, in place of a target.
 
     An element is a serialized tf.Example, a dict or beam.Row of columns (the model's inputs by name; `label` and `id` if
     known), or a pair of an id and one of these. An element without an id is named by a digest of its content. `features`,
@@ -69,6 +70,8 @@ class Attribute(beam.PTransform):
         label_feature: str = "label",
         signature: str | None = None,
         output: str | None = None,
+        inputs: Sequence[str] | None = None,
+        custom_objects: Sequence[str] = (),
         logits: bool | None = None,
         check_model: bool = True,
         score: str | None = None,
@@ -88,6 +91,8 @@ class Attribute(beam.PTransform):
             superpixels=superpixels,
             signature=signature,
             output=output,
+            inputs=inputs,
+            custom_objects=custom_objects,
             logits=logits,
             check_model=check_model,
             score=score,

@@ -59,6 +59,18 @@ class Submodel:
             None if lookup is None else ids[self.cut.all_lookups.index(lookup)] for lookup in self.cut.explained_lookups
         ]
 
+    def looked_up(self, inputs: Sequence[Any]) -> dict[str, tuple[Any, int]]:
+        """By the name of each explained text: its token ids as an array `[B, T]`, and how many rows its embedding has."""
+        found = self._lookup_function(inputs)
+        by_lookup = {
+            lookup: (ids.numpy(), int(rows)) for lookup, (ids, rows) in zip(self.cut.all_lookups, found, strict=True)
+        }
+        return {
+            name: by_lookup[lookup]
+            for name, lookup in zip(self.cut.names, self.cut.explained_lookups, strict=True)
+            if lookup is not None
+        }
+
     def sum_to_inputs(self, attributions: Sequence[Any]) -> list[Any]:
         """A map `[B, ...]` for each explained input from attributions of the entry tensors; only inside a traced function."""
         return [

@@ -16,22 +16,21 @@ from tb_deepexplain.attribution.explainer import Explainer
 from tb_deepexplain.attribution.inputs import Inputs
 from tb_deepexplain.attribution.results import Predictions, Result
 from tb_deepexplain.error_text import describe_failure
-from tb_deepexplain.errors import ParameterError, Stopped, UnsupportedModelError
+from tb_deepexplain.errors import ParameterError, Stopped
 from tb_deepexplain.evaluation.evaluator import Evaluator
-from tb_deepexplain.graph.loading.load_model import load_model
 from tb_deepexplain.graph.model_graph import ModelGraph
 from tb_deepexplain.recording import display
 from tb_deepexplain.recording.example import Example, batch_positions
 from tb_deepexplain.recording.example_condition import ExampleCondition
 from tb_deepexplain.recording.map_measures import MapMeasures
-from tb_deepexplain.recording.modality import MAP_AXES, find_modality
+from tb_deepexplain.recording.modality import MAP_AXES, find_modality, find_shown_inputs
+from tb_deepexplain.recording.model_loading import load_requested_model
 from tb_deepexplain.recording.request import Request, load_score
 from tb_deepexplain.recording.targets import Classes, Label, MapTarget, Target
 from tb_deepexplain.recording.work_metrics import Metrics
 from tb_deepexplain.stats.intervals import finite_or_none
 from tb_deepexplain.stats.rank_correlation import disagreement
-from tb_deepexplain.storage import local_copy
-from tb_deepexplain.store.records import REGION, Attribution, Failure, Input, ModelInput, model_input
+from tb_deepexplain.store.records import REGION, Attribution, Failure, Input, ModelInput, Part, model_input, split_map
 
 _Explained: TypeAlias = tuple[Input, list[Attribution]]
 _Report: TypeAlias = Callable[[float], None]
@@ -58,20 +57,19 @@ class BatchExplainer:
         """`graph`: the request's model, if it is loaded already. `score`: the request's score function, if it is at hand."""
         self.request = request
         if graph is None:
-            with local_copy(request.model) as model:
-                graph = load_model(model, signature=request.signature)
+            graph = load_requested_model(request.model, request.signature, request.custom_objects)
         graph = graph if request.output is None else graph.with_output(request.output)
         if request.score is not None:
             graph = graph.with_score(score or load_score(request.score), bool(request.logits))
         self.graph = graph
         self._batch_size = request.batch_size  # of evaluations; None: as many as the method chooses
         self.names = tuple(spec.name for spec in self.graph.inputs)
-        self.modality = find_modality(self.graph)
         logits = request.logits if request.score is None else False
         self.explainers = [
             Explainer(
                 name,
                 self.graph,
+                inputs=request.inputs,
                 logits=logits,
                 vocabulary=request.vocabulary,
                 check_model=request.check_model,
@@ -79,6 +77,8 @@ class BatchExplainer:
             )
             for name, parameters in request.methods
         ]
+        self._shown = find_shown_inputs([explainer.submodel for explainer in self.explainers])
+        self.modality = find_modality(self._shown)
         self._condition = None if request.only is None else ExampleCondition(request.only, request.labels)
         self._evaluator = Evaluator(self.explainers[0], dict(request.measures))
         if request.superpixels and self.modality != "image":
@@ -91,7 +91,11 @@ class BatchExplainer:
     @property
     def inputs(self) -> list[ModelInput]:
         """The model's inputs; sizes that differ between examples are None."""
-        return [model_input(spec.name, spec.dtype, spec.shape[1:], self.modality) for spec in self.graph.inputs]
+        modalities = {one.spec.name: one.modality for one in self._shown if one.spec}
+        return [
+            model_input(spec.name, spec.dtype, spec.shape[1:], modalities.get(spec.name, "tabular"))
+            for spec in self.graph.inputs
+        ]
 
     def meet_condition(self, examples: Sequence[Example], metrics: Metrics) -> list[bool]:
         """Which of the examples the request's condition selects. One that the model fails for is selected: explaining it
@@ -101,7 +105,7 @@ class BatchExplainer:
         started, selected = time.perf_counter(), [True] * len(examples)
         try:
             for positions in batch_positions(examples):
-                classes = Classes.of(self._predict(self.stack([examples[i] for i in positions])), self.request.labels)
+                classes = self._classes(self._predict(self.stack([examples[i] for i in positions])))
                 for k, position in enumerate(positions):
                     selected[position] = self._condition.holds(classes, k, examples[position])
         except Stopped:
@@ -173,9 +177,10 @@ class BatchExplainer:
         """The examples as the store shows them, without explaining them."""
         inputs: dict[int, Input] = {}
         for positions in batch_positions(examples):
-            predictions = self._predict(self.stack([examples[i] for i in positions]))
+            batch = self.explainers[0].check(self.stack([examples[i] for i in positions]))
+            words = self._words(batch, self._predict(batch))
             for k, position in enumerate(positions):
-                inputs[position] = self._stored_input(examples[position], k, predictions)
+                inputs[position] = self._stored_input(examples[position], k, words)
         return [inputs[position] for position in range(len(examples))]
 
     def classes(self, example: Example) -> Classes:
@@ -237,20 +242,21 @@ class BatchExplainer:
                 columns = measures.columns(self._evaluator.of(explainer), result)
                 seconds += time.perf_counter() - started
                 evaluations += int(result.evaluations.sum())
-                maps = self._maps(result, lengths)
+                maps = self._maps(explainer, result, lengths, with_map[0])
                 for k, i in enumerate(numbers):
-                    row = self._row(explainer.method.id, examples[i], maps[k], result, k, classes, i)
+                    row = self._row(explainer.method.id, examples[i], [one[k] for one in maps], result, k, classes, i)
                     rows_of_target[k].append(dataclasses.replace(row, measures=columns.get(k, {})))
                 report(float(shares[target.rows].sum()) / len(self.explainers))
             evaluations += measures.evaluations
             for i, new_rows in zip(numbers, rows_of_target, strict=True):
                 rows[i] += _with_disagreement(new_rows)
         metrics.batch(len(examples), evaluations, seconds)
+        words = self._words(inputs, predictions)
         no_prediction = np.isnan(predictions.outputs.reshape(len(examples), -1)).any(1)
         return [
             _not_finite(example.id)
-            if no_prediction[i] or not all(is_finite(row) for row in rows[i])
-            else (self._stored_input(example, i, predictions), rows[i])
+            if no_prediction[i] or not all(self._is_finite(row) for row in rows[i])
+            else (self._stored_input(example, i, words), rows[i])
             for i, example in enumerate(examples)
         ]
 
@@ -261,30 +267,47 @@ class BatchExplainer:
         """The classes of the model; a score function has none."""
         return Classes.of(predictions, None if self.request.score else self.request.labels)
 
-    def _maps(self, result: Result, lengths: np.ndarray | None) -> list[np.ndarray]:
-        """A map for each example: [H, W, C], sums for tokens [T], of the only input's shape, or all inputs in a row [F]."""
-        if self.modality == "text":
-            if not isinstance(result.tokens, np.ndarray) or result.tokens.ndim != 2:
-                raise UnsupportedModelError(
-                    "the model looks up more than one embedding; the store holds one map of tokens for each example"
-                )
-            assert lengths is not None
-            return [tokens[:length] for tokens, length in zip(result.tokens, lengths, strict=True)]
-        maps = [np.asarray(result.attributions[name]) for name in self.names]
-        return list(maps[0] if len(maps) == 1 else np.concatenate([one.reshape(len(one), -1) for one in maps], 1))
+    def _maps(
+        self, explainer: Explainer, result: Result, lengths: np.ndarray | None, example: Example
+    ) -> list[Sequence[np.ndarray]]:
+        """For each shown input a map of every example: [H, W, C], sums for tokens [T], or of the input's shape; NaN where the
+        method cannot explain the input, which its warnings say. `example` is one of them."""
+        cut = explainer.submodel.cut
+        texts = [name for name, lookup in zip(cut.names, cut.explained_lookups, strict=True) if lookup]
+        tokens = result.tokens if isinstance(result.tokens, list) else [result.tokens]
+        of_texts = dict(zip(texts, tokens, strict=True)) if texts else {}
+        maps: list[Sequence[np.ndarray]] = []
+        for one in self._shown:
+            if one.name in of_texts:
+                values = of_texts[one.name]
+                if self.modality == "text":
+                    assert lengths is not None
+                    maps.append([row[:length] for row, length in zip(values, lengths, strict=True)])
+                    continue
+            elif one.name in cut.names:
+                values = np.asarray(result.attributions[one.name])
+            else:
+                assert one.spec
+                shape = () if one.is_one_value else np.shape(example.inputs[one.spec.name])
+                values = np.full((len(result.score), *shape), np.nan, np.float32)
+            maps.append(values)
+        return maps
 
     def _row(
-        self, method: str, example: Example, values: np.ndarray, result: Result, k: int, classes: Classes, i: int
+        self, method: str, example: Example, maps: list[np.ndarray], result: Result, k: int, classes: Classes, i: int
     ) -> Attribution:
-        """The row of map k of a result, for example i of the batch."""
-        has_parts = self.modality == "tabular" and len(self.names) > 1
+        """The row of map k of a result, for example i of the batch, from the map of each shown input."""
+        parts: list[Part] = [
+            {"input": one.name, "shape": list(values.shape)} for one, values in zip(self._shown, maps, strict=True)
+        ]
+        has_parts = len(parts) > 1
         position = None if result.target is None else np.atleast_1d(result.target[k]).tolist()
         target = None if position is None else int(position[-1])
         is_region = result.positions is not None
         return Attribution(
             example_id=example.id,
             method=method,
-            values=values,
+            values=np.concatenate([np.ravel(values) for values in maps]) if has_parts else maps[0],
             target=target,
             target_label=self._class_name(target),
             target_index=None if is_region else position,
@@ -301,7 +324,7 @@ class BatchExplainer:
             evaluations=int(result.evaluations[k]),
             step=self.request.step,
             warnings=result.warnings[k],
-            parts=[{"input": n, "shape": list(example.inputs[n].shape)} for n in self.names] if has_parts else None,
+            parts=parts if has_parts else None,
             extras=classes.describe_labels(i, target, example.label),
         )
 
@@ -317,18 +340,48 @@ class BatchExplainer:
         labels = self.request.labels
         return labels[number] if labels and number is not None and 0 <= number < len(labels) else None
 
-    def _stored_input(self, example: Example, i: int, predictions: Predictions) -> Input:
-        inputs = [
-            model_input(spec.name, spec.dtype, example.inputs[spec.name].shape, self.modality)
-            for spec in self.graph.inputs
+    def _words(self, inputs: Inputs, predictions: Predictions) -> dict[str, list[list[str]]]:
+        """The words of every example, one for each value of a map, of each shown text by its name."""
+        if self.modality == "text":
+            assert predictions.token_ids is not None and predictions.lengths is not None
+            rows = [ids[:length] for ids, length in zip(predictions.token_ids, predictions.lengths, strict=True)]
+            return {self._shown[0].name: [display.words(ids, self.request.vocabulary) for ids in rows]}
+        texts = [one.name for one in self._shown if one.modality == "text"]
+        if not texts:
+            return {}
+        looked_up: dict[str, tuple[np.ndarray, int]] = {}
+        for explainer in self.explainers:
+            if not set(texts) <= looked_up.keys():
+                looked_up |= explainer.submodel.looked_up([tf.constant(array) for array in inputs.arrays])
+        # A vocabulary is that of the largest embedding; the others have segments or positions, say.
+        largest = max(texts, key=lambda name: looked_up[name][1])
+        return {
+            name: [
+                display.words(ids, self.request.vocabulary if name == largest else None) for ids in looked_up[name][0]
+            ]
+            for name in texts
+        }
+
+    def _stored_input(self, example: Example, i: int, words: dict[str, list[list[str]]]) -> Input:
+        inputs: list[ModelInput] = [
+            {**one, "shape": list(np.shape(example.inputs[one["name"]]))} for one in self.inputs
         ]
-        if self.modality == "image":
-            return display.picture(example, inputs)
+        parts = [display.show(example, one, words[one.name][i] if one.name in words else None) for one in self._shown]
+        if self.modality == "mixed":
+            return Input(example.id, "mixed", label=example.single_label, inputs=inputs, parts=parts)
         if self.modality == "tabular":
-            return display.numbers(example, inputs)
-        assert predictions.token_ids is not None and predictions.lengths is not None
-        token_ids = predictions.token_ids[i][: predictions.lengths[i]]
-        return display.text(example, display.words(token_ids, self.request.vocabulary), inputs)
+            return display.join_tables(example, self._shown, parts)
+        return display.alone(example, parts[0], inputs)
+
+    def _is_finite(self, row: Attribution) -> bool:
+        """As `is_finite`, but for the inputs that the method cannot explain, which have no numbers."""
+        explainer = next(explainer for explainer in self.explainers if explainer.method.id == row.method)
+        if row.parts is None or {part["input"] for part in row.parts} <= set(explainer.submodel.cut.names):
+            return is_finite(row)
+        explained = [
+            values for name, values in split_map(row.values, row.parts).items() if name in explainer.submodel.cut.names
+        ]
+        return is_finite(dataclasses.replace(row, values=np.concatenate([np.ravel(values) for values in explained])))
 
 
 def is_finite(row: Attribution) -> bool:
@@ -340,7 +393,9 @@ def _with_disagreement(rows: list[Attribution]) -> list[Attribution]:
     """The rows of one example and target by several methods, with the disagreement of their maps; a single row unchanged."""
     if len(rows) < 2:
         return rows
-    value = disagreement([row.values for row in rows])
+    known = np.all([np.isfinite(row.values) for row in rows], 0)  # without inputs that a method cannot explain
+    some = not known.all() and known.any()
+    value = disagreement([row.values[known] if some else row.values for row in rows])
     return [dataclasses.replace(row, disagreement=value) for row in rows]
 
 

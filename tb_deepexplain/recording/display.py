@@ -9,27 +9,72 @@ import tensorflow as tf
 
 from tb_deepexplain.attribution.batching import token_lengths
 from tb_deepexplain.recording.example import Example
-from tb_deepexplain.store.media_types import without_orientation
-from tb_deepexplain.store.records import Input, ModelInput
+from tb_deepexplain.recording.modality import ShownInput
+from tb_deepexplain.store.media_types import JPEG, PNG, media_type, without_orientation
+from tb_deepexplain.store.records import Input, InputPart, ModelInput, model_input
 
 _LARGEST_FLOAT32 = float(np.finfo(np.float32).max)  # in the place of infinity
 
 
-def picture(example: Example, inputs: Sequence[ModelInput]) -> Input:
-    """The encoded picture that was decoded, without EXIF data, or the array of the only input as PNG."""
-    encoded = without_orientation(example.picture or b"") or encode_png(example.inputs[inputs[0]["name"]])
-    return Input(example.id, "image", image=encoded, label=example.single_label, inputs=inputs)
+def show(example: Example, shown: ShownInput, words: Sequence[str] | None) -> InputPart:
+    """One explained input of an example; `words` are those of a text, one for each value of a map."""
+    if shown.modality == "text":
+        return InputPart(input=shown.name, modality="text", tokens=words)
+    assert shown.spec
+    array = example.inputs[shown.spec.name]
+    if shown.modality == "image":
+        return InputPart(input=shown.name, modality="image", image=_picture(example, shown.spec.name, array))
+    values, texts = _values(array)
+    if shown.is_one_value and len(values) != 1:
+        joined = ", ".join(f"{value:g}" if text is None else text for value, text in zip(values, texts, strict=True))
+        values, texts = [None], [joined]
+    return InputPart(
+        input=shown.name, modality="tabular", values=values, texts=texts if any(t is not None for t in texts) else None
+    )
 
 
-def text(example: Example, tokens: Sequence[str], inputs: Sequence[ModelInput]) -> Input:
-    """The tokens, one for each value of a map."""
-    return Input(example.id, "text", tokens=tokens, label=example.single_label, inputs=inputs)
+def alone(example: Example, part: InputPart, inputs: Sequence[ModelInput]) -> Input:
+    """An example of which one picture or text is explained."""
+    return Input(
+        example.id, part.modality, image=part.image, tokens=part.tokens, label=example.single_label, inputs=inputs
+    )
 
 
-def numbers(example: Example, inputs: Sequence[ModelInput]) -> Input:
-    """The values of all inputs, one input after the other."""
-    values = [value for one in inputs for value in np.ravel(example.inputs[one["name"]]).tolist()]
-    return Input(example.id, "tabular", values=values, label=example.single_label, inputs=inputs)
+def join_tables(example: Example, shown: Sequence[ShownInput], parts: Sequence[InputPart]) -> Input:
+    """An example whose explained inputs are numbers and categories: their values, one input after the other."""
+    inputs: list[ModelInput] = []
+    for one in shown:
+        assert one.spec
+        shape = () if one.is_one_value else np.shape(example.inputs[one.spec.name])
+        inputs.append(model_input(one.name, one.spec.dtype, shape, "tabular"))
+    values = [value for part in parts for value in part.values or ()]
+    texts = [text for part in parts for text in part.texts or [None] * len(part.values or ())]
+    return Input(
+        example.id,
+        "tabular",
+        values=values,
+        texts=texts if any(text is not None for text in texts) else None,
+        label=example.single_label,
+        inputs=inputs,
+    )
+
+
+def _picture(example: Example, name: str, array: np.ndarray) -> bytes:
+    """The encoded picture that was decoded, without EXIF data, or the array as PNG. A model may decode pictures itself."""
+    encoded = array.item() if array.dtype == object else example.pictures.get(name, b"")
+    if array.dtype != object:
+        return without_orientation(encoded) or encode_png(array)
+    if media_type(encoded) in (PNG, JPEG):
+        return without_orientation(encoded)
+    return encode_png(tf.io.decode_image(encoded, expand_animations=False).numpy())
+
+
+def _values(array: np.ndarray) -> tuple[list[float | None], list[str | None]]:
+    """(numbers, None for texts; texts, None for numbers)"""
+    if array.dtype.kind in "OSU":
+        texts = [item.decode("utf-8", "replace") if isinstance(item, bytes) else str(item) for item in array.ravel()]
+        return [None] * len(texts), list(texts)
+    return np.ravel(array).astype(np.float64).tolist(), [None] * array.size
 
 
 def encode_png(values: np.ndarray) -> bytes:

@@ -13,12 +13,12 @@ from tb_deepexplain.recording.targets import Label
 
 @dataclasses.dataclass(frozen=True)
 class Example:
-    """The model's inputs by name, without a batch axis, with an id and perhaps a label and an encoded picture."""
+    """The model's inputs by name, without a batch axis, with an id and perhaps a label and encoded pictures."""
 
     id: str
     inputs: Mapping[str, np.ndarray]
     label: Label = None
-    picture: bytes | None = None  # the PNG or JPEG file that was decoded
+    pictures: Mapping[str, bytes] = dataclasses.field(default_factory=dict)  # PNG or JPEG files to show, by input
 
     @property
     def single_label(self) -> int | None:
@@ -27,7 +27,7 @@ class Example:
 
     @property
     def nbytes(self) -> int:
-        return sum(value.nbytes for value in self.inputs.values()) + len(self.picture or b"")
+        return sum(value.nbytes for value in self.inputs.values()) + sum(map(len, self.pictures.values()))
 
     @property
     def batch_key(self) -> tuple[Any, ...]:

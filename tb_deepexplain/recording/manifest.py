@@ -83,6 +83,8 @@ def describe_store(
             "signature": request.signature,
             "output": request.output,
             "logits": request.logits,
+            "inputs": as_list(request.inputs),
+            "custom_objects": list(request.custom_objects),
         },
         "options": options,
         "versions": _versions(),

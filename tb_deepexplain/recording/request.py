@@ -12,6 +12,7 @@ from tb_deepexplain.errors import ParameterError
 from tb_deepexplain.evaluation.measures import check_measures
 from tb_deepexplain.named_functions import identify_function, load_function
 from tb_deepexplain.recording.example_condition import ExampleCondition
+from tb_deepexplain.recording.model_loading import check_custom_objects
 from tb_deepexplain.recording.targets import Target
 from tb_deepexplain.registry.table import Selection
 
@@ -37,6 +38,8 @@ class Request:
     output: str | None = None  # of a model with several
     logits: bool | None = None  # False: probabilities are explained; True: a score function gets the logits
     score: str | None = None  # module:function of the outputs, in place of a target
+    inputs: tuple[str, ...] | None = None  # names of the inputs, layers or tensors that are explained; None: all inputs
+    custom_objects: tuple[str, ...] = ()  # module:name of the classes that a Keras file names
     only: str | None = None  # the condition of example_condition.py that examples meet; None: all are explained
     check_model: bool = True  # compare the graph with the model as its owner calls it
 
@@ -49,14 +52,16 @@ def make_request(
     measures: Selection = (),
     labels: Sequence[str] | None = None,
     vocabulary: Sequence[str] | None = None,
+    inputs: Sequence[str] | None = None,
+    custom_objects: Sequence[str] = (),
     only: str | None = None,
     **options: Any,
 ) -> Request:
     """A checked request; `options` are further fields of Request.
 
     `methods`: at least one id, or a dict of ids and parameters; `measures` likewise, perhaps none. Raises UnknownMethodError or
-    ParameterError for a method, measure, parameter, target, score or condition `only` that does not exist. With a score,
-    `target` may only be "predicted", which then has no meaning, or "sum". A score that is a function, and not a name, is for
+    ParameterError for a method, measure, parameter, target, score, custom object or condition `only` that does not exist. With
+    a score, `target` may only be "predicted", which then has no meaning, or "sum". A score that is a function, and not a name, is for
     BatchExplainer as well.
     """
     chosen = target if isinstance(target, Target) else Target.parse(str(target), labels)
@@ -70,6 +75,7 @@ def make_request(
         else:
             load_score(score)
         chosen = Target("sum")
+    check_custom_objects(custom_objects)
     if only is not None:
         ExampleCondition(only, labels)
     return Request(
@@ -79,6 +85,8 @@ def make_request(
         measures=tuple(check_measures(measures).items()),
         labels=None if labels is None else tuple(labels),
         vocabulary=None if vocabulary is None else tuple(vocabulary),
+        inputs=None if inputs is None else tuple(inputs),
+        custom_objects=tuple(custom_objects),
         only=only,
         **options,
     )

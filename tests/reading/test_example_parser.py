@@ -44,9 +44,21 @@ def test_a_picture_is_decoded_to_0_255_and_kept(encode: Any) -> None:
     example = parse({"x": encoded}, "float32", (4, 5, 3))
     assert example.inputs["x"].dtype == np.float32
     np.testing.assert_allclose(example.inputs["x"], pixels, atol=2)
-    assert example.picture == encoded
+    assert example.pictures == {"x": encoded}
     assert parse({"x": encoded}, "float32", (None, None, 3)).inputs["x"].shape == (4, 5, 3)
     assert parse({"x": encoded}, "float32", (4, 5, 1)).inputs["x"].shape == (4, 5, 1)
+
+
+def test_a_picture_is_decoded_for_an_input_of_bytes_or_whole_numbers() -> None:
+    pixels = np.arange(48, dtype=np.uint8).reshape(4, 4, 3) * 5
+    encoded = tf.io.encode_png(pixels).numpy()
+    for dtype in ("uint8", "int32"):
+        array = parse({"x": encoded}, dtype, (4, 4, 3)).inputs["x"]
+        assert array.dtype == dtype
+        np.testing.assert_array_equal(array, pixels)
+    resized = parse({"x": encoded}, "uint8", (2, 2, 3), resize="bilinear").inputs["x"]
+    np.testing.assert_array_equal(resized, tf.image.resize(pixels, (2, 2)).numpy().round())
+    assert parse({"x": encoded}, "string", ()).inputs["x"].item() == encoded  # the model decodes it
 
 
 def test_a_resized_picture_keeps_its_sides_and_its_colours() -> None:
@@ -54,13 +66,13 @@ def test_a_resized_picture_keeps_its_sides_and_its_colours() -> None:
     pixels[:, 4:] = 250, 100, 10  # black on the left, a colour on the right
     encoded = tf.io.encode_png(pixels).numpy()
     example = parse({"x": encoded}, "float32", (2, 4, 3), resize="bilinear")
-    assert example.picture is None  # what is shown is what the model reads
+    assert not example.pictures  # what is shown is what the model reads
     assert example.inputs["x"].shape == (2, 4, 3)
     np.testing.assert_allclose(example.inputs["x"][:, 0], np.zeros((2, 3)), atol=1)
     np.testing.assert_allclose(example.inputs["x"][:, 3], [[250, 100, 10]] * 2, atol=1)
     same = parse({"x": encoded}, "float32", (4, 8, 3), resize="bilinear")
     np.testing.assert_array_equal(same.inputs["x"], pixels)
-    assert same.picture == encoded
+    assert same.pictures == {"x": encoded}
 
 
 def test_a_picture_made_much_smaller_is_averaged() -> None:

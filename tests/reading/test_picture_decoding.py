@@ -16,6 +16,7 @@ from tb_deepexplain.errors import ParameterError
 from tb_deepexplain.graph.input_spec import InputSpec
 from tb_deepexplain.recording import display
 from tb_deepexplain.recording.example import Example
+from tb_deepexplain.recording.modality import ShownInput
 
 TURNED = 6  # EXIF: the camera was held upright
 
@@ -68,7 +69,8 @@ def test_the_stored_picture_has_the_orientation_of_the_model_s_input(photo: Path
     example = parse(photo, (None, None, 3))
     assert example.inputs["x"].shape == (12, 18, 3)
     np.testing.assert_allclose(example.inputs["x"], keras.utils.load_img(photo), atol=tolerance(photo))
-    stored = display.picture(example, [{"name": "x", "dtype": "float32", "shape": [12, 18, 3], "axes": []}]).image
+    shown = ShownInput("x", "image", InputSpec("x", "float32", (None, None, None, 3), "x"), is_one_value=False)
+    stored = display.show(example, shown, None).image
     assert stored is not None
     with Image.open(io.BytesIO(stored)) as shown, Image.open(photo) as original:
         assert dict(original.getexif()) == {Image.ExifTags.Base.Orientation: TURNED}

@@ -52,8 +52,7 @@ def parser(name: str, **options: Any) -> ExampleParser:
 def test_the_function_returns_inputs_label_id_and_picture(mine: Path) -> None:
     example = parser("mine:Of.shown").parse({"anything": 1, "id": "its own", "label": 1}, "a:000000")
     assert (example.id, example.label) == ("its own", 1)  # of the record, unless the function returns others
-    assert example.picture is not None
-    assert example.picture.startswith(b"\x89PNG")
+    assert example.pictures["x"].startswith(b"\x89PNG")
 
     example = parser("mine:Of.renamed").parse({"y": [1, 2], "id": "its own", "label": 1}, "a:000000")
     assert (example.id, example.label) == ("another", 0)

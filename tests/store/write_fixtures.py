@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tb_deepexplain.recording import display
-from tb_deepexplain.recording.example import Example
+from tb_deepexplain.recording.display import encode_png
 from tb_deepexplain.store.layout import store_path
 from tb_deepexplain.store.marker import write_marker
 from tb_deepexplain.store.records import FORMAT_VERSION, Attribution, Failure, Input, Part, model_input
@@ -45,15 +44,17 @@ RNG = np.random.default_rng(0)
 
 def write(logdir: Path) -> None:
     pictures = [
-        display.picture(Example(f"picture-{i}", {"pixels": RNG.uniform(size=(8, 8, 3)).astype(np.float32)}, 0), PIXELS)
+        Input(f"picture-{i}", "image", image=encode_png(RNG.uniform(size=(8, 8, 3))), label=0, inputs=PIXELS)
         for i in range(3)
     ]
     write_store(logdir, "image", pictures, [maps(row, (8, 8, 3), measures=DELETION) for row in pictures])
     texts = [
-        display.text(
-            Example(f"text-{i}", {}, 0),
-            ["not", "bad", "film", ""][: 3 + i % 2],
-            [model_input("ids", "int32", (4,), "text")],
+        Input(
+            f"text-{i}",
+            "text",
+            tokens=["not", "bad", "film", ""][: 3 + i % 2],
+            label=0,
+            inputs=[model_input("ids", "int32", (4,), "text")],
         )
         for i in range(3)
     ]
@@ -73,22 +74,8 @@ def write(logdir: Path) -> None:
 
 
 def tables(count: int) -> list[Input]:
-    return [
-        display.numbers(
-            Example(
-                f"row-{i}",
-                {
-                    "age": np.float32(30 + i),  # type: ignore[dict-item]
-                    "income": np.array([1.5], np.float32),
-                    "signal": RNG.uniform(size=(3, 2)).astype(np.float32),
-                    "codes": np.arange(4, dtype=np.float32),
-                },
-                0,
-            ),
-            COLUMNS,
-        )
-        for i in range(count)
-    ]
+    rows = ([30.0 + i, 1.5, *RNG.uniform(size=6), 0, 1, 2, 3] for i in range(count))
+    return [Input(f"row-{i}", "tabular", values=values, label=0, inputs=COLUMNS) for i, values in enumerate(rows)]
 
 
 def maps(

@@ -39,3 +39,5 @@ def test_tables_are_pooled_by_value_or_feature() -> None:
 def test_the_pool_of_another_modality_is_rejected() -> None:
     with pytest.raises(ParameterError, match=r"pool='token': .* image.* channel or region"):
         check_pool("image", "token")
+    with pytest.raises(ParameterError, match="the model's inputs are mixed"):
+        check_pool("mixed", None)

@@ -16,7 +16,7 @@ from tb_deepexplain.graph.model_graph import ModelGraph
 SUFFIXES = (".keras", ".h5", ".hdf5")
 _LAYERS_WITH_ANOTHER_MASK = "Rescaling Normalization Add Subtract Multiply Average Maximum Minimum Concatenate".split()
 _INSTALL_KERAS_2 = "the extra keras2 (pip install 'tensorboard-plugin-deepexplain[keras2]')"
-_CUSTOM_CODE_HINT = "if it needs your own code, load it and give the model"
+_CUSTOM_CODE_HINT = "if it needs your own classes, load it and give the model, or name them (--custom_objects)"
 
 
 def from_file(path: Path) -> ModelGraph:
