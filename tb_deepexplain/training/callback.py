@@ -61,6 +61,7 @@ class AttributionCallback(keras.callbacks.Callback):
 
     `methods`: ids, or a dict of ids and parameters. `baseline`: for the methods that take one and have none among their parameters.
     `target`: "predicted" (by the model at that step), "label", "top:K", a class number, a position such as "2,5", or "sum".
+    `inputs`: names of the inputs, layers or tensors that are explained; by default all inputs, of any kinds.
     `output`: of a model with several, by name; `logits=False` explains its probabilities. `score`: a function of the model's
     outputs (a tensor, or a dict by name) that returns `[N]`, or "module:function"; it stands in the place of target and output.
     `measures`: ids, or a dict of ids and parameters; they measure each map and a random one at every step, and remove
@@ -107,6 +108,7 @@ class AttributionCallback(keras.callbacks.Callback):
         name: str = "default",
         batch_size: int | None = None,
         max_examples: int = 64,
+        inputs: str | Sequence[str] | None = None,
         output: str | None = None,
         logits: bool | None = None,
         score: Callable[[Any], Any] | str | None = None,
@@ -135,6 +137,7 @@ class AttributionCallback(keras.callbacks.Callback):
             labels=class_names,
             vocabulary=vocabulary,
             batch_size=batch_size,
+            inputs=[inputs] if isinstance(inputs, str) else inputs,
             output=output,
             logits=logits,
             score=score,
@@ -303,6 +306,7 @@ class AttributionCallback(keras.callbacks.Callback):
             target=str(request.target),
             labels=as_list(request.labels),
             vocab=as_list(request.vocabulary),
+            inputs=as_list(request.inputs),
             output=request.output,
             measures=measures or None,
             superpixels=request.superpixels,

@@ -18,7 +18,7 @@ import tb_deepexplain as dx
 from tb_deepexplain.attribution.explainer import Explainer
 from tb_deepexplain.errors import StoreError
 from tb_deepexplain.store.reader import Store
-from tb_deepexplain.store.records import value_names
+from tb_deepexplain.store.records import split_map, value_names
 from tb_deepexplain.training.callback import AttributionCallback
 from tests import models
 from tests.training.trainings import (
@@ -259,6 +259,53 @@ def test_one_output_of_several(tmp_path: Path, output: str, target: Any) -> None
     expected = dx.explain("gradient_x_input", head, NUMBERS[:3], target=target)
     assert_explains(maps_at(tmp_path, 0, "gradient_x_input"), expected)
     assert Store(store_directory(tmp_path)).manifest["model"]["output"] == output
+
+
+def meals() -> keras.Model:
+    """A picture, a text of token ids, a number and a category."""
+    photo, review = keras.Input((8, 8, 3), name="photo"), keras.Input((4,), dtype="int64", name="review")
+    price, city = keras.Input((1,), name="price"), keras.Input((1,), dtype="string", name="city")
+    parts = [
+        layers.GlobalAveragePooling2D()(layers.Conv2D(3, 3, activation="relu")(photo)),
+        layers.GlobalAveragePooling1D()(layers.Embedding(9, 3)(review)),
+        price,
+        layers.StringLookup(vocabulary=["Bern", "Oslo"], output_mode="one_hot")(city),
+    ]
+    model = keras.Model(
+        [photo, review, price, city], layers.Dense(2, activation="softmax")(layers.Concatenate()(parts))
+    )
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    return model
+
+
+@pytest.mark.parametrize("inputs", [None, ["price", "city"]])
+def test_inputs_of_several_kinds(tmp_path: Path, inputs: Any) -> None:
+    model = meals()
+    xs = {
+        "photo": PICTURES[:12], "review": TEXTS, "price": NUMBERS[:, :1],
+        "city": np.array([["Bern"], ["Oslo"]] * 6, object),
+    }  # fmt: skip
+    shown = {name: x[:3] for name, x in xs.items()}
+    callback = AttributionCallback(tmp_path, shown, ["gradient_x_input"], labels=TEXT_LABELS[:3], inputs=inputs)
+    tensors = {name: tf.constant(x.tolist()) if name == "city" else x for name, x in xs.items()}
+    model.fit(tensors, TEXT_LABELS, verbose=0, callbacks=[callback])
+    store = Store(store_directory(tmp_path))
+    assert store.manifest["modality"] == ("mixed" if inputs is None else "tabular")
+    result = dx.explain("gradient_x_input", model, shown, target="predicted", inputs=inputs, return_result=True)
+    rows = store.index.to_pylist()
+    for k, (values, row) in enumerate(zip(store.maps(range(3)), rows, strict=True)):
+        parts = split_map(values, row["parts"])
+        assert set(parts) == set(inputs or xs)
+        for name, part in parts.items():
+            expected = result.tokens if name == "review" else result.attributions[name]
+            np.testing.assert_allclose(part.ravel(), np.ravel(expected[k]), rtol=2e-3, atol=1e-4)
+    [stored, *_] = store.inputs([0])
+    texts = (
+        [part["texts"] for part in stored["parts"] if part["input"] == "city"]
+        if inputs is None
+        else [stored["texts"][1:]]
+    )
+    assert texts == [["Bern"]]
 
 
 def test_a_score_function(tmp_path: Path) -> None:
