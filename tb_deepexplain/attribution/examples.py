@@ -41,7 +41,8 @@ class Batch(NamedTuple):
     def kind(self) -> tuple[Any, ...]:
         """Equal for batches that one function can take, if their entries have the same shapes."""
         of_target = None if self.target is None else self.target.shape[1:]
-        return of_target, None if self.ys is None else (self.ys.ndim, self.ys.dtype.str)
+        of_ys = None if self.ys is None else (self.ys.ndim, self.ys.dtype.str)
+        return of_target, of_ys, self.seeds is None
 
 
 def make_batch(submodel: Submodel, examples: Examples, rows: np.ndarray) -> Batch:
