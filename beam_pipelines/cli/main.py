@@ -12,7 +12,7 @@ from tb_deepexplain._version import __version__
 from tb_deepexplain.errors import DeepExplainError
 
 _COMMANDS = {
-    "demo": "Explain three real models and open TensorBoard.",
+    "demo": "Explain four real models and open TensorBoard.",
     "explain": "Explain a model's predictions for the examples in your files.",
     "evaluate": "Rank the attribution methods on your model by faithfulness.",
     "methods": "List the attribution methods, or describe one.",

@@ -20,6 +20,7 @@ PICTURES = {  # file name → run and further keys of the address, element to wa
     "photos": ("photos", MAP, False, (1120, 800)),
     "digits": ("digits", MAP, False, (1120, 800)),
     "reviews": ("reviews", MAP, True, (1280, 800)),
+    "passengers": ("passengers", ".TabularMap_name", False, (1280, 800)),
     "drawer": ("digits&p.deepexplain.example={first}", ".PictureMaps_plate canvas", False, (1360, 900)),
     "summary": ("digits&p.deepexplain.view=summary", ".LineChart_chart", False, (1180, 660)),
 }

@@ -1,8 +1,8 @@
-"""`tb-deepexplain demo`: explains three real models by the command `explain`, and shows them in TensorBoard.
+"""`tb-deepexplain demo`: explains four real models by the command `explain`, and shows them in TensorBoard.
 
-`photos.py`, `digits.py` and `reviews.py` each prepare a model and its examples. `efficientnet.py` and `torch_weights.py`
-have the photographs' model, `training.py` trains the other two, and `records.py` writes the input files. `packages.py`
-finds the data in the packages of the extra `demo`, and `serving.py` opens TensorBoard.
+`photos.py`, `digits.py`, `reviews.py` and `passengers.py` each prepare a model and its examples. `efficientnet.py` and
+`torch_weights.py` have the photographs' model, `training.py` trains the other three, and `records.py` writes the input files.
+`packages.py` finds the data in the packages of the extra `demo`, and `serving.py` opens TensorBoard.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ _DATASETS = {
     "photos": "photographs, EfficientNet-Lite0 trained on ImageNet",
     "digits": "handwritten digits, a small CNN",
     "reviews": "sentences of film reviews, a text CNN",
+    "passengers": "passengers of the Titanic, a small net on strings and numbers",
 }
 _ROOT = Path(__file__).parents[3]
 

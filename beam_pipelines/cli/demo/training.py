@@ -10,9 +10,11 @@ import tensorflow as tf
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 
-def train(model: Any, x: np.ndarray, y: np.ndarray, title: str, *, epochs: int, batch_size: int) -> None:
-    """Fit the compiled model."""
-    x = tf.constant(x.astype(str)) if x.dtype == object else x
+def train(
+    model: Any, x: np.ndarray | dict[str, np.ndarray], y: np.ndarray, title: str, *, epochs: int, batch_size: int
+) -> None:
+    """Fit the compiled model to an array, or a dict with one for each input."""
+    x = tf.nest.map_structure(lambda values: tf.constant(values.astype(str)) if values.dtype.kind in "OU" else values, x)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -20,7 +22,7 @@ def train(model: Any, x: np.ndarray, y: np.ndarray, title: str, *, epochs: int, 
         TimeRemainingColumn(),
     )
     with Progress(*columns) as bar:
-        task = bar.add_task(title, total=epochs * math.ceil(len(x) / batch_size), epoch=1)
+        task = bar.add_task(title, total=epochs * math.ceil(len(y) / batch_size), epoch=1)
 
         show = tf.keras.callbacks.LambdaCallback(
             on_epoch_begin=lambda epoch, *_, **__: bar.update(task, epoch=epoch + 1),
