@@ -96,30 +96,6 @@ def test_the_reviews_are_held_out_and_read_as_strings(tmp_path: Path, monkeypatc
     assert words == ["a", "great", "film", "and", "[UNK]"]
 
 
-def test_the_table_of_passengers_is_explained_from_its_raw_values(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(passengers, "EPOCHS", 2)
-    table, survived, names = passengers.data()
-    assert len(names) == len(survived) == len(table["age"]) == 756
-    row = {column: values[names.index("Brown, Mrs James Joseph (Margaret Molly Tobin)"), 0] for column, values in table.items()}
-    assert row == {"travel_class": "1st", "sex": "female", "title": "Mrs", "namesakes": 2, "age": 44}
-    folder, logs = tmp_path / "passengers", tmp_path / "logs"
-    assert demo._explain("passengers", folder, logs) == 0
-    store = Store(store_path(logs, "passengers", "default"))
-    assert store.manifest["counts"] == {"examples": 256, "maps": 4 * 256, "errors": 0}
-    rows = {(one["example_id"], one["method"]): one for one in store.index.to_pylist()}
-    model, held_out = tf.saved_model.load(str(folder / "model")), slice(passengers.TRAINED, passengers.TRAINED + 8)
-    unknown = {c: "" if dtype == "string" else passengers.UNKNOWN for c, dtype in passengers.COLUMNS.items()}
-
-    def score(values: dict[str, Any], target: int) -> float:
-        tensors = {c: tf.constant([[value]], passengers.COLUMNS[c]) for c, value in values.items()}
-        probabilities = model.serve(tensors).numpy()[0]
-        return float(np.log(probabilities[target] / probabilities[1 - target]))
-
-    raise SystemExit((rows, unknown, score, held_out))
-
-
 @pytest.mark.parametrize(
     "arguments", [["--port", "PORT"], ["--port", "0"], ["--port", "99999"], ["--logdir", "FILE/logs", "--no-serve"]]
 )
