@@ -13,7 +13,7 @@ import tensorflow as tf
 
 import tb_deepexplain as dx
 from beam_pipelines.cli import demo
-from beam_pipelines.cli.demo import digits, efficientnet, packages, passengers, photos, reviews, torch_weights
+from beam_pipelines.cli.demo import digits, efficientnet, packages, photos, reviews, torch_weights
 from beam_pipelines.cli.main import main as command
 
 
