@@ -18,6 +18,7 @@ from tb_deepexplain.store.layout import store_path
 from tb_deepexplain.store.reader import Store
 
 UNKNOWN = {"travel_class": "", "sex": "", "title": "", "namesakes": 28, "age": 28.0}
+ROUNDING = 1e-3  # of stored maps, in half precision
 
 
 def test_the_table_holds_raw_values_of_the_passengers_whose_age_is_known() -> None:
@@ -58,11 +59,11 @@ def test_stored_maps_are_those_of_the_net_at_raw_values(tmp_path: Path, monkeypa
             case "occlusion":
                 score = logits(x)[row["predicted"]]
                 drops = {c: score - logits(x | {c: UNKNOWN[c]})[row["predicted"]] for c in columns}
-                np.testing.assert_allclose(stored.ravel(), [drops[c] for c in columns], atol=1e-5)
+                np.testing.assert_allclose(stored.ravel(), [drops[c] for c in columns], rtol=ROUNDING, atol=1e-5)
             case "shapley_sampling":
-                np.testing.assert_allclose(stored.ravel(), [drops[c] for c in columns], atol=1e-5)
+                np.testing.assert_allclose(stored.ravel(), [drops[c] for c in columns], rtol=ROUNDING, atol=1e-5)
             case "deeplift":
-                assert stored.sum() == pytest.approx(change, abs=1e-5)
+                assert stored.sum() == pytest.approx(change, abs=float(ROUNDING * np.abs(stored).sum()))
             case "integrated_gradients":
                 assert stored.sum() == pytest.approx(change, abs=float(0.02 * np.abs(stored).sum()))
 
