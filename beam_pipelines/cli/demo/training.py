@@ -14,7 +14,9 @@ def train(
     model: Any, x: np.ndarray | dict[str, np.ndarray], y: np.ndarray, title: str, *, epochs: int, batch_size: int
 ) -> None:
     """Fit the compiled model to an array, or a dict with one for each input."""
-    x = tf.nest.map_structure(lambda values: tf.constant(values.astype(str)) if values.dtype.kind in "OU" else values, x)
+    x = tf.nest.map_structure(
+        lambda values: tf.constant(values.astype(str)) if values.dtype.kind in "OU" else values, x
+    )
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
