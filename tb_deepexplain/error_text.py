@@ -30,6 +30,8 @@ def describe_failure(error: BaseException) -> tuple[str, str]:
 def model_error_text(error: BaseException) -> str:
     """The first sentence of the reason why Keras or TensorFlow cannot load a model, out of a message as long as a page."""
     lines = _lines(re.sub(r"\x1b\[\d*m", "", str(error)), error)
+    if lines[0] == "Graph execution error:":
+        return describe_failure(error)[1][:_MOST_CHARACTERS_OF_MODELS]
     lines = [line for line in lines if not line.startswith("Exception encountered when calling")] or lines
     reasons = [line for line in lines if re.match(r"(\w+Error|Exception encountered): ", line)] or lines
     reason = reasons[0].removeprefix("Exception encountered: ")

@@ -133,7 +133,7 @@ def _describe_kind(array: np.ndarray) -> str:
 def _readable(array: np.ndarray) -> np.ndarray:
     """Half-precision formats that NumPy does not know become float32."""
     name = array.dtype.name
-    return array.astype(np.float32) if name.startswith(("bfloat16", "float8", "float6", "float4")) else array
+    return array.astype(np.float32) if name.startswith(("bfloat16", "float8_", "float6_", "float4_")) else array
 
 
 def _from_list(values: list[Any] | tuple[Any, ...], name: str) -> np.ndarray:

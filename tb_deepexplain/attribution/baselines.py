@@ -63,7 +63,7 @@ class Baselines:
         self, submodel: Submodel, explained: ExplainedInput, value: Any, example: Sequence[np.ndarray] | None
     ) -> dict[int, Any]:
         """Values of the entries of one explained input, by position."""
-        if value is None and example is None:
+        if value is None and example is None and not explained.is_encoded:
             return {}
         position, entry = explained.entries[0], submodel.cut.entries[explained.entries[0]]
         if value is not None and entry.lookup and (ids := self._token_ids(submodel, entry.lookup, value)) is not None:

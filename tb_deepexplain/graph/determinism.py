@@ -23,6 +23,12 @@ _VARIABLE_WRITES = re.compile("Assign.*VariableOp|Resource(Scatter|Apply|SparseA
 _SCALING_OPS = frozenset("Mul Add AddV2 Sub Identity Cast".split())
 
 
+def writes_variables(graph_def: Any) -> bool:
+    """Whether a graph, or a function that it may call, writes a variable: to call such a model changes it."""
+    functions = (function.node_def for function in graph_def.library.function)
+    return any(_VARIABLE_WRITES.match(node.op) for nodes in (graph_def.node, *functions) for node in nodes)
+
+
 def check_determinism(view: GraphView, outputs: Sequence[str]) -> None:
     """UnsupportedModelError if an output depends on random numbers, or on a variable that the model writes before."""
     inactive = _inactive_nodes(view)

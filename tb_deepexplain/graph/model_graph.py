@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from tb_deepexplain.errors import ParameterError, UnsupportedModelError
 from tb_deepexplain.graph.cut import make_cut
-from tb_deepexplain.graph.determinism import check_determinism
+from tb_deepexplain.graph.determinism import check_determinism, writes_variables
 from tb_deepexplain.graph.entries import Access
 from tb_deepexplain.graph.graph_view import GraphView, node_name, tensor_name
 from tb_deepexplain.graph.imported_graph import ImportedGraph
@@ -70,6 +70,7 @@ class ModelGraph:
         self.outputs = {name: tensor_name(t.name) for name, t in zip(outputs, outputs_of(function), strict=True)}
         self.output_specs = {tensor_name(t.name): tf.TensorSpec(t.shape, t.dtype) for t in outputs_of(function)}
         self._captures = {tensor_name(internal.name): external for external, internal in function.graph.captures}
+        self._is_changed_by_calls = writes_variables(function.graph.as_graph_def())
         self._keep = (function, keep)  # a SavedModel's signature holds only weak references to its variables
         self._constants: dict[str, Any] = {}  # values that replace constants of the graph
         self._submodels: dict[Any, Submodel] = {}
@@ -173,8 +174,8 @@ class ModelGraph:
         )
 
     def call_model(self, inputs: Sequence[Any]) -> dict[str, Any] | None:
-        """The outputs `[N, ...]` of the model as its owner calls it, by name; None if there is only a graph."""
-        if self.origin.call is None:
+        """The outputs `[N, ...]` of the model as its owner calls it, by name; None if there is only a graph, or calls change it."""
+        if self.origin.call is None or self._is_changed_by_calls:
             return None
         return dict(zip(self._all_outputs, self.origin.call(inputs), strict=True))
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
+from tb_deepexplain.error_text import model_error_text
 from tb_deepexplain.errors import InputError, UnsupportedModelError
 from tb_deepexplain.graph.backward_rules import Rule, apply_rule
 from tb_deepexplain.graph.custom_gradients import all_custom_gradients, lost_custom_gradients
@@ -315,6 +316,8 @@ class Submodel:
                     raise InputError(
                         f"xs: got token ids from {low} to {high}; the embedding has {int(rows)} rows, numbered from 0"
                     ) from error
+            if any(spec.dtype == "string" for spec in self.graph.inputs):  # a picture that cannot be decoded, say
+                raise InputError(f"xs: the model cannot read these examples: {model_error_text(error)}") from error
             raise
 
     def _import_head(self, inputs: Sequence[Any]) -> ImportedGraph:

@@ -18,7 +18,7 @@ VIEWS = {
     "steps": ("training", ("columns=steps", "change=1"), "canvas"),
     "summary": ("pictures", ("view=summary",), ".GlobalPanel_meanMap"),
     "words": ("reviews", ("view=summary",), ".GlobalPanel_words"),
-    "mixed": ("meals", ("example=meal-00",), ".PictureMaps_plate canvas"),
+    "mixed": ("recipes", ("example=meal-00",), ".PictureMaps_plate canvas"),
     "trouble": ("x-newer", (), "[role=alert]"),
 }
 

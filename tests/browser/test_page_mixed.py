@@ -19,7 +19,7 @@ from tb_deepexplain.store.records import split_map
 @pytest.fixture
 def stored(logdir: Path) -> dict[str, np.ndarray]:
     """The parts of the map of meal-00 by integrated gradients."""
-    store = Store(store_path(logdir, "meals", "attributions"))
+    store = Store(store_path(logdir, "recipes", "attributions"))
     rows = store.index.select(["example_id", "method", "parts"]).to_pylist()
     number = next(
         i for i, row in enumerate(rows) if (row["example_id"], row["method"]) == ("meal-00", "integrated_gradients")
@@ -30,7 +30,7 @@ def stored(logdir: Path) -> dict[str, np.ndarray]:
 def test_every_cell_has_a_map_for_each_input(
     visit: Callable[..., Frame], server: str, tab: Page, stored: dict[str, np.ndarray]
 ) -> None:
-    frame = visit(server, "meals", "sort=id", "desc=0")
+    frame = visit(server, "recipes", "sort=id", "desc=0")
     expect(frame.get_by_role("columnheader")).to_have_count(6)  # example, input and four methods
     cell = frame.locator('[data-cell="0,4"]')
     total = sum(np.abs(part).sum() for part in stored.values())
@@ -58,7 +58,7 @@ def test_every_cell_has_a_map_for_each_input(
 def test_the_drawer_shows_every_input(
     visit: Callable[..., Frame], server: str, tab: Page, stored: dict[str, np.ndarray], tmp_path: Path
 ) -> None:
-    frame = visit(server, "meals", "sort=id", "desc=0", "example=meal-00")
+    frame = visit(server, "recipes", "sort=id", "desc=0", "example=meal-00")
     drawer = frame.get_by_role("complementary")
     shares = drawer.locator("section", has_text="What each input contributes")
     expect(shares.locator("tbody th")).to_have_text(["photo", "review", "price", "seats", "city"])
@@ -79,5 +79,5 @@ def test_the_drawer_shows_every_input(
 
 
 def test_the_summary_shows_the_share_of_each_input(visit: Callable[..., Frame], server: str) -> None:
-    frame = visit(server, "meals", "view=summary", wait=".GlobalPanel_share")
+    frame = visit(server, "recipes", "view=summary", wait=".GlobalPanel_share")
     expect(frame.locator("tr", has_text="photo").locator("td")).to_have_count(4)

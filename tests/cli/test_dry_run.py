@@ -130,7 +130,7 @@ def test_the_sample_is_spread_over_the_input_and_grows_to_a_unit(units: int, rec
 def test_more_workers_than_cores_save_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.cpu_count", lambda: 8)
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=5e11))
-    estimate = Estimate(1000, 100, 0.0, 5000, 10, 100, cores=2, bytes=1e12)
+    estimate = Estimate(1000, 100, 0.0, 0.0, 5000, 10, 100, cores=2, bytes=1e12)
     assert [estimate.seconds(n) for n in (0, 1, 2, 4, 8)] == [110, 120, 70, 45, 45]  # workers start after this process
     assert "1.0 TB of 500.0 GB free: not enough\n" in estimate.describe(Path("/"), 4)
     assert "500.0 GB free\n" in dataclasses.replace(estimate, bytes=5e11).describe(Path("/"), 4)

@@ -73,7 +73,9 @@ def test_gradients_are_those_of_tensorflow(name: str) -> None:
     expected = _gradient(model, X)
     assert np.asarray(expected).any()
     for method, factor in (("saliency", 1), ("gradient_x_input", X)):
-        result = dx.explain(method, model, X, return_result=True)
+        result = dx.explain(
+            method, model, X, return_result=True, check_batch=False
+        )  # a condition on the batch mixes it
         maps = expected * factor if method != "saliency" else abs(expected)
         assert_maps_close(result.attributions, maps)
         assert not any(result.warnings)

@@ -359,7 +359,7 @@ def write_signal_store(logdir: Path, run: str = "signals", name: str = "attribut
     return directory
 
 
-def write_mixed_store(logdir: Path, run: str = "meals", name: str = "attributions", count: int = 12) -> Path:
+def write_mixed_store(logdir: Path, run: str = "recipes", name: str = "attributions", count: int = 12) -> Path:
     """Examples with a picture, a text and numbers beside strings, and a map for each of them."""
     rng = np.random.default_rng(6)
     directory = store_path(logdir, run, name)

@@ -159,7 +159,7 @@ def test_an_export_holds_tokens_and_features_with_their_attributions(client: Cli
 
 def test_an_export_of_mixed_examples_has_columns_for_each_input(tmp_path: Path, served: Callable[..., Client]) -> None:
     stores.write_mixed_store(tmp_path, count=2)
-    query = {"run": "meals", "store": "attributions", "sort": "id", "desc": 0}
+    query = {"run": "recipes", "store": "attributions", "sort": "id", "desc": 0}
     client = served(tmp_path)
     answer = get(client, "/api/export", **query, values=1, format="jsonl")
     first = json.loads(answer.text.splitlines()[0])
