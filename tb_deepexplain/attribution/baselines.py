@@ -57,6 +57,8 @@ class Baselines:
         for explained_input, value in zip(explained, values, strict=True):
             for i, of_entry in self._of_input(submodel, explained_input, value, example).items():
                 resolved[i] = of_entry
+        if all(value is None for value in resolved):  # zeros, for which methods may have a cheaper way
+            return None
         return resolved if len(resolved) > 1 else resolved[0]
 
     def _of_input(

@@ -48,6 +48,7 @@ def test_results_are_complete_and_independent_of_the_batch(method: str, graph: d
             assert np.isnan(result.gap).all()
 
 
+@pytest.mark.filterwarnings("ignore:.*the completeness gap")
 def test_one_compilation_serves_every_batch(graph: dx.ModelGraph) -> None:
     explainer = dx.Explainer("intgrad", graph, steps=3)
     traces = []

@@ -352,7 +352,7 @@ def _dropped_step(score: Score) -> Explanation:
     # From sys.modules: the package has the function under the module's name.
     module = sys.modules["tb_deepexplain.attribution.methods.integrated_gradients"]
     nodes, weights = module._rule("gauss_legendre", 32)
-    return module._integrate_fixed(score, module._Path(score, None), nodes[:-1], weights[:-1])
+    return module._integrate_fixed(score, module._Path(score, None), nodes[:-1], weights[:-1], 0.01)
 
 
 def _x_for_difference(score: Score) -> Explanation:

@@ -38,17 +38,13 @@ def kinked(x: Any) -> Any:
 
 def play(output: Output, *x: np.ndarray, seeds: Sequence[int] | None = None, **params: Any) -> Explanation:
     """The method in double precision on `output(*x)`; each example's seed is its number by default."""
-    batch_size, jit, embeddings = (
-        params.pop(k, v) for k, v in (("batch_size", 64), ("jit", False), ("embeddings", None))
-    )
+    batch_size, jit, whole = (params.pop(k, v) for k, v in (("batch_size", 64), ("jit", False), ("whole", None)))
     numbers = np.arange(len(x[0])) if seeds is None else np.asarray(seeds)
     checked = find_method("shapley_sampling").check(params)
 
     @tf.function(autograph=False)
     def call(x: list[Any]) -> Explanation:
-        score = Score(
-            lambda points, _: output(*points), x, batch_size=batch_size, seeds=numbers, jit=jit, embeddings=embeddings
-        )
+        score = Score(lambda points, _: output(*points), x, batch_size=batch_size, seeds=numbers, jit=jit, whole=whole)
         return sampling.shapley_sampling(score, **checked)
 
     explanation = call([tf.constant(t) for t in x])
@@ -287,7 +283,7 @@ def test_several_inputs_play_one_game(estimator: str) -> None:
 
 def test_the_players_of_embeddings_are_whole_tokens() -> None:
     words = X[:, :, :, 0]
-    actual = play(kinked, words, embeddings=[True])
+    actual = play(kinked, words, whole=[True])
     np.testing.assert_array_equal(actual.attributions, play(kinked, words, sampling_dims=(1,)).attributions)
     assert actual.attributions.shape == (3, 4)
 

@@ -239,6 +239,7 @@ def _sabotaged(monkeypatch: pytest.MonkeyPatch, method: str, multiplier: Any) ->
     return _explain(method, net("tanh"), target=1)
 
 
+@pytest.mark.filterwarnings("ignore:.*the completeness gap")
 @pytest.mark.parametrize(
     "multiplier",
     [
