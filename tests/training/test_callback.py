@@ -73,6 +73,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return logdir, weights, readings
 
 
+@pytest.mark.filterwarnings("ignore:.*the completeness gap")
 @pytest.mark.parametrize("method", METHODS)
 def test_the_maps_of_a_step_are_those_of_its_weights(pictures: Any, method: str) -> None:
     logdir, weights, _ = pictures
