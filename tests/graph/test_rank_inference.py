@@ -12,7 +12,7 @@ import tb_deepexplain as dx
 from tests.graph.loading.comparison import RNG, SPEC, X, assert_same_model
 
 
-@pytest.mark.filterwarnings("ignore:the explained output is a softmax", "ignore:.*the score is summed over")
+@pytest.mark.filterwarnings("ignore:the explained output is a softmax", "ignore:.*summed over")
 def test_an_unknown_rank_is_measured() -> None:
     def plain(x: Any) -> Any:
         shape = tf.concat([tf.shape(x)[:1], tf.strings.to_number(["4"], tf.int32), [2]], 0)

@@ -1,0 +1,78 @@
+"""--baseline_examples: statistics of examples stand for missing features, of numbers and of categories."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from beam_pipelines.cli.main import main
+from tb_deepexplain.store.layout import store_path
+from tb_deepexplain.store.reader import Store
+from tests.closeness import assert_maps_close
+
+ROWS = [(0.5, "Bern", 1), (2.0, "Graz", 3), (-1.0, "?", 2)]
+BACKGROUND = [(3.0, "Rome", 2), (1.0, "Rome", 2), (1.0, "Bern", 3), (9.0, "Graz", 2)]
+
+
+def _write(path: Path, rows: list[tuple[float, str, int]]) -> Path:
+    path.write_text("age,city,pclass\n" + "".join(f"{age},{city},{pclass}\n" for age, city, pclass in rows))
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> keras.Model:
+    keras.utils.set_random_seed(2)
+    age, city = keras.Input((1,), name="age"), keras.Input((1,), name="city", dtype="string")
+    pclass = keras.Input((1,), name="pclass", dtype="int64")
+    encoded = [
+        age,
+        layers.StringLookup(vocabulary=["Bern", "Graz", "Rome"], output_mode="one_hot")(city),
+        layers.IntegerLookup(vocabulary=[1, 2, 3], output_mode="one_hot")(pclass),
+    ]
+    return keras.Model([age, city, pclass], layers.Dense(2)(layers.Concatenate()(encoded)))
+
+
+@pytest.mark.parametrize(
+    ("options", "age"), [([], 1.0), (["--occlusion.baseline=median"], 2.0), (["--occlusion.baseline=mean"], 3.5)]
+)
+def test_statistics_are_the_baseline(model: keras.Model, tmp_path: Path, options: list[str], age: float) -> None:
+    model.save(tmp_path / "m.keras")
+    inputs = [
+        f"--input={_write(tmp_path / 'rows.csv', ROWS)}",
+        f"--baseline_examples={_write(tmp_path / 'b.csv', BACKGROUND)}",
+    ]
+    command = [
+        "explain",
+        f"--model={tmp_path / 'm.keras'}",
+        f"--logdir={tmp_path}",
+        "--run=r",
+        "--methods=occlusion",
+        "--target=1",
+    ]
+    assert main([*command, *inputs, *options]) == 0
+    store = Store(store_path(tmp_path, "r", "default"))
+
+    def scores(rows: list[tuple[float, str, int]]) -> np.ndarray:
+        columns = [np.array([row[i] for row in rows])[:, None] for i in range(3)]
+        return np.asarray(model([columns[0].astype("float32"), columns[1], columns[2]]))[:, 1]
+
+    missing = (age, "Rome", 2)
+    for n, row in enumerate(ROWS):
+        without = [
+            tuple(m if i == j else v for j, (v, m) in enumerate(zip(row, missing, strict=True))) for i in range(3)
+        ]
+        expected = scores([row] * 3) - scores(without)
+        assert_maps_close(store.maps([n])[0].ravel(), expected, 1e-3)  # stored in half precision
+
+
+def test_no_example_fits(model: keras.Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model.save(tmp_path / "m.keras")
+    (tmp_path / "b.csv").write_text("age\n1\n")
+    rows = _write(tmp_path / "rows.csv", ROWS)
+    command = ["explain", f"--model={tmp_path / 'm.keras'}", f"--logdir={tmp_path}", "--run=r", "--methods=occlusion"]
+    assert main([*command, f"--input={rows}", f"--baseline_examples={tmp_path / 'b.csv'}"]) == 2
+    assert "--baseline_examples" in capsys.readouterr().err
