@@ -37,7 +37,7 @@ def seconds(call: Callable[[], Any]) -> float:
     return time.process_time() - start
 
 
-def own_gradient(called: AsCalled) -> float:
+def tensorflow_gradient(called: AsCalled) -> float:
     """Seconds until TensorFlow has traced the model's gradient and run it for the first time, without the run itself."""
     rows = np.arange(called.n)
     gradient = tf.function(lambda points: called.traced_gradient(points, rows))
@@ -63,11 +63,11 @@ def measure(members: list[Member], methods: list[Method]) -> Iterator[tuple[str,
     """(model, method, its seconds, seconds of TensorFlow's own gradient) for each pair that is not refused."""
     for member in members:
         called = AsCalled(member)
-        own_gradient(called)  # kernels and Keras' lazy parts
-        own = own_gradient(called)
+        tensorflow_gradient(called)  # kernels and Keras' lazy parts
+        floor = tensorflow_gradient(called)
         for method in methods:
             if member.expected(member.refused, method) is None:
-                yield member.name, method.id, first_map(member, called, method), own
+                yield member.name, method.id, first_map(member, called, method), floor
 
 
 def main() -> None:
@@ -82,12 +82,12 @@ def main() -> None:
     members = [m for m in members if not options.model or m.name in options.model]
     methods = [m for m in TABLE if not options.method or m.id in options.method]
     results = []
-    for name, method, of_method, own in measure(members, methods):
-        results.append((of_method / own, name, method, of_method, own))
-        print(f"{name:30} {method:22} {of_method:6.2f} s / {own:6.2f} s = {of_method / own:5.1f}", flush=True)
+    for name, method, of_method, floor in measure(members, methods):
+        results.append((of_method / floor, name, method, of_method, floor))
+        print(f"{name:30} {method:22} {of_method:6.2f} s / {floor:6.2f} s = {of_method / floor:5.1f}", flush=True)
     table = Table("time / TensorFlow's", "model", "method", "seconds", "TensorFlow's", title="the worst")
-    for ratio, name, method, of_method, own in sorted(results, reverse=True)[: options.worst]:
-        table.add_row(f"{ratio:.1f}", name, method, f"{of_method:.2f}", f"{own:.2f}")
+    for ratio, name, method, of_method, floor in sorted(results, reverse=True)[: options.worst]:
+        table.add_row(f"{ratio:.1f}", name, method, f"{of_method:.2f}", f"{floor:.2f}")
     Console().print(table)
     print(f"{sum(r[0] <= GOAL for r in results)} of {len(results)} within {GOAL:g} times")
 

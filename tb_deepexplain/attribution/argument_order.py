@@ -11,19 +11,19 @@ from tb_deepexplain.graph.loading.load_model import is_model
 
 
 def order_arguments(call: str, *values: Any) -> list[Any]:
-    """The method, the model and the others, in this order. `call` shows it, for messages. None: was not given.
+    """The method, the model and the others, in this order. `call` shows it, for messages. None: missing.
 
     Raises ParameterError if there is no model, or a model comes first and no other value is the name of a method.
     """
     first, second, *others = values
     if is_model(first) and not _names_methods(first):
-        found = [i for i, value in enumerate(values) if _names_methods(value)]
-        if len(found) != 1:
+        positions = [i for i, value in enumerate(values) if _names_methods(value)]
+        if len(positions) != 1:
             raise ParameterError(
                 f"the model comes first; the order is {call}, with the name of a method such as 'integrated_gradients'"
             )
-        rest = [value for i, value in enumerate(values) if i not in (0, found[0])]
-        return [values[found[0]], first, *rest]
+        rest = [value for i, value in enumerate(values) if i not in (0, positions[0])]
+        return [values[positions[0]], first, *rest]
     if second is None:
         raise ParameterError(f"the model is missing; the order is {call}")
     return [first, second, *others]

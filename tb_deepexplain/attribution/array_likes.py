@@ -137,8 +137,8 @@ def _readable(array: np.ndarray) -> np.ndarray:
 
 
 def _from_list(values: list[Any] | tuple[Any, ...], name: str) -> np.ndarray:
-    own = (tf.SparseTensor, tf.RaggedTensor, np.ma.MaskedArray)
-    if any(isinstance(v, own) or package(v) in ("pandas", "scipy") for v in values):
+    containers = (tf.SparseTensor, tf.RaggedTensor, np.ma.MaskedArray)
+    if any(isinstance(v, containers) or package(v) in ("pandas", "scipy") for v in values):
         return _objects(values, name)
     values = [v.numpy() if tf.is_tensor(v) and hasattr(v, "numpy") else v for v in values]
     try:

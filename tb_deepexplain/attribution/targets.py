@@ -127,10 +127,10 @@ def read_target(
     if np.ndim(target) == 0:
         return np.full(n, _read_one(target, class_names)), False
     if axes not in (None, 1):
-        given = np.asarray(target)
-        is_one = isinstance(target, tuple) and given.shape == (axes,)
-        if given.dtype.kind in "iu" and (is_one or given.shape == (n, axes)):
-            return np.broadcast_to(given, (n, axes or 0)).astype(np.int64), True
+        positions = np.asarray(target)
+        is_one = isinstance(target, tuple) and positions.shape == (axes,)
+        if positions.dtype.kind in "iu" and (is_one or positions.shape == (n, axes)):
+            return np.broadcast_to(positions, (n, axes or 0)).astype(np.int64), True
     try:
         labels = read_labels(target, n, classes=classes, class_names=class_names, name="target")
     except InputError as error:

@@ -141,12 +141,12 @@ def _operations(function: Any, graph: Any) -> dict[str, Any]:
     operations = [op for op in graph.get_operations() if op not in inputs]
     if function is None:
         return {op.name: op for op in operations}
-    found = dict(
+    by_name = dict(
         zip((n.name for n in function.node_def), operations, strict=False)
     )  # later operations are of gradients
-    if any(found[n.name].type != n.op for n in function.node_def):
+    if any(by_name[n.name].type != n.op for n in function.node_def):
         raise LookupError("the function was not made of this graph")
-    return found
+    return by_name
 
 
 def _reference(tensor: Any, function: Any, operations: Mapping[str, Any]) -> str:

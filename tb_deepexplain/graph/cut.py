@@ -72,11 +72,11 @@ def make_cut(
     `specs`, `outputs` and `layers` are the model's inputs, its output tensors and the known output tensors of layers.
     """
     model_output = _find_output(view, outputs, layers, output)
-    asked = logits
+    needs_logits = logits
     if logits is None:  # a name means exactly that tensor, unless it is that of an output
         logits = output is None or (model_output in outputs.values() and not _is_output_itself(outputs, output))
     before = find_logits(view, model_output) if logits else None
-    if asked and before is None:
+    if needs_logits and before is None:
         raise ParameterError(
             f"logits=True: the output {output or model_output!r} ends in no softmax or sigmoid; leave it out"
         )

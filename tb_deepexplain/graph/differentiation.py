@@ -22,7 +22,7 @@ def differentiate(y: Any, xs: Sequence[Any]) -> list[Any]:
         return list(tf.gradients(y, xs))
     except (
         LookupError,
-        NotImplementedError,
+        NotImplementedError,  # of an op or a gradient written by the user that has none
         RuntimeError,
         TypeError,
         ValueError,

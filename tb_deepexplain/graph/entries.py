@@ -105,23 +105,25 @@ class EntryChooser:
 
     def _default_parts(self, not_explained: list[str]) -> list[_Part]:
         """All inputs of the model. A real-valued input that the output ignores is included: its map is zero."""
-        encodings = {
+        encodings_by_node = {
             spec.node: self.analysis.of_values(tensor_name(spec.node)) for spec in self.specs if self._is_value(spec)
         }
         has_tokens = any(
-            _holds_tokens(spec.shape, encodings[spec.node]) for spec in self.specs if spec.node in encodings
+            _holds_tokens(spec.shape, encodings_by_node[spec.node])
+            for spec in self.specs
+            if spec.node in encodings_by_node
         )
         parts: list[_Part] = []
         for spec in self.specs:
-            found = encodings.get(spec.node)
-            if found is None:
+            encodings = encodings_by_node.get(spec.node)
+            if encodings is None:
                 parts.append(self._real_part(spec.name, tensor_name(spec.node), spec.shape))
-            elif has_tokens and not found.lookups and not found.is_divided and _has_positions(spec.shape):
-                if found.tensors or found.blocked:
+            elif has_tokens and not encodings.lookups and not encodings.is_divided and _has_positions(spec.shape):
+                if encodings.tensors or encodings.blocked:
                     not_explained.append(f"{spec.name} (it goes with the tokens: a mask, say)")
             else:
                 parts += self._value_parts(
-                    spec.name, tensor_name(spec.node), spec.shape, spec.dtype, found, not_explained
+                    spec.name, tensor_name(spec.node), spec.shape, spec.dtype, encodings, not_explained
                 )
         if not parts:
             takes, reasons = ", ".join(map(str, self.specs)), "; ".join(not_explained)
@@ -158,8 +160,8 @@ class EntryChooser:
                 shape = spec.shape if spec else self.static_shapes([tensor])[0]
                 reasons: list[str] = []
                 dtype = spec.dtype if spec else "int64"
-                found = self.analysis.of_values(tensor)
-                parts += self._value_parts(name, tensor, shape, dtype, found, reasons)
+                encodings = self.analysis.of_values(tensor)
+                parts += self._value_parts(name, tensor, shape, dtype, encodings, reasons)
                 if reasons:
                     raise UnsupportedModelError(
                         f"no gradient reaches {'; '.join(reasons)}; use occlusion or shapley_sampling"
@@ -173,11 +175,11 @@ class EntryChooser:
     def _embedding_parts(self) -> list[_Part]:
         if not self.lookups:
             raise UnsupportedModelError("inputs='embedding': there is no embedding look-up before the output")
-        found = {t for spec in self.specs if self._is_value(spec) for t in self._lookups_of(tensor_name(spec.node))}
+        looked_up = {t for spec in self.specs if self._is_value(spec) for t in self._lookups_of(tensor_name(spec.node))}
         parts = []
         for tensor, lookup in self.lookups.items():
             pooled = find_pooled(self.view, lookup)
-            if found and tensor not in found and not pooled:  # positions that are counted from the ids, say
+            if looked_up and tensor not in looked_up and not pooled:  # positions that are counted from the ids, say
                 continue
             entries = [Entry(t) for t in pooled] or [Entry(tensor, lookup=lookup, is_whole=True)]
             parts += [_Part(self._source_name(entry), [entry]) for entry in entries]
@@ -188,58 +190,59 @@ class EntryChooser:
 
     def _real_part(self, name: str, tensor: str, shape: Shape) -> _Part:
         """A real-valued tensor; methods that use gradients also enter at the encodings of its buckets."""
-        found = self.analysis.of_numbers(tensor).tensors if self.access == "gradient" else ()
-        if not found:
+        tensors = self.analysis.of_numbers(tensor).tensors if self.access == "gradient" else ()
+        if not tensors:
             return _Part(name, [Entry(tensor)], source=self._input_node(tensor))
         direct = [Entry(tensor)] if self.analysis.has_gradient_path(tensor) else []
-        return _Part(name, [*direct, *map(Entry, found)], shape, self._input_node(tensor), is_encoded=True)
+        return _Part(name, [*direct, *map(Entry, tensors)], shape, self._input_node(tensor), is_encoded=True)
 
     def _input_node(self, tensor: str) -> str | None:
         return next((spec.node for spec in self.specs if tensor_name(spec.node) == tensor), None)
 
     def _value_parts(
-        self, name: str, tensor: str, shape: Shape | None, dtype: str, found: Encodings, not_explained: list[str]
+        self, name: str, tensor: str, shape: Shape | None, dtype: str, encodings: Encodings, not_explained: list[str]
     ) -> list[_Part]:
         """A tensor of integers, booleans or strings; of unknown rank if its shape is None."""
         map_shape, shape = shape, shape or (None,)
         source = self._input_node(tensor)
-        if found.is_divided or _holds_tokens(shape, found):
-            one_value = (None, None) if found.is_divided and dtype == "string" else None  # for each token
+        if encodings.is_divided or _holds_tokens(shape, encodings):
+            one_value = (None, None) if encodings.is_divided and dtype == "string" else None  # for each token
             parts = [
                 _Part(name, [Entry(lookup.output, lookup=lookup, is_whole=True)], one_value, source)
-                for lookup in found.lookups
+                for lookup in encodings.lookups
             ]
-            rest = (*found.casts, *found.others)
-            if found.is_divided:
+            rest = (*encodings.casts, *encodings.others)
+            if encodings.is_divided:
                 return parts + [_Part(name, [Entry(t)], None, source) for t in rest]
             if rest:
                 not_explained.append(f"what {name} does besides its embedding ({list_names(rest)})")
             return parts
-        if found.casts and len(found.tensors) == len(found.casts) and not found.blocked:
-            return [_Part(name, [Entry(found.casts[0], copies=found.casts[1:])], map_shape, source)]
-        if not found.tensors and not found.blocked:
+        if encodings.casts and len(encodings.tensors) == len(encodings.casts) and not encodings.blocked:
+            return [_Part(name, [Entry(encodings.casts[0], copies=encodings.casts[1:])], map_shape, source)]
+        if not encodings.tensors and not encodings.blocked:
             return []
-        is_whole, is_separable = self._positions(shape, found)
+        is_whole, is_separable = self._positions(shape, encodings)
         if self.access == "replacement":
             return [_Part(name, [Entry(tensor, is_whole=is_whole)], (None,) if is_whole else None, source)]
-        if found.blocked:
-            not_explained.append(f"{name} (no gradient passes {list_names(found.blocked)})")
+        if encodings.blocked:
+            not_explained.append(f"{name} (no gradient passes {list_names(encodings.blocked)})")
             return []
         if not is_separable:
             not_explained.append(
-                f"{name} (its columns are encoded one by one: name the encodings with inputs={list(found.tensors)})"
+                f"{name} (its columns are encoded one by one: name the encodings with inputs={list(encodings.tensors)})"
             )
             return []
-        return [_Part(name, [*map(Entry, found.tensors)], (None,) if is_whole else shape, source, is_encoded=True)]
+        return [_Part(name, [*map(Entry, encodings.tensors)], (None,) if is_whole else shape, source, is_encoded=True)]
 
-    def _positions(self, shape: Shape, found: Encodings) -> tuple[bool, bool]:
+    def _positions(self, shape: Shape, encodings: Encodings) -> tuple[bool, bool]:
         """(whether all values of an example are one feature, whether encodings can be summed to features)."""
-        if not _has_positions(shape) or not found.tensors:
+        if not _has_positions(shape) or not encodings.tensors:
             return False, True
-        kept = [s is not None and s[1 : len(shape)] == shape[1:] for s in self.static_shapes(found.tensors)]
+        kept = [s is not None and s[1 : len(shape)] == shape[1:] for s in self.static_shapes(encodings.tensors)]
         if all(kept):
             return False, True
-        return len(shape) == 2 and not found.is_sliced, len(shape) == 2 and not found.is_sliced
+        is_one_column = len(shape) == 2 and not encodings.is_sliced
+        return is_one_column, is_one_column
 
     def _source_name(self, entry: Entry) -> str:
         nodes = self.analysis.sources_of(entry.lookup.indices if entry.lookup else entry.tensor)
@@ -261,8 +264,8 @@ def _has_positions(shape: Shape) -> bool:
     return any(length != 1 for length in shape[1:])
 
 
-def _holds_tokens(shape: Shape, found: Encodings) -> bool:
-    return bool(found.lookups) and (found.is_divided or _has_positions(shape))
+def _holds_tokens(shape: Shape, encodings: Encodings) -> bool:
+    return bool(encodings.lookups) and (encodings.is_divided or _has_positions(shape))
 
 
 def _check_independent(view: GraphView, names: Sequence[str] | None, parts: Sequence[_Part]) -> None:
@@ -273,9 +276,11 @@ def _check_independent(view: GraphView, names: Sequence[str] | None, parts: Sequ
     if duplicate := next((t for t in tensors if tensors.count(t) > 1), None):
         raise ParameterError(f"inputs={list(names)}: {duplicate!r} is named twice; name each tensor once")
     for part in parts:
-        own = {e.tensor for e in part.entries}
+        tensors_of_part = {e.tensor for e in part.entries}
         for entry in part.entries:
-            upstream = [t for t in tensors if t not in own and node_name(t) in view.ancestors([entry.tensor])]
+            upstream = [
+                t for t in tensors if t not in tensors_of_part and node_name(t) in view.ancestors([entry.tensor])
+            ]
             if upstream:
                 raise UnsupportedModelError(
                     f"{upstream[0]!r} acts on the output through {entry.tensor!r}, which is explained too; explain one of them"

@@ -62,7 +62,7 @@ def _last_with_gradient(
 ) -> list[str]:
     """The nodes that a gradient of the output reaches, but none of the tensors that they are computed from."""
     read = {t for t in [*view.consumers, cut.output] if node_name(t) in dependent}
-    found = list[str]()
+    blocking_nodes = list[str]()
 
     def trace(entries: list[Any], context: list[Any]) -> None:
         tensors = dict(zip(read, import_graph(entries, context).fetch(list(read)), strict=True))
@@ -70,7 +70,7 @@ def _last_with_gradient(
         gradients = differentiate(tensors[cut.output], [tensors[t] for t in real])
         reached = {node_name(t) for t, gradient in zip(real, gradients, strict=True) if gradient is not None}
         inputs = {n: {node_name(i) for i in view.inputs[n]} & dependent for n in reached}
-        found.extend(n for n in view.nodes if n in reached and not inputs[n] & reached)
+        blocking_nodes.extend(n for n in view.nodes if n in reached and not inputs[n] & reached)
 
     tf.function(trace, autograph=False).get_concrete_function(*specs)
-    return found
+    return blocking_nodes

@@ -62,9 +62,10 @@ class Submodel:
 
     def looked_up(self, inputs: Sequence[Any]) -> dict[str, tuple[Any, int]]:
         """By the name of each explained text: its token ids as an array `[B, T]`, and how many rows its embedding has."""
-        found = self._lookup_function(inputs)
+        ids_and_rows = self._lookup_function(inputs)
         by_lookup = {
-            lookup: (ids.numpy(), int(rows)) for lookup, (ids, rows) in zip(self.cut.all_lookups, found, strict=True)
+            lookup: (ids.numpy(), int(rows))
+            for lookup, (ids, rows) in zip(self.cut.all_lookups, ids_and_rows, strict=True)
         }
         return {
             name: by_lookup[lookup]

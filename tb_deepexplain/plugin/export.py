@@ -89,12 +89,12 @@ def _value_columns(store: ServedStore, query: ExampleQuery) -> dict[str, list[An
 
 def _read(locations: Iterable[Location], read: Callable[[Sequence[Location]], list[T]]) -> dict[Location, T]:
     """What `read` returns for each location; StoreError if one cannot be read."""
-    found: dict[Location, T] = {}
+    by_location: dict[Location, T] = {}
     for location, value in read_locations(locations, read).items():
         if isinstance(value, str):
             raise StoreError(value)
-        found[location] = value
-    return found
+        by_location[location] = value
+    return by_location
 
 
 def _shown_values(stored_input: Mapping[str, Any]) -> list[Any]:

@@ -117,5 +117,5 @@ class ShardWriter:
 
 def _count_bytes(row: Mapping[str, Any]) -> int:
     """Bytes of the map or of the pictures of a row."""
-    own = sum(len(value) for value in row.values() if isinstance(value, bytes))
-    return own + sum(len(part["image"] or b"") for part in row.get("parts") or () if "image" in part)
+    in_columns = sum(len(value) for value in row.values() if isinstance(value, bytes))
+    return in_columns + sum(len(part["image"] or b"") for part in row.get("parts") or () if "image" in part)

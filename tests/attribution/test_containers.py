@@ -438,7 +438,7 @@ def test_a_generator_that_does_not_end_is_refused(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize(
-    ("shape", "given", "mend"),
+    ("shape", "example_shape", "mend"),
     [
         ((28, 28, 1), (2, 784), r"give xs.reshape\(\(-1, 28, 28, 1\)\)"),
         ((784,), (2, 28, 28), r"give xs.reshape\(\(-1, 784\)\)"),
@@ -459,13 +459,13 @@ def test_a_generator_that_does_not_end_is_refused(monkeypatch: pytest.MonkeyPatc
     ],
 )
 def test_a_shape_that_does_not_fit_is_answered_with_the_mend(
-    shape: tuple[int | None, ...], given: tuple[int, ...], mend: str
+    shape: tuple[int | None, ...], example_shape: tuple[int, ...], mend: str
 ) -> None:
     model = tf.function(
         lambda x: tf.reduce_sum(x, range(1, len(shape) + 1)), [tf.TensorSpec([None, *shape], tf.float32)]
     )
     with pytest.raises(dx.InputError, match=f"got an array of shape .*{mend}"):
-        dx.Explainer("saliency", model).check(np.zeros(given))
+        dx.Explainer("saliency", model).check(np.zeros(example_shape))
 
 
 def test_a_row_of_a_frame_is_a_baseline() -> None:
