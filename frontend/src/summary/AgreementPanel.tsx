@@ -5,6 +5,7 @@ import { css, ramp, readable, SEQUENTIAL } from "../maps/colour";
 import { page } from "../state/loaded";
 import { change } from "../state/view";
 import styles from "./AgreementPanel.module.css";
+import { MethodHeaders } from "./MethodHeaders";
 import { Panel, sampleText } from "./Panel";
 
 /** The lighter part of the ramp, on which numbers are readable. */
@@ -25,11 +26,7 @@ export function AgreementPanel({ summary }: { summary: Agreements }) {
           <thead>
             <tr>
               <td />
-              {methods.map(({ id, title }) => (
-                <th scope="col" key={id}>
-                  {title}
-                </th>
-              ))}
+              <MethodHeaders methods={methods} />
             </tr>
           </thead>
           <tbody>

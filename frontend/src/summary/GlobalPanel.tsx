@@ -9,6 +9,7 @@ import { theme } from "../state/host";
 import { addFilterTerm } from "../state/view";
 import { Beeswarm } from "./Beeswarm";
 import styles from "./GlobalPanel.module.css";
+import { MethodHeaders } from "./MethodHeaders";
 import { Panel, sampleText } from "./Panel";
 
 interface Props {
@@ -33,11 +34,7 @@ function ClassMaps({ summary }: Props) {
           <thead>
             <tr>
               <th scope="col">predicted</th>
-              {methods.map(({ id, title }) => (
-                <th scope="col" key={id}>
-                  {title}
-                </th>
-              ))}
+              <MethodHeaders methods={methods} />
             </tr>
           </thead>
           <tbody>
@@ -150,11 +147,7 @@ function Shares({ summary }: Props) {
           <thead>
             <tr>
               <th scope="col">input</th>
-              {methods.map(({ id, title }) => (
-                <th scope="col" key={id}>
-                  {title}
-                </th>
-              ))}
+              <MethodHeaders methods={methods} />
             </tr>
           </thead>
           <tbody>
