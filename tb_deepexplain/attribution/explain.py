@@ -10,7 +10,6 @@ from tb_deepexplain.attribution.explainer import Explainer
 from tb_deepexplain.attribution.methods import check_methods
 from tb_deepexplain.attribution.targets import DEFAULT
 from tb_deepexplain.errors import InputError, ParameterError
-from tb_deepexplain.graph.loading.load_model import load_model
 from tb_deepexplain.graph.score_function import ScoreFunction
 from tb_deepexplain.registry.table import Selection
 
@@ -66,10 +65,14 @@ def explain(
             f"{next(iter(params))}: of which of several methods? Give a dict: {{'occlusion': {{'window_shape': ...}}, 'saliency': {{}}}}"
         )
     check_methods(method)
-    graph, answers, explained = load_model(model), dict[str, Any](), None
-    for name in method:
-        explainer = Explainer(name, graph, **options, **(method[name] if isinstance(method, Mapping) else {}))
-        if explained is None:
-            explained = explainer.prepare(xs, ys=ys, target=target, batch_size=batch_size).explained
-        answers[name] = explainer.run(xs, target=explained, **run)
+    first, *others = list(method)
+    parameters = method if isinstance(method, Mapping) else {name: {} for name in method}
+    explainer = Explainer(first, model, **options, **parameters[first])
+    checked = explainer.check(xs)
+    of_shapes = explainer.for_examples(checked, batch_size)
+    explained = of_shapes.prepare(checked, ys=ys, target=target, batch_size=batch_size).explained
+    answers = {first: explainer.run(checked, target=explained, **run)}
+    xs = xs if checked.are_entries else checked  # methods may differ in their entry tensors
+    for name in others:
+        answers[name] = explainer.for_method(name, parameters[name]).run(xs, target=explained, **run)
     return answers

@@ -106,8 +106,6 @@ class Explainer:
             "score": score,
             "class_names": class_names,
             "jit": jit,
-            "background": background,
-            "vocabulary": vocabulary,
             **self._checks,
         }
         self._bind(graph)
@@ -158,7 +156,16 @@ class Explainer:
 
     def for_model(self, model: Any) -> Explainer:
         """The same method with the same options on another model of this architecture."""
-        return Explainer(self.method.id, model, **self._options, **self.parameters)
+        return self._with_options(self.method.id, model, self.parameters)
+
+    def for_method(self, method: str, parameters: Mapping[str, Any]) -> Explainer:
+        """Another method with the same options on this model."""
+        return self._with_options(method, self.graph, parameters)
+
+    def _with_options(self, method: str, model: Any, parameters: Mapping[str, Any]) -> Explainer:
+        other = Explainer(method, model, **self._options, **parameters)
+        other._baselines = self._baselines  # a background that is a generator can be read only once
+        return other
 
     @cached_property
     def removal(self) -> Submodel:

@@ -87,7 +87,8 @@ def rank(
     def prepare(method: str) -> tuple[int, Callable[[], Any]]:
         explainer = explainers[method] = Explainer(method, graph, **choices, **parameters[method])
         if not explained:
-            explained.append(explainer.prepare(checked, target=target, batch_size=batch_size).explained)
+            of_shapes = explainer.for_examples(checked, batch_size)
+            explained.append(of_shapes.prepare(checked, target=target, batch_size=batch_size).explained)
         example, options = first(1)
         return explainer.cost(example), lambda: explainer.run(example, return_result=True, **options)
 

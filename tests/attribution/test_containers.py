@@ -194,6 +194,10 @@ def test_a_generator_is_read_once_for_all_methods_and_measures() -> None:
         measures={"deletion": {"steps": 2}},
     )
     assert ranking.examples == 4
+    once = {"occlusion": {}, "ig": {"baseline": "mean"}}
+    maps = dx.explain(once, _table(), iter(X + 1), background=iter(X))
+    for method, parameters in once.items():
+        np.testing.assert_array_equal(maps[method], dx.explain(method, _table(), X + 1, background=X, **parameters))
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,10 @@ def test_subclassed_models_take_other_sizes_than_the_first() -> None:
     for size in (8, 5):
         pictures = RNG.normal(size=(3, size, size, 2)).astype(np.float32)
         assert_maps_close(explainer.run(pictures), abs(_gradient(model, pictures)))
+        of_several = dx.explain(["gradient_x_input", "saliency"], model, pictures, target=1)
+        assert_maps_close(of_several["saliency"], abs(_gradient(model, pictures)))
+        methods = ["saliency", "gradient_x_input"]
+        assert dx.rank(model, pictures, target=1, methods=methods, measures=["deletion"]).examples == 3
     with pytest.raises(dx.InputError, match=r"a shape that the model does not take: .*\(None, 5, 5, 1\)"):
         explainer.run(pictures[..., :1])
     with pytest.raises(dx.InputError, match=r"got shape \(5, 5, 2\), one example without the batch"):
