@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tb_deepexplain.attribution.containers import read_baseline
+from tb_deepexplain.attribution.pictures import is_picture, read_pictures
 from tb_deepexplain.errors import ParameterError
 from tb_deepexplain.graph.embedding_lookups import EmbeddingLookup
 from tb_deepexplain.graph.entries import ExplainedInput
@@ -24,6 +25,13 @@ _SPECIAL_TOKENS = {
     "pad": ("[PAD]", "<pad>", "<PAD>", "[pad]", "<|pad|>", "<|endoftext|>"),
     "mask": ("[MASK]", "<mask>", "<MASK>", "[mask]", "<|mask|>"),
 }
+
+
+@dataclasses.dataclass(frozen=True)
+class _Raw:
+    """A value of an input of the model, not of its entries; None: blank, or that of the background."""
+
+    value: Any = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,47 +60,51 @@ class Baselines:
                 )
             statistic, baseline = baseline, None
         values = by_input(baseline, submodel.cut.names)
-        example = None if self.background is None else _example(submodel.graph, self.background, statistic)
-        resolved: list[Any] = [None] * len(submodel.cut.entries)
-        for explained_input, value in zip(explained, values, strict=True):
-            for i, of_entry in self._of_input(submodel, explained_input, value, example).items():
-                resolved[i] = of_entry
-        if all(value is None for value in resolved):  # zeros, for which methods may have a cheaper way
+        values = [self._read(submodel, *pair) for pair in zip(explained, values, strict=True)]
+        has_raw = [isinstance(value, _Raw) for value in values]
+        of_entries: list[Any] = [None] * len(submodel.cut.entries)
+        if any(has_raw):
+            raw_entries, _ = submodel.compute_entries(self._raw_example(submodel, explained, values, statistic))
+        for explained_input, value, is_raw in zip(explained, values, has_raw, strict=True):
+            for i in explained_input.entries:
+                of_entries[i] = raw_entries[i][0].numpy() if is_raw else value
+        if all(value is None for value in of_entries):  # zeros, for which methods may have a cheaper way
             return None
-        return resolved if len(resolved) > 1 else resolved[0]
+        return of_entries if len(of_entries) > 1 else of_entries[0]
 
-    def _of_input(
-        self, submodel: Submodel, explained: ExplainedInput, value: Any, example: Sequence[np.ndarray] | None
-    ) -> dict[int, Any]:
-        """Values of the entries of one explained input, by position."""
-        if value is None and example is None and not explained.is_encoded:
-            return {}
-        position, entry = explained.entries[0], submodel.cut.entries[explained.entries[0]]
-        if value is not None and entry.lookup and (ids := self._token_ids(submodel, entry.lookup, value)) is not None:
-            return {position: submodel.embed(entry.lookup, ids)}
-        specs = submodel.graph.inputs
-        number = next((i for i, spec in enumerate(specs) if spec.node == explained.source), None)
-        is_text = number is not None and specs[number].dtype == "string"
-        if (
-            is_text
-            and value is not None
-            and not isinstance(value, str | bytes)
-            and np.ndim(value) == 0
-            and not entry.lookup
-        ):
-            return {}  # a number for all inputs means nothing to one of strings
-        if (
-            value is not None
-            and not explained.is_encoded
-            and not (is_text and isinstance(value, str) and not entry.lookup)
-        ):
-            return {position: value}
-        raw = [_blank(spec) for spec in specs] if example is None else list(example)
-        if value is not None:
-            assert number is not None
-            raw[number] = _fill(specs[number], raw[number].shape, value)
-        entries, _ = submodel.compute_entries([tf.constant(array[None]) for array in raw])
-        return {i: entries[i][0].numpy() for i in explained.entries}
+    def _read(self, submodel: Submodel, explained: ExplainedInput, value: Any) -> Any:
+        """The value of the entry of one explained input, None for zeros; or a value of the model's input, as _Raw."""
+        entry, i = submodel.cut.entries[explained.entries[0]], _input_number(submodel.graph, explained)
+        if i is not None and submodel.graph.inputs[i].dtype == "string" and not entry.lookup:
+            if isinstance(value, str | bytes):
+                return _Raw(value)
+            if np.ndim(value) == 0:  # a number for all inputs means nothing to one of strings
+                value = None
+        if value is None:
+            return None if self.background is None and not explained.is_encoded else _Raw()
+        if entry.lookup and (ids := self._token_ids(submodel, entry.lookup, value)) is not None:
+            return submodel.embed(entry.lookup, ids)
+        if is_picture(value):
+            value = read_pictures(submodel.entry_specs[explained.entries[0]].shape[1:], [value], "baseline")[0]
+        if explained.is_encoded and i is None:
+            raise ParameterError(
+                f"baseline={value!r}: the model computes {explained.name} from its inputs; leave the baseline out, which then "
+                "is what it computes from blank inputs"
+            )
+        return _Raw(value) if explained.is_encoded else value
+
+    def _raw_example(
+        self, submodel: Submodel, explained: Sequence[ExplainedInput], values: Sequence[Any], statistic: str
+    ) -> list[Any]:
+        """The model's inputs `[1, ...]`: these values, and where there are none those of the background, or blank."""
+        graph = submodel.graph
+        blank = [_blank(spec) for spec in graph.inputs]
+        raw = blank if self.background is None else _example(graph, self.background, statistic)
+        for explained_input, value in zip(explained, values, strict=True):
+            i = _input_number(graph, explained_input)
+            if isinstance(value, _Raw) and value.value is not None and i is not None:
+                raw[i] = _fill(graph.inputs[i], raw[i].shape, value.value)
+        return [tf.constant(array[None]) for array in raw]
 
     def _token_ids(self, submodel: Submodel, lookup: EmbeddingLookup, value: Any) -> Any:
         """The token ids that a baseline names; None if it holds numbers of the embedding."""
@@ -130,13 +142,20 @@ def background_baseline(graph: ModelGraph, arrays: Mapping[str, np.ndarray], sta
 
 
 def _example(graph: ModelGraph, arrays: Sequence[np.ndarray], statistic: str) -> list[np.ndarray]:
-    """One example of the model's inputs: a statistic of numbers, and the most frequent values of categories."""
+    """One example of the model's inputs: a statistic of numbers, and the most frequent values of categories and token ids."""
     cut = graph.submodel(access="replacement").cut
     raw = {entry.tensor for entry in cut.entries}
+    texts = {e.source for e, lookup in zip(cut.explained, cut.explained_lookups, strict=True) if lookup}
     return [
-        _statistic(array, statistic if spec.is_float or tensor_name(spec.node) not in raw else "most_frequent")
+        _statistic(array, "most_frequent" if is_category or spec.node in texts else statistic)
         for spec, array in zip(graph.inputs, arrays, strict=True)
+        for is_category in [not spec.is_float and tensor_name(spec.node) in raw]
     ]
+
+
+def _input_number(graph: ModelGraph, explained: ExplainedInput) -> int | None:
+    """The number of the model's input; None if an inner tensor is explained."""
+    return next((i for i, spec in enumerate(graph.inputs) if spec.node == explained.source), None)
 
 
 def _blank(spec: InputSpec) -> np.ndarray:

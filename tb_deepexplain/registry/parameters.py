@@ -177,7 +177,10 @@ def _convert(accepted: Any, value: Any) -> Any:
         whole = isinstance(value, list | tuple) and value and all(isinstance(v, numbers.Integral) for v in value)
         return Lengths(int(v) for v in value) if whole else _REJECTED
     if accepted is np.ndarray:  # Score.baseline checks its shape; Explainer turns a dict into a list
-        is_array = isinstance(value, list | tuple | dict | np.ndarray) or hasattr(value, "__array__")
+        is_array = isinstance(value, list | tuple | dict | np.ndarray)
+        is_array |= hasattr(value, "__array__") or hasattr(
+            value, "__array_interface__"
+        )  # the latter: a picture of Pillow
         return value if is_array else _REJECTED
     raise TypeError(f"a parameter cannot be of type {accepted}")
 

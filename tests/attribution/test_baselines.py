@@ -1,4 +1,4 @@
-"""Baselines of texts: token ids, "pad", "mask", words, rows of the embedding; and arrays with axes of one."""
+"""Baselines: token ids, "pad", "mask", words, rows of the embedding, arrays with axes of one, statistics, pictures."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+from PIL import Image
 
 import tb_deepexplain as dx
 from tests.closeness import assert_maps_close
@@ -121,3 +122,35 @@ def test_background_of_pictures_and_tables() -> None:
         for method in ("integrated_gradients", "occlusion"):
             maps = dx.explain(method, model, rows, background=background, baseline=statistic)
             assert_maps_close(maps, (rows - missing) * weights)
+
+
+@pytest.mark.parametrize("statistic", ["most_frequent", "mean", "median"])
+def test_the_background_of_token_ids_is_the_most_frequent_id(model: keras.Model, graph: Any, statistic: str) -> None:
+    background = np.array([[1, 1, 1, 1], [1, 1, 1, 1], [8, 8, 8, 8]])
+    for method in METHODS[1:]:
+        result = dx.explain(method, graph, IDS, target=0, background=background, baseline=statistic, return_result=True)
+        expected = float(model(background[:1])[0, 0])
+        if method != "occlusion":
+            assert_maps_close(result.baseline_score, np.full(2, expected))
+
+
+def test_a_picture_of_pillow_is_a_baseline() -> None:
+    keras.utils.set_random_seed(0)
+    inputs = {name: keras.Input((4, 5, 3), name=name) for name in ("left", "right")}
+    flat = [layers.Flatten()(x) for x in inputs.values()]
+    picture, grey = Image.new("RGB", (5, 4), (10, 20, 30)), Image.new("L", (5, 4), 40)
+    of_picture, of_grey = np.tile([10.0, 20, 30], (4, 5, 1)), np.full((4, 5, 3), 40.0)
+    left = keras.Model(inputs["left"], layers.Dense(1)(flat[0]))
+    both = keras.Model(inputs, layers.Dense(1)(layers.concatenate(flat)))
+    xs = {name: np.random.default_rng(0).uniform(0, 255, (2, 4, 5, 3)) for name in inputs}
+    for method in METHODS:
+        maps = dx.explain(method, left, xs["left"], baseline=picture, seed=1)
+        np.testing.assert_array_equal(maps, dx.explain(method, left, xs["left"], baseline=of_picture, seed=1))
+        maps = dx.explain(method, both, xs, baseline={"left": picture, "right": grey}, seed=1)
+        expected = dx.explain(method, both, xs, baseline={"left": of_picture, "right": of_grey}, seed=1)
+        np.testing.assert_array_equal(maps["right"], expected["right"])
+    measured = dx.evaluate("occlusion", left, xs["left"], {"deletion": {"steps": 2}}, baseline=picture)
+    again = dx.evaluate("occlusion", left, xs["left"], {"deletion": {"steps": 2}}, baseline=of_picture)
+    np.testing.assert_array_equal(measured["deletion"].value, again["deletion"].value)
+    with pytest.raises(dx.InputError, match=r"baseline: got a picture of 4 × 5 .* picture.resize\(\(5, 4\)\)"):
+        dx.explain("occlusion", left, xs["left"], baseline=Image.new("RGB", (4, 5)))

@@ -145,6 +145,10 @@ def test_baselines_of_categories(table: keras.Model, graph: Any) -> None:
     for method in ("deeplift", "shapley_sampling"):
         result = dx.explain(method, graph, ROWS, target=1, baseline=named, return_result=True)
         assert_maps_close(result.baseline_score, _scores(table, _without(ROWS, list(ROWS), named)))
+    zeros = {"age": 0.0, "city": "", "pclass": 0, "has_cabin": False}
+    for method in ("deeplift", "shapley_sampling"):
+        result = dx.explain(method, graph, ROWS, target=1, baseline=0, return_result=True)
+        assert_maps_close(result.baseline_score, _scores(table, _without(ROWS, list(ROWS), zeros)))
     with pytest.raises(dx.ParameterError, match="with background="):
         dx.explain("occlusion", graph, ROWS, baseline="median")
     with pytest.raises(dx.ParameterError, match="whole numbers"):
@@ -295,3 +299,15 @@ def test_what_no_gradient_reaches_is_named() -> None:
     maps = dx.explain("occlusion", model, rows)
     y = np.asarray(model([rows["x"], rows["flag"]])) - np.asarray(model([rows["x"], np.zeros_like(rows["flag"])]))
     assert_maps_close(maps["flag"], y)
+
+
+def test_the_baseline_of_a_cross_is_that_of_all_its_inputs() -> None:
+    keras.utils.set_random_seed(0)
+    inputs = {name: keras.Input((1,), dtype="string", name=name) for name in "ab"}
+    crossed = layers.HashedCrossing(8, output_mode="one_hot")(tuple(inputs.values()))
+    model = keras.Model(inputs, layers.Dense(1)(crossed))
+    rows, baseline = ({"a": np.array([[a]]), "b": np.array([[b]])} for a, b in ("uv", "pq"))
+    expected = np.asarray(model({name: tf.constant(values) for name, values in baseline.items()}))[:, 0]
+    for method in ("integrated_gradients", "deeplift", "shapley_sampling"):
+        result = dx.explain(method, model, rows, baseline={"a": "p", "b": "q"}, return_result=True)
+        assert_maps_close(result.baseline_score, expected)
