@@ -526,11 +526,11 @@ class Explainer:
             target = 1 if is_single else "predicted"
         if isinstance(target, str) and target == "predicted":
             return predict_target(self._outputs(inputs, batch_size), sum_of_two, label_threshold)
-        if isinstance(target, str) and target == "label":
+        if is_label := isinstance(target, str) and target == "label":
             target = inputs.labels_of(self._options["output"])
         units = None if shape is None else (*shape, 1)[max(1, len(shape) - 1)]
         classes = None if units is None else 2 if units == 1 and sum_of_two is not None else units
-        numbers, are_positions = read_target(target, inputs.n, shape, classes, self._class_names)
+        numbers, are_positions = read_target(target, inputs.n, shape, classes, self._class_names, is_label)
         if are_positions:
             sizes = self._outputs(inputs, batch_size).shape if shape is None or None in shape[1:] else shape
             check_target(numbers, sizes)

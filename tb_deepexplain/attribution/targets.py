@@ -12,9 +12,9 @@ from tb_deepexplain.attribution.labels import read_labels
 from tb_deepexplain.errors import InputError, ParameterError
 from tb_deepexplain.graph.input_spec import fits
 
-WHERE_PREDICTED = "the score is that of the class `target`, summed over the positions where the model predicts it"
+WHERE_PREDICTED = "the score is that of class {}, summed over the positions where the model predicts it"
+EVERYWHERE = "the model predicts class {} nowhere: its score is summed over all positions"
 OTHER_LABELS = "the model gives several classes more than one half: the most probable of them is explained"
-EVERYWHERE = "the model predicts the class `target` nowhere: the score is summed over all positions"
 
 
 class _Default:
@@ -97,7 +97,8 @@ def explain_classes(
     positions = by_class.argmax(-1) == classes.reshape(-1, *[1] * (by_class.ndim - 2))
     nowhere = ~positions.reshape(len(classes), -1).any(1)
     positions[nowhere] = True
-    texts = [[EVERYWHERE if is_nowhere else WHERE_PREDICTED] for is_nowhere in nowhere]
+    pairs = zip(classes, nowhere, strict=True)
+    texts = [[(EVERYWHERE if is_nowhere else WHERE_PREDICTED).format(k)] for k, is_nowhere in pairs]
     if sum_of_two is None:
         return Explained(classes, positions, target=classes, positions=positions, warnings=texts)
     weights = positions[..., None] * sign.reshape(-1, *[1] * positions.ndim)
@@ -116,14 +117,20 @@ def predict_target(outputs: np.ndarray, sum_of_two: float | None, label_threshol
 
 
 def read_target(
-    target: Any, n: int, shape: Sequence[int | None] | None, classes: int | None, class_names: Sequence[str] | None
+    target: Any,
+    n: int,
+    shape: Sequence[int | None] | None,
+    classes: int | None,
+    class_names: Sequence[str] | None,
+    is_label: bool = False,
 ) -> tuple[np.ndarray, bool]:
     """`[n]` class numbers or `[n, axes]` positions, and which of them: True for positions.
 
     `target`: a class number or name, or `[n]` labels as `read_labels` takes them; a position in the output as a tuple, or
-    `[n, axes]` of them. `shape` is that of the output, and `classes` their number; None: unknown. Raises InputError.
+    `[n, axes]` of them. `shape` is that of the output, and `classes` their number; None: unknown. `is_label`: it came with the
+    examples, and is no position. Raises InputError.
     """
-    axes = None if shape is None else len(shape) - 1
+    axes = None if shape is None or is_label else len(shape) - 1
     if np.ndim(target) == 0:
         return np.full(n, _read_one(target, class_names)), False
     if axes not in (None, 1):

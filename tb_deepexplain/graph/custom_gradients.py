@@ -87,13 +87,16 @@ def keep_custom_gradients(graph_def: Any, graph: Any) -> None:
             if node.op != "IdentityN" or "_gradient_op_type" not in node.attr:
                 continue
             name = node.attr.pop("_gradient_op_type").s.decode()
-            if _is_silu(node, nodes):
-                continue
-            node.attr[CUSTOM_GRADIENT].i = LOST
+            is_silu = _is_silu(node, nodes)
+            if not is_silu:
+                node.attr[CUSTOM_GRADIENT].i = LOST
             try:
                 operations = operations or _operations(function, of_nodes)
                 op = operations[node.name]
-                custom = _CustomGradient(op, _find_gradient(name, op))
+                gradient = _find_gradient(name, op)
+                if is_silu and not _is_written_by_user(gradient):
+                    continue
+                custom = _CustomGradient(op, gradient)
             except Exception:  # noqa: S112 - the model's own code; what is lost is refused or a warning
                 continue
             kept.append(custom)
@@ -133,6 +136,13 @@ def _find_gradient(name: str, op: Any) -> Callable[..., Any]:
     elif "func" not in written:  # of a SavedModel
         raise LookupError(name)
     return gradient
+
+
+def _is_written_by_user(gradient: Callable[..., Any]) -> bool:
+    """Whether a registered gradient is known to be no function of TensorFlow."""
+    written = inspect.getclosurevars(gradient).nonlocals.get("tape_grad_fn")
+    function = written and inspect.getclosurevars(written).nonlocals.get("grad_fn")
+    return function is not None and not function.__module__.startswith("tensorflow.")
 
 
 def _operations(function: Any, graph: Any) -> dict[str, Any]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from tb_deepexplain.errors import ParameterError
 from tb_deepexplain.graph.embedding_lookups import EmbeddingLookup, find_lookups, holds_token_ids
 from tb_deepexplain.graph.encodings import EncodingAnalysis
-from tb_deepexplain.graph.entries import Access, Entry, EntryChooser, ExplainedInput, Shape
+from tb_deepexplain.graph.entries import Access, Entry, EntryChooser, ExplainedInput, StaticShapes
 from tb_deepexplain.graph.graph_view import SHAPE_OPS, GraphView, node_name
 from tb_deepexplain.graph.input_spec import InputSpec
 from tb_deepexplain.graph.logits import find_logits
@@ -65,7 +65,7 @@ def make_cut(
     output: str | None,
     logits: bool | None,
     access: Access,
-    static_shapes: Callable[[Sequence[str]], list[Shape | None]],
+    static_shapes: StaticShapes,
 ) -> Cut:
     """The cut for the options `inputs`, `output` and `logits` of an Explainer whose method has this access to the model.
 

@@ -16,9 +16,11 @@ from tb_deepexplain.graph.encodings import EncodingAnalysis, Encodings, is_real
 from tb_deepexplain.graph.graph_view import GraphView, list_names, node_name, tensor_name
 from tb_deepexplain.graph.input_spec import InputSpec
 from tb_deepexplain.graph.tensor_names import find_tensor
+from tb_deepexplain.lazy_tensorflow import tf
 
 Access = Literal["gradient", "replacement"]  # how a method enters a model
 Shape = tuple[int | None, ...]  # batch included
+StaticShapes = Callable[[Sequence[str], Mapping[str, Shape]], list[Shape | None]]  # tensors, other shapes of inputs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +69,7 @@ class _Part(NamedTuple):
 class EntryChooser:
     """Chooses the entries of one model for the option `inputs` of an Explainer.
 
-    `ids` are the nodes of the inputs that may hold token ids; `static_shapes(tensors)` are their shapes, None if unknown.
+    `ids` are the nodes of the inputs that may hold token ids; `static_shapes` as in ModelGraph.
     """
 
     view: GraphView
@@ -77,7 +79,7 @@ class EntryChooser:
     layers: Mapping[str, str]
     output: str
     access: Access
-    static_shapes: Callable[[Sequence[str]], list[Shape | None]]
+    static_shapes: StaticShapes
     analysis: EncodingAnalysis
 
     def choose(self, names: Sequence[str] | None) -> Entries:
@@ -157,7 +159,7 @@ class EntryChooser:
             elif spec is not None and not self._is_value(spec):
                 parts.append(self._real_part(name, tensor, spec.shape))
             else:
-                shape = spec.shape if spec else self.static_shapes([tensor])[0]
+                shape = spec.shape if spec else self.static_shapes([tensor], {})[0]
                 reasons: list[str] = []
                 dtype = spec.dtype if spec else "int64"
                 encodings = self.analysis.of_values(tensor)
@@ -214,14 +216,14 @@ class EntryChooser:
             rest = (*encodings.casts, *encodings.others)
             if encodings.is_divided:
                 return parts + [_Part(name, [Entry(t)], None, source) for t in rest]
-            if rest:
+            if rest := (*rest, *encodings.blocked):
                 not_explained.append(f"what {name} does besides its embedding ({list_names(rest)})")
             return parts
         if encodings.casts and len(encodings.tensors) == len(encodings.casts) and not encodings.blocked:
             return [_Part(name, [Entry(encodings.casts[0], copies=encodings.casts[1:])], map_shape, source)]
         if not encodings.tensors and not encodings.blocked:
             return []
-        is_whole, is_separable = self._positions(shape, encodings)
+        is_whole, is_separable = self._positions(source, shape, encodings)
         if self.access == "replacement":
             return [_Part(name, [Entry(tensor, is_whole=is_whole)], (None,) if is_whole else None, source)]
         if encodings.blocked:
@@ -234,15 +236,30 @@ class EntryChooser:
             return []
         return [_Part(name, [*map(Entry, encodings.tensors)], (None,) if is_whole else shape, source, is_encoded=True)]
 
-    def _positions(self, shape: Shape, encodings: Encodings) -> tuple[bool, bool]:
+    def _positions(self, source: str | None, shape: Shape, encodings: Encodings) -> tuple[bool, bool]:
         """(whether all values of an example are one feature, whether encodings can be summed to features)."""
-        if not _has_positions(shape) or not encodings.tensors:
-            return False, True
-        kept = [s is not None and s[1 : len(shape)] == shape[1:] for s in self.static_shapes(encodings.tensors)]
-        if all(kept):
+        if not _has_positions(shape) or not encodings.tensors or self._keeps_positions(source, shape, encodings):
             return False, True
         is_one_column = len(shape) == 2 and not encodings.is_sliced
         return is_one_column, is_one_column
+
+    def _keeps_positions(self, source: str | None, shape: Shape, encodings: Encodings) -> bool:
+        """Whether the encodings have the axes of the input before their own."""
+
+        def have_axes(shapes: Sequence[Shape | None], axes: Shape) -> bool:
+            return all(s is not None and s[1 : len(shape)] == axes for s in shapes)
+
+        shapes, axes = self.static_shapes(encodings.tensors, {}), shape[1:]
+        if not have_axes(shapes, axes) or source is None or len(axes) != 1 or axes == (None,):
+            return have_axes(shapes, axes)
+        if all(s is not None and len(s) > len(shape) for s in shapes):
+            return True
+        # By chance, an encoding without positions may have as many values: then it does not follow another length.
+        longer = (axes[0] or 0) + 1
+        try:
+            return have_axes(self.static_shapes(encodings.tensors, {source: (None, longer)}), (longer,))
+        except (ValueError, TypeError, tf.errors.InvalidArgumentError):  # the model has a constant for each position
+            return True
 
     def _source_name(self, entry: Entry) -> str:
         nodes = self.analysis.sources_of(entry.lookup.indices if entry.lookup else entry.tensor)

@@ -17,7 +17,7 @@ import tensorflow as tf
 from tb_deepexplain.errors import ParameterError, UnsupportedModelError
 from tb_deepexplain.graph.cut import make_cut
 from tb_deepexplain.graph.determinism import check_determinism, writes_variables
-from tb_deepexplain.graph.entries import Access
+from tb_deepexplain.graph.entries import Access, Shape
 from tb_deepexplain.graph.graph_view import GraphView, node_name, tensor_name
 from tb_deepexplain.graph.imported_graph import ImportedGraph
 from tb_deepexplain.graph.inlining import inline, outputs_of
@@ -300,14 +300,14 @@ class ModelGraph:
         *scopes, last = node_name(name).split("/")
         return f"{'/'.join(scopes[-2:]) or last!r} ({self._view.nodes[node_name(name)].op})"
 
-    def _static_shapes(self, tensors: Sequence[str]) -> list[tuple[int | None, ...] | None]:
-        """The shapes of tensors, batch included; None if the rank is unknown."""
+    def _static_shapes(self, tensors: Sequence[str], of_inputs: Mapping[str, Shape]) -> list[Shape | None]:
+        """The shapes of tensors, batch included; None if the rank is unknown. `of_inputs`: other shapes of inputs, by node."""
 
         def fetch(*inputs: Any) -> list[Any]:
             feeds = {tensor_name(spec.node): t for spec, t in zip(self.inputs, inputs, strict=True)}
             return self.import_graph(feeds).fetch(tensors)
 
-        specs = [tf.TensorSpec(spec.traced_shape, spec.dtype) for spec in self.inputs]
+        specs = [tf.TensorSpec(of_inputs.get(spec.node, spec.traced_shape), spec.dtype) for spec in self.inputs]
         fetched = tf.function(fetch, autograph=False).get_concrete_function(*specs).structured_outputs
         return [None if t.shape.rank is None else tuple(t.shape) for t in fetched]
 

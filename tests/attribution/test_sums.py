@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -93,6 +94,34 @@ def test_deeplift_says_where_it_does_not_sum(function: Any, message: str) -> Non
     assert told == above.tolist()
     texts = [text for of_example in result.warnings for text in of_example if "does not sum" in text]
     assert message in texts[0]
+
+
+def test_deeplift_says_that_plain_gradients_do_not_sum() -> None:
+    first, second, xs = _weights(4, 4), _weights(4, 4), 2 + RNG.normal(size=(3, 4)).astype(np.float32)
+    model = _model(lambda x: tf.reduce_sum(tf.tanh(x @ first) * (x @ second), 1), (4,))
+    result = dx.explain("deeplift", model, xs, return_result=True, on_unsupported="gradient")
+    for texts in result.warnings:
+        assert any("is above 1% (some steps keep their plain gradient)" in text for text in texts)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "mixed_float16", "mixed_bfloat16"])
+def test_half_precision_says_where_it_misses_the_sum(dtype: str) -> None:
+    keras.utils.set_random_seed(1)
+    inputs = keras.Input((32,), dtype="float16" if dtype == "float16" else "float32")
+    hidden = keras.layers.Dense(64, "relu", dtype=dtype)(inputs)
+    # Scores near 100 are rounded to a sixteenth and more.
+    model = keras.Model(
+        inputs, keras.layers.Dense(3, bias_initializer=keras.initializers.Constant(100), dtype=dtype)(hidden)
+    )
+    xs = RNG.normal(size=(16, 32)).astype(np.float32)
+    for method in ("deeplift", "integrated_gradients"):
+        result = dx.explain(method, model, xs, target=1, return_result=True)
+        missed = abs(result.gap) > 0.01 * np.maximum(
+            abs(result.score - result.baseline_score), 1e-3 * abs(result.score)
+        )
+        assert missed.any()
+        told = [any("the completeness gap is above" in text for text in texts) for texts in result.warnings]
+        assert told == missed.tolist()
 
 
 def test_deeplift_refuses_stopped_gradients() -> None:

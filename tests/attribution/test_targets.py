@@ -10,7 +10,7 @@ import pytest
 from keras import layers
 
 import tb_deepexplain as dx
-from tb_deepexplain.attribution.targets import EVERYWHERE, OTHER_LABELS, WHERE_PREDICTED
+from tb_deepexplain.attribution.targets import OTHER_LABELS, WHERE_PREDICTED
 from tests import models
 from tests.closeness import assert_maps_close
 
@@ -174,7 +174,7 @@ def test_a_class_is_summed_where_it_is_predicted(tagger: keras.Model) -> None:
     mask = wins & (np.arange(4) == sums.argmax(-1)[:, None, None])
     np.testing.assert_array_equal(result.positions, mask.any(-1))
     assert_maps_close(result.attributions, literal_map(tagger, SERIES, mask))
-    assert result.warnings == [[WHERE_PREDICTED]] * 5
+    assert result.warnings == [[WHERE_PREDICTED.format(k)] for k in result.target]
     of_class_1 = explain(tagger, SERIES, target=1)
     nowhere = ~wins[..., 1].any(1)
     assert nowhere.any()
@@ -182,7 +182,9 @@ def test_a_class_is_summed_where_it_is_predicted(tagger: keras.Model) -> None:
     positions = wins[..., 1] | nowhere[:, None]
     np.testing.assert_array_equal(of_class_1.positions, positions)
     assert_maps_close(of_class_1.score, np.where(positions, z[..., 1], 0).sum(1))
-    assert of_class_1.warnings == [[EVERYWHERE if none else WHERE_PREDICTED] for none in nowhere]
+    predicted, nowhere_text = "the score is that of class 1, summed over the", "the model predicts class 1 nowhere: its"
+    for (text,), is_nowhere in zip(of_class_1.warnings, nowhere, strict=True):
+        assert text.startswith(nowhere_text if is_nowhere else predicted)
     assert_maps_close(explain(tagger, SERIES, target=None).score, z.sum((1, 2)))
 
 
@@ -269,3 +271,12 @@ def test_a_position_out_of_range_is_refused(tagger: keras.Model) -> None:
         explain(tagger, SERIES, target=(3, 0))
     with pytest.raises(dx.InputError, match="a position in the output is a tuple of 2 numbers"):
         explain(tagger, SERIES, target=(1, 2, 3))
+
+
+def test_labels_of_two_positions_are_no_position() -> None:
+    pair = keras.Input((2, 3))
+    model = keras.Model(pair, keras.layers.Dense(3, "softmax")(pair))
+    xs, labels = np.ones((4, 2, 3), np.float32), np.array([[0, 1], [1, 2], [1, 0], [0, 0]])
+    with pytest.raises(dx.InputError, match="target: got rows of 2; the model has 3 classes"):
+        dx.explain("saliency", model, (xs, labels), target="label")
+    np.testing.assert_array_equal(explain(model, xs, target=labels).target, labels)  # an array of positions

@@ -81,3 +81,35 @@ def test_two_embeddings_of_one_input_are_named_by_their_layers() -> None:
         assert_maps_close(dx.explain("occlusion", model, x, inputs=name), values)
     with pytest.raises(dx.ParameterError, match=r"got ids; expected the explained inputs (wide, deep|deep, wide)"):
         dx.explain("occlusion", model, x, baseline={"ids": 0.0})
+
+
+def test_what_token_ids_choose_is_named() -> None:
+    """As in CLIP: the answer is read at the position of the largest id."""
+    table = tf.Variable(np.random.default_rng(0).normal(size=(20, 4)).astype("float32"))
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 6], tf.int32, name="ids")])
+    def model(ids: Any) -> Any:
+        hidden = tf.cumsum(tf.gather(table, ids), 1)
+        return tf.gather(hidden, tf.argmax(ids, 1), axis=1, batch_dims=1)
+
+    for method in ("gradient_x_input", "occlusion"):
+        result = dx.explain(method, model, IDS, target=0, return_result=True)
+        assert "not explained: what ids does besides its embedding (" in result.warnings[0][0]
+
+
+def test_an_encoding_that_is_as_long_as_the_input_by_chance() -> None:
+    weights = tf.Variable(np.random.default_rng(0).normal(size=(4, 2)).astype("float32"))
+
+    def multi_hot(ids: Any) -> Any:
+        return tf.cast(tf.reduce_max(tf.one_hot(ids, 4, dtype=tf.int32), 1), tf.float32) @ weights
+
+    def shifted(ids: Any) -> Any:
+        return tf.cast(ids + tf.range(4), tf.float32) @ weights
+
+    ids = np.array([[3, 3, 3, 1]], np.int32)
+    for function, expected in (
+        (multi_hot, [weights.numpy()[[1, 3], 0].sum()]),
+        (shifted, [(ids[0] + np.arange(4)) * weights.numpy()[:, 0]]),
+    ):
+        model = tf.function(function, input_signature=[tf.TensorSpec([None, 4], tf.int32)])
+        assert_maps_close(dx.explain("gradient_x_input", model, ids, target=0), np.array(expected, np.float32))

@@ -82,7 +82,7 @@ def test_classes_of_a_sequence_are_stored_with_their_region() -> None:
     for i, (row,) in enumerate(rows_of(model, SERIES)):
         assert (row.target, row.predicted) == (expected.target[i], expected.target[i])
         assert (row.target_index, row.score_function) == (None, "region")
-        assert WHERE_PREDICTED in row.warnings
+        assert WHERE_PREDICTED.format(row.target) in row.warnings
         assert_maps_close(row.values, expected.attributions[i])
     probabilities = model(SERIES).numpy()
     for i, (row,) in enumerate(rows_of(model, SERIES, target="2,1")):

@@ -26,7 +26,9 @@ def deeplift(score: Score, *, baseline: Baseline = None, on_unsupported: OnUnsup
     value, gradient, start = score.propagate(rule)
     attributions = [g * (x - b) for g, x, b in zip(gradient, score.x, base, strict=True)]
     gap = is_above_tolerance(attributions, start, value, TOLERANCE)
-    reason = f"all goes to the winner of {rule.maxima}" if rule.maxima else "half precision or batch statistics"
+    reasons = [f"all goes to the winner of {rule.maxima}"] if rule.maxima else []
+    reasons += ["some steps keep their plain gradient"] if rule.unsupported else []
+    reason = " and ".join(reasons) or "half precision or batch statistics"
     text = f"the map does not sum to the change of the score: the completeness gap is above {TOLERANCE:.0%} ({reason})"
     return Explanation(attributions, tf.ones([score.n], tf.int32), value, start, [*rule.warnings(), (text, gap)])
 
