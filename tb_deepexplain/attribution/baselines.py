@@ -118,7 +118,7 @@ class Baselines:
         for candidate in (word, *_SPECIAL_TOKENS.get(word, ())):
             if candidate in vocabulary:
                 return vocabulary[candidate]
-        padding = submodel.padding_id(lookup) if word == "pad" else None
+        padding = submodel.graph.padding_id(lookup.indices) if word == "pad" else None
         if padding is not None:
             return padding
         known = f"the vocabulary has no {word!r}" if vocabulary else "the model holds no vocabulary"

@@ -18,10 +18,12 @@ _MOST_BYTES = 4 << 30
 
 
 class Unpacked(NamedTuple):
-    """`xs`: one array-like, or a list, tuple or dict of them by input. `labels`: what came with them as y, or None."""
+    """`xs`: one array-like, or a list, tuple or dict of them by input. `labels`: what came with them as y, or None. `has_weights`:
+    whether sample weights came with them, which have no use here."""
 
     xs: Any
-    labels: Any
+    labels: Any = None
+    has_weights: bool = False
 
 
 def unpack(specs: Sequence[Any], xs: Any, most: int | None = None) -> Unpacked:
@@ -33,10 +35,11 @@ def unpack(specs: Sequence[Any], xs: Any, most: int | None = None) -> Unpacked:
     """
     if _is_iterable(xs):
         return _read_elements(specs, xs, most)
-    xs, labels = _split_pair(specs, xs)
+    xs, labels, weights = _split_pair(specs, xs)
+    has_weights = weights is not None
     if _is_iterable(xs):
         unpacked = _read_elements(specs, xs, most)
-        return unpacked._replace(labels=labels) if labels is not None else unpacked
+        return unpacked if labels is None else unpacked._replace(labels=labels, has_weights=has_weights)
     if is_frame(xs) and (len(specs) > 1 or list(xs.columns) == [specs[0].name]):
         if not all(isinstance(column, str) for column in xs.columns):
             raise InputError(
@@ -47,7 +50,7 @@ def unpack(specs: Sequence[Any], xs: Any, most: int | None = None) -> Unpacked:
         raise InputError("xs is one row of a frame; give frame.iloc[[i]], which is a frame with one example")
     elif isinstance(xs, list) and xs and all(isinstance(record, dict) for record in xs):
         xs = _join_records(xs)
-    return Unpacked(xs, labels)
+    return Unpacked(xs, labels, has_weights)
 
 
 def read_baseline(specs: Sequence[Any], baseline: Any) -> Any:
@@ -112,23 +115,24 @@ def _bytes_of(leaf: Any) -> int:
 
 
 def _read_elements(specs: Sequence[Any], xs: Any, most: int | None) -> Unpacked:
-    pairs, count, are_batches = list[tuple[Any, Any]](), 0, False
+    parts, count, are_batches = list[tuple[Any, Any, Any]](), 0, False
     for element in _elements(xs, most):
-        pairs.append(_split_element(specs, element))
-        x = pairs[-1][0]
+        parts.append(_split_element(specs, element))
+        x = parts[-1][0]
         are_batches = _is_batch(specs, x) if count == 0 else are_batches
         count += shape_of(_first_input(specs, x)[1])[0] if are_batches else 1
         if most is not None and count >= most:
             break
-    if not pairs:
+    if not parts:
         raise InputError(
             f"xs is a {type(xs).__name__} without elements; one that was read before, as a generator can be only once, must be made anew"
         )
-    x_parts, y_parts = zip(*pairs, strict=True)
+    x_parts, y_parts, weights = zip(*parts, strict=True)
     if 0 < sum(y is None for y in y_parts) < len(y_parts):
         raise InputError("xs: some elements of the dataset are pairs (x, y), others are x alone")
     labels = None if y_parts[0] is None else _join(y_parts, are_batches, most, "labels")
-    return Unpacked(_join(x_parts, are_batches, most, "xs", several=len(specs) > 1), labels)
+    joined = _join(x_parts, are_batches, most, "xs", several=len(specs) > 1)
+    return Unpacked(joined, labels, any(w is not None for w in weights))
 
 
 def _join(parts: Sequence[Any], are_batches: bool, most: int | None, name: str, *, several: bool = False) -> Any:
@@ -155,28 +159,30 @@ def _join(parts: Sequence[Any], are_batches: bool, most: int | None, name: str, 
     return [row for array in arrays for row in array][:most]
 
 
-def _split_element(specs: Sequence[Any], element: Any) -> tuple[Any, Any]:
-    """(x, y) of an element, as Keras' `fit` takes it; a tuple of the inputs of a model with several is x."""
+def _split_element(specs: Sequence[Any], element: Any) -> tuple[Any, Any, Any]:
+    """(x, y, weights) of an element, as Keras' `fit` takes it; a tuple of the inputs of a model with several is x."""
     if not isinstance(element, tuple):
-        return element, None
+        return element, None, None
     are_inputs = 1 < len(specs) == len(element) and not isinstance(element[0], dict | list | tuple)
     if are_inputs or len(element) > 3:
-        return element, None
-    return element[0], element[1] if len(element) > 1 else None
+        return element, None, None
+    x, y, weights = (*element, None, None)[:3]
+    return x, y, weights
 
 
-def _split_pair(specs: Sequence[Any], xs: Any) -> tuple[Any, Any]:
-    """(x, y) if xs is a tuple (x, y) or (x, y, weights) beyond doubt, else (xs, None)."""
+def _split_pair(specs: Sequence[Any], xs: Any) -> tuple[Any, Any, Any]:
+    """(x, y, weights) if xs is a tuple (x, y) or (x, y, weights) beyond doubt, else (xs, None, None)."""
     if not isinstance(xs, tuple) or len(xs) not in (2, 3):
-        return xs, None
+        return xs, None, None
     if all(isinstance(part, tuple) and len(part) == 2 and _holds_batch(specs, part[0]) for part in xs):
         raise InputError(
             "xs is a tuple of pairs (x, y), as keras.datasets returns them; give one of them, such as (x_test, y_test)"
         )
     are_inputs = len(specs) == len(xs) and all(map(_fits_rank, specs, xs))
     if are_inputs or not (_is_iterable(xs[0]) or _holds_batch(specs, xs[0])):
-        return xs, None
-    return xs[0], xs[1]
+        return xs, None, None
+    x, y, weights = (*xs, None)[:3]
+    return x, y, weights
 
 
 def _holds_batch(specs: Sequence[Any], x: Any) -> bool:

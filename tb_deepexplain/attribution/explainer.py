@@ -212,14 +212,12 @@ class Explainer:
             return xs
         parse = self.graph.origin.parse
         features = None if parse is None else parse(xs)
-        xs, labels = unpack(specs, xs if features is None else features)
-        if not isinstance(xs, dict) or set(xs) != set(names) or set(xs) == {s.name for s in specs}:
-            return check_unpacked(
-                specs, xs, labels, ordered=self.graph.has_ordered_inputs, padding_id=self.graph.padding_id
-            )
+        unpacked = unpack(specs, xs if features is None else features)
+        if not isinstance(unpacked.xs, dict) or set(unpacked.xs) != set(names) or set(names) == {s.name for s in specs}:
+            return check_unpacked(specs, unpacked, self.graph)
         if self.submodel.cut.context:
             raise InputError(f"values of {', '.join(names)} are not enough: the model needs its other inputs too")
-        return check_unpacked(self.submodel.entry_specs, xs, labels, are_entries=True)
+        return check_unpacked(self.submodel.entry_specs, unpacked, are_entries=True)
 
     def for_examples(self, inputs: Inputs, batch_size: int | None = None) -> Explainer:
         """The explainer whose graph holds for examples of these shapes: this one, or one with a graph traced for them.

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import warnings
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -19,12 +20,18 @@ from tb_deepexplain.attribution.array_likes import (
     shape_of,
 )
 from tb_deepexplain.attribution.batching import at_least_one
-from tb_deepexplain.attribution.containers import unpack
+from tb_deepexplain.attribution.containers import Unpacked, unpack
 from tb_deepexplain.attribution.padding import pad_rows
 from tb_deepexplain.attribution.pictures import is_picture, read_pictures
 from tb_deepexplain.attribution.shape_advice import advise
 from tb_deepexplain.errors import InputError
+from tb_deepexplain.graph.graph_view import tensor_name
 from tb_deepexplain.graph.input_spec import fits
+
+if TYPE_CHECKING:
+    from tb_deepexplain.graph.model_graph import ModelGraph
+
+_WEIGHTS = "the sample weight is not used: every example is explained by itself"
 
 Note: TypeAlias = tuple[str, np.ndarray]  # a sentence for readers of maps, and the examples that it is about, [N] bool
 
@@ -74,6 +81,11 @@ class Inputs:
             raise InputError("target='label': xs came with labels of several outputs; give those of one as target")
         return self.labels
 
+    def warn(self) -> None:
+        """A UserWarning for each note, to the caller of the caller."""
+        for text, applies in self.notes:
+            warnings.warn(f"{applies.sum()} of {self.n} examples: {text}", stacklevel=3)
+
     @cached_property
     def not_finite(self) -> np.ndarray:
         """`[N]` whether an example holds NaN or infinity."""
@@ -100,32 +112,29 @@ class Inputs:
         return tuple(values) if self.structure == "tuple" else values
 
 
-def check_inputs(
-    specs: Sequence[Any], xs: Any, *, ordered: bool = True, are_entries: bool = False, padding_id: int = 0
-) -> Inputs:
-    """`xs`, in any container that people use, as Inputs with these InputSpecs. Raises InputError.
+def check_inputs(graph: ModelGraph, xs: Any, most: int | None = None) -> Inputs:
+    """`xs`, in any container that people use, as Inputs of this model; of a dataset or generator only the first `most`.
 
-    `ordered`: whether several inputs may be given as a list. `padding_id` fills up rows of token ids.
+    Raises InputError.
     """
-    return check_unpacked(specs, *unpack(specs, xs), ordered=ordered, are_entries=are_entries, padding_id=padding_id)
+    return check_unpacked(graph.inputs, unpack(graph.inputs, xs, most), graph)
 
 
 def check_unpacked(
-    specs: Sequence[Any],
-    xs: Any,
-    labels: Any = None,
-    *,
-    ordered: bool = True,
-    are_entries: bool = False,
-    padding_id: int = 0,
+    specs: Sequence[Any], unpacked: Unpacked, graph: ModelGraph | None = None, *, are_entries: bool = False
 ) -> Inputs:
-    """The same for what `unpack` returned."""
-    values = _by_input(specs, xs, ordered)
+    """What `unpack` returned as Inputs with these InputSpecs. Raises InputError.
+
+    `graph` knows whether several inputs may be given as a list, and which id fills up rows of token ids.
+    """
+    xs, labels, has_weights = unpacked
+    values = _by_input(specs, xs, graph is None or graph.has_ordered_inputs)
     read = {}
     for spec in specs:
         if spec.name in values:  # masks and token types beside the ids are filled up with 0
-            fills_ids = len(specs) == 1 or spec.name.endswith("input_ids")
-            read[spec.name] = read_array(spec, values[spec.name], padding_id if fills_ids else 0)
+            holds_ids = len(specs) == 1 or spec.name.endswith("input_ids")
+            padding_id = graph.padding_id(tensor_name(spec.node)) if graph and holds_ids else None
+            read[spec.name] = read_array(spec, values[spec.name], padding_id or 0)
     counts = {name: len(array) for name, (array, _) in read.items()}
     n = next(iter(counts.values()))
     if len(set(counts.values())) > 1:
@@ -135,7 +144,8 @@ def check_unpacked(
         raise InputError(
             f"xs is a pair (x, y): got {n} examples, and y of shape {shape_of(labels)}; give one label for each example"
         )
-    arrays, notes = list[np.ndarray](), list[Note]()
+    arrays = list[np.ndarray]()
+    notes: list[Note] = [(_WEIGHTS, np.ones(n, bool))] if has_weights else []
     for spec in specs:
         if spec.name in read:
             array, of_input = read[spec.name]

@@ -300,7 +300,9 @@ def evaluate(
     if xs is None or not measures:
         raise ParameterError("xs or measures are missing: evaluate(method, model, xs, measures)")
     evaluator = Evaluator(Explainer(method, model, **options), measures)
-    return evaluator.run(xs, ys=ys, target=target, batch_size=batch_size, seed=seed, segments=segments)
+    checked = evaluator.explainer.check(xs)
+    checked.warn()
+    return evaluator.run(checked, ys=ys, target=target, batch_size=batch_size, seed=seed, segments=segments)
 
 
 def _explained(result: Result) -> tuple[Any, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -60,10 +59,9 @@ def rank(
         raise ParameterError("measures is empty: name at least one, such as deletion")
     parameters = check_methods([method.id for method in TABLE] if methods is None else methods)
     graph = load_model(model)
-    checked = check_inputs(graph.inputs, xs, ordered=graph.has_ordered_inputs, padding_id=graph.padding_id)
+    checked = check_inputs(graph, xs)
+    checked.warn()
     arrays = [array[: checked.n] for array in checked.arrays]
-    for text, applies in checked.notes:
-        warnings.warn(f"{applies.sum()} of {checked.n} examples: {text}", stacklevel=2)
     if not len(arrays[0]):
         raise InputError("xs holds no examples; give at least one, better 50")
     examples = {spec.name: array for spec, array in zip(graph.inputs, arrays, strict=True)}

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection
+from typing import Any
 
 from tb_deepexplain.graph.graph_view import FLOAT_TYPES, RESHAPING_OPS, SHAPE_OPS, GraphView, node_name
+from tb_deepexplain.lazy_tensorflow import tf
 
 _LOOKUP_OPS = {"GatherV2": "Tparams", "Gather": "Tparams", "ResourceGather": "dtype"}  # attribute: type of the table
 _INTEGER_TYPES = frozenset({3, 9})  # DT_INT32, DT_INT64
@@ -52,6 +54,32 @@ def holds_token_ids(view: GraphView, node: str) -> bool:
             elif consumer.op not in _COMPARISONS and consumer.op not in SHAPE_OPS:
                 return False
     return is_cast
+
+
+def find_padding_id(view: GraphView, ids: str) -> int | None:
+    """The id that fills up texts, for a tensor of token ids: 0 if the model pads strings itself, else the only number with which
+    it compares the ids (to make a mask); None if there is no such number, or several."""
+    nodes = view.ancestors([ids])
+    if any(view.nodes[name].op == "RaggedTensorToTensor" for name in nodes):
+        return 0
+    numbers, stack = set[int](), list(nodes)
+    while stack:
+        for name in view.consumers.get(f"{stack.pop()}:0", ()):
+            op = view.nodes[name].op
+            if (op == "Cast" or op in RESHAPING_OPS) and name not in nodes:
+                nodes.add(name)
+                stack.append(name)
+            elif op in ("NotEqual", "Equal"):
+                constants = [_constant(view, i) for i in view.inputs[name]]
+                numbers |= {int(c.item()) for c in constants if c is not None and c.dtype.kind in "iuf" and c.size == 1}
+    return numbers.pop() if len(numbers) == 1 else None
+
+
+def _constant(view: GraphView, tensor: str) -> Any:
+    """The value of a constant, perhaps cast; None if the tensor is none."""
+    while (node := view.nodes[node_name(tensor)]).op in ("Identity", "Cast"):
+        tensor = view.inputs[node.name][0]
+    return tf.make_ndarray(node.attr["value"].tensor) if node.op == "Const" else None
 
 
 def find_pooled(view: GraphView, lookup: EmbeddingLookup) -> list[str]:

@@ -17,6 +17,7 @@ import tensorflow as tf
 from tb_deepexplain.errors import ParameterError, UnsupportedModelError
 from tb_deepexplain.graph.cut import make_cut
 from tb_deepexplain.graph.determinism import check_determinism, writes_variables
+from tb_deepexplain.graph.embedding_lookups import find_padding_id
 from tb_deepexplain.graph.entries import Access, Shape
 from tb_deepexplain.graph.graph_view import GraphView, node_name, tensor_name
 from tb_deepexplain.graph.imported_graph import ImportedGraph
@@ -94,14 +95,18 @@ class ModelGraph:
         """Equal for graphs of one model in this process: those that read the same variables, or are the same object."""
         return tuple(sorted(map(id, self._captures.values()))) or (id(self),)
 
-    @property
-    def padding_id(self) -> int:
-        """The token id that fills up texts: that in the model's configuration (Hugging Face has one), else 0 as in Keras."""
-        for kept in _flatten(self._keep):
-            number = getattr(getattr(kept, "config", None), "pad_token_id", None)
-            if isinstance(number, int):
-                return number
-        return 0
+    def padding_id(self, ids: str) -> int | None:
+        """The id that fills up texts, for the name of a tensor of token ids; None if the model does not say it.
+
+        It is that in the model's configuration (Hugging Face has one), or as `find_padding_id` finds it.
+        """
+        before = self._view.ancestors([ids])
+        if all(spec.name.endswith("input_ids") for spec in self.inputs if spec.node in before) or len(self.inputs) == 1:
+            for kept in _flatten(self._keep):
+                number = getattr(getattr(kept, "config", None), "pad_token_id", None)
+                if isinstance(number, int):
+                    return number
+        return find_padding_id(self._view, ids)
 
     def submodel(
         self,

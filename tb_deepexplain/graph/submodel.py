@@ -115,21 +115,6 @@ class Submodel:
                 )
         return words
 
-    def padding_id(self, lookup: EmbeddingLookup) -> int | None:
-        """The id that fills short texts, if the model pads them itself or compares its ids with a constant (a mask)."""
-        view = self.graph.view
-        before = view.ancestors([lookup.indices])
-        if any(view.nodes[name].op == "RaggedTensorToTensor" for name in before):
-            return 0
-        for name in before:
-            for comparison in view.consumers.get(f"{name}:0", ()):
-                if view.nodes[comparison].op in ("NotEqual", "Equal"):
-                    constants = [view.nodes[node_name(view.skip_identities(i))] for i in view.inputs[comparison]]
-                    values = [tf.make_ndarray(c.attr["value"].tensor) for c in constants if c.op == "Const"]
-                    if len(values) == 1 and values[0].dtype.kind in "iuf" and values[0].size == 1:
-                        return int(values[0].reshape(()))
-        return None
-
     def _export_table(self, handle: str, key_type: Any, value_type: Any) -> tuple[np.ndarray, np.ndarray]:
         def export() -> Any:
             (table,) = self.graph.import_graph({}).fetch([handle])

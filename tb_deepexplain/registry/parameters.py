@@ -79,9 +79,9 @@ Baseline = Annotated[
     np.ndarray | int | float | str | None,
     Role.BASELINE,
     Doc(
-        "The input that stands for missing features: zeros (empty strings), one number, or an array like one example; for texts also "
-        "a token id, token ids, 'pad', 'mask' or another word of the vocabulary; for a category one of its values; with background= "
-        "'most_frequent' (the default then), 'median' or 'mean'. For several inputs, a list or dict of these."
+        "The input that stands for missing features: zeros (empty strings), one number, or an array or picture like one example; for "
+        "texts also a token id, token ids, 'pad', 'mask' or another word of the vocabulary; for a category one of its values; with "
+        "background= 'most_frequent' (the default then), 'median' or 'mean'. For several inputs, a list or dict of these."
     ),
 ]
 

@@ -155,8 +155,7 @@ class AttributionCallback(keras.callbacks.Callback):
         graph = load_trained_model(self.model, self._given)
         if self._taken is None:  # a generator cannot be read again in a second `fit`
             self._taken = read_examples(graph, self._given, self._max_examples)
-            for text, applies in self._taken.notes:
-                warnings.warn(f"examples: {applies.sum()} of {self._taken.n}: {text}", stacklevel=2)
+            self._taken.warn()
         request = dataclasses.replace(
             self._request,
             model=graph.source,

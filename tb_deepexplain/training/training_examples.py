@@ -12,8 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from tb_deepexplain.attribution.array_likes import shape_of
-from tb_deepexplain.attribution.containers import unpack
-from tb_deepexplain.attribution.inputs import Inputs, check_unpacked
+from tb_deepexplain.attribution.inputs import Inputs, check_inputs
 from tb_deepexplain.attribution.labels import read_labels
 from tb_deepexplain.errors import InputError
 from tb_deepexplain.graph.model_graph import ModelGraph
@@ -40,8 +39,7 @@ def sample_inputs(model: Any, examples: Any) -> Any:
 
 def read_examples(graph: ModelGraph, examples: Any, max_examples: int) -> Inputs:
     """The examples as arrays; of a dataset or generator only the first `max_examples`. InputError if they do not fit."""
-    xs, labels = unpack(graph.inputs, examples, max_examples)
-    inputs = check_unpacked(graph.inputs, xs, labels, ordered=graph.has_ordered_inputs, padding_id=graph.padding_id)
+    inputs = check_inputs(graph, examples, max_examples)
     if not 0 < inputs.n <= max_examples:
         raise InputError(
             f"examples: got {inputs.n}; expected 1 to {max_examples}, because all are explained at every step: give fewer, or "

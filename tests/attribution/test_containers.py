@@ -19,8 +19,8 @@ from PIL import Image
 
 import tb_deepexplain as dx
 from tb_deepexplain.attribution import containers
-from tb_deepexplain.attribution.containers import read_baseline
-from tb_deepexplain.attribution.inputs import Inputs, check_inputs
+from tb_deepexplain.attribution.containers import Unpacked, read_baseline
+from tb_deepexplain.attribution.inputs import Inputs, check_unpacked
 from tb_deepexplain.attribution.labels import read_labels
 from tb_deepexplain.graph.input_spec import InputSpec
 from tests import models
@@ -185,6 +185,24 @@ def test_labels_that_came_with_the_examples_are_explained_as_target_label() -> N
     np.testing.assert_array_equal(measured["completeness"].value, again["completeness"].value)
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: (X, LABELS, np.ones(4)),
+        lambda: Dataset.from_tensor_slices((X, LABELS, np.ones(4))).batch(3),
+        lambda: (Dataset.from_tensor_slices(X), LABELS, np.ones(4)),
+        lambda: ((row, None, 1.0) for row in X),
+    ],
+)
+def test_it_is_said_that_sample_weights_are_not_used(make: Callable[[], Any]) -> None:
+    result = dx.explain("gradient_x_input", _table(), make(), target=1, return_result=True)
+    np.testing.assert_array_equal(result.attributions, dx.explain("gradient_x_input", _table(), X, target=1))
+    for texts in result.warnings:
+        assert [text for text in texts if text.startswith("the sample weight is not used")] == texts
+    with pytest.warns(UserWarning, match="4 of 4 examples: the sample weight is not used"):
+        dx.evaluate("gradient_x_input", _table(), make(), ["completeness"], target=1)
+
+
 def test_a_generator_is_read_once_for_all_methods_and_measures() -> None:
     ranking = dx.rank(
         _table(),
@@ -287,9 +305,20 @@ def test_the_padding_id_is_that_of_the_models_configuration() -> None:
     )
 
 
+def test_the_padding_id_is_that_of_the_models_mask() -> None:
+    ids = keras.Input((None,), dtype="int64", name="ids")
+    mask = keras.ops.cast(keras.ops.not_equal(ids, 7), "float32")[..., None]
+    model = keras.Model(ids, layers.Dense(2)(keras.ops.sum(layers.Embedding(8, 3)(ids) * mask, 1)))
+    explainer = dx.Explainer("occlusion", model, target=1)
+    inputs = explainer.check([[3, 4], [5]])
+    np.testing.assert_array_equal(inputs.arrays[0], [[3, 4], [5, 7]])
+    padded = explainer.run(inputs, return_result=True)
+    np.testing.assert_allclose(padded.attributions[1:, :1], explainer.run([[5]]), atol=1e-6)
+
+
 def test_strings_of_unequal_numbers_are_padded() -> None:
     spec = InputSpec("words", "string", (None, None), "words")
-    inputs = check_inputs([spec], [["a", "bc"], ["d"]])
+    inputs = check_unpacked([spec], Unpacked([["a", "bc"], ["d"]]))
     np.testing.assert_array_equal(inputs.arrays[0], np.array([["a", "bc"], ["d", ""]], object))
 
 

@@ -52,6 +52,7 @@ def batches(*parts: Any) -> tf.data.Dataset:
 def test_one_class_each(tmp_path: Path, examples: Any, options: dict[str, Any]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
+        warnings.filterwarnings("ignore", ".*the sample weight is not used")
         assert labels_of(tmp_path, examples, **options) == CLASSES
 
 
@@ -102,7 +103,7 @@ def test_what_is_done_to_examples_is_said(tmp_path: Path) -> None:
     pooled = layers.GlobalAveragePooling1D()(layers.Embedding(9, 3)(ids))
     callback = AttributionCallback(tmp_path, [[1, 2], [3]], ["saliency"])
     callback.set_model(keras.Model(ids, layers.Dense(2)(pooled)))
-    with pytest.warns(UserWarning, match="examples: 1 of 2: padded at the end with 0"):
+    with pytest.warns(UserWarning, match="1 of 2 examples: padded at the end with 0"):
         callback.on_train_begin()
 
 
