@@ -105,7 +105,8 @@ class EncodingAnalysis:
                 node = self._view.nodes[name]
                 if name in passed or name in reached or (node.op in BOOLEAN_OPS and not through_comparisons):
                     continue
-                if is_real(node) and not (node.op == "Cast" and holds_token_ids(self._view, name)):
+                returns = node.op == "Cast" or node.op in RESHAPING_OPS  # to integers, perhaps
+                if is_real(node) and not (returns and holds_token_ids(self._view, name)):
                     reached[name] = None
                 else:
                     passed.add(name)

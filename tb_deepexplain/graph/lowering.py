@@ -21,17 +21,22 @@ _SPATIAL_OPS = frozenset(
     SpaceToDepth DepthToSpace""".split()
 )
 _TRANSPOSED_CONVOLUTIONS = frozenset({"Conv2DBackpropInput", "Conv3DBackpropInputV2"})
+_COMPILED = "_XlaMustCompile"
 _GROUPED_GRADIENT = "TbDeepExplainConv2D"
 
 
 def lower(graph_def: Any) -> None:
     """Replace the ops of a graph and of its functions, before its calls are inlined. Nodes keep their names."""
     functions: dict[bytes, Any] = {}
-    is_compiled = any("_XlaMustCompile" in f.attr for f in [*graph_def.library.function, *all_nodes(graph_def)])
-    for nodes in [graph_def.node, *(function.node_def for function in graph_def.library.function)]:
+    is_compiled = any(_COMPILED in f.attr for f in [*graph_def.library.function, *all_nodes(graph_def)])
+    compiled_functions = {f.signature.name for f in graph_def.library.function if _COMPILED in f.attr}
+    bodies = {f.signature.name: f.node_def for f in graph_def.library.function}
+    for name, nodes in [("", graph_def.node), *bodies.items()]:
         for node in list(nodes):
             if node.op == "Conv2D" and "_gradient_op_type" not in node.attr:
                 node.attr["_gradient_op_type"].s = _GROUPED_GRADIENT.encode()
+                if name in compiled_functions:
+                    _keep_from_fusion(node, nodes)
             is_channels_first = node.op in _SPATIAL_OPS and node.attr["data_format"].s in _CHANNELS_FIRST
             if is_channels_first or (node.op == "Conv3D" and is_compiled):
                 call = _call(node, functions)
@@ -40,6 +45,20 @@ def lower(graph_def: Any) -> None:
                 node.CopyFrom(type(node)(name=node.name, op="Identity", input=[output]))
                 node.attr["T"].type = call.attr["Tout"].list.type[0]
     graph_def.library.function.extend(f.function_def for f in functions.values())
+
+
+def _keep_from_fusion(node: Any, nodes: Any) -> None:
+    """Part a convolution in the body of a function from the bias after it.
+
+    TensorFlow fuses the two, and without oneDNN its fused kernel refuses groups.
+    """
+    convolution = nodes.add()
+    convolution.CopyFrom(node)
+    convolution.name = f"{node.name}/convolution"
+    data_type = node.attr["T"].type
+    node.CopyFrom(type(node)(name=node.name, op="EnsureShape", input=[f"{convolution.name}:output:0"]))
+    node.attr["T"].type = data_type
+    node.attr["shape"].shape.CopyFrom(tf.TensorShape([None] * 4).as_proto())
 
 
 def all_nodes(graph_def: Any) -> Iterator[Any]:

@@ -129,10 +129,11 @@ def test_maps_are_those_of_literal_splits_and_transpositions(op: Any, literal: A
     np.testing.assert_allclose(actual.score, literally.score, rtol=1e-9)
 
 
+@pytest.mark.parametrize("activation", ["relu", None])  # without one, and without oneDNN, TensorFlow fuses the bias
 @pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
-def test_gradients_and_rules_explain_keras_grouped_convolutions(data_format: str) -> None:
+def test_gradients_and_rules_explain_keras_grouped_convolutions(data_format: str, activation: str | None) -> None:
     x = keras.Input((6, 6, 4) if data_format == "channels_last" else (4, 6, 6))
-    y = layers.Conv2D(8, 3, groups=4, activation="relu", data_format=data_format)(x)
+    y = layers.Conv2D(8, 3, groups=4, activation=activation, data_format=data_format)(x)
     y = layers.MaxPooling2D(2, data_format=data_format)(y)
     y = layers.DepthwiseConv2D(2, data_format=data_format)(y)
     y = layers.BatchNormalization(axis=-1 if data_format == "channels_last" else 1)(y)

@@ -15,17 +15,39 @@ from tests.zoo.member import Member
 
 
 class AsCalled:
-    """Scores and gradients of one member by plain calls; `points` are values of the entries, `[B, ...]` each."""
+    """Scores and gradients of one member by plain calls; `points` are values of the entries, `[B, ...]` each.
 
-    def __init__(self, member: Member) -> None:
+    `encoded` is the same model entered behind its encodings of categories, where it has gradients; `map_shapes` are the same there.
+    """
+
+    def __init__(self, member: Member, raw: AsCalled | None = None) -> None:
         tf.keras.utils.set_random_seed(0)
         self.member = member
-        self.model = member.build()
+        self.model = member.build() if raw is None else raw.model
         self.xs = member.xs(np.random.default_rng(0))
         self.n = len(tf.nest.flatten(self.xs)[0])
-        self.entry_keys = list(member.entries(self.model))
+        self.entry_keys = list((member.entries if raw is None else member.encodings)(self.model))  # type: ignore[misc]
         self.embedded = [not isinstance(key, int | str) for key in self.entry_keys]
-        self.entries = self._look_up()
+        self.entries = self._look_up(self.xs)
+        if raw is None:
+            ranks = member.map_ranks or [e.ndim - 1 for e in self.entries]
+            self.map_shapes = [e.shape[1:][:rank] for e, rank in zip(self.entries, ranks, strict=True)]
+            self.baselines = [_missing(e) for e in self.entries]
+        else:
+            self.map_shapes = raw.map_shapes
+            self.baselines = self._look_up(tf.nest.map_structure(_missing, self.xs))
+        self.vectors = [  # whether the last axis of the map is one of a vector
+            embedded and member.map_ranks is None for embedded in self.embedded
+        ]
+
+    @functools.cached_property
+    def encoded(self) -> AsCalled:
+        return self if self.member.encodings is None else AsCalled(self.member, self)
+
+    def summed(self, values: Sequence[Any]) -> list[np.ndarray]:
+        """Values of the entries, summed to the shapes of their maps."""
+        shapes = zip(values, self.map_shapes, strict=True)
+        return [np.asarray(v).reshape(self.n, *shape, -1).sum(-1) for v, shape in shapes]
 
     def scores(self, points: Sequence[Any], rows: Any) -> np.ndarray:
         """The scores [B] at the points; the other inputs are those of the examples `rows`."""
@@ -49,7 +71,7 @@ class AsCalled:
 
     @functools.cached_property
     def baseline_score(self) -> np.ndarray:
-        return self.scores([np.zeros_like(e) for e in self.entries], np.arange(self.n))
+        return self.scores(self.baselines, np.arange(self.n))
 
     @functools.cached_property
     def ops(self) -> set[str]:
@@ -59,9 +81,6 @@ class AsCalled:
         definition = graph.as_graph_def()
         inner = [node for function in definition.library.function for node in function.node_def]
         return {node.op for node in [*definition.node, *inner]}
-
-    def _input(self, key: int | str) -> Any:
-        return self.xs[key] if isinstance(key, str) or isinstance(self.xs, list) else self.xs
 
     def _score(self, points: Sequence[Any], rows: np.ndarray) -> Any:
         inputs = tf.nest.map_structure(lambda x: tf.constant(np.asarray(x)[rows]), self.xs)
@@ -88,18 +107,27 @@ class AsCalled:
         nowhere = ~region.any(tuple(range(1, region.ndim)), keepdims=True)
         return region | nowhere
 
-    def _look_up(self) -> list[Any]:
-        """The values of the entries for the examples; those of embeddings are seen while the model is called."""
+    def _look_up(self, xs: Any) -> list[Any]:
+        """The values of the entries for examples; those of embeddings and encodings are seen while the model is called."""
         seen: dict[int, Any] = {}
         with contextlib.ExitStack() as stack:
             for number, key in enumerate(self.entry_keys):
                 if self.embedded[number]:
                     stack.enter_context(_embedding(key, functools.partial(seen.setdefault, number)))
                 else:
-                    seen[number] = self._input(key)
+                    seen[number] = xs[key] if isinstance(key, str) or isinstance(xs, list) else xs
             if any(self.embedded):
-                self.member.call(self.model, tf.nest.map_structure(tf.constant, self.xs))
-        return [np.asarray(seen[number]) for number in range(len(self.entry_keys))]
+                self.member.call(self.model, tf.nest.map_structure(tf.constant, xs))
+        values = [np.asarray(seen[number]) for number in range(len(self.entry_keys))]
+        return [
+            v.astype(np.float32) if e and v.dtype.kind in "iu" else v
+            for v, e in zip(values, self.embedded, strict=True)
+        ]
+
+
+def _missing(values: Any) -> np.ndarray:
+    """Zeros, or empty strings."""
+    return np.full_like(values, "" if np.asarray(values).dtype.kind in "UO" else 0)
 
 
 @contextlib.contextmanager

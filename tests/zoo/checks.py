@@ -31,7 +31,7 @@ class Check(NamedTuple):
 
 
 def _equals(literal: Callable[[AsCalled], list[np.ndarray]]) -> Check:
-    return Check(lambda called, maps, _, __: _assert_close(maps, literal(called), called))
+    return Check(lambda called, maps, _, __: _assert_close(maps, called.summed(literal(called)), called))
 
 
 def _assert_close(maps: list[np.ndarray], expected: list[np.ndarray], called: AsCalled) -> None:
@@ -53,8 +53,8 @@ def _assert_sums(called: AsCalled, maps: list[np.ndarray], share: float) -> None
 
 def _players(called: AsCalled) -> tuple[int | None, list[Mask]]:
     """sampling_dims, and the players: all features, whole tokens, or the indices of the longest axis that is short enough."""
-    shapes = [e.shape[1:] for e in called.entries]
-    axes = [list(range(len(s) - e)) for s, e in zip(shapes, called.embedded, strict=True)]
+    shapes = called.map_shapes
+    axes = [list(range(len(s) - v)) for s, v in zip(shapes, called.vectors, strict=True)]
     dims = None
     if sum(math.prod(s[a] for a in of) for s, of in zip(shapes, axes, strict=True)) > MOST_PLAYERS:
         (shape,) = shapes
@@ -67,9 +67,9 @@ def _players(called: AsCalled) -> tuple[int | None, list[Mask]]:
 
 def _windows(called: AsCalled) -> tuple[tuple[int, ...] | None, list[Mask]]:
     """window_shape, and the windows: single features, whole tokens, or halves of each axis but the last."""
-    shapes = [e.shape[1:] for e in called.entries]
-    widths = [[*[1] * (len(s) - 1), s[-1] if e else 1] for s, e in zip(shapes, called.embedded, strict=True)]
-    if sum(map(math.prod, shapes)) <= 64 or any(called.embedded):
+    shapes = called.map_shapes
+    widths = [[*[1] * (len(s) - 1), s[-1]] if v else [1] * len(s) for s, v in zip(shapes, called.vectors, strict=True)]
+    if sum(map(math.prod, shapes)) <= 64 or any(called.vectors):
         return None, _boxes(shapes, widths)
     (shape,) = shapes
     window = tuple((n + 1) // 2 if a < 2 else n for a, n in enumerate(shape)) if len(shape) > 1 else (shape[0] // 4,)
@@ -124,14 +124,14 @@ def _compare_path(called: AsCalled, maps: list[np.ndarray], _: Any, result: Any)
 
 def _compare_deeplift(called: AsCalled, maps: list[np.ndarray], _: Any, __: Any) -> None:
     if called.member.has_keras_activations:
-        _assert_close(maps, literal_deeplift(called), called)
+        _assert_close(maps, called.summed(literal_deeplift(called)), called)
     else:
         _assert_sums(called, maps, 0.01)
 
 
 def _compare_lrp(called: AsCalled, maps: list[np.ndarray], _: Any, __: Any) -> None:
     if called.member.has_keras_activations:
-        _assert_close(maps, literal_lrp(called), called)
+        _assert_close(maps, called.summed(literal_lrp(called)), called)
     else:  # bias-free ReLU nets only
         gradient = literal_gradient(called)
         _assert_close(maps, [x * g for x, g in zip(called.entries, gradient, strict=True)], called)
@@ -184,6 +184,7 @@ def check(member: Member, method_id: str) -> None:
     reason = member.expected(member.refused, method)
     if reason is None:
         called, row = explained(member).called, CHECKS[method_id]
+        called = called if method.family == "perturbation" else called.encoded
         parameters = row.parameters(called) | dict(member.parameters.get(method_id, {}))
         explainer, result = _explain(member, method_id, parameters)
         np.testing.assert_allclose(result.score, called.score, rtol=1e-4, atol=1e-5 * abs(called.score).max())
@@ -193,7 +194,7 @@ def check(member: Member, method_id: str) -> None:
         _explain(member, method_id, {})
     called = AsCalled(member) if "every" in member.refused else explained(member).called
     if reason == "no gradient":
-        assert None in called.gradient(called.entries)
+        assert None in called.encoded.gradient(called.encoded.entries)
     elif reason == "batch axis":
         assert any(len(entry) != called.n for entry in called.entries)
     elif reason in OPS:

@@ -18,12 +18,12 @@ def _build(name: str, size: int, **options: Any) -> Any:
     model = getattr(keras.applications, name)(
         weights=None, input_shape=(size, size, 3), classes=3, classifier_activation=None, **options
     )
+    randomise(model, 0.05)
     norms = [one for one in model.layers if isinstance(one, keras.layers.BatchNormalization)]
     for norm in norms:
         norm.momentum = 0.0
     if norms:
         model(np.random.default_rng(2).normal(size=(8, size, size, 3)).astype(np.float32), training=True)
-    randomise(model, 0.05)
     return model
 
 
@@ -39,7 +39,18 @@ def application(name: str, size: int = 32, options: Any = (), **expected: Any) -
 
 SQUEEZE: Any = {"refused": {RULES: "product"}}  # squeeze and excitation
 APPLICATIONS = [
+    application("ConvNeXtTiny", refused={RULES: "product"}),
+    application("DenseNet121"),
+    application("EfficientNetB0", **SQUEEZE),
+    application("EfficientNetV2B0", **SQUEEZE),
+    application("InceptionResNetV2", 75),
+    application("InceptionV3", 75),
     application("MobileNet", options={"alpha": 0.25}),
+    application("MobileNetV2", options={"alpha": 0.35}),
     application("MobileNetV3Small", options={"alpha": 0.75}, **SQUEEZE),
+    application("NASNetMobile"),
+    application("ResNet50"),
+    application("ResNet50V2"),
     application("VGG16"),
+    application("Xception", 71),
 ]

@@ -124,6 +124,7 @@ CONVOLUTION = [
     layer("Conv1D, causal and dilated", SEQUENCE, lambda k: k.Conv1D(3, 2, padding="causal", dilation_rate=2)),
     layer("Conv2D", IMAGE, lambda k: k.Conv2D(4, 3, strides=2, padding="same", activation="relu")),
     layer("Conv2D, grouped", (6, 6, 4), lambda k: k.Conv2D(4, 3, groups=2, activation="relu")),
+    layer("Conv2D, depthwise by groups", (6, 6, 4), lambda k: k.Conv2D(4, 3, groups=4)),
     layer(
         "Conv2D, channels first",
         (3, 6, 6),
@@ -259,7 +260,6 @@ PREPROCESSING = [
         ),
         refused={RULES: "no rule"},
         warned={"integrated_gradients": "completeness gap"},
-        wrong={"shapley_sampling": "the floor is that of the loudest example of a batch, without a warning"},
     ),
 ]
 

@@ -23,7 +23,7 @@ def literal_gradient(called: AsCalled) -> list[np.ndarray]:
 def literal_occlusion(called: AsCalled, windows: Sequence[Mask]) -> list[np.ndarray]:
     """The drop of the score when a window is replaced by zeros, shared by its features; the windows do not overlap."""
     changes = called.score[:, None] - _scores_without(called, windows)  # [N, windows]
-    maps = [np.zeros(e.shape) for e in called.entries]
+    maps = [np.zeros([called.n, *shape]) for shape in called.map_shapes]
     for w, window in enumerate(windows):
         size = sum(int(mask.sum()) for mask in window)
         for values, mask in zip(maps, window, strict=True):
@@ -49,10 +49,15 @@ def literal_shapley(called: AsCalled, players: Sequence[Mask]) -> np.ndarray:
 
 
 def _union(masks: Sequence[Mask], called: AsCalled) -> Mask:
-    union = [np.zeros(e.shape[1:], bool) for e in called.entries]
+    union = [np.zeros(shape, bool) for shape in called.map_shapes]
     for mask in masks:
         union = [u | m for u, m in zip(union, mask, strict=True)]
     return union
+
+
+def _without(mask: np.ndarray, values: np.ndarray, baseline: np.ndarray) -> np.ndarray:
+    """The values of one example with the baseline's where the mask, which may have fewer axes, is set."""
+    return np.where(mask.reshape(mask.shape + (1,) * (values.ndim - mask.ndim)), baseline, values)
 
 
 def _scores_without(called: AsCalled, masks: Sequence[Mask], at_once: int = 64) -> np.ndarray:
@@ -62,8 +67,8 @@ def _scores_without(called: AsCalled, masks: Sequence[Mask], at_once: int = 64) 
     for i in range(0, len(pairs), at_once):
         chunk = pairs[i : i + at_once]
         points = [
-            np.stack([np.where(mask[e], 0, entry[n]) for n, mask in chunk]).astype(entry.dtype)
-            for e, entry in enumerate(called.entries)
+            np.stack([_without(mask[e], entry[n], baseline[n]) for n, mask in chunk]).astype(entry.dtype)
+            for e, (entry, baseline) in enumerate(zip(called.entries, called.baselines, strict=True))
         ]
         scores.append(called.scores(points, [n for n, _ in chunk]))
     return np.concatenate(scores).reshape(called.n, len(masks))

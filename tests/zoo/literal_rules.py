@@ -81,6 +81,7 @@ def literal_deeplift(called: AsCalled) -> list[np.ndarray]:
         return tf.where(tf.abs(change) > 1e-5, (y - y_reference) / change, tf.cast(z > 0, z.dtype))
 
     with _activations(record):
-        called.scores([np.zeros_like(e) for e in called.entries], np.arange(called.n))
+        called.scores(called.baselines, np.arange(called.n))
     with _activations(_with_multiplier(multiplier)):
-        return [x * g for x, g in zip(called.entries, called.gradient(called.entries), strict=True)]
+        gradient = called.gradient(called.entries)
+    return [(x - x0) * g for x, x0, g in zip(called.entries, called.baselines, gradient, strict=True)]

@@ -46,7 +46,9 @@ class Member:
     """One model. `xs` are two examples in the structure that model and library take; `call` gives the explained output.
 
     `entries` lists what is explained, in the library's order: positions or names of inputs, and layers whose output is entered
-    (embeddings). `refused`, `warned` and `wrong` have as keys a method's id, its family, "every" or a format; their values are
+    (embeddings). Where some are categories, `encodings` lists the layer that encodes each, and the same key for the others;
+    gradients are read there and summed to maps that have `map_ranks` axes after the batch.
+    `refused`, `warned` and `wrong` have as keys a method's id, its family, "every" or a format; their values are
     a key of REASONS, a regular expression for a warning that replaces the promise of a sum, and the cause of a fault that is not
     mended yet. `formats` save the model in a folder and return the path.
     """
@@ -56,6 +58,8 @@ class Member:
     xs: Callable[[Any], Any]  # of a NumPy generator
     call: Callable[[Any, Any], Any] = call_keras
     entries: Callable[[Any], Sequence[Any]] = lambda _: [0]
+    encodings: Callable[[Any], Sequence[Any]] | None = None
+    map_ranks: Sequence[int] | None = None
     target: int = 1
     explained: Callable[[Any], Any] = lambda model: model  # what the library is given
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # inputs=, output=
