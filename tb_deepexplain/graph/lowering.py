@@ -35,9 +35,9 @@ def lower(graph_def: Any) -> None:
         for node in list(nodes):
             if node.op == "Conv2D" and "_gradient_op_type" not in node.attr:
                 node.attr["_gradient_op_type"].s = _GROUPED_GRADIENT.encode()
-                if name in compiled_functions:
-                    _keep_from_fusion(node, nodes)
             is_channels_first = node.op in _SPATIAL_OPS and node.attr["data_format"].s in _CHANNELS_FIRST
+            if node.op == "Conv2D" and name in compiled_functions and not is_channels_first:
+                _keep_from_fusion(node, nodes)
             if is_channels_first or (node.op == "Conv3D" and is_compiled):
                 call = _call(node, functions)
                 nodes.append(call)
