@@ -67,7 +67,7 @@ class ExampleParser:
                 arrays[model_input.name] = to_input(value, model_input)
                 continue
             picture, resized = decode_picture(encoded, model_input, self.spec.resize)
-            arrays[model_input.name] = picture if model_input.is_float else picture.round().astype(model_input.dtype)
+            arrays[model_input.name] = picture if model_input.is_float else _to_whole_numbers(picture, model_input)
             if not resized and media_type(encoded) in (PNG, JPEG):
                 pictures[model_input.name] = encoded
         if self._preprocess and (returned := self._returned_picture(columns)):
@@ -133,3 +133,8 @@ class ExampleParser:
 
     def _label(self, columns: Mapping[str, Any], feature: str) -> Label:
         return to_label(columns.get(feature), feature, self.spec.class_names)
+
+
+def _to_whole_numbers(picture: np.ndarray, model_input: Any) -> np.ndarray:
+    """A picture in 0..255 for an input of integers; resizing with some methods exceeds these bounds."""
+    return to_input(np.clip(picture.round(), 0, 255).astype(np.uint8), model_input)

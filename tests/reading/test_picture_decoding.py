@@ -12,7 +12,7 @@ from PIL import Image
 
 from beam_pipelines.reading.example_parser import ExampleParser
 from beam_pipelines.reading.record_spec import RESIZE_METHODS, RecordSpec, resize_method
-from tb_deepexplain.errors import ParameterError
+from tb_deepexplain.errors import InputError, ParameterError
 from tb_deepexplain.graph.input_spec import InputSpec
 from tb_deepexplain.recording import display
 from tb_deepexplain.recording.example import Example
@@ -56,6 +56,18 @@ def test_antialias_resizes_as_pil_does(photo: Path) -> None:
     np.testing.assert_allclose(
         parse(photo, (5, 7, 3), "antialias").inputs["x"], np.asarray(loaded), atol=tolerance(photo)
     )
+
+
+@pytest.mark.parametrize("method", ["bicubic", "lanczos3", "mitchellcubic"])
+def test_a_picture_for_integers_does_not_wrap_where_resizing_exceeds_its_bounds(method: str) -> None:
+    halves = np.repeat(np.array([0, 255], np.uint8), 3 * 4).reshape(1, 2, 4, 3)[0].transpose(1, 0, 2).repeat(4, 1)
+    encoded = display.encode_png(halves)
+    spec = InputSpec("x", "uint8", (None, 4, 6, 3), "x")
+    resized = ExampleParser([spec], RecordSpec(resize=method)).parse({"x": encoded}, "p").inputs["x"]
+    assert resized.dtype == np.uint8
+    assert (resized[:, :3] < 128).all() and (resized[:, 3:] > 127).all()
+    with pytest.raises(InputError, match="a number that int8 cannot hold"):
+        ExampleParser([InputSpec("x", "int8", (None, 4, 8, 3), "x")]).parse({"x": encoded}, "p")
 
 
 def test_resizing_without_a_name_is_that_of_keras() -> None:
