@@ -4,39 +4,40 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from beam_pipelines.cli.arguments import Arguments
+from beam_pipelines.cli.input_plan import named_features
+from beam_pipelines.reading.baseline_examples import stack_examples
 from beam_pipelines.reading.example_parser import ExampleParser
 from beam_pipelines.reading.input_files import find_files
 from beam_pipelines.reading.plan import make_plan
 from beam_pipelines.reading.read_records import read_records
 from beam_pipelines.reading.record_spec import RecordSpec
-from beam_pipelines.reading.work_unit import Record
 from tb_deepexplain.attribution.baselines import STATISTICS, background_baseline
-from tb_deepexplain.errors import InputError, ParameterError
 from tb_deepexplain.graph.model_graph import ModelGraph
 from tb_deepexplain.recording.model_loading import load_requested_model
-
-EXAMPLES = 1000
+from tb_deepexplain.recording.request import select_explained
 
 
 @dataclasses.dataclass(frozen=True)
 class Background:
-    """Examples of a model: `arrays` `[N, ...]` for each of its inputs."""
+    """Examples of a model: `arrays` `[N, ...]` for each of its inputs, of which `inputs` are explained (None: all)."""
 
     graph: ModelGraph
     arrays: Mapping[str, np.ndarray]
+    inputs: tuple[str, ...] | None
 
     def parameters(self, row: Any, parameters: dict[str, Any]) -> dict[str, Any]:
         """The parameters of a method or measure, with a baseline of these examples in place of none or of a statistic's name."""
         baseline = row.baseline(parameters)
-        if row.baseline_parameter is None or not (baseline is None or baseline in STATISTICS):
+        if row.baseline_parameter is None or not (baseline is None or _is_statistic(baseline)):
             return parameters
-        values = background_baseline(self.graph, self.arrays, baseline or "most_frequent")
+        values = background_baseline(self.graph, self.arrays, baseline or "most_frequent", self.inputs)
         return {**parameters, row.baseline_parameter: values}
 
 
@@ -51,25 +52,16 @@ def read_background(
         return None
     if graph is None:
         graph = load_requested_model(arguments.model, arguments.signature, arguments.custom_objects)
-    graph = graph if arguments.output is None else graph.with_output(arguments.output)
-    parser = ExampleParser(graph.inputs, record_spec)
-    plan = make_plan(find_files(list(arguments.baseline_examples), arguments.format), arguments.unit_size)
-    records = itertools.islice(itertools.chain.from_iterable(map(read_records, plan.units)), EXAMPLES)
-    examples, first_error = [], "there are none"
-    for record in records:
-        try:
-            if isinstance(record, Record):
-                examples.append(parser.parse(record.payload, record.position))
-        except InputError as error:
-            first_error = str(error) if not examples else first_error
+    graph = select_explained(graph, arguments.output, arguments.score, arguments.logits)
+    input_files = find_files(list(arguments.baseline_examples), arguments.format)
+    plan = make_plan(input_files, arguments.unit_size, named_features(arguments))
+    records = itertools.chain.from_iterable(map(read_records, plan.units))
     option = f"--baseline_examples {' '.join(arguments.baseline_examples)}"
-    if not examples:
-        raise InputError(f"{option}: none of the examples fits the model: {first_error}")
-    arrays = {}
-    for spec in graph.inputs:
-        values = [example.inputs[spec.name] for example in examples]
-        if len(shapes := {value.shape for value in values}) > 1:
-            different = ", ".join(map(str, sorted(shapes)[:3]))
-            raise ParameterError(f"{option}: {spec.name} has different shapes ({different}), and so no statistics")
-        arrays[spec.name] = np.stack(values)
-    return Background(graph, arrays)
+    arrays, left_out = stack_examples(ExampleParser(graph.inputs, record_spec), records, option)
+    if left_out:
+        print(left_out, file=sys.stderr)
+    return Background(graph, arrays, arguments.inputs)
+
+
+def _is_statistic(baseline: Any) -> bool:
+    return isinstance(baseline, str) and baseline in STATISTICS

@@ -84,8 +84,14 @@ def run(arguments: Arguments) -> int:
         writer = StoreWriter(directory, measures=[name for name, _ in request.measures])
         with writer.shard(_UNIT) as shard:
             shard.add(records.attributions, records.inputs, [*failures, *records.errors])
-        sample = {"input": list(arguments.input), "examples": arguments.examples, "seed": arguments.seed}
-        sample |= {"preprocess": arguments.preprocess, "resize": arguments.resize}
+        sample = {
+            "input": list(arguments.input),
+            "examples": arguments.examples,
+            "seed": arguments.seed,
+            "baseline_examples": list(arguments.baseline_examples),
+            "preprocess": arguments.preprocess,
+            "resize": arguments.resize,
+        }
         description = describe_store(request, explainer.modality, explainer.inputs, fingerprint, arguments.name, sample)
         manifest = writer.commit([_UNIT], {**description, "evaluation": ranking.to_dict()})
         with as_store_error(directory), atomic_write(directory / "evaluation.json") as draft:

@@ -29,11 +29,15 @@ def plan_input(arguments: Arguments) -> tuple[Path, Plan]:
     directory = store_path(arguments.logdir, arguments.run, arguments.name)
     configuration.check_writable(directory)
     beam_hdfs.configure(arguments.beam)
-    named = [*(name for names in arguments.features.values() for name in names.split(",")), arguments.label_feature]
-    plan = make_plan(find_files(arguments.input, arguments.format), arguments.unit_size, named)
+    plan = make_plan(find_files(arguments.input, arguments.format), arguments.unit_size, named_features(arguments))
     if not plan.record_count:
         raise InputError(f"--input {' '.join(arguments.input)}: the files hold no records; give files with examples")
     return directory, plan
+
+
+def named_features(arguments: Arguments) -> list[str]:
+    """The features that the options name."""
+    return [*(name for names in arguments.features.values() for name in names.split(",")), arguments.label_feature]
 
 
 def select_records(arguments: Arguments, plan: Plan) -> Plan:

@@ -56,6 +56,7 @@ def build_manifest(
     """The manifest without the counts, which the store adds. `fingerprint`: of the model. `records`: of the whole input."""
     options = {
         "input": list(arguments.input),
+        "baseline_examples": list(arguments.baseline_examples),
         "preprocess": arguments.preprocess,
         "resize": arguments.resize,
         "max_examples": arguments.max_examples,

@@ -7,17 +7,17 @@ import operator
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
+from absl import logging
 
+from beam_pipelines.reading.baseline_examples import MOST_EXAMPLES, stack_examples
 from beam_pipelines.reading.example_parser import ExampleParser
+from beam_pipelines.reading.work_unit import Record
 from beam_pipelines.tfx.transform_graph import TransformGraph
 from beam_pipelines.transforms import Attribute
 from tb_deepexplain.attribution.baselines import background_baseline
-from tb_deepexplain.errors import InputError, ParameterError
-from tb_deepexplain.graph.loading.load_model import load_model
-
-EXAMPLES = 1000
+from tb_deepexplain.recording.model_loading import load_requested_model
+from tb_deepexplain.recording.request import select_explained
 
 
 def compute_mean(files: Sequence[str], attribute: Attribute, transform_graph: str | None) -> Mapping[str, Any]:
@@ -27,27 +27,16 @@ def compute_mean(files: Sequence[str], attribute: Attribute, transform_graph: st
     if no example fits the model; ParameterError if the shapes of the examples differ.
     """
     request = attribute.request
-    model = load_model(request.model, signature=request.signature)
-    parser = ExampleParser(model.inputs, attribute.record_spec)
-    records = list(itertools.islice(_read_records(files), EXAMPLES))
+    graph = load_requested_model(request.model, request.signature, request.custom_objects)
+    graph = select_explained(graph, request.output, request.score, request.logits)
+    records = list(itertools.islice(_read_records(files), MOST_EXAMPLES))
     columns: Sequence[Any] = TransformGraph(transform_graph)(records) if transform_graph else records
-    examples, first_error = [], ""
-    for number, record in enumerate(columns):
-        try:
-            examples.append(parser.parse(record, str(number)))
-        except InputError as error:
-            first_error = first_error or str(error)
-    if not examples:
-        reason = first_error or "there are none"
-        raise InputError(f"baseline_examples: none of {len(records)} fits the model: {reason}")
-    arrays = {}
-    for spec in model.inputs:
-        values = [example.inputs[spec.name] for example in examples]
-        if len(shapes := {value.shape for value in values}) > 1:
-            different = ", ".join(map(str, sorted(shapes)))
-            raise ParameterError(f"baseline_examples: {spec.name} has different shapes ({different}), and so no mean")
-        arrays[spec.name] = np.stack(values)
-    return background_baseline(model, arrays, "mean")
+    numbered = (Record(str(number), record) for number, record in enumerate(columns))
+    parser = ExampleParser(graph.inputs, attribute.record_spec)
+    arrays, left_out = stack_examples(parser, numbered, "baseline_examples")
+    if left_out:
+        logging.warning("AttributionGen: %s", left_out)
+    return background_baseline(graph, arrays, "mean", request.inputs)
 
 
 def _read_records(files: Sequence[str]) -> Iterator[bytes]:

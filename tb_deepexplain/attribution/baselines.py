@@ -125,9 +125,11 @@ class Baselines:
         raise ParameterError(f"baseline={word!r}: {known}; give a token id, or the words of the ids with vocabulary=")
 
 
-def background_baseline(graph: ModelGraph, arrays: Mapping[str, np.ndarray], statistic: str) -> dict[str, Any]:
-    """A baseline by name for the explained inputs of a model: a statistic of its inputs `[N, ...]`; None for a text."""
-    cut = graph.submodel(access="replacement").cut
+def background_baseline(
+    graph: ModelGraph, arrays: Mapping[str, np.ndarray], statistic: str, inputs: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """A baseline by name for the explained `inputs` of a model (None: all): a statistic of its inputs `[N, ...]`; None for a text."""
+    cut = graph.submodel(inputs, access="replacement").cut
     example = dict(
         zip(
             [s.node for s in graph.inputs],

@@ -25,7 +25,7 @@ from tb_deepexplain.recording.example_condition import ExampleCondition
 from tb_deepexplain.recording.map_measures import MapMeasures
 from tb_deepexplain.recording.modality import MAP_AXES, find_modality, find_shown_inputs
 from tb_deepexplain.recording.model_loading import load_requested_model
-from tb_deepexplain.recording.request import Request, load_score
+from tb_deepexplain.recording.request import Request, select_explained
 from tb_deepexplain.recording.targets import Classes, Label, MapTarget, Target
 from tb_deepexplain.recording.work_metrics import Metrics
 from tb_deepexplain.stats.intervals import finite_or_none
@@ -58,10 +58,7 @@ class BatchExplainer:
         self.request = request
         if graph is None:
             graph = load_requested_model(request.model, request.signature, request.custom_objects)
-        graph = graph if request.output is None else graph.with_output(request.output)
-        if request.score is not None:
-            graph = graph.with_score(score or load_score(request.score), bool(request.logits))
-        self.graph = graph
+        self.graph = select_explained(graph, request.output, score or request.score, request.logits)
         self._batch_size = request.batch_size  # of evaluations; None: as many as the method chooses
         self.names = tuple(spec.name for spec in self.graph.inputs)
         logits = request.logits if request.score is None else False

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tb_deepexplain.attribution.methods import check_methods
 from tb_deepexplain.errors import ParameterError
 from tb_deepexplain.evaluation.measures import check_measures
+from tb_deepexplain.graph.model_graph import ModelGraph
 from tb_deepexplain.named_functions import identify_function, load_function
 from tb_deepexplain.recording.example_condition import ExampleCondition
 from tb_deepexplain.recording.model_loading import check_custom_objects
@@ -90,6 +91,15 @@ def make_request(
         only=only,
         **options,
     )
+
+
+def select_explained(
+    graph: ModelGraph, output: str | None, score: Callable[..., Any] | str | None, logits: bool | None
+) -> ModelGraph:
+    """The model with its output, or with the score function in its graph, as a Request names them."""
+    if score is not None:
+        return graph.with_score(load_score(score) if isinstance(score, str) else score, bool(logits))
+    return graph if output is None else graph.with_output(output)
 
 
 def load_score(name: str) -> Any:

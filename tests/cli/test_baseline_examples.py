@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from keras import layers
 
+import tb_deepexplain as dx
 from beam_pipelines.cli.main import main
 from tb_deepexplain.store.layout import store_path
 from tb_deepexplain.store.reader import Store
@@ -76,3 +77,53 @@ def test_no_example_fits(model: keras.Model, tmp_path: Path, capsys: pytest.Capt
     command = ["explain", f"--model={tmp_path / 'm.keras'}", f"--logdir={tmp_path}", "--run=r", "--methods=occlusion"]
     assert main([*command, f"--input={rows}", f"--baseline_examples={tmp_path / 'b.csv'}"]) == 2
     assert "--baseline_examples" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def numbers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A linear model of two inputs with two numbers each."""
+    keras.utils.set_random_seed(3)
+    a, b = keras.Input((2,), name="a"), keras.Input((2,), name="b")
+    path = tmp_path_factory.mktemp("models") / "numbers"
+    keras.Model([a, b], layers.Dense(2)(layers.Concatenate()([a, b]))).export(path, verbose=False)
+    return path
+
+
+def _explain(model: Path, logdir: Path, *options: str) -> int:
+    return main(["explain", f"--model={model}", f"--logdir={logdir}", "--run=r", "--methods=occlusion", *options])
+
+
+def test_arrays_are_chosen_by_their_names_and_baselines_belong_to_the_explained_inputs(
+    numbers: Path, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    arrays = {name: rng.normal(size=(n, 2)).astype(np.float32) for name, n in (("a", 5), ("b", 5), ("other", 9))}
+    np.savez(tmp_path / "d.npz", **arrays)
+    options = [f"--input={tmp_path / 'd.npz'}", f"--baseline_examples={tmp_path / 'd.npz'}"]
+    options += ["--feature=a=a", "--feature=b=b", "--occlusion.baseline=mean"]
+    assert _explain(numbers, tmp_path, *options) == 0
+    manifest = Store(store_path(tmp_path, "r", "default")).manifest
+    assert manifest["options"]["baseline_examples"] == [str(tmp_path / "d.npz")]
+    (method,) = manifest["methods"]
+    assert set(method["parameters"]["baseline"]) == {"a", "b"}
+    assert _explain(numbers, tmp_path, *options, "--inputs=a", "--name=some") == 0
+    (method,) = Store(store_path(tmp_path, "r", "some")).manifest["methods"]
+    assert set(method["parameters"]["baseline"]) == {"a"}
+
+
+def test_a_baseline_of_numbers_is_kept(numbers: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "d.npz", a=np.ones((3, 2), np.float32), b=np.ones((3, 2), np.float32))
+    np.save(tmp_path / "baseline.npy", np.full(2, 0.5, np.float32))
+    options = [f"--input={tmp_path / 'd.npz'}", f"--baseline_examples={tmp_path / 'd.npz'}"]
+    assert _explain(numbers, tmp_path, *options, f"--occlusion.baseline={tmp_path / 'baseline.npy'}", "--inputs=a") == 0
+    store = Store(store_path(tmp_path, "r", "default"))
+    weights = np.asarray(dx.explain("gradient_x_input", str(numbers), {n: np.ones((1, 2)) for n in "ab"})["a"])[0]
+    assert_maps_close(store.maps([0])[0].ravel(), weights * 0.5, 1e-3)
+
+
+def test_examples_that_do_not_fit_are_told(numbers: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.jsonl").write_text('{"a": [1, 2], "b": [3, 4]}\n{"a": [1, 2]}\n')
+    options = [f"--{name}={tmp_path / 'a.jsonl'}" for name in ("input", "baseline_examples")]
+    assert _explain(numbers, tmp_path, *options) == 1
+    message = capsys.readouterr().err
+    assert "a.jsonl: 1 of 2 examples do not fit the model and are left out; the first, a:000001: it has no" in message

@@ -293,7 +293,7 @@ def test_baseline_examples_must_fit_the_model(model: Any, tmp_path: Path) -> Non
         "baseline_examples": write_examples(tmp_path / "2", {"eval": [{"age": 1.0}]}),
         "model": model,
     }
-    with pytest.raises(InputError, match="baseline_examples: none of 1 fits the model"):
+    with pytest.raises(InputError, match="baseline_examples: none of 1 examples fits the model"):
         artifacts.run_component(AttributionGen, tmp_path / "out", inputs, methods="occlusion")
 
 
