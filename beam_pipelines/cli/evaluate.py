@@ -141,6 +141,7 @@ def _select(
     from tb_deepexplain.recording.batch_explainer import BatchExplainer
 
     arguments = _with_windows(arguments, graph)
+    first = next((example for example in examples if example.label is not None), examples[0])  # for --target label
 
     def prepare(method: str) -> tuple[int, Callable[[], Any]]:
         parameters = tuple(parameter for parameter in arguments.parameters if parameter[0] == method)
@@ -148,10 +149,10 @@ def _select(
         explainer = BatchExplainer(build_request(alone, background), graph)
 
         def explain_one() -> None:
-            explainer.classes(examples[0])
-            explainer.attempt(examples[:1])
+            explainer.classes(first)
+            explainer.attempt([first])
 
-        return explainer.explainers[0].cost(explainer.stack(examples[:1])), explain_one
+        return explainer.explainers[0].cost(explainer.stack([first])), explain_one
 
     methods = arguments.methods or [method.id for method in TABLE]
     selected, left_out = select_methods(methods, prepare, arguments.budget, required=bool(arguments.methods))
@@ -175,7 +176,9 @@ def _rank(explainer: Any, records: Any, examples: Sequence[Any], left_out: dict[
     """The methods of the explainer ranked by the measures in the records."""
     from tb_deepexplain.evaluation.method_comparison import SANITY_EXAMPLES, time_and_check
 
-    alike = [example for example in examples if example.batch_key == examples[0].batch_key][:SANITY_EXAMPLES]
+    ids = {row.example_id for row in records.inputs}
+    explained = [example for example in examples if example.id in ids]
+    alike = [example for example in explained if example.batch_key == explained[0].batch_key][:SANITY_EXAMPLES]
     xs, target = explainer.stack(alike), explainer.map_targets(alike)[0].explained
     measures = [find_measure(name) for name, _ in explainer.request.measures]
     measured, example_ids = [], list[str]()

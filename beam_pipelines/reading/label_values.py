@@ -17,10 +17,11 @@ from tb_deepexplain.recording.targets import Label
 
 
 def to_label(value: Any, feature: str, class_names: Sequence[str]) -> Label:
-    """The class that a label stands for, or several classes; None if there is no label: null, an empty text, or NaN.
+    """The class that a label stands for, several classes, or a quantity; None if there is no label: null, an empty text, or NaN.
 
     A class number (also 2.0, True, or text of one), one of `class_names`, a one-hot row, or several classes as a row of 0 and 1
-    or as a list of numbers or names (numbers only with `class_names`). InputError, which names the feature, for anything else.
+    or as a list of numbers or names (numbers only with `class_names`). Any other number is a quantity (`Classes.fit_labels` refuses
+    it where the model has classes). InputError, which names the feature, for anything else.
     """
     scalar = to_scalar(value)
     if scalar is None or (isinstance(scalar, str) and not scalar) or (isinstance(scalar, float) and math.isnan(scalar)):
@@ -29,11 +30,10 @@ def to_label(value: Any, feature: str, class_names: Sequence[str]) -> Label:
         scalar = class_names.index(scalar) if scalar in class_names else _parse(scalar, feature, class_names)
     if not isinstance(scalar, int | float):
         return _several(scalar, feature, class_names)
-    if scalar != math.floor(scalar):
-        raise InputError(f"its label, feature {feature!r}, is {scalar:g}; expected a class number")
-    if not -(2**31) <= scalar < 2**31:
-        raise InputError(f"its label, feature {feature!r}, is {scalar:.0f}; expected a class number of 32 bits")
-    return int(scalar)
+    if not math.isfinite(scalar):
+        raise InputError(f"its label, feature {feature!r}, is {scalar:g}; expected a class number or a quantity")
+    is_class = scalar == math.floor(scalar) and -(2**31) <= scalar < 2**31
+    return int(scalar) if is_class else float(scalar)
 
 
 def _parse(text: str, feature: str, class_names: Sequence[str]) -> Any:
@@ -60,5 +60,8 @@ def _several(row: Any, feature: str, class_names: Sequence[str]) -> Label:
     ]
     labels = read_labels([values], 1, class_names=class_names or None, name=name)
     if labels.kind == "value":
-        raise InputError(f"{name}, is {describe_values(row)}; expected a class number, or a row of 0 and 1")
+        raise InputError(
+            f"{name}, is {describe_values(row)}; expected a class number, or a row of 0 and 1. Labels of the single positions of a "
+            "sequence are not stored: --label_feature none reads no label"
+        )
     return int(labels.array[0]) if labels.kind == "class" else tuple(np.flatnonzero(labels.array[0]).tolist())

@@ -96,16 +96,18 @@ class BatchExplainer:
 
     def meet_condition(self, examples: Sequence[Example], metrics: Metrics) -> list[bool]:
         """Which of the examples the request's condition selects. One that the model fails for is selected: explaining it
-        tells why."""
+        tells why. ParameterError if the condition is on what the model does not predict."""
         if self._condition is None:
             return [True] * len(examples)
         started, selected = time.perf_counter(), [True] * len(examples)
         try:
             for positions in batch_positions(examples):
-                classes = self._classes(self._predict(self.stack([examples[i] for i in positions])))
-                for k, position in enumerate(positions):
-                    selected[position] = self._condition.holds(classes, k, examples[position])
-        except Stopped:
+                batch = [examples[i] for i in positions]
+                classes = self._classes(self._predict(self.stack(batch)))
+                self._condition.check(classes)
+                for k, example in enumerate(self._fit_labels(batch, classes)):
+                    selected[positions[k]] = self._condition.holds(classes, k, example)
+        except (Stopped, ParameterError):
             raise
         except Exception as error:  # the model may raise anything
             if self._make_batches_smaller(error, metrics):
@@ -181,9 +183,11 @@ class BatchExplainer:
         return [inputs[position] for position in range(len(examples))]
 
     def classes(self, example: Example) -> Classes:
-        """The model's classes and its answer for one example. InputError or ParameterError if labels or target do not fit."""
+        """The model's classes and its answer for one example. ParameterError if class names, target or condition do not fit."""
         classes = self._classes(self._predict(self.stack([example])))
         classes.check(self.request.target)
+        if self._condition is not None:
+            self._condition.check(classes)
         return classes
 
     def map_targets(self, examples: Sequence[Example]) -> list[MapTarget]:
@@ -221,8 +225,7 @@ class BatchExplainer:
         seconds = time.perf_counter() - started
         classes = self._classes(predictions)
         classes.check(self.request.target)
-        if self.request.score is None:
-            classes.check_labels([example.label for example in examples])
+        examples = self._fit_labels(examples, classes)
         rows: list[list[Attribution]] = [[] for _ in examples]
         map_targets = classes.choose(self.request.target, [example.label for example in examples])
         shares = 1 / np.bincount(np.concatenate([t.rows for t in map_targets]), minlength=len(examples))
@@ -263,6 +266,16 @@ class BatchExplainer:
     def _classes(self, predictions: Predictions) -> Classes:
         """The classes of the model; a score function has none."""
         return Classes.of(predictions, None if self.request.score else self.request.labels)
+
+    def _fit_labels(self, examples: Sequence[Example], classes: Classes) -> Sequence[Example]:
+        """The examples with labels that fit the model's output; a score function says nothing of them."""
+        if self.request.score is not None:
+            return examples
+        labels = classes.fit_labels([example.label for example in examples])
+        return [
+            example if label is example.label else dataclasses.replace(example, label=label)
+            for example, label in zip(examples, labels, strict=True)
+        ]
 
     def _maps(
         self, explainer: Explainer, result: Result, lengths: np.ndarray | None, example: Example

@@ -31,6 +31,7 @@ _NUMBERS: Mapping[str, Callable[[Classes, int, Label], float | None]] = {  # of 
     "loss": lambda classes, i, label: classes.loss(i, label),
 }
 _FIELDS = ("is", "label", "pred", "id", *_NUMBERS)
+_WITHOUT_CLASSES = "label, score or id"
 
 
 class ExampleCondition:
@@ -47,6 +48,17 @@ class ExampleCondition:
             raise ParameterError(f"--only {text}: {error}") from error
         if not self._terms:
             raise ParameterError("--only is empty; give a condition such as misclassified")
+
+    @property
+    def needs_classes(self) -> bool:
+        """Whether a term is on the classes that the model predicts."""
+        return any(term.field not in ("id", "label", "score") for term in self._terms)
+
+    def check(self, classes: Classes) -> None:
+        """ParameterError if a term is on what the model does not predict: it would hold for no example."""
+        for term in self._terms:
+            if reason := _why_unknown(str(term.field), classes):
+                raise ParameterError(f"--only {self._text}: {reason}")
 
     def holds(self, classes: Classes, i: int, example: Example) -> bool:
         """Whether example i, for which the model predicts `classes`, meets the condition."""
@@ -122,6 +134,19 @@ def _predicted_classes(classes: Classes, i: int) -> set[int] | None:
     if classes.labels is not None:
         return set(classes.labels[i].tolist())
     return None if classes.predicted is None else {int(classes.predicted[i])}
+
+
+def _why_unknown(field: str, classes: Classes) -> str | None:
+    """Why a field is unknown for every example; None if it is not."""
+    if field in ("id", "label", "score"):
+        return None
+    if classes.count == 1:
+        return f"the model's output is a single quantity, not classes; expected a condition on {_WITHOUT_CLASSES}"
+    if field in ("probability", "margin", "loss") and classes.probabilities is None:
+        return f"the model gives no probabilities of an example's classes, which {field} needs; score is its largest output"
+    if field == "margin" and classes.labels is not None:
+        return "margin: the model's classes do not exclude each other; use probability"
+    return None
 
 
 def _probability(classes: Classes, i: int) -> float | None:

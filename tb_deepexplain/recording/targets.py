@@ -131,13 +131,19 @@ class Classes:
                 f"target {target}: the output of an example has shape {shape}, without such a position"
             )
 
-    def check_labels(self, labels: Sequence[Label]) -> None:
-        """InputError if an example has several true classes, or none, of a model whose classes exclude each other."""
-        several = [label for label in labels if label is not None and not isinstance(label, int | float)]
-        if several and self.labels is None:
-            raise InputError(
-                f"its label is {list(several[0])}, a list of classes; the model's classes exclude each other (they have no sigmoid each)"
-            )
+    def fit_labels(self, labels: Sequence[Label]) -> list[Label]:
+        """The labels as this output has them: quantities, where it has no classes. InputError for a label that does not fit."""
+        for label in labels:
+            if isinstance(label, float) and self.count > 1:
+                raise InputError(f"its label is {label:g}; expected a class number")
+            if label is not None and not isinstance(label, int | float) and self.labels is None:
+                reason = "the model's output is a single quantity"
+                if self.count > 1:
+                    reason = "the model's classes exclude each other (they have no sigmoid each)"
+                raise InputError(f"its label is {list(label)}, a list of classes; {reason}")
+        if self.count > 1:
+            return list(labels)
+        return [float(label) if isinstance(label, int) else label for label in labels]
 
     def choose(self, target: Target, labels: Sequence[Label]) -> list[MapTarget]:
         """What is explained, for each map of an example; an example need not have all of them."""

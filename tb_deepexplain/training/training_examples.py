@@ -78,7 +78,7 @@ def label_examples(
     values = read.array.tolist()
     if read.kind == "classes":
         values = [tuple(np.flatnonzero(row).tolist()) for row in read.array]
-        classes.check_labels(values)
+        classes.fit_labels(values)
     return [dataclasses.replace(example, label=label) for example, label in zip(examples, values, strict=True)]
 
 

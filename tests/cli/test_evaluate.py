@@ -101,6 +101,15 @@ def test_the_table_shows_the_means_of_the_store(
 
 
 @pytest.mark.slow
+def test_examples_that_fail_are_left_out_of_the_ranking(linear: tuple[Path, Path], tmp_path: Path) -> None:
+    rows = [{"x": np.full(6, i + 1.0, np.float32)} | ({} if i in (0, 3) else {"label": i % 3}) for i in range(6)]
+    source = write_records(tmp_path / "a.tfrecord", rows)
+    options = ["--target=label", "--methods=saliency,gradient_x_input", "--measures=deletion", "--deletion.steps=2"]
+    assert evaluate(linear[0], source, tmp_path, *options) == 1
+    assert example_ids(tmp_path) == {f"a:{i:06d}" for i in (1, 2, 4, 5)}
+    assert {row["id"] for row in read_evaluation(tmp_path)["methods"]} == {"saliency", "gradient_x_input"}
+
+
 def test_on_a_linear_model_no_method_is_better(linear: tuple[Path, Path], tmp_path: Path) -> None:
     methods = "--methods=gradient_x_input,integrated_gradients,deeplift,shapley_sampling"
     assert evaluate(*linear, tmp_path, methods, *FEW) == 0

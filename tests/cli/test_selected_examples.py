@@ -120,6 +120,20 @@ def test_a_condition_that_no_example_meets(image: Run, source: Path, capsys: pyt
     assert "no class is named 'horse'" in capsys.readouterr().err
 
 
+def test_a_condition_on_classes_of_a_quantity(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    models.columns().export(tmp_path / "m", verbose=False)
+    rows = [{"age": float(i), "sizes": np.arange(4.0), "label": i / 2} for i in range(6)]
+    source, run = write_records(tmp_path / "a.tfrecord", rows), Run(tmp_path / "m", tmp_path / "logs")
+    assert run(source, "--only=misclassified") == 2
+    assert "--only misclassified: the model's output is a single quantity, not classes" in capsys.readouterr().err
+    assert run(source, "--only=label:0.5..9") == 2  # a label has no order
+    capsys.readouterr()
+    assert run(source, "--only=id:*") == 0
+    names = dict(zip(*(run.store.index.column(name).to_pylist() for name in ("example_id", "label_name")), strict=True))
+    assert names == {f"a:{i:06d}": f"{i / 2:g}" for i in range(6)}
+    assert run.store.index.column("label").null_count == 12
+
+
 def test_an_example_that_fails_is_not_skipped(image: Run, tmp_path: Path) -> None:
     examples = [*pictures(3), {"image": np.full((8, 8, 3), np.nan, np.float32), "label": 0}, b"none"]
     source = write_records(tmp_path / "b.tfrecord", examples)

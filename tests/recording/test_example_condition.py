@@ -9,6 +9,7 @@ from tb_deepexplain.attribution.results import Predictions
 from tb_deepexplain.errors import ParameterError
 from tb_deepexplain.recording.example import Example
 from tb_deepexplain.recording.example_condition import ExampleCondition
+from tb_deepexplain.recording.request import make_request
 from tb_deepexplain.recording.targets import Classes
 
 NAMES = ("cat", "dog", "big cow")
@@ -87,3 +88,17 @@ def test_anything_else_is_refused(condition: str, reason: str) -> None:
         ExampleCondition(condition, NAMES)
     with pytest.raises(ParameterError, match="give --labels with the class names"):
         ExampleCondition("label:cat")
+
+
+@pytest.mark.parametrize("condition", ["misclassified", "-correct", "pred:1", "probability<1", "margin<1", "loss>1"])
+def test_a_condition_on_what_the_model_does_not_predict_is_refused(condition: str) -> None:
+    quantity = Classes.of(Predictions(np.array([[2.0]]), None, None), None)
+    ExampleCondition(condition, NAMES).check(CLASSES)
+    with pytest.raises(ParameterError, match=f"--only {condition}: .* single quantity, not classes"):
+        ExampleCondition(condition).check(quantity)
+    ExampleCondition("label:3 score>0 id:a").check(quantity)
+    with pytest.raises(ParameterError, match="a score function has no classes"):
+        make_request("m", ["saliency"], only=condition, score="numpy:sum")
+    if condition.startswith(("probability", "margin", "loss")):
+        with pytest.raises(ParameterError, match="gives no probabilities"):
+            ExampleCondition(condition).check(Classes.of(Predictions(np.log(PROBABILITIES), None, None), None))

@@ -90,6 +90,20 @@ def test_a_class_that_the_model_does_not_have_is_refused(predictions: Prediction
         Classes.of(predictions, None).check(Target.parse(target))
 
 
+def test_labels_fit_the_output() -> None:
+    three, quantity = Classes.of(THREE, None), Classes.of(QUANTITY, None)
+    assert three.fit_labels([2, None]) == [2, None]
+    labels = quantity.fit_labels([2, 2.5, None])
+    assert [(type(label), label) for label in labels] == [(float, 2.0), (float, 2.5), (type(None), None)]
+    for classes, label, reason in [
+        (three, 1.5, "its label is 1.5; expected a class number"),
+        (three, (0, 1), "exclude each other"),
+        (quantity, (0, 1), "a single quantity"),
+    ]:
+        with pytest.raises(InputError, match=reason):
+            classes.fit_labels([label])
+
+
 def test_labels_must_be_as_many_as_classes() -> None:
     with pytest.raises(ParameterError, match="got 2 class names, but the model has 3 classes"):
         Classes.of(THREE, ["a", "b"])
