@@ -26,11 +26,11 @@ def stack_examples(
     """
     examples, failures = [], []
     for record in itertools.islice(records, MOST_EXAMPLES):
+        if isinstance(record, Failure):
+            failures.append(record)
+            continue
         try:
-            if isinstance(record, Failure):
-                failures.append(record)
-            else:
-                examples.append(parser.parse(record.payload, record.position))
+            examples.append(parser.parse(record.payload, record.position))
         except Exception as error:  # a bad record may raise anything
             failures.append(Failure(record.position, "parse", *describe_failure(error)))
     first = f"the first, {failures[0].example_id}: {failures[0].message}" if failures else "there are none"

@@ -16,7 +16,7 @@ from tb_deepexplain.plugin.served_store import ServedStore
 from tb_deepexplain.plugin.tolerant_reads import READ_ERRORS, read_locations
 from tb_deepexplain.plugin.views import describe_method
 from tb_deepexplain.store.index import Location
-from tb_deepexplain.store.records import Part, split_map
+from tb_deepexplain.store.records import Part, input_shares, split_map
 
 T = TypeVar("T")
 _FORMAT_VERSION = 1  # of the answer
@@ -35,16 +35,19 @@ def page_of_maps(store: ServedStore, query: ExampleQuery, choice: ColumnChoice, 
     for example_id, rows in examples.items():
         stored_input = inputs[rows[0].input_location]
         cells = [_map_at(maps, column, example_id) for column in columns]
+        alike = [_is_alike(store, rows[0], column) for column in columns]
         shown = {
             **_describe_example(store, rows),
             "input": _attempt(stored_input, writer.write_input),
             "maps": [
-                _describe_map(writer, column, example_id, cell, stored_input)
-                for column, cell in zip(columns, cells, strict=True)
+                _describe_map(writer, column, example_id, cell, stored_input, is_alike)
+                for column, cell, is_alike in zip(columns, cells, alike, strict=True)
             ],
         }
         if choice.change:
-            shown["maps"].append(_describe_change(writer, cells, stored_input, rows[0].parts))
+            has_change = alike[0] and alike[-1]
+            parts = rows[0].parts
+            shown["maps"].append(_describe_change(writer, cells, stored_input, parts) if has_change else None)
         grid_rows.append(shown)
     header: answers.PageHeader = {
         "format_version": _FORMAT_VERSION,
@@ -104,12 +107,29 @@ def _describe_example(store: ServedStore, rows: Sequence[IndexRow]) -> dict[str,
     }
 
 
+def _is_alike(store: ServedStore, row: IndexRow, column: PivotColumn) -> bool:
+    """Whether the map of a column, perhaps of another store, explains the same inputs as `row`, as far as is known of a single one."""
+    other = column.rows.get(row.example_id, row)
+    if row.parts or other.parts:
+        return row.parts == other.parts
+    requested, by_other = ((one.manifest.get("model") or {}).get("inputs") for one in (store, column.store))
+    return requested is None or by_other is None or requested == by_other
+
+
 def _describe_map(
-    writer: _Writer, column: PivotColumn, example_id: str, attributions: Attributions | None, stored_input: Any
+    writer: _Writer,
+    column: PivotColumn,
+    example_id: str,
+    attributions: Attributions | None,
+    stored_input: Any,
+    is_alike: bool,
 ) -> dict[str, Any] | None:
+    """`is_alike`: whether the map explains the inputs that stand beside it; those of a mixed example have names."""
     if attributions is None:
         return None
     row = column.rows[example_id]
+    if column.store.modality != "mixed" and not is_alike:
+        attributions = "this run explains other inputs of the model"
     write = writer.map_writer(stored_input, column.method["signed"], row.parts)
     return {**_map_facts(column.store, row), **_attempt(attributions, write)}
 
@@ -197,10 +217,10 @@ class _Writer:
         self, attributions: np.ndarray, stored_input: dict[str, Any] | str, signed: bool, parts: Sequence[Part]
     ) -> dict[str, Any]:
         shown = {} if isinstance(stored_input, str) else {part["input"]: part for part in stored_input["parts"] or []}
-        by_input, total = split_map(attributions, parts), float(np.abs(attributions).sum(dtype=np.float64))
+        by_input = split_map(attributions, parts)
+        shares = input_shares(by_input)
         written, drawn_values = [], [np.zeros(0, np.float32)]
         for name, values in by_input.items():
-            share = float(np.abs(values).sum(dtype=np.float64)) / total if total > 0 and np.isfinite(total) else None
             part = shown.get(name)
             if part is None:
                 raise ValueError(f"the map has a part {name!r}, which its input lacks")
@@ -212,7 +232,7 @@ class _Writer:
                 drawn = self._write_values(values.reshape(-1), padding)
                 drawn_values.append(values.reshape(-1)[~padding])
             sum_ = json_number(float(values.sum(dtype=np.float64)))
-            written.append({"name": name, "sum": sum_, "share": share, "map": drawn})
+            written.append({"name": name, "sum": sum_, "share": shares[name], "map": drawn})
         scale = max((part["map"]["scale"] for part in written), default=0.0)
         return {**_map_scale(np.concatenate(drawn_values)), "scale": scale, "parts": written}
 

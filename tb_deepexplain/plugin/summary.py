@@ -19,7 +19,7 @@ from tb_deepexplain.plugin.served_store import ServedStore
 from tb_deepexplain.plugin.tolerant_reads import read_locations
 from tb_deepexplain.plugin.views import describe_measures
 from tb_deepexplain.stats.rank_correlation import agree
-from tb_deepexplain.store.records import split_map, value_names
+from tb_deepexplain.store.records import input_shares, split_map, value_names
 
 _SAMPLE = 240  # examples whose maps are read
 _FEATURES_SAMPLE = 500  # examples of features, which are small
@@ -93,14 +93,11 @@ def agreement(store: ServedStore, query: ExampleQuery) -> answers.Agreements:
     """The agreement of the maps of each pair of methods, over a sample."""
     sample = _sample(store, query, _SAMPLE)
     if store.modality == "mixed":
-        sample = [_merge_pictures(store, example) for example in sample]
+        inputs = read_locations((example.rows[0].input_location for example in sample), store.reader.inputs_at)
+        sample = [_as_drawn(store, example, inputs[example.rows[0].input_location]) for example in sample]
     pairs: list[answers.MethodPair] = []
     for a, b in combinations([method["id"] for method in store.methods], 2):
-        both = [
-            (example.maps[a], example.maps[b])
-            for example in sample
-            if a in example.maps and b in example.maps and example.maps[a].shape == example.maps[b].shape
-        ]
+        both = [pair for example in sample if (pair := _comparable(example, a, b)) is not None]
         magnitudes = [agree(np.abs(x)[None], np.abs(y)[None]) for x, y in both]
         are_signed = _is_signed(store, a) and _is_signed(store, b)
         signs = [agree(x[None], y[None]).signs for x, y in both] if are_signed else []
@@ -115,6 +112,17 @@ def agreement(store: ServedStore, query: ExampleQuery) -> answers.Agreements:
             }
         )
     return {**_head(store), "sampled": len(sample), "pairs": pairs}
+
+
+def _comparable(example: SampledExample, a: str, b: str) -> tuple[np.ndarray, np.ndarray] | None:
+    """The maps of an example by two methods, without the inputs that one of them cannot explain; None if nothing is left."""
+    first, second = example.maps.get(a), example.maps.get(b)
+    if first is None or second is None or first.shape != second.shape:
+        return None
+    if not example.rows[0].parts:
+        return first, second
+    explained = ~(np.isnan(first) | np.isnan(second))
+    return (first[explained], second[explained]) if explained.any() else None
 
 
 def overall(store: ServedStore, query: ExampleQuery) -> answers.GlobalSummary:
@@ -220,17 +228,19 @@ def _features(store: ServedStore, query: ExampleQuery) -> dict[str, Any]:
         if not maps or len(maps) != len(values) or any(len(attributions) != len(names) for attributions in maps):
             continue
         attributions = np.array(maps, np.float64)
-        strength = np.nanmean(np.abs(attributions), 0)
+        explained = np.flatnonzero(~np.isnan(attributions).all(0))  # the method cannot explain the others
+        strength = np.nanmean(np.abs(attributions[:, explained]), 0)
+        strongest = np.argsort(-strength, kind="stable")[:_FEATURES]
         features[method] = [
             {
                 "feature": names[feature],
-                "mean": float(strength[feature]),
+                "mean": mean,
                 "points": [
                     (json_number(float(a)), json_number(float(v)))
                     for a, v in zip(attributions[:, feature], values[:, feature], strict=True)
                 ],
             }
-            for feature in np.argsort(-strength, kind="stable")[:_FEATURES].tolist()
+            for feature, mean in zip(explained[strongest].tolist(), strength[strongest].tolist(), strict=True)
         ]
     return {"sampled": len(sample), "features": features}
 
@@ -241,13 +251,11 @@ def _input_shares(store: ServedStore, query: ExampleQuery) -> dict[str, Any]:
     shares: dict[str, dict[str, list[float]]] = {}
     for example in sample:
         for row in example.rows:
-            attributions = example.maps.get(row.method)
-            total = 0.0 if attributions is None else float(np.abs(attributions).sum(dtype=np.float64))
-            if attributions is None or not 0 < total < np.inf:
+            if row.method not in example.maps:
                 continue
-            for name, part in split_map(attributions, row.parts or []).items():
-                share = float(np.abs(part).sum(dtype=np.float64)) / total
-                shares.setdefault(row.method, {}).setdefault(name, []).append(share)
+            for name, share in input_shares(split_map(example.maps[row.method], row.parts or [])).items():
+                if share is not None:
+                    shares.setdefault(row.method, {}).setdefault(name, []).append(share)
     by_method = {
         method: [
             {"input": name, "mean": float(np.mean(values)), "n": len(values)} for name, values in of_inputs.items()
@@ -257,15 +265,21 @@ def _input_shares(store: ServedStore, query: ExampleQuery) -> dict[str, Any]:
     return {"sampled": len(sample), "shares": by_method}
 
 
-def _merge_pictures(store: ServedStore, example: SampledExample) -> SampledExample:
-    """A mixed example with one number for each pixel of its pictures, as they are drawn."""
-    merged: MapsByMethod = {}
+def _as_drawn(store: ServedStore, example: SampledExample, stored_input: Mapping[str, Any] | str) -> SampledExample:
+    """A mixed example with one number for each pixel of its pictures, and without the padding of its texts."""
+    stored_parts = [] if isinstance(stored_input, str) else stored_input["parts"] or []
+    is_word = {part["input"]: np.array([t != "" for t in part["tokens"]]) for part in stored_parts if part["tokens"]}
+    drawn: MapsByMethod = {}
     for row in example.rows:
         if row.method in example.maps:
-            parts, signed = split_map(example.maps[row.method], row.parts or []).values(), _is_signed(store, row.method)
-            drawn = [tile_encoding.merge_channels(part, signed) if part.ndim == 3 else part for part in parts]
-            merged[row.method] = np.concatenate([part.ravel() for part in drawn])
-    return dataclasses.replace(example, maps=merged)
+            parts = []
+            for name, values in split_map(example.maps[row.method], row.parts or []).items():
+                if values.ndim == 3:
+                    values = tile_encoding.merge_channels(values, _is_signed(store, row.method))
+                words = is_word.get(name, np.zeros(0, bool))
+                parts.append(values.ravel()[words] if len(words) == values.size else values.ravel())
+            drawn[row.method] = np.concatenate(parts)
+    return dataclasses.replace(example, maps=drawn)
 
 
 def _value_names(stored_input: Mapping[str, Any]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -226,6 +226,7 @@ class BatchExplainer:
         classes = self._classes(predictions)
         classes.check(self.request.target)
         examples = self._fit_labels(examples, classes)
+        words = self._words(inputs, predictions)
         rows: list[list[Attribution]] = [[] for _ in examples]
         map_targets = classes.choose(self.request.target, [example.label for example in examples])
         shares = 1 / np.bincount(np.concatenate([t.rows for t in map_targets]), minlength=len(examples))
@@ -249,9 +250,8 @@ class BatchExplainer:
                 report(float(shares[target.rows].sum()) / len(self.explainers))
             evaluations += measures.evaluations
             for i, new_rows in zip(numbers, rows_of_target, strict=True):
-                rows[i] += _with_disagreement(new_rows)
+                rows[i] += _with_disagreement(new_rows, {name: of_texts[i] for name, of_texts in words.items()})
         metrics.batch(len(examples), evaluations, seconds)
-        words = self._words(inputs, predictions)
         no_prediction = np.isnan(predictions.outputs.reshape(len(examples), -1)).any(1)
         return [
             _not_finite(example.id)
@@ -399,13 +399,18 @@ def is_finite(row: Attribution) -> bool:
     return row.score is not None and math.isfinite(row.score) and bool(np.isfinite(row.values).all())
 
 
-def _with_disagreement(rows: list[Attribution]) -> list[Attribution]:
-    """The rows of one example and target by several methods, with the disagreement of their maps; a single row unchanged."""
+def _with_disagreement(rows: list[Attribution], words: Mapping[str, Sequence[str]]) -> list[Attribution]:
+    """The rows of one example and target by several methods, with the disagreement of their maps; a single row unchanged.
+
+    `words` are those of each text, "" for padding. Inputs that a method cannot explain, which are NaN, are left out.
+    """
     if len(rows) < 2:
         return rows
-    known = np.all([np.isfinite(row.values) for row in rows], 0)  # without inputs that a method cannot explain
-    some = not known.all() and known.any()
-    value = disagreement([row.values[known] if some else row.values for row in rows])
+    maps = [split_map(row.values, row.parts) if row.parts else {"": row.values} for row in rows]
+    names = [name for name in maps[0] if not any(np.isnan(by_input[name]).all() for by_input in maps)]
+    is_word = {name: np.array([word != "" for word in words[name]]) for name in names if name in words}
+    compared = [[one[name][is_word[name]] if name in is_word else one[name] for name in names] for one in maps]
+    value = disagreement(compared) if names else None
     return [dataclasses.replace(row, disagreement=value) for row in rows]
 
 

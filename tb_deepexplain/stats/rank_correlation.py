@@ -64,13 +64,13 @@ def ranks(values: np.ndarray) -> np.ndarray:
     return mean_ranks
 
 
-def disagreement(maps: Sequence[np.ndarray]) -> float | None:
+def disagreement(maps: Sequence[np.ndarray | list[np.ndarray]]) -> float | None:
     """One minus the mean rank correlation of the magnitudes, over all pairs of the maps of one example.
 
     0: the maps call the same features important. Maps of pictures are first averaged on a grid of at most 16 × 16 cells, other
-    maps in 256. None if fewer than two maps vary.
+    maps in 256. A map of several inputs is a list of their arrays. None if fewer than two maps vary.
     """
-    pooled = [_pool(np.abs(np.asarray(m, np.float64))) for m in maps]
+    pooled = [np.concatenate([_pool(part) for part in (m if isinstance(m, list) else [m])]) for m in maps]
     centred = [r - r.mean() for m in pooled if np.isfinite(m).all() and np.ptp(m) > 0 for r in [ranks(m)]]
     if len(centred) < 2 or len({r.size for r in centred}) > 1:
         return None
@@ -79,8 +79,9 @@ def disagreement(maps: Sequence[np.ndarray]) -> float | None:
     return float(1 - pairs.mean())
 
 
-def _pool(magnitudes: np.ndarray) -> np.ndarray:
-    """Sums over channels, then means over the cells of a grid."""
+def _pool(values: np.ndarray) -> np.ndarray:
+    """Magnitudes: sums over channels, then means over the cells of a grid."""
+    magnitudes = np.abs(np.asarray(values, np.float64))
     if magnitudes.ndim == 3:
         magnitudes = magnitudes.sum(2)
     cells = _CELLS if magnitudes.ndim == 2 else _CELLS**2

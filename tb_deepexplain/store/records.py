@@ -171,6 +171,16 @@ def split_map(values: np.ndarray, parts: Sequence[Part]) -> dict[str, np.ndarray
     return {part["input"]: piece.reshape(part["shape"]) for part, piece in zip(parts, pieces, strict=True)}
 
 
+def input_shares(by_input: Mapping[str, np.ndarray]) -> dict[str, float | None]:
+    """The share of each input in Σ|a| of a map; None for an input that the method cannot explain (its values are NaN), and for all
+    if the sum is zero or not finite."""
+    sizes = {name: float(np.abs(values).sum(dtype=np.float64)) for name, values in by_input.items()}
+    explained = {name for name, values in by_input.items() if not np.isnan(values).all()}
+    total = sum(sizes[name] for name in explained)
+    has_shares = 0 < total < np.inf
+    return {name: size / total if has_shares and name in explained else None for name, size in sizes.items()}
+
+
 @dataclasses.dataclass(frozen=True)
 class Attribution:
     """One map: the attribution of one example by one method for one target at one training step.

@@ -34,10 +34,12 @@ def small_store(logdir: Path, run: str, name: str = "s", examples: int = 4, **mo
 ODD = {"run": "odd", "store": "s"}
 
 
-def odd_store(logdir: Path, modality: str, rows: list[tuple[Input, list[Attribution]]], **more: Any) -> None:
-    writer = StoreWriter(store_path(logdir, "odd", "s"))
+def odd_store(
+    logdir: Path, modality: str, rows: list[tuple[Input, list[Attribution]]], run: str = "odd", **more: Any
+) -> None:
+    writer = StoreWriter(store_path(logdir, run, "s"))
     with writer.shard("0") as shard:
         for stored_input, maps in rows:
             shard.add(inputs=[stored_input], attributions=maps)
     writer.commit(["0"], {**stores.manifest("s", modality, None, stores.METHODS[:2]), **more})
-    write_marker(logdir, "odd", "s")
+    write_marker(logdir, run, "s")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,9 +13,11 @@ from werkzeug.test import Client
 from tb_deepexplain.plugin import tile_encoding
 from tb_deepexplain.store.layout import store_path
 from tb_deepexplain.store.reader import Store
+from tb_deepexplain.store.records import Attribution, Input, model_input
 from tests.plugin import stores
 from tests.plugin.api_client import get, page
 from tests.plugin.binary_page import Page
+from tests.plugin.small_stores import ODD, odd_store
 
 TRAINING = {"run": "training", "store": "attributions", "sort": "id", "desc": "0"}
 METHOD = "integrated_gradients"
@@ -106,6 +109,20 @@ def test_columns_of_runs(client: Client, training: Path) -> None:
     assert strong["quantiles"][-1] == pytest.approx(3 * plain["quantiles"][-1], rel=1e-2)
     versioned = get(client, "/api/tiles", **TRAINING, pivot="runs", v=answer.header["version"])
     assert "no-cache" in versioned.headers["Cache-Control"]  # the other run may change
+
+
+def test_a_run_that_explains_other_inputs_is_not_compared(tmp_path: Path, served: Callable[..., Client]) -> None:
+    for run, name, values in (("odd", "age", [1.0]), ("other", "income", [5.0]), ("same", "age", [2.0])):
+        stored = Input("1", "tabular", values=values, inputs=[model_input(name, "float32", (), "tabular")])
+        maps = [Attribution("1", "saliency", np.array(values))]
+        odd_store(tmp_path, "tabular", [(stored, maps)], run, model={"inputs": [name]})
+    answer = page(served(tmp_path), **ODD, pivot="runs", change=1)
+    odd, other, same, change = answer.row("1")["maps"]
+    assert "error" not in odd and "error" not in same
+    assert other["error"] == "this run explains other inputs of the model"
+    assert answer.values(change) == pytest.approx([1])
+    shutil.rmtree(tmp_path / "same")
+    assert page(served(tmp_path), **ODD, pivot="runs", change=1).row("1")["maps"][-1] is None
 
 
 def test_methods_at_a_step_show_the_class_predicted_then(client: Client) -> None:

@@ -14,8 +14,9 @@ from werkzeug.test import Client
 from tb_deepexplain.plugin import tile_encoding
 from tb_deepexplain.store.layout import store_path
 from tb_deepexplain.store.reader import Store
+from tb_deepexplain.store.records import Attribution, Input, InputPart, Part, model_input
 from tests.plugin import stores
-from tests.plugin.api_client import PICTURES, REVIEWS, summary
+from tests.plugin.api_client import PICTURES, REVIEWS, page, summary
 from tests.plugin.small_stores import ODD, odd_store
 
 
@@ -105,3 +106,61 @@ def test_a_ranking_of_methods_is_part_of_faithfulness(tmp_path: Path, served: Ca
     odd_store(tmp_path, "tabular", [], evaluation={**evaluation, "left_out": {}})
     answer = summary(served(tmp_path), "faithfulness", **ODD)
     assert answer["evaluation"] == {**evaluation, "methods": [ranked]}
+
+
+PARTS: list[Part] = [
+    {"input": "title", "shape": [4]},
+    {"input": "price", "shape": [2]},
+    {"input": "flag", "shape": [1]},
+]
+
+
+def _store_with_unexplained_inputs(tmp_path: Path, modality: str) -> np.ndarray:
+    """Of a text with padding, two numbers and a flag that the first method cannot explain; [examples, 2 methods, 7]."""
+    values = np.random.default_rng(0).normal(size=(9, 2, 7))
+    values[:, :, 2:4] = 0  # padding
+    values[:, 0, 6] = np.nan
+    shown = [
+        InputPart(input="title", modality="text", tokens=["a", "dog", "", ""]),
+        InputPart(input="price", modality="tabular", values=[1.0, 2.0]),
+        InputPart(input="flag", modality="tabular", values=[1.0]),
+    ]
+    kinds = [("title", (4,)), ("price", (2,)), ("flag", (1,))]
+    inputs = [model_input(name, "float32", shape, "tabular") for name, shape in kinds]
+    rows = []
+    for i, maps in enumerate(values):
+        stored = Input(str(i), "mixed", inputs=inputs, parts=shown)
+        if modality == "tabular":
+            stored = Input(str(i), "tabular", inputs=inputs, values=[float(i)] * 7)
+        ids = [method["id"] for method in stores.METHODS[:2]]
+        rows.append((stored, [Attribution(str(i), id_, maps[m], parts=PARTS) for m, id_ in enumerate(ids)]))
+    odd_store(tmp_path, modality, rows)
+    return values
+
+
+def test_an_input_that_a_method_cannot_explain_is_left_out(tmp_path: Path, served: Callable[..., Client]) -> None:
+    values = _store_with_unexplained_inputs(tmp_path, "mixed")
+    client = served(tmp_path)
+    shares = summary(client, "global", **ODD)["shares"]
+    for m, method in enumerate(("saliency", "gradient_x_input")):
+        sizes = np.abs(values[:, m])
+        expected = {"title": sizes[:, :4].sum(1), "price": sizes[:, 4:6].sum(1), "flag": sizes[:, 6]}
+        total = np.nansum(sizes, 1)
+        explained = ["title", "price", "flag"][: 2 + m]
+        assert [one["input"] for one in shares[method]] == explained
+        means = [float((expected[name] / total).mean()) for name in explained]
+        assert [one["mean"] for one in shares[method]] == pytest.approx(means, rel=1e-2)
+    [pair] = summary(client, "agreement", **ODD)["pairs"]
+    known = [0, 1, 4, 5]  # without padding and the flag
+    correlations = [spearmanr(*np.abs(maps[:, known])).statistic for maps in values]
+    assert (pair["n"], pair["spearman"]) == (9, pytest.approx(np.mean(correlations), abs=1e-5))
+    parts = page(client, **ODD).map("0", "saliency")["parts"]
+    assert parts[2]["share"] is None and sum(part["share"] for part in parts[:2]) == pytest.approx(1)
+
+
+def test_a_feature_that_a_method_cannot_explain_is_left_out(tmp_path: Path, served: Callable[..., Client]) -> None:
+    _store_with_unexplained_inputs(tmp_path, "tabular")
+    features = summary(served(tmp_path), "global", **ODD)["features"]
+    assert {one["feature"] for one in features["gradient_x_input"]} - {
+        one["feature"] for one in features["saliency"]
+    } == {"flag"}

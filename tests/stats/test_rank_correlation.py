@@ -43,6 +43,7 @@ def test_disagreement_of_several_maps() -> None:
     assert disagreement([a, b]) == pytest.approx(expected)
     assert disagreement([a, a, b]) == pytest.approx(2 * expected / 3)
     large = np.kron(a, np.ones((7, 7)))[..., None] * [1, 2, 3]
+    assert disagreement([[a[:2], a[2:]], [b[:2], b[2:]]]) == pytest.approx(expected)  # inputs of one example
     assert disagreement([large, a]) == pytest.approx(0)  # summed over channels, averaged over neighbours
     uneven = RNG.normal(size=(50, 33, 3))
     assert 0.8 < disagreement([uneven, RNG.normal(size=(50, 33, 3))]) < 1.2
