@@ -333,8 +333,8 @@ class ExampleMethod(Method):
 
     baseline: NotRequired[
         Annotated[
-            float | str | list[float | str | None] | None,
-            "null for zeros, text for an array, a list for several inputs; absent where the method takes none",
+            float | str | list[Any] | dict[str, Any] | None,
+            "null for zeros, text for a large array; a list, or an object by name, for several inputs; absent where the method takes none",
         ]
     ]
     baseline_picture: NotRequired[Annotated[str, "a small PNG in base64"]]

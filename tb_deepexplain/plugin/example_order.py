@@ -48,13 +48,13 @@ def field_expression(store: ServedStore, name: str, bindings: filter_sql.Binding
 
 def _compute(store: ServedStore, query: ExampleQuery) -> Order:
     bindings, fields = filter_sql.Bindings(), store.fields
-    if query.filter and fields.text_search:
-        store.index.copy_texts()
     try:
         terms = filter_grammar.parse(query.filter)
         condition = filter_sql.condition(fields, terms, bindings)
     except filter_grammar.FilterError as error:
         raise BadRequest(f"filter: {error}") from None
+    if fields.text_search and any(term.field in (None, "text") for term in terms):
+        store.index.copy_texts()
     keys, is_number = _sort_keys(store, query.sort, bindings)
     methods = filter_sql.needed_methods(fields, query.sort, terms) if store.is_complete else fields.methods
     with_change = f"max({filter_sql.CHANGE})" in f"{keys} {condition}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from tb_deepexplain.store.layout import shard_file
 from tb_deepexplain.store.records import INPUT_SCHEMA
 
 _TEXTS = "texts.parquet"
+_TEXTS_OF_PARTS = ["example_id", "parts.list.element.tokens"]
+_BETWEEN = "\n"  # the token between two texts, so that no phrase is found across them
 _TEXT_SCHEMA = pa.schema([INPUT_SCHEMA.field(name) for name in ("example_id", "tokens")])
 
 
@@ -51,7 +54,9 @@ class IndexSource:
     def __init__(self, directory: Path, manifest: dict[str, Any], engine: Engine) -> None:
         self._directory = directory
         _check_names(directory, manifest["index"])
-        self._copies = engine.local_directory() if is_remote(directory) else None
+        self._modality, self._is_remote = manifest["modality"], is_remote(directory)
+        has_copies = self._is_remote or self._modality == "mixed"
+        self._copies = engine.local_directory() if has_copies else None
         self.sql, self.columns = _table([self._local(name) for name in manifest["index"]])
         shards, input_units = (
             [name for (name,) in engine.rows(f"SELECT DISTINCT {column} FROM {self.sql}")]
@@ -63,14 +68,18 @@ class IndexSource:
     def _local(self, name: str) -> Path:
         """A path at which DuckDB can read a file of the store: that of a copy if the store is remote."""
         path = self._directory / name
-        if self._copies is None:
+        if not self._is_remote:
             return path
+        assert self._copies is not None
         copy = Path(self._copies.name) / name
         path.fs.get_file(path.path, str(copy))  # type: ignore[attr-defined]
         return copy
 
-    def text_search(self) -> str:
-        """A query for the ids of examples whose tokens, joined to a text, hold {0}. For a remote store call `copy_texts` first."""
+    def text_search(self) -> str | None:
+        """A query for the ids of examples whose tokens, joined to a text, hold {0}; None for a store without texts. Call `copy_texts`
+        before it is run."""
+        if self._modality != "text" and not self._has_text_parts():
+            return None
         paths = (
             [shard_file(self._directory, "inputs", unit) for unit in self._input_units]
             if self._copies is None
@@ -80,14 +89,31 @@ class IndexSource:
         text = "replace(replace(array_to_string(list_filter(tokens, lambda t: t <> ''), ' '), ' ##', ''), '▁', '')"
         return f"SELECT example_id FROM read_parquet({files}) WHERE contains(lower({text}), {{0}})"
 
+    def _has_text_parts(self) -> bool:
+        """Whether the first mixed example that can be read has a text among its inputs."""
+        for unit in self._input_units if self._modality == "mixed" else ():
+            with (
+                contextlib.suppress(OSError, pa.ArrowException),
+                open_parquet(shard_file(self._directory, "inputs", unit)) as file,
+            ):
+                if file.metadata.num_rows:
+                    rows = file.read_row_group(0, ["parts.list.element.modality"]).slice(0, 1).to_pylist()
+                    return any(part["modality"] == "text" for part in rows[0]["parts"] or ())
+        return False
+
     def copy_texts(self) -> None:
-        """Copy the tokens of a remote store, and nothing else of its inputs, unless that has been done."""
+        """Copy the tokens of a remote store or of mixed examples, and nothing else of its inputs, unless that has been done."""
         if self._copies is None or self._texts_copy.exists():
             return
         with atomic_write(self._texts_copy) as draft, pq.ParquetWriter(draft, _TEXT_SCHEMA) as writer:
             for unit in self._input_units:
-                with open_parquet(shard_file(self._directory, "inputs", unit)) as file:
-                    writer.write_table(file.read(_TEXT_SCHEMA.names).cast(_TEXT_SCHEMA))
+                path = shard_file(self._directory, "inputs", unit)
+                try:
+                    with open_parquet(path) as file:
+                        texts = file.read(_TEXTS_OF_PARTS if self._modality == "mixed" else _TEXT_SCHEMA.names)
+                except (OSError, pa.ArrowException) as error:
+                    raise StoreError(f"{path} cannot be read ({error}); run the pipeline again") from error
+                writer.write_table(_join_parts(texts) if self._modality == "mixed" else texts.cast(_TEXT_SCHEMA))
 
     @property
     def _texts_copy(self) -> Path:
@@ -114,6 +140,15 @@ def _table(files: Sequence[Path]) -> tuple[str, list[str]]:
         start += rows
     derived = ", ".join(f"{sql} AS {name}" for name, sql in DERIVED_COLUMNS.items())
     return f"(SELECT *, {derived} FROM ({' UNION ALL BY NAME '.join(selects)}))", columns
+
+
+def _join_parts(inputs: pa.Table) -> pa.Table:
+    """The tokens of all texts of each mixed example."""
+    tokens: list[list[str]] = []
+    for parts in inputs["parts"].to_pylist():
+        texts = [part["tokens"] for part in parts or () if part["tokens"]]
+        tokens.append([token for text in texts for token in (*text, _BETWEEN)])
+    return pa.table([inputs["example_id"], pa.array(tokens, pa.list_(pa.string()))], _TEXT_SCHEMA)
 
 
 def _check_names(directory: Path, names: Sequence[Any]) -> None:

@@ -48,7 +48,7 @@ class ServedStore:
             labels=tuple(map(str, manifest.get("labels") or ())),
             steps=len(self.steps),
             methods_with_gap=tuple(method["id"] for method in self.methods if method.get("sums_to")),
-            text_search=self.index.text_search() if self.modality == "text" else None,
+            text_search=self.index.text_search(),
         )
         self._orders: OrderedDict[Hashable, Order] = OrderedDict()
         self._lock = threading.Lock()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from werkzeug.test import Client
 from tb_deepexplain.filter_grammar import FilterError, Term, parse
 from tb_deepexplain.store.layout import store_path
 from tb_deepexplain.store.reader import Store
+from tb_deepexplain.store.records import Attribution, Input, InputPart, Part
 from tests.plugin import stores
 from tests.plugin.api_client import PICTURES, REVIEWS, get
+from tests.plugin.small_stores import ODD, odd_store
 
 
 def test_a_filter_is_parsed_term_by_term() -> None:
@@ -124,6 +127,37 @@ def test_texts_are_searched_as_words_not_tokens(client: Client) -> None:
     assert get(client, "/api/query", **REVIEWS, filter="unbelievable").json["id"] == ["review-pieces"]
     assert get(client, "/api/query", **REVIEWS, filter='text:"</script>"').json["total"] > 0
     answer = get(client, "/api/query", **PICTURES, filter="text:dull")
+    assert answer.status_code == 400 and "holds none" in answer.text
+
+
+def test_texts_among_several_inputs_are_searched(tmp_path: Path, served: Callable[..., Client]) -> None:
+    texts = [(["a", "##cute", "dog", "", ""], ["it", "barks"]), (["cat"], ["no", "dog", ""])]
+    rows = []
+    for i, (title, body) in enumerate(texts):
+        parts = [
+            InputPart(input="photo", modality="image", image=stores.png(np.zeros((2, 2, 3), np.uint8))),
+            InputPart(input="title", modality="text", tokens=title),
+            InputPart(input="body", modality="text", tokens=body),
+        ]
+        shapes: list[Part] = [{"input": "photo", "shape": [2, 2, 3]}]
+        shapes += [{"input": name, "shape": [len(text)]} for name, text in (("title", title), ("body", body))]
+        values = np.ones(12 + len(title) + len(body))
+        rows.append((Input(f"e{i}", "mixed", parts=parts), [Attribution(f"e{i}", "saliency", values, parts=shapes)]))
+    odd_store(tmp_path, "mixed", rows)
+    without = [(Input("1", "mixed", parts=[]), [Attribution("1", "saliency", np.ones(1), parts=[])])]
+    odd_store(tmp_path, "mixed", without, "without")
+    client = served(tmp_path)
+    found = {
+        "text:dog": ["e0", "e1"],
+        "text:acute": ["e0"],
+        'text:"it barks"': ["e0"],
+        "cat": ["e1"],
+        "-text:cat": ["e0"],
+    }
+    found['text:"dog it"'] = []  # the end of one text and the beginning of another
+    for text, ids in found.items():
+        assert sorted(get(client, "/api/query", **ODD, filter=text).json["id"]) == ids
+    answer = get(client, "/api/query", run="without", store="s", filter="text:dog")
     assert answer.status_code == 400 and "holds none" in answer.text
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from tb_deepexplain.errors import StoreError
 from tb_deepexplain.store import index
+from tb_deepexplain.store.configuration import as_json
 from tb_deepexplain.store.reader import Store
 from tb_deepexplain.store.records import Attribution, Failure, Input, InputPart, Part, split_map
 from tb_deepexplain.store.writer import StoreWriter
@@ -273,3 +274,12 @@ def test_a_mixed_example_keeps_its_parts(tmp_path: Path) -> None:
     np.testing.assert_allclose(np.concatenate([one.ravel() for one in maps.values()]), values, rtol=1e-3)
     with pytest.raises(ValueError, match="12 values, but its parts have 11"):
         split_map(values, [*parts[:2], {"input": "x", "shape": [0]}])
+
+
+def test_parameters_as_the_manifest_holds_them() -> None:
+    few = {"city": np.array([b"Rome", "Bern"], object), "age": np.array([[1.5]]), "count": np.int64(3)}
+    assert as_json(few) == {"city": ["Rome", "Bern"], "age": [[1.5]], "count": 3}
+    assert as_json(np.zeros((2, 5))).startswith("array [2, 5] ")
+    assert as_json(np.array([np.inf])).startswith("array [1] ")
+    words = [np.array([f"word {i}" for i in range(20)], object) for _ in range(2)]  # equal texts, not the same objects
+    assert as_json(words[0]) == as_json(words[1]) != as_json(words[0][::-1])

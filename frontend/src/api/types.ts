@@ -261,8 +261,10 @@ export interface components {
             };
             /** @description how the channels of a picture become one number; null in stores without pictures */
             reduction: ("sum" | "max |a|") | null;
-            /** @description null for zeros, text for an array, a list for several inputs; absent where the method takes none */
-            baseline?: number | string | (number | string | null)[] | null;
+            /** @description null for zeros, text for a large array; a list, or an object by name, for several inputs; absent where the method takes none */
+            baseline?: number | string | unknown[] | {
+                [key: string]: unknown;
+            } | null;
             /** @description a small PNG in base64 */
             baseline_picture?: string;
         };

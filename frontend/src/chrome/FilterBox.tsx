@@ -1,6 +1,7 @@
 // Which examples: a line to type terms in, and a chip for each term of the filter, which removes it.
 import { useEffect, useRef } from "preact/hooks";
-import type { StoreInfo } from "../api/types";
+import type { PageHeader, StoreInfo } from "../api/types";
+import { hasTexts } from "../maps/partPages";
 import { terms, withoutTerm } from "../state/filterTerms";
 import { page } from "../state/loaded";
 import { change, view } from "../state/view";
@@ -53,7 +54,7 @@ export function FilterBox({ info }: { info: StoreInfo }) {
         placeholder={placeholder(info)}
       />
       <datalist id="filter-hints">
-        {hints(info, page.value?.page.header.fields ?? []).map((hint) => (
+        {hints(info, page.value?.page.header).map((hint) => (
           <option key={hint} value={hint} />
         ))}
       </datalist>
@@ -67,12 +68,12 @@ function placeholder({ modality }: StoreInfo): string {
 }
 
 /** Beginnings of terms, for the browser to offer. */
-function hints({ modality, methods, measures }: StoreInfo, fields: readonly string[]): string[] {
+function hints({ modality, methods, measures }: StoreInfo, header: PageHeader | undefined): string[] {
   const ofMethods = methods.flatMap(({ id, sums_to }) => [
     ...(sums_to === null ? [] : [`${id}.gap>`]),
     ...measures.map((measure) => `${id}.${measure.id}${measure.better === "higher" ? "<" : ">"}`),
   ]);
-  const ofTexts = modality === "text" ? ["text:"] : [];
-  const ofFields = fields.map((field) => `${field}>`);
+  const ofTexts = modality === "text" || (header && hasTexts(header)) ? ["text:"] : [];
+  const ofFields = (header?.fields ?? []).map((field) => `${field}>`);
   return ["is:error", "is:correct", "label:", "pred:", "id:", ...ofTexts, "has:warning", ...ofFields, ...ofMethods];
 }

@@ -121,7 +121,7 @@ function Contents({ page, index, row }: { page: Page; index: number; row: Row })
     clips: clipsOf(of, scope.value)[index]!,
   }));
   const isMixed = modality === "mixed";
-  const baselines = facts && <Baselines facts={facts} columns={columns} modality={modality} />;
+  const baselines = facts && <Baselines facts={facts} columns={columns} input={row.input} />;
   return (
     <div class={styles.body}>
       <div class={styles.example}>

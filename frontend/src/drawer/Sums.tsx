@@ -15,8 +15,9 @@ export function Sums({ columns, maps, exactMaps }: Props) {
     const map = maps[m];
     if (!map || map.error !== undefined || !column.method.signed || column.change) return [];
     const values = exactMaps.map((ofInput) => ofInput[m]?.values);
-    const add = (sum: number, of: Float32Array | undefined): number => of!.reduce((a, b) => a + b, sum);
-    const sum = values.length > 0 && values.every((of) => of) ? values.reduce<number>(add, 0) : null;
+    const isLoaded = values.length > 0 && values.every((of) => of);
+    const numbers = values.flatMap((of) => [...(of ?? [])].filter((v) => !Number.isNaN(v))); // NaN is not explained
+    const sum = isLoaded && numbers.length > 0 ? numbers.reduce((x, y) => x + y, 0) : null;
     return [{ column, map, sum }];
   });
   if (rows.length === 0) return null;

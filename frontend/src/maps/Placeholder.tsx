@@ -28,5 +28,6 @@ export function placeholderOf(map: StoredMap | null, size: number | undefined): 
   if ("parts" in map) return null; // each part has its own
   const length = "full" in map ? map.full[0] * map.full[1] : map.length;
   const nothingFinite = map.not_finite > 0 && map.scale === 0 && map.not_finite >= length;
-  return nothingFinite ? <Placeholder text="NaN" hatched size={size} /> : null;
+  const title = "no value is a number; the warnings of the map say why";
+  return nothingFinite ? <Placeholder text="NaN" title={title} hatched size={size} /> : null;
 }

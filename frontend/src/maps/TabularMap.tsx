@@ -26,9 +26,8 @@ export function TabularMap({ page, row, column, map, method, input }: Props) {
   const clip = shownClips(page).value[row]?.[column] ?? 0;
   const signals = inputRanges(input.inputs).filter(isSignal);
   const isInSignal = (i: number): boolean => signals.some(({ start, size }) => i >= start && i < start + size);
-  const strongest = [...values.keys()]
-    .filter((i) => !isInSignal(i))
-    .sort((a, b) => Math.abs(values[b]!) - Math.abs(values[a]!) || a - b);
+  const size = (i: number): number => (Number.isNaN(values[i]!) ? -1 : Math.abs(values[i]!)); // NaN last
+  const strongest = [...values.keys()].filter((i) => !isInSignal(i)).sort((a, b) => size(b) - size(a) || a - b);
   const bars = strongest.slice(0, BARS[tile.value]);
   const weaker = strongest.length - bars.length;
   return (

@@ -17,18 +17,26 @@ export function partPages(page: Page): Page[] {
 }
 
 /** Whether a page shows pictures. */
-export const hasPictures = ({ modality, rows }: PageHeader): boolean =>
-  modality === "image" ||
-  rows.some(({ input }) => input.modality === "mixed" && input.parts.some((part) => part.input.modality === "image"));
+export const hasPictures = (header: PageHeader): boolean => shows(header, "image");
 
-/** The sum of these inputs in a mixed map, and their share of the sum of absolute values; null where it is unknown. */
+/** Whether a page shows texts. */
+export const hasTexts = (header: PageHeader): boolean => shows(header, "text");
+
+const shows = ({ modality, rows }: PageHeader, shown: "image" | "text"): boolean =>
+  modality === shown ||
+  rows.some(({ input }) => input.modality === "mixed" && input.parts.some((part) => part.input.modality === shown));
+
+/** The sum of these inputs in a mixed map, and their share of the sum of absolute values, without those that the method cannot
+ * explain; null where none is known. */
 export function contribution(
   map: StoredMap | null | undefined,
   inputs: readonly string[],
 ): { sum: number | null; share: number | null } {
   const parts = isMixed(map) ? map.parts.filter(({ name }) => inputs.includes(name)) : [];
-  const add = (values: (number | null)[]): number | null =>
-    values.length === 0 || values.includes(null) ? null : values.reduce<number>((sum, v) => sum + v!, 0);
+  const add = (values: (number | null)[]): number | null => {
+    const known = values.filter((v) => v !== null);
+    return known.length === 0 ? null : known.reduce((sum, v) => sum + v, 0);
+  };
   return { sum: add(parts.map(({ sum }) => sum)), share: add(parts.map(({ share }) => share)) };
 }
 

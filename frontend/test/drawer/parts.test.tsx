@@ -1,7 +1,7 @@
 // The sections of the drawer.
 import { describe, expect, it } from "vitest";
 import type { ExactMap } from "../../src/api/requests";
-import type { Column, ExampleFacts } from "../../src/api/types";
+import type { Column, ExampleFacts, Input, PictureInput } from "../../src/api/types";
 import { Baselines } from "../../src/drawer/Baselines";
 import { Measures } from "../../src/drawer/Measures";
 import { Sums } from "../../src/drawer/Sums";
@@ -13,6 +13,12 @@ const column = (id: string, title: string, signed = true): Column => ({
   title,
   method: method({ id, title, signed }),
 });
+const picture: PictureInput = {
+  modality: "image",
+  media_type: "image/png",
+  full: [8, 8],
+  data: { offset: 0, length: 0 },
+};
 const columns = [column("a", "A"), column("b", "B"), column("c", "C", false)];
 
 const exact = (...values: number[]): ExactMap => ({
@@ -52,6 +58,12 @@ describe("sums", () => {
       ["B", "3.000", "1.000", "–", "no promise", "–"],
     ]);
   });
+  it("leave out what the method cannot explain", () => {
+    const within = show(
+      <Sums columns={columns} maps={[valuesMap(3), valuesMap(2)]} exactMaps={[[exact(1, NaN, 2), exact(NaN, NaN)]]} />,
+    );
+    expect(cells(within, "tbody tr").map((line) => line[3])).toEqual(["3.000", "–"]);
+  });
   it("are of all inputs of an example", () => {
     const maps = [valuesMap(2), valuesMap(2), valuesMap(2)];
     const ofInputs = [
@@ -66,7 +78,7 @@ describe("sums", () => {
 describe("baselines", () => {
   const of = (
     id: string,
-    baseline: number | string | null,
+    baseline: NonNullable<ExampleFacts["methods"][number]["baseline"]> | null,
     baseline_picture?: string,
   ): ExampleFacts["methods"][number] => ({
     ...columns[0]!.method,
@@ -83,7 +95,7 @@ describe("baselines", () => {
       of("hidden", 5),
       { ...columns[0]!.method, id: "d", title: "D", parameters: {} },
     ];
-    const within = show(<Baselines facts={facts({ methods })} columns={columns} modality="image" />);
+    const within = show(<Baselines facts={facts({ methods })} columns={columns} input={picture} />);
     expect(texts(within.querySelectorAll("figcaption"))).toEqual([
       "0 everywhere, as the model takes it A, B",
       "an array, as the model takes it C",
@@ -91,13 +103,49 @@ describe("baselines", () => {
     expect(within.querySelector("h3")!.textContent).toBe("Baselines");
     expect(within.querySelector("img")!.getAttribute("src")).toBe("data:image/png;base64,iVBOR");
   });
+  const table = tabularInput({
+    inputs: [
+      { name: "city", shape: [1], axes: ["feature"] },
+      { name: "age", shape: [1], axes: ["feature"] },
+      { name: "sizes", shape: [2], axes: ["feature"] },
+    ],
+    values: [null, 30, 1, 2],
+    texts: ["Rome", null, null, null],
+  });
+  const shown = (baseline: Parameters<typeof of>[1], input: Input): string[] =>
+    texts(
+      show(
+        <Baselines facts={facts({ methods: [of("a", baseline)] })} columns={columns} input={input} />,
+      ).querySelectorAll("figcaption"),
+    );
+  it("are those of each column", () => {
+    expect(shown(28, table)).toEqual(['"" in city; 28 in age, sizes A']);
+    expect(shown({ city: ["Rome"], age: [3.5], sizes: [0, 1] }, table)).toEqual([
+      '"Rome" in city; 3.5 in age; [0,1] in sizes A',
+    ]);
+    expect(shown(["Bern", 2, 2], table)).toEqual(['"Bern" in city; 2 in age, sizes A']);
+  });
+  it("are those of each input of an example with several", () => {
+    const parts = [
+      { name: "photo", input: picture },
+      { name: "review", input: textInput("good") },
+      { name: "city", input: tabularInput({ inputs: [table.inputs[0]!], values: [null], texts: ["Rome"] }) },
+    ];
+    const input: Input = { modality: "mixed", parts };
+    expect(shown(null, input)).toEqual(['0 in photo; embeddings of zeros in review; "" in city A']);
+    expect(shown({ photo: "array [8, 8, 3] 6c1f", review: null, city: ["Bern"] }, input)).toEqual([
+      'an array of 8 × 8 × 3 in photo; embeddings of zeros in review; "Bern" in city A',
+    ]);
+  });
   it("of texts are embeddings", () => {
-    const within = show(<Baselines facts={facts({ methods: [of("a", 0)] })} columns={columns} modality="text" />);
+    const within = show(
+      <Baselines facts={facts({ methods: [of("a", 0)] })} columns={columns} input={textInput("a")} />,
+    );
     expect(within.textContent).toContain("embeddings of zeros in place of all tokens");
     expect(within.querySelector("h3")!.textContent).toBe("Baseline");
   });
   it("are left out if there are none", () => {
-    expect(show(<Baselines facts={facts()} columns={columns} modality="image" />).textContent).toBe("");
+    expect(show(<Baselines facts={facts()} columns={columns} input={picture} />).textContent).toBe("");
   });
 });
 

@@ -7,8 +7,8 @@ it.each([
   ["—", "not computed", null],
   ["cannot be read", "its shard is damaged", { ...pictureMap(), error: "its shard is damaged" } as never],
   ["all zero", null, pictureMap({ zero: true })],
-  ["NaN", null, pictureMap({ not_finite: 4, scale: 0 })],
-  ["NaN", null, valuesMap(3, { not_finite: 3, scale: 0 })],
+  ["NaN", "no value is a number; the warnings of the map say why", pictureMap({ not_finite: 4, scale: 0 })],
+  ["NaN", "no value is a number; the warnings of the map say why", valuesMap(3, { not_finite: 3, scale: 0 })],
 ])("shows %s", (text, title, map) => {
   const placeholder = show(placeholderOf(map, 64)).firstElementChild as HTMLElement;
   expect(placeholder.textContent).toBe(text);

@@ -24,3 +24,11 @@ it("draws signals along positions and other features as bars", () => {
     "age = 0",
   ]);
 });
+
+it("puts values that the method cannot explain last", () => {
+  const input = tabularInput({ inputs: [part("flag", 2), part("age"), part("fee")], values: [1, 0, 30, 5] });
+  const map = valuesMap(4);
+  const page = floatPage({ modality: "tabular", rows: [row({ input, maps: [map] })] }, [NaN, NaN, -1, 2]);
+  const within = show(<TabularMap page={page} row={0} column={0} map={map} method={method()} input={input} />);
+  expect(texts(within.querySelectorAll(".TabularMap_value"))).toEqual(["+2.00", "−1.00", "NaN", "NaN"]);
+});

@@ -80,6 +80,15 @@ describe("parts", () => {
   });
   it("have shares that add up", () => {
     expect(contribution(map, ["age", "city"])).toEqual({ sum: 1, share: 0.7 });
+    const [age, ...others] = map.parts;
+    const unexplained = { ...map, parts: [{ ...age!, sum: null, share: null }, ...others] };
+    expect(contribution(unexplained, [age!.name])).toEqual({ sum: null, share: null });
+    expect(contribution(unexplained, ["age", "city"])).toEqual(
+      contribution(
+        unexplained,
+        ["age", "city"].filter((name) => name !== age!.name),
+      ),
+    );
     expect(contribution(map, ["sound"])).toEqual({ sum: null, share: null });
     expect(contribution(null, ["age"])).toEqual({ sum: null, share: null });
   });
