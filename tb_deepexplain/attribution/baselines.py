@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tb_deepexplain.attribution.array_likes import missing
 from tb_deepexplain.attribution.containers import read_baseline
 from tb_deepexplain.attribution.pictures import is_picture, read_pictures
 from tb_deepexplain.errors import ParameterError
@@ -176,12 +177,21 @@ def _fill(spec: InputSpec, shape: Sequence[int], value: Any) -> np.ndarray:
 
 
 def _statistic(array: np.ndarray, statistic: str) -> np.ndarray:
-    """One example from examples `[N, ...]`: the mean or median of real numbers and integers, else the most frequent value."""
+    """One example from examples `[N, ...]`: the mean or median of real numbers and integers, else the most frequent value.
+
+    Missing values (NaN) do not count; ParameterError if a feature has no other.
+    """
+    gone = missing(array)
+    if empty := gone.all(0).sum():
+        raise ParameterError(f"background: {empty} features have no value in any example; give examples that have one")
     if statistic != "most_frequent" and array.dtype.kind in "fiu":
-        value = np.median(array, 0) if statistic == "median" else np.mean(array, 0, dtype=np.float64)
+        value = np.nanmedian(array, 0) if statistic == "median" else np.nanmean(array, 0, dtype=np.float64)
         return np.asarray(value if array.dtype.kind == "f" else np.rint(value)).astype(array.dtype)
-    columns = array.reshape(len(array), -1)
-    modes = [collections.Counter(column.tolist()).most_common(1)[0][0] for column in columns.T]
+    columns, present = array.reshape(len(array), -1), ~gone.reshape(len(array), -1)
+    modes = [
+        collections.Counter(column[counts].tolist()).most_common(1)[0][0]
+        for column, counts in zip(columns.T, present.T, strict=True)
+    ]
     filled = np.empty(len(modes), array.dtype)
     filled[:] = modes
     return filled.reshape(array.shape[1:])

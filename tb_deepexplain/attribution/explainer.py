@@ -375,7 +375,8 @@ class Explainer:
                 texts[i].append(text)
         for of_example in texts:
             of_example += (*self.graph.warnings, *self._warnings_of_check(examples.inputs, batch_size))
-        attributions = examples.inputs.restore_structure(self.submodel.cut.names, maps)
+        has_all = self._options["inputs"] is None
+        attributions = examples.inputs.restore_structure(self.submodel.cut.names, maps, has_all)
         if not return_result:
             _warn(texts)
             return attributions

@@ -103,13 +103,19 @@ class Inputs:
             state.update(repr(array.tolist()).encode() if array.dtype == object else array.tobytes())
         return state.hexdigest()
 
-    def restore_structure(self, names: Sequence[str], values: list[np.ndarray]) -> Any:
-        """Values of the entry tensors of these names, structured like the caller's xs."""
+    def restore_structure(self, names: Sequence[str], values: list[np.ndarray], has_all: bool) -> Any:
+        """Values of the explained inputs of these names, structured like the caller's xs.
+
+        `has_all`: a list has a place for each input of the model; None for one that is not explained.
+        """
+        by_name: dict[str, Any] = dict(zip(names, values, strict=True))
         if self.structure == "dict":
-            return dict(zip(names, values, strict=True))
+            return by_name
         if self.is_bare and len(values) == 1:
             return values[0]
-        return tuple(values) if self.structure == "tuple" else values
+        inputs = [spec.name for spec in self.specs]
+        ordered = [by_name.get(name) for name in inputs] if has_all and set(names) <= set(inputs) else values
+        return tuple(ordered) if self.structure == "tuple" else ordered
 
 
 def check_inputs(graph: ModelGraph, xs: Any, most: int | None = None) -> Inputs:

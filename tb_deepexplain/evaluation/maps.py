@@ -17,7 +17,8 @@ def read_maps(attributions: Any, names: Sequence[str], n: int) -> list[np.ndarra
     """
     if isinstance(attributions, Mapping):
         attributions = [attributions[name] for name in names]
-    maps = [np.asarray(a) for a in (attributions if isinstance(attributions, list | tuple) else [attributions])]
+    several = attributions if isinstance(attributions, list | tuple) else [attributions]
+    maps = [np.asarray(a) for a in several if a is not None]  # None: of an input that is not explained
     if len(maps) != len(names) or any(len(m) != n for m in maps):
         raise InputError(
             f"maps: got {len(maps)} arrays of shapes {[m.shape for m in maps]}; expected the maps of {n} examples for "

@@ -97,7 +97,7 @@ def _flatten(attributions: Any) -> np.ndarray:
     """The maps of all inputs side by side, [N, P]."""
     maps = attributions.values() if isinstance(attributions, dict) else attributions
     maps = maps if isinstance(maps, list | tuple) or isinstance(attributions, dict) else [maps]
-    return np.concatenate([np.reshape(m, [len(m), -1]) for m in maps], 1).astype(np.float64)
+    return np.concatenate([np.reshape(m, [len(m), -1]) for m in maps if m is not None], 1).astype(np.float64)
 
 
 def _permute(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -214,23 +214,24 @@ class ModelGraph:
         With `logits` the function gets the logits of the outputs that end in a softmax or sigmoid. Raises ParameterError if it
         does not return one real number for each example.
         """
-        if (function, logits) not in self._with_scores:
+        key = (id(function), logits)  # a callable object may have no hash; the new graph keeps it alive
+        if key not in self._with_scores:
             tensors = self.outputs
             traced = trace_score(function, {name: self.output_specs[tensor] for name, tensor in tensors.items()})
             if logits:
                 tensors = {name: find_logits(self._view, tensor) or tensor for name, tensor in tensors.items()}
             view, score, captures = add_score(self._view, tensors, traced)
-            self._with_scores[function, logits] = self._replace(
+            self._with_scores[key] = self._replace(
                 _view=view,
                 outputs={"score": score},
                 output_specs={score: tf.TensorSpec([None], traced.outputs[0].dtype)},
                 _score_captures=captures,
-                _keep=(self._keep, traced),
+                _keep=(self._keep, traced, function),
                 origin=self._origin_of_score(function, logits),
                 _all_outputs=("score",),
                 verdicts={},
             )
-        return self._with_scores[function, logits]
+        return self._with_scores[key]
 
     def _origin_of_score(self, function: ScoreFunction, logits: bool) -> Origin:
         """The score of what the model returns when it is called. The logits of a model that is called are unknown."""

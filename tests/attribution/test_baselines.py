@@ -124,6 +124,18 @@ def test_background_of_pictures_and_tables() -> None:
             assert_maps_close(maps, (rows - missing) * weights)
 
 
+@pytest.mark.parametrize(("statistic", "expected"), [("most_frequent", [2, 5]), ("mean", [3, 5]), ("median", [2, 5])])
+def test_missing_values_of_the_background_do_not_count(statistic: str, expected: list[float]) -> None:
+    x = keras.Input((2,))
+    model = keras.Model(x, layers.Dense(1, kernel_initializer="ones")(x))
+    background = np.array([[np.nan, np.nan], [2, 5], [2, np.nan], [5, 5]])
+    explainer = dx.Explainer("deeplift", model, background=background, baseline=statistic)
+    result = explainer.run(np.zeros((1, 2)), return_result=True)
+    assert_maps_close(result.attributions, -np.array([expected], "float32"))
+    with pytest.raises(dx.ParameterError, match="background: 1 features have no value in any example"):
+        dx.explain("deeplift", model, np.zeros((1, 2)), background=[[1, np.nan]])
+
+
 @pytest.mark.parametrize("statistic", ["most_frequent", "mean", "median"])
 def test_the_background_of_token_ids_is_the_most_frequent_id(model: keras.Model, graph: Any, statistic: str) -> None:
     background = np.array([[1, 1, 1, 1], [1, 1, 1, 1], [8, 8, 8, 8]])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import keras
@@ -64,6 +65,21 @@ def test_a_function_of_several_outputs_by_name(two_heads: keras.Model) -> None:
         np.testing.assert_allclose(summed.attributions.sum(1), change, atol=0.011 * abs(change).numpy().max())
     measured = dx.evaluate("saliency", two_heads, ROWS, ["sensitivity_n"], score=likely_size)
     assert np.isfinite(measured["sensitivity_n"].value).all()
+
+
+def test_a_score_without_a_hash() -> None:
+    @dataclasses.dataclass
+    class Unit:
+        number: int
+
+        def __call__(self, output: Any) -> Any:
+            return output[:, self.number]
+
+    inputs = keras.Input((3,))
+    model, xs = keras.Model(inputs, keras.layers.Dense(2)(inputs)), np.ones((2, 3), np.float32)
+    for number in range(2):
+        maps = dx.explain("saliency", model, xs, score=Unit(number))
+        np.testing.assert_array_equal(maps, dx.explain("saliency", model, xs, target=number))
 
 
 def test_a_score_may_use_tensors_of_its_own() -> None:

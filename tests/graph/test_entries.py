@@ -48,6 +48,13 @@ def test_masks_beside_tokens_stay_fixed_and_are_named() -> None:
     assert list(result.attributions) == ["ids"]
     assert result.warnings[0] == ["not explained: mask (it goes with the tokens: a mask, say)"]
     assert not result.tokens[IDS == 1].any()
+    of_ids, of_mask = dx.explain("gradient_x_input", model, list(xs.values()), return_result=True).attributions
+    np.testing.assert_array_equal(of_ids, result.attributions["ids"])
+    assert of_mask is None
+    for by_order in (list(xs.values()), tuple(xs.values())):
+        measured = dx.evaluate("gradient_x_input", model, by_order, {"deletion": {"steps": 2}})["deletion"]
+        again = dx.evaluate("gradient_x_input", model, xs, {"deletion": {"steps": 2}})["deletion"]
+        np.testing.assert_array_equal(measured.curve, again.curve)
     named = dx.explain("gradient_x_input", model, xs, inputs=["ids", "mask"])
     assert named["mask"].shape == (2, 6)
     assert named["mask"].any()
