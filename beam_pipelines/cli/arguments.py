@@ -42,6 +42,7 @@ class Arguments:
     custom_objects: tuple[str, ...]
     logits: bool | None
     check_model: bool
+    check_batch: bool
     score: str | None
     labels: tuple[str, ...] | None
     vocabulary: tuple[str, ...] | None
@@ -149,6 +150,7 @@ def _read_options(options: argparse.Namespace) -> dict[str, Any]:
         "signature": options.signature,
         "output": options.output,
         "check_model": options.check_model == "yes",
+        "check_batch": options.check_batch == "yes",
         "inputs": None if options.inputs is None else _split_names(options.inputs),
         "custom_objects": tuple(options.custom_objects),
         "logits": None if options.logits is None else options.logits == "yes",

@@ -178,6 +178,12 @@ def _add_target(parser: Parser) -> argparse._ArgumentGroup:
         help="no: explain the model's graph even if its output differs from that of the model as it is called",
     )
     group.add_argument(
+        "--check_batch",
+        choices=("yes", "no"),
+        default="yes",
+        help="no: do not try whether the output for an example depends on the other examples of its batch",
+    )
+    group.add_argument(
         "--custom_objects",
         action="append",
         default=[],

@@ -45,6 +45,7 @@ def build_request(arguments: Arguments, background: Background | None = None) ->
         custom_objects=arguments.custom_objects,
         logits=arguments.logits,
         check_model=arguments.check_model,
+        check_batch=arguments.check_batch,
         score=arguments.score,
         only=arguments.only,
         labels=arguments.labels,

@@ -135,9 +135,10 @@ class UnitWorker:
             selected += [example for example, meets in zip(batch, meet, strict=True) if meets]
             metrics.skipped += len(batch) - sum(meet)
             progress.report_examples(len(batch) - sum(meet))
-            if len(selected) + len(failures) >= (1 if one_by_one else self._batch_size.current):
-                yield selected, failures
-                selected, failures = [], []
+            size = 1 if one_by_one else self._batch_size.current
+            if len(selected) + len(failures) >= size:
+                yield selected[:size], failures
+                selected, failures = selected[size:], []
         if selected or failures:
             yield selected, failures
 

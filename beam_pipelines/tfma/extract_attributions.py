@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -18,9 +19,9 @@ from beam_pipelines.reading.record_spec import RecordSpec
 from beam_pipelines.tfma.metric_scope import ATTRIBUTIONS_KEY, MEASURES_KEY
 from beam_pipelines.tfma.pooling import check_pool, pool_map
 from tb_deepexplain.errors import InputError
-from tb_deepexplain.graph.loading.load_model import load_model
 from tb_deepexplain.recording.batch_explainer import BatchExplainer
 from tb_deepexplain.recording.example import Example
+from tb_deepexplain.recording.model_loading import load_requested_model
 from tb_deepexplain.recording.request import Request
 from tb_deepexplain.recording.targets import Target
 from tb_deepexplain.store.records import Attribution, Input, model_input, value_names
@@ -86,7 +87,7 @@ class _ExplainedModel:
     def __init__(self, name: str, spec: ExtractorSpec) -> None:
         request, self._spec = spec.requests[name], spec
         self._title = f"AttributionsExtractor, model {name!r}" if name else "AttributionsExtractor"
-        graph = load_model(request.model, signature=request.signature)
+        graph = load_requested_model(request.model, request.signature)
         outputs = list(graph.outputs) if len(graph.outputs) > 1 else [""]
         self._explainers = {
             output: BatchExplainer(dataclasses.replace(request, output=output or None), graph) for output in outputs
@@ -95,6 +96,7 @@ class _ExplainedModel:
         self._parser = ExampleParser(graph.inputs, record_spec)
         self._column_names = _name_joined_columns(record_spec)
         check_pool(next(iter(self._explainers.values())).modality, spec.pool)
+        self._logged: set[str] = set()
 
     def explain(self, elements: Sequence[Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """({feature: [N] or [N, classes]}, {measure: [N]}), both by output first if the model has several."""
@@ -124,16 +126,24 @@ class _ExplainedModel:
         maps: list[list[Attribution]] = [[] for _ in examples]
         for row in records.attributions:
             maps[int(row.example_id)].append(row)
+        self._log_common_warnings(records.attributions)
         numbers = [self._pool_maps(explainer, *pair) for pair in zip(records.inputs, maps, strict=True)]
         features = list(dict.fromkeys(feature for of_example in numbers for feature in of_example))
         # Only some texts contain a token: in the others its attribution is zero.
         zero = np.zeros(len(maps[0]) if self._spec.per_class else (), np.float32)
         values = {feature: np.stack([of_example.get(feature, zero) for of_example in numbers]) for feature in features}
-        return values, _stack_measures(explainer.request, [_map_of_predicted_class(rows) for rows in maps])
+        return values, _stack_measures(explainer.request, [_main_map(rows) for rows in maps])
+
+    def _log_common_warnings(self, rows: Sequence[Attribution]) -> None:
+        """Log what all maps of a batch warn of, such as an input that the method cannot explain: TFMA has no place for it."""
+        for warning in sorted(set.intersection(*(set(row.warnings) for row in rows)) - self._logged):
+            self._logged.add(warning)
+            logging.warning("%s: %s", self._title, warning)
 
     def _pool_maps(self, explainer: BatchExplainer, example: Input, rows: Sequence[Attribution]) -> dict[str, Any]:
         """{feature: a number, or a vector over classes} of one example."""
         input_name = explainer.names[0]
+        rows = rows if self._spec.per_class else [_main_map(rows)]
         of_maps = [pool_map(example, row.values, self._spec.pool, self._spec.regions, input_name) for row in rows]
         if not self._spec.per_class:
             return {self._column_names.get(name, name): np.float32(value) for name, value in of_maps[0].items()}
@@ -164,6 +174,7 @@ def _stack_measures(request: Request, rows: Sequence[Attribution]) -> dict[str, 
     return stacked
 
 
-def _map_of_predicted_class(rows: Sequence[Attribution]) -> Attribution:
-    """The map of the predicted class among the maps of an example, or else the first."""
-    return next((row for row in rows if row.target == row.predicted), rows[0])
+def _main_map(rows: Sequence[Attribution]) -> Attribution:
+    """The map of the predicted class among the maps of an example, of several the most probable; or else the first."""
+    of_predicted = [row for row in rows if row.target == row.predicted] or rows[:1]
+    return max(of_predicted, key=lambda row: row.probability or 0.0)

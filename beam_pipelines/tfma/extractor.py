@@ -56,6 +56,9 @@ def AttributionsExtractor(  # noqa: N802 - TFMA names its extractors like classe
     label_feature: str | None = None,
     batch_size: int | None = None,
     mixed_precision: bool = False,
+    inputs: Sequence[str] | None = None,
+    check_model: bool = True,
+    check_batch: bool = True,
 ) -> Any:
     """A TFMA extractor that explains the predictions. It goes before `ExtractUnbatchedInputs` (see `with_attributions`).
 
@@ -65,11 +68,12 @@ def AttributionsExtractor(  # noqa: N802 - TFMA names its extractors like classe
     `regions`, see `pooling.pool_map`). A number is a sum with its sign: TFMA's absolute metrics take the magnitude of
     sums, not the sum of magnitudes.
 
-    `target` is as on the command line. With `per_class`, all classes are explained and a value is a vector over
+    `target` is as on the command line; of several maps of an example (`top:K`, several labels) that of the predicted class, or the
+    most probable of them, is taken. With `per_class`, all classes are explained and a value is a vector over
     classes; this is the default if the config binarizes attribution metrics. `measures` go to
     `extracts["attribution_measures"]`; by default they are those of the metrics of `beam_pipelines.tfma.metrics` in the
     config. `labels`, `vocabulary`, `features`, `resize` and `superpixels` are as in `transforms.Attribute`.
-    `label_feature` defaults to the config's label key.
+    `label_feature` defaults to the config's label key. `inputs`, `check_model` and `check_batch` are as in `Explainer`.
 
     Raises ParameterError or UnknownMethodError at once. In the pipeline, the first example that cannot be explained
     raises InputError, because metrics without it would mislead.
@@ -96,6 +100,9 @@ def AttributionsExtractor(  # noqa: N802 - TFMA names its extractors like classe
             batch_size=batch_size,
             superpixels=superpixels,
             mixed_precision=mixed_precision,
+            inputs=inputs,
+            check_model=check_model,
+            check_batch=check_batch,
             signature=(model_spec.signature_name if model_spec else "") or None,
         )
         record_specs[name] = RecordSpec(

@@ -27,7 +27,15 @@ except ImportError as error:
     ) from error
 
 from beam_pipelines.tfx.executor import Executor
-from beam_pipelines.tfx.parameters import EXECUTOR_TYPES, JSON, TYPES, check_parameters, encode
+from beam_pipelines.tfx.parameters import (
+    ATTRIBUTE_PARAMETERS,
+    EXECUTOR_TYPES,
+    JSON,
+    SWITCHES,
+    TYPES,
+    check_parameters,
+    encode,
+)
 from tb_deepexplain.errors import ParameterError
 from tb_deepexplain.registry.table import Selection
 
@@ -45,7 +53,7 @@ class AttributionGenSpec(ComponentSpec):
     """Inputs, outputs and execution properties of AttributionGen."""
 
     PARAMETERS: ClassVar[dict[str, Any]] = {
-        **{name: ExecutionParameter(type=str, optional=name != "methods") for name in JSON},
+        **{name: ExecutionParameter(type=str, optional=name != "methods") for name in (*JSON, *SWITCHES)},
         **{name: ExecutionParameter(type=type_, optional=True) for name, type_ in (TYPES | EXECUTOR_TYPES).items()},
     }
     INPUTS: ClassVar[dict[str, Any]] = {
@@ -75,10 +83,10 @@ class AttributionGen(base_beam_component.BaseBeamComponent):
     (default: eval) are explained. At most `max_examples` of each are chosen, by `seed` and content: the same examples
     however the data are sharded. `signature` is that of the SavedModel (default: serving_default); if it takes
     serialized tf.Examples, the explanation starts at the parsed features. `target`, `labels`, `vocabulary`, `features`,
-    `label_feature`, `id_feature`, `output`, `score`, `batch_size` and `superpixels` are as in
-    `beam_pipelines.transforms.Attribute`; an example without an id is named by its content. The component fails if more
-    than `max_error_rate` (default: half) of a split's examples fail. Each parameter may be a RuntimeParameter; that of a
-    list or dict holds JSON.
+    `label_feature`, `id_feature`, `inputs`, `output`, `logits`, `score`, `only`, `check_model`, `check_batch`, `batch_size`
+    and `superpixels` are as in `beam_pipelines.transforms.Attribute`; an example without an id is named by its content. The
+    component fails if more than `max_error_rate` (default: half) of a split's examples fail. Each parameter may be a
+    RuntimeParameter; that of a list, dict or bool holds JSON.
 
     Raises ParameterError or UnknownMethodError when the pipeline is built.
     """
@@ -102,8 +110,8 @@ class AttributionGen(base_beam_component.BaseBeamComponent):
         max_error_rate: float | Any | None = None,
         **options: Any,
     ) -> None:
-        if unknown := set(options) - {*TYPES, *JSON}:
-            known = ", ".join(sorted({*TYPES, *JSON, *EXECUTOR_TYPES}))
+        if unknown := set(options) - {*ATTRIBUTE_PARAMETERS}:
+            known = ", ".join(sorted({*ATTRIBUTE_PARAMETERS, *EXECUTOR_TYPES}))
             raise ParameterError(f"AttributionGen has no parameter {', '.join(sorted(unknown))}; it takes {known}")
         parameters = {
             "methods": methods,

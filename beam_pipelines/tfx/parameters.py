@@ -20,14 +20,17 @@ TYPES: dict[str, type] = {
     "signature": str,
     "output": str,
     "score": str,
+    "only": str,
     "batch_size": int,
     "superpixels": int,
 }
-JSON = ("methods", "measures", "labels", "vocabulary", "features")
+JSON = ("methods", "measures", "labels", "vocabulary", "features", "inputs")
+SWITCHES = ("logits", "check_model", "check_batch")  # true or false, as JSON
+ATTRIBUTE_PARAMETERS = (*TYPES, *JSON, *SWITCHES)
 # Parameters of the executor. `splits` is stored as JSON.
 EXECUTOR_TYPES: dict[str, type] = {"splits": str, "max_examples": int, "seed": int, "max_error_rate": float}
 
-_AS_JSON = (*JSON, "splits")
+_AS_JSON = (*JSON, *SWITCHES, "splits")
 _POSITIVE = ("max_examples", "batch_size", "superpixels")
 
 
@@ -44,10 +47,13 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
     for name in TYPES.keys() & values:
         if not isinstance(values[name], TYPES[name]) and not isinstance(values[name], str | int):
             raise ParameterError(f"AttributionGen: {name}={values[name]!r}: expected a {TYPES[name].__name__}")
+    for name in SWITCHES:
+        if not isinstance(values.get(name, True), bool):
+            raise ParameterError(f"AttributionGen: {name}={values[name]!r}: expected True or False")
     if "methods" in values:
         for name in JSON:
             encode(name, values.get(name))
-        Attribute("not loaded", **{name: values[name] for name in (*TYPES, *JSON) if name in values})
+        Attribute("not loaded", **{name: values[name] for name in ATTRIBUTE_PARAMETERS if name in values})
 
 
 def encode(name: str, value: Any) -> Any:
@@ -59,7 +65,7 @@ def encode(name: str, value: Any) -> Any:
     if name not in _AS_JSON:
         return value
     try:
-        return json.dumps(value if isinstance(value, str | Mapping) else list(value))
+        return json.dumps(value if isinstance(value, str | bool | Mapping) else list(value))
     except TypeError:
         raise ParameterError(
             f"AttributionGen: {name}={value!r} cannot be stored as JSON, as TFX needs it; it may contain an array. "
@@ -69,9 +75,13 @@ def encode(name: str, value: Any) -> Any:
 
 def decode(properties: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters that have a value, from TFX's execution properties."""
-    names = {*TYPES, *JSON, *EXECUTOR_TYPES}
+    names = {*ATTRIBUTE_PARAMETERS, *EXECUTOR_TYPES}
     values = {name: value for name, value in properties.items() if name in names and value not in (None, "")}
-    for name in values.keys() & {*_AS_JSON}:
+    for name in values.keys() & {*SWITCHES}:
+        if (text := str(values[name]).lower()) not in ("true", "false"):
+            raise ParameterError(f"AttributionGen: {name}={values[name]!r}: expected true or false")
+        values[name] = text == "true"
+    for name in values.keys() & {*JSON, "splits"}:
         try:
             values[name] = json.loads(values[name])
         except ValueError:  # a RuntimeParameter that holds a single name

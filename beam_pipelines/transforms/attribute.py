@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -37,7 +38,9 @@ class Attribute(beam.PTransform):
     a position such as "2,5", or "sum". `signature`: of a SavedModel; if it takes serialized tf.Examples, the explanation
     starts at the parsed features. `custom_objects`: "module:name" of the classes of your own that a Keras file names.
     `inputs`: names of the inputs, layers or tensors to explain; by default all inputs. `output`: of a model with several;
-    `logits=False`: its probabilities. `score`: "module:function" of the model's outputs, in place of a target.
+    `logits=False`: its probabilities. `score`: "module:function" of the model's outputs, in place of a target. `only`: a condition
+    on the label and on what the model predicts, such as "misclassified" or "label=3 and probability<0.5"; elements that do not
+    meet it give no output and are counted (Beam's counter examples_skipped). `check_model` and `check_batch`: as in `Explainer`.
 
     An element is a serialized tf.Example, a dict or beam.Row of columns (the model's inputs by name; `label` and `id` if
     known), or a pair of an id and one of these. An element without an id is named by a digest of its content. `features`,
@@ -74,7 +77,9 @@ class Attribute(beam.PTransform):
         custom_objects: Sequence[str] = (),
         logits: bool | None = None,
         check_model: bool = True,
+        check_batch: bool = True,
         score: str | None = None,
+        only: str | None = None,
     ) -> None:
         super().__init__()
         self.request = make_request(
@@ -95,7 +100,9 @@ class Attribute(beam.PTransform):
             custom_objects=custom_objects,
             logits=logits,
             check_model=check_model,
+            check_batch=check_batch,
             score=score,
+            only=only,
         )
         self.record_spec = RecordSpec(
             features=dict(features or {}),
@@ -176,8 +183,10 @@ class _ExplainElements(beam.DoFn):
         started, metrics, (window, _) = time.perf_counter(), Metrics(), key
         batch = self._batches.pop(key)
         self._bytes -= sum(example.nbytes for example, _ in batch.values())
+        examples = [example for example, _ in batch.values()]
         with self._pool.least_busy() as explainer:
-            records = explainer.explain([example for example, _ in batch.values()], metrics=metrics)
+            meet = explainer.meet_condition(examples, metrics)
+            records = explainer.explain(list(itertools.compress(examples, meet)), metrics=metrics)
         timestamps = {id_: timestamp for id_, (_, timestamp) in batch.items()}
         outputs: list[Any] = []
         for failure in records.errors:
@@ -185,7 +194,7 @@ class _ExplainElements(beam.DoFn):
             outputs.append(TaggedOutput("errors", WindowedValue(failure, timestamps[failure.example_id], (window,))))
         for explained in join_maps(records):
             outputs.append(WindowedValue(explained, timestamps[explained.input.example_id], (window,)))
-        metrics.explained = len(records.inputs)
+        metrics.explained, metrics.skipped = len(records.inputs), len(examples) - sum(meet)
         metrics.total_seconds = time.perf_counter() - started
         self._batch_size.record(len(batch), metrics.total_seconds)
         update_counters(metrics)

@@ -25,6 +25,12 @@ class AttributionModelHandler(ModelHandler[Any, PredictionResult, DevicePool[Bat
     """
 
     def __init__(self, attribute: Attribute) -> None:
+        """ParameterError for an `attribute` with `only`."""
+        if attribute.request.only is not None:
+            raise ParameterError(
+                f"only={attribute.request.only!r}: RunInference expects an answer for every element; use Attribute itself, "
+                "or leave it out"
+            )
         super().__init__(max_batch_size=attribute.request.batch_size)
         self._request, self._record_spec = attribute.request, attribute.record_spec
 

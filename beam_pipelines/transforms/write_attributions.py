@@ -132,7 +132,8 @@ class _Commit(beam.DoFn):
                 )
             modality, inputs = next(filter(None, map(writer.first_input, units)), ("tabular", []))
             fingerprint = configuration.fingerprint(request.model)
-            description = describe_store(request, modality, inputs, fingerprint, self._location[2], {})
+            options = {} if request.only is None else {"only": request.only}
+            description = describe_store(request, modality, inputs, fingerprint, self._location[2], options)
             manifest = writer.commit(units, description)
         committed = set(manifest["units"])
         # Shards of repeated bundles.

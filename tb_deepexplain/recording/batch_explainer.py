@@ -70,6 +70,7 @@ class BatchExplainer:
                 logits=logits,
                 vocabulary=request.vocabulary,
                 check_model=request.check_model,
+                check_batch=request.check_batch,
                 **parameters,
             )
             for name, parameters in request.methods

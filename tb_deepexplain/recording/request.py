@@ -43,6 +43,7 @@ class Request:
     custom_objects: tuple[str, ...] = ()  # module:name of the classes that a Keras file names
     only: str | None = None  # the condition of example_condition.py that examples meet; None: all are explained
     check_model: bool = True  # compare the graph with the model as its owner calls it
+    check_batch: bool = True  # warn where the output for an example depends on the other examples of its batch
 
 
 def make_request(

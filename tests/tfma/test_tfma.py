@@ -271,6 +271,39 @@ def test_each_model_and_each_output(model: Path, tmp_path: Path) -> None:
         np.testing.assert_allclose(outputs[output]["age"], by_model[name]["age"], rtol=1e-4)
 
 
+def _serve(folder: Path, outputs: Any) -> Path:
+    """A model of three numbers and a flag, whose output is a function of both."""
+    spec = {"x": tf.io.FixedLenFeature([3], tf.float32), "flag": tf.io.FixedLenFeature([1], tf.int64)}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
+    def serve(examples: Any) -> dict[str, Any]:
+        parsed = tf.io.parse_example(examples, spec)
+        return {"p": outputs(parsed["x"], parsed["flag"] > 0)}
+
+    module = tf.Module()
+    tf.saved_model.save(module, str(folder), signatures={"serving_default": serve})
+    return folder
+
+
+def test_an_input_that_the_method_cannot_explain_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = _serve(tmp_path / "m", lambda x, flag: tf.where(flag, x, -2.0 * x))
+    shared, batch = shared_model(path, ONE), make_batch([{"x": [1.0, 2.0, 3.0], "flag": 1}])
+    explained = extract(ONE, shared, batch, method="gradient_x_input")["attributions"]
+    assert list(explained) == ["x[0]", "x[1]", "x[2]"]
+    assert sum("AttributionsExtractor: " in text and "flag" in text for text in caplog.messages) == 1
+    assert {"x[0]", "flag"} <= set(extract(ONE, shared, batch, method="occlusion")["attributions"])
+    caplog.clear()
+    some = extract(ONE, shared, batch, method="occlusion", inputs=["x"], check_model=False, check_batch=False)
+    assert list(some["attributions"]) == list(explained)
+
+
+def test_of_several_labels_the_most_probable_is_taken(tmp_path: Path) -> None:
+    path = _serve(tmp_path / "m", lambda x, flag: tf.sigmoid(x * tf.cast(flag, tf.float32)))
+    batch = make_batch([{"x": [1.0, 3.0, 2.0], "flag": 1}, {"x": [0.5, -1.0, 0.25], "flag": 1}])
+    values = extract(ONE, shared_model(path, ONE), batch, method="gradient_x_input", inputs=["x"])["attributions"]
+    np.testing.assert_allclose(np.stack(list(values.values()), 1), [[0, 3, 0], [0.5, 0, 0]], atol=1e-5)
+
+
 def test_mistakes_are_reported(model: Path) -> None:
     shared = shared_model(model, ONE)
     with pytest.raises(ParameterError, match="there is no model"):

@@ -93,7 +93,7 @@ def make_blessing(folder: Path, blessed: bool) -> Any:
     return artifact
 
 
-def run_component(component: type, output: Path, inputs: Mapping[str, Any], **parameters: Any) -> Artifact:
+def run_component(component: type, output: Path, inputs: Mapping[str, Any], /, **parameters: Any) -> Artifact:
     """Build the component on channels of these artifacts, and run its executor as TFX does."""
     artifacts = {name: each if isinstance(each, list) else [each] for name, each in inputs.items()}
     node = component(**{name: channel_utils.as_channel(each) for name, each in artifacts.items()}, **parameters)

@@ -17,6 +17,8 @@ from tfx.types import artifact_utils, channel_utils, standard_artifacts
 import tb_deepexplain as dx
 from beam_pipelines.tfx.component import AttributionGen
 from beam_pipelines.tfx.executor import SKIPPED
+from beam_pipelines.tfx.parameters import decode
+from beam_pipelines.transforms import Attribute
 from tb_deepexplain.errors import InputError, ParameterError, UnknownMethodError
 from tb_deepexplain.store.layout import store_path
 from tb_deepexplain.store.reader import Store
@@ -295,6 +297,37 @@ def test_baseline_examples_must_fit_the_model(model: Any, tmp_path: Path) -> Non
     }
     with pytest.raises(InputError, match="baseline_examples: none of 1 examples fits the model"):
         artifacts.run_component(AttributionGen, tmp_path / "out", inputs, methods="occlusion")
+
+
+def test_conditions_inputs_and_switches(model: Any, network: keras.Model, tmp_path: Path) -> None:
+    rows = make_rows(40, 3)
+    inputs = {"examples": write_examples(tmp_path / "1", {"eval": rows}), "model": model}
+    options = {"inputs": ["age", "dose"], "only": "misclassified", "logits": False}
+    artifact = artifacts.run_component(
+        AttributionGen, tmp_path / "out", inputs, methods="saliency", check_model=False, check_batch=False, **options
+    )
+    store = open_store(artifact)
+    xs = {name: np.array([row[name] for row in rows], np.float32) for name in FEATURES}
+    wrong = (network(xs).numpy().ravel() > 0.5) != np.array([row["label"] for row in rows])
+    assert 0 < store.manifest["counts"]["examples"] == wrong.sum() < 40
+    assert store.manifest["options"] == {"only": "misclassified"}
+    assert (store.manifest["model"]["inputs"], store.manifest["model"]["logits"]) == (["age", "dose"], False)
+
+
+def test_switches_are_stored_and_read() -> None:
+    made = build(methods="saliency", check_model=False, check_batch=True, only="correct")
+    parameters = decode(made.spec.exec_properties)
+    assert {name: parameters[name] for name in ("check_model", "check_batch", "only")} == {
+        "check_model": False,
+        "check_batch": True,
+        "only": "correct",
+    }
+    del parameters["seed"]  # of the executor
+    assert Attribute("m", **parameters).request.check_model is False
+    with pytest.raises(ParameterError, match="check_model='perhaps': expected true or false"):
+        decode({"check_model": "perhaps"})
+    with pytest.raises(ParameterError, match="check_model='no': expected True or False"):
+        build(methods="saliency", check_model="no")
 
 
 def test_parameters_may_be_runtime_parameters() -> None:

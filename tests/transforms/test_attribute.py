@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import apache_beam as beam
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -30,6 +31,7 @@ from beam_pipelines.transforms.attribute import _ExplainElements
 from tb_deepexplain.errors import ParameterError, UnknownMethodError
 from tb_deepexplain.recording.batch_explainer import BatchExplainer
 from tb_deepexplain.recording.manifest import describe_methods
+from tb_deepexplain.store.marker import PLUGIN_NAME
 from tests.closeness import assert_map_close
 from tests.transforms.elements import PICTURES, RNG, make_elements, make_pipeline
 
@@ -196,6 +198,30 @@ def test_options_work_as_in_the_command(model: Path, texts: Path) -> None:
     assert explained.input.tokens == ["a", "great"]
 
 
+def test_only_elements_that_meet_a_condition_are_explained(model: Path, tmp_path: Path) -> None:
+    predictions = keras.layers.TFSMLayer(model, call_endpoint="serve")(PICTURES).numpy()
+    wrong = [i for i in range(40) if predictions[i].argmax() != i % 3]
+    bound = float(np.sort(predictions[wrong].max(1))[len(wrong) // 2 :][:2].mean())  # between two of them
+    expected = [f"p{i:02}" for i in wrong if predictions[i].max() < bound]
+    assert 0 < len(expected) < len(wrong) < 40
+    elements = [*make_elements(), ("short", {"image": np.ones(5)})]
+    pipeline = make_pipeline()
+    attribute = Attribute(model, ["saliency"], only=f"misclassified and probability<{bound}", batch_size=7)
+    attributions = pipeline | beam.Create(elements) | attribute
+    ids = attributions.explained | beam.Map(lambda e: e.input.example_id)
+    assert_that(ids, lambda got: np.testing.assert_equal(sorted(got), expected))
+    _ = attributions | WriteAttributions(tmp_path, "run")
+    result = pipeline.run()
+    result.wait_until_finish()
+    counts = {c.key.metric.name: c.committed for c in result.metrics().query()["counters"]}
+    assert (counts["examples_explained"], counts["examples_skipped"]) == (len(expected), 40 - len(expected))
+    store = dx.Store(tmp_path / "run" / "plugins" / PLUGIN_NAME / "default")
+    assert store.manifest["counts"] == {"examples": len(expected), "maps": len(expected), "errors": 1}
+    assert store.manifest["options"] == {"only": f"misclassified and probability<{bound}"}
+    with pytest.raises(ParameterError, match="RunInference expects an answer for every element"):
+        AttributionModelHandler(attribute)
+
+
 def test_the_id_of_a_pair_replaces_the_id_of_the_record(model: Path) -> None:
     png = tf.io.encode_png((PICTURES[0] * 255).astype(np.uint8)).numpy()
     record = {"image": png, "label": 2, "id": "inner"}
@@ -302,6 +328,11 @@ def test_the_number_of_incomplete_batches_is_bounded(texts: Path, monkeypatch: p
         (lambda m: Attribute(m, ["intgrad", "integrated_gradients"]), ParameterError, "different methods"),
         (lambda m: Attribute(m, {"occlusion": {"window": 3}}), ParameterError, "did you mean window_shape"),
         (lambda m: Attribute(m, ["saliency"], target="best"), ParameterError, "expected predicted, label"),
+        (
+            lambda m: Attribute(m, ["saliency"], only="wrong"),
+            ParameterError,
+            "'wrong' is unknown; expected misclassified",
+        ),
         (lambda m: WriteAttributions(m, name="../up"), ParameterError, "expected letters"),
     ],
 )
