@@ -189,13 +189,6 @@ class Score:
             tensors.append(tf.broadcast_to(tf.constant(array, x.dtype), tf.shape(x)[1:] if None in shape else shape))
         return tensors
 
-    def replace(self, i: int, points: Any, mask: Any, base: Any) -> Any:
-        """Points of input i with the baseline where the mask is true, broadcast to them; NaN in the points stays NaN."""
-        if not self.x[i].dtype.is_floating:
-            return tf.where(mask, base, points)
-        hidden = tf.cast(mask, points.dtype)
-        return points * (1 - hidden) + base * hidden
-
     def _once(self, function: Callable[..., Any]) -> Any:
         """For a single call: traced in place, because a function within a function takes time to build and to inline."""
         return self._function(function) if self._jit or tf.executing_eagerly() else function

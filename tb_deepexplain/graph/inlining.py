@@ -33,8 +33,7 @@ def inline(function: Any) -> Any:
             f"the model contains a loop of TensorFlow 1, {loops[0]!r}, which TensorFlow 2 cannot differentiate: call "
             "tf.compat.v1.enable_control_flow_v2() before building the model, and export the model again"
         )
-    if any(t.shape.rank is None for t in outputs_of(function)):
-        annotate_ranks(inlined, function)
+    annotate_ranks(inlined, function, outputs_of(function))
     return inlined
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -10,19 +11,23 @@ import tensorflow as tf
 from tb_deepexplain.graph.graph_view import GraphView, tensor_name
 
 _UNKNOWN_SIZES = (3, 32)  # tried for unknown dimensions; some windows do not fit into 3
+# Ops whose shape only Python knows (Keras' StringLookup sets it): a GraphDef does not hold it.
+_OPS_WITHOUT_SHAPE = frozenset({"LookupTableFind", "LookupTableFindV2", "PyFunc", "PyFuncStateless", "EagerPyFunc"})
 
 
-def annotate_ranks(graph_def: Any, function: Any) -> None:
-    """Write the rank of every float tensor before the outputs of unknown rank into the inlined GraphDef of `function`.
+def annotate_ranks(graph_def: Any, function: Any, outputs: Sequence[Any]) -> None:
+    """Write the rank of every float tensor whose rank is unknown into the inlined GraphDef of `function`.
 
-    Changes nothing if the model cannot be run on zeros.
+    `outputs` are those of the function. Changes nothing if the model cannot be run on zeros.
     """
+    if all(t.shape.rank is not None for t in outputs) and all(n.op not in _OPS_WITHOUT_SHAPE for n in graph_def.node):
+        return
     captures = {internal.name: external for external, internal in function.graph.captures}
     inputs = [t for t in function.inputs if t.name not in captures]
     if any(t.shape.rank is None for t in inputs):
         return
     view = GraphView(graph_def)
-    needed = view.ancestors([t.name for t in function.outputs if t.shape.rank is None])
+    needed = view.ancestors([t.name for t in outputs])
     feeds = {tensor_name(t.op.name) for t in function.inputs}
     inner = [n for n in view.nodes if n in needed and tensor_name(n) not in feeds]
     has_unknown_rank: dict[str, list[bool]] = {}  # node → for each of its outputs
@@ -42,6 +47,9 @@ def annotate_ranks(graph_def: Any, function: Any) -> None:
             unknown += [t for t, flag in zip(operation.outputs, has_unknown_rank[name], strict=True) if flag]
         return [tf.rank(t) for t in unknown]
 
+    specs = [tf.TensorSpec(t.shape, t.dtype) for t in inputs]
+    if not ranks.get_concrete_function(specs).structured_outputs:
+        return
     for size in _UNKNOWN_SIZES:
         with contextlib.suppress(tf.errors.OpError, ValueError):
             zeros = [tf.zeros([size if n is None else n for n in t.shape], t.dtype) for t in inputs]

@@ -176,3 +176,12 @@ def test_windows_without_a_score_are_left_out() -> None:
     overlapping = dx.explain("occlusion", model, xs[:1], return_result=True, window_shape=2)
     assert np.isnan(overlapping.attributions[0, 1])  # both of its windows silence the example
     np.testing.assert_allclose(overlapping.attributions[0, 3], 0, atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:.*the input holds NaN or infinity")
+def test_missing_values_are_occluded() -> None:
+    """A model that fills them in: without the missing value, the baseline is there."""
+    model = _model(lambda x: tf.reduce_sum(tf.where(tf.math.is_finite(x), x**2, 5 * tf.ones_like(x)), 1), (3,))
+    xs = np.array([[np.nan, 2, 1], [1, -np.inf, 2]], np.float32)
+    np.testing.assert_allclose(dx.explain("occlusion", model, xs), [[5, 4, 1], [1, 5, 4]])
+    np.testing.assert_allclose(dx.explain("shapley_sampling", model, xs), [[5, 4, 1], [1, 5, 4]])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -25,6 +27,22 @@ def test_an_unknown_rank_is_measured() -> None:
     for output in (None, "output"):
         assert dx.Explainer("saliency", graph, output=output).predict(X).outputs.shape == (4, 4, 2)
         dx.explain("saliency", graph, X, output=output, target=1)
+
+
+def test_a_rank_that_only_python_knows_is_measured(tmp_path: Path) -> None:
+    """Keras gives the ids of a vocabulary their shape, which a graph does not hold."""
+    users, items = keras.Input((), dtype="string", name="user"), keras.Input((), dtype="string", name="item")
+    ids = [keras.layers.StringLookup(vocabulary=["a", "b", "c"])(names) for names in (users, items)]
+    rows = [keras.layers.Embedding(4, 3)(numbers) for numbers in ids]
+    model = keras.Model([users, items], keras.layers.Dot(-1)(rows))
+    model.export(tmp_path, verbose=False)
+    xs = {"user": np.array(["a", "b"], object), "item": np.array(["c", "a"], object)}
+    blanks = {name: np.array(["", ""], object) for name in xs}
+    score = {name: model(xs | {name: blanks[name]}).numpy()[:, 0] for name in xs}
+    for source in (model, tmp_path):
+        maps = dx.explain("occlusion", source, xs)
+        for name in xs:
+            np.testing.assert_allclose(maps[name], model(xs).numpy()[:, 0] - score[name], rtol=1e-4, atol=1e-7)
 
 
 def test_the_measured_example_is_large_enough_for_a_window() -> None:

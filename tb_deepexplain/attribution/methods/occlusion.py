@@ -140,7 +140,7 @@ def _occlude(score: Score, i: int, base: Any, axes: list[_Axis], value: Any) -> 
             shape = [-1, *[1] * n, axis.size, *[1] * (len(axes) - n - 1)]
             hidden &= tf.reshape(line, shape)
         points = [tf.gather(t, rows) for t in score.x]
-        points[i] = score.replace(i, points[i], hidden, base)
+        points[i] = tf.where(hidden, base, points[i])
         return [score(points, rows)]
 
     (occluded,) = score.map(score.n * windows, evaluate)
