@@ -132,10 +132,11 @@ class Explainer:
         self.batch_sizes = BatchSizes(self.submodel, self.method, self.parameters)
         self._diagnostics = Diagnostics(self.submodel)
         ignored = self.submodel.ignored_custom_gradients(self.method.family)
-        self._custom_gradients = ignored and (
+        text = (
             f"custom gradients are ignored ({list_names(ignored)}): the derivative of the forward computation is used"
         )
-        self._not_explained = [f"not explained: {reason}" for reason in self.submodel.cut.not_explained]
+        not_explained = [f"not explained: {reason}" for reason in self.submodel.cut.not_explained]
+        self._warnings = [*([text] if ignored else []), *not_explained, *graph.warnings]
         self._compiled: dict[Any, CompiledMethod] = {}
         self._compiling = threading.Lock()
         self._at_sizes: dict[ExampleShapes, Explainer] = {}  # for examples for which this graph does not hold
@@ -365,16 +366,7 @@ class Explainer:
             texts += batch_texts
         *maps, score, baseline_score, evaluations = join_batches(parts, batches, examples.n)
         texts = [texts[i] for i in np.argsort(np.concatenate(batches))][: examples.n]
-        for i in np.flatnonzero(examples.inputs.not_finite):
-            if not any("NaN" in text for text in texts[i]):  # a ReLU may have turned it into zero
-                texts[i].append("the input holds NaN or infinity, which the model passes over")
-        for of_example, added in zip(texts, examples.explained.warnings, strict=False):
-            of_example += added
-        for text, applies in examples.inputs.notes:
-            for i in np.flatnonzero(applies):
-                texts[i].append(text)
-        for of_example in texts:
-            of_example += (*self.graph.warnings, *self._warnings_of_check(examples.inputs, batch_size))
+        self._add_warnings(texts, examples, batch_size)
         has_all = self._options["inputs"] is None
         attributions = examples.inputs.restore_structure(self.submodel.cut.names, maps, has_all)
         if not return_result:
@@ -396,11 +388,28 @@ class Explainer:
             explained=examples.explained,
         )
 
-    def _warnings_of_check(self, inputs: Inputs, batch_size: int | None) -> list[str]:
-        """What the check of the graph found, for all examples."""
+    def _add_warnings(self, texts: list[list[str]], examples: Examples, batch_size: int | None) -> None:
+        """Add to the warnings of the maps those of their examples, and those of all maps."""
+        inputs, general = examples.inputs, self.general_warnings(examples.inputs, batch_size)
+        for i in np.flatnonzero(inputs.not_finite):
+            if not any("NaN" in text for text in texts[i]):  # a ReLU may have turned it into zero
+                texts[i].append("the input holds NaN or infinity, which the model passes over")
+        for of_example, added in zip(texts, examples.explained.warnings, strict=False):
+            of_example += added
+        for text, applies in inputs.notes:
+            for i in np.flatnonzero(applies):
+                texts[i].append(text)
+        for of_example in texts:
+            of_example += general
+
+    def general_warnings(self, inputs: Inputs, batch_size: int | None = None) -> list[str]:
+        """What a reader of any map of these examples must know: what is not explained, and what the check of the graph found."""
+        if (other := self.for_examples(inputs, batch_size)) is not self:
+            return other.general_warnings(inputs, batch_size)
+        texts = list(self._warnings)
         if inputs.are_entries:
-            return []
-        verdict, texts = self._judge(tuple(a.shape[1:] for a in inputs.arrays), inputs), list[str]()
+            return texts
+        verdict = self._judge(tuple(a.shape[1:] for a in inputs.arrays), inputs)
         if verdict.mixes and batch_size != 1:
             texts.append(
                 f"the model mixes the examples of a batch: the output of the first example is {verdict.mixes}, so that maps "
@@ -457,9 +466,6 @@ class Explainer:
         for text, applies in zip(compiled.warnings, output.warnings, strict=True):
             for i in np.flatnonzero(applies):
                 texts[i].append(text)
-        for of_example in texts:
-            of_example += [self._custom_gradients] if self._custom_gradients else []
-            of_example += self._not_explained
         return output, texts
 
     def entry_shapes(self, entries: list[Any], submodel: Submodel | None = None) -> Shapes:

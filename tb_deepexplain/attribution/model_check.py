@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +18,6 @@ from tb_deepexplain.graph.logits import final_activation
 from tb_deepexplain.graph.submodel import Submodel
 
 EXAMPLES = 3  # that are compared
-_Answer = Callable[[Sequence[np.ndarray]], np.ndarray]
 _checking = threading.Lock()  # TF32 is a setting of the process
 
 
@@ -40,65 +39,78 @@ def check_submodel(
     open, the model's own output is checked instead, else only its dependence on the other examples. Raises InputError for
     values that the model does not take.
     """
-    graph, cut = submodel.graph, submodel.cut
-    name = next((name for name, tensor in graph.outputs.items() if tensor == cut.model_output), "")
-    if not name and check_model and graph.has_open_sizes:
-        name, tensor = next(iter(graph.outputs.items()))
-        cut = dataclasses.replace(cut, output=tensor, model_output=tensor)
-        submodel = Submodel(graph, cut)
-    is_logarithm = final_activation(graph.view, cut.model_output) == "LogSoftmax"
-
-    def call_graph(batch: Sequence[np.ndarray]) -> np.ndarray:
-        return _as_float64(submodel.predict([tf.constant(a) for a in batch])[1])
-
-    def call_model(batch: Sequence[np.ndarray]) -> np.ndarray | None:
-        tensors = [
-            tf.cast(tf.constant(a), spec.dtype) if spec.is_float else tf.constant(a)
-            for a, spec in zip(batch, graph.inputs, strict=True)
-        ]
-        outputs = graph.call_model(tensors) if check_model and name else None
-        values = None if outputs is None else _as_float64(outputs[name])
-        return np.exp(values) if is_logarithm and values is not None else values
-
+    outputs = _Outputs(submodel, check_model)
     with _checking, _full_precision():
-        real = [a[:EXAMPLES] for a in arrays]
-        batch = [np.concatenate([a, _unlike(a[:1])]) for a in real]
+        batch, values, fault = _call_graph(outputs, [a[:EXAMPLES] for a in arrays])
+        if fault or not values.ndim:  # one number for all examples is refused when it is explained
+            return Verdict(fault)
+        not_compared = ""
         try:
-            values = call_graph(batch)
-        except Exception:  # the added example may be nothing that the model takes
-            batch = real
-            try:
-                values = call_graph(batch)
-            except (InputError, tf.errors.ResourceExhaustedError):
-                raise
-            except Exception as error:
-                with contextlib.suppress(Exception):
-                    if call_model(batch) is not None:
-                        return Verdict(fault=f"it fails where the model answers: {model_error_text(error)}")
-                raise
-        if not values.ndim:  # one number for all examples, which is refused when it is explained
-            return Verdict()
-        fault = mixes = not_compared = ""
-        try:
-            expected = call_model(batch)
+            expected = outputs.of_model(batch)
         except tf.errors.ResourceExhaustedError:
             raise
         except Exception as error:  # the user's own code
             expected, not_compared = None, model_error_text(error)
-        rounding = _Rounding(submodel, call_graph, batch, values)
+        rounding = _Rounding(outputs, batch, values)
         if expected is not None and (pair := rounding.find_difference(values, expected)):
-            fault = f"its output {name!r} is {pair[0]}, the model's is {pair[1]}"
-        elif len(values) == len(batch[0]) > 1:
-            first = [a[:1] for a in batch]
-            alone = call_graph(first)
-            if pair := rounding.find_difference(values[:1], alone):
-                # A graph that loops over the batch, not over time, is right where both are equally long.
-                expected = None if expected is None else call_model(first)
-                if expected is not None and (other := rounding.find_difference(alone, expected)):
-                    fault = f"its output {name!r} is {other[0]} for one example alone, the model's is {other[1]}"
-                elif check_batch:
-                    mixes = f"{pair[1]} alone, {pair[0]} among others"
-        return Verdict(fault, mixes, not_compared)
+            return Verdict(f"its output {outputs.name!r} is {pair[0]}, the model's is {pair[1]}")
+        if not len(values) == len(batch[0]) > 1:
+            return Verdict(not_compared=not_compared)
+        first = [a[:1] for a in batch]
+        alone = outputs.of_graph(first)
+        pair = rounding.find_difference(values[:1], alone)
+        # A graph that loops over the batch, not over time, is right where both are equally long.
+        expected = outputs.of_model(first) if pair and expected is not None else None
+        if expected is not None and (other := rounding.find_difference(alone, expected)):
+            return Verdict(
+                f"its output {outputs.name!r} is {other[0]} for one example alone, the model's is {other[1]}"
+            )
+        mixes = f"{pair[1]} alone, {pair[0]} among others" if pair and check_batch else ""
+        return Verdict(mixes=mixes, not_compared=not_compared)
+
+
+class _Outputs:
+    """An output of a graph, and of its model as its owner calls it, as probabilities in double precision."""
+
+    def __init__(self, submodel: Submodel, check_model: bool) -> None:
+        graph, cut = submodel.graph, submodel.cut
+        name = next((name for name, tensor in graph.outputs.items() if tensor == cut.model_output), "")
+        if not name and check_model and graph.has_open_sizes:
+            name, tensor = next(iter(graph.outputs.items()))
+            submodel = Submodel(graph, dataclasses.replace(cut, output=tensor, model_output=tensor))
+        self.submodel, self.name, self._calls_model = submodel, name, check_model and bool(name)
+        self.activation = final_activation(graph.view, submodel.cut.model_output)
+
+    def of_graph(self, batch: Sequence[np.ndarray]) -> np.ndarray:
+        return _as_float64(self.submodel.predict([tf.constant(a) for a in batch])[1])
+
+    def of_model(self, batch: Sequence[np.ndarray]) -> np.ndarray | None:
+        """None if there is no model to call, or no such output of it."""
+        graph = self.submodel.graph
+        tensors = [
+            tf.cast(tf.constant(a), spec.dtype) if spec.is_float else tf.constant(a)
+            for a, spec in zip(batch, graph.inputs, strict=True)
+        ]
+        outputs = graph.call_model(tensors) if self._calls_model else None
+        values = None if outputs is None else _as_float64(outputs[self.name])
+        return np.exp(values) if self.activation == "LogSoftmax" and values is not None else values
+
+
+def _call_graph(outputs: _Outputs, examples: list[np.ndarray]) -> tuple[list[np.ndarray], np.ndarray, str]:
+    """(examples and another one, the graph's output for them, how the graph fails where the model does not)."""
+    batch = [np.concatenate([a, _unlike(a[:1])]) for a in examples]
+    with contextlib.suppress(Exception):  # the added example may be nothing that the model takes
+        return batch, outputs.of_graph(batch), ""
+    try:
+        return examples, outputs.of_graph(examples), ""
+    except (InputError, tf.errors.ResourceExhaustedError):
+        raise
+    except Exception as error:
+        with contextlib.suppress(Exception):
+            if outputs.of_model(examples) is not None:
+                fault = f"it fails where the model answers: {model_error_text(error)}"
+                return examples, np.zeros(0), fault
+        raise
 
 
 class _Rounding:
@@ -108,12 +120,10 @@ class _Rounding:
     hold them are not compared.
     """
 
-    def __init__(self, submodel: Submodel, call_graph: _Answer, batch: list[np.ndarray], values: np.ndarray) -> None:
-        self._is_probability = final_activation(submodel.graph.view, submodel.cut.model_output) is not None
-        self._epsilon, self._smallest = _precision(submodel)
-        self._call_graph, self._batch, self._values = call_graph, batch, values
+    def __init__(self, outputs: _Outputs, batch: list[np.ndarray], values: np.ndarray) -> None:
+        self._outputs, self._batch, self._values = outputs, batch, values
+        self._epsilon, self._smallest = _precision(outputs.submodel)
         self._is_finite = ~holds_not_finite(batch)
-        self._graph = submodel.graph
 
     def find_difference(self, values: np.ndarray, expected: np.ndarray) -> tuple[str, str] | None:
         """The two numbers `[N, ...]` that differ most, as text; None if everything differs by rounding only."""
@@ -126,14 +136,14 @@ class _Rounding:
             size = np.abs(np.where(np.isfinite(b), b, 0)).reshape(len(b), -1).max(1, initial=0)
             excess = difference - (self._epsilon**0.5 * size + 16 * self._epsilon)[:, None]
             is_rounding = (excess <= 0).all() or (difference.max(1, initial=0) <= 16 * self._effect(len(a))).all()
-            if not is_rounding and not self._graph.not_finite_weights:
+            if not is_rounding and not self._outputs.submodel.graph.not_finite_weights:
                 place = int(excess.argmax())
                 return f"{values.flat[place]:.6g}", f"{expected.flat[place]:.6g}"
         return None
 
     def _scales(self, values: np.ndarray, expected: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         yield values, expected
-        if self._is_probability:  # saturated probabilities hide differences between logits
+        if self._outputs.activation is not None:  # saturated probabilities hide differences between logits
             yield np.log(np.maximum(values, self._smallest)), np.log(np.maximum(expected, self._smallest))
 
     def _effect(self, count: int) -> np.ndarray:
@@ -146,7 +156,7 @@ class _Rounding:
         with np.errstate(invalid="ignore", divide="ignore"):
             effects = [
                 np.nan_to_num(np.abs(a - b)).reshape(len(a), -1).max(1, initial=0)
-                for a, b in self._scales(self._call_graph(moved), self._values)
+                for a, b in self._scales(self._outputs.of_graph(moved), self._values)
             ]
         return np.maximum.reduce(effects)[:count]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import threading
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -295,13 +296,18 @@ def evaluate(
     segments: Any = None,
     **options: Any,
 ) -> dict[str, Measured]:
-    """Measures of one method's maps of `xs`: `Evaluator(Explainer(method, model, **options), measures).run(xs, ...)`."""
+    """Measures of one method's maps of `xs`: `Evaluator(Explainer(method, model, **options), measures).run(xs, ...)`.
+
+    What a reader of all maps must know is raised as UserWarnings.
+    """
     method, model, xs, measures = order_arguments("evaluate(method, model, xs, measures)", method, model, xs, measures)
     if xs is None or not measures:
         raise ParameterError("xs or measures are missing: evaluate(method, model, xs, measures)")
     evaluator = Evaluator(Explainer(method, model, **options), measures)
     checked = evaluator.explainer.check(xs)
     checked.warn()
+    for text in evaluator.explainer.general_warnings(checked, batch_size):
+        warnings.warn(text, stacklevel=2)
     return evaluator.run(checked, ys=ys, target=target, batch_size=batch_size, seed=seed, segments=segments)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import time
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -51,8 +53,8 @@ def rank(
     compared that can explain the model with at most `budget` evaluations per map; Ranking.left_out says why the others cannot.
     Occlusion of pictures uses 14 × 14 windows unless it has parameters. `seed` makes the random parts repeatable.
 
-    Raises InputError or ParameterError, also when fewer than two methods are left to compare, and UnsupportedModelError if a
-    method of `methods` or a measure cannot be used on this model.
+    What a reader of all maps must know is raised as UserWarnings. Raises InputError or ParameterError, also when fewer than two methods
+    are left to compare, and UnsupportedModelError if a method of `methods` or a measure cannot be used on this model.
     """
     checked_measures = check_measures(DEFAULT_MEASURES if measures is None else measures)
     if not checked_measures:
@@ -91,6 +93,9 @@ def rank(
         return explainer.cost(example), lambda: explainer.run(example, return_result=True, **options)
 
     selected, left_out = select_methods(parameters, prepare, budget, required=methods is not None)
+    of_methods = (explainers[method].general_warnings(checked, batch_size) for method in selected)
+    for text in dict.fromkeys(itertools.chain(*of_methods)):
+        warnings.warn(text, stacklevel=2)
     evaluator = Evaluator(explainers[selected[0]], checked_measures)
     few, few_options = first(SANITY_EXAMPLES)
     run_options: dict[str, Any] = {"batch_size": batch_size, "seed": seed}

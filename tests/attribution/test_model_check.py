@@ -176,6 +176,18 @@ def test_models_that_mix_examples_are_warned_of() -> None:
         assert "mixes" not in str(unchecked.warnings)
 
 
+def test_measures_warn_of_models_that_mix_examples() -> None:
+    def by_mean(x: Any) -> Any:
+        return tf.nn.relu(x - tf.reduce_mean(x, 0))
+
+    with pytest.warns(UserWarning, match="mixes the examples of a batch"):
+        dx.evaluate("saliency", (by_mean, SPEC), NUMBERS, ["deletion"], target=0)
+    methods = ["saliency", "gradient_x_input"]
+    with pytest.warns(UserWarning, match="mixes the examples of a batch") as warned:
+        dx.rank((by_mean, SPEC), NUMBERS, target=0, methods=methods, measures=["deletion"])
+    assert len(warned) == 1
+
+
 def test_a_model_that_cannot_be_called_is_said() -> None:
     def model(x: Any) -> Any:
         if tf.executing_eagerly():

@@ -52,8 +52,10 @@ def test_masks_beside_tokens_stay_fixed_and_are_named() -> None:
     np.testing.assert_array_equal(of_ids, result.attributions["ids"])
     assert of_mask is None
     for by_order in (list(xs.values()), tuple(xs.values())):
-        measured = dx.evaluate("gradient_x_input", model, by_order, {"deletion": {"steps": 2}})["deletion"]
-        again = dx.evaluate("gradient_x_input", model, xs, {"deletion": {"steps": 2}})["deletion"]
+        with pytest.warns(UserWarning, match="not explained: mask"):
+            measured = dx.evaluate("gradient_x_input", model, by_order, {"deletion": {"steps": 2}})["deletion"]
+        with pytest.warns(UserWarning, match="not explained: mask"):
+            again = dx.evaluate("gradient_x_input", model, xs, {"deletion": {"steps": 2}})["deletion"]
         np.testing.assert_array_equal(measured.curve, again.curve)
     named = dx.explain("gradient_x_input", model, xs, inputs=["ids", "mask"])
     assert named["mask"].shape == (2, 6)
