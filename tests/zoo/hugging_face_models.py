@@ -159,6 +159,37 @@ PATCHES = {
     "num_attention_heads": 2,
     "intermediate_size": 12,
 }
+SEGFORMER = {
+    "num_encoder_blocks": 2,
+    "depths": [1, 1],
+    "sr_ratios": [2, 1],
+    "hidden_sizes": [4, 8],
+    "patch_sizes": [3, 3],
+    "strides": [2, 2],
+    "num_attention_heads": [1, 2],
+    "mlp_ratios": [2, 2],
+    "decoder_hidden_size": 8,
+}
+CVT = {
+    "patch_sizes": [3, 3],
+    "patch_stride": [2, 2],
+    "patch_padding": [1, 1],
+    "embed_dim": [4, 8],
+    "num_heads": [1, 2],
+    "depth": [1, 1],
+    "mlp_ratio": [2.0, 2.0],
+    "attention_drop_rate": [0.0, 0.0],
+    "drop_rate": [0.0, 0.0],
+    "drop_path_rate": [0.0, 0.0],
+    "qkv_bias": [True, True],
+    "cls_token": [False, True],
+    "qkv_projection_method": ["dw_bn", "dw_bn"],
+    "kernel_qkv": [3, 3],
+    "padding_kv": [1, 1],
+    "stride_kv": [2, 2],
+    "padding_q": [1, 1],
+    "stride_q": [1, 1],
+}
 PICTURE_MODELS = [
     picture("ViT", 16, sizes=PATCHES, **SOFTMAX),
     picture("DeiT", 16, sizes=PATCHES, **SOFTMAX),
@@ -189,5 +220,18 @@ PICTURE_MODELS = [
         refused={RULES: "product"},
     ),
     picture("ResNet", 32, sizes={"embedding_size": 4, "hidden_sizes": [4, 8], "depths": [1, 1]}),
+    picture(
+        "MobileViT",
+        64,
+        sizes={
+            "image_size": 64,
+            "hidden_sizes": [4, 6, 8],
+            "neck_hidden_sizes": [4, 4, 4, 6, 6, 8, 12],
+            "num_attention_heads": 2,
+        },
+        **SOFTMAX,
+    ),
+    picture("Segformer", 32, sizes=SEGFORMER, **SOFTMAX),
+    picture("Cvt", 32, sizes=CVT, **SOFTMAX),
 ]
 HUGGING_FACE = [*TEXT_MODELS, *PICTURE_MODELS]

@@ -23,7 +23,7 @@ def _build(name: str, size: int, **options: Any) -> Any:
     for norm in norms:
         norm.momentum = 0.0
     if norms:
-        model(np.random.default_rng(2).normal(size=(8, size, size, 3)).astype(np.float32), training=True)
+        model(np.random.default_rng(2).normal(size=(64, size, size, 3)).astype(np.float32), training=True)
     return model
 
 

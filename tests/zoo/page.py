@@ -9,11 +9,13 @@ from tests.zoo.hugging_face_models import HUGGING_FACE
 from tests.zoo.keras_applications import APPLICATIONS
 from tests.zoo.keras_hub_models import KERAS_HUB
 from tests.zoo.keras_layers import TABLE_OF_LAYERS
+from tests.zoo.keras_preprocessing import CATEGORIES
 from tests.zoo.member import REASONS, Member
 from tests.zoo.tensorflow_1_models import TENSORFLOW_1
 
 SECTIONS: dict[str, Sequence[Member]] = {
     "Keras' layers, one by one": TABLE_OF_LAYERS,
+    "Keras' layers for categories and text": CATEGORIES,
     "keras.applications": APPLICATIONS,
     "KerasHub": KERAS_HUB,
     "Hugging Face (TensorFlow classes)": HUGGING_FACE,
