@@ -222,31 +222,31 @@ class Attribution:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class InputPart:
-    """One input of a mixed example as a person sees it: a picture, tokens (one for each value of a map), or numbers."""
+class _Shown:
+    """What a person sees: a picture (PNG or JPEG bytes), tokens (one for each value of a map), or numbers and categories."""
+
+    image: bytes | None = None
+    tokens: Sequence[str] | None = None
+    word_ids: Sequence[int] | None = None
+    features: Sequence[str] | None = None
+    values: Sequence[float | None] | None = None
+    texts: Sequence[str | None] | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class InputPart(_Shown):
+    """One input of a mixed example as a person sees it."""
 
     input: str
     modality: str  # image | text | tabular
-    image: bytes | None = None
-    tokens: Sequence[str] | None = None
-    word_ids: Sequence[int] | None = None
-    features: Sequence[str] | None = None
-    values: Sequence[float | None] | None = None
-    texts: Sequence[str | None] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
-class Input:
-    """One example as a person sees it: a picture (PNG or JPEG bytes), tokens, the numbers of its inputs, or parts of these kinds."""
+class Input(_Shown):
+    """One example as a person sees it: of one modality, or parts of several."""
 
     example_id: str
     modality: str
-    image: bytes | None = None
-    tokens: Sequence[str] | None = None
-    word_ids: Sequence[int] | None = None
-    features: Sequence[str] | None = None
-    values: Sequence[float | None] | None = None
-    texts: Sequence[str | None] | None = None
     label: int | None = None
     inputs: Sequence[ModelInput] = ()
     parts: Sequence[InputPart] | None = None
