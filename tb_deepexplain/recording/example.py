@@ -10,6 +10,8 @@ import numpy as np
 
 from tb_deepexplain.recording.targets import Label
 
+_SHORT_TEXT = 63  # characters; shorter texts, and categories, are batched together
+
 
 @dataclasses.dataclass(frozen=True)
 class Example:
@@ -31,8 +33,8 @@ class Example:
 
     @property
     def batch_key(self) -> tuple[Any, ...]:
-        """Equal for examples that can be batched: the shapes of the inputs, and the length of texts in powers of two, because
-        the model pads the texts of a batch to the longest."""
+        """Equal for examples that can be batched: the shapes of the inputs, and the length of long texts in powers of two,
+        because the model pads the texts of a batch to the longest."""
         return tuple((name, np.shape(value), _length_bits(value)) for name, value in sorted(self.inputs.items()))
 
 
@@ -46,4 +48,7 @@ def batch_positions(examples: Sequence[Example]) -> list[list[int]]:
 
 def _length_bits(value: np.ndarray) -> int | None:
     is_text = value.dtype.kind in "OSU"
-    return max((len(text) for text in value.ravel()), default=0).bit_length() if is_text else None
+    if not is_text:
+        return None
+    length = max((len(text) for text in value.ravel()), default=0)
+    return max(length, _SHORT_TEXT).bit_length()

@@ -44,6 +44,7 @@ from tb_deepexplain.training.training_examples import (
 
 RESTORED_WEIGHTS = "these are the weights that the training kept, not those of its last step: earlier ones that were restored, or averages"
 _IfExists: TypeAlias = Literal["refuse", "overwrite", "new run"]
+_RUNS_OF_KERAS = ("train", "validation")
 _OTHER_NAMES = {"log_dir": "logdir=", "overwrite": "if_exists='overwrite'"}
 
 
@@ -127,6 +128,11 @@ class AttributionCallback(keras.callbacks.Callback):
             if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 1):
                 raise ParameterError(f"{option}={number!r}: expected a whole number of at least 1")
         check_store_name(name, "name")
+        if run in _RUNS_OF_KERAS:
+            raise ParameterError(
+                f"run={run!r} is where keras.callbacks.TensorBoard writes its scalars, which TensorBoard may stop reading if a second "
+                "writer joins; give another run, such as 'attributions'"
+            )
         to_path(logdir)  # ParameterError for a scheme that cannot be written
         self._every, self._every_steps = every or 1, every_steps
         self.async_safe = every_steps is None  # Keras need not wait for the callback after every batch
@@ -145,16 +151,16 @@ class AttributionCallback(keras.callbacks.Callback):
             superpixels=superpixels,
         )
         self._logdir, self.run, self._name, self._if_exists = logdir, run, name, if_exists
-        self._given, self._labels = examples, labels
+        self._examples_argument, self._labels = examples, labels
         self._taken: Inputs | None = None
         self._ids, self._max_examples, self._score = ids, max_examples, score
         self._explainer: BatchExplainer | None = None
 
     def on_train_begin(self, logs: Any = None) -> None:  # noqa: ARG002
         """Load the model and explain one example by every method, so that errors are raised now."""
-        graph = load_trained_model(self.model, self._given)
+        graph = load_trained_model(self.model, self._examples_argument)
         if self._taken is None:  # a generator cannot be read again in a second `fit`
-            self._taken = read_examples(graph, self._given, self._max_examples)
+            self._taken = read_examples(graph, self._examples_argument, self._max_examples)
             self._taken.warn()
         request = dataclasses.replace(
             self._request,

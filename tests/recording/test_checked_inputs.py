@@ -69,3 +69,14 @@ def test_checked_inputs_give_the_same_results() -> None:
         assert each.run(checked.take(np.array([], int)))["numbers"].shape == (0, 4)
     with pytest.raises(dx.InputError, match=r"xs was checked for .*numbers.*, but the model takes"):
         dx.Explainer("saliency", models.sequential()).run(checked)
+
+
+def test_short_texts_and_categories_are_batched_together() -> None:
+    def text(*words: str) -> Example:
+        return Example("a", {"x": np.array(words, object), "y": np.zeros(2)})
+
+    short = [text(word) for word in ("", "male", "3rd", "z" * 63)]
+    assert len({example.batch_key for example in short}) == 1
+    long = [text("z" * length) for length in (63, 64, 127, 128)]
+    assert [one.batch_key == long[1].batch_key for one in long] == [False, True, True, False]
+    assert text("a").batch_key != text("a", "b").batch_key

@@ -70,6 +70,7 @@ def test_maps_that_are_not_finite_are_errors_with_a_warning(tmp_path: Path) -> N
         ({"measures": ["deletion"], "superpixels": 4}, ParameterError, "superpixels are parts of pictures"),
         ({"output": "kind"}, ParameterError, "the model has no output 'kind'; it has output_0"),
         ({"name": "a/b"}, ParameterError, "name 'a/b': expected letters"),
+        ({"run": "train"}, ParameterError, "run='train' is where keras.callbacks.TensorBoard writes"),
         ({"methods": []}, ParameterError, "expected different methods, at least one"),
         ({"methods": ["salency"]}, UnknownMethodError, "did you mean saliency"),
         ({"methods": {"saliency": {"steps": 3}}}, ParameterError, "saliency has no parameter 'steps'"),

@@ -2,7 +2,7 @@
 export const MINUS = "\u2212";
 const THIN_SPACE = "\u202f";
 
-const withMinus = (text: string): string => text.replace("-", MINUS);
+const withMinus = (text: string): string => text.replaceAll("-", MINUS);
 
 /** Three significant digits (or `digits`), with an exponent only for very small and very large numbers. */
 export function short(value: number | null, digits = 3): string {

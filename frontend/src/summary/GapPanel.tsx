@@ -7,6 +7,12 @@ import { filterText, Panel } from "./Panel";
 
 const BAR_HEIGHT = 90;
 
+/** The least share that is told; smaller ones are as good as none. */
+const LEAST = 0.001;
+
+const gap = (value: number | null): string =>
+  value !== null && value < LEAST ? `below ${percent(LEAST)}` : percent(value);
+
 export function GapPanel({ summary }: { summary: Gaps }) {
   const { edges, histograms } = summary;
   if (histograms.length === 0) return null;
@@ -20,7 +26,7 @@ export function GapPanel({ summary }: { summary: Gaps }) {
             <figcaption>{title}</figcaption>
             <Histogram method={method} counts={counts} edges={edges} />
             <p class="note">
-              median {percent(median)}, 95 % of them below {percent(p95)}
+              median {gap(median)}, 95 % of them below {p95 === null ? percent(p95) : percent(Math.max(p95, LEAST))}
               {unknown > 0 && `; unknown for ${count(unknown)}`}
             </p>
           </figure>

@@ -116,7 +116,7 @@ function Words({ summary }: Props) {
 }
 
 function Features({ summary }: Props) {
-  const note = `${sampleText(summary)} A point for each example; its colour is the feature's value, pale for small, dark for large.`;
+  const note = `${sampleText(summary)} A point for each example; its colour is the feature's value, pale for small, dark for large; texts have no order.`;
   return (
     <Panel id="global" title="Features" note={note}>
       <div class="charts">

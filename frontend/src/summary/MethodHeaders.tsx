@@ -4,7 +4,7 @@ export function MethodHeaders({ methods }: { methods: readonly { id: string; tit
   return (
     <>
       {methods.map(({ id, title }) => (
-        <th scope="col" key={id}>
+        <th scope="col" key={id} title={title}>
           {title}
         </th>
       ))}
