@@ -16,7 +16,7 @@ import tensorflow as tf
 from tb_deepexplain.attribution import compiled_method
 from tb_deepexplain.attribution.argument_order import order_arguments
 from tb_deepexplain.attribution.baselines import Baselines, by_input
-from tb_deepexplain.attribution.batch_sizes import BatchSizes
+from tb_deepexplain.attribution.batch_sizes import BatchSizes, check_batch_size
 from tb_deepexplain.attribution.batching import join_batches, split_rows, take_rows, track_progress
 from tb_deepexplain.attribution.compiled_method import CompiledMethod, MethodOutput, Shapes, compile_method
 from tb_deepexplain.attribution.containers import read_baseline, unpack
@@ -255,7 +255,8 @@ class Explainer:
         graph = self.submodel.graph  # with the score function, if there is one
         with graph.checking:
             if key not in graph.verdicts:
-                rows = self._split(inputs, min(EXAMPLES, batch_size or EXAMPLES))[0]
+                size = EXAMPLES if batch_size is None else min(EXAMPLES, check_batch_size(batch_size))
+                rows = self._split(inputs, size)[0]
                 arrays = [take_rows(array, rows) for array in inputs.arrays]
                 graph.verdicts[key] = check_submodel(self.submodel, arrays, **self._checks)
             verdict: Verdict = graph.verdicts[key]

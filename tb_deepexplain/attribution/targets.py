@@ -210,6 +210,8 @@ def check_ys(ys: Any, n: int | None, output_shape: tuple[int | None, ...] | None
     weights = np.asarray(ys)
     if weights.dtype.kind not in "fiub":
         raise InputError(f"ys: expected numbers, got {weights.dtype}")
+    if not np.isfinite(weights).all():
+        raise InputError("ys: holds NaN or infinity; give finite weights")
     if n is not None and (weights.ndim == 0 or len(weights) != n):
         raise InputError(f"ys: got shape {weights.shape}; expected {n} rows, one for each example")
     if output_shape is not None and not fits(weights.shape[1:], output_shape[1:]):

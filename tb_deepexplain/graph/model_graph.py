@@ -125,6 +125,8 @@ class ModelGraph:
             if name is not None and not isinstance(name, str):
                 hint = f"; its name is {name.name!r}" if isinstance(getattr(name, "name", None), str) else ""
                 raise ParameterError(f"{option}: got a {type(name).__name__}; give the name of a layer or tensor{hint}")
+        if names == ():
+            raise ParameterError("inputs: got an empty list; name an input, layer or tensor, or leave inputs out")
         key = (names, output, logits, access)
         if key not in self._submodels:
             specs = [dataclasses.replace(spec, shape=spec.traced_shape) for spec in self.inputs]

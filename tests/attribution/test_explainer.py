@@ -144,9 +144,11 @@ def test_maps_that_are_zero_or_not_finite_have_warnings(graph: dx.ModelGraph) ->
         (PICTURES, {"target": "label"}, "target='label'"),
         (PICTURES, {"target": 1, "ys": np.ones((7, 3))}, "both ys and target"),
         (PICTURES, {"ys": np.ones((6, 3))}, "expected 7 rows"),
+        (PICTURES, {"ys": np.full((7, 3), np.nan)}, "ys: holds NaN"),
         (PICTURES, {"ys": np.ones((7, 2))}, r"ys: got weights of shape \(2,\)"),
         (PICTURES, {"batch_size": 0}, "batch_size=0"),
         (PICTURES, {"batch_size": 2.5}, "batch_size=2.5"),
+        (PICTURES, {"batch_size": "3"}, "batch_size='3'"),
     ],
 )
 def test_inputs_that_do_not_fit_are_refused(

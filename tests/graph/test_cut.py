@@ -100,6 +100,8 @@ def test_unusable_entries_and_outputs_are_refused() -> None:
     model = models.image()
     with pytest.raises(dx.ParameterError, match=r"no tensor or layer 'nowhere'; its layers include .*conv"):
         dx.Explainer("saliency", model, inputs="nowhere")
+    with pytest.raises(dx.ParameterError, match="inputs: got an empty list"):
+        dx.Explainer("saliency", model, inputs=[])
     with pytest.raises(dx.UnsupportedModelError, match="no embedding look-up"):
         dx.Explainer("saliency", model, inputs="embedding")
     with pytest.raises(dx.UnsupportedModelError, match="does not depend on"):
