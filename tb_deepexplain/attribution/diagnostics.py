@@ -57,7 +57,7 @@ class Diagnostics:
             reason = (
                 f"the model's weights hold NaN or infinity ({weights})"
                 if weights
-                else "an operation inside the model overflows"
+                else "an operation inside the model overflows or divides by zero"
             )
             if not _is_finite(batch, int(n)):
                 reason = "the input holds NaN or infinity"
@@ -105,7 +105,7 @@ class Diagnostics:
             return "so does the model's output"
         if family == "perturbation":
             return "so does the score without some features, or no window covers a feature"
-        return "an operation inside the model, or at the baseline, overflows or has no derivative"
+        return "an operation inside the model, or at the baseline, overflows, divides by zero or has no derivative"
 
     def _weights_not_finite(self) -> str:
         """The names of the weights that hold NaN or infinity."""

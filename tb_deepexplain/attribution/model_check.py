@@ -98,9 +98,10 @@ class _Outputs:
 
 def _call_graph(outputs: _Outputs, examples: list[np.ndarray]) -> tuple[list[np.ndarray], np.ndarray, str]:
     """(examples and another one, the graph's output for them, how the graph fails where the model does not)."""
-    batch = [np.concatenate([a, _unlike(a[:1])]) for a in examples]
-    with contextlib.suppress(Exception):  # the added example may be nothing that the model takes
-        return batch, outputs.of_graph(batch), ""
+    for unlike in (_unlike, _unlike_number):
+        batch = [np.concatenate([a, unlike(a[:1])]) for a in examples]
+        with contextlib.suppress(Exception):  # the added example may be nothing that the model takes
+            return batch, outputs.of_graph(batch), ""
     try:
         return examples, outputs.of_graph(examples), ""
     except (InputError, tf.errors.ResourceExhaustedError):
@@ -177,7 +178,14 @@ def _precision(submodel: Submodel) -> tuple[float, float]:
 
 
 def _unlike(example: np.ndarray) -> np.ndarray:
-    """`[1, ...]` another example: one that changes sums, signs and largest values over a batch."""
+    """`[1, ...]` another example: one that changes sums, signs, largest values and the longest text of a batch."""
+    if example.dtype == object:
+        longer = [text + (" a b" if isinstance(text, str) else b" a b") for text in example.flat]
+        return np.array(longer, object).reshape(example.shape)
+    return _unlike_number(example)
+
+
+def _unlike_number(example: np.ndarray) -> np.ndarray:
     if example.dtype.kind == "f":
         return -2 * example
     if example.dtype.kind in "iu" and example.ndim > 1:

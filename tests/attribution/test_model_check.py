@@ -176,6 +176,20 @@ def test_models_that_mix_examples_are_warned_of() -> None:
         assert "mixes" not in str(unchecked.warnings)
 
 
+def test_texts_of_one_length_are_compared_with_a_longer_one() -> None:
+    """A batch is filled up to its longest text, and the mean counts what was filled in."""
+    words = tf.lookup.KeyValueTensorInitializer(["a", "b", "c", "d"], tf.range(1, 5))
+    table = tf.lookup.StaticHashTable(words, 0)
+    rows = tf.constant(RNG.normal(size=(5, 2)), tf.float32)
+
+    def mean_of_words(texts: Any) -> Any:
+        return tf.reduce_mean(tf.nn.embedding_lookup(rows, table.lookup(tf.strings.split(texts).to_tensor(""))), [1, 2])
+
+    model = (mean_of_words, tf.TensorSpec([None], tf.string))
+    warned = dx.explain("saliency", model, ["a b", "c d", "b c", "a b c d"], return_result=True).warnings
+    assert all("mixes the examples of a batch" in str(texts) for texts in warned)
+
+
 def test_measures_warn_of_models_that_mix_examples() -> None:
     def by_mean(x: Any) -> Any:
         return tf.nn.relu(x - tf.reduce_mean(x, 0))

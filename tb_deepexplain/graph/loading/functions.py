@@ -217,7 +217,10 @@ def flat_outputs(outputs: Any) -> list[Any]:
 
 
 def output_names(function: Any, source: str, names: Sequence[str] = ()) -> list[str]:
-    """The keys of a dict of outputs; else `names`, if there is one for each output; else output_0, output_1, ..."""
+    """The keys of a dict of outputs; else `names`, if there is one for each output; else output_0, output_1, ...
+
+    Several outputs of one layer, which have one name in Keras 3, are called by their numbers, too.
+    """
     count = len(outputs_of(function))
     outputs = function.structured_outputs
     for value in tf.nest.flatten(outputs):
@@ -232,4 +235,6 @@ def output_names(function: Any, source: str, names: Sequence[str] = ()) -> list[
             raise UnsupportedModelError(
                 f"{source}: its outputs are nested; give a function that returns a tensor or a flat dict"
             )
-    return list(names) if len(names) == count else [f"output_{i}" for i in range(count)]
+    if len(names) != count:
+        names = [""] * count
+    return [name if names.count(name) == 1 and name else f"output_{i}" for i, name in enumerate(names)]

@@ -51,6 +51,20 @@ def test_a_ragged_tensor_inside() -> None:
     assert explainer.run(texts).shape == (2, 3)
 
 
+def test_several_outputs_of_one_layer() -> None:
+    """Keras 3 gives them one name."""
+    a, b = keras.Input((4,), name="a"), keras.Input((4,), name="b")
+    encoder = keras.layers.Dense(2, "tanh", name="encoder")
+    model = keras.Model([a, b], [encoder(a), encoder(b), keras.layers.Dense(3, name="head")(a)])
+    xs = [RNG.normal(size=(3, 4)).astype(np.float32) for _ in "ab"]
+    with pytest.raises(dx.ParameterError, match=r"choose one with output=\.\.\.: output_0, output_1, head"):
+        dx.explain("saliency", model, xs)
+    for i, name in enumerate(("output_0", "output_1", "head")):
+        explainer = dx.Explainer("saliency", model, output=name, target=0)
+        np.testing.assert_allclose(explainer.predict(xs).outputs, model(xs)[i], rtol=1e-5, atol=1e-6)
+        assert [np.any(values) for values in explainer.run(xs)] == [i != 1, i == 1]
+
+
 @pytest.mark.parametrize("by_name", [False, True])
 @pytest.mark.parametrize("package", [keras, tf_keras])
 def test_subclassed_models_that_were_called(package: Any, by_name: bool) -> None:
