@@ -26,19 +26,20 @@ class Unpacked(NamedTuple):
     has_weights: bool = False
 
 
-def unpack(specs: Sequence[Any], xs: Any, most: int | None = None) -> Unpacked:
+def unpack(specs: Sequence[Any], xs: Any, most: int | None = None, outputs: int = 1) -> Unpacked:
     """The examples of any container, for a model with these InputSpecs; of a dataset or generator only the first `most`.
 
     Datasets and generators are read to their end; they hold examples or batches, of x, (x, y) or (x, y, weights), where x may
     be a dict. A frame becomes a dict of its columns if these are the inputs of the model, and stays a matrix for a model with
-    one input. InputError for what never ends, is empty or cannot be told apart.
+    one input. Of a model with several `outputs`, a list of labels for each of them becomes a tuple. InputError for what never ends,
+    is empty or cannot be told apart.
     """
     if _is_iterable(xs):
-        return _read_elements(specs, xs, most)
+        return _read_elements(specs, xs, most, outputs)
     xs, labels, weights = _split_pair(specs, xs)
     has_weights = weights is not None
     if _is_iterable(xs):
-        unpacked = _read_elements(specs, xs, most)
+        unpacked = _read_elements(specs, xs, most, outputs)
         return unpacked if labels is None else unpacked._replace(labels=labels, has_weights=has_weights)
     if is_frame(xs) and (len(specs) > 1 or list(xs.columns) == [specs[0].name]):
         if not all(isinstance(column, str) for column in xs.columns):
@@ -50,7 +51,15 @@ def unpack(specs: Sequence[Any], xs: Any, most: int | None = None) -> Unpacked:
         raise InputError("xs is one row of a frame; give frame.iloc[[i]], which is a frame with one example")
     elif isinstance(xs, list) and xs and all(isinstance(record, dict) for record in xs):
         xs = _join_records(xs)
+    if labels is not None:
+        labels = _by_output(labels, outputs, shape_of(_first_input(specs, xs)[1])[:1])
     return Unpacked(xs, labels, has_weights)
+
+
+def _by_output(labels: Any, outputs: int, batch: tuple[int | None, ...]) -> Any:
+    """A list of the labels of each output, with these axes in front, as a tuple; other labels unchanged."""
+    is_by_output = isinstance(labels, list) and len(labels) == outputs > 1
+    return tuple(labels) if is_by_output and all(shape_of(y)[: len(batch)] == batch for y in labels) else labels
 
 
 def read_baseline(specs: Sequence[Any], baseline: Any) -> Any:
@@ -114,13 +123,15 @@ def _bytes_of(leaf: Any) -> int:
     return math.prod(n or 0 for n in shape) * getattr(getattr(leaf, "dtype", None), "size", 8)
 
 
-def _read_elements(specs: Sequence[Any], xs: Any, most: int | None) -> Unpacked:
+def _read_elements(specs: Sequence[Any], xs: Any, most: int | None, outputs: int) -> Unpacked:
     parts, count, are_batches = list[tuple[Any, Any, Any]](), 0, False
     for element in _elements(xs, most):
         parts.append(_split_element(specs, element))
         x = parts[-1][0]
         are_batches = _is_batch(specs, x) if count == 0 else are_batches
-        count += shape_of(_first_input(specs, x)[1])[0] if are_batches else 1
+        batch = shape_of(_first_input(specs, x)[1])[:1] if are_batches else ()
+        parts[-1] = (x, _by_output(parts[-1][1], outputs, batch), parts[-1][2])
+        count += batch[0] if are_batches else 1
         if most is not None and count >= most:
             break
     if not parts:

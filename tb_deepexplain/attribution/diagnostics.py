@@ -45,8 +45,8 @@ class Diagnostics:
         for n in np.flatnonzero(not_finite):
             reason = (
                 self._why_not_finite(family, bool(np.isfinite(score[n])))
-                if _is_finite(batch, int(n))
-                else "so does the input"
+                if not (inputs := self._not_finite_inputs(batch, int(n)))
+                else f"so does the input{f' {list_names(inputs)}' if len(batch.entries) > 1 else ''}"
             )
             if family == "perturbation" and np.isfinite(score[n]):
                 reason += _where([m[n] for m in maps])
@@ -59,7 +59,7 @@ class Diagnostics:
                 if weights
                 else "an operation inside the model overflows or divides by zero"
             )
-            if not _is_finite(batch, int(n)):
+            if self._not_finite_inputs(batch, int(n)):
                 reason = "the input holds NaN or infinity"
             texts[n].append(f"the score is {value}, and the map explains nothing: {reason}")
         return texts
@@ -107,16 +107,19 @@ class Diagnostics:
             return "so does the score without some features, or no window covers a feature"
         return "an operation inside the model, or at the baseline, overflows, divides by zero or has no derivative"
 
+    def _not_finite_inputs(self, batch: Batch, n: int) -> list[str]:
+        """The names of the entries that are not finite in example n."""
+        return [
+            name
+            for name, entry in zip(self._submodel.entry_names, batch.entries, strict=True)
+            if entry.dtype.is_floating and not np.isfinite(entry[n].numpy()).all()
+        ]
+
     def _weights_not_finite(self) -> str:
         """The names of the weights that hold NaN or infinity."""
         if self._not_finite_weights is None:
             self._not_finite_weights = list_names(self._submodel.graph.not_finite_weights)
         return self._not_finite_weights
-
-
-def _is_finite(batch: Batch, n: int) -> bool:
-    """Whether the entries of example n are finite."""
-    return all(np.isfinite(entry[n].numpy()).all() for entry in batch.entries if entry.dtype.is_floating)
 
 
 def _where(maps: Sequence[np.ndarray]) -> str:

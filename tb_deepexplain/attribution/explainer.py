@@ -5,7 +5,6 @@ from __future__ import annotations
 import collections
 import copy
 import threading
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -45,6 +44,7 @@ from tb_deepexplain.graph.origin import ExampleShapes
 from tb_deepexplain.graph.score_function import ScoreFunction
 from tb_deepexplain.graph.submodel import Submodel
 from tb_deepexplain.registry.table import Row
+from tb_deepexplain.user_warnings import warn
 
 
 class Explainer:
@@ -114,11 +114,10 @@ class Explainer:
         if class_names is not None:
             check_class_names(class_names, self.submodel.output_shape, self.submodel.explains_two_classes)
         if self.submodel.explains_softmax and logits is None and score is None:
-            warnings.warn(
+            warn(
                 "the explained output is a softmax: its probabilities share one sum and saturate, so that evidence for one "
                 "class shows as evidence against others; logits=True explains the logits before it, and logits=False explains "
-                "the softmax without this warning",
-                stacklevel=2,
+                "the softmax without this warning"
             )
 
     def _bind(self, graph: ModelGraph) -> None:
@@ -213,7 +212,7 @@ class Explainer:
             return xs
         parse = self.graph.origin.parse
         features = None if parse is None else parse(xs)
-        unpacked = unpack(specs, xs if features is None else features)
+        unpacked = unpack(specs, xs if features is None else features, outputs=len(self.graph.outputs))
         if not isinstance(unpacked.xs, dict) or set(unpacked.xs) != set(names) or set(names) == {s.name for s in specs}:
             return check_unpacked(specs, unpacked, self.graph)
         if self.submodel.cut.context:
@@ -526,9 +525,7 @@ class Explainer:
             if is_single and sum_of_two is None:
                 return Explained()
             if inputs.labels is not None:
-                warnings.warn(
-                    "the labels that came with xs are not explained; target='label' explains them", stacklevel=4
-                )
+                warn("the labels that came with xs are not explained; target='label' explains them")
             target = 1 if is_single else "predicted"
         if isinstance(target, str) and target == "predicted":
             return predict_target(self._outputs(inputs, batch_size), sum_of_two, label_threshold)
@@ -573,4 +570,4 @@ class Explainer:
 def _warn(texts: list[list[str]]) -> None:
     """A UserWarning for each text, with the number of examples."""
     for text, count in collections.Counter(text for of_example in texts for text in of_example).items():
-        warnings.warn(f"{count} of {len(texts)} examples: {text}", stacklevel=3)
+        warn(f"{count} of {len(texts)} examples: {text}")

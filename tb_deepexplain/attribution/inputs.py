@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import warnings
 from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -27,6 +26,7 @@ from tb_deepexplain.attribution.shape_advice import advise
 from tb_deepexplain.errors import InputError
 from tb_deepexplain.graph.graph_view import tensor_name
 from tb_deepexplain.graph.input_spec import fits
+from tb_deepexplain.user_warnings import warn
 
 if TYPE_CHECKING:
     from tb_deepexplain.graph.model_graph import ModelGraph
@@ -78,13 +78,16 @@ class Inputs:
                 "target='label': xs came without labels; give (x, y), a dataset of such pairs, or class numbers"
             )
         if isinstance(self.labels, dict | tuple):
-            raise InputError("target='label': xs came with labels of several outputs; give those of one as target")
+            raise InputError(
+                "target='label': xs came with labels of several outputs; "
+                "give them as a dict by output, or those of one as target"
+            )
         return self.labels
 
     def warn(self) -> None:
-        """A UserWarning for each note, to the caller of the caller."""
+        """A UserWarning for each note."""
         for text, applies in self.notes:
-            warnings.warn(f"{applies.sum()} of {self.n} examples: {text}", stacklevel=3)
+            warn(f"{applies.sum()} of {self.n} examples: {text}")
 
     @cached_property
     def not_finite(self) -> np.ndarray:
@@ -123,7 +126,7 @@ def check_inputs(graph: ModelGraph, xs: Any, most: int | None = None) -> Inputs:
 
     Raises InputError.
     """
-    return check_unpacked(graph.inputs, unpack(graph.inputs, xs, most), graph)
+    return check_unpacked(graph.inputs, unpack(graph.inputs, xs, most, len(graph.outputs)), graph)
 
 
 def check_unpacked(
@@ -219,7 +222,25 @@ def read_array(spec: Any, value: Any, padding_id: int = 0) -> tuple[np.ndarray, 
             padding = "" if spec.dtype == "string" else 0 if spec.is_float else padding_id
             array, is_padded = pad_rows(array, spec.shape[1:], padding, name)
             notes.append((f"padded at the end with {padding!r} to the length of the longest example", is_padded))
-    return _fit_shape(_convert(array, spec, name), spec, name), notes
+    converted = _convert(array, spec, name)
+    if spec.is_float and converted.size and (rounded := _rounded_integers(array, converted)).any():
+        first = np.argwhere(rounded)[0]
+        text = f"{spec.dtype} rounds large whole numbers: {array[tuple(first)]} became {converted[tuple(first)]:.0f}"
+        notes.append((text, rounded.reshape(len(rounded), -1).any(1)))
+    return _fit_shape(converted, spec, name), notes
+
+
+def _rounded_integers(array: np.ndarray, converted: np.ndarray) -> np.ndarray:
+    """Where a whole number is not exact in the float dtype of `converted`. Bool, like the array."""
+    exact = 2.0 ** (np.finfo(converted.dtype).nmant + 1)
+    with np.errstate(invalid="ignore"):
+        if array.dtype == converted.dtype or not (np.abs(converted) >= exact).any():  # most arrays
+            return np.zeros(array.shape, bool)
+        wide = as_numbers(array, "").astype(np.float64)
+        is_changed: np.ndarray = (wide != converted) & (wide % 1 == 0)
+        return (
+            is_changed if array.dtype.kind in "iu" else is_changed & (np.abs(wide) < 2.0**53)
+        )  # above, every float is whole
 
 
 def _convert(array: np.ndarray, spec: Any, name: str) -> np.ndarray:
@@ -227,26 +248,34 @@ def _convert(array: np.ndarray, spec: Any, name: str) -> np.ndarray:
     if not array.size:
         return np.zeros(array.shape, _dtype(spec))
     if spec.dtype == "string":
+        if gone := _describe_missing(array):
+            raise InputError(f"{name}: {gone}; expected strings (fill missing values in or leave their examples out)")
         if wrong := [v for v in array.flat if not isinstance(v, str | bytes)]:
-            mend = (
-                "fill missing values in or leave their examples out" if missing(array).any() else "give xs.astype(str)"
-            )
-            raise InputError(f"{name}: holds {np.asarray(wrong[0]).item()!r}; expected strings ({mend})")
+            raise InputError(f"{name}: holds {np.asarray(wrong[0]).item()!r}; expected strings (give xs.astype(str))")
         return array.astype(object)
     array = as_numbers(array, name)
     if spec.is_float:
-        return array.astype(_dtype(spec))
-    if (gone := missing(array)).any():
-        raise InputError(
-            f"{name}: {gone.sum()} values are missing, the first in example {np.argwhere(gone)[0][0]}; {spec.dtype} has no missing "
-            "value: fill them in or leave their examples out"
-        )
+        with np.errstate(over="ignore"):
+            converted = array.astype(_dtype(spec))
+        if array.dtype != converted.dtype and (lost := array[np.isinf(converted) & ~np.isinf(array)]).size:
+            raise InputError(f"{name}: holds {lost.flat[0]}, which {converted.dtype} cannot hold")
+        return converted
+    if gone := _describe_missing(array):
+        raise InputError(f"{name}: {gone}; {spec.dtype} has no missing value: fill them in or leave their examples out")
     low, high = (0, 1) if spec.dtype == "bool" else (np.iinfo(spec.dtype).min, np.iinfo(spec.dtype).max)
     lost = array[:0] if array.dtype.kind == "b" else array[(array < low) | (array > high) | (array % 1 != 0)]
     if lost.size:
         expected = "True and False, or 0 and 1" if spec.dtype == "bool" else f"whole numbers from {low} to {high}"
         raise InputError(f"{name}: holds {lost.flat[0]}, which {spec.dtype} cannot hold; expected {expected}")
     return array.astype(_dtype(spec))
+
+
+def _describe_missing(array: np.ndarray) -> str:
+    """How many values are missing and where the first is; empty if none is."""
+    gone = np.argwhere(missing(array))
+    if len(gone) < 2:
+        return f"a value is missing, in example {gone[0][0]}" if len(gone) else ""
+    return f"{len(gone)} values are missing, the first in example {gone[0][0]}"
 
 
 def _dtype(spec: Any) -> Any:
@@ -259,7 +288,7 @@ def _fit_shape(array: np.ndarray, spec: Any, name: str) -> np.ndarray:
     expected = spec.accepted_shape[1:]
     if not array.ndim:
         raise InputError(
-            f"{name}: got the single value {array.item()!r:.40}; expected an array with a row for each example"
+            f"{name}: got the single value {array.item()!r:.40}; expected an array with a row for each example: give [xs]"
         )
     if fits(array.shape[1:], expected):
         return array

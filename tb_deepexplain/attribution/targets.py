@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tb_deepexplain.attribution.array_likes import shape_of
 from tb_deepexplain.attribution.labels import read_labels
 from tb_deepexplain.errors import InputError, ParameterError
 from tb_deepexplain.graph.input_spec import fits
@@ -138,17 +139,23 @@ def read_target(
         is_one = isinstance(target, tuple) and positions.shape == (axes,)
         if positions.dtype.kind in "iu" and (is_one or positions.shape == (n, axes)):
             return np.broadcast_to(positions, (n, axes or 0)).astype(np.int64), True
+    name = "labels" if is_label else "target"
     try:
-        labels = read_labels(target, n, classes=classes, class_names=class_names, name="target")
+        labels = read_labels(target, n, classes=classes, class_names=class_names, name=name)
     except InputError as error:
+        if is_label and shape is not None and 2 < len(shape) <= len(shape_of(target)) + 1:
+            raise InputError(
+                f"labels: got shape {shape_of(target)}, labels of positions; a map explains one class: give target=k, or the labels "
+                "as one-hot rows with ys=, which explains the scores of the true classes, summed over the positions"
+            ) from None
         if axes in (None, 1):
             raise
         raise InputError(f"{error}; a position in the output is a tuple of {axes} numbers") from None
     if labels.kind != "class":
         what = "several classes" if labels.kind == "classes" else "real numbers"
         raise InputError(
-            f"target: got {what} for each example; expected one class number, or one for each of {n} examples; weights of the "
-            "units go to ys"
+            f"{name}: got {what} for each example; expected one class number, or one for each of {n} examples; ys= takes weights of "
+            "the units, such as rows of 0 and 1 for the sum of several classes"
         )
     return labels.array, False
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import threading
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -26,6 +25,7 @@ from tb_deepexplain.evaluation.maps_with_score import MapsWithScore
 from tb_deepexplain.evaluation.measured import Measured
 from tb_deepexplain.evaluation.measures import Measure, check_measures, find_measure
 from tb_deepexplain.registry.table import Selection
+from tb_deepexplain.user_warnings import warn
 
 
 class Evaluator:
@@ -307,7 +307,7 @@ def evaluate(
     checked = evaluator.explainer.check(xs)
     checked.warn()
     for text in evaluator.explainer.general_warnings(checked, batch_size):
-        warnings.warn(text, stacklevel=2)
+        warn(text)
     return evaluator.run(checked, ys=ys, target=target, batch_size=batch_size, seed=seed, segments=segments)
 
 

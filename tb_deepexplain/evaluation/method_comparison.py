@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import time
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -24,6 +23,7 @@ from tb_deepexplain.graph.loading.load_model import load_model
 from tb_deepexplain.graph.score_function import ScoreFunction
 from tb_deepexplain.registry.table import Selection
 from tb_deepexplain.stats.intervals import finite_or_none, mean_interval
+from tb_deepexplain.user_warnings import warn
 
 SANITY_EXAMPLES = 16  # on which a method is timed and compared with the randomised model
 _WINDOWS = 14  # of occlusion, along a side of a picture
@@ -45,13 +45,19 @@ def rank(
     class_names: Sequence[str] | None = None,
     batch_size: int | None = None,
     segments: Any = None,
+    jit: bool = False,
+    background: Any = None,
+    vocabulary: Sequence[str] | None = None,
+    check_model: bool = True,
+    check_batch: bool = True,
 ) -> Ranking:
     """Attribution methods ranked by how faithful their maps of `xs` are, with what a map costs.
 
-    `model`, `xs`, `target`, `inputs`, `output`, `logits`, `score`, `class_names` and `batch_size` as for Explainer; `segments`
-    as for Evaluator.run. `methods` and `measures` are ids, or a dict of ids and their parameters. By default all methods are
-    compared that can explain the model with at most `budget` evaluations per map; Ranking.left_out says why the others cannot.
-    Occlusion of pictures uses 14 × 14 windows unless it has parameters. `seed` makes the random parts repeatable.
+    `model`, `xs`, `target`, `inputs`, `output`, `logits`, `score`, `class_names`, `batch_size`, `jit`, `background`,
+    `vocabulary`, `check_model` and `check_batch` as for Explainer; `segments` as for Evaluator.run. `methods` and `measures` are
+    ids, or a dict of ids and their parameters. By default all methods are compared that can explain the model with at most
+    `budget` evaluations per map; Ranking.left_out says why the others cannot. Occlusion of pictures uses 14 × 14 windows unless
+    it has parameters. `seed` makes the random parts repeatable.
 
     What a reader of all maps must know is raised as UserWarnings. Raises InputError or ParameterError, also when fewer than two methods
     are left to compare, and UnsupportedModelError if a method of `methods` or a measure cannot be used on this model.
@@ -76,6 +82,11 @@ def rank(
         "logits": logits,
         "score": score,
         "class_names": class_names,
+        "jit": jit,
+        "background": None if background is None else check_inputs(graph, background),
+        "vocabulary": vocabulary,
+        "check_model": check_model,
+        "check_batch": check_batch,
     }
     explained = list[Explained]()  # of all examples, by every method
 
@@ -95,7 +106,7 @@ def rank(
     selected, left_out = select_methods(parameters, prepare, budget, required=methods is not None)
     of_methods = (explainers[method].general_warnings(checked, batch_size) for method in selected)
     for text in dict.fromkeys(itertools.chain(*of_methods)):
-        warnings.warn(text, stacklevel=2)
+        warn(text)
     evaluator = Evaluator(explainers[selected[0]], checked_measures)
     few, few_options = first(SANITY_EXAMPLES)
     run_options: dict[str, Any] = {"batch_size": batch_size, "seed": seed}

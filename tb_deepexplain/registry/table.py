@@ -153,8 +153,8 @@ def find_row(noun: str, table: Sequence[_R], name: str) -> _R:
     if _plain(name) in by_plain_name:
         return by_plain_name[_plain(name)]
     similar = difflib.get_close_matches(name, rows, n=3, cutoff=0.4)
-    hint = f"did you mean {' or '.join(similar)}? " if similar else ""
-    raise UnknownMethodError(f"unknown {noun} {name!r}; {hint}Known: {', '.join(row.id for row in table)}")
+    hint = f"did you mean {' or '.join(similar)}? Known: " if similar else "known: "
+    raise UnknownMethodError(f"unknown {noun} {name!r}; {hint}{', '.join(row.id for row in table)}")
 
 
 def _plain(name: str) -> str:

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import itertools
 import os
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -41,6 +40,7 @@ from tb_deepexplain.training.training_examples import (
     make_examples,
     read_examples,
 )
+from tb_deepexplain.user_warnings import warn
 
 RESTORED_WEIGHTS = "these are the weights that the training kept, not those of its last step: earlier ones that were restored, or averages"
 _IfExists: TypeAlias = Literal["refuse", "overwrite", "new run"]
@@ -181,10 +181,9 @@ class AttributionCallback(keras.callbacks.Callback):
         self._attempted_step: int | None = None
         self._warned = False
         if restores_weights_after(self):
-            warnings.warn(
+            warn(
                 "AttributionCallback stands before EarlyStopping, which restores the best weights at the end: no step will "
-                "show them; put AttributionCallback after EarlyStopping",
-                stacklevel=2,
+                "show them; put AttributionCallback after EarlyStopping"
             )
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002
@@ -248,7 +247,7 @@ class AttributionCallback(keras.callbacks.Callback):
         """Warn once in a training: a failure of one step is likely to repeat."""
         if not self._warned:
             self._warned = True
-            warnings.warn(f"{text}. Training goes on; further failures do not warn", stacklevel=2)
+            warn(f"{text}. Training goes on; further failures do not warn")
 
     def _labelled(self, examples: list[Example], labels_beside: Any) -> list[Example]:
         """The examples with `labels`, or with those that came beside them, where these are labels."""
@@ -270,7 +269,7 @@ class AttributionCallback(keras.callbacks.Callback):
         except InputError as error:
             if request.target.rule == "label":
                 raise
-            warnings.warn(f"the targets beside the examples are not stored as labels: {error}", stacklevel=2)
+            warn(f"the targets beside the examples are not stored as labels: {error}")
             return examples
 
     def _open_store(self, first_step: int) -> TrainingStore:

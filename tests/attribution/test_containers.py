@@ -185,6 +185,40 @@ def test_labels_that_came_with_the_examples_are_explained_as_target_label() -> N
     np.testing.assert_array_equal(measured["completeness"].value, again["completeness"].value)
 
 
+def _two_outputs() -> keras.Model:
+    x = keras.Input((3,), name="x")
+    return keras.Model(x, [keras.layers.Dense(2, name="kind")(x), keras.layers.Dense(1, name="size")(x)])
+
+
+@pytest.mark.parametrize("n", [2, 4])
+def test_a_list_of_labels_for_each_output_is_not_taken_for_labels_of_one(n: int) -> None:
+    model, sizes = _two_outputs(), np.array([0, 1, 1, 0])
+    explainer = dx.Explainer("gradient_x_input", model, output="kind", target="label")
+    expected = dx.explain("gradient_x_input", model, X[:n], output="kind", target=LABELS[:n])
+    np.testing.assert_array_equal(explainer.run((X[:n], {"kind": LABELS[:n], "size": sizes[:n]})), expected)
+    np.testing.assert_array_equal(explainer.run((X[:n], LABELS[:n].tolist())), expected)
+    np.testing.assert_array_equal(explainer.run((X[:n], np.eye(2)[LABELS[:n]])), expected)
+    for pairs in (
+        (X[:n], [LABELS[:n], sizes[:n]]),
+        (X[:n], [LABELS[:n].tolist(), sizes[:n].tolist()]),
+        iter([(X[:n], [LABELS[:n], sizes[:n]])]),
+        iter([(X[i : i + 2], [LABELS[i : i + 2], sizes[i : i + 2]]) for i in range(0, n, 2)]),
+        ((row, [label, size]) for row, label, size in zip(X[:n], LABELS, sizes, strict=False)),
+    ):
+        with pytest.raises(dx.InputError, match="labels of several outputs; give them as a dict by output"):
+            explainer.run(pairs)
+
+
+def test_labels_of_positions_and_several_labels_are_refused_with_the_way_out() -> None:
+    x = keras.Input((5, 3))
+    explainer = dx.Explainer("gradient_x_input", keras.Model(x, keras.layers.Dense(2)(x)), target="label")
+    xs = np.ones((4, 5, 3), np.float32)
+    with pytest.raises(dx.InputError, match=r"labels: got shape \(4, 5\), labels of positions; .* give target=k, or"):
+        explainer.run((xs, np.zeros((4, 5), int)))
+    with pytest.raises(dx.InputError, match=r"labels: got several classes for each example; .* ys= takes weights of"):
+        dx.explain("gradient_x_input", _table(), (X, np.ones((4, 2), int)), target="label")
+
+
 @pytest.mark.parametrize(
     "make",
     [
@@ -368,6 +402,20 @@ def test_an_axis_of_one_is_added_as_keras_does() -> None:
         explainer.run(np.ones((5, 4)))
 
 
+def test_large_whole_numbers_that_a_float_rounds_are_said() -> None:
+    large = 2**24 + 1
+    xs = np.array([[1, 2, large - 1], [3, large, 5]])
+    note = "float32 rounds large whole numbers: {} became 16777216"
+    for held in (xs, xs.astype(float), pd.DataFrame(xs), pd.DataFrame(xs).astype("Int64"), xs.tolist()):
+        ((text, applies),) = check("table", held).notes
+        assert text in (note.format(large), note.format(float(large)))
+        assert applies.tolist() == [False, True]
+    for exact in (xs - 1, xs + 0.5, xs.astype(np.float32), xs * 1e20):
+        assert not check("table", exact).notes
+    with pytest.raises(dx.InputError, match=r"holds 1e\+300, which float32 cannot hold"):
+        check("table", [[1e300, 2, 3]])
+
+
 def test_missing_values_of_floats_are_nan_and_said() -> None:
     for xs in (
         FRAME.astype("Int64").replace(4, pd.NA),
@@ -404,7 +452,7 @@ def test_defaults_of_the_model_stand_for_missing_inputs_and_it_is_said() -> None
         (
             "people",
             PEOPLE.assign(name=["ann", None, "cy"]),
-            r"name: string .*expected strings \(fill missing values in",
+            r"name: string .*: a value is missing, in example 1; expected strings \(fill missing values in",
         ),
         ("people", PEOPLE.assign(name=[1, 2, 3]), r"holds 1; expected strings \(give xs.astype\(str\)\)"),
         (
@@ -415,7 +463,7 @@ def test_defaults_of_the_model_stand_for_missing_inputs_and_it_is_said() -> None
         (
             "people",
             PEOPLE.assign(member=pd.array([True, None, False], "boolean")),
-            "1 values are missing, the first in example 1",
+            "a value is missing, in example 1",
         ),
         (
             "people",
@@ -427,7 +475,7 @@ def test_defaults_of_the_model_stand_for_missing_inputs_and_it_is_said() -> None
         (
             "text",
             pd.DataFrame([[1, 2], [3, None]]),
-            "1 values are missing, the first in example 1; int64 has no missing value",
+            "a value is missing, in example 1; int64 has no missing value",
         ),
         ("text", [[1, 2], [[3, 4]]], "differ in shape: they have 1 or 2 axes; expected 1"),
         ("table", [[1, 2], [3, 4, 5]], "differ in shape: along axis 1 they have 2 to 3 values; bring all to 3"),
@@ -441,7 +489,7 @@ def test_defaults_of_the_model_stand_for_missing_inputs_and_it_is_said() -> None
         ("people", iter([{"age": 1}, {"name": "a"}]), "the elements of the dataset differ in structure"),
         ("table", keras.KerasTensor((None, 3)), "cannot read a KerasTensor as an array"),
         ("table", object(), "got a value of type object; expected an array"),
-        ("table", 3.0, "got the single value 3.0; expected an array with a row for each example"),
+        ("table", 3.0, "got the single value 3.0; expected an array with a row for each example: give \\[xs\\]"),
         ("table", X * 1j, "got complex numbers; expected numbers"),
         ("picture", PICTURE.resize((4, 8)), r"a picture of 4 × 8 \(width × height\); .* picture.resize\(\(8, 8\)\)"),
         ("table", PICTURE, r"got pictures, which have the axes \[N, H, W, C\]"),

@@ -190,7 +190,7 @@ def test_a_gap_above_the_tolerance_is_a_warning() -> None:
         ("deep_lft", "unknown method 'deep_lft'; did you mean deeplift"),
         ("integrated_gradient", "did you mean integrated_gradients"),
         (["saliency"], "expected the name of a method, got a list"),
-        ("", "Known: saliency"),
+        ("", "known: saliency"),
     ],
 )
 def test_unknown_methods_suggest_similar_ones(name: Any, message: str) -> None:
@@ -270,8 +270,23 @@ def test_a_score_that_is_not_finite_is_said_to_be_so() -> None:
 def test_without_a_result_warnings_are_user_warnings() -> None:
     xs = PICTURES.copy()
     xs[1] = np.nan
-    with pytest.warns(UserWarning, match=r"1 of 4 examples: .*NaN"):
+    with warnings.catch_warnings(record=True) as raised:
+        warnings.simplefilter("always")
         dx.explain("gradient_x_input", models.image(), xs, target=0)
+        dx.explain(["gradient_x_input", "saliency"], models.image(), xs, target=0)
+        dx.Explainer("gradient_x_input", models.image(), target=0).run(xs)
+        dx.evaluate("gradient_x_input", models.image(), (PICTURES, None, np.ones(4)), ["completeness"], target=0)
+    texts = [str(warning.message) for warning in raised]
+    assert sum(text.startswith("1 of 4 examples: ") and "NaN" in text for text in texts) == 4
+    assert sum(text.startswith("4 of 4 examples: the sample weight") for text in texts) == 1
+    assert {warning.filename for warning in raised} == {__file__}  # the caller's line, however deep it was noticed
+
+
+def test_the_input_that_is_not_finite_is_named() -> None:
+    xs = {"numbers": np.ones((2, 4), np.float32), "ids": np.ones((2, 6), np.int32)}
+    xs["numbers"][1, 2] = np.nan
+    texts = _warnings("gradient_x_input", models.two_inputs(), xs, target=0)
+    assert texts == [[], ["the map holds NaN or infinity: so does the input numbers"]]
 
 
 def test_target_and_weights_exclude_each_other() -> None:
@@ -296,7 +311,7 @@ def test_an_axis_of_one_may_be_left_out_as_keras_does() -> None:
     explainer = dx.Explainer("saliency", keras.Model(x, keras.layers.Dense(2)(y)), target=1)
     actual, expected = (explainer.run(xs) for xs in (["a film", "dull"], [["a film"], ["dull"]]))
     np.testing.assert_array_equal(actual, expected)
-    with pytest.raises(dx.InputError, match="holds None; expected strings"):
+    with pytest.raises(dx.InputError, match="a value is missing, in example 1; expected strings"):
         explainer.run(["a", None])
 
 

@@ -253,6 +253,35 @@ def test_the_seed_and_the_order_of_inputs_do_not_matter_but_the_target_does() ->
     assert means(ranking) == means(by_array) != means(other)
 
 
+def test_background_vocabulary_and_switches_reach_the_methods() -> None:
+    model, xs = linear()
+    methods: dict[str, Any] = {"gradient_x_input": {}, "integrated_gradients": {"baseline": "mean"}}
+    options: dict[str, Any] = {"methods": methods, "measures": {"deletion": {"steps": 3}}, "target": 0}
+
+    def deletion(ranking: Ranking) -> float:
+        (value,) = (m.measures["deletion"].mean for m in ranking.methods if m.id == "integrated_gradients")
+        return value
+
+    near = dx.rank(model, xs, background=(row for row in xs), **options)
+    far = dx.rank(model, xs, background=xs + 100, **options)
+    assert deletion(near) != deletion(far)
+    with pytest.raises(ParameterError, match="give them with background="):
+        dx.rank(model, xs, **options)
+    text_options = {**options, "methods": {"occlusion": {"baseline": "film"}, "saliency": {}}}
+    ids = np.array([[1, 2, 3], [3, 2, 0]])
+    with pytest.raises(ParameterError, match="vocabulary"):
+        dx.rank(models.text(), ids, **text_options)
+    dx.rank(
+        models.text(),
+        ids,
+        vocabulary=["", "the", "film"],
+        jit=True,
+        check_model=False,
+        check_batch=False,
+        **text_options,
+    )
+
+
 def test_methods_over_the_budget_or_without_a_rule_are_left_out() -> None:
     texts = np.array(["not a great film", "the dull film", "great film"])
     options: dict[str, Any] = {"measures": {"deletion": {"steps": 3}}}
