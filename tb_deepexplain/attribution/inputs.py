@@ -226,7 +226,7 @@ def read_array(spec: Any, value: Any, padding_id: int = 0) -> tuple[np.ndarray, 
     if spec.is_float and converted.size and (rounded := _rounded_integers(array, converted)).any():
         first = np.argwhere(rounded)[0]
         text = f"{spec.dtype} rounds large whole numbers: {array[tuple(first)]} became {converted[tuple(first)]:.0f}"
-        notes.append((text, rounded.reshape(len(rounded), -1).any(1)))
+        notes.append((text, np.asarray(rounded.reshape(len(rounded), -1).any(1))))
     return _fit_shape(converted, spec, name), notes
 
 
