@@ -368,7 +368,7 @@ def test_short_texts_are_not_padded_to_long_ones(
     assert Run(exported("strings"), tmp_path / "logs")(source, methods="gradient_x_input") == 0
     several = [batch for batch in batches if len(batch) > 1]
     assert several
-    assert all(max(batch) < 2 * min(batch) for batch in batches)
+    assert all(max(batch) < 2 * max(min(batch), 32) for batch in batches)  # texts below 64 characters go together
 
 
 def test_an_example_that_does_not_fit_into_memory_fails(image: Run, monkeypatch: pytest.MonkeyPatch) -> None:
