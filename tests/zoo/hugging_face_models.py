@@ -65,7 +65,7 @@ def _export(model: Any, folder: Path, explained: Any) -> Path:
 
     function, specs = explained(model)
     module = tf.Module()
-    module.model = model
+    module.weights = list(model.weights)  # of which the function is made; the layers themselves take minutes to save
     module.call = function
     signature = (
         function.get_concrete_function(**specs) if isinstance(specs, dict) else function.get_concrete_function(specs)

@@ -33,6 +33,9 @@ generated from its tables (`make docs`), and a pair that is not as it says fails
 - **a reason**: refused, and the reason was checked.
 - **✗** a known fault, listed below the table.
 - A format is right if its map is that of the model object.
+
+Of categories and text, gradients are taken at their encoding and summed to one value for each raw value; occlusion and Shapley values
+replace the raw value.
 """
 
 
