@@ -33,6 +33,12 @@ def is_series(value: Any) -> bool:
     return package(value) == "pandas" and type(value).__name__ == "Series"
 
 
+def column_names(value: Any) -> list[str] | None:
+    """The names of a frame's columns, or of the values of one of its rows; None if it has none, or numbers."""
+    labels = list(value.columns) if is_frame(value) else list(value.index) if is_series(value) else []
+    return labels if labels and all(isinstance(label, str) for label in labels) else None
+
+
 def shape_of(value: Any) -> tuple[int, ...]:
     """The shape of an array-like, judged by its first rows; None for an axis of unequal rows."""
     if package(value) == "PIL":

@@ -13,7 +13,7 @@ import tensorflow as tf
 from tb_deepexplain.attribution.array_likes import missing
 from tb_deepexplain.attribution.containers import read_baseline
 from tb_deepexplain.attribution.pictures import is_picture, read_pictures
-from tb_deepexplain.errors import ParameterError
+from tb_deepexplain.errors import InputError, ParameterError
 from tb_deepexplain.graph.embedding_lookups import EmbeddingLookup
 from tb_deepexplain.graph.entries import ExplainedInput
 from tb_deepexplain.graph.graph_view import tensor_name
@@ -26,6 +26,9 @@ _SPECIAL_TOKENS = {
     "pad": ("[PAD]", "<pad>", "<PAD>", "[pad]", "<|pad|>", "<|endoftext|>"),
     "mask": ("[MASK]", "<mask>", "<MASK>", "[mask]", "<|mask|>"),
 }
+
+
+UNREADABLE = "give baseline= values that the model reads (without it, strings are empty and numbers zero)"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +68,11 @@ class Baselines:
         has_raw = [isinstance(value, _Raw) for value in values]
         of_entries: list[Any] = [None] * len(submodel.cut.entries)
         if any(has_raw):
-            raw_entries, _ = submodel.compute_entries(self._raw_example(submodel, explained, values, statistic))
+            raw = self._raw_example(submodel, explained, values, statistic)
+            try:
+                raw_entries, _ = submodel.compute_entries(raw)
+            except InputError as error:  # which is of xs
+                raise ParameterError(f"baseline: {str(error).removeprefix('xs: ')}; {UNREADABLE}") from error
         for explained_input, value, is_raw in zip(explained, values, has_raw, strict=True):
             for i in explained_input.entries:
                 of_entries[i] = raw_entries[i][0].numpy() if is_raw else value

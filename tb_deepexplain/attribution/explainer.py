@@ -14,7 +14,8 @@ import tensorflow as tf
 
 from tb_deepexplain.attribution import compiled_method
 from tb_deepexplain.attribution.argument_order import order_arguments
-from tb_deepexplain.attribution.baselines import Baselines, by_input
+from tb_deepexplain.attribution.array_likes import column_names
+from tb_deepexplain.attribution.baselines import UNREADABLE, Baselines, by_input
 from tb_deepexplain.attribution.batch_sizes import BatchSizes, check_batch_size
 from tb_deepexplain.attribution.batching import join_batches, split_rows, take_rows, track_progress
 from tb_deepexplain.attribution.compiled_method import CompiledMethod, MethodOutput, Shapes, compile_method
@@ -35,6 +36,7 @@ from tb_deepexplain.attribution.targets import (
     predict_target,
     read_target,
 )
+from tb_deepexplain.error_text import model_error_text
 from tb_deepexplain.errors import InputError, ParameterError, UnsupportedModelError
 from tb_deepexplain.graph.entries import Access
 from tb_deepexplain.graph.graph_view import list_names
@@ -108,6 +110,8 @@ class Explainer:
             "jit": jit,
             **self._checks,
         }
+        named = {"background": background, "baseline": self.method.baseline(self.parameters)}
+        self._columns = {name: columns for name, value in named.items() if (columns := column_names(value))}
         self._bind(graph)
         by_input(read_baseline(self.graph.inputs, self.method.baseline(self.parameters)), self.submodel.cut.names)
         self._baselines = Baselines(self._background_arrays(background), vocabulary)
@@ -165,6 +169,7 @@ class Explainer:
     def _with_options(self, method: str, model: Any, parameters: Mapping[str, Any]) -> Explainer:
         other = Explainer(method, model, **self._options, **parameters)
         other._baselines = self._baselines  # a background that is a generator can be read only once
+        other._columns = self._columns | other._columns
         return other
 
     @cached_property
@@ -210,6 +215,8 @@ class Explainer:
                     f"xs was checked for {'; '.join(map(str, xs.specs))}, but the model takes {'; '.join(map(str, specs))}"
                 )
             return xs
+        if len(specs) == 1:
+            self._check_columns(xs[0] if isinstance(xs, tuple) and xs else xs)
         parse = self.graph.origin.parse
         features = None if parse is None else parse(xs)
         unpacked = unpack(specs, xs if features is None else features, outputs=len(self.graph.outputs))
@@ -218,6 +225,16 @@ class Explainer:
         if self.submodel.cut.context:
             raise InputError(f"values of {', '.join(names)} are not enough: the model needs its other inputs too")
         return check_unpacked(self.submodel.entry_specs, unpacked, are_entries=True)
+
+    def _check_columns(self, xs: Any) -> None:
+        """InputError unless a frame for a model with one input has the columns of the background and the baseline."""
+        columns = column_names(xs)
+        for name, expected in self._columns.items():
+            if columns and columns != expected:
+                raise InputError(
+                    f"xs has the columns {', '.join(columns)}, and {name} {', '.join(expected)}: give both the same columns in the "
+                    "order in which the model was trained"
+                )
 
     def for_examples(self, inputs: Inputs, batch_size: int | None = None) -> Explainer:
         """The explainer whose graph holds for examples of these shapes: this one, or one with a graph traced for them.
@@ -456,7 +473,14 @@ class Explainer:
         compiled = self._compiled_for(batch)
         check_target(batch.target, compiled.output_shape)
         check_ys(batch.ys, None, compiled.output_shape if batch.target is None else compiled.output_shape[:-1])
-        output, n = compiled(batch, batch_size), len(batch.entries[0])
+        try:
+            output, n = compiled(batch, batch_size), len(batch.entries[0])
+        except tf.errors.InvalidArgumentError as error:
+            if not any(entry.dtype == tf.string for entry in batch.entries):
+                raise
+            raise ParameterError(
+                f"the model cannot read examples with values of the baseline: {model_error_text(error)}; {UNREADABLE}"
+            ) from error
         if any(len(array) != n for array in (*output.maps, output.score, output.evaluations)):
             raise UnsupportedModelError(
                 f"the output {self.submodel.cut.output!r} has {len(output.score)} rows for {n} examples; "

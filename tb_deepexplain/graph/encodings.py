@@ -24,6 +24,7 @@ _CATEGORISING_OPS = frozenset(
 )
 _DIVIDING_OPS = re.compile("Split|Tokeniz|Unicode|Decode|ParseTensor|Substr")  # they change the shape of an input
 _SLICING_OPS = frozenset("Slice StridedSlice Split SplitV Unpack".split())
+_PARTS_OPS = _SLICING_OPS | {"Gather", "GatherV2"}  # of a real-valued tensor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,18 +64,23 @@ class EncodingAnalysis:
         return self._classify(source, nodes, passed)
 
     def of_numbers(self, source: str) -> Encodings:
-        """The encodings of a real-valued tensor: what is computed from its buckets or categories."""
-        converted = self._conversions(source)
+        """The encodings of a real-valued tensor: what is computed from its buckets or categories.
+
+        Those of its parts (a column that holds numbers of categories, say) are `blocked`: their positions in the tensor are unknown.
+        """
         nodes: dict[str, None] = {}
+        of_parts: dict[str, None] = {}
         passed: set[str] = set()
-        for name in converted:
+        for name, is_part in self._conversions(source).items():
             reached, between = self._walk(f"{name}:0", through_comparisons=False)
             between |= {name}
             categorising = {n for n in (*between, *reached) if self._view.nodes[n].op in _CATEGORISING_OPS}
-            if categorising:
+            if categorising and is_part:
+                of_parts |= dict.fromkeys(reached)
+            elif categorising:
                 nodes |= dict.fromkeys(reached)
                 passed |= between
-        return dataclasses.replace(self._classify(source, list(nodes), passed), blocked=())
+        return dataclasses.replace(self._classify(source, list(nodes), passed), blocked=tuple(of_parts))
 
     def sources_of(self, tensor: str) -> set[str]:
         """The inputs that the values of a tensor depend on."""
@@ -113,21 +119,22 @@ class EncodingAnalysis:
                     stack += self._outputs(name)
         return list(reached), passed
 
-    def _conversions(self, source: str) -> list[str]:
-        """The nodes that turn a real-valued tensor, feature by feature, into integers or strings."""
-        conversions: dict[str, None] = {}
-        visited, stack = set[str](), [source]
+    def _conversions(self, source: str) -> dict[str, bool]:
+        """The nodes that turn a real-valued tensor, feature by feature, into integers or strings: whether they read a part of it."""
+        conversions: dict[str, bool] = {}
+        visited, stack = set[str](), [(source, False)]
         while stack:
-            for name in self._readers(stack.pop()):
+            tensor, is_part = stack.pop()
+            for name in self._readers(tensor):
                 node = self._view.nodes[name]
                 if name in visited or node.op in BOOLEAN_OPS:
                     continue
                 visited.add(name)
                 if not is_real(node):
-                    conversions[name] = None
-                elif node.op in ELEMENTWISE_OPS or node.op in RESHAPING_OPS:
-                    stack += self._outputs(name)
-        return list(conversions)
+                    conversions[name] = is_part
+                elif node.op in ELEMENTWISE_OPS or node.op in RESHAPING_OPS or node.op in _PARTS_OPS:
+                    stack += [(output, is_part or node.op in _PARTS_OPS) for output in self._outputs(name)]
+        return conversions
 
     def _classify(self, source: str, nodes: Sequence[str], passed: Collection[str]) -> Encodings:
         casts, lookups, others, blocked = list[str](), list[EmbeddingLookup](), list[str](), list[str]()

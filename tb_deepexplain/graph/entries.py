@@ -85,7 +85,7 @@ class EntryChooser:
     def choose(self, names: Sequence[str] | None) -> Entries:
         """The entries for these names of inputs, layers or tensors, or "embedding"; by default for all inputs of the model."""
         not_explained: list[str] = []
-        parts = self._default_parts(not_explained) if names is None else self._named_parts(names)
+        parts = self._default_parts(not_explained) if names is None else self._named_parts(names, not_explained)
         _check_independent(self.view, names, parts)
         entries: dict[str, Entry] = {}
         for part in parts:
@@ -119,7 +119,7 @@ class EntryChooser:
         for spec in self.specs:
             encodings = encodings_by_node.get(spec.node)
             if encodings is None:
-                parts.append(self._real_part(spec.name, tensor_name(spec.node), spec.shape))
+                parts.append(self._real_part(spec.name, tensor_name(spec.node), spec.shape, not_explained))
             elif has_tokens and not encodings.lookups and not encodings.is_divided and _has_positions(spec.shape):
                 if encodings.tensors or encodings.blocked:
                     not_explained.append(f"{spec.name} (it goes with the tokens: a mask, say)")
@@ -140,7 +140,7 @@ class EntryChooser:
             )
         return parts
 
-    def _named_parts(self, names: Sequence[str]) -> list[_Part]:
+    def _named_parts(self, names: Sequence[str], not_explained: list[str]) -> list[_Part]:
         parts: list[_Part] = []
         for name in names:
             if name == "embedding":
@@ -157,7 +157,7 @@ class EntryChooser:
                 lookup = self.lookups.get(tensor)
                 parts.append(_Part(name, [Entry(tensor, lookup=lookup, is_whole=lookup is not None)]))
             elif spec is not None and not self._is_value(spec):
-                parts.append(self._real_part(name, tensor, spec.shape))
+                parts.append(self._real_part(name, tensor, spec.shape, not_explained))
             else:
                 shape = spec.shape if spec else self.static_shapes([tensor], {})[0]
                 reasons: list[str] = []
@@ -190,13 +190,23 @@ class EntryChooser:
     def _lookups_of(self, tensor: str) -> list[str]:
         return [lookup.output for lookup in self.analysis.of_values(tensor).lookups]
 
-    def _real_part(self, name: str, tensor: str, shape: Shape) -> _Part:
+    def _real_part(self, name: str, tensor: str, shape: Shape, not_explained: list[str]) -> _Part:
         """A real-valued tensor; methods that use gradients also enter at the encodings of its buckets."""
-        tensors = self.analysis.of_numbers(tensor).tensors if self.access == "gradient" else ()
-        if not tensors:
-            return _Part(name, [Entry(tensor)], source=self._input_node(tensor))
+        source = self._input_node(tensor)
+        encodings = self.analysis.of_numbers(tensor) if self.access == "gradient" else None
+        if encodings is None or not (encodings.tensors or encodings.blocked):
+            return _Part(name, [Entry(tensor)], source=source)
+        _, is_separable = self._positions(source, shape, encodings)
+        of_columns = (*encodings.blocked, *(() if is_separable else encodings.tensors))
+        if of_columns:
+            not_explained.append(
+                f"columns of {name} that choose categories or buckets ({list_names(of_columns)}), which only occlusion and "
+                "shapley_sampling explain"
+            )
+        if not encodings.tensors or not is_separable:
+            return _Part(name, [Entry(tensor)], source=source)
         direct = [Entry(tensor)] if self.analysis.has_gradient_path(tensor) else []
-        return _Part(name, [*direct, *map(Entry, tensors)], shape, self._input_node(tensor), is_encoded=True)
+        return _Part(name, [*direct, *map(Entry, encodings.tensors)], shape, source, is_encoded=True)
 
     def _input_node(self, tensor: str) -> str | None:
         return next((spec.node for spec in self.specs if tensor_name(spec.node) == tensor), None)

@@ -6,7 +6,9 @@ from typing import Any
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
+import tensorflow as tf
 from keras import layers
 from PIL import Image
 
@@ -166,3 +168,27 @@ def test_a_picture_of_pillow_is_a_baseline() -> None:
     np.testing.assert_array_equal(measured["deletion"].value, again["deletion"].value)
     with pytest.raises(dx.InputError, match=r"baseline: got a picture of 4 × 5 .* picture.resize\(\(5, 4\)\)"):
         dx.explain("occlusion", left, xs["left"], baseline=Image.new("RGB", (4, 5)))
+
+
+def test_a_baseline_that_the_model_cannot_read_is_refused() -> None:
+    """Numbers as strings: the empty string is none."""
+    function = tf.function(
+        lambda texts: tf.strings.to_number(texts) ** 2, input_signature=[tf.TensorSpec([None], tf.string)]
+    )
+    for method in ("integrated_gradients", "occlusion"):
+        with pytest.raises(dx.ParameterError, match=r"baseline.*StringToNumberOp.*give baseline="):
+            dx.explain(method, function, ["2", "3"])
+        np.testing.assert_allclose(dx.explain(method, function, ["2", "3"], baseline="1"), [3, 8], rtol=1e-4)
+
+
+@pytest.mark.parametrize("method", ["integrated_gradients", "occlusion"])
+def test_frames_in_two_orders_are_refused(method: str) -> None:
+    """Their columns are those of one matrix, without names."""
+    model = keras.Sequential([keras.Input((3,)), layers.Dense(1)])
+    frame = pd.DataFrame(np.arange(9).reshape(3, 3) ** 2, columns=["a", "b", "c"])
+    turned = frame[["c", "a", "b"]]
+    for options in ({"background": turned}, {"baseline": turned.iloc[[0]]}, {"baseline": turned.iloc[0]}):
+        with pytest.raises(dx.InputError, match=r"xs has the columns a, b, c, and (background|baseline) c, a, b"):
+            dx.explain(method, model, frame[1:], **options)
+        dx.explain(method, model, turned[1:], **options)
+        dx.explain(method, model, frame[1:].to_numpy(), **options)

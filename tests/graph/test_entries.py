@@ -122,3 +122,26 @@ def test_an_encoding_that_is_as_long_as_the_input_by_chance() -> None:
     ):
         model = tf.function(function, input_signature=[tf.TensorSpec([None, 4], tf.int32)])
         assert_maps_close(dx.explain("gradient_x_input", model, ids, target=0), np.array(expected, np.float32))
+
+
+@pytest.mark.parametrize("is_cast_first", [False, True])
+def test_columns_of_floats_that_choose_categories_are_said_not_to_be_explained(is_cast_first: bool) -> None:
+    """The embedding has as many numbers as the table has columns, but none of them belongs to another column."""
+    table = tf.constant([[1, 2, 3], [4, 0, 1], [2, 2, 5]], tf.float32)
+
+    def model(x: Any) -> Any:
+        category = tf.cast(x, tf.int32)[:, 0] if is_cast_first else tf.cast(x[:, 0], tf.int32)
+        return tf.reduce_sum(tf.gather(table, category), 1) + 3 * x[:, 1] + x[:, 2] ** 2
+
+    x = np.array([[1, 0.5, -1], [2, 0.2, 0.7]], np.float32)
+    function = (model, tf.TensorSpec([None, 3]))
+    for method, expected in (
+        ("saliency", [[0, 3, 2], [0, 3, 1.4]]),
+        ("gradient_x_input", [[0, 1.5, 2], [0, 0.6, 0.98]]),
+    ):
+        result = dx.explain(method, function, x, return_result=True)
+        np.testing.assert_allclose(result.attributions, expected, rtol=1e-5)
+        assert all("not explained: columns of x that choose categories" in texts[0] for texts in result.warnings)
+    result = dx.explain("occlusion", function, x, return_result=True)
+    np.testing.assert_allclose(result.attributions, [[-1, 1.5, 1], [3, 0.6, 0.49]], rtol=1e-5)
+    assert result.warnings == [[], []]
