@@ -306,7 +306,7 @@ def test_tensors_and_layers_are_named() -> None:
 
 def test_an_axis_of_one_may_be_left_out_as_keras_does() -> None:
     x = keras.Input((1,), dtype="string")
-    ids = keras.layers.TextVectorization(vocabulary=["a", "dull", "film"])(x)
+    ids = keras.layers.TextVectorization(vocabulary=["a", "dull", "film"], output_sequence_length=3)(x)
     y = keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(6, 3, embeddings_initializer="normal")(ids))
     explainer = dx.Explainer("saliency", keras.Model(x, keras.layers.Dense(2)(y)), target=1)
     actual, expected = (explainer.run(xs) for xs in (["a film", "dull"], [["a film"], ["dull"]]))
