@@ -234,7 +234,7 @@ def test_bags_of_words_and_one_value_for_each_token() -> None:
     for method in ("gradient_x_input", "occlusion"):
         assert_maps_close(dx.explain(method, model, np.array(["good film", "bad bad dog"])), expected)
 
-    ids = layers.TextVectorization(vocabulary=["good", "bad", "film"])(text)
+    ids = layers.TextVectorization(vocabulary=["good", "bad", "film"], output_sequence_length=2)(text)
     model = keras.Model(
         text, layers.Dense(1)(layers.Flatten()(layers.GlobalAveragePooling1D()(layers.Embedding(5, 4)(ids))))
     )
