@@ -164,8 +164,8 @@ def test_a_picture_of_pillow_is_a_baseline() -> None:
         expected = dx.explain(method, both, xs, baseline={"left": of_picture, "right": of_grey}, seed=1)
         np.testing.assert_array_equal(maps["right"], expected["right"])
     measured = dx.evaluate("occlusion", left, xs["left"], {"deletion": {"steps": 2}}, baseline=picture)
-    again = dx.evaluate("occlusion", left, xs["left"], {"deletion": {"steps": 2}}, baseline=of_picture)
-    np.testing.assert_array_equal(measured["deletion"].value, again["deletion"].value)
+    of_array = dx.evaluate("occlusion", left, xs["left"], {"deletion": {"steps": 2}}, baseline=of_picture)
+    np.testing.assert_array_equal(measured["deletion"].value, of_array["deletion"].value)
     with pytest.raises(dx.InputError, match=r"baseline: got a picture of 4 × 5 .* picture.resize\(\(5, 4\)\)"):
         dx.explain("occlusion", left, xs["left"], baseline=Image.new("RGB", (4, 5)))
 

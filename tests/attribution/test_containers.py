@@ -181,8 +181,8 @@ def test_labels_that_came_with_the_examples_are_explained_as_target_label() -> N
     with pytest.raises(dx.InputError, match="target='label': xs came without labels"):
         explainer.run(X, target="label")
     measured = dx.evaluate("saliency", _table(), zip(X, LABELS, strict=True), ["completeness"], target="label")
-    again = dx.evaluate("saliency", _table(), X, ["completeness"], target=LABELS)
-    np.testing.assert_array_equal(measured["completeness"].value, again["completeness"].value)
+    of_arrays = dx.evaluate("saliency", _table(), X, ["completeness"], target=LABELS)
+    np.testing.assert_array_equal(measured["completeness"].value, of_arrays["completeness"].value)
 
 
 def _two_outputs() -> keras.Model:

@@ -90,8 +90,8 @@ def test_deeplift_says_where_it_does_not_sum(function: Any, message: str) -> Non
     result = dx.explain("deeplift", _model(function, (4,)), xs, return_result=True, baseline=np.array([3.0, -2, 1, 0]))
     above = abs(result.gap) > 0.01 * abs(result.score - result.baseline_score)
     assert above.any()
-    told = [any("does not sum" in text for text in texts) for texts in result.warnings]
-    assert told == above.tolist()
+    is_warned = [any("does not sum" in text for text in texts) for texts in result.warnings]
+    assert is_warned == above.tolist()
     texts = [text for of_example in result.warnings for text in of_example if "does not sum" in text]
     assert message in texts[0]
 
@@ -120,8 +120,8 @@ def test_half_precision_says_where_it_misses_the_sum(dtype: str) -> None:
             abs(result.score - result.baseline_score), 1e-3 * abs(result.score)
         )
         assert missed.any()
-        told = [any("the completeness gap is above" in text for text in texts) for texts in result.warnings]
-        assert told == missed.tolist()
+        is_warned = [any("the completeness gap is above" in text for text in texts) for texts in result.warnings]
+        assert is_warned == missed.tolist()
 
 
 def test_deeplift_refuses_stopped_gradients() -> None:

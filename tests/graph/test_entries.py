@@ -55,8 +55,8 @@ def test_masks_beside_tokens_stay_fixed_and_are_named() -> None:
         with pytest.warns(UserWarning, match="not explained: mask"):
             measured = dx.evaluate("gradient_x_input", model, by_order, {"deletion": {"steps": 2}})["deletion"]
         with pytest.warns(UserWarning, match="not explained: mask"):
-            again = dx.evaluate("gradient_x_input", model, xs, {"deletion": {"steps": 2}})["deletion"]
-        np.testing.assert_array_equal(measured.curve, again.curve)
+            by_name = dx.evaluate("gradient_x_input", model, xs, {"deletion": {"steps": 2}})["deletion"]
+        np.testing.assert_array_equal(measured.curve, by_name.curve)
     named = dx.explain("gradient_x_input", model, xs, inputs=["ids", "mask"])
     assert named["mask"].shape == (2, 6)
     assert named["mask"].any()

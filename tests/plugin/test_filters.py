@@ -147,15 +147,15 @@ def test_texts_among_several_inputs_are_searched(tmp_path: Path, served: Callabl
     without = [(Input("1", "mixed", parts=[]), [Attribution("1", "saliency", np.ones(1), parts=[])])]
     odd_store(tmp_path, "mixed", without, "without")
     client = served(tmp_path)
-    found = {
+    ids_of_filter = {
         "text:dog": ["e0", "e1"],
         "text:acute": ["e0"],
         'text:"it barks"': ["e0"],
         "cat": ["e1"],
         "-text:cat": ["e0"],
     }
-    found['text:"dog it"'] = []  # the end of one text and the beginning of another
-    for text, ids in found.items():
+    ids_of_filter['text:"dog it"'] = []  # the end of one text and the beginning of another
+    for text, ids in ids_of_filter.items():
         assert sorted(get(client, "/api/query", **ODD, filter=text).json["id"]) == ids
     answer = get(client, "/api/query", run="without", store="s", filter="text:dog")
     assert answer.status_code == 400 and "holds none" in answer.text
