@@ -249,7 +249,11 @@ def test_mixed_precision(exported: Callable[[str], Path], tmp_path: Path, capsys
     assert full(source, "--target=0") == 0
     flags = [f"--model={half.model}", f"--input={source}", f"--logdir={half.logdir}", "--run=r", "--target=0"]
     command = [sys.executable, "-m", "beam_pipelines.attribute", *flags, "--methods=saliency,gradient_x_input"]
-    subprocess.run([*command, "--mixed_precision"], check=True, capture_output=True)
+    run = subprocess.run([*command, "--mixed_precision"], check=False, capture_output=True, text=True)
+    if "TensorFlow has no half precision here" in run.stderr:
+        assert (run.returncode, half.directory.exists()) == (2, False)
+        pytest.skip("this CPU has no bfloat16 for TensorFlow (AVX-512)")
+    assert run.returncode == 0, run.stderr
     assert half.store.manifest["mixed_precision"] is True
     assert full.store.manifest["mixed_precision"] is False
     exact, mixed = ({key: row[1] for key, row in run.maps().items()} for run in (full, half))
