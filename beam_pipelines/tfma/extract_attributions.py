@@ -142,9 +142,9 @@ class _ExplainedModel:
 
     def _pool_maps(self, explainer: BatchExplainer, example: Input, rows: Sequence[Attribution]) -> dict[str, Any]:
         """{feature: a number, or a vector over classes} of one example."""
-        input_name = explainer.names[0]
         rows = rows if self._spec.per_class else [_main_map(rows)]
-        of_maps = [pool_map(example, row.values, self._spec.pool, self._spec.regions, input_name) for row in rows]
+        pool, regions, shown = self._spec.pool, self._spec.regions, explainer.shown_input
+        of_maps = [pool_map(example, row.values, pool, regions, shown) for row in rows]
         if not self._spec.per_class:
             return {self._column_names.get(name, name): np.float32(value) for name, value in of_maps[0].items()}
         by_class = np.argsort([row.target or 0 for row in rows])

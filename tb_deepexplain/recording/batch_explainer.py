@@ -79,10 +79,7 @@ class BatchExplainer:
         self.modality = find_modality(self._shown)
         self._condition = None if request.only is None else ExampleCondition(request.only, request.labels)
         self._evaluator = Evaluator(self.explainers[0], dict(request.measures))
-        if request.superpixels and self.modality != "image":
-            raise ParameterError(
-                f"superpixels are parts of pictures; the model takes {'; '.join(map(str, self.graph.inputs))}"
-            )
+        self._pictures = self._find_pictures() if request.superpixels else 0
         for explainer in self.explainers:
             self._check_map_axes(explainer)
 
@@ -94,6 +91,11 @@ class BatchExplainer:
             model_input(spec.name, spec.dtype, spec.shape[1:], modalities.get(spec.name, "tabular"))
             for spec in self.graph.inputs
         ]
+
+    @property
+    def shown_input(self) -> str:
+        """The name of the first of the model's inputs that is shown."""
+        return next((one.spec.name for one in self._shown if one.spec), self.names[0])
 
     def meet_condition(self, examples: Sequence[Example], metrics: Metrics) -> list[bool]:
         """Which of the examples the request's condition selects. One that the model fails for is selected: explaining it
@@ -208,6 +210,17 @@ class BatchExplainer:
         metrics.oom_retries += 1
         return True
 
+    def _find_pictures(self) -> int:
+        """The number of the input whose pictures are divided into superpixels; ParameterError if there is none."""
+        if self.modality != "image":
+            raise ParameterError(
+                f"superpixels are parts of pictures; the model takes {'; '.join(map(str, self.graph.inputs))}"
+            )
+        spec = self._shown[0].spec
+        if spec is None or spec.dtype == "string":
+            raise ParameterError(f"superpixels: the model decodes its pictures ({spec}) itself; leave superpixels out")
+        return self.graph.inputs.index(spec)
+
     def _check_map_axes(self, explainer: Explainer) -> None:
         axes, method = explainer.map_axes, explainer.method
         if axes is not None and axes not in MAP_AXES[self.modality]:
@@ -235,7 +248,7 @@ class BatchExplainer:
         for target in map_targets:
             numbers, with_map = target.rows.tolist(), [examples[i] for i in target.rows]
             some = inputs if len(numbers) == len(examples) else inputs.take(target.rows)
-            measures = MapMeasures(self.request, with_map, some, target.explained, self._batch_size)
+            measures = MapMeasures(self.request, with_map, some, target.explained, self._batch_size, self._pictures)
             rows_of_target: list[list[Attribution]] = [[] for _ in numbers]
             lengths = None if predictions.lengths is None else predictions.lengths[target.rows]
             for explainer in self.explainers:
@@ -374,9 +387,11 @@ class BatchExplainer:
         }
 
     def _stored_input(self, example: Example, i: int, words: dict[str, list[list[str]]]) -> Input:
-        inputs: list[ModelInput] = [
-            {**one, "shape": list(np.shape(example.inputs[one["name"]]))} for one in self.inputs
-        ]
+        with_one_value = {one.spec.name for one in self._shown if one.spec and one.is_one_value}
+        inputs: list[ModelInput] = []
+        for one in self.inputs:
+            shape = () if one["name"] in with_one_value else np.shape(example.inputs[one["name"]])
+            inputs.append({**one, "shape": list(shape), "axes": one["axes"] if shape else []})
         parts = [display.show(example, one, words[one.name][i] if one.name in words else None) for one in self._shown]
         if self.modality == "mixed":
             return Input(example.id, "mixed", label=example.single_label, inputs=inputs, parts=parts)

@@ -30,13 +30,15 @@ class MapMeasures:
         inputs: Inputs,
         explained: Explained,  # of the whole batch
         batch_size: int | None,
+        pictures: int = 0,
     ) -> None:
+        """`pictures`: the number of the input that has the pictures to divide into superpixels, if the request has some."""
         measured = [i for i, e in enumerate(examples) if request.measures and _uniform(e.id) < request.measured]
         self._rows = np.array(measured, np.int64)
         self._inputs = inputs.take(self._rows)
         segments = None
         if request.superpixels and measured:
-            segments = superpixels(self._inputs.arrays[0], request.superpixels)
+            segments = superpixels(self._inputs.arrays[pictures], request.superpixels)
         self._arguments: dict[str, Any] = {
             "target": explained.take(self._rows),
             "batch_size": batch_size,

@@ -297,6 +297,21 @@ def test_an_input_that_the_method_cannot_explain_is_told(tmp_path: Path, caplog:
     assert list(some["attributions"]) == list(explained)
 
 
+def test_a_picture_that_is_explained_alone_gives_its_name(tmp_path: Path) -> None:
+    spec = {"age": tf.io.FixedLenFeature([1], tf.float32), "photo": tf.io.FixedLenFeature([2, 2, 1], tf.float32)}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
+    def serve(examples: Any) -> dict[str, Any]:
+        parsed = tf.io.parse_example(examples, spec)
+        return {"p": parsed["age"] * tf.reduce_sum(parsed["photo"], [1, 2])}
+
+    tf.saved_model.save(tf.Module(), str(tmp_path / "m"), signatures={"serving_default": serve})
+    batch = make_batch([{"age": 2.0, "photo": [1.0, 2.0, 3.0, 4.0]}])
+    shared = shared_model(tmp_path / "m", ONE)
+    values = extract(ONE, shared, batch, method="gradient_x_input", inputs=["photo"])["attributions"]
+    assert {name: value.tolist() for name, value in values.items()} == {"photo[channel 0]": [20.0]}
+
+
 def test_of_several_labels_the_most_probable_is_taken(tmp_path: Path) -> None:
     path = _serve(tmp_path / "m", lambda x, flag: tf.sigmoid(x * tf.cast(flag, tf.float32)))
     batch = make_batch([{"x": [1.0, 3.0, 2.0], "flag": 1}, {"x": [0.5, -1.0, 0.25], "flag": 1}])
