@@ -159,7 +159,9 @@ class TabularInput(TypedDict):
     features: Annotated[list[str] | None, "a name for each value; null where values have no names"]
     values: list[float | None]
     texts: Annotated[
-        list[str | None] | None, "for each value, the text or category that it stands for; null for numbers"
+        list[str | None] | None,
+        "for each value, the text or category that it stands for, or the digits of a whole number that float32 rounds; null for "
+        "other numbers",
     ]
     error: NotRequired[Never]
 

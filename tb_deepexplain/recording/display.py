@@ -13,6 +13,7 @@ from tb_deepexplain.recording.modality import ShownInput
 from tb_deepexplain.store.media_types import JPEG, PNG, media_type, without_orientation
 from tb_deepexplain.store.records import Input, InputPart, ModelInput, model_input
 
+_LARGEST_EXACT = 2.0**24  # whole numbers up to it are exact as float32
 _LARGEST_FLOAT32 = float(np.finfo(np.float32).max)  # in the place of infinity
 
 
@@ -26,8 +27,7 @@ def show(example: Example, shown: ShownInput, words: Sequence[str] | None) -> In
         return InputPart(input=shown.name, modality="image", image=_picture(example, shown.spec.name, array))
     values, texts = _values(array)
     if shown.is_one_value and len(values) != 1:
-        joined = ", ".join(f"{value:g}" if text is None else text for value, text in zip(values, texts, strict=True))
-        values, texts = [None], [joined]
+        values, texts = [None], [", ".join(map(_write, values, texts))]
     return InputPart(
         input=shown.name, modality="tabular", values=values, texts=texts if any(t is not None for t in texts) else None
     )
@@ -70,11 +70,23 @@ def _picture(example: Example, name: str, array: np.ndarray) -> bytes:
 
 
 def _values(array: np.ndarray) -> tuple[list[float | None], list[str | None]]:
-    """(numbers, None for texts; texts, None for numbers)"""
+    """(numbers, None for texts; texts, None for numbers). A whole number that float32 rounds, such as an id, is a text, too."""
     if array.dtype.kind in "OSU":
         texts = [item.decode("utf-8", "replace") if isinstance(item, bytes) else str(item) for item in array.ravel()]
         return [None] * len(texts), list(texts)
-    return np.ravel(array).astype(np.float64).tolist(), [None] * array.size
+    numbers = np.ravel(array)
+    digits: list[str | None] = [None] * array.size
+    if array.dtype.kind in "iu":
+        for i in np.flatnonzero(np.abs(numbers.astype(np.float64)) > _LARGEST_EXACT):
+            if int(np.float32(numbers[i])) != int(numbers[i]):
+                digits[i] = str(numbers[i])
+    return numbers.astype(np.float64).tolist(), digits
+
+
+def _write(value: float | None, text: str | None) -> str:
+    if value is None or text is not None:
+        return text or ""
+    return f"{value:.0f}" if value.is_integer() and abs(value) < _LARGEST_EXACT else f"{value:g}"
 
 
 def encode_png(values: np.ndarray) -> bytes:

@@ -84,7 +84,9 @@ _SHOWN_FIELDS = [
     pa.field("word_ids", pa.list_(pa.int32())),
     pa.field("features", pa.list_(pa.string())),  # names of single values, where they have some
     pa.field("values", pa.list_(pa.float32())),
-    pa.field("texts", pa.list_(pa.string())),  # of each value that is a text or category; null for numbers
+    pa.field(
+        "texts", pa.list_(pa.string())
+    ),  # of values that are texts or categories, or that float32 rounds; null for others
 ]
 
 INPUT_SCHEMA = pa.schema(

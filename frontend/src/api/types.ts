@@ -671,7 +671,7 @@ export interface components {
             /** @description a name for each value; null where values have no names */
             features: string[] | null;
             values: (number | null)[];
-            /** @description for each value, the text or category that it stands for; null for numbers */
+            /** @description for each value, the text or category that it stands for, or the digits of a whole number that float32 rounds; null for other numbers */
             texts: (string | null)[] | null;
             error?: never;
         };

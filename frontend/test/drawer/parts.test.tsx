@@ -124,6 +124,8 @@ describe("baselines", () => {
       '"Rome" in city; 3.5 in age; [0,1] in sizes A',
     ]);
     expect(shown(["Bern", 2, 2], table)).toEqual(['"Bern" in city; 2 in age, sizes A']);
+    const long = { ...table, values: [null, 16777216, 1, 2], texts: ["Rome", "16777217", null, null] }; // still a number
+    expect(shown(28, long)).toEqual(['"" in city; 28 in age, sizes A']);
   });
   it("are those of each input of an example with several", () => {
     const parts = [
