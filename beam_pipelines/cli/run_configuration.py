@@ -32,6 +32,8 @@ def configure(arguments: Arguments, request: Request, model: str, plan: Plan) ->
         "inputs": as_list(request.inputs),
         "custom_objects": check_custom_objects(request.custom_objects),
         "logits": request.logits,
+        "check_model": request.check_model,
+        "check_batch": request.check_batch,
         "score": identify_score(request),
         "max_examples": arguments.max_examples,
         "sample": arguments.sample,

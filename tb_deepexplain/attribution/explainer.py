@@ -554,7 +554,7 @@ class Explainer:
         if isinstance(target, str) and target == "predicted":
             return predict_target(self._outputs(inputs, batch_size), sum_of_two, label_threshold)
         if is_label := isinstance(target, str) and target == "label":
-            target = inputs.labels_of(self._options["output"])
+            target = inputs.labels_of(self._options["output"], submodel.graph.outputs)
         units = None if shape is None else (*shape, 1)[max(1, len(shape) - 1)]
         classes = None if units is None else 2 if units == 1 and sum_of_two is not None else units
         numbers, are_positions = read_target(target, inputs.n, shape, classes, self._class_names, is_label)

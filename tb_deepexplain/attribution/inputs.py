@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -20,6 +20,7 @@ from tb_deepexplain.attribution.array_likes import (
 )
 from tb_deepexplain.attribution.batching import at_least_one
 from tb_deepexplain.attribution.containers import Unpacked, unpack
+from tb_deepexplain.attribution.labels import labels_of_output
 from tb_deepexplain.attribution.padding import pad_rows
 from tb_deepexplain.attribution.pictures import is_picture, read_pictures
 from tb_deepexplain.attribution.shape_advice import advise
@@ -69,20 +70,16 @@ class Inputs:
                 self._seeds[seed] = example_seeds(self.arrays, seed)
         return self._seeds[seed]
 
-    def labels_of(self, output: str | None) -> Any:
-        """The labels that came with the examples, for this output if there are several; InputError if there are none."""
-        if isinstance(self.labels, dict) and (output in self.labels or len(self.labels) == 1):
-            return self.labels.get(output, next(iter(self.labels.values())))
+    def labels_of(self, output: str | None, outputs: Collection[str]) -> Any:
+        """The labels that came with the examples, of this one of the model's `outputs`; InputError if there are none."""
         if self.labels is None:
             raise InputError(
                 "target='label': xs came without labels; give (x, y), a dataset of such pairs, or class numbers"
             )
-        if isinstance(self.labels, dict | tuple):
-            raise InputError(
-                "target='label': xs came with labels of several outputs; "
-                "give them as a dict by output, or those of one as target"
-            )
-        return self.labels
+        try:
+            return labels_of_output(self.labels, output, outputs)
+        except InputError as error:
+            raise InputError(f"target='label': xs came with {error}, as target") from error
 
     def warn(self) -> None:
         """A UserWarning for each note."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -24,6 +24,26 @@ class Labels:
 
     kind: Literal["class", "classes", "value"]
     array: np.ndarray
+
+
+def labels_of_output(labels: Any, output: str | None, outputs: Collection[str]) -> Any:
+    """The labels of one output (None: the only one) of those that came beside examples; `outputs` are all of the model.
+
+    InputError if they are of several outputs, or of another one.
+    """
+    if isinstance(labels, tuple):
+        raise InputError("labels of several outputs; give them as a dict by output, or labels of one alone")
+    if not isinstance(labels, dict):
+        return labels
+    if output in labels:
+        return labels[output]
+    only = next(iter(labels)) if len(labels) == 1 else None
+    if only is not None and not (output in outputs and only in outputs):
+        return labels[only]
+    explained = "and no output is named" if output is None else f"and {output} is explained"
+    raise InputError(
+        f"labels of {', '.join(map(str, labels))}, {explained}; give them by the name of the output, or labels of one alone"
+    )
 
 
 def read_labels(

@@ -132,7 +132,8 @@ class Classes:
             )
 
     def fit_labels(self, labels: Sequence[Label]) -> list[Label]:
-        """The labels as this output has them: quantities, where it has no classes. InputError for a label that does not fit."""
+        """The labels as this output has them: quantities, where it has no classes; a negative class number stands for no label, as
+        in test sets of TensorFlow Datasets. InputError for a label that does not fit."""
         for label in labels:
             if isinstance(label, float) and self.count > 1:
                 raise InputError(f"its label is {label:g}; expected a class number")
@@ -142,7 +143,7 @@ class Classes:
                     reason = "the model's classes exclude each other (they have no sigmoid each)"
                 raise InputError(f"its label is {list(label)}, a list of classes; {reason}")
         if self.count > 1:
-            return list(labels)
+            return [None if isinstance(label, int) and label < 0 else label for label in labels]
         return [float(label) if isinstance(label, int) else label for label in labels]
 
     def choose(self, target: Target, labels: Sequence[Label]) -> list[MapTarget]:

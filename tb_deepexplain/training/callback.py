@@ -6,13 +6,14 @@ import contextlib
 import dataclasses
 import itertools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Literal, TypeAlias, get_args
 
 import keras
 
 from tb_deepexplain._version import __version__
 from tb_deepexplain.attribution.inputs import Inputs
+from tb_deepexplain.attribution.labels import labels_of_output
 from tb_deepexplain.attribution.methods import check_methods, find_method
 from tb_deepexplain.error_text import describe_failure
 from tb_deepexplain.errors import InputError, ParameterError, StoreError
@@ -168,7 +169,7 @@ class AttributionCallback(keras.callbacks.Callback):
             mixed_precision=self.model.compute_dtype != self.model.variable_dtype,
         )
         self._explainer = BatchExplainer(request, graph, self._score if callable(self._score) else None)
-        self._examples = self._labelled(make_examples(self._taken, self._ids), self._taken.labels)
+        self._examples = self._labelled(make_examples(self._taken, self._ids), self._taken.labels, graph.outputs)
         self._explainer.attempt(self._examples[:1])
         for positions in batch_positions(self._examples):
             # Refuses labels that are no classes.
@@ -249,23 +250,18 @@ class AttributionCallback(keras.callbacks.Callback):
             self._warned = True
             warn(f"{text}. Training goes on; further failures do not warn")
 
-    def _labelled(self, examples: list[Example], labels_beside: Any) -> list[Example]:
-        """The examples with `labels`, or with those that came beside them, where these are labels."""
+    def _labelled(self, examples: list[Example], labels_beside: Any, outputs: Collection[str]) -> list[Example]:
+        """The examples with `labels`, or with those that came beside them, where these are labels; `outputs` are the model's."""
         assert self._explainer is not None
         # classes() also refuses class names that do not fit.
         classes, request = self._explainer.classes(examples[0]), self._explainer.request
         arguments = (classes, request.labels, request.score is not None)
         if self._labels is not None:
             return label_examples(examples, self._labels, *arguments)
-        if isinstance(labels_beside, dict):
-            only = next(iter(labels_beside.values())) if len(labels_beside) == 1 else None
-            labels_beside = labels_beside.get(request.output, only)
         if labels_beside is None:
             return examples
         try:
-            if isinstance(labels_beside, tuple):
-                raise InputError("they are of several outputs; expected a dict by output, or labels=")
-            return label_examples(examples, labels_beside, *arguments)
+            return label_examples(examples, labels_of_output(labels_beside, request.output, outputs), *arguments)
         except InputError as error:
             if request.target.rule == "label":
                 raise

@@ -209,6 +209,12 @@ def test_a_list_of_labels_for_each_output_is_not_taken_for_labels_of_one(n: int)
             explainer.run(pairs)
 
 
+def test_labels_of_another_output_are_not_taken() -> None:
+    explainer = dx.Explainer("gradient_x_input", _two_outputs(), output="kind", target="label")
+    with pytest.raises(dx.InputError, match="xs came with labels of size, and kind is explained"):
+        explainer.run((X[:2], {"size": np.array([0, 1])}))
+
+
 def test_labels_of_positions_and_several_labels_are_refused_with_the_way_out() -> None:
     x = keras.Input((5, 3))
     explainer = dx.Explainer("gradient_x_input", keras.Model(x, keras.layers.Dense(2)(x)), target="label")

@@ -142,6 +142,8 @@ def test_a_store_is_only_resumed_with_the_same_configuration(
         (("--id_feature=key",), 'id_feature was "id", now "key"'),
         (("--feature=image=image",), 'features.image was absent, now "image"'),
         (("--resize",), 'resize was absent, now "bilinear"'),
+        (("--check_model=no",), "check_model was true, now false"),
+        (("--check_batch=no",), "check_batch was true, now false"),
         ((large,), "methods.occlusion.window_shape was [4, 4, 3], now [8, 8, 3]"),
     ]:
         assert image(source, small, "--resume", *options, methods="saliency,occlusion") == 2

@@ -92,9 +92,10 @@ def test_a_class_that_the_model_does_not_have_is_refused(predictions: Prediction
 
 def test_labels_fit_the_output() -> None:
     three, quantity = Classes.of(THREE, None), Classes.of(QUANTITY, None)
-    assert three.fit_labels([2, None]) == [2, None]
-    labels = quantity.fit_labels([2, 2.5, None])
-    assert [(type(label), label) for label in labels] == [(float, 2.0), (float, 2.5), (type(None), None)]
+    assert three.fit_labels([2, None, -1]) == [2, None, None]
+    labels = quantity.fit_labels([2, 2.5, None, -1])
+    expected = [(float, 2.0), (float, 2.5), (type(None), None), (float, -1.0)]
+    assert [(type(label), label) for label in labels] == expected
     for classes, label, reason in [
         (three, 1.5, "its label is 1.5; expected a class number"),
         (three, (0, 1), "exclude each other"),

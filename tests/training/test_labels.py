@@ -68,6 +68,21 @@ def test_the_targets_of_one_output(tmp_path: Path) -> None:
     assert labels_of(tmp_path, data, model, output="size") == [0.5, 1.5, 2.5]
 
 
+def test_the_targets_of_another_output_are_no_labels(tmp_path: Path) -> None:
+    x = keras.Input((4,))
+    model = keras.Model(x, {"kind": layers.Dense(3, name="kind")(x), "size": layers.Dense(3, name="size")(x)})
+    for names in (["size"], ["size", "price"]):
+        data = batches(X, dict.fromkeys(names, np.array(CLASSES)))
+        with pytest.warns(
+            UserWarning, match=f"not stored as labels: labels of {', '.join(names)}, and kind is explained"
+        ):
+            assert labels_of(tmp_path, data, model, output="kind") == [None] * 3
+        with pytest.raises(InputError, match="labels of size"):
+            labels_of(tmp_path, data, model, output="kind", target="label")
+        assert labels_of(tmp_path, data, model, output="kind", labels=CLASSES) == CLASSES
+    assert labels_of(tmp_path, batches(X, {"other": np.array(CLASSES)}), model, output="kind") == CLASSES
+
+
 def test_several_classes_each(tmp_path: Path) -> None:
     model = keras.Sequential([keras.Input((4,)), layers.Dense(3, activation="sigmoid")])
     rows = np.array([[1, 0, 1], [0, 0, 0], [0, 1, 0]])
