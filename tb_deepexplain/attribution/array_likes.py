@@ -50,6 +50,14 @@ def shape_of(value: Any) -> tuple[int, ...]:
     return tuple(getattr(value, "shape", ()))
 
 
+def has_axes(value: Any) -> bool:
+    """Whether it is a list, an array or a column, and no single value."""
+    try:
+        return bool(np.ndim(value))
+    except ValueError:  # rows of unequal lengths
+        return True
+
+
 def as_array(value: Any, name: str) -> np.ndarray:
     """The value as an array of numbers, booleans or objects; a missing value is None or NaN.
 

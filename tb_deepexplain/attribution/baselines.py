@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tb_deepexplain.attribution.array_likes import missing
+from tb_deepexplain.attribution.array_likes import has_axes, missing
 from tb_deepexplain.attribution.containers import read_baseline
 from tb_deepexplain.attribution.pictures import is_picture, read_pictures
 from tb_deepexplain.errors import InputError, ParameterError
@@ -86,7 +86,7 @@ class Baselines:
         if i is not None and submodel.graph.inputs[i].dtype == "string" and not entry.lookup:
             if isinstance(value, str | bytes):
                 return _Raw(value)
-            if np.ndim(value) == 0:  # a number for all inputs means nothing to one of strings
+            if not has_axes(value):  # a number for all inputs means nothing to one of strings
                 value = None
         if value is None:
             return None if self.background is None and not explained.is_encoded else _Raw()
@@ -216,7 +216,7 @@ def by_input(baseline: Any, names: Sequence[str]) -> list[Any]:
         return [baseline]
     if isinstance(baseline, list | tuple) and len(baseline) == len(names):
         return list(baseline)
-    if np.ndim(baseline):
+    if has_axes(baseline):
         raise ParameterError(
             f"baseline: {len(names)} inputs are explained; give one number or a list of {len(names)} arrays"
         )

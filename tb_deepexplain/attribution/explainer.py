@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from tb_deepexplain.attribution import compiled_method
 from tb_deepexplain.attribution.argument_order import order_arguments
-from tb_deepexplain.attribution.array_likes import column_names
+from tb_deepexplain.attribution.array_likes import column_names, has_axes
 from tb_deepexplain.attribution.baselines import UNREADABLE, Baselines, by_input
 from tb_deepexplain.attribution.batch_sizes import BatchSizes, check_batch_size
 from tb_deepexplain.attribution.batching import join_batches, split_rows, take_rows, track_progress
@@ -541,7 +541,7 @@ class Explainer:
         if self._score is not None:
             return Explained()
         submodel = self.submodel
-        is_number = np.ndim(target) == 0 and target is not DEFAULT and not isinstance(target, str)
+        is_number = not has_axes(target) and target is not DEFAULT and not isinstance(target, str)
         shape = None if is_number and not submodel.explains_model_output else submodel.output_shape
         is_single = shape is not None and shape[1:][-1:] in ((), (1,))
         sum_of_two, label_threshold = self._sigmoids if submodel.explains_model_output else (None, None)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tb_deepexplain.attribution.array_likes import shape_of
+from tb_deepexplain.attribution.array_likes import as_array, as_numbers, has_axes, shape_of
 from tb_deepexplain.attribution.labels import read_labels
 from tb_deepexplain.errors import InputError, ParameterError
 from tb_deepexplain.graph.input_spec import fits
@@ -79,20 +79,22 @@ def class_sums(outputs: np.ndarray) -> np.ndarray:
 def explain_classes(
     classes: np.ndarray, shape: Sequence[int | None] | None, outputs: np.ndarray | None, sum_of_two: float | None
 ) -> Explained:
-    """One class of each example. `shape` is that of the output, `sum_of_two` as for `class_outputs`.
+    """One class of each example. `shape` is that of the output, or None if it is unknown; `sum_of_two` as for `class_outputs`.
 
     With several axes after the batch a class is summed over the positions where it is predicted, or over all of them if there are
-    none; that needs the `outputs` `[N, ...]` of the examples. Without outputs it is summed over all positions.
+    none; that needs the `outputs` `[N, ...]` of the examples. Without outputs it is summed over all positions. InputError if the
+    output has no such class.
     """
     if sum_of_two is not None and (wrong := classes[(classes < 0) | (classes > 1)]).size:
         raise InputError(f"target={wrong[0]}: the output is a single sigmoid, of the classes 0 and 1")
     sign = np.where(classes == 1, 1.0, -1.0).astype(np.float32)
     if sum_of_two is not None and shape is not None and len(shape) <= 2:
         return Explained(weights=sign.reshape(-1, *[1] * (len(shape) - 1)), target=classes)
+    if shape is not None and sum_of_two is None:
+        check_target(classes, shape)
     if outputs is None or outputs.ndim <= 2:
         return Explained(classes, target=classes)
     by_class = class_outputs(outputs, sum_of_two)
-    check_target(classes, by_class.shape)
     if by_class.shape[-1] == 1:  # one value at each position
         return Explained(classes, target=classes)
     positions = by_class.argmax(-1) == classes.reshape(-1, *[1] * (by_class.ndim - 2))
@@ -132,10 +134,10 @@ def read_target(
     examples, and is no position. Raises InputError.
     """
     axes = None if shape is None or is_label else len(shape) - 1
-    if np.ndim(target) == 0:
+    if not has_axes(target):
         return np.full(n, _read_one(target, class_names)), False
     if axes not in (None, 1):
-        positions = np.asarray(target)
+        positions = as_array(target, "target")
         is_one = isinstance(target, tuple) and positions.shape == (axes,)
         if positions.dtype.kind in "iu" and (is_one or positions.shape == (n, axes)):
             return np.broadcast_to(positions, (n, axes or 0)).astype(np.int64), True
@@ -187,7 +189,7 @@ def check_class_names(names: Sequence[str], output_shape: Sequence[int | None] |
         )
 
 
-def check_target(target: np.ndarray | None, output_shape: tuple[int | None, ...]) -> None:
+def check_target(target: np.ndarray | None, output_shape: Sequence[int | None]) -> None:
     """InputError unless the class numbers `[N]` or positions `[N, axes]` are in an output of this shape."""
     if target is None or not target.size:
         return
@@ -214,9 +216,7 @@ def check_ys(ys: Any, n: int | None, output_shape: tuple[int | None, ...] | None
     """Weights `[n, ...]` of the output's units, or None. With `output_shape`, their shape must fit it."""
     if ys is None:
         return None
-    weights = np.asarray(ys)
-    if weights.dtype.kind not in "fiub":
-        raise InputError(f"ys: expected numbers, got {weights.dtype}")
+    weights = as_numbers(as_array(ys, "ys"), "ys")
     if not np.isfinite(weights).all():
         raise InputError("ys: holds NaN or infinity; give finite weights")
     if n is not None and (weights.ndim == 0 or len(weights) != n):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, TypeAlias, TypeVar
 
@@ -166,7 +166,12 @@ def check_selection(
 ) -> dict[str, dict[str, Any]]:
     """Ids with checked parameters; ParameterError or UnknownMethodError. `noun`: "methods" or "measures"."""
     names = [selection] if isinstance(selection, str) else selection
+    if not isinstance(names, Iterable):
+        raise ParameterError(f"{noun}: expected names, or a dict of names and parameters; got a {type(names).__name__}")
     parameters = names if isinstance(names, Mapping) else {name: {} for name in names}
+    for name, value in parameters.items():
+        if not isinstance(value, Mapping):
+            raise ParameterError(f"{noun}: {name}: expected a dict of parameters, got {value!r}")
     checked = {row.id: row.check(dict(parameters[name])) for name in parameters for row in [find(name)]}
     if len(checked) != len(parameters) or len(parameters) != len(names) or (at_least_one and not checked):
         least = ", at least one" if at_least_one else ""

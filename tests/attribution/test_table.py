@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import tb_deepexplain as dx
-from tb_deepexplain.attribution.methods import TABLE, Family, Method, find_method
+from tb_deepexplain.attribution.methods import TABLE, Family, Method, check_methods, find_method
 from tb_deepexplain.attribution.score import Explanation, Score
 from tb_deepexplain.registry.formula import Formula
 from tb_deepexplain.registry.parameters import Baseline, Role
@@ -69,6 +69,15 @@ def test_unknown_names_suggest_similar_ones() -> None:
         find_method("saliency").check({"steps": 5})
     with pytest.raises(dx.ParameterError, match=r"'batch_size'; that goes to run\(\)"):
         find_method("saliency").check({"batch_size": 5})
+
+
+def test_selections_of_another_form_are_refused() -> None:
+    with pytest.raises(
+        dx.ParameterError, match="methods: expected names, or a dict of names and parameters; got a int"
+    ):
+        check_methods(3)  # type: ignore[arg-type]
+    with pytest.raises(dx.ParameterError, match="methods: occlusion: expected a dict of parameters, got None"):
+        check_methods({"saliency": {}, "occlusion": None})  # type: ignore[dict-item]
 
 
 def _row(function: Any, **fields: Any) -> Method:

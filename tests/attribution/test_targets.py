@@ -259,11 +259,28 @@ def test_labels_are_taken_as_people_have_them(target: Any) -> None:
         (np.full((5, 3), 0.5), {}, "target: got real numbers for each example"),
         (0.5, {}, "expected class numbers, got float64"),
         ([0.5] * 5, {}, "target: holds 0.5; the model has 3 classes"),
+        ([[0, 1], [2], [0], [1], [2]], {}, "target: got several classes for each example"),
+        (99, {}, "target=99: the output has 3 units, numbered from 0"),
     ],
 )
 def test_what_is_no_target_is_refused(target: Any, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         explain(linear(3, "softmax"), ROWS, target=target, **options)
+
+
+def test_weights_of_unequal_lengths_are_refused() -> None:
+    with pytest.raises(dx.InputError, match=r"ys: got array.*; expected numbers"):
+        explain(linear(3, "softmax"), ROWS[:2], ys=[[0, 1], [2]])
+
+
+def test_measures_refuse_classes_out_of_range() -> None:
+    explainer = dx.Explainer("gradient_x_input", linear(3, "softmax"))
+    evaluator = dx.Evaluator(explainer, ["deletion"])
+    result = explainer.run(ROWS, return_result=True)
+    for call in (evaluator.chance, lambda xs, target: evaluator.run(xs, result, target=target)):
+        for target in (3, -1):
+            with pytest.raises(dx.InputError, match=f"target={target}: the output has 3 units, numbered from 0"):
+                call(ROWS, target=target)
 
 
 def test_a_position_out_of_range_is_refused(tagger: keras.Model) -> None:
