@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tb_deepexplain.attribution.methods import find_method
@@ -27,6 +27,12 @@ def order_arguments(call: str, *values: Any) -> list[Any]:
     if second is None:
         raise ParameterError(f"the model is missing; the order is {call}")
     return [first, second, *others]
+
+
+def check_order(call: str, model: Any, xs: Any, others: Sequence[Any]) -> None:
+    """ParameterError unless a call that takes the names of methods as `methods=` has the model first and the examples second."""
+    if others or xs is None or _names_methods(model) or (is_model(xs) and not is_model(model)):
+        raise ParameterError(f"the order is {call}, with the names of methods as methods=['occlusion', ...]")
 
 
 def _names_methods(value: Any) -> bool:

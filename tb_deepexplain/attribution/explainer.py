@@ -1,4 +1,4 @@
-"""Explainer and explain: bind a method to a model, and compute attributions in batches."""
+"""Explainer: binds a method to a model, and computes attributions in batches."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from tb_deepexplain.attribution.baselines import UNREADABLE, Baselines, by_input
 from tb_deepexplain.attribution.batch_sizes import BatchSizes, check_batch_size
 from tb_deepexplain.attribution.batching import join_batches, split_rows, take_rows, track_progress
 from tb_deepexplain.attribution.compiled_method import CompiledMethod, MethodOutput, Shapes, compile_method
-from tb_deepexplain.attribution.containers import read_baseline, unpack
+from tb_deepexplain.attribution.containers import read_baseline
 from tb_deepexplain.attribution.diagnostics import Diagnostics
 from tb_deepexplain.attribution.examples import Batch, Examples, compute_entries, make_batch
-from tb_deepexplain.attribution.inputs import Inputs, check_unpacked
+from tb_deepexplain.attribution.inputs import Inputs, check_unpacked, unpack_examples
 from tb_deepexplain.attribution.methods import find_method
 from tb_deepexplain.attribution.model_check import EXAMPLES, Verdict, check_submodel
 from tb_deepexplain.attribution.results import Predictions, Result, completeness_gap, sum_tokens
@@ -110,11 +110,12 @@ class Explainer:
             "jit": jit,
             **self._checks,
         }
-        named = {"background": background, "baseline": self.method.baseline(self.parameters)}
-        self._columns = {name: columns for name, value in named.items() if (columns := column_names(value))}
+        baseline = self.method.baseline(self.parameters)
+        columns = column_names(baseline)
+        self._columns = {"baseline": tuple(columns)} if columns else {}  # of frames, which xs must have too
         self._bind(graph)
-        by_input(read_baseline(self.graph.inputs, self.method.baseline(self.parameters)), self.submodel.cut.names)
-        self._baselines = Baselines(self._background_arrays(background), vocabulary)
+        by_input(read_baseline(self.graph.inputs, baseline), self.submodel.cut.names)
+        self._baselines = Baselines(self._read_background(background), vocabulary)
         if class_names is not None:
             check_class_names(class_names, self.submodel.output_shape, self.submodel.explains_two_classes)
         if self.submodel.explains_softmax and logits is None and score is None:
@@ -169,7 +170,7 @@ class Explainer:
     def _with_options(self, method: str, model: Any, parameters: Mapping[str, Any]) -> Explainer:
         other = Explainer(method, model, **self._options, **parameters)
         other._baselines = self._baselines  # a background that is a generator can be read only once
-        other._columns = self._columns | other._columns
+        other._columns |= {name: columns for name, columns in self._columns.items() if name == "background"}
         return other
 
     @cached_property
@@ -195,12 +196,15 @@ class Explainer:
     def _resolved_parameters(self) -> dict[str, Any]:
         return self.resolve_baseline(self.method, self.parameters, self.submodel)
 
-    def _background_arrays(self, background: Any) -> list[np.ndarray] | None:
+    def _read_background(self, background: Any) -> list[np.ndarray] | None:
+        """The model's inputs `[N, ...]` of the background, whose columns are those that `xs` must have."""
         if background is None:
             return None
         inputs = self.check(background)
         if inputs.are_entries or not inputs.n:
             raise InputError("background: expected at least one example of the model's inputs")
+        if inputs.columns:
+            self._columns["background"] = inputs.columns
         return inputs.arrays
 
     def check(self, xs: Any) -> Inputs:
@@ -214,25 +218,23 @@ class Explainer:
                 raise InputError(
                     f"xs was checked for {'; '.join(map(str, xs.specs))}, but the model takes {'; '.join(map(str, specs))}"
                 )
+            self._check_columns(xs)
             return xs
-        if len(specs) == 1:
-            self._check_columns(xs[0] if isinstance(xs, tuple) and xs else xs)
-        parse = self.graph.origin.parse
-        features = None if parse is None else parse(xs)
-        unpacked = unpack(specs, xs if features is None else features, outputs=len(self.graph.outputs))
+        unpacked = unpack_examples(self.graph, xs)
         if not isinstance(unpacked.xs, dict) or set(unpacked.xs) != set(names) or set(names) == {s.name for s in specs}:
-            return check_unpacked(specs, unpacked, self.graph)
+            inputs = check_unpacked(specs, unpacked, self.graph)
+            self._check_columns(inputs)
+            return inputs
         if self.submodel.cut.context:
             raise InputError(f"values of {', '.join(names)} are not enough: the model needs its other inputs too")
         return check_unpacked(self.submodel.entry_specs, unpacked, are_entries=True)
 
-    def _check_columns(self, xs: Any) -> None:
+    def _check_columns(self, inputs: Inputs) -> None:
         """InputError unless a frame for a model with one input has the columns of the background and the baseline."""
-        columns = column_names(xs)
         for name, expected in self._columns.items():
-            if columns and columns != expected:
+            if inputs.columns and inputs.columns != expected:
                 raise InputError(
-                    f"xs has the columns {', '.join(columns)}, and {name} {', '.join(expected)}: give both the same columns in the "
+                    f"xs has the columns {', '.join(inputs.columns)}, and {name} {', '.join(expected)}: give both the same columns in the "
                     "order in which the model was trained"
                 )
 
@@ -403,6 +405,7 @@ class Explainer:
             ys=examples.explained.ys,
             positions=examples.explained.positions,
             explained=examples.explained,
+            method=self.method.id,
         )
 
     def _add_warnings(self, texts: list[list[str]], examples: Examples, batch_size: int | None) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from tb_deepexplain.attribution.array_likes import (
     as_array,
     as_numbers,
+    column_names,
     is_frame,
     missing,
     rows_differ,
@@ -49,6 +50,7 @@ class Inputs:
     is_bare: bool  # whether xs was the array of the only input
     labels: Any = None  # what came with them as y
     notes: tuple[Note, ...] = ()  # what was done to them
+    columns: tuple[str, ...] | None = None  # of the frame that they were, if it is the only input
     _all: tuple[Inputs, np.ndarray] | None = dataclasses.field(default=None, repr=False)  # taken from these, these rows
     _seeds: dict[int, np.ndarray] = dataclasses.field(default_factory=dict, repr=False)
 
@@ -123,7 +125,13 @@ def check_inputs(graph: ModelGraph, xs: Any, most: int | None = None) -> Inputs:
 
     Raises InputError.
     """
-    return check_unpacked(graph.inputs, unpack(graph.inputs, xs, most, len(graph.outputs)), graph)
+    return check_unpacked(graph.inputs, unpack_examples(graph, xs, most), graph)
+
+
+def unpack_examples(graph: ModelGraph, xs: Any, most: int | None = None) -> Unpacked:
+    """`unpack` for this model; serialized tf.Examples become values of its inputs."""
+    features = None if graph.origin.parse is None else graph.origin.parse(xs)
+    return unpack(graph.inputs, xs if features is None else features, most, len(graph.outputs))
 
 
 def check_unpacked(
@@ -165,8 +173,17 @@ def check_unpacked(
     structure: Literal["dict", "list", "tuple"] = "list"
     if isinstance(xs, dict | tuple):
         structure = "dict" if isinstance(xs, dict) else "tuple"
+    columns = column_names(xs) if len(specs) == 1 else None
     return Inputs(
-        tuple(specs), at_least_one(arrays), n, are_entries, structure, is_bare, labels=labels, notes=tuple(notes)
+        tuple(specs),
+        at_least_one(arrays),
+        n,
+        are_entries,
+        structure,
+        is_bare,
+        labels=labels,
+        notes=tuple(notes),
+        columns=columns and tuple(columns),
     )
 
 

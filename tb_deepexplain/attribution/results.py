@@ -40,7 +40,7 @@ class Predictions:
         return [classes[row[classes] > self.label_threshold] for row, classes in zip(self.outputs, order, strict=True)]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Result:
     """Attributions of N examples."""
 
@@ -54,7 +54,32 @@ class Result:
     warnings: list[list[str]]
     ys: np.ndarray | None = None  # [N, ...output] the weights that were explained in place of a target
     positions: np.ndarray | None = None  # [N, ...] whether the class was summed over this position; None: over all
-    explained: Explained | None = dataclasses.field(default=None, repr=False)  # may be the `target` of another run
+    explained: Explained | None = None  # may be the `target` of another run
+    method: str = ""
+
+    def __repr__(self) -> str:
+        """What is in it, without the arrays."""
+        parts = [f"attributions {_describe_shapes(self.attributions)}", f"target {self._describe_target()}"]
+        if np.isfinite(self.gap).any():
+            parts.append(f"largest gap {np.nanmax(np.abs(self.gap)):.2g}")
+        if warned := sum(map(bool, self.warnings)):
+            parts.append(f"warnings of {warned} examples")
+        return f"Result({self.method} of {len(self.score)} examples: {', '.join(parts)})"
+
+    def _describe_target(self) -> str:
+        if self.target is None:
+            return "the sum of all units" if self.ys is None else "weights ys"
+        if len(np.unique(self.target, axis=0)) == 1:
+            return str(self.target[0].tolist())
+        return np.array2string(self.target, separator=", ", threshold=6, edgeitems=2).replace("\n", "")
+
+
+def _describe_shapes(attributions: Any) -> Any:
+    if isinstance(attributions, dict):
+        return {name: _describe_shapes(values) for name, values in attributions.items()}
+    if isinstance(attributions, list | tuple):
+        return [_describe_shapes(values) for values in attributions]
+    return None if attributions is None else list(attributions.shape)
 
 
 def completeness_gap(maps: Sequence[np.ndarray], score: np.ndarray, baseline_score: np.ndarray) -> np.ndarray:

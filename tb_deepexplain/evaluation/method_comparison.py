@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from tb_deepexplain.attribution.argument_order import check_order
 from tb_deepexplain.attribution.explainer import Explainer
-from tb_deepexplain.attribution.inputs import check_inputs
+from tb_deepexplain.attribution.inputs import Inputs, check_inputs
 from tb_deepexplain.attribution.methods import TABLE, check_methods
 from tb_deepexplain.attribution.targets import DEFAULT, Explained
 from tb_deepexplain.errors import DeepExplainError, InputError, ParameterError, UnsupportedModelError
@@ -20,6 +21,7 @@ from tb_deepexplain.evaluation.measures import check_measures
 from tb_deepexplain.evaluation.randomisation import parameter_randomisation
 from tb_deepexplain.evaluation.ranking import DEFAULT_BUDGET, DEFAULT_MEASURES, MeasuredMethod, Ranking, rank_methods
 from tb_deepexplain.graph.loading.load_model import load_model
+from tb_deepexplain.graph.model_graph import ModelGraph
 from tb_deepexplain.graph.score_function import ScoreFunction
 from tb_deepexplain.registry.table import Selection
 from tb_deepexplain.stats.intervals import finite_or_none, mean_interval
@@ -31,8 +33,8 @@ _WINDOWS = 14  # of occlusion, along a side of a picture
 
 def rank(
     model: Any,
-    xs: Any,
-    *,
+    xs: Any = None,
+    *others: Any,
     target: Any = DEFAULT,
     methods: Selection | None = None,
     measures: Selection | None = None,
@@ -62,21 +64,19 @@ def rank(
     What a reader of all maps must know is raised as UserWarnings. Raises InputError or ParameterError, also when fewer than two methods
     are left to compare, and UnsupportedModelError if a method of `methods` or a measure cannot be used on this model.
     """
+    check_order("rank(model, xs)", model, xs, others)
     checked_measures = check_measures(DEFAULT_MEASURES if measures is None else measures)
     if not checked_measures:
         raise ParameterError("measures is empty: name at least one, such as deletion")
     parameters = check_methods([method.id for method in TABLE] if methods is None else methods)
     graph = load_model(model)
-    checked = check_inputs(graph, xs)
-    checked.warn()
-    arrays = [array[: checked.n] for array in checked.arrays]
-    if not len(arrays[0]):
+    examples = check_inputs(graph, xs)
+    examples.warn()
+    if not examples.n:
         raise InputError("xs holds no examples; give at least one, better 50")
-    examples = {spec.name: array for spec, array in zip(graph.inputs, arrays, strict=True)}
     if "occlusion" in parameters and not parameters["occlusion"]:
-        parameters["occlusion"] = window_parameters([array.shape[1:] for array in arrays])
-    explainers: dict[str, Explainer] = {}
-    choices: dict[str, Any] = {
+        parameters["occlusion"] = window_parameters([array.shape[1:] for array in examples.arrays])
+    options: dict[str, Any] = {
         "inputs": inputs,
         "output": output,
         "logits": logits,
@@ -88,52 +88,87 @@ def rank(
         "check_model": check_model,
         "check_batch": check_batch,
     }
-    explained = list[Explained]()  # of all examples, by every method
-
-    def first(count: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """The first examples and how they are explained."""
-        of_first = explained[0].take(np.arange(len(arrays[0]))[:count])
-        return {name: array[:count] for name, array in examples.items()}, {"target": of_first, "batch_size": batch_size}
+    comparison = _Comparison(graph, options, examples, target, batch_size, seed)
 
     def prepare(method: str) -> tuple[int, Callable[[], Any]]:
-        explainer = explainers[method] = Explainer(method, graph, **choices, **parameters[method])
-        if not explained:
-            of_shapes = explainer.for_examples(checked, batch_size)
-            explained.append(of_shapes.prepare(checked, target=target, batch_size=batch_size).explained)
-        example, options = first(1)
-        return explainer.cost(example), lambda: explainer.run(example, return_result=True, **options)
+        return comparison.prepare(method, parameters[method])
 
     selected, left_out = select_methods(parameters, prepare, budget, required=methods is not None)
-    of_methods = (explainers[method].general_warnings(checked, batch_size) for method in selected)
-    for text in dict.fromkeys(itertools.chain(*of_methods)):
-        warn(text)
-    evaluator = Evaluator(explainers[selected[0]], checked_measures)
-    few, few_options = first(SANITY_EXAMPLES)
-    run_options: dict[str, Any] = {"batch_size": batch_size, "seed": seed}
-    chance_levels: dict[str, dict[str, Measured]] = {}  # methods with the same baseline share them
-    measured = []
-    for method in selected:
-        explainer = explainers[method]
-        bound_evaluator = evaluator.of(explainer)
-        result = explainer.run(examples, target=explained[0], return_result=True, **run_options)
-        key = bound_evaluator.parameters_digest
-        if key not in chance_levels:
-            chance_levels[key] = bound_evaluator.chance(examples, result, segments=segments, **run_options)
-        chance = chance_levels[key]
-        of_method = bound_evaluator.run(examples, result, segments=segments, known=chance, **run_options)
-        seconds, sanity = time_and_check(explainer, few, seed=seed, **few_options)
-        measured.append(
-            MeasuredMethod(
-                id=explainer.method.id,
-                title=explainer.method.title,
-                values={name: value.value for name, value in of_method.items()},
-                chance={name: value.value for name, value in chance.items()},
-                evaluations=float(result.evaluations.mean()),
-                seconds=seconds,
-                sanity=sanity,
+    comparison.warn(selected)
+    evaluator = Evaluator(comparison.explainers[selected[0]], checked_measures)
+    measured = comparison.measure(selected, evaluator, segments)
+    return rank_methods(measured, evaluator.measures, range(examples.n), left_out=left_out, seed=seed)
+
+
+class _Comparison:
+    """Explainers of several methods with the same `options`, for the same examples and targets."""
+
+    def __init__(
+        self,
+        graph: ModelGraph,
+        options: Mapping[str, Any],
+        examples: Inputs,
+        target: Any,
+        batch_size: int | None,
+        seed: int,
+    ) -> None:
+        self.explainers: dict[str, Explainer] = {}
+        self._graph, self._options, self._examples = graph, options, examples
+        self._target, self._batch_size, self._seed = target, batch_size, seed
+        self._explained: Explained | None = None  # of all examples, by every method
+
+    def prepare(self, method: str, parameters: Mapping[str, Any]) -> tuple[int, Callable[[], Any]]:
+        """The evaluations for a map by this method, and a function that explains one example."""
+        explainer = Explainer(method, self._graph, **self._options, **parameters)
+        self.explainers[method] = explainer
+        explainer.check(self._examples)
+        if self._explained is None:
+            of_shapes = explainer.for_examples(self._examples, self._batch_size)
+            prepared = of_shapes.prepare(self._examples, target=self._target, batch_size=self._batch_size)
+            self._explained = prepared.explained
+        example, options = self._first(1)
+        return explainer.cost(example), lambda: explainer.run(example, return_result=True, **options)
+
+    def warn(self, methods: Sequence[str]) -> None:
+        """A UserWarning for each sentence that a reader of any map by these methods must know."""
+        of_methods = (self.explainers[m].general_warnings(self._examples, self._batch_size) for m in methods)
+        for text in dict.fromkeys(itertools.chain(*of_methods)):
+            warn(text)
+
+    def measure(self, methods: Sequence[str], evaluator: Evaluator, segments: Any) -> list[MeasuredMethod]:
+        """The measures of `evaluator` of the maps of all examples, by each method."""
+        options: dict[str, Any] = {"batch_size": self._batch_size, "seed": self._seed}
+        few, few_options = self._first(SANITY_EXAMPLES)
+        chance_levels: dict[str, dict[str, Measured]] = {}  # methods with the same baseline share them
+        measured = []
+        for method in methods:
+            explainer = self.explainers[method]
+            bound_evaluator = evaluator.of(explainer)
+            result = explainer.run(self._examples, target=self._explained, return_result=True, **options)
+            key = bound_evaluator.parameters_digest
+            if key not in chance_levels:
+                chance_levels[key] = bound_evaluator.chance(self._examples, result, segments=segments, **options)
+            chance = chance_levels[key]
+            of_method = bound_evaluator.run(self._examples, result, segments=segments, known=chance, **options)
+            seconds, sanity = time_and_check(explainer, few, seed=self._seed, **few_options)
+            measured.append(
+                MeasuredMethod(
+                    id=explainer.method.id,
+                    title=explainer.method.title,
+                    values={name: value.value for name, value in of_method.items()},
+                    chance={name: value.value for name, value in chance.items()},
+                    evaluations=float(result.evaluations.mean()),
+                    seconds=seconds,
+                    sanity=sanity,
+                )
             )
-        )
-    return rank_methods(measured, evaluator.measures, range(len(arrays[0])), left_out=left_out, seed=seed)
+        return measured
+
+    def _first(self, count: int) -> tuple[Inputs, dict[str, Any]]:
+        """The first examples, and how they are explained."""
+        assert self._explained is not None
+        rows = np.arange(min(count, self._examples.n))
+        return self._examples.take(rows), {"target": self._explained.take(rows), "batch_size": self._batch_size}
 
 
 def select_methods(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tb_deepexplain.attribution.explainer import Explainer
+from tb_deepexplain.attribution.inputs import Inputs
 from tb_deepexplain.attribution.targets import DEFAULT
 from tb_deepexplain.errors import UnsupportedModelError
 from tb_deepexplain.graph.loading.load_model import load_model
@@ -75,12 +76,24 @@ def label_randomisation(
 ) -> np.ndarray:
     """Similarity `[N]`, as in `Randomised`, to the maps of the same architecture trained on permuted labels.
 
-    Near 1: the maps show the input, not what the model learnt. Adebayo et al. 2018 (arXiv 1810.03292), section 4.
+    Near 1: the maps show the input, not what the model learnt. Adebayo et al. 2018 (arXiv 1810.03292), section 4. Raises
+    InputError if the random model takes other inputs.
     """
-    original = explainer.run(xs, ys=ys, target=target, batch_size=batch_size, seed=seed, return_result=True)
+    inputs = explainer.check(xs)
+    original = explainer.run(inputs, ys=ys, target=target, batch_size=batch_size, seed=seed, return_result=True)
     randomised = explainer.for_model(load_model(random_model))
-    result = randomised.run(xs, target=original.explained, batch_size=batch_size, seed=seed, return_result=True)
+    result = randomised.run(
+        _rename(inputs, randomised), target=original.explained, batch_size=batch_size, seed=seed, return_result=True
+    )
     return _similarity(_flatten(original.attributions), _flatten(result.attributions))
+
+
+def _rename(inputs: Inputs, explainer: Explainer) -> Inputs:
+    """The inputs with the names that another model of the same architecture has for them: Keras numbers its layers anew."""
+    specs = tuple(explainer.submodel.entry_specs if inputs.are_entries else explainer.graph.inputs)
+    are_alike = [(s.dtype, s.shape) for s in specs] == [(s.dtype, s.shape) for s in inputs.specs]
+    are_permuted = {s.name for s in specs} == {s.name for s in inputs.specs}
+    return dataclasses.replace(inputs, specs=specs) if are_alike and not are_permuted else inputs
 
 
 def _similarity(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -192,3 +192,21 @@ def test_frames_in_two_orders_are_refused(method: str) -> None:
             dx.explain(method, model, frame[1:], **options)
         dx.explain(method, model, turned[1:], **options)
         dx.explain(method, model, frame[1:].to_numpy(), **options)
+
+
+def test_frames_in_two_orders_are_refused_for_each_of_several_methods() -> None:
+    model = keras.Sequential([keras.Input((3,)), layers.Dense(1)])
+    frame = pd.DataFrame(np.arange(9).reshape(3, 3) ** 2, columns=["a", "b", "c"])
+    turned = frame[["c", "a", "b"]]
+    methods = {"saliency": {}, "occlusion": {"baseline": turned.iloc[[0]]}}
+    for call in (
+        lambda xs: dx.explain(methods, model, xs),
+        lambda xs: dx.rank(model, xs, methods=methods, measures=["deletion"]),
+        lambda xs: dx.rank(model, xs, methods=["saliency", "occlusion"], measures=["deletion"], background=turned),
+        lambda xs: dx.explain("occlusion", model, xs, background=(turned, np.zeros(3))),
+    ):
+        with pytest.raises(dx.InputError, match=r"xs has the columns a, b, c, and (background|baseline) c, a, b"):
+            call(frame[1:])
+        call(turned[1:])
+    of_occlusion = dx.Explainer("occlusion", model, baseline=turned.iloc[[0]])
+    of_occlusion.for_method("saliency", {}).run(frame[1:])  # whose baseline is not that of the frame

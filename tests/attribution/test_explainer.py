@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from typing import Any
@@ -194,3 +195,19 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
         "assert len(dx.methods()) == len(dx.methods()) > 0"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_a_result_shows_its_shapes_and_not_its_arrays() -> None:
+    rng = np.random.default_rng(0)
+    pictures = rng.normal(size=(40, 8, 8, 3))
+    shown = repr(dx.explain("integrated_gradients", models.image(), pictures, target=1, return_result=True))
+    assert re.fullmatch(
+        r"Result\(integrated_gradients of 40 examples: attributions \[40, 8, 8, 3\], target 1, largest gap \d[^,]*\)",
+        shown,
+    ), shown
+    xs = {"numbers": rng.normal(size=(2, 4)), "ids": rng.integers(1, 10, (2, 6))}
+    shown = repr(dx.explain("saliency", models.two_inputs(), xs, target=[0, 1], return_result=True))
+    shapes = r"\{'ids': \[2, 6, \d+\], 'numbers': \[2, 4\]\}"
+    assert re.search(rf"saliency of 2 examples: attributions {shapes}, target \[0, 1\]\)", shown), shown
+    nan = dx.explain("saliency", models.image(), pictures * np.nan, target=None, return_result=True)
+    assert re.search(r"target the sum of all units, warnings of 40 examples\)", repr(nan)), nan

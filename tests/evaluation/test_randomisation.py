@@ -123,7 +123,13 @@ def test_a_model_of_random_labels_has_other_maps() -> None:
         trained.append(model)
     explainer = dx.Explainer("saliency", trained[0])
     np.testing.assert_allclose(label_randomisation(explainer, trained[0], xs[:50], target=1), 1)
-    assert label_randomisation(explainer, trained[1], xs[:50], target=1).mean() < 0.7
+    similarity = label_randomisation(explainer, trained[1], xs[:50], target=1)
+    assert similarity.mean() < 0.7
+    batches = iter([xs[:30], xs[30:50]])
+    np.testing.assert_array_equal(label_randomisation(explainer, trained[1], batches, target=1), similarity)
+    narrower = models.keras.Sequential([keras.Input((5,)), layers.Dense(2)])
+    with pytest.raises(dx.InputError, match=r"was checked for .* \[\?, 6\], but the model takes .* \[\?, 5\]"):
+        label_randomisation(explainer, narrower, xs[:50], target=1)
 
 
 def test_the_embedding_of_a_text_model_is_randomised() -> None:

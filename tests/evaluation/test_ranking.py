@@ -298,6 +298,11 @@ def test_wrong_arguments_are_refused() -> None:
         dx.rank(model, xs, methods=["saliency"])
     with pytest.raises(ParameterError, match=r"left to compare \(shapley_sampling: 27 evaluations per map, over the"):
         dx.rank(model, xs, methods=["saliency", "shapley_sampling"], budget=5)
+    for arguments in (("ig", model, xs), (xs, model), (model,), ("ig", model)):
+        with pytest.raises(
+            ParameterError, match=r"the order is rank\(model, xs\), with the names of methods as methods="
+        ):
+            dx.rank(*arguments)
     with pytest.raises(ParameterError, match="measures is empty"):
         dx.rank(model, xs, measures=[])
     with pytest.raises(UnknownMethodError, match="unknown measure 'deletions'"):

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 import tb_deepexplain as dx
 from beam_pipelines.reading.example_parser import ExampleParser
+from tb_deepexplain.attribution.inputs import check_inputs
 from tb_deepexplain.errors import DeepExplainError, InputError, UnsupportedModelError
 from tb_deepexplain.graph.loading.load_model import load_model
 from tests.closeness import assert_maps_close
@@ -55,6 +56,14 @@ def serve(path: str, records: list[bytes]) -> np.ndarray:
     loaded = tf.saved_model.load(path)
     scores: np.ndarray = loaded.signatures["serving_default"](tf.constant(records))["scores"].numpy()
     return scores
+
+
+def test_examples_are_ranked_and_checked_as_they_are_explained(tmp_path: Path) -> None:
+    path = save(tmp_path / "m", {"a": FLOAT, "b": FLOAT}, lambda f: (f["a"] * f["b"])[:, None])
+    records = [record(a=a, b=a + 1.0) for a in (1.0, 2.0, 3.0)]
+    ranking = dx.rank(path, records, target=None, methods=["saliency", "occlusion"], measures=["deletion"])
+    assert ranking.examples == 3
+    np.testing.assert_array_equal(check_inputs(load_model(path), records).arrays[0], [1, 2, 3])
 
 
 def test_features_are_inputs_by_name(tmp_path: Path) -> None:
