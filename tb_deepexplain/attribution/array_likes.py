@@ -33,10 +33,10 @@ def is_series(value: Any) -> bool:
     return package(value) == "pandas" and type(value).__name__ == "Series"
 
 
-def column_names(value: Any) -> list[str] | None:
+def column_names(value: Any) -> tuple[str, ...] | None:
     """The names of a frame's columns, or of the values of one of its rows; None if it has none, or numbers."""
     labels = list(value.columns) if is_frame(value) else list(value.index) if is_series(value) else []
-    return labels if labels and all(isinstance(label, str) for label in labels) else None
+    return tuple(labels) if labels and all(isinstance(label, str) for label in labels) else None
 
 
 def shape_of(value: Any) -> tuple[int, ...]:

@@ -112,7 +112,7 @@ class Explainer:
         }
         baseline = self.method.baseline(self.parameters)
         columns = column_names(baseline)
-        self._columns = {"baseline": tuple(columns)} if columns else {}  # of frames, which xs must have too
+        self._columns = {"baseline": columns} if columns else {}  # of frames, which xs must have too
         self._bind(graph)
         by_input(read_baseline(self.graph.inputs, baseline), self.submodel.cut.names)
         self._baselines = Baselines(self._read_background(background), vocabulary)

@@ -183,7 +183,7 @@ def check_unpacked(
         is_bare,
         labels=labels,
         notes=tuple(notes),
-        columns=columns and tuple(columns),
+        columns=columns,
     )
 
 

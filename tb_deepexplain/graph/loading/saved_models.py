@@ -47,5 +47,7 @@ def from_loaded(loaded: Any, signature: str | None, source: str) -> ModelGraph:
     if (signature or default) not in signatures:
         names = ", ".join(map(repr, signatures)) or "none"
         missing = f"no signature {signature!r}" if signature else "no serving_default signature"
-        raise UnsupportedModelError(f"{source} has {missing}; it has {names}; choose one with signature=...")
+        raise UnsupportedModelError(
+            f"{source} has {missing}; it has {names}; choose one with load_model(model, signature=...) (--signature)"
+        )
     return enter_at_features(from_concrete(signatures[signature or default], source, keep=loaded))
