@@ -8,7 +8,7 @@ import { hostLink } from "../state/host";
 import { pictureUrl } from "../state/pageCache";
 import { view } from "../state/view";
 import styles from "./Drawer.module.css";
-import { nameOf, widthOf } from "./features";
+import { featureTable } from "./featureTable";
 import { csv, npy, save } from "./files";
 import { type Plate, sheet } from "./sheet";
 import type { ShownPart } from "./shownPart";
@@ -72,25 +72,9 @@ function CopyLink() {
   );
 }
 
-/** A line for each feature, a column for each map; of several inputs one after the other. */
 function saveTable(parts: Parts, name: string): void {
-  const titles = parts[0]!.page.header.columns.flatMap(({ title }, m) => (parts[0]!.exactMaps[m] ? [title] : []));
-  const isPicture = parts.length === 1 && parts[0]!.page.header.modality === "image";
-  const isText = parts.length === 1 && parts[0]!.page.header.modality === "text";
-  const heads = isPicture ? ["x", "y"] : [...(parts.length > 1 ? ["input"] : []), isText ? "token" : "feature"];
-  const lines = parts.flatMap(({ page, row, exactMaps }) => {
-    const maps = exactMaps.flatMap((map) => (map ? [map.values] : []));
-    const width = widthOf(row.maps.find((map) => map));
-    const position = (i: number): (string | number)[] =>
-      isPicture ? [i % width, Math.floor(i / width)] : [nameOf(row.input, width, i)];
-    const input = page.part ? [page.part.name] : [];
-    return Array.from({ length: maps[0]?.length ?? 0 }, (_, i) => [
-      ...input,
-      ...position(i),
-      ...maps.map((values) => values[i] ?? null),
-    ]);
-  });
-  save(`${name}.csv`, csv([...heads, ...titles], lines));
+  const { heads, lines } = featureTable(parts);
+  save(`${name}.csv`, csv(heads, lines));
 }
 
 /** A file for each map. */

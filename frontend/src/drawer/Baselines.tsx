@@ -40,7 +40,9 @@ function inputsOf(input: Input): ShownInput[] {
       return [{ name: "", modality: input.modality }];
     case "tabular":
       return inputRanges(input.inputs).map(({ name, start, size }) => {
-        const isCategory = input.values.slice(start, start + size).some((v, i) => v === null && input.texts?.[start + i]);
+        const isCategory = input.values
+          .slice(start, start + size)
+          .some((v, i) => v === null && input.texts?.[start + i]);
         return { name, modality: isCategory ? "category" : "number" };
       });
     case "mixed":
