@@ -15,7 +15,7 @@ _METHODS_INTRODUCTION = """# Methods
 
 `make docs` writes this page from the table in `tb_deepexplain/attribution/methods/__init__.py`; a test checks that it is current.
 
-f is the score that is explained: one unit of the output, a weighted sum of units, or their sum. x is the input, or the
+f is the score that is explained: one unit of the output, a sum of units, or a function of the outputs. x is the input, or the
 embedding of a text. x′ is the baseline: zeros unless the parameter `baseline` is set. z is the input of an activation including
 the bias, and z′ the same at the baseline. Evaluations are counted for each example: forward passes for perturbation methods,
 forward and backward passes for the others. Every map has `evaluations`, `warnings` and, if the method promises a sum, its `gap`.
