@@ -18,6 +18,7 @@ from tb_deepexplain.graph.logits import final_activation
 from tb_deepexplain.graph.submodel import Submodel
 
 EXAMPLES = 3  # that are compared
+_MOVES = 4  # of the inputs' last digits; after one alone an output may be the same by chance
 _checking = threading.Lock()  # TF32 is a setting of the process
 
 
@@ -41,20 +42,14 @@ def check_submodel(
     """
     outputs = _Outputs(submodel, check_model)
     with _checking, _full_precision():
-        batch, values, fault = _call_graph(outputs, [a[:EXAMPLES] for a in arrays])
-        if fault or not values.ndim:  # one number for all examples is refused when it is explained
+        batch, values, expected, fault, not_compared = _call(outputs, [a[:EXAMPLES] for a in arrays])
+        is_by_example = values.ndim and len(values) == len(batch[0])
+        if fault or not is_by_example:  # an output without the batch first is refused when it is explained
             return Verdict(fault)
-        not_compared = ""
-        try:
-            expected = outputs.of_model(batch)
-        except tf.errors.ResourceExhaustedError:
-            raise
-        except Exception as error:  # the user's own code
-            expected, not_compared = None, model_error_text(error)
         rounding = _Rounding(outputs, batch, values)
         if expected is not None and (pair := rounding.find_difference(values, expected)):
             return Verdict(f"its output {outputs.name!r} is {pair[0]}, the model's is {pair[1]}")
-        if not len(values) == len(batch[0]) > 1:
+        if len(values) == 1:
             return Verdict(not_compared=not_compared)
         first = [a[:1] for a in batch]
         alone = outputs.of_graph(first)
@@ -96,22 +91,41 @@ class _Outputs:
         return np.exp(values) if self.activation == "LogSoftmax" and values is not None else values
 
 
-def _call_graph(outputs: _Outputs, examples: list[np.ndarray]) -> tuple[list[np.ndarray], np.ndarray, str]:
-    """(examples and another one, the graph's output for them, how the graph fails where the model does not)."""
-    for unlike in (_unlike, _unlike_number):
-        batch = [np.concatenate([a, unlike(a[:1])]) for a in examples]
+class _Calls(NamedTuple):
+    """The outputs of a graph and of its model for the same examples."""
+
+    batch: list[np.ndarray]  # the examples, and another one if the model takes it
+    values: np.ndarray  # of the graph
+    expected: np.ndarray | None  # of the model; None: it is not called
+    fault: str = ""  # how the graph fails where the model does not
+    not_compared: str = ""  # why the model could not be called
+
+
+def _call(outputs: _Outputs, examples: list[np.ndarray]) -> _Calls:
+    """Calls graph and model with the examples and another one; with the examples alone if only these are taken."""
+    batches = [[np.concatenate([a, unlike(a[:1])]) for a in examples] for unlike in (_unlike, _unlike_number)]
+    for batch in batches:
         with contextlib.suppress(Exception):  # the added example may be nothing that the model takes
-            return batch, outputs.of_graph(batch), ""
+            return _Calls(batch, outputs.of_graph(batch), outputs.of_model(batch))
     try:
-        return examples, outputs.of_graph(examples), ""
+        expected, not_compared = outputs.of_model(examples), ""
+    except tf.errors.ResourceExhaustedError:
+        raise
+    except Exception as error:  # the user's own code
+        expected, not_compared = None, model_error_text(error)
+    if not_compared:
+        for batch in batches:
+            with contextlib.suppress(Exception):
+                return _Calls(batch, outputs.of_graph(batch), None, not_compared=not_compared)
+    try:
+        return _Calls(examples, outputs.of_graph(examples), expected, not_compared=not_compared)
     except (InputError, tf.errors.ResourceExhaustedError):
         raise
     except Exception as error:
-        with contextlib.suppress(Exception):
-            if outputs.of_model(examples) is not None:
-                fault = f"it fails where the model answers: {model_error_text(error)}"
-                return examples, np.zeros(0), fault
-        raise
+        if expected is None:
+            raise
+        fault = f"it fails where the model answers: {model_error_text(error)}"
+        return _Calls(examples, np.zeros(0), expected, fault)
 
 
 class _Rounding:
@@ -138,8 +152,8 @@ class _Rounding:
             excess = difference - (self._epsilon**0.5 * size + 16 * self._epsilon)[:, None]
             is_rounding = (excess <= 0).all() or (difference.max(1, initial=0) <= 16 * self._effect(len(a))).all()
             if not is_rounding and not self._outputs.submodel.graph.not_finite_weights:
-                place = int(excess.argmax())
-                return f"{values.flat[place]:.6g}", f"{expected.flat[place]:.6g}"
+                largest = int(excess.argmax())
+                return f"{values.flat[largest]:.6g}", f"{expected.flat[largest]:.6g}"
         return None
 
     def _scales(self, values: np.ndarray, expected: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -150,15 +164,19 @@ class _Rounding:
     def _effect(self, count: int) -> np.ndarray:
         """`[N]` how much the output changes if the last digits of the inputs do: a measure of the model's own rounding."""
         signs = np.random.default_rng(0)
-        moved = [
-            (a * (1 + 4 * self._epsilon * signs.choice([-1, 1], a.shape))).astype(a.dtype) if a.dtype.kind == "f" else a
-            for a in self._batch
-        ]
-        with np.errstate(invalid="ignore", divide="ignore"):
-            effects = [
-                np.nan_to_num(np.abs(a - b)).reshape(len(a), -1).max(1, initial=0)
-                for a, b in self._scales(self._outputs.of_graph(moved), self._values)
+        effects = list[np.ndarray]()
+        for _ in range(_MOVES):
+            moved = [
+                (a * (1 + 4 * self._epsilon * signs.choice([-1, 1], a.shape))).astype(a.dtype)
+                if a.dtype.kind == "f"
+                else a
+                for a in self._batch
             ]
+            with np.errstate(invalid="ignore", divide="ignore"):
+                effects += [
+                    np.nan_to_num(np.abs(a - b)).reshape(len(a), -1).max(1, initial=0)
+                    for a, b in self._scales(self._outputs.of_graph(moved), self._values)
+                ]
         return np.maximum.reduce(effects)[:count]
 
 

@@ -74,6 +74,7 @@ class ModelGraph:
         self._is_changed_by_calls = writes_variables(function.graph.as_graph_def())
         self._keep = (function, keep)  # a SavedModel's signature holds only weak references to its variables
         self._constants: dict[str, Any] = {}  # values that replace constants of the graph
+        self._model_without_variables = object()  # stands for it in `identity`, for all its graphs
         self._submodels: dict[Any, Submodel] = {}
         self._score_captures: dict[str, Any] = {}  # of a score function: it is no part of the model
         self._with_scores: dict[Any, ModelGraph] = {}
@@ -92,8 +93,9 @@ class ModelGraph:
 
     @property
     def identity(self) -> tuple[int, ...]:
-        """Equal for graphs of one model in this process: those that read the same variables, or are the same object."""
-        return tuple(sorted(map(id, self._captures.values()))) or (id(self),)
+        """Equal for graphs of one model in this process: those that read the same variables, or come from the same load."""
+        values = (*self._captures.values(), *self._constants.values())
+        return tuple(sorted(map(id, values))) or (id(self._model_without_variables),)
 
     def padding_id(self, ids: str) -> int | None:
         """The id that fills up texts, for the name of a tensor of token ids; None if the model does not say it.
@@ -166,6 +168,13 @@ class ModelGraph:
     def _trace_again(self, shapes: ExampleShapes) -> ModelGraph:
         assert self.origin.trace is not None
         graph = self.origin.trace(shapes)
+        for name in map(node_name, self._constants):  # changed weights
+            node = graph.view.nodes.get(name)
+            if node is None or node.attr["value"] != self._view.nodes[name].attr["value"]:
+                raise UnsupportedModelError(
+                    f"{self.source}: the weight {name} is a constant, which the graph for examples of shapes {shapes} has not: give "
+                    "the model with its weights as variables"
+                )
         captures = graph._captures.items()  # noqa: SLF001
         return graph._replace(
             inputs=tuple(
@@ -177,6 +186,8 @@ class ModelGraph:
             warnings=self.warnings,
             _all_outputs=self._all_outputs,
             _captures={name: self._new_variables.get(id(handle), handle) for name, handle in captures},
+            _constants=self._constants,
+            _model_without_variables=self._model_without_variables,
             _keep=(graph._keep, self._keep),  # noqa: SLF001
         )
 
@@ -264,6 +275,7 @@ class ModelGraph:
             _keep=(self._keep, variables),
             _new_variables={key: new.get(id(handle), handle) for key, handle in self._new_variables.items()} | new,
             origin=dataclasses.replace(self.origin, call=None),
+            verdicts=dict(self.verdicts),  # those to come are not of the model itself, which is not called
         )
 
     def with_input_shapes(self, shapes: ExampleShapes, any_size: bool = False) -> ModelGraph:

@@ -11,6 +11,7 @@ import tensorflow as tf
 from keras import layers
 
 import tb_deepexplain as dx
+from tb_deepexplain.evaluation.randomisation import parameter_randomisation
 from tests.closeness import assert_maps_close
 
 RNG = np.random.default_rng(0)
@@ -145,16 +146,19 @@ def test_rounding_is_no_difference(dtype: str) -> None:
     assert result.warnings == [[]] * 4
 
 
-def test_scores_that_are_all_rounding_are_no_difference() -> None:
-    weights = tf.constant(RNG.normal(size=(3, 999)), tf.float32)
+@pytest.mark.parametrize("seed", [0, 12])
+def test_scores_that_are_all_rounding_are_no_difference(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    numbers = rng.normal(size=(4, 3)).astype(np.float32)
+    weights = tf.constant(rng.normal(size=(3, 999)), tf.float32)
 
     def model(x: Any) -> Any:
         terms = 1e3 * tf.sin(x @ weights)
         rounding = tf.reduce_sum(terms, 1) - tf.reduce_sum(tf.reverse(terms, [1]), 1)
         return rounding if tf.executing_eagerly() else -rounding
 
-    assert tf.reduce_any(model(tf.constant(NUMBERS)) != 0)
-    dx.explain("saliency", (model, SPEC), NUMBERS, return_result=True)
+    assert tf.reduce_any(model(tf.constant(numbers)) != 0)
+    dx.explain("saliency", (model, SPEC), numbers, return_result=True)
 
 
 def test_models_that_mix_examples_are_warned_of() -> None:
@@ -212,3 +216,54 @@ def test_a_model_that_cannot_be_called_is_said() -> None:
     assert (
         result.warnings == [["the graph was not compared with the model, which cannot be called: only in a graph"]] * 4
     )
+
+
+WEIGHTS = RNG.normal(size=(4, 3)).astype(np.float32)
+
+
+def _mean_over_time(x: Any) -> Any:
+    """Wrong where the number of steps is unknown; its weights are constants of the graph."""
+    return tf.reduce_sum(x, 1) @ WEIGHTS / (x.shape[1] or 1)
+
+
+@pytest.mark.parametrize("wrap", [lambda f: f, tf.function], ids=["plain", "tf.function"])
+def test_functions_with_open_sizes_are_traced_at_the_sizes_given(wrap: Any) -> None:
+    model = (wrap(_mean_over_time), tf.TensorSpec([None, None, 4]))
+    explainer = dx.Explainer("gradient_x_input", model, target=0)
+    for length in (5, 3):
+        xs = SEQUENCES[:, :length]
+        assert_maps_close(explainer.predict(xs).outputs, _mean_over_time(tf.constant(xs)))
+        assert_maps_close(explainer.run(xs), xs * WEIGHTS[:, 0] / length)
+
+
+def test_sizes_given_of_a_model_without_variables_are_measured_and_randomised() -> None:
+    model = (_mean_over_time, tf.TensorSpec([None, None, 4]))
+    explainer = dx.Explainer("gradient_x_input", model, target=0)
+    curve = dx.Evaluator(explainer, {"deletion": {"steps": 3}}).run(SEQUENCES)["deletion"].curve
+    assert curve is not None
+    np.testing.assert_allclose(abs(curve[:, 0]), abs(_mean_over_time(tf.constant(SEQUENCES))[:, 0]), atol=1e-5)
+    assert parameter_randomisation(explainer, SEQUENCES).similarity[:, 1].max() < 0.999
+
+
+def test_the_check_of_changed_weights_does_not_stand_for_that_of_the_model() -> None:
+    graph = dx.load_model((lambda x: x * (1.0 if tf.executing_eagerly() else 2.0), SPEC))
+    dx.explain("saliency", graph.with_weights({}), NUMBERS, target=0)
+    with pytest.raises(dx.UnsupportedModelError, match="graph differs from the model"):
+        dx.explain("saliency", graph, NUMBERS, target=0)
+
+
+def test_a_model_that_asserts_what_its_examples_hold_is_compared() -> None:
+    def model(x: Any) -> Any:
+        tf.debugging.assert_non_negative(x)
+        return x**2 if tf.executing_eagerly() else x**3
+
+    with pytest.raises(dx.UnsupportedModelError, match="graph differs from the model"):
+        dx.explain("saliency", (model, SPEC), abs(NUMBERS), target=0)
+
+
+def test_an_output_without_the_batch_first_is_refused() -> None:
+    model = (lambda x: tf.reshape(x, [-1, 1]), SPEC)
+    with pytest.raises(
+        dx.UnsupportedModelError, match="has 12 rows for 4 examples; it needs the batch as its first axis"
+    ):
+        dx.explain("saliency", model, NUMBERS)

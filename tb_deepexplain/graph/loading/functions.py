@@ -68,8 +68,6 @@ def from_callable(function: Any, specs: Any, source: str) -> ModelGraph:
     kwargs = {
         name: tf.TensorSpec(s.shape, s.dtype, name) if isinstance(s, tf.TensorSpec) else s for name, s in kwargs.items()
     }
-    traceable = function if hasattr(function, "get_concrete_function") else tf.function(function)
-
     flat = tf.nest.flatten((args, kwargs))
 
     def trace(shapes: ExampleShapes | None = None) -> ModelGraph:
@@ -78,7 +76,7 @@ def from_callable(function: Any, specs: Any, source: str) -> ModelGraph:
             sized = [tf.TensorSpec([s.shape[0], *n], s.dtype, s.name) for s, n in zip(flat, shapes, strict=True)]
         sized_args, sized_kwargs = tf.nest.pack_sequence_as((args, kwargs), sized)
         try:
-            concrete = traceable.get_concrete_function(*sized_args, **sized_kwargs)
+            concrete = _untraced(function).get_concrete_function(*sized_args, **sized_kwargs)
         except Exception as error:  # the user's own code runs here
             raise call_error(source, sized, error) from error
         return from_concrete(concrete, source, keep=function, origin=Origin(call, trace))
@@ -90,6 +88,13 @@ def from_callable(function: Any, specs: Any, source: str) -> ModelGraph:
 
     has_batches = all(s.shape.rank for s in flat)
     return trace_model(trace, flat) if has_batches else trace()  # which refuses them
+
+
+def _untraced(function: Any) -> Any:
+    """A tf.function without traces: one that was traced for open sizes uses that trace for every size."""
+    if not hasattr(function, "get_concrete_function"):
+        return tf.function(function)
+    return function._clone(None) if hasattr(function, "_clone") else function  # noqa: SLF001 - there is no public way
 
 
 def _takes_by_name(function: Any, specs: Mapping[str, Any]) -> bool:
