@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import math
+import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import tensorflow as tf
@@ -14,7 +14,7 @@ import tensorflow as tf
 from tb_deepexplain.attribution.batch_sizes import LARGEST_BATCH
 from tb_deepexplain.attribution.explainer import Explainer
 from tb_deepexplain.attribution.inputs import Inputs
-from tb_deepexplain.attribution.results import Predictions, Result
+from tb_deepexplain.attribution.results import Predictions
 from tb_deepexplain.error_text import describe_failure
 from tb_deepexplain.errors import ParameterError, Stopped
 from tb_deepexplain.evaluation.evaluator import Evaluator
@@ -23,14 +23,13 @@ from tb_deepexplain.recording import display
 from tb_deepexplain.recording.example import Example, batch_positions
 from tb_deepexplain.recording.example_condition import ExampleCondition
 from tb_deepexplain.recording.map_measures import MapMeasures
-from tb_deepexplain.recording.modality import MAP_AXES, find_modality, find_shown_inputs
+from tb_deepexplain.recording.map_rows import is_finite, make_row, maps_of_inputs, with_disagreement
+from tb_deepexplain.recording.modality import check_map_axes, find_modality, find_pictures, find_shown_inputs
 from tb_deepexplain.recording.model_loading import load_requested_model
 from tb_deepexplain.recording.request import Request, select_explained
-from tb_deepexplain.recording.targets import Classes, Label, MapTarget, Target
+from tb_deepexplain.recording.targets import Classes, MapTarget, Target
 from tb_deepexplain.recording.work_metrics import Metrics
-from tb_deepexplain.stats.intervals import finite_or_none
-from tb_deepexplain.stats.rank_correlation import disagreement
-from tb_deepexplain.store.records import REGION, Attribution, Failure, Input, ModelInput, Part, model_input, split_map
+from tb_deepexplain.store.records import Attribution, Failure, Input, ModelInput, model_input
 
 _Explained: TypeAlias = tuple[Input, list[Attribution]]
 _Report: TypeAlias = Callable[[float], None]
@@ -46,6 +45,26 @@ class Records:
 
     def __add__(self, other: Records) -> Records:
         return Records(self.attributions + other.attributions, self.inputs + other.inputs, self.errors + other.errors)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Batch:
+    """Examples that are explained together, and what the model predicts for them."""
+
+    examples: Sequence[Example]  # with labels that fit the model's output
+    inputs: Inputs
+    predictions: Predictions
+    classes: Classes
+    words: Sequence[Mapping[str, Sequence[str]]]  # of each example, by text
+    seconds: float  # that the predictions took
+
+
+class _OfTarget(NamedTuple):
+    """The rows of each example with a map of one target, and what they took."""
+
+    rows: list[list[Attribution]]
+    evaluations: int
+    seconds: float  # in the model
 
 
 class BatchExplainer:
@@ -79,11 +98,11 @@ class BatchExplainer:
         self.modality = find_modality(self._shown)
         self._condition = None if request.only is None else ExampleCondition(request.only, request.labels)
         self._evaluator = Evaluator(self.explainers[0], dict(request.measures))
-        self._pictures = self._find_pictures() if request.superpixels else 0
+        self._pictures = find_pictures(self._shown, self.graph.inputs) if request.superpixels else 0
         for explainer in self.explainers:
-            self._check_map_axes(explainer)
+            check_map_axes(explainer, self.modality)
 
-    @property
+    @functools.cached_property
     def inputs(self) -> list[ModelInput]:
         """The model's inputs; sizes that differ between examples are None."""
         modalities = {one.spec.name: one.modality for one in self._shown if one.spec}
@@ -182,7 +201,7 @@ class BatchExplainer:
             batch = self.explainers[0].check(self.stack([examples[i] for i in positions]))
             words = self._words(batch, self._predict(batch))
             for k, position in enumerate(positions):
-                inputs[position] = self._stored_input(examples[position], k, words)
+                inputs[position] = self._stored_input(examples[position], words[k])
         return [inputs[position] for position in range(len(examples))]
 
     def classes(self, example: Example) -> Classes:
@@ -210,69 +229,67 @@ class BatchExplainer:
         metrics.oom_retries += 1
         return True
 
-    def _find_pictures(self) -> int:
-        """The number of the input whose pictures are divided into superpixels; ParameterError if there is none."""
-        if self.modality != "image":
-            raise ParameterError(
-                f"superpixels are parts of pictures; the model takes {'; '.join(map(str, self.graph.inputs))}"
-            )
-        spec = self._shown[0].spec
-        if spec is None or spec.dtype == "string":
-            raise ParameterError(f"superpixels: the model decodes its pictures ({spec}) itself; leave superpixels out")
-        return self.graph.inputs.index(spec)
-
-    def _check_map_axes(self, explainer: Explainer) -> None:
-        axes, method = explainer.map_axes, explainer.method
-        if axes is not None and axes not in MAP_AXES[self.modality]:
-            expected = " or ".join(",".join(map(str, axes)) for axes in MAP_AXES[self.modality]) or "none"
-            raise ParameterError(
-                f"{method.id}: {method.map_axes_parameter}={','.join(map(str, axes))} makes maps that cannot be shown on "
-                f"{self.modality} inputs; expected {expected}"
-            )
-
     def _explain_batch(
         self, examples: Sequence[Example], report: _Report, metrics: Metrics
     ) -> list[_Explained | Failure]:
+        batch = self._predict_batch(examples)
+        seconds, evaluations = batch.seconds, 0
+        rows: list[list[Attribution]] = [[] for _ in examples]
+        map_targets = batch.classes.choose(self.request.target, [example.label for example in batch.examples])
+        shares = 1 / np.bincount(np.concatenate([target.rows for target in map_targets]), minlength=len(examples))
+        for target in map_targets:
+            of_each_method = float(shares[target.rows].sum()) / len(self.explainers)
+            of_target = self._explain_target(batch, target, functools.partial(report, of_each_method))
+            evaluations, seconds = evaluations + of_target.evaluations, seconds + of_target.seconds
+            for i, new_rows in zip(target.rows.tolist(), of_target.rows, strict=True):
+                rows[i] += with_disagreement(new_rows, batch.words[i])
+        metrics.batch(len(examples), evaluations, seconds)
+        no_prediction = np.isnan(batch.predictions.outputs.reshape(len(examples), -1)).any(1)
+        return [
+            _not_finite(example.id)
+            if no_prediction[i] or not all(self._is_finite(row) for row in rows[i])
+            else (self._stored_input(example, batch.words[i]), rows[i])
+            for i, example in enumerate(batch.examples)
+        ]
+
+    def _predict_batch(self, examples: Sequence[Example]) -> _Batch:
         inputs = self.explainers[0].check(self.stack(examples))  # once for all methods, targets and measures
         started = time.perf_counter()
         predictions = self._predict(inputs)
         seconds = time.perf_counter() - started
         classes = self._classes(predictions)
         classes.check(self.request.target)
-        examples = self._fit_labels(examples, classes)
-        words = self._words(inputs, predictions)
-        rows: list[list[Attribution]] = [[] for _ in examples]
-        map_targets = classes.choose(self.request.target, [example.label for example in examples])
-        shares = 1 / np.bincount(np.concatenate([t.rows for t in map_targets]), minlength=len(examples))
-        evaluations = 0
-        for target in map_targets:
-            numbers, with_map = target.rows.tolist(), [examples[i] for i in target.rows]
-            some = inputs if len(numbers) == len(examples) else inputs.take(target.rows)
-            measures = MapMeasures(self.request, with_map, some, target.explained, self._batch_size, self._pictures)
-            rows_of_target: list[list[Attribution]] = [[] for _ in numbers]
-            lengths = None if predictions.lengths is None else predictions.lengths[target.rows]
-            for explainer in self.explainers:
-                started = time.perf_counter()
-                result = explainer.run(some, target=target.explained, batch_size=self._batch_size, return_result=True)
-                columns = measures.columns(self._evaluator.of(explainer), result)
-                seconds += time.perf_counter() - started
-                evaluations += int(result.evaluations.sum())
-                maps = self._maps(explainer, result, lengths, with_map[0])
-                for k, i in enumerate(numbers):
-                    row = self._row(explainer.method.id, examples[i], [one[k] for one in maps], result, k, classes, i)
-                    rows_of_target[k].append(dataclasses.replace(row, measures=columns.get(k, {})))
-                report(float(shares[target.rows].sum()) / len(self.explainers))
-            evaluations += measures.evaluations
-            for i, new_rows in zip(numbers, rows_of_target, strict=True):
-                rows[i] += _with_disagreement(new_rows, {name: of_texts[i] for name, of_texts in words.items()})
-        metrics.batch(len(examples), evaluations, seconds)
-        no_prediction = np.isnan(predictions.outputs.reshape(len(examples), -1)).any(1)
-        return [
-            _not_finite(example.id)
-            if no_prediction[i] or not all(self._is_finite(row) for row in rows[i])
-            else (self._stored_input(example, i, words), rows[i])
-            for i, example in enumerate(examples)
-        ]
+        fitted, words = self._fit_labels(examples, classes), self._words(inputs, predictions)
+        return _Batch(fitted, inputs, predictions, classes, words, seconds)
+
+    def _explain_target(self, batch: _Batch, target: MapTarget, report: Callable[[], None]) -> _OfTarget:
+        """The rows of one map of each example that has it, by every method; `report` is called after each method."""
+        numbers, with_map = target.rows.tolist(), [batch.examples[i] for i in target.rows]
+        some = batch.inputs if len(numbers) == len(batch.examples) else batch.inputs.take(target.rows)
+        measures = MapMeasures(self.request, with_map, some, target.explained, self._batch_size, self._pictures)
+        lengths = None
+        if self.modality == "text":
+            assert batch.predictions.lengths is not None
+            lengths = batch.predictions.lengths[target.rows]
+        rows: list[list[Attribution]] = [[] for _ in numbers]
+        seconds, evaluations = 0.0, 0
+        for explainer in self.explainers:
+            started = time.perf_counter()
+            result = explainer.run(some, target=target.explained, batch_size=self._batch_size, return_result=True)
+            columns = measures.columns(self._evaluator.of(explainer), result)
+            seconds += time.perf_counter() - started
+            evaluations += int(result.evaluations.sum())
+            maps = maps_of_inputs(explainer, result, self._shown, with_map[0], lengths)
+            for k, i in enumerate(numbers):
+                of_example = {name: values[k] for name, values in maps.items()}
+                row = make_row(self.request, explainer.method.id, with_map[k], of_example, result, k, batch.classes, i)
+                rows[k].append(dataclasses.replace(row, measures=columns.get(k, {})))
+            report()
+        return _OfTarget(rows, evaluations + measures.evaluations, seconds)
+
+    def _is_finite(self, row: Attribution) -> bool:
+        explainer = next(explainer for explainer in self.explainers if explainer.method.id == row.method)
+        return is_finite(row, explainer.submodel.cut.names)
 
     def _predict(self, inputs: dict[str, np.ndarray] | Inputs) -> Predictions:
         return self.explainers[0].predict(inputs, batch_size=self._batch_size)
@@ -291,143 +308,12 @@ class BatchExplainer:
             for example, label in zip(examples, labels, strict=True)
         ]
 
-    def _maps(
-        self, explainer: Explainer, result: Result, lengths: np.ndarray | None, example: Example
-    ) -> list[Sequence[np.ndarray]]:
-        """For each shown input a map of every example: [H, W, C], sums for tokens [T], or of the input's shape; NaN where the
-        method cannot explain the input, which its warnings say. `example` is one of them."""
-        cut = explainer.submodel.cut
-        texts = [name for name, lookup in zip(cut.names, cut.explained_lookups, strict=True) if lookup]
-        tokens = result.tokens if isinstance(result.tokens, list) else [result.tokens]
-        of_texts = dict(zip(texts, tokens, strict=True)) if texts else {}
-        maps: list[Sequence[np.ndarray]] = []
-        for one in self._shown:
-            if one.name in of_texts:
-                values = of_texts[one.name]
-                if self.modality == "text":
-                    assert lengths is not None
-                    maps.append([row[:length] for row, length in zip(values, lengths, strict=True)])
-                    continue
-            elif one.name in cut.names:
-                values = np.asarray(result.attributions[one.name])
-            else:
-                assert one.spec
-                shape = () if one.is_one_value else np.shape(example.inputs[one.spec.name])
-                values = np.full((len(result.score), *shape), np.nan, np.float32)
-            maps.append(values)
-        return maps
+    def _words(self, inputs: Inputs, predictions: Predictions) -> list[dict[str, list[str]]]:
+        submodels = [explainer.submodel for explainer in self.explainers]
+        return display.words_of_texts(self._shown, inputs, predictions, submodels, self.request.vocabulary)
 
-    def _row(
-        self, method: str, example: Example, maps: list[np.ndarray], result: Result, k: int, classes: Classes, i: int
-    ) -> Attribution:
-        """The row of map k of a result, for example i of the batch, from the map of each shown input."""
-        parts: list[Part] = [
-            {"input": one.name, "shape": list(values.shape)} for one, values in zip(self._shown, maps, strict=True)
-        ]
-        has_parts = len(parts) > 1
-        position = None if result.target is None else np.atleast_1d(result.target[k]).tolist()
-        target = None if position is None else int(position[-1])
-        is_region = result.positions is not None
-        return Attribution(
-            example_id=example.id,
-            method=method,
-            values=np.concatenate([np.ravel(values) for values in maps]) if has_parts else maps[0],
-            target=target,
-            target_label=self._class_name(target),
-            target_index=None if is_region else position,
-            score_function=REGION if is_region else self.request.score,
-            label=example.single_label,
-            label_name=self._label_name(example.label),
-            predicted=classes.predicted_class(i, position),
-            score=finite_or_none(result.score[k]),
-            probability=classes.probability(i, position),
-            baseline_score=finite_or_none(result.baseline_score[k]),
-            gap=finite_or_none(result.gap[k]),
-            margin=classes.margin(i),
-            loss=classes.loss(i, example.label),
-            evaluations=int(result.evaluations[k]),
-            step=self.request.step,
-            warnings=result.warnings[k],
-            parts=parts if has_parts else None,
-            extras=classes.describe_labels(i, target, example.label),
-        )
-
-    def _label_name(self, label: Label) -> str | None:
-        """The name of the true class, the names of several, or a quantity as text."""
-        if isinstance(label, float):
-            return f"{label:.6g}"
-        if label is None or isinstance(label, int):
-            return self._class_name(label)
-        return ", ".join(self._class_name(number) or str(number) for number in label) or None
-
-    def _class_name(self, number: int | None) -> str | None:
-        labels = self.request.labels
-        return labels[number] if labels and number is not None and 0 <= number < len(labels) else None
-
-    def _words(self, inputs: Inputs, predictions: Predictions) -> dict[str, list[list[str]]]:
-        """The words of every example, one for each value of a map, of each shown text by its name."""
-        if self.modality == "text":
-            assert predictions.token_ids is not None and predictions.lengths is not None
-            rows = [ids[:length] for ids, length in zip(predictions.token_ids, predictions.lengths, strict=True)]
-            return {self._shown[0].name: [display.words(ids, self.request.vocabulary) for ids in rows]}
-        texts = [one.name for one in self._shown if one.modality == "text"]
-        if not texts:
-            return {}
-        looked_up: dict[str, tuple[np.ndarray, int]] = {}
-        for explainer in self.explainers:
-            if not set(texts) <= looked_up.keys():
-                looked_up |= explainer.submodel.looked_up([tf.constant(array) for array in inputs.arrays])
-        # A vocabulary is that of the largest embedding; the others have segments or positions, say.
-        largest = max(texts, key=lambda name: looked_up[name][1])
-        return {
-            name: [
-                display.words(ids, self.request.vocabulary if name == largest else None) for ids in looked_up[name][0]
-            ]
-            for name in texts
-        }
-
-    def _stored_input(self, example: Example, i: int, words: dict[str, list[list[str]]]) -> Input:
-        with_one_value = {one.spec.name for one in self._shown if one.spec and one.is_one_value}
-        inputs: list[ModelInput] = []
-        for one in self.inputs:
-            shape = () if one["name"] in with_one_value else np.shape(example.inputs[one["name"]])
-            inputs.append({**one, "shape": list(shape), "axes": one["axes"] if shape else []})
-        parts = [display.show(example, one, words[one.name][i] if one.name in words else None) for one in self._shown]
-        if self.modality == "mixed":
-            return Input(example.id, "mixed", label=example.single_label, inputs=inputs, parts=parts)
-        if self.modality == "tabular":
-            return display.join_tables(example, self._shown, parts)
-        return display.alone(example, parts[0], inputs)
-
-    def _is_finite(self, row: Attribution) -> bool:
-        """As `is_finite`, but for the inputs that the method cannot explain, which have no numbers."""
-        explainer = next(explainer for explainer in self.explainers if explainer.method.id == row.method)
-        if row.parts is None or {part["input"] for part in row.parts} <= set(explainer.submodel.cut.names):
-            return is_finite(row)
-        explained = [
-            values for name, values in split_map(row.values, row.parts).items() if name in explainer.submodel.cut.names
-        ]
-        return is_finite(dataclasses.replace(row, values=np.concatenate([np.ravel(values) for values in explained])))
-
-
-def is_finite(row: Attribution) -> bool:
-    """Whether a row's score and every value of its map are finite."""
-    return row.score is not None and math.isfinite(row.score) and bool(np.isfinite(row.values).all())
-
-
-def _with_disagreement(rows: list[Attribution], words: Mapping[str, Sequence[str]]) -> list[Attribution]:
-    """The rows of one example and target by several methods, with the disagreement of their maps; a single row unchanged.
-
-    `words` are those of each text, "" for padding. Inputs that a method cannot explain, which are NaN, are left out.
-    """
-    if len(rows) < 2:
-        return rows
-    maps = [split_map(row.values, row.parts) if row.parts else {"": row.values} for row in rows]
-    names = [name for name in maps[0] if not any(np.isnan(by_input[name]).all() for by_input in maps)]
-    is_word = {name: np.array([word != "" for word in words[name]]) for name in names if name in words}
-    compared = [[one[name][is_word[name]] if name in is_word else one[name] for name in names] for one in maps]
-    value = disagreement(compared) if names else None
-    return [dataclasses.replace(row, disagreement=value) for row in rows]
+    def _stored_input(self, example: Example, words: Mapping[str, Sequence[str]]) -> Input:
+        return display.store_example(example, self._shown, self.modality, self.inputs, words)
 
 
 def _not_finite(example_id: str) -> Failure:

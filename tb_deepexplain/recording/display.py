@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from tb_deepexplain.attribution.batching import token_lengths
+from tb_deepexplain.attribution.inputs import Inputs
+from tb_deepexplain.attribution.results import Predictions
+from tb_deepexplain.graph.submodel import Submodel
 from tb_deepexplain.recording.example import Example
 from tb_deepexplain.recording.modality import ShownInput
 from tb_deepexplain.store.media_types import JPEG, PNG, media_type, without_orientation
@@ -15,6 +18,56 @@ from tb_deepexplain.store.records import Input, InputPart, ModelInput, model_inp
 
 _LARGEST_EXACT = 2.0**24  # whole numbers up to it are exact as float32
 _LARGEST_FLOAT32 = float(np.finfo(np.float32).max)  # in the place of infinity
+
+
+def store_example(
+    example: Example,
+    shown: Sequence[ShownInput],
+    modality: str,
+    inputs: Sequence[ModelInput],
+    words: Mapping[str, Sequence[str]],
+) -> Input:
+    """An example as a store holds it. `inputs` are the model's; `words` are those of each text, one for each value of a map."""
+    parts = [show(example, one, words.get(one.name)) for one in shown]
+    if modality == "tabular":
+        return _join_tables(example, shown, parts)
+    with_one_value = {one.spec.name for one in shown if one.spec and one.is_one_value}
+    of_example: list[ModelInput] = []
+    for one in inputs:
+        shape = () if one["name"] in with_one_value else np.shape(example.inputs[one["name"]])
+        of_example.append({**one, "shape": list(shape), "axes": one["axes"] if shape else []})
+    label = example.single_label
+    if modality == "mixed":
+        return Input(example.id, "mixed", label=label, inputs=of_example, parts=parts)
+    (part,) = parts
+    return Input(example.id, modality, image=part.image, tokens=part.tokens, label=label, inputs=of_example)
+
+
+def words_of_texts(
+    shown: Sequence[ShownInput],
+    inputs: Inputs,
+    predictions: Predictions,
+    submodels: Sequence[Submodel],
+    vocabulary: Sequence[str] | None,
+) -> list[dict[str, list[str]]]:
+    """For each example the words of each shown text by its name, one for each value of a map."""
+    texts = [one.name for one in shown if one.modality == "text"]
+    if not texts:
+        return [{} for _ in range(inputs.n)]
+    if len(shown) == 1:
+        assert predictions.token_ids is not None and predictions.lengths is not None
+        rows = [ids[:length] for ids, length in zip(predictions.token_ids, predictions.lengths, strict=True)]
+        return [{texts[0]: words(ids, vocabulary)} for ids in rows]
+    looked_up: dict[str, tuple[np.ndarray, int]] = {}
+    for submodel in submodels:
+        if not set(texts) <= looked_up.keys():
+            looked_up |= submodel.looked_up([tf.constant(array) for array in inputs.arrays])
+    # A vocabulary is that of the largest embedding; the others have segments or positions, say.
+    largest = max(texts, key=lambda name: looked_up[name][1])
+    return [
+        {name: words(looked_up[name][0][i], vocabulary if name == largest else None) for name in texts}
+        for i in range(inputs.n)
+    ]
 
 
 def show(example: Example, shown: ShownInput, words: Sequence[str] | None) -> InputPart:
@@ -33,14 +86,7 @@ def show(example: Example, shown: ShownInput, words: Sequence[str] | None) -> In
     )
 
 
-def alone(example: Example, part: InputPart, inputs: Sequence[ModelInput]) -> Input:
-    """An example of which one picture or text is explained."""
-    return Input(
-        example.id, part.modality, image=part.image, tokens=part.tokens, label=example.single_label, inputs=inputs
-    )
-
-
-def join_tables(example: Example, shown: Sequence[ShownInput], parts: Sequence[InputPart]) -> Input:
+def _join_tables(example: Example, shown: Sequence[ShownInput], parts: Sequence[InputPart]) -> Input:
     """An example whose explained inputs are numbers and categories: their values, one input after the other."""
     inputs: list[ModelInput] = []
     for one in shown:

@@ -1,11 +1,12 @@
-"""What people see of the inputs that are explained: pictures, texts and tables, alone or mixed."""
+"""What people see of the inputs that are explained: pictures, texts and tables, alone or mixed; and which maps fit them."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
 
-from tb_deepexplain.errors import UnsupportedModelError
+from tb_deepexplain.attribution.explainer import Explainer
+from tb_deepexplain.errors import ParameterError, UnsupportedModelError
 from tb_deepexplain.graph.entries import ExplainedInput
 from tb_deepexplain.graph.input_spec import InputSpec
 from tb_deepexplain.graph.submodel import Submodel
@@ -43,6 +44,27 @@ def find_modality(shown: Sequence[ShownInput]) -> str:
     """image, text, tabular or mixed."""
     modalities = {one.modality for one in shown}
     return modalities.pop() if len(shown) == 1 or modalities == {"tabular"} else "mixed"
+
+
+def find_pictures(shown: Sequence[ShownInput], inputs: Sequence[InputSpec]) -> int:
+    """The number of the model's input whose pictures are divided into superpixels; ParameterError if there is none."""
+    if find_modality(shown) != "image":
+        raise ParameterError(f"superpixels are parts of pictures; the model takes {'; '.join(map(str, inputs))}")
+    spec = shown[0].spec
+    if spec is None or spec.dtype == "string":
+        raise ParameterError(f"superpixels: the model decodes its pictures ({spec}) itself; leave superpixels out")
+    return list(inputs).index(spec)
+
+
+def check_map_axes(explainer: Explainer, modality: str) -> None:
+    """ParameterError if the page could not lay the maps over an input of this modality."""
+    axes, method = explainer.map_axes, explainer.method
+    if axes is not None and axes not in MAP_AXES[modality]:
+        expected = " or ".join(",".join(map(str, axes)) for axes in MAP_AXES[modality]) or "none"
+        raise ParameterError(
+            f"{method.id}: {method.map_axes_parameter}={','.join(map(str, axes))} makes maps that cannot be shown on "
+            f"{modality} inputs; expected {expected}"
+        )
 
 
 def _show(explained: ExplainedInput, submodel: Submodel) -> ShownInput:

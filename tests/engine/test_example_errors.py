@@ -12,8 +12,9 @@ import pytest
 
 from beam_pipelines.engine.run_limits import RunLimits
 from tb_deepexplain.errors import StoreError
-from tb_deepexplain.recording.batch_explainer import BatchExplainer, is_finite
+from tb_deepexplain.recording.batch_explainer import BatchExplainer
 from tb_deepexplain.recording.example import Example
+from tb_deepexplain.recording.map_rows import is_finite
 from tb_deepexplain.recording.request import make_request
 from tb_deepexplain.store.records import Attribution
 from tests.pipeline_runs import Run, assert_same, pictures, write_records
