@@ -119,8 +119,9 @@ def _elements(xs: Any, most: int | None) -> Iterator[Any]:
 
 
 def _bytes_of(leaf: Any) -> int:
-    shape = getattr(leaf, "shape", ())
-    return math.prod(n or 0 for n in shape) * getattr(getattr(leaf, "dtype", None), "size", 8)
+    dtype = getattr(leaf, "dtype", None)
+    size = getattr(dtype, "itemsize", None) or getattr(dtype, "size", 8)  # of NumPy, of TensorFlow
+    return math.prod(n or 0 for n in getattr(leaf, "shape", ())) * size
 
 
 def _read_elements(specs: Sequence[Any], xs: Any, most: int | None, outputs: int) -> Unpacked:
@@ -148,12 +149,10 @@ def _read_elements(specs: Sequence[Any], xs: Any, most: int | None, outputs: int
 
 def _join(parts: Sequence[Any], are_batches: bool, most: int | None, name: str, *, several: bool = False) -> Any:
     """The parts of a dataset as one array-like, or a dict or tuple of them; `several`: a list is one of inputs."""
-    if (
-        len(
-            {(type(part), *part) if isinstance(part, dict) else isinstance(part, tuple) and len(part) for part in parts}
-        )
-        > 1
-    ):
+    structures = {
+        frozenset(part) if isinstance(part, dict) else isinstance(part, tuple) and len(part) for part in parts
+    }
+    if len(structures) > 1:
         raise InputError(
             f"{name}: the elements of the dataset differ in structure, such as {parts[0]!r:.60} and {parts[-1]!r:.60}"
         )

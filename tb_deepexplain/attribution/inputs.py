@@ -192,6 +192,8 @@ def _by_input(specs: Sequence[Any], xs: Any, ordered: bool) -> dict[str, Any]:
     takes = f"the model takes {'; '.join(map(str, specs))}"
     names = [spec.name for spec in specs]
     if isinstance(xs, dict):
+        if any(isinstance(value, dict) for value in xs.values()):
+            raise InputError(f"xs is a dict of dicts; {takes}, by these names: give a flat dict")
         lacks = [spec.name for spec in specs if spec.name not in xs and spec.default is None]
         unknown = [str(name) for name in xs if name not in names]
         if lacks or unknown or not xs:

@@ -524,6 +524,20 @@ def test_a_generator_that_does_not_end_is_refused(monkeypatch: pytest.MonkeyPatc
             check("table", make())
 
 
+def test_elements_of_a_generator_count_with_their_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    batches = [np.zeros((4, 3), np.uint8)] * 20
+    monkeypatch.setattr(containers, "_MOST_BYTES", sum(batch.nbytes for batch in batches))
+    assert check("table", iter(batches)).n == 80
+    monkeypatch.setattr(containers, "_MOST_BYTES", sum(batch.nbytes for batch in batches) - 1)
+    with pytest.raises(dx.InputError, match="has not ended"):
+        check("table", iter(batches))
+
+
+def test_elements_may_have_their_keys_in_any_order() -> None:
+    elements = [{"age": 1.0, "name": "a", "member": True}, {"name": "b", "member": False, "age": 2.0}]
+    np.testing.assert_array_equal(check("people", iter(elements)).arrays[0], [1, 2])
+
+
 @pytest.mark.parametrize(
     ("shape", "example_shape", "mend"),
     [

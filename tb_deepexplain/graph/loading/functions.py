@@ -179,20 +179,20 @@ def _input_names(function: Any, inputs: Sequence[Any]) -> list[str]:
         return list(keywords)
     nodes = [(t.op.name, t.op.node_def.attr) for t in inputs]
     names = [a["_user_specified_name"].s.decode() if "_user_specified_name" in a else node for node, a in nodes]
-    keys = [key for arg in (*args, *(kwargs[name] for name in sorted(kwargs))) for key in _keys(arg, None)]
+    keys = [key for arg in (*args, *(kwargs[name] for name in sorted(kwargs))) for key in keys_of(arg)]
     if len(keys) == len(inputs):
         names = [name if key is None else key for name, key in zip(names, keys, strict=True)]
     return [node if names.count(name) > 1 else name for (node, _), name in zip(nodes, names, strict=True)]
 
 
-def _keys(argument: Any, key: str | None) -> Iterator[str | None]:
-    """The key of each tensor in the dicts of an argument, in TensorFlow's order; None outside of dicts."""
+def keys_of(argument: Any, key: str | None = None) -> Iterator[str | None]:
+    """The innermost key of each TensorSpec in the dicts of an argument, in TensorFlow's order; `key` outside of dicts."""
     if isinstance(argument, Mapping):
         for name in sorted(argument):
-            yield from _keys(argument[name], str(name))
+            yield from keys_of(argument[name], str(name))
     elif isinstance(argument, list | tuple):
         for item in argument:
-            yield from _keys(item, key)
+            yield from keys_of(item, key)
     elif isinstance(argument, tf.TensorSpec):
         yield key
 

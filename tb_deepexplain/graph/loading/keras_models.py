@@ -10,7 +10,7 @@ from typing import Any
 import tensorflow as tf
 
 from tb_deepexplain.errors import UnsupportedModelError
-from tb_deepexplain.graph.loading.functions import call_error, flat_outputs, output_names
+from tb_deepexplain.graph.loading.functions import call_error, flat_outputs, keys_of, output_names
 from tb_deepexplain.graph.model_graph import ModelGraph
 from tb_deepexplain.graph.origin import ExampleShapes, Origin, trace_model
 
@@ -58,9 +58,10 @@ def from_specs(model: Any, specs: Any, source: str = "", any_size: bool = False)
             f"cannot explain ({type(model).__name__}, {type(specs).__name__}): "
             f"give {_MODEL_WITH_SPECS}, or a list or dict of TensorSpecs"
         )
-    names = sorted(specs) if isinstance(specs, dict) else []
-    if len(names) != len(flat):
-        names = [s.name or (f"input_{i}" if len(flat) > 1 else "input") for i, s in enumerate(flat)]
+    names = [key or s.name or "" for key, s in zip(keys_of(specs), flat, strict=True)]
+    if len(flat) == 1:
+        names = [names[0] or "input"]
+    names = [name if name and names.count(name) == 1 else f"input_{i}" for i, name in enumerate(names)]
     graph = _trace(model, _without_layer_outputs(model), specs, flat, names, source or _describe(model))
     return graph.with_input_shapes(tuple(tuple(s.shape[1:]) for s in flat), any_size=any_size)
 
@@ -95,7 +96,16 @@ def _trace(
             raise call_error(source, sized, error) from error
         outputs = output_names(function, source, getattr(model, "output_names", None) or ())
         origin = Origin(call_model, trace)
-        return ModelGraph(function, names, outputs, source, keep=(model, call), layers=layers, origin=origin)
+        return ModelGraph(
+            function,
+            names,
+            outputs,
+            source,
+            keep=(model, call),
+            layers=layers,
+            has_ordered_inputs=not any(keys_of(tf.nest.pack_sequence_as(structure, sized))),
+            origin=origin,
+        )
 
     def call_model(inputs: Sequence[Any]) -> list[Any]:
         return flat_outputs(model(tf.nest.pack_sequence_as(structure, inputs), training=False))

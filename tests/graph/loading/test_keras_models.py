@@ -118,3 +118,44 @@ def test_another_backend_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_ragged_inputs_are_refused() -> None:
     with pytest.raises(dx.UnsupportedModelError, match="takes sparse or ragged tensors"):
         dx.load_model(tf_keras.Sequential([tf_keras.Input((None,), ragged=True)]))
+
+
+def test_keras_models_of_dicts_take_no_list() -> None:
+    """The order of a dict is Keras', not the caller's."""
+    later, earlier = keras.Input((3,), name="b"), keras.Input((3,), name="a")
+    functional = keras.Model({"b": later, "a": earlier}, keras.layers.Subtract()([later, earlier]))
+
+    class Subclassed(keras.Model):
+        def call(self, xs: Any) -> Any:
+            return xs["b"] - xs["a"]
+
+    for model in (functional, (Subclassed(), {"b": SPEC, "a": SPEC})):
+        maps = dx.explain("gradient_x_input", model, {"b": X, "a": 2 * X}, target=0)
+        np.testing.assert_allclose([maps["b"][:, 0], maps["a"][:, 0]], [X[:, 0], -2 * X[:, 0]])
+        with pytest.raises(dx.InputError, match="by name: give a dict"):
+            dx.explain("gradient_x_input", model, [X, 2 * X], target=0)
+
+
+def test_inputs_of_nested_dicts_have_the_innermost_names() -> None:
+    class Nested(keras.Model):
+        def call(self, xs: Any) -> Any:
+            return xs["u"]["v"] - xs["u"]["x"] * xs["w"]
+
+    model = Nested()
+    model({"u": {"v": X, "x": X}, "w": X})
+    for form in (model, (Nested(), {"u": {"v": SPEC, "x": SPEC}, "w": SPEC})):
+        graph = dx.load_model(form)
+        assert [spec.name for spec in graph.inputs] == ["v", "x", "w"]
+        maps = dx.explain("gradient_x_input", graph, {"v": X, "x": 2 * X, "w": 3 * X}, target=0)
+        np.testing.assert_allclose(maps["v"][:, 0], X[:, 0])
+        nested = {"u": {"v": X, "x": X}, "w": X}
+        for xs in (nested, tf.data.Dataset.from_tensor_slices(nested).batch(2)):
+            with pytest.raises(dx.InputError, match=r"v: .*; x: .*; w: .*, by these names: give a flat dict"):
+                dx.explain("saliency", graph, xs, target=0)
+
+    class Twice(keras.Model):
+        def call(self, xs: Any) -> Any:
+            return xs["u"]["v"] - xs["w"]["v"]
+
+    twice = dx.load_model((Twice(), {"u": {"v": SPEC}, "w": {"v": SPEC}}))
+    assert [spec.name for spec in twice.inputs] == ["input_0", "input_1"]
