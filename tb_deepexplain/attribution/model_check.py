@@ -94,7 +94,7 @@ class _Outputs:
 class _Calls(NamedTuple):
     """The outputs of a graph and of its model for the same examples."""
 
-    batch: list[np.ndarray]  # the examples, and another one if the model takes it
+    batch: list[np.ndarray]  # the examples, and two others if the model takes them
     values: np.ndarray  # of the graph
     expected: np.ndarray | None  # of the model; None: it is not called
     fault: str = ""  # how the graph fails where the model does not
@@ -102,10 +102,10 @@ class _Calls(NamedTuple):
 
 
 def _call(outputs: _Outputs, examples: list[np.ndarray]) -> _Calls:
-    """Calls graph and model with the examples and another one; with the examples alone if only these are taken."""
-    batches = [[np.concatenate([a, unlike(a[:1])]) for a in examples] for unlike in (_unlike, _unlike_number)]
+    """Calls graph and model with the examples and two others; with the examples alone if only these are taken."""
+    batches = [[np.concatenate([a, unlike(a)]) for a in examples] for unlike in (_unlike, _unlike_numbers)]
     for batch in batches:
-        with contextlib.suppress(Exception):  # the added example may be nothing that the model takes
+        with contextlib.suppress(Exception):  # the added examples may be nothing that the model takes
             return _Calls(batch, outputs.of_graph(batch), outputs.of_model(batch))
     try:
         expected, not_compared = outputs.of_model(examples), ""
@@ -195,20 +195,29 @@ def _precision(submodel: Submodel) -> tuple[float, float]:
     return (2.0**-23, 2.0**-126) if tf.float32.as_datatype_enum in types else (2.0**-52, 2.0**-1022)
 
 
-def _unlike(example: np.ndarray) -> np.ndarray:
-    """`[1, ...]` another example: one that changes sums, signs, largest values and the longest text of a batch."""
-    if example.dtype == object:
-        longer = [text + (" a b" if isinstance(text, str) else b" a b") for text in example.flat]
-        return np.array(longer, object).reshape(example.shape)
-    return _unlike_number(example)
+def _unlike(examples: np.ndarray) -> np.ndarray:
+    """`[2, ...]` other examples, so that the batch has another sum than the first example, another largest or smallest value, and
+    a longer text."""
+    first = examples[:1]
+    if examples.dtype == object:
+        longer = [text + (" a b" if isinstance(text, str) else b" a b") for text in first.flat]
+        return np.array([longer, longer], object).reshape(2, *first.shape[1:])
+    if examples.dtype.kind == "u" and examples.dtype.itemsize == 1:  # pictures
+        return np.full_like(first, 0 if first.mean() > 127 else 255).repeat(2, 0)
+    if examples.dtype.kind == "i":  # 0 is often the padding of a text
+        return np.concatenate([np.zeros_like(first), _unlike_numbers(examples)[:1]])
+    return _unlike_numbers(examples)
 
 
-def _unlike_number(example: np.ndarray) -> np.ndarray:
-    if example.dtype.kind == "f":
-        return -2 * example
-    if example.dtype.kind in "iu" and example.ndim > 1:
-        return example[..., ::-1]
-    return example
+def _unlike_numbers(examples: np.ndarray) -> np.ndarray:
+    """`[2, ...]` as `_unlike`, for models that take only the texts and whole numbers of the examples."""
+    first = examples[:1]
+    if examples.dtype.kind == "f":
+        # The batch then has the sum of the first example, negative: a condition on its sign differs.
+        return np.concatenate([2 * first, -(examples.sum(0, keepdims=True) + 3 * first)]).astype(examples.dtype)
+    if examples.dtype.kind in "iu" and examples.ndim > 1:
+        first = first[..., ::-1]
+    return first.repeat(2, 0)
 
 
 def _as_float64(tensor: Any) -> np.ndarray:
