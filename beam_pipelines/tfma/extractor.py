@@ -56,7 +56,7 @@ def AttributionsExtractor(  # noqa: N802 - TFMA names its extractors like classe
     label_feature: str | None = None,
     batch_size: int | None = None,
     mixed_precision: bool = False,
-    inputs: Sequence[str] | None = None,
+    inputs: str | Sequence[str] | None = None,
     check_model: bool = True,
     check_batch: bool = True,
 ) -> Any:

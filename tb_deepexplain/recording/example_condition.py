@@ -30,6 +30,7 @@ _NUMBERS: Mapping[str, Callable[[Classes, int, Label], float | None]] = {  # of 
     "margin": lambda classes, i, _: classes.margin(i),
     "loss": lambda classes, i, label: classes.loss(i, label),
 }
+_FIELDS_OF_EXAMPLE = ("id", "label")  # known without a prediction
 _FIELDS = ("is", "label", "pred", "id", *_NUMBERS)
 _WITHOUT_CLASSES = "label, score or id"
 
@@ -52,7 +53,7 @@ class ExampleCondition:
     @property
     def needs_classes(self) -> bool:
         """Whether a term is on the classes that the model predicts."""
-        return any(term.field not in ("id", "label", "score") for term in self._terms)
+        return any(term.field not in (*_FIELDS_OF_EXAMPLE, "score") for term in self._terms)
 
     def check(self, classes: Classes) -> None:
         """ParameterError if a term is on what the model does not predict: it would hold for no example."""
@@ -61,8 +62,12 @@ class ExampleCondition:
                 raise ParameterError(f"--only {self._text}: {reason}")
 
     def holds(self, classes: Classes, i: int, example: Example) -> bool:
-        """Whether example i, for which the model predicts `classes`, meets the condition."""
-        return all(self._holds(term, classes, i, example) != term.negated for term in self._terms)
+        """Whether example i, for which the model predicts `classes`, meets the condition. If its output is NaN, whether it meets the
+        terms on id and label: explaining it tells that there is no prediction."""
+        terms = self._terms
+        if np.isnan(classes.outputs[i]).any():
+            terms = [term for term in terms if term.field in _FIELDS_OF_EXAMPLE]
+        return all(self._holds(term, classes, i, example) != term.negated for term in terms)
 
     def _checked(self, term: Term) -> Term:
         if term.field is None and term.values[0] in _STATES:
@@ -138,7 +143,7 @@ def _predicted_classes(classes: Classes, i: int) -> set[int] | None:
 
 def _why_unknown(field: str, classes: Classes) -> str | None:
     """Why a field is unknown for every example; None if it is not."""
-    if field in ("id", "label", "score"):
+    if field in (*_FIELDS_OF_EXAMPLE, "score"):
         return None
     if classes.count == 1:
         return f"the model's output is a single quantity, not classes; expected a condition on {_WITHOUT_CLASSES}"

@@ -54,8 +54,8 @@ def make_request(
     measures: Selection = (),
     labels: Sequence[str] | None = None,
     vocabulary: Sequence[str] | None = None,
-    inputs: Sequence[str] | None = None,
-    custom_objects: Sequence[str] = (),
+    inputs: str | Sequence[str] | None = None,
+    custom_objects: str | Sequence[str] = (),
     only: str | None = None,
     **options: Any,
 ) -> Request:
@@ -77,6 +77,7 @@ def make_request(
         else:
             load_score(score)
         chosen = Target("sum")
+    custom_objects = [custom_objects] if isinstance(custom_objects, str) else custom_objects
     check_custom_objects(custom_objects)
     if only is not None and ExampleCondition(only, labels).needs_classes and options.get("score") is not None:
         raise ParameterError(
@@ -89,7 +90,7 @@ def make_request(
         measures=tuple(check_measures(measures).items()),
         labels=None if labels is None else tuple(labels),
         vocabulary=None if vocabulary is None else tuple(vocabulary),
-        inputs=None if inputs is None else tuple(inputs),
+        inputs=None if inputs is None else (inputs,) if isinstance(inputs, str) else tuple(inputs),
         custom_objects=tuple(custom_objects),
         only=only,
         **options,

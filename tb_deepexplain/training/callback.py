@@ -144,7 +144,7 @@ class AttributionCallback(keras.callbacks.Callback):
             labels=class_names,
             vocabulary=vocabulary,
             batch_size=batch_size,
-            inputs=[inputs] if isinstance(inputs, str) else inputs,
+            inputs=inputs,
             output=output,
             logits=logits,
             score=score,

@@ -48,6 +48,14 @@ def test_conditions(condition: str, expected: list[int]) -> None:
     assert [i for i, example in enumerate(EXAMPLES) if parsed.holds(CLASSES, i, example)] == expected
 
 
+def test_an_example_without_a_prediction_meets_what_is_asked_of_predictions() -> None:
+    outputs = np.array([[np.nan, 1.0], [2.0, 1.0]])
+    classes, example = Classes.of(Predictions(outputs, None, None), None), Example("a", {}, 0)
+    for condition, expected in [("misclassified", [True, False]), ("misclassified label:1", [False, False])]:
+        parsed = ExampleCondition(condition)
+        assert [parsed.holds(classes, i, example) for i in range(2)] == expected
+
+
 def test_a_single_unit() -> None:
     sigmoid = Classes.of(Predictions(np.array([[2.0], [-1.0]]), np.array([[0.9], [0.25]]), None), None)
     examples = [Example("0", {}, 0), Example("1", {}, 0)]

@@ -25,6 +25,11 @@ def test_aliases_become_ids_and_parameters_are_checked() -> None:
     )
 
 
+def test_a_single_name_is_no_list_of_letters() -> None:
+    request = make_request("m", ["saliency"], inputs="photo", custom_objects="collections:Counter")
+    assert (request.inputs, request.custom_objects) == (("photo",), ("collections:Counter",))
+
+
 @pytest.mark.parametrize("target", ["predicted", "label", "top:2", "sum"])
 def test_a_target_is_text_or_a_target(target: str) -> None:
     assert make_request("m", ["saliency"], target=target) == make_request(
