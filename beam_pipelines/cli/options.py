@@ -288,7 +288,7 @@ def _add_reading(parser: Parser) -> None:
         "--label_feature",
         default="label",
         metavar="NAME",
-        help="feature with the true class, as a number or a name (default: label)",
+        help="feature with the true class or classes, by number or name, or with a quantity (default: label)",
     )
     group.add_argument(
         "--id_feature",
