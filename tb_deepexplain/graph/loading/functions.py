@@ -54,10 +54,9 @@ def from_callable(function: Any, specs: Any, source: str) -> ModelGraph:
 
     An argument may itself be a dict or list of tensors. A dict whose keys are no parameters of the function is its one argument.
     """
-    by_name = isinstance(specs, dict) and _takes_by_name(function, specs)
-    args = list(specs) if isinstance(specs, list | tuple) else [] if by_name else [specs]
-    kwargs = dict(specs) if by_name else {}
-    flat = tf.nest.flatten((args, kwargs))
+    names = _argument_names(function, specs) if isinstance(specs, dict) else []
+    args = [specs[name] for name in names] or (list(specs) if isinstance(specs, list | tuple) else [specs])
+    flat = tf.nest.flatten(args)
     wrong_types = sorted({type(s).__name__ for s in flat if not isinstance(s, tf.TensorSpec)})
     if not callable(function) or wrong_types or not flat:
         types = f"({type(function).__name__}, {', '.join(wrong_types) or type(specs).__name__})"
@@ -65,26 +64,28 @@ def from_callable(function: Any, specs: Any, source: str) -> ModelGraph:
             f"cannot explain {types}: give {FUNCTION_WITH_SPECS}, with a list of TensorSpecs for several arguments or a "
             "dict for arguments by name"
         )
-    kwargs = {
-        name: tf.TensorSpec(s.shape, s.dtype, name) if isinstance(s, tf.TensorSpec) else s for name, s in kwargs.items()
-    }
-    flat = tf.nest.flatten((args, kwargs))
+    for i, name in enumerate(names):
+        if isinstance(args[i], tf.TensorSpec):
+            args[i] = tf.TensorSpec(args[i].shape, args[i].dtype, name)
+    flat = tf.nest.flatten(args)
+
+    def pass_to(called: Any, values: Sequence[Any]) -> Any:
+        packed = tf.nest.pack_sequence_as(args, values)
+        return called(**dict(zip(names, packed, strict=True))) if names else called(*packed)
 
     def trace(shapes: ExampleShapes | None = None) -> ModelGraph:
         sized = flat
         if shapes is not None:
             sized = [tf.TensorSpec([s.shape[0], *n], s.dtype, s.name) for s, n in zip(flat, shapes, strict=True)]
-        sized_args, sized_kwargs = tf.nest.pack_sequence_as((args, kwargs), sized)
         try:
-            concrete = _untraced(function).get_concrete_function(*sized_args, **sized_kwargs)
+            concrete = pass_to(_untraced(function).get_concrete_function, sized)
         except Exception as error:  # the user's own code runs here
             raise call_error(source, sized, error) from error
         return from_concrete(concrete, source, keep=function, origin=Origin(call, trace))
 
     def call(inputs: Sequence[Any]) -> list[Any]:
         # The Python code itself: a tf.function would run the trace with which it is compared.
-        called_args, called_kwargs = tf.nest.pack_sequence_as((args, kwargs), inputs)
-        return flat_outputs(getattr(function, "python_function", function)(*called_args, **called_kwargs))
+        return flat_outputs(pass_to(getattr(function, "python_function", function), inputs))
 
     has_batches = all(s.shape.rank for s in flat)
     return trace_model(trace, flat) if has_batches else trace()  # which refuses them
@@ -97,15 +98,19 @@ def _untraced(function: Any) -> Any:
     return function._clone(None) if hasattr(function, "_clone") else function  # noqa: SLF001 - there is no public way
 
 
-def _takes_by_name(function: Any, specs: Mapping[str, Any]) -> bool:
-    """Whether the keys of `specs` are parameters of the function; else they are those of a dict that is its argument."""
+def _argument_names(function: Any, specs: Mapping[str, Any]) -> list[str]:
+    """The keys of `specs` in the order of a traced function's inputs, if they are parameters of the function; else none: they
+    are the keys of a dict that is its one argument."""
     try:
-        inspect.signature(function).bind(**specs)
+        signature = inspect.signature(function)
+        signature.bind(**specs)
     except TypeError:
-        return False
+        return []
     except ValueError:  # it has no signature
-        return True
-    return True
+        return sorted(specs)
+    parameters = signature.parameters.values()
+    positional = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD and p.name in specs]
+    return [*positional, *sorted(set(specs) - set(positional))]  # TensorFlow sorts keyword arguments
 
 
 def call_error(source: str, specs: Sequence[Any], error: Exception) -> UnsupportedModelError:

@@ -98,6 +98,28 @@ def test_callables_with_specs() -> None:
     np.testing.assert_allclose(dx.explain("saliency", graph, [X, 2 * X], target=0)[1][:, 0], abs(X[:, 0]))
 
 
+def _add(b: Any, a: Any) -> Any:
+    return 2 * tf.reduce_sum(b, 1) + 3 * tf.reduce_sum(a, 1) / (a.shape[1] or 1)
+
+
+def _add_keyword_only(*, b: Any, a: Any) -> Any:
+    return _add(b, a)
+
+
+def _add_any_keywords(**of: Any) -> Any:
+    return _add(**of)
+
+
+@pytest.mark.parametrize("function", [_add, _add_keyword_only, _add_any_keywords, tf.function(_add)])
+@pytest.mark.parametrize("names", ["ba", "ab"])
+def test_arguments_by_name_are_in_no_order(function: Any, names: str) -> None:
+    specs = {name: tf.TensorSpec([None, None], tf.float32) for name in names}
+    xs = {"b": np.ones((2, 2), np.float32), "a": np.ones((2, 3), np.float32)}
+    attributions = dx.explain("gradient_x_input", (function, specs), xs)
+    np.testing.assert_allclose(attributions["b"], np.full((2, 2), 2))
+    np.testing.assert_allclose(attributions["a"], np.ones((2, 3)), rtol=1e-6)
+
+
 def test_functions_of_a_dict(tmp_path: Path) -> None:
     """Their inputs have the names of the keys."""
     specs = {"b": SPEC, "a": tf.TensorSpec([None, 3])}
