@@ -127,7 +127,7 @@ class _ExplainedModel:
         for row in records.attributions:
             maps[int(row.example_id)].append(row)
         self._log_common_warnings(records.attributions)
-        numbers = [self._pool_maps(explainer, *pair) for pair in zip(records.inputs, maps, strict=True)]
+        numbers = [self._pool_maps(*pair) for pair in zip(records.inputs, maps, strict=True)]
         features = list(dict.fromkeys(feature for of_example in numbers for feature in of_example))
         # Only some texts contain a token: in the others its attribution is zero.
         zero = np.zeros(len(maps[0]) if self._spec.per_class else (), np.float32)
@@ -140,11 +140,10 @@ class _ExplainedModel:
             self._logged.add(warning)
             logging.warning("%s: %s", self._title, warning)
 
-    def _pool_maps(self, explainer: BatchExplainer, example: Input, rows: Sequence[Attribution]) -> dict[str, Any]:
+    def _pool_maps(self, example: Input, rows: Sequence[Attribution]) -> dict[str, Any]:
         """{feature: a number, or a vector over classes} of one example."""
         rows = rows if self._spec.per_class else [_main_map(rows)]
-        pool, regions, shown = self._spec.pool, self._spec.regions, explainer.shown_input
-        of_maps = [pool_map(example, row.values, pool, regions, shown) for row in rows]
+        of_maps = [pool_map(example, row.values, self._spec.pool, self._spec.regions) for row in rows]
         if not self._spec.per_class:
             return {self._column_names.get(name, name): np.float32(value) for name, value in of_maps[0].items()}
         by_class = np.argsort([row.target or 0 for row in rows])

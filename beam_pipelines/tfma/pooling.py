@@ -33,15 +33,12 @@ def check_pool(modality: str, pool: str | None) -> str:
     return pool or POOLS[modality][0]
 
 
-def pool_map(
-    example: Input, values: np.ndarray, pool: str | None, regions: int = REGIONS, name: str = ""
-) -> dict[str, float]:
+def pool_map(example: Input, values: np.ndarray, pool: str | None, regions: int = REGIONS) -> dict[str, float]:
     """The named numbers of a map.
 
     Tabular: one for each `value`, or for each `feature` of the model with all its values. Text: one for the whole
     `feature`, or one for each `token`, summed over its occurrences. Picture: one for each `channel`, or for each of
-    `regions` × `regions` regions, numbered from the upper left. `name` is the name of the model's input, for texts and
-    pictures.
+    `regions` × `regions` regions, numbered from the upper left. Those of a text or picture begin with the name of its input.
     """
     pool = check_pool(example.modality, pool)
     if example.modality == "tabular":
@@ -50,9 +47,9 @@ def pool_map(
         return _sum_by_name(names, values.ravel())
     if example.modality == "text":
         if pool == "feature":
-            return {name or "text": float(values.sum(dtype=np.float64))}
+            return {_shown_name(example): float(values.sum(dtype=np.float64))}
         return _sum_by_name([str(token) or "[padding]" for token in example.tokens or ()], values)
-    name = name or "image"
+    name = _shown_name(example)
     by_pixel = values.reshape([*values.shape[:2], -1])
     if pool == "channel":
         sums = by_pixel.sum((0, 1), np.float64)
@@ -60,6 +57,13 @@ def pool_map(
     rows, columns = (np.arange(size) * regions // size for size in values.shape[:2])
     names = [f"{name}[region {row},{column}]" for row in rows for column in columns]
     return _sum_by_name(names, by_pixel.sum(2, np.float64).ravel())
+
+
+def _shown_name(example: Input) -> str:
+    """The name of the input that is the picture or text; the modality in a store that knows none."""
+    names = [one["name"] for one in example.inputs]
+    shown = [one["name"] for one in example.inputs if {"height", "token"} & set(one["axes"])]
+    return (shown or names or [example.modality])[0]
 
 
 def _sum_by_name(names: Sequence[str], values: np.ndarray) -> dict[str, float]:

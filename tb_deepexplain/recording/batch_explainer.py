@@ -111,11 +111,6 @@ class BatchExplainer:
             for spec in self.graph.inputs
         ]
 
-    @property
-    def shown_input(self) -> str:
-        """The name of the first of the model's inputs that is shown."""
-        return next((one.spec.name for one in self._shown if one.spec), self.names[0])
-
     def meet_condition(self, examples: Sequence[Example], metrics: Metrics) -> list[bool]:
         """Which of the examples the request's condition selects. One that the model fails for is selected: explaining it
         tells why. ParameterError if the condition is on what the model does not predict."""

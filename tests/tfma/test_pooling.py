@@ -19,14 +19,17 @@ def test_pooled_numbers_sum_to_the_sum_of_the_map() -> None:
         assert len(numbers) == count
         assert sum(numbers.values()) == pytest.approx(values.sum())
     assert pool_map(picture, values, None)["image[channel 1]"] == pytest.approx(values[..., 1].sum())
-    regions = pool_map(picture, values, "region", regions=2, name="x")
+    inputs = [model_input("age", "float32", (1,), "tabular"), model_input("x", "float32", (9, 7, 3), "image")]
+    regions = pool_map(Input("1", "image", inputs=inputs), values, "region", regions=2)
     assert regions["x[region 1,0]"] == pytest.approx(values[5:, :4].sum())
 
 
 def test_texts_are_pooled_by_token() -> None:
     text = Input("1", "text", tokens=["not", "bad", "not", ""])
     assert pool_map(text, np.array([1.0, 2.0, 3.0, 0.0]), "token") == {"not": 4.0, "bad": 2.0, "[padding]": 0.0}
-    assert pool_map(text, np.array([1.0, 2.0, 3.0, 0.0]), None, name="review") == {"review": 6.0}
+    inputs = [model_input("stars", "float32", (1,), "tabular"), model_input("review", "int64", (4,), "text")]
+    text = Input("1", "text", tokens=["not", "bad", "not", ""], inputs=inputs)
+    assert pool_map(text, np.array([1.0, 2.0, 3.0, 0.0]), None) == {"review": 6.0}
 
 
 def test_tables_are_pooled_by_value_or_feature() -> None:
