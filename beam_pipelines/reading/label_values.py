@@ -59,9 +59,9 @@ def _several(row: Any, feature: str, class_names: Sequence[str]) -> Label:
         item.decode("utf-8", "replace") if isinstance(item, bytes) else item for item in np.ravel(as_array(row, name))
     ]
     labels = read_labels([values], 1, class_names=class_names or None, name=name)
-    if labels.kind == "value":
+    if labels.form == "value":
         raise InputError(
             f"{name}, is {describe_values(row)}; expected a class number, or a row of 0 and 1. Labels of the single positions of a "
             "sequence are not stored: --label_feature none reads no label"
         )
-    return int(labels.array[0]) if labels.kind == "class" else tuple(np.flatnonzero(labels.array[0]).tolist())
+    return int(labels.array[0]) if labels.form == "class" else tuple(np.flatnonzero(labels.array[0]).tolist())

@@ -124,10 +124,10 @@ class Diagnostics:
 
 def _where(maps: Sequence[np.ndarray]) -> str:
     """In words, where the maps of one example are not finite."""
-    places = [
+    positions = [
         f"{f'input {i}, ' if len(maps) > 1 else ''}{tuple(map(int, np.argwhere(~np.isfinite(m))[0]))}"
         for i, m in enumerate(maps)
         if not np.isfinite(m).all()
     ]
     count, size = sum(int((~np.isfinite(m)).sum()) for m in maps), sum(m.size for m in maps)
-    return f" ({count} of {size} values, the first at {places[0]})"
+    return f" ({count} of {size} values, the first at {positions[0]})"

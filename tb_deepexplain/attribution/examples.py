@@ -38,7 +38,7 @@ class Batch(NamedTuple):
     seeds: np.ndarray | None
 
     @property
-    def kind(self) -> tuple[Any, ...]:
+    def signature(self) -> tuple[Any, ...]:
         """Equal for batches that one function can take, if their entries have the same shapes."""
         of_target = None if self.target is None else self.target.shape[1:]
         of_ys = None if self.ys is None else (self.ys.ndim, self.ys.dtype.str)

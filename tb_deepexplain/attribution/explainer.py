@@ -526,7 +526,7 @@ class Explainer:
     def _compiled_for(self, batch: Batch) -> CompiledMethod:
         """The method, compiled for batches like this one."""
         shapes = self.entry_shapes(batch.entries)
-        key = (shapes, batch.kind)
+        key = (shapes, batch.signature)
         with self._compiling:
             if key not in self._compiled:
                 self._compiled[key] = self._compile(shapes, batch)

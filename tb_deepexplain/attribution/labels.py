@@ -17,12 +17,12 @@ from tb_deepexplain.errors import InputError
 class Labels:
     """The labels of N examples, or of the positions of N examples (words of texts, pixels of pictures).
 
-    `array`, by `kind`: "class": `[N, ...positions]` int64, one class number each. "classes": `[N, ...positions, K]` bool, any
+    `array`, by `form`: "class": `[N, ...positions]` int64, one class number each. "classes": `[N, ...positions, K]` bool, any
     number of the K classes each. "value": `[N, ...positions]` or `[N, ...positions, K]` float64, quantities of a regression, or
     the probabilities of the K classes.
     """
 
-    kind: Literal["class", "classes", "value"]
+    form: Literal["class", "classes", "value"]
     array: np.ndarray
 
 

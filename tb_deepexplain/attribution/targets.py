@@ -153,8 +153,8 @@ def read_target(
         if axes in (None, 1):
             raise
         raise InputError(f"{error}; a position in the output is a tuple of {axes} numbers") from None
-    if labels.kind != "class":
-        what = "several classes" if labels.kind == "classes" else "real numbers"
+    if labels.form != "class":
+        what = "several classes" if labels.form == "classes" else "real numbers"
         raise InputError(
             f"{name}: got {what} for each example; expected one class number, or one for each of {n} examples; ys= takes weights of "
             "the units, such as rows of 0 and 1 for the sum of several classes"

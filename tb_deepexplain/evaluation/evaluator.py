@@ -230,7 +230,7 @@ class Evaluator:
         variant = digest(
             self.parameters[measure.id], sorted(extras), [length is None for length in extras.get("lengths", ())]
         )
-        key = (submodel, measure.id, shapes, ranks, batch.kind, variant)
+        key = (submodel, measure.id, shapes, ranks, batch.signature, variant)
         with self._compiling:
             if key not in self._compiled:
                 map_specs = [tf.TensorSpec([None] * rank, tf.float32) for rank in ranks]

@@ -73,10 +73,10 @@ def label_examples(
         )
     count = None if explains_score else classes.count
     read = read_labels(labels, len(examples), classes=count, class_names=class_names)
-    if read.array.ndim > 1 and read.kind == "value":
+    if read.array.ndim > 1 and read.form == "value":
         raise InputError("labels: got rows of probabilities; expected one class or number for each example")
     values = read.array.tolist()
-    if read.kind == "classes":
+    if read.form == "classes":
         values = [tuple(np.flatnonzero(row).tolist()) for row in read.array]
         classes.fit_labels(values)
     return [dataclasses.replace(example, label=label) for example, label in zip(examples, values, strict=True)]

@@ -43,7 +43,7 @@ TAGS = [[0, 2, 1], [1, 1, 0]]
 )
 def test_one_class_each(labels: Any) -> None:
     read = read_labels(labels, 4, classes=3, class_names=NAMES)
-    assert read.kind == "class"
+    assert read.form == "class"
     assert read.array.dtype == np.int64
     np.testing.assert_array_equal(read.array, EXPECTED)
 
@@ -51,12 +51,12 @@ def test_one_class_each(labels: Any) -> None:
 def test_labels_of_two_classes() -> None:
     for labels in ([0, 1, 1], [0.0, 1.0, 1.0], [[0.0], [1], [1]], [False, True, True], [[1, 0], [0, 1], [0, 1]]):
         read = read_labels(labels, 3, classes=2)
-        assert read.kind == "class"
+        assert read.form == "class"
         np.testing.assert_array_equal(read.array, [0, 1, 1])
 
 
 def test_labels_alone_tell_when_the_number_of_classes_is_unknown() -> None:
-    for labels, kind in (
+    for labels, form in (
         ([1, 0], "class"),
         ([[1.0], [0]], "class"),
         (np.eye(3)[:2], "class"),
@@ -65,7 +65,7 @@ def test_labels_alone_tell_when_the_number_of_classes_is_unknown() -> None:
         ([-1, 2], "value"),
         ([[0.3, 1], [2, 4]], "value"),
     ):
-        assert read_labels(labels, 2).kind == kind, labels
+        assert read_labels(labels, 2).form == form, labels
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_labels_alone_tell_when_the_number_of_classes_is_unknown() -> None:
 )
 def test_several_classes_each(labels: Any) -> None:
     read = read_labels(labels, 3, classes=3, class_names=NAMES)
-    assert read.kind == "classes"
+    assert read.form == "classes"
     np.testing.assert_array_equal(read.array, [[1, 0, 1], [0, 1, 0], [0, 0, 0]])
 
 
@@ -95,16 +95,16 @@ def test_lists_of_classes_may_be_equally_long() -> None:
 def test_quantities() -> None:
     for labels in ([3, 0], [[3.0], [0]], pd.Series([3.0, 0.0])):
         read = read_labels(labels, 2, classes=1)
-        assert read.kind == "value"
+        assert read.form == "value"
         np.testing.assert_array_equal(read.array, [3, 0])
     soft = [[0.9, 0.1], [0.2, 0.8]]
-    assert read_labels(soft, 2, classes=2).kind == "value"
+    assert read_labels(soft, 2, classes=2).form == "value"
 
 
 def test_labels_of_positions() -> None:
     for labels in (TAGS, np.array(TAGS)[..., None], np.eye(3)[np.array(TAGS)], np.array(NAMES)[np.array(TAGS)]):
         read = read_labels(labels, 2, classes=3, positions=1, class_names=NAMES)
-        assert read.kind == "class"
+        assert read.form == "class"
         np.testing.assert_array_equal(read.array, TAGS)
 
 

@@ -50,10 +50,9 @@ def is_model(value: Any) -> bool:
         return os.path.exists(value)
     if isinstance(value, tuple) and len(value) == 2:
         return callable(value[0])
-    kinds = (ModelGraph, tf.Module)
     is_function = functions.is_function(value) or (callable(value) and hasattr(value, "input_signature"))
     return (
-        isinstance(value, kinds)
+        isinstance(value, ModelGraph | tf.Module)
         or keras_models.keras_package(value) is not None
         or hasattr(value, "signatures")
         or is_function
