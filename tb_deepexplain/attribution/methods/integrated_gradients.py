@@ -131,113 +131,17 @@ def _integrate_fixed(
 
 
 def _integrate_adaptively(score: Score, path: _Path, tolerance: float, max_evaluations: int) -> Explanation:
-    """The integral by intervals of all examples in one flat list, refined together, so that every batch is full.
-
-    An interval has Simpson's three nodes, at which the score `f` and its slope `s` along the path are known, so
-    halving it costs two evaluations and wastes none. The change of f over the interval is known exactly; its
-    difference from Simpson's rule is the error, without further evaluations. The nodes' gradients `g` are kept in a
-    separate list, to which intervals point, because they are large and should not be copied.
-    """
-    n = score.n
-    parts = min(FIRST_INTERVALS, (max_evaluations - 1) // 2)
-    knots = 2 * parts + 1
-
-    def evaluate(rows: Any, alpha: Any) -> tuple[Any, Any, list[Any]]:
-        def evaluate_items(items: Any) -> list[Any]:
-            value, slope, gradient = path.evaluate(tf.gather(rows, items), tf.gather(alpha, items))
-            return [value, slope, *gradient]
-
-        count = tf.shape(rows)[0]
-        value, slope, *gradient = score.map(count, evaluate_items)
-        # Without points, map does not know the length of a text.
-        shapes = [tf.concat([[count], tf.shape(x)[1:]], 0) for x in score.x]
-        return value, slope, [tf.reshape(g, shape) for g, shape in zip(gradient, shapes, strict=True)]
-
-    def triples(nodes: Any, count: int) -> Any:
-        """[m · (2·count + 1)] values at nodes in order → [m · count, 3] the values of each interval."""
-        nodes_of_interval = [[2 * i, 2 * i + 1, 2 * i + 2] for i in range(count)]
-        return tf.reshape(tf.gather(tf.reshape(nodes, [-1, 2 * count + 1]), nodes_of_interval, axis=1), [-1, 3])
-
-    rows = tf.repeat(tf.range(n), knots)
-    alpha = tf.tile(tf.linspace(tf.constant(0.0, tf.float64), 1.0, knots), [n])
-    f, s, g = evaluate(rows, alpha)
-    start, value = tf.reshape(f, [-1, knots])[:, 0], tf.reshape(f, [-1, knots])[:, -1]
-    allowed = allowed_gap(start, value, tolerance)
-    steep = tf.abs(tf.reshape(s, [-1, knots])[:, 0]) > STEEP * tf.maximum(tf.abs(value - start), allowed)
-
-    state = {
-        "rows": tf.repeat(tf.range(n), parts),  # the example of each interval
-        "nodes": triples(tf.range(n * knots), parts),  # the index of each node in the list of gradients
-        "ends": triples(alpha, parts),
-        "f": triples(f, parts),
-        "s": triples(s, parts),
-        "g": g,
-        "gradient_rows": rows,  # the example of each gradient
-        "evaluations": tf.fill([n], knots),
-        "total": [tf.zeros_like(x) for x in score.x],
-    }
-    like_x = [tf.TensorShape([None, *x.shape[1:]]) for x in score.x]
-    shapes = {
-        **{k: tf.TensorShape([None, 3]) for k in ("nodes", "ends", "f", "s")},
-        **{k: tf.TensorShape([None]) for k in ("rows", "gradient_rows", "evaluations")},
-        **dict.fromkeys(("g", "total"), like_x),
-    }
-
-    def refine(state: dict[str, Any]) -> tuple[dict[str, Any]]:
-        rows, nodes, ends, f, s = (state[k] for k in ("rows", "nodes", "ends", "f", "s"))
-        width = ends[:, 2] - ends[:, 0]
-        # Simpson's rule; the midpoint rule where an end has no derivative, such as a distance at zero, or one that means
-        # nothing for the interval, such as that of a norm at zero.
-        known, smooth = (tf.reduce_all(tf.math.is_finite(v), 1, keepdims=True) for v in (f, s))
-        smooth &= tf.reduce_max(tf.abs(s), 1, keepdims=True) * width[:, None] <= STEEP * (
-            tf.abs(s[:, 1:2]) * width[:, None] + tf.abs(f[:, 2:] - f[:, :1])
-        )
-        rule = width[:, None] * tf.where(known & ~smooth, MIDPOINT, SIMPSON)
-        error = tf.reduce_sum(tf.where(rule == 0, rule, rule * s), 1) - (f[:, 2] - f[:, 0])
-        narrowest = tf.maximum(NARROWEST * ends[:, 2], NARROWEST_AT_ZERO) if path.is_from_zero else NARROWEST
-        split = _to_split(rows, error, width > narrowest, allowed, (max_evaluations - state["evaluations"]) // 2, n)
-        ready = tf.gather(tf.math.unsorted_segment_sum(tf.cast(split, tf.int32), rows, n), rows) == 0
-        rule = tf.where(ready[:, None], rule, tf.zeros_like(rule))
-        count = tf.shape(state["gradient_rows"])[0]
-        weights = tf.math.unsorted_segment_sum(tf.reshape(rule, [-1]), tf.reshape(nodes, [-1]), count)
-        shares = _sum_by_row(state["g"], weights, state["gradient_rows"], n)
-
-        # Intervals of examples that are not ready are kept, and split into halves if they are too wide.
-        kept, halved = tf.where(~ready & ~split)[:, 0], tf.where(split)[:, 0]
-        live, indices = tf.unique(tf.reshape(tf.gather(nodes, tf.concat([kept, halved], 0)), [-1]))
-        indices = tf.reshape(indices, [-1, 3])
-        kept_nodes, halved_nodes = indices[: tf.size(kept)], indices[tf.size(kept) :]
-        middle = tf.gather(ends, halved)
-        quarters = tf.stack([middle[:, 0] + middle[:, 1], middle[:, 1] + middle[:, 2]], 1) / 2
-        fresh = tf.repeat(tf.gather(rows, halved), 2)
-        new_f, new_s, new_g = evaluate(fresh, tf.reshape(quarters, [-1]))
-        new_nodes = tf.size(live) + tf.range(tf.size(fresh))
-
-        def halves(old: Any, new: Any) -> Any:
-            new = tf.reshape(new, [-1, 2])
-            return triples(tf.stack([old[:, 0], new[:, 0], old[:, 1], new[:, 1], old[:, 2]], 1), 2)
-
-        def with_halves(old: Any, new: Any) -> Any:
-            return tf.concat([tf.gather(old, kept), halves(tf.gather(old, halved), new)], 0)
-
-        return (
-            {
-                "rows": tf.concat([tf.gather(rows, kept), fresh], 0),
-                "nodes": tf.concat([kept_nodes, halves(halved_nodes, new_nodes)], 0),
-                "ends": with_halves(ends, quarters),
-                "f": with_halves(f, new_f),
-                "s": with_halves(s, new_s),
-                "g": [tf.concat([tf.gather(o, live), new], 0) for o, new in zip(state["g"], new_g, strict=True)],
-                "gradient_rows": tf.concat([tf.gather(state["gradient_rows"], live), fresh], 0),
-                "evaluations": state["evaluations"] + tf.math.unsorted_segment_sum(tf.ones_like(fresh), fresh, n),
-                "total": [t + share for t, share in zip(state["total"], shares, strict=True)],
-            },
-        )
-
+    """The integral by intervals of all examples, halved where that is needed."""
+    refinement = _Refinement(score, path, tolerance, max_evaluations)
     (state,) = tf.while_loop(
-        lambda state: tf.size(state["rows"]) > 0, refine, (state,), shape_invariants=(shapes,), parallel_iterations=1
+        lambda state: tf.size(state["rows"]) > 0,
+        lambda state: (refinement.refine(state),),
+        (refinement.first,),
+        shape_invariants=(refinement.shapes,),
+        parallel_iterations=1,
     )
     attributions = [t * w for t, w in zip(state["total"], path.difference, strict=True)]
+    start, value, steep = refinement.start, refinement.value, refinement.steep
     above_tolerance = is_above_tolerance(attributions, start, value, tolerance)
     exhausted = state["evaluations"] + 2 > max_evaluations
     gap = f"the completeness gap is above tolerance={tolerance:g}"
@@ -253,6 +157,131 @@ def _integrate_adaptively(score: Score, path: _Path, tolerance: float, max_evalu
         (jumps, above_tolerance & ~exhausted & ~steep),
     ]
     return Explanation(attributions, state["evaluations"], value, start, texts)
+
+
+class _Refinement:
+    """Intervals of all examples in one flat list, refined together, so that every batch is full.
+
+    An interval has Simpson's three nodes, at which the score `f` and its slope `s` along the path are known, so
+    halving it costs two evaluations and wastes none. The change of f over the interval is known exactly; its
+    difference from Simpson's rule is the error, without further evaluations. The nodes' gradients `g` are kept in a
+    separate list, to which intervals point, because they are large and should not be copied.
+    """
+
+    def __init__(self, score: Score, path: _Path, tolerance: float, max_evaluations: int) -> None:
+        """`first` is the state before the first refinement, with `shapes`; `start` and `value` `[N]` are the scores at the ends."""
+        self._score, self._path, self._max_evaluations = score, path, max_evaluations
+        n = score.n
+        parts = min(FIRST_INTERVALS, (max_evaluations - 1) // 2)
+        knots = 2 * parts + 1
+        rows = tf.repeat(tf.range(n), knots)
+        alpha = tf.tile(tf.linspace(tf.constant(0.0, tf.float64), 1.0, knots), [n])
+        f, s, g = self._evaluate(rows, alpha)
+        self.start, self.value = tf.reshape(f, [-1, knots])[:, 0], tf.reshape(f, [-1, knots])[:, -1]
+        self._allowed = allowed_gap(self.start, self.value, tolerance)
+        change = tf.maximum(tf.abs(self.value - self.start), self._allowed)
+        self.steep = tf.abs(tf.reshape(s, [-1, knots])[:, 0]) > STEEP * change  # [N] at the baseline
+        self.first = {
+            "rows": tf.repeat(tf.range(n), parts),  # the example of each interval
+            "nodes": _triples(tf.range(n * knots), parts),  # the index of each node in the list of gradients
+            "ends": _triples(alpha, parts),
+            "f": _triples(f, parts),
+            "s": _triples(s, parts),
+            "g": g,
+            "gradient_rows": rows,  # the example of each gradient
+            "evaluations": tf.fill([n], knots),
+            "total": [tf.zeros_like(x) for x in score.x],
+        }
+        like_x = [tf.TensorShape([None, *x.shape[1:]]) for x in score.x]
+        self.shapes = {
+            **{k: tf.TensorShape([None, 3]) for k in ("nodes", "ends", "f", "s")},
+            **{k: tf.TensorShape([None]) for k in ("rows", "gradient_rows", "evaluations")},
+            **dict.fromkeys(("g", "total"), like_x),
+        }
+
+    def refine(self, state: dict[str, Any]) -> dict[str, Any]:
+        """The state without the intervals of examples that are ready, which are added to their totals, and with halves of others."""
+        rows, ends, n = state["rows"], state["ends"], self._score.n
+        rule, error = _integrate_intervals(state)
+        narrowest = tf.maximum(NARROWEST * ends[:, 2], NARROWEST_AT_ZERO) if self._path.is_from_zero else NARROWEST
+        pairs = (self._max_evaluations - state["evaluations"]) // 2
+        split = _to_split(rows, error, ends[:, 2] - ends[:, 0] > narrowest, self._allowed, pairs, n)
+        ready = tf.gather(tf.math.unsorted_segment_sum(tf.cast(split, tf.int32), rows, n), rows) == 0
+        rule = tf.where(ready[:, None], rule, tf.zeros_like(rule))
+        count = tf.shape(state["gradient_rows"])[0]
+        weights = tf.math.unsorted_segment_sum(tf.reshape(rule, [-1]), tf.reshape(state["nodes"], [-1]), count)
+        shares = _sum_by_row(state["g"], weights, state["gradient_rows"], n)
+        total = [t + share for t, share in zip(state["total"], shares, strict=True)]
+        # Intervals of examples that are not ready are kept, and split into halves if they are too wide.
+        return self._halve(state, tf.where(~ready & ~split)[:, 0], tf.where(split)[:, 0]) | {"total": total}
+
+    def _halve(self, state: dict[str, Any], kept: Any, halved: Any) -> dict[str, Any]:
+        """The state with the intervals of the numbers `kept`, and the halves of those of the numbers `halved`."""
+        rows, nodes, ends = (state[k] for k in ("rows", "nodes", "ends"))
+        live, indices = tf.unique(tf.reshape(tf.gather(nodes, tf.concat([kept, halved], 0)), [-1]))
+        indices = tf.reshape(indices, [-1, 3])
+        kept_nodes, halved_nodes = indices[: tf.size(kept)], indices[tf.size(kept) :]
+        middle = tf.gather(ends, halved)
+        quarters = tf.stack([middle[:, 0] + middle[:, 1], middle[:, 1] + middle[:, 2]], 1) / 2
+        fresh = tf.repeat(tf.gather(rows, halved), 2)
+        new_f, new_s, new_g = self._evaluate(fresh, tf.reshape(quarters, [-1]))
+        new_nodes = tf.size(live) + tf.range(tf.size(fresh))
+
+        def with_halves(old: Any, new: Any) -> Any:
+            return tf.concat([tf.gather(old, kept), _halves(tf.gather(old, halved), new)], 0)
+
+        return {
+            "rows": tf.concat([tf.gather(rows, kept), fresh], 0),
+            "nodes": tf.concat([kept_nodes, _halves(halved_nodes, new_nodes)], 0),
+            "ends": with_halves(ends, quarters),
+            "f": with_halves(state["f"], new_f),
+            "s": with_halves(state["s"], new_s),
+            "g": [tf.concat([tf.gather(o, live), new], 0) for o, new in zip(state["g"], new_g, strict=True)],
+            "gradient_rows": tf.concat([tf.gather(state["gradient_rows"], live), fresh], 0),
+            "evaluations": state["evaluations"]
+            + tf.math.unsorted_segment_sum(tf.ones_like(fresh), fresh, self._score.n),
+        }
+
+    def _evaluate(self, rows: Any, alpha: Any) -> tuple[Any, Any, list[Any]]:
+        """As `_Path.evaluate`, in batches."""
+
+        def evaluate_items(items: Any) -> list[Any]:
+            value, slope, gradient = self._path.evaluate(tf.gather(rows, items), tf.gather(alpha, items))
+            return [value, slope, *gradient]
+
+        count = tf.shape(rows)[0]
+        value, slope, *gradient = self._score.map(count, evaluate_items)
+        # Without points, map does not know the length of a text.
+        shapes = [tf.concat([[count], tf.shape(x)[1:]], 0) for x in self._score.x]
+        return value, slope, [tf.reshape(g, shape) for g, shape in zip(gradient, shapes, strict=True)]
+
+
+def _triples(nodes: Any, count: int) -> Any:
+    """[m · (2·count + 1)] values at nodes in order → [m · count, 3] the values of each interval."""
+    nodes_of_interval = [[2 * i, 2 * i + 1, 2 * i + 2] for i in range(count)]
+    return tf.reshape(tf.gather(tf.reshape(nodes, [-1, 2 * count + 1]), nodes_of_interval, axis=1), [-1, 3])
+
+
+def _halves(old: Any, new: Any) -> Any:
+    """[m, 3] values of intervals and two new values of each → [2 · m, 3] those of their halves."""
+    new = tf.reshape(new, [-1, 2])
+    return _triples(tf.stack([old[:, 0], new[:, 0], old[:, 1], new[:, 1], old[:, 2]], 1), 2)
+
+
+def _integrate_intervals(state: dict[str, Any]) -> tuple[Any, Any]:
+    """The weights [m, 3] of each interval's nodes in the integral, and its signed error [m].
+
+    Simpson's rule; the midpoint rule where an end has no derivative, such as a distance at zero, or one that means
+    nothing for the interval, such as that of a norm at zero.
+    """
+    ends, f, s = (state[k] for k in ("ends", "f", "s"))
+    width = ends[:, 2] - ends[:, 0]
+    known, smooth = (tf.reduce_all(tf.math.is_finite(v), 1, keepdims=True) for v in (f, s))
+    smooth &= tf.reduce_max(tf.abs(s), 1, keepdims=True) * width[:, None] <= STEEP * (
+        tf.abs(s[:, 1:2]) * width[:, None] + tf.abs(f[:, 2:] - f[:, :1])
+    )
+    rule = width[:, None] * tf.where(known & ~smooth, MIDPOINT, SIMPSON)
+    return rule, tf.reduce_sum(tf.where(rule == 0, rule, rule * s), 1) - (f[:, 2] - f[:, 0])
 
 
 def _to_split(rows: Any, error: Any, is_wide: Any, allowed: Any, pairs: Any, n: Any) -> Any:
