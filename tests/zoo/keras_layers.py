@@ -184,13 +184,26 @@ def _tanh(x: Any) -> Any:
     return keras.ops.tanh(x)
 
 
+def _glu(x: Any) -> Any:
+    import keras
+
+    return keras.ops.glu(x)
+
+
 ACTIVATIONS = [
     *(
         layer(f"Dense({name})", TABLE, lambda k, name=name: k.Dense(5, name))
         for name in """relu relu6 leaky_relu elu selu celu gelu silu mish softplus softsign tanh sigmoid hard_sigmoid hard_silu
-        hard_tanh exponential log_sigmoid squareplus tanh_shrink soft_shrink hard_shrink sparse_plus linear""".split()
+        hard_tanh exponential log_sigmoid squareplus tanh_shrink soft_shrink sparse_plus linear""".split()
     ),
-    layer("Dense(glu)", TABLE, lambda k: k.Dense(6, "glu"), **PRODUCT),
+    layer(
+        "Dense(hard_shrink)",
+        TABLE,
+        lambda k: k.Dense(5, "hard_shrink"),
+        warned={"integrated_gradients": "on the path the score jumps"},
+    ),
+    # Keras gives a layer with this activation the shape before it.
+    layer("GLU", TABLE, lambda k: _chain(k.Dense(6), k.Lambda(_glu, output_shape=(3,))), formats={}, **PRODUCT),
     layer("Dense(softmax)", TABLE, lambda k: k.Dense(5, "softmax"), **SOFTMAX),
     layer("ReLU with a slope", TABLE, lambda k: k.ReLU(negative_slope=0.1)),
     layer("LeakyReLU", TABLE, lambda k: k.LeakyReLU()),
@@ -233,7 +246,7 @@ PREPROCESSING = [
             ["RandomTranslation", 0.2, 0.2],
             ["RandomContrast", 0.2],
             ["RandomBrightness", 0.2],
-            ["RandomCrop", 4, 4],
+            ["RandomCrop", 6, 6],
             ["RandomShear", (0, 0.2), (0, 0.2)],
             ["RandomErasing"],
             ["RandomGaussianBlur"],

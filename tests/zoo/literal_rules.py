@@ -9,16 +9,18 @@ from unittest import mock
 
 import numpy as np
 import tensorflow as tf
+from keras.src.activations.activations import Mish
 from keras.src.backend.tensorflow import nn
 from keras.src.backend.tensorflow import numpy as keras_numpy
 
 from tests.zoo.as_called import AsCalled
 
 ACTIVATIONS = {
-    nn: """celu elu gelu hard_shrink hard_sigmoid hard_silu hard_tanh leaky_relu log_sigmoid relu relu6 selu sigmoid silu
+    nn: """celu elu gelu hard_shrink hard_silu hard_tanh leaky_relu log_sigmoid relu relu6 selu sigmoid silu
     softplus softsign squareplus tanh tanh_shrink soft_shrink sparse_plus threshold""".split(),
     keras_numpy: ["tanh", "exp", "sin"],
-}
+    Mish: ["static_call"],
+}  # a hard sigmoid is a ReLU between affine steps
 Multiplier = Callable[[int, Any, Any], Any]  # (number of the activation, z, y) → like z
 
 
