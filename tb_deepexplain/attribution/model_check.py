@@ -18,6 +18,7 @@ from tb_deepexplain.graph.logits import final_activation
 from tb_deepexplain.graph.submodel import Submodel
 
 EXAMPLES = 3  # that are compared
+LOUDER = 1e4  # times an example: 80 dB, the dynamic range of Keras' MelSpectrogram
 _MOVES = 4  # of the inputs' last digits; after one alone an output may be the same by chance
 _checking = threading.Lock()  # TF32 is a setting of the process
 
@@ -213,8 +214,9 @@ def _unlike_numbers(examples: np.ndarray) -> np.ndarray:
     """`[2, ...]` as `_unlike`, for models that take only the texts and whole numbers of the examples."""
     first = examples[:1]
     if examples.dtype.kind == "f":
-        # The batch then has the sum of the first example, negative: a condition on its sign differs.
-        return np.concatenate([2 * first, -(examples.sum(0, keepdims=True) + 3 * first)]).astype(examples.dtype)
+        # The batch then has the sum of the first example, negative: a condition on its sign differs; a floor below the largest does, too.
+        rest = examples.sum(0, keepdims=True)
+        return np.concatenate([LOUDER * first, -(rest + (LOUDER + 1) * first)]).astype(examples.dtype)
     if examples.dtype.kind in "iu" and examples.ndim > 1:
         first = first[..., ::-1]
     return first.repeat(2, 0)

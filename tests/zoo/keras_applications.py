@@ -42,7 +42,7 @@ SQUEEZE: Any = {"refused": {RULES: "product"}}  # squeeze and excitation
 STEEP: Any = {"warned": {"integrated_gradients": "completeness gap"}}
 APPLICATIONS = [
     application("ConvNeXtTiny", refused={RULES: "product"}),
-    application("DenseNet121"),
+    application("DenseNet121", **STEEP),
     application("EfficientNetB0", **SQUEEZE),
     application("EfficientNetV2B0", **SQUEEZE),
     application("InceptionResNetV2", 75),

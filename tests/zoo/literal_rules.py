@@ -18,7 +18,7 @@ from tests.zoo.as_called import AsCalled
 ACTIVATIONS = {
     nn: """celu elu gelu hard_shrink hard_silu hard_tanh leaky_relu log_sigmoid relu relu6 selu sigmoid silu
     softplus softsign squareplus tanh tanh_shrink soft_shrink sparse_plus threshold""".split(),
-    keras_numpy: ["tanh", "exp", "sin"],
+    keras_numpy: ["tanh", "exp", "sin", "square", "sqrt", "power", "log10"],
     Mish: ["static_call"],
 }  # a hard sigmoid is a ReLU between affine steps
 Multiplier = Callable[[int, Any, Any], Any]  # (number of the activation, z, y) → like z

@@ -49,7 +49,7 @@ class Member:
     (embeddings). Where some are categories, `encodings` lists the layer that encodes each, and the same key for the others;
     gradients are read there and summed to maps that have `map_ranks` axes after the batch.
     `refused`, `warned` and `wrong` have as keys a method's id, its family, "every" or a format; their values are
-    a key of REASONS, a regular expression for a warning that replaces the promise of a sum, and the cause of a fault that is not
+    a key of REASONS, a regular expression for a warning that may replace the promise of a sum, and the cause of a fault that is not
     mended yet. `formats` save the model in a folder and return the path.
     """
 

@@ -29,7 +29,7 @@ generated from its tables (`make docs`), and a pair that is not as it says fails
 - **✓** right: equal to a literal computation that uses nothing of the library. Gradients: TensorFlow's tape around the model as its
   owner calls it. Occlusion: a loop over the windows. Shapley values: all coalitions. Integrated gradients: the sum, against the
   model's scores. ε-LRP and DeepLIFT: Keras' activations replaced one by one, or the sum.
-- **✓!** right, with a warning that the promised sum is missed.
+- **✓!** right, or a warning says that the promised sum is missed: the last digits of the processor decide.
 - **a reason**: refused, and the reason was checked.
 - **✗** a known fault, listed below the table.
 - A format is right if its map is that of the model object.
