@@ -30,6 +30,12 @@ def build_request(arguments: Arguments, background: Background | None = None) ->
         else:
             _set_parameter("methods", methods, find_method(name), parameter, text)
     if background:
+        rows = [*map(find_method, methods), *map(find_measure, measures)]
+        if all(row.baseline_parameter is None for row in rows):
+            names = ", ".join(row.id for row in rows)
+            raise ParameterError(
+                f"--baseline_examples: none of {names} takes a baseline; leave the option out, or choose another method"
+            )
         methods = {name: background.parameters(find_method(name), values) for name, values in methods.items()}
         measures = {name: background.parameters(find_measure(name), values) for name, values in measures.items()}
     return make_request(

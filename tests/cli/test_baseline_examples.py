@@ -93,6 +93,20 @@ def _explain(model: Path, logdir: Path, *options: str) -> int:
     return main(["explain", f"--model={model}", f"--logdir={logdir}", "--run=r", "--methods=occlusion", *options])
 
 
+def test_baseline_examples_that_nothing_uses_are_refused(
+    numbers: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.savez(tmp_path / "d.npz", **{name: np.zeros((3, 2), np.float32) for name in ("a", "b")})
+    options = [
+        f"--input={tmp_path / 'd.npz'}",
+        f"--baseline_examples={tmp_path / 'd.npz'}",
+        "--feature=a=a",
+        "--feature=b=b",
+    ]
+    assert _explain(numbers, tmp_path, *options, "--methods=saliency,gradient_x_input") == 2
+    assert "none of saliency, gradient_x_input takes a baseline" in capsys.readouterr().err
+
+
 def test_arrays_are_chosen_by_their_names_and_baselines_belong_to_the_explained_inputs(
     numbers: Path, tmp_path: Path
 ) -> None:
