@@ -318,8 +318,9 @@ class Explainer:
         for rows in batches:
             outputs = self.submodel.predict([tf.constant(take_rows(array, rows)) for array in inputs.arrays])
             output, probabilities, ids = (t.numpy() for t in outputs)
-            parts.append([output, probabilities, ids, np.full(len(ids), ids.shape[-1])])
-        output, probabilities, ids, lengths = join_batches(parts, batches, inputs.n)
+            positions = np.full(len(output), output.shape[1] if output.ndim > 2 else 0)
+            parts.append([output, probabilities, ids, np.full(len(ids), ids.shape[-1]), positions])
+        output, probabilities, ids, lengths, positions = join_batches(parts, batches, inputs.n)
         cut = self.submodel.cut
         is_text = any(cut.explained_lookups)
         sum_of_two, label_threshold = self._sigmoids
@@ -329,6 +330,7 @@ class Explainer:
             token_ids=ids if is_text else None,
             lengths=lengths if is_text else None,
             sum_of_two=sum_of_two,
+            output_lengths=positions if output.ndim > 2 and (positions < output.shape[1]).any() else None,
             label_threshold=label_threshold,
         )
 
@@ -555,24 +557,28 @@ class Explainer:
                 warn("the labels that came with xs are not explained; target='label' explains them")
             target = 1 if is_single else "predicted"
         if isinstance(target, str) and target == "predicted":
-            return predict_target(self._outputs(inputs, batch_size), sum_of_two, label_threshold)
+            outputs, lengths = self._outputs(inputs, batch_size)
+            return predict_target(outputs, sum_of_two, label_threshold, lengths)
         if is_label := isinstance(target, str) and target == "label":
             target = inputs.labels_of(self._options["output"], submodel.graph.outputs)
         units = None if shape is None else (*shape, 1)[max(1, len(shape) - 1)]
         classes = None if units is None else 2 if units == 1 and sum_of_two is not None else units
         numbers, are_positions = read_target(target, inputs.n, shape, classes, self._class_names, is_label)
         if are_positions:
-            sizes = self._outputs(inputs, batch_size).shape if shape is None or None in shape[1:] else shape
+            sizes = self._outputs(inputs, batch_size)[0].shape if shape is None or None in shape[1:] else shape
             check_target(numbers, sizes)
             return Explained(numbers, target=numbers)
         needs_outputs = submodel.explains_model_output and inputs.n and (shape is None or len(shape) > 2)
-        outputs = self._outputs(inputs, batch_size) if needs_outputs else None
-        return explain_classes(numbers, shape if outputs is None else outputs.shape, outputs, sum_of_two)
+        if not needs_outputs:
+            return explain_classes(numbers, shape, None, sum_of_two)
+        outputs, lengths = self._outputs(inputs, batch_size)
+        return explain_classes(numbers, outputs.shape, outputs, sum_of_two, lengths)
 
-    def _outputs(self, inputs: Inputs, batch_size: int | None) -> np.ndarray:
-        """`[N, ...]` the explained output."""
+    def _outputs(self, inputs: Inputs, batch_size: int | None) -> tuple[np.ndarray, np.ndarray | None]:
+        """`[N, ...]` the explained output, and `Predictions.output_lengths`."""
         if not inputs.are_entries:
-            return self.predict(inputs, batch_size=batch_size).outputs
+            predictions = self.predict(inputs, batch_size=batch_size)
+            return predictions.outputs, predictions.output_lengths
         batches = self._split(inputs, self.batch_sizes.evaluations(inputs, batch_size))
         compute = tf.function(lambda entries: self.submodel.compute_output(entries, []), autograph=False)
         parts = []
@@ -580,7 +586,7 @@ class Explainer:
             arrays = [tf.constant(take_rows(array, rows)) for array in inputs.arrays]
             entries, _ = compute_entries(self.submodel, arrays, True, len(rows))
             parts.append([compute(entries).numpy()])
-        return join_batches(parts, batches, inputs.n)[0]
+        return join_batches(parts, batches, inputs.n)[0], None
 
     def _split(self, inputs: Inputs, size: int) -> list[np.ndarray]:
         """Raw strings that the model pads are batched by length: a map must not depend on the other examples of its batch."""

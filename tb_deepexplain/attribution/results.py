@@ -23,6 +23,7 @@ class Predictions:
     sum_of_two: float | None = (
         None  # of a single sigmoid (at each position): outputs of classes 0 and 1 add up to 0, or 1
     )
+    output_lengths: np.ndarray | None = None  # [N] positions along axis 1 of `outputs`, the rest being zeros; None: all
     label_threshold: float | None = None  # of several sigmoids: outputs above it are probabilities above one half
 
     @property

@@ -260,6 +260,8 @@ def select(output: Any, target: Any, ys: Any) -> Any:
     if target is not None and output.shape.rank != 1:
         output = tf.gather(output, target, axis=-1, batch_dims=1)
     if ys is not None:
+        if output.shape.rank > 1 and output.shape[1] is None:  # of shorter texts than others, whose weights are longer
+            ys = ys[:, : tf.maximum(tf.shape(output)[1], 1)]
         output = output * tf.cast(ys, output.dtype)
     return tf.reduce_sum(output, axis=list(range(1, output.shape.rank)))
 

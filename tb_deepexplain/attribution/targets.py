@@ -64,26 +64,44 @@ def class_outputs(outputs: np.ndarray, sum_of_two: float | None) -> np.ndarray:
     return outputs if sum_of_two is None else np.concatenate([sum_of_two - outputs, outputs], -1)
 
 
-def class_sums(outputs: np.ndarray) -> np.ndarray:
-    """`[N, classes]` the outputs `[N, ..., classes]` of each class, summed over the positions where it is the largest; −inf: nowhere."""
+def class_sums(outputs: np.ndarray, lengths: np.ndarray | None = None) -> np.ndarray:
+    """`[N, classes]` the outputs `[N, ..., classes]` of each class, summed over the positions where it is the largest; −inf: nowhere.
+
+    `lengths` as `Predictions.output_lengths`.
+    """
     n, classes = len(outputs), outputs.shape[-1]
+    present = present_positions(outputs, lengths).reshape(n, -1)
     rows = outputs.reshape(n, -1, classes)
     winner, largest = rows.argmax(-1), rows.max(-1).astype(np.float64)
     sums = np.full((n, classes), -np.inf)
     for i in range(n):
-        won = np.bincount(winner[i], minlength=classes) > 0
-        sums[i, won] = np.bincount(winner[i], largest[i], classes)[won]
+        of_example, values = winner[i, present[i]], largest[i, present[i]]
+        won = np.bincount(of_example, minlength=classes) > 0
+        sums[i, won] = np.bincount(of_example, values, classes)[won]
     return sums
 
 
+def present_positions(outputs: np.ndarray, lengths: np.ndarray | None) -> np.ndarray:
+    """`[N, ...]` whether a position of outputs `[N, ..., classes]` is no padding; `lengths` as `Predictions.output_lengths`."""
+    present = np.ones(outputs.shape[:-1], bool)
+    if lengths is not None:
+        is_in_text = np.arange(outputs.shape[1]) < lengths[:, None]
+        present &= is_in_text.reshape(*is_in_text.shape, *[1] * (present.ndim - 2))
+    return present
+
+
 def explain_classes(
-    classes: np.ndarray, shape: Sequence[int | None] | None, outputs: np.ndarray | None, sum_of_two: float | None
+    classes: np.ndarray,
+    shape: Sequence[int | None] | None,
+    outputs: np.ndarray | None,
+    sum_of_two: float | None,
+    lengths: np.ndarray | None = None,
 ) -> Explained:
     """One class of each example. `shape` is that of the output, or None if it is unknown; `sum_of_two` as for `class_outputs`.
 
     With several axes after the batch a class is summed over the positions where it is predicted, or over all of them if there are
-    none; that needs the `outputs` `[N, ...]` of the examples. Without outputs it is summed over all positions. InputError if the
-    output has no such class.
+    none; that needs the `outputs` `[N, ...]` of the examples. Without outputs it is summed over all positions. `lengths` as
+    `Predictions.output_lengths`. InputError if the output has no such class.
     """
     if sum_of_two is not None and (wrong := classes[(classes < 0) | (classes > 1)]).size:
         raise InputError(f"target={wrong[0]}: the output is a single sigmoid, of the classes 0 and 1")
@@ -98,8 +116,10 @@ def explain_classes(
     if by_class.shape[-1] == 1:  # one value at each position
         return Explained(classes, target=classes)
     positions = by_class.argmax(-1) == classes.reshape(-1, *[1] * (by_class.ndim - 2))
+    present = present_positions(by_class, lengths)
+    positions &= present
     nowhere = ~positions.reshape(len(classes), -1).any(1)
-    positions[nowhere] = True
+    positions[nowhere] = present[nowhere]
     pairs = zip(classes, nowhere, strict=True)
     texts = [[(EVERYWHERE if is_nowhere else WHERE_PREDICTED).format(k)] for k, is_nowhere in pairs]
     if sum_of_two is None:
@@ -108,11 +128,16 @@ def explain_classes(
     return Explained(weights=weights, target=classes, positions=positions, warnings=texts)
 
 
-def predict_target(outputs: np.ndarray, sum_of_two: float | None, label_threshold: float | None = None) -> Explained:
-    """What target="predicted" explains, for these outputs `[N, ...]`; the others as in `Predictions`."""
+def predict_target(
+    outputs: np.ndarray,
+    sum_of_two: float | None,
+    label_threshold: float | None = None,
+    lengths: np.ndarray | None = None,
+) -> Explained:
+    """What target="predicted" explains, for these outputs `[N, ...]`; the others as in `Predictions`, `lengths` as its `output_lengths`."""
     by_class = class_outputs(outputs, sum_of_two)
-    classes = by_class.argmax(-1) if by_class.ndim == 2 else class_sums(by_class).argmax(-1)
-    explained = explain_classes(classes, outputs.shape, outputs, sum_of_two)
+    classes = by_class.argmax(-1) if by_class.ndim == 2 else class_sums(by_class, lengths).argmax(-1)
+    explained = explain_classes(classes, outputs.shape, outputs, sum_of_two, lengths)
     if label_threshold is None:
         return explained
     texts = [[OTHER_LABELS] if count > 1 else [] for count in (outputs > label_threshold).sum(-1)]

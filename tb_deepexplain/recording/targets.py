@@ -95,7 +95,7 @@ class Classes:
             classes = f"{count} class{'es' if count != 1 else ''}"
             raise ParameterError(f"got {len(labels)} class names, but the model has {classes}; give one for each")
         if by_class.ndim > 2:
-            return cls(predictions, class_sums(by_class), None, sum_of_two)
+            return cls(predictions, class_sums(by_class, predictions.output_lengths), None, sum_of_two)
         if probabilities is not None:
             probabilities = class_outputs(probabilities, None if sum_of_two is None else 1.0)
         elif sum_of_two == 1.0 or predictions.label_threshold == 0.5:  # the output itself is the probability
@@ -159,7 +159,9 @@ class Classes:
         for of_examples in self._choose_classes(target, labels):
             rows = np.flatnonzero(of_examples >= 0)
             classes = of_examples[rows]
-            explained = explain_classes(classes, outputs.shape, outputs[rows], self.sum_of_two)
+            lengths = self.predictions.output_lengths
+            lengths = None if lengths is None else lengths[rows]
+            explained = explain_classes(classes, outputs.shape, outputs[rows], self.sum_of_two, lengths)
             maps.append(MapTarget(explained, rows))
         return maps
 

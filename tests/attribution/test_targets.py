@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers
 
 import tb_deepexplain as dx
@@ -297,3 +298,25 @@ def test_labels_of_two_positions_are_no_position() -> None:
     with pytest.raises(dx.InputError, match=r"labels: got shape \(4, 2\), labels of positions"):
         dx.explain("saliency", model, (xs, labels), target="label")
     np.testing.assert_array_equal(explain(model, xs, target=labels).target, labels)  # an array of positions
+
+
+def test_positions_of_longer_texts_are_none_of_a_shorter_one() -> None:
+    """Texts of one length are computed together; the outputs of shorter ones are filled up with zeros, which exceed logarithms."""
+    words = tf.lookup.KeyValueTensorInitializer(tf.constant(list("abcdefgh")), tf.range(1, 9, dtype=tf.int64))
+    table = tf.lookup.StaticHashTable(words, 0)
+    rng = np.random.default_rng(0)
+    embedding, head = (tf.constant(rng.normal(size=shape), tf.float32) for shape in ((9, 4), (4, 3)))
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+    def tag(texts: Any) -> Any:
+        return tf.nn.log_softmax(tf.gather(embedding, table.lookup(tf.strings.split(texts).to_tensor(""))) @ head)
+
+    explainer = dx.Explainer("gradient_x_input", tag, logits=False, check_batch=False)
+    texts = ["a b c", "d", "e f"]
+    for target in ("predicted", 0, 2):
+        together = explainer.run(texts, target=target, return_result=True)
+        alone = [explainer.run([text], target=target, return_result=True) for text in texts]
+        np.testing.assert_array_equal(together.target, [result.target[0] for result in alone])
+        np.testing.assert_allclose(together.score, [result.score[0] for result in alone], rtol=1e-5)
+        for i, result in enumerate(alone):
+            assert_maps_close(together.tokens[i, : result.tokens.shape[1]], result.tokens[0])
