@@ -63,15 +63,15 @@ class EncodingAnalysis:
             nodes, passed = self._walk(source, through_comparisons=True)
         return self._classify(source, nodes, passed)
 
-    def of_numbers(self, source: str) -> Encodings:
-        """The encodings of a real-valued tensor: what is computed from its buckets or categories.
+    def of_numbers(self, sources: Sequence[str]) -> Encodings:
+        """The encodings of real-valued tensors of the same values: what is computed from their buckets or categories.
 
-        Those of its parts (a column that holds numbers of categories, say) are `blocked`: their positions in the tensor are unknown.
+        Those of its parts (a column that holds numbers of categories, say) are `blocked`: their positions in the tensors are unknown.
         """
         nodes: dict[str, None] = {}
         of_parts: dict[str, None] = {}
         passed: set[str] = set()
-        for name, is_part in self._conversions(source).items():
+        for name, is_part in self._conversions(sources).items():
             reached, between = self._walk(f"{name}:0", through_comparisons=False)
             between |= {name}
             categorising = {n for n in (*between, *reached) if self._view.nodes[n].op in _CATEGORISING_OPS}
@@ -80,7 +80,23 @@ class EncodingAnalysis:
             elif categorising:
                 nodes |= dict.fromkeys(reached)
                 passed |= between
-        return dataclasses.replace(self._classify(source, list(nodes), passed), blocked=tuple(of_parts))
+        return dataclasses.replace(self._classify(sources[0], list(nodes), passed), blocked=tuple(of_parts))
+
+    def with_buckets(self, encodings: Encodings) -> Encodings:
+        """The encodings, in which casts that choose buckets or categories are replaced by the encodings of these.
+
+        A cast from which real values also lead to the output is kept beside them.
+        """
+        of_casts = self.of_numbers(encodings.casts) if encodings.casts else None
+        if of_casts is None or not (of_casts.tensors or of_casts.blocked):
+            return encodings
+        return dataclasses.replace(
+            encodings,
+            casts=tuple(filter(self.has_gradient_path, encodings.casts)),
+            others=(*encodings.others, *of_casts.tensors),
+            is_sliced=encodings.is_sliced or of_casts.is_sliced,
+            blocked=(*encodings.blocked, *of_casts.blocked),
+        )
 
     def sources_of(self, tensor: str) -> set[str]:
         """The inputs that the values of a tensor depend on."""
@@ -119,10 +135,10 @@ class EncodingAnalysis:
                     stack += self._outputs(name)
         return list(reached), passed
 
-    def _conversions(self, source: str) -> dict[str, bool]:
-        """The nodes that turn a real-valued tensor, feature by feature, into integers or strings: whether they read a part of it."""
+    def _conversions(self, sources: Sequence[str]) -> dict[str, bool]:
+        """The nodes that turn real-valued tensors, feature by feature, into integers or strings: whether they read a part of one."""
         conversions: dict[str, bool] = {}
-        visited, stack = set[str](), [(source, False)]
+        visited, stack = set[str](), [(source, False) for source in sources]
         while stack:
             tensor, is_part = stack.pop()
             for name in self._readers(tensor):

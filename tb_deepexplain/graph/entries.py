@@ -119,7 +119,7 @@ class EntryChooser:
         for spec in self.specs:
             encodings = encodings_by_node.get(spec.node)
             if encodings is None:
-                parts.append(self._real_part(spec.name, tensor_name(spec.node), spec.shape, not_explained))
+                parts.append(self._real_part(spec.name, [tensor_name(spec.node)], spec.shape, spec.node, not_explained))
             elif has_tokens and not encodings.lookups and not encodings.is_divided and _has_positions(spec.shape):
                 if encodings.tensors or encodings.blocked:
                     not_explained.append(f"{spec.name} (it goes with the tokens: a mask, say)")
@@ -157,7 +157,7 @@ class EntryChooser:
                 lookup = self.lookups.get(tensor)
                 parts.append(_Part(name, [Entry(tensor, lookup=lookup, is_whole=lookup is not None)]))
             elif spec is not None and not self._is_value(spec):
-                parts.append(self._real_part(name, tensor, spec.shape, not_explained))
+                parts.append(self._real_part(name, [tensor], spec.shape, spec.node, not_explained))
             else:
                 shape = spec.shape if spec else self.static_shapes([tensor], {})[0]
                 reasons: list[str] = []
@@ -190,12 +190,15 @@ class EntryChooser:
     def _lookups_of(self, tensor: str) -> list[str]:
         return [lookup.output for lookup in self.analysis.of_values(tensor).lookups]
 
-    def _real_part(self, name: str, tensor: str, shape: Shape, not_explained: list[str]) -> _Part:
-        """A real-valued tensor; methods that use gradients also enter at the encodings of its buckets."""
-        source = self._input_node(tensor)
-        encodings = self.analysis.of_numbers(tensor) if self.access == "gradient" else None
+    def _real_part(
+        self, name: str, tensors: Sequence[str], shape: Shape | None, source: str | None, not_explained: list[str]
+    ) -> _Part:
+        """A real-valued input, or the casts of one; methods that use gradients also enter at the encodings of its buckets."""
+        entry = Entry(tensors[0], copies=tuple(tensors[1:]))
+        encodings = self.analysis.of_numbers(tensors) if self.access == "gradient" else None
         if encodings is None or not (encodings.tensors or encodings.blocked):
-            return _Part(name, [Entry(tensor)], source=source)
+            return _Part(name, [entry], shape, source)
+        shape = shape or (None,)
         _, is_separable = self._positions(source, shape, encodings)
         of_columns = (*encodings.blocked, *(() if is_separable else encodings.tensors))
         if of_columns:
@@ -204,8 +207,8 @@ class EntryChooser:
                 "shapley_sampling explain"
             )
         if not encodings.tensors or not is_separable:
-            return _Part(name, [Entry(tensor)], source=source)
-        direct = [Entry(tensor)] if self.analysis.has_gradient_path(tensor) else []
+            return _Part(name, [entry], shape, source)
+        direct = [entry] if any(map(self.analysis.has_gradient_path, tensors)) else []
         return _Part(name, [*direct, *map(Entry, encodings.tensors)], shape, source, is_encoded=True)
 
     def _input_node(self, tensor: str) -> str | None:
@@ -230,9 +233,11 @@ class EntryChooser:
                 not_explained.append(f"what {name} does besides its embedding ({list_names(rest)})")
             return parts
         if encodings.casts and len(encodings.tensors) == len(encodings.casts) and not encodings.blocked:
-            return [_Part(name, [Entry(encodings.casts[0], copies=encodings.casts[1:])], map_shape, source)]
+            return [self._real_part(name, encodings.casts, map_shape, source, not_explained)]
         if not encodings.tensors and not encodings.blocked:
             return []
+        if self.access == "gradient":
+            encodings = self.analysis.with_buckets(encodings)
         is_whole, is_separable = self._positions(source, shape, encodings)
         if self.access == "replacement":
             return [_Part(name, [Entry(tensor, is_whole=is_whole)], (None,) if is_whole else None, source)]

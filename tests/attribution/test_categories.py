@@ -301,6 +301,26 @@ def test_what_no_gradient_reaches_is_named() -> None:
     assert_maps_close(maps["flag"], y)
 
 
+@pytest.mark.parametrize("as_number", ["", "beside", "looked up"])
+def test_buckets_of_whole_numbers_are_encodings(as_number: str) -> None:
+    """A year in whole numbers: Keras casts it to floats before it chooses a bucket, which passes no gradient."""
+    keras.utils.set_random_seed(5)
+    year = keras.Input((1,), name="year", dtype="int64")
+    encoded = [layers.Discretization([1995.0, 2005.0], output_mode="one_hot")(year)]
+    if as_number == "beside":
+        encoded.append(layers.Rescaling(0.01)(year))
+    if as_number == "looked up":
+        encoded.append(layers.IntegerLookup(vocabulary=[1990, 2000], output_mode="one_hot")(year))
+    joined = layers.Concatenate()(encoded) if as_number else encoded[0]
+    model = keras.Model(year, layers.Dense(2, kernel_initializer="normal")(joined))
+    rows, missing = np.array([[1990], [2000]]), np.array([[2010]])
+    outputs, at_missing = np.asarray(model(rows))[:, 1], np.asarray(model(missing))[0, 1]
+    for method in ("integrated_gradients", "deeplift"):
+        result = dx.explain(method, model, rows, target=1, baseline=missing[0], return_result=True)
+        assert_maps_close(np.ravel(result.attributions), outputs - at_missing)
+        assert not any(result.warnings)
+
+
 def test_the_baseline_of_a_cross_is_that_of_all_its_inputs() -> None:
     keras.utils.set_random_seed(0)
     inputs = {name: keras.Input((1,), dtype="string", name=name) for name in "ab"}
