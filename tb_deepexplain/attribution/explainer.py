@@ -140,7 +140,7 @@ class Explainer:
             f"custom gradients are ignored ({list_names(ignored)}): the derivative of the forward computation is used"
         )
         not_explained = [f"not explained: {reason}" for reason in self.submodel.cut.not_explained]
-        self._warnings = [*([text] if ignored else []), *not_explained, *graph.warnings]
+        self._warnings = [*([text] if ignored else []), *not_explained, *self.submodel.cut.notes, *graph.warnings]
         self._compiled: dict[Any, CompiledMethod] = {}
         self._compiling = threading.Lock()
         self._at_sizes: dict[ExampleShapes, Explainer] = {}  # for examples for which this graph does not hold

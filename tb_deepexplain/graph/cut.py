@@ -26,6 +26,7 @@ class Cut:
     model_output: str  # the model's output; different from `output` if the logits are explained
     all_lookups: tuple[EmbeddingLookup, ...]  # every look-up between the inputs and the output
     not_explained: tuple[str, ...] = ()  # what acts on the output and is not explained, in words
+    notes: tuple[str, ...] = ()  # what a reader of the maps must know
 
     @property
     def explains_logits(self) -> bool:
@@ -85,7 +86,7 @@ def make_cut(
     lookups = {lookup.output: lookup for lookup in find_lookups(view, ids, explained)}
     analysis = EncodingAnalysis(view, [spec.node for spec in specs], explained, list(lookups.values()))
     chooser = EntryChooser(view, specs, lookups, ids, layers, explained, access, static_shapes, analysis)
-    entries, inputs_of_maps, not_explained = chooser.choose(inputs)
+    entries, inputs_of_maps, not_explained, notes = chooser.choose(inputs)
     return Cut(
         entries=entries,
         explained=inputs_of_maps,
@@ -94,6 +95,7 @@ def make_cut(
         model_output=model_output,
         all_lookups=tuple(lookups.values()),
         not_explained=not_explained,
+        notes=notes,
     )
 
 

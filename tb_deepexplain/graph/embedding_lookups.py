@@ -70,12 +70,12 @@ def find_padding_id(view: GraphView, ids: str) -> int | None:
                 nodes.add(name)
                 stack.append(name)
             elif op in ("NotEqual", "Equal"):
-                constants = [_constant(view, i) for i in view.inputs[name]]
+                constants = [constant_value(view, i) for i in view.inputs[name]]
                 numbers |= {int(c.item()) for c in constants if c is not None and c.dtype.kind in "iuf" and c.size == 1}
     return numbers.pop() if len(numbers) == 1 else None
 
 
-def _constant(view: GraphView, tensor: str) -> Any:
+def constant_value(view: GraphView, tensor: str) -> Any:
     """The value of a constant, perhaps cast; None if the tensor is none."""
     while (node := view.nodes[node_name(tensor)]).op in ("Identity", "Cast"):
         tensor = view.inputs[node.name][0]

@@ -13,7 +13,7 @@ from typing import Any
 
 from tensorflow.python.framework import op_def_registry  # TensorFlow does not say in public what types an op returns
 
-from tb_deepexplain.graph.embedding_lookups import EmbeddingLookup, find_pooled, holds_token_ids
+from tb_deepexplain.graph.embedding_lookups import EmbeddingLookup, constant_value, find_pooled, holds_token_ids
 from tb_deepexplain.graph.graph_view import FLOAT_TYPES, RESHAPING_OPS, SHAPE_OPS, GraphView, node_name
 from tb_deepexplain.graph.op_classes import BOOLEAN_OPS, ELEMENTWISE_OPS
 
@@ -25,6 +25,12 @@ _CATEGORISING_OPS = frozenset(
 _DIVIDING_OPS = re.compile("Split|Tokeniz|Unicode|Decode|ParseTensor|Substr")  # they change the shape of an input
 _SLICING_OPS = frozenset("Slice StridedSlice Split SplitV Unpack".split())
 _PARTS_OPS = _SLICING_OPS | {"Gather", "GatherV2"}  # of a real-valued tensor
+# After these the value at a position is not computed from that at this position of the input alone.
+_REARRANGING_OPS = frozenset(
+    """Reverse ReverseV2 ReverseSequence Roll Transpose Concat ConcatV2 Pad PadV2 MirrorPad Cumsum Cumprod TopKV2 RandomShuffle MatMul
+    BatchMatMul BatchMatMulV2 BatchMatMulV3 Einsum""".split()
+)
+_NARROWING_OPS = _SLICING_OPS | frozenset("Max Min Sum Prod Mean All Any ArgMax ArgMin".split())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +43,7 @@ class Encodings:
     is_divided: bool  # text that is split, or a picture that is decoded: the encodings have a shape of their own
     is_sliced: bool  # an encoding may hold only a part of the input
     blocked: tuple[str, ...]  # nodes that mix the input with other real values, where no gradient reaches it
+    rearranged: tuple[str, ...] = ()  # nodes before the encodings that move values to other positions, or mix them
 
     @property
     def tensors(self) -> tuple[str, ...]:
@@ -168,7 +175,31 @@ class EncodingAnalysis:
                 others.append(f"{name}:0")
         ops = {op for n in (*passed, *nodes) for op in self._view.ops_of(n)}
         divided = any(_DIVIDING_OPS.search(op) for op in ops if op not in _SLICING_OPS)
-        return Encodings(tuple(casts), tuple(lookups), tuple(others), divided, bool(ops & _SLICING_OPS), tuple(blocked))
+        return Encodings(
+            tuple(casts),
+            tuple(lookups),
+            tuple(others),
+            divided,
+            bool(ops & _SLICING_OPS),
+            tuple(blocked),
+            self._rearranging(source, passed),
+        )
+
+    def _rearranging(self, source: str, passed: Collection[str]) -> tuple[str, ...]:
+        """The nodes among those between a tensor and its encodings that move its values to other positions, or mix them."""
+        view, values = self._view, {node_name(source), *passed}
+        is_narrowed = any(view.nodes[name].op in _NARROWING_OPS for name in passed)
+
+        def rearranges(name: str) -> bool:
+            op, inputs = view.nodes[name].op, view.inputs[name]
+            if op in ("Gather", "GatherV2"):
+                return node_name(inputs[0]) in values
+            strides = constant_value(view, inputs[3]) if op == "StridedSlice" else None
+            is_reversed = strides is not None and bool((strides < 0).any())
+            combines = is_narrowed and sum(node_name(i) in values for i in inputs) > 1
+            return op in _REARRANGING_OPS or is_reversed or combines
+
+        return tuple(name for name in view.nodes if name in passed and rearranges(name))
 
     def _reads_real_values(self, name: str) -> bool:
         """Whether a node also reads real values that depend on an input, or a category that computed real values choose."""

@@ -53,6 +53,7 @@ class Entries(NamedTuple):
     entries: tuple[Entry, ...]
     explained: tuple[ExplainedInput, ...]
     not_explained: tuple[str, ...]  # what acts on the output and is not explained, in words
+    notes: tuple[str, ...]  # what a reader of the maps must know
 
 
 class _Part(NamedTuple):
@@ -63,6 +64,7 @@ class _Part(NamedTuple):
     shape: Shape | None = None
     source: str | None = None
     is_encoded: bool = False
+    note: str = ""  # what a reader of its map must know
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +105,8 @@ class EntryChooser:
             )
             for name, part in zip(self._names(parts), parts, strict=True)
         ]
-        return Entries(tuple(entries.values()), tuple(explained), tuple(not_explained))
+        notes = tuple(dict.fromkeys(part.note for part in parts if part.note))
+        return Entries(tuple(entries.values()), tuple(explained), tuple(not_explained), notes)
 
     def _default_parts(self, not_explained: list[str]) -> list[_Part]:
         """All inputs of the model. A real-valued input that the output ignores is included: its map is zero."""
@@ -223,7 +226,13 @@ class EntryChooser:
         if encodings.is_divided or _holds_tokens(shape, encodings):
             one_value = (None, None) if encodings.is_divided and dtype == "string" else None  # for each token
             parts = [
-                _Part(name, [Entry(lookup.output, lookup=lookup, is_whole=True)], one_value, source)
+                _Part(
+                    name,
+                    [Entry(lookup.output, lookup=lookup, is_whole=True)],
+                    one_value,
+                    source,
+                    note="" if encodings.is_divided else self._note_on_positions(name, lookup, encodings),
+                )
                 for lookup in encodings.lookups
             ]
             rest = (*encodings.casts, *encodings.others)
@@ -245,21 +254,26 @@ class EntryChooser:
             not_explained.append(f"{name} (no gradient passes {list_names(encodings.blocked)})")
             return []
         if not is_separable:
-            not_explained.append(
-                f"{name} (its columns are encoded one by one: name the encodings with inputs={list(encodings.tensors)})"
+            reason = (
+                f"its values are moved or mixed ({list_names(encodings.rearranged)}) before they are encoded"
+                if encodings.rearranged
+                else "its columns are encoded one by one"
             )
+            not_explained.append(f"{name} ({reason}: name the encodings with inputs={list(encodings.tensors)})")
             return []
         return [_Part(name, [*map(Entry, encodings.tensors)], (None,) if is_whole else shape, source, is_encoded=True)]
 
     def _positions(self, source: str | None, shape: Shape, encodings: Encodings) -> tuple[bool, bool]:
         """(whether all values of an example are one feature, whether encodings can be summed to features)."""
-        if not _has_positions(shape) or not encodings.tensors or self._keeps_positions(source, shape, encodings):
+        if not _has_positions(shape) or not encodings.tensors:
             return False, True
+        if self._keeps_positions(source, shape, encodings):
+            return False, not encodings.rearranged
         is_one_column = len(shape) == 2 and not encodings.is_sliced
         return is_one_column, is_one_column
 
     def _keeps_positions(self, source: str | None, shape: Shape, encodings: Encodings) -> bool:
-        """Whether the encodings have the axes of the input before their own."""
+        """Whether the encodings have the axes of the input before their own; the values may have moved along them."""
 
         def have_axes(shapes: Sequence[Shape | None], axes: Shape) -> bool:
             return all(s is not None and s[1 : len(shape)] == axes for s in shapes)
@@ -275,6 +289,16 @@ class EntryChooser:
             return have_axes(self.static_shapes(encodings.tensors, {source: (None, longer)}), (longer,))
         except (ValueError, TypeError, tf.errors.InvalidArgumentError):  # the model has a constant for each position
             return True
+
+    def _note_on_positions(self, name: str, lookup: EmbeddingLookup, encodings: Encodings) -> str:
+        """A note where the embedding does not have the positions of the input; empty elsewhere."""
+        before = self.view.ancestors([lookup.indices])
+        moved = [node for node in encodings.rearranged if node in before]
+        return (
+            f"{name}: the model moves its values ({list_names(moved)}) before it looks them up; the map has the positions of the embedding"
+            if moved
+            else ""
+        )
 
     def _source_name(self, entry: Entry) -> str:
         nodes = self.analysis.sources_of(entry.lookup.indices if entry.lookup else entry.tensor)

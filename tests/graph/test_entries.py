@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import keras
@@ -145,3 +146,66 @@ def test_columns_of_floats_that_choose_categories_are_said_not_to_be_explained(i
     result = dx.explain("occlusion", function, x, return_result=True)
     np.testing.assert_allclose(result.attributions, [[-1, 1.5, 1], [3, 0.6, 0.49]], rtol=1e-5)
     assert result.warnings == [[], []]
+
+
+@pytest.mark.parametrize(
+    "move",
+    [
+        lambda x: x[:, ::-1],
+        lambda x: tf.reverse(x, [1]),
+        lambda x: tf.roll(x, 1, 1),
+        lambda x: tf.sort(x, 1),
+        lambda x: tf.concat([tf.zeros_like(x[:, :1]), x[:, :-1]], 1),
+        lambda x: tf.cumsum(x, 1),
+        lambda x: x - x[:, 1:2],
+    ],
+)
+def test_whole_numbers_that_move_before_they_are_cast_have_no_map_of_other_positions(move: Any) -> None:
+    """As where a picture's channels are reversed before its cast: the cast holds another value at each position."""
+    weights = tf.constant([[0.5], [-1.0], [2.0], [3.0]])
+
+    def model(x: Any) -> Any:
+        return tf.tanh(tf.cast(move(x), tf.float32) @ weights / 20)
+
+    x = np.array([[1, 2, 3, 4], [4, 1, 5, 2]], np.int32)
+    function = (model, tf.TensorSpec([None, 4], tf.int32))
+    with pytest.raises(
+        dx.UnsupportedModelError, match=r"moved or mixed .* before they are encoded: name the encodings"
+    ) as error:
+        dx.explain("gradient_x_input", function, x)
+    names = re.search(r"inputs=\['(.*)'\]", str(error.value))
+    assert names is not None
+    cast = tf.cast(move(tf.constant(x)), tf.float32)
+    with tf.GradientTape() as tape:
+        tape.watch(cast)
+        score = tf.tanh(cast @ weights / 20)
+    assert_maps_close(dx.explain("gradient_x_input", function, x, inputs=[names[1]]), cast * tape.gradient(score, cast))
+    without = [model(tf.constant(np.where(np.arange(4) == i, 0, x))) for i in range(4)]
+    assert_maps_close(dx.explain("occlusion", function, x), (model(tf.constant(x)) - tf.concat(without, 1)).numpy())
+
+
+def test_whole_numbers_in_a_fixed_order_share_one_value() -> None:
+    """Their encodings do not follow the length of the input, so that they belong to the whole column."""
+    weights = tf.constant([[0.5], [-1.0], [2.0], [3.0]])
+    x = np.array([[1, 2, 3, 4], [4, 1, 5, 2]], np.int32)
+
+    def model(x: Any) -> Any:
+        return tf.cast(tf.gather(x, [2, 0, 3, 1], axis=1), tf.float32) @ weights
+
+    for method in ("gradient_x_input", "occlusion"):
+        maps = dx.explain(method, (model, tf.TensorSpec([None, 4], tf.int32)), x)
+        assert_maps_close(maps, model(x)[:, 0].numpy())
+
+
+def test_tokens_that_move_before_their_embedding_are_said_to() -> None:
+    table = tf.Variable(np.random.default_rng(0).normal(size=(20, 4)).astype("float32"))
+    for move, is_moved in ((lambda ids: ids[:, ::-1], True), (lambda ids: ids[:, :5], False)):
+
+        def model(ids: Any, move: Any = move) -> Any:
+            return tf.reduce_sum(tf.tanh(tf.gather(table, move(ids))), 1)
+
+        result = dx.explain(
+            "gradient_x_input", (model, tf.TensorSpec([None, 6], tf.int32, "ids")), IDS, target=0, return_result=True
+        )
+        text = "the model moves its values"
+        assert any(text in warning for warning in result.warnings[0]) == is_moved
