@@ -279,7 +279,10 @@ def _convert(array: np.ndarray, spec: Any, name: str) -> np.ndarray:
     if gone := _describe_missing(array):
         raise InputError(f"{name}: {gone}; {spec.dtype} has no missing value: fill them in or leave their examples out")
     low, high = (0, 1) if spec.dtype == "bool" else (np.iinfo(spec.dtype).min, np.iinfo(spec.dtype).max)
-    lost = array[:0] if array.dtype.kind == "b" else array[(array < low) | (array > high) | (array % 1 != 0)]
+    is_beyond = (
+        array >= float(high + 1) if array.dtype.kind == "f" else array > high
+    )  # a float of `high` may be rounded up
+    lost = array[:0] if array.dtype.kind == "b" else array[(array < low) | is_beyond | (array % 1 != 0)]
     if lost.size:
         expected = "True and False, or 0 and 1" if spec.dtype == "bool" else f"whole numbers from {low} to {high}"
         raise InputError(f"{name}: holds {lost.flat[0]}, which {spec.dtype} cannot hold; expected {expected}")

@@ -478,6 +478,7 @@ def test_defaults_of_the_model_stand_for_missing_inputs_and_it_is_said() -> None
         ),
         ("people", [{"age": 1}, {"age": 2, "name": "a"}], "the first and number 1 differ in name"),
         ("text", [[1.5, 2.0]], "holds 1.5, which int64 cannot hold; expected whole numbers"),
+        ("text", [[2.0**63, 2.0]], r"holds 9.22\d*e\+18, which int64 cannot hold; expected whole numbers"),
         (
             "text",
             pd.DataFrame([[1, 2], [3, None]]),
