@@ -205,7 +205,12 @@ def _add_target(parser: Parser) -> argparse._ArgumentGroup:
         metavar="FILE|A,B",
         help="class names: a file with one per line, or names separated by commas (default: those of the input)",
     )
-    group.add_argument("--vocab", metavar="FILE", help="tokens, one per line; the line number, from 0, is the token id")
+    group.add_argument(
+        "--vocab",
+        metavar="FILE",
+        help="tokens, one per line; the line number, from 0, is the "
+        "token id (default: the words that the model looks up)",
+    )
     return group
 
 

@@ -11,6 +11,10 @@ from tb_deepexplain.lazy_tensorflow import tf
 
 _LOOKUP_OPS = {"GatherV2": "Tparams", "Gather": "Tparams", "ResourceGather": "dtype"}  # attribute: type of the table
 _INTEGER_TYPES = frozenset({3, 9})  # DT_INT32, DT_INT64
+# Ops that move values without changing them.
+_MOVING_OPS = RESHAPING_OPS | frozenset(
+    "Cast SelectV2 Select RaggedTensorToTensor Pad PadV2 Slice StridedSlice ConcatV2 Pack Transpose".split()
+)
 _COMPARISONS = frozenset({"Equal", "NotEqual", "Greater", "GreaterEqual", "Less", "LessEqual"})
 
 
@@ -73,6 +77,23 @@ def find_padding_id(view: GraphView, ids: str) -> int | None:
                 constants = [constant_value(view, i) for i in view.inputs[name]]
                 numbers |= {int(c.item()) for c in constants if c is not None and c.dtype.kind in "iuf" and c.size == 1}
     return numbers.pop() if len(numbers) == 1 else None
+
+
+def find_word_tables(view: GraphView, lookup: EmbeddingLookup) -> list[str]:
+    """The nodes that turn words into the token ids of a look-up; none where the model computes other ids from theirs."""
+    tables: list[str] = []
+    visited, stack = set[str](), [node_name(lookup.indices)]
+    while stack:
+        name = stack.pop()
+        node = view.nodes[name]
+        if name in visited:
+            continue
+        visited.add(name)
+        if node.op == "LookupTableFindV2" and node.attr["Tin"].type == tf.string.as_datatype_enum:
+            tables.append(name)
+        elif node.op in _MOVING_OPS:
+            stack += map(node_name, view.inputs[name])
+    return tables
 
 
 def constant_value(view: GraphView, tensor: str) -> Any:

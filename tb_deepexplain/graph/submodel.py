@@ -16,7 +16,7 @@ from tb_deepexplain.graph.backward_rules import Rule, apply_rule
 from tb_deepexplain.graph.custom_gradients import all_custom_gradients, lost_custom_gradients
 from tb_deepexplain.graph.cut import Cut
 from tb_deepexplain.graph.differentiation import WITHOUT_GRADIENT
-from tb_deepexplain.graph.embedding_lookups import EmbeddingLookup
+from tb_deepexplain.graph.embedding_lookups import EmbeddingLookup, find_word_tables
 from tb_deepexplain.graph.gradient_blocks import find_gradient_block
 from tb_deepexplain.graph.graph_view import list_names, node_name, tensor_name
 from tb_deepexplain.graph.imported_graph import ImportedGraph
@@ -105,14 +105,11 @@ class Submodel:
     def vocabulary(self, lookup: EmbeddingLookup) -> dict[str, int]:
         """The words of the tables that turn words into the token ids of a look-up; empty if there are none."""
         view, words = self.graph.view, dict[str, int]()
-        for name in view.ancestors([lookup.indices]):
-            node = view.nodes[name]
-            if node.op == "LookupTableFindV2" and node.attr["Tin"].type == tf.string.as_datatype_enum:
-                types = (tf.as_dtype(node.attr["Tin"].type), tf.as_dtype(node.attr["Tout"].type))
-                keys, values = self._export_table(view.inputs[name][0], *types)
-                words |= dict(
-                    zip([key.decode(errors="replace") for key in keys.tolist()], values.tolist(), strict=True)
-                )
+        for name in find_word_tables(view, lookup):
+            attributes = view.nodes[name].attr
+            types = (tf.as_dtype(attributes["Tin"].type), tf.as_dtype(attributes["Tout"].type))
+            keys, values = self._export_table(view.inputs[name][0], *types)
+            words |= dict(zip([key.decode(errors="replace") for key in keys.tolist()], values.tolist(), strict=True))
         return words
 
     def _export_table(self, handle: str, key_type: Any, value_type: Any) -> tuple[np.ndarray, np.ndarray]:

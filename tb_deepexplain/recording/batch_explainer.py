@@ -305,7 +305,18 @@ class BatchExplainer:
 
     def _words(self, inputs: Inputs, predictions: Predictions) -> list[dict[str, list[str]]]:
         submodels = [explainer.submodel for explainer in self.explainers]
-        return display.words_of_texts(self._shown, inputs, predictions, submodels, self.request.vocabulary)
+        vocabulary = None if self.request.vocabulary is None else dict(enumerate(self.request.vocabulary))
+        return display.words_of_texts(self._shown, inputs, predictions, submodels, vocabulary, self._model_words)
+
+    @functools.cached_property
+    def _model_words(self) -> dict[str, dict[int, str]]:
+        """By the name of each text the words of its token ids, where the model turns words into these."""
+        return {
+            name: {number: word for word, number in explainer.submodel.vocabulary(lookup).items()}
+            for explainer in self.explainers
+            for name, lookup in zip(explainer.submodel.cut.names, explainer.submodel.cut.explained_lookups, strict=True)
+            if lookup is not None
+        }
 
     def _stored_input(self, example: Example, words: Mapping[str, Sequence[str]]) -> Input:
         return display.store_example(example, self._shown, self.modality, self.inputs, words)

@@ -48,26 +48,29 @@ def words_of_texts(
     inputs: Inputs,
     predictions: Predictions,
     submodels: Sequence[Submodel],
-    vocabulary: Sequence[str] | None,
+    vocabulary: Mapping[int, str] | None,
+    model_words: Mapping[str, Mapping[int, str]],
 ) -> list[dict[str, list[str]]]:
-    """For each example the words of each shown text by its name, one for each value of a map."""
+    """For each example the words of each shown text by its name, one for each value of a map.
+
+    `vocabulary`: by token id, of the largest embedding; the others have segments or positions, say. `model_words`: by the name
+    of a text and token id, for all texts without it.
+    """
     texts = [one.name for one in shown if one.modality == "text"]
     if not texts:
         return [{} for _ in range(inputs.n)]
     if len(shown) == 1:
         assert predictions.token_ids is not None and predictions.lengths is not None
         rows = [ids[:length] for ids, length in zip(predictions.token_ids, predictions.lengths, strict=True)]
-        return [{texts[0]: words(ids, vocabulary)} for ids in rows]
+        return [{texts[0]: words(ids, vocabulary or model_words[texts[0]])} for ids in rows]
     looked_up: dict[str, tuple[np.ndarray, int]] = {}
     for submodel in submodels:
         if not set(texts) <= looked_up.keys():
             looked_up |= submodel.looked_up([tf.constant(array) for array in inputs.arrays])
-    # A vocabulary is that of the largest embedding; the others have segments or positions, say.
-    largest = max(texts, key=lambda name: looked_up[name][1])
-    return [
-        {name: words(looked_up[name][0][i], vocabulary if name == largest else None) for name in texts}
-        for i in range(inputs.n)
-    ]
+    by_text = dict(model_words)
+    if vocabulary is not None:
+        by_text[max(texts, key=lambda name: looked_up[name][1])] = vocabulary
+    return [{name: words(looked_up[name][0][i], by_text[name]) for name in texts} for i in range(inputs.n)]
 
 
 def show(example: Example, shown: ShownInput, words: Sequence[str] | None) -> InputPart:
@@ -154,12 +157,10 @@ def encode_png(values: np.ndarray) -> bytes:
     return encoded
 
 
-def words(token_ids: np.ndarray, vocabulary: Sequence[str] | None) -> list[str]:
+def words(token_ids: np.ndarray, vocabulary: Mapping[int, str]) -> list[str]:
     """A word for each token id [T]: from the vocabulary, or the id itself; "" for the padding at the end."""
     length = int(token_lengths(token_ids[None])[0]) if token_ids.size else 0
-    return [_word(int(token), vocabulary) if i < length else "" for i, token in enumerate(token_ids)]
-
-
-def _word(token: int, vocabulary: Sequence[str] | None) -> str:
-    word = vocabulary[token] if vocabulary is not None and 0 <= token < len(vocabulary) else ""
-    return word or str(token)  # "" means padding to readers
+    return [
+        (vocabulary.get(int(token)) or str(token)) if i < length else ""  # "" means padding to readers
+        for i, token in enumerate(token_ids)
+    ]
