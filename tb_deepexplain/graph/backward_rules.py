@@ -29,6 +29,11 @@ class Activation:
     y_reference: Any
     derivative: Callable[[Any], Any]  # f′ at other values of z
 
+    def copied(self) -> Activation:
+        """The same, of copies of the tensors."""
+        tensors = (self.z, self.y, self.z_reference, self.y_reference)
+        return Activation(self.op, *(None if t is None else tf.identity(t) for t in tensors), self.derivative)
+
 
 @dataclasses.dataclass(eq=False)
 class Rule:
@@ -107,7 +112,8 @@ def _with_multiplier(y: Any, z: Any, rule: Rule, activation: Activation) -> Any:
         def backward(gradient: Any) -> tuple[None, Any]:
             # Computed any sooner, the multiplier would take memory during the whole forward and backward pass.
             with tf.control_dependencies([gradient]):
-                return None, gradient * tf.cast(rule.multiplier(activation), y.dtype)
+                late = activation.copied()  # an edge for each of its ops would slow down TensorFlow's optimiser
+            return None, gradient * tf.cast(rule.multiplier(late), y.dtype)
 
         return tf.identity(y), backward
 
@@ -123,9 +129,9 @@ def _derivative(region: Region, imported: ImportedGraph, dtype: Any) -> Callable
     """f′ of a region that computes in this dtype, differentiated by TensorFlow."""
 
     def derivative(values: Any) -> Any:
-        values = tf.cast(values, dtype)
-        with tf.control_dependencies(None):  # TensorFlow cannot import a graph under control dependencies
-            (y,) = imported.import_again({region.z: values}).fetch([region.y])
+        # TensorFlow visits all that is computed from `values`: of a copy, that is the region alone.
+        values = tf.identity(tf.cast(values, dtype))
+        (y,) = imported.import_again({region.z: values}).fetch([region.y])
         (gradient,) = tf.gradients(y, values)
         return _at_least_single(tf.zeros_like(values) if gradient is None else tf.convert_to_tensor(gradient))
 
