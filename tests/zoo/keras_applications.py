@@ -38,6 +38,7 @@ def application(name: str, size: int = 32, options: Any = (), **expected: Any) -
 
 
 SQUEEZE: Any = {"refused": {RULES: "product"}}  # squeeze and excitation
+# Dozens of layers of random weights multiply what float32 rounds: hence the tolerances.
 # With random weights a picture of zeros is far from the pictures that set the statistics, and the score is steep there.
 STEEP: Any = {"warned": {"integrated_gradients": "completeness gap"}}
 APPLICATIONS = [
@@ -48,10 +49,10 @@ APPLICATIONS = [
     application("InceptionResNetV2", 75),
     application("InceptionV3", 75),
     application("MobileNet", options={"alpha": 0.25}, **STEEP),
-    application("MobileNetV2", options={"alpha": 0.35}, **STEEP),
+    application("MobileNetV2", options={"alpha": 0.35}, tolerance=5e-3, **STEEP),
     application("MobileNetV3Small", options={"alpha": 0.75}, **SQUEEZE, **STEEP),
-    application("NASNetMobile", **STEEP),
-    application("ResNet50", tolerance=5e-3, **STEEP),  # 50 layers of random weights multiply what float32 rounds
+    application("NASNetMobile", tolerance=5e-3, **STEEP),
+    application("ResNet50", tolerance=2e-2, **STEEP),
     application("ResNet50V2", **STEEP),
     application("VGG16"),
     application("Xception", 71, **STEEP),
