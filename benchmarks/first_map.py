@@ -3,8 +3,8 @@
     python -m benchmarks.first_map [--table keras_applications ...] [--model DenseNet121 ...] [--method saliency ...] [--worst 10]
 
 The time of a method is that of `Explainer(...)` and its first `run`, from the model object, less that of the second `run`; of TensorFlow's
-gradient that of tracing a tf.function around a GradientTape and of its first call, less that of the second. Processor seconds, so that
-other work on the machine disturbs little. The fixed cost of a method is its time on one dense layer; a second ratio leaves it out, and
+gradient that of tracing a tf.function around a GradientTape, for batches of any size, and of its first call, less that of the second.
+Processor seconds, so that other work on the machine disturbs little. The fixed cost of a method is its time on one dense layer; a second ratio leaves it out, and
 so tells how tracing grows with the model. The models are those of the zoo, and LSTMs of 200 steps (`make test-zoo` installs what
 KerasHub's and Hugging Face's need).
 """
@@ -50,8 +50,9 @@ def seconds(call: Callable[[], Any]) -> float:
 def tensorflow_gradient(called: AsCalled) -> float:
     """Seconds until TensorFlow has traced the model's gradient and run it for the first time, without the run itself."""
     rows = np.arange(called.n)
-    gradient = tf.function(lambda points: called.traced_gradient(points, rows))
     points = [tf.constant(entry) for entry in called.entries]
+    specs = [tf.TensorSpec([None, *point.shape[1:]], point.dtype) for point in points]
+    gradient = tf.function(lambda points: called.traced_gradient(points, rows), input_signature=[specs])
     first, second = seconds(lambda: gradient(points)), seconds(lambda: gradient(points))
     return first - second
 

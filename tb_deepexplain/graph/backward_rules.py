@@ -31,8 +31,9 @@ class Activation:
 
     def copied(self) -> Activation:
         """The same, of copies of the tensors."""
-        tensors = (self.z, self.y, self.z_reference, self.y_reference)
-        return Activation(self.op, *(None if t is None else tf.identity(t) for t in tensors), self.derivative)
+        fields = ("z", "y", "z_reference", "y_reference")
+        tensors = {field: tensor for field in fields if (tensor := getattr(self, field)) is not None}
+        return dataclasses.replace(self, **{field: tf.identity(tensor) for field, tensor in tensors.items()})
 
 
 @dataclasses.dataclass(eq=False)
