@@ -4,9 +4,9 @@
 
 The time of a method is that of `Explainer(...)` and its first `run`, from the model object, less that of the second `run`; of TensorFlow's
 gradient that of tracing a tf.function around a GradientTape, for batches of any size, and of its first call, less that of the second.
-Processor seconds, so that other work on the machine disturbs little. The fixed cost of a method is its time on one dense layer; a second ratio leaves it out, and
-so tells how tracing grows with the model. The models are those of the zoo, and LSTMs of 200 steps (`make test-zoo` installs what
-KerasHub's and Hugging Face's need).
+Processor seconds, so that other work on the machine disturbs little. The fixed cost of a method is its time on one dense layer; a second
+ratio leaves it out, and so tells how tracing grows with the model. The models are those of the zoo, and LSTMs of 200 steps
+(`make test-zoo` installs what KerasHub's and Hugging Face's need).
 """
 
 from __future__ import annotations
