@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from tb_deepexplain.attribution.inputs import holds_not_finite
 from tb_deepexplain.error_text import model_error_text
-from tb_deepexplain.errors import InputError
+from tb_deepexplain.errors import InputError, UnsupportedModelError
 from tb_deepexplain.graph.logits import final_activation
 from tb_deepexplain.graph.submodel import Submodel
 
@@ -44,9 +44,12 @@ def check_submodel(
     outputs = _Outputs(submodel, check_model)
     with _checking, _full_precision():
         batch, values, expected, fault, not_compared = _call(outputs, [a[:EXAMPLES] for a in arrays])
-        is_by_example = values.ndim and len(values) == len(batch[0])
-        if fault or not is_by_example:  # an output without the batch first is refused when it is explained
+        if fault:
             return Verdict(fault)
+        if outputs.submodel is submodel:
+            _check_batch_axis(submodel, values, len(batch[0]))
+        elif values.shape[:1] != (len(batch[0]),):  # of the model's own output, which is not explained
+            return Verdict()
         rounding = _Rounding(outputs, batch, values)
         if expected is not None and (pair := rounding.find_difference(values, expected)):
             return Verdict(f"its output {outputs.name!r} is {pair[0]}, the model's is {pair[1]}")
@@ -54,6 +57,8 @@ def check_submodel(
             return Verdict(not_compared=not_compared)
         first = [a[:1] for a in batch]
         alone = outputs.of_graph(first)
+        if outputs.submodel is submodel:
+            _check_batch_axis(submodel, alone, 1)
         pair = rounding.find_difference(values[:1], alone)
         # A graph that loops over the batch, not over time, is right where both are equally long.
         expected = outputs.of_model(first) if pair and expected is not None else None
@@ -63,6 +68,17 @@ def check_submodel(
             )
         mixes = f"{pair[1]} alone, {pair[0]} among others" if pair and check_batch else ""
         return Verdict(mixes=mixes, not_compared=not_compared)
+
+
+def _check_batch_axis(submodel: Submodel, values: np.ndarray, count: int) -> None:
+    """UnsupportedModelError unless the output of `count` examples has a row for each of them."""
+    if values.shape[:1] != (count,):
+        rows = f"has {len(values)} rows" if values.ndim else "is one number"
+        examples = "one example alone" if count == 1 else f"a batch of {count}" if values.ndim else "all examples"
+        raise UnsupportedModelError(
+            f"the output {submodel.cut.output!r} {rows} for {examples}; it needs the batch as its first axis, however many examples there "
+            "are: choose another output, or reshape this one by a function around the model"
+        )
 
 
 class _Outputs:

@@ -286,9 +286,25 @@ def test_a_model_that_asserts_what_its_examples_hold_is_compared() -> None:
         dx.explain("saliency", (model, SPEC), abs(NUMBERS), target=0)
 
 
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda x: tf.squeeze(x[:, :1]), "is one number for one example alone"),
+        (lambda x: tf.transpose(x), "has 3 rows for a batch of 5"),
+        (lambda x: tf.reduce_sum(x), "is one number for all examples"),
+        (lambda x: tf.transpose(tf.stack([x] * 5, 1), [1, 0, 2]), "has 5 rows for one example alone"),
+        (lambda x: x[:1], "has 1 rows for a batch of 5"),
+    ],
+)
+@pytest.mark.parametrize("method", ["saliency", "integrated_gradients", "deeplift", "occlusion", "shapley_sampling"])
+def test_an_output_that_loses_its_batch_is_refused_by_every_method(change: Any, text: str, method: str) -> None:
+    with pytest.raises(dx.UnsupportedModelError, match=f"{text}; it needs the batch as its first axis"):
+        dx.explain(method, (lambda x: change(tf.tanh(x)), SPEC), NUMBERS)
+
+
 def test_an_output_without_the_batch_first_is_refused() -> None:
     model = (lambda x: tf.reshape(x, [-1, 1]), SPEC)
     with pytest.raises(
-        dx.UnsupportedModelError, match="has 12 rows for 4 examples; it needs the batch as its first axis"
+        dx.UnsupportedModelError, match="has 15 rows for a batch of 5; it needs the batch as its first axis"
     ):
         dx.explain("saliency", model, NUMBERS)
