@@ -252,11 +252,11 @@ def _rounded_integers(array: np.ndarray, converted: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore"):
         if array.dtype == converted.dtype or not (np.abs(converted) >= exact).any():  # most arrays
             return np.zeros(array.shape, bool)
+        if array.dtype.kind in "iu":  # exact, where float64 is not
+            is_changed: np.ndarray = array.astype(object) != converted.astype(object)
+            return is_changed
         wide = as_numbers(array, "").astype(np.float64)
-        is_changed: np.ndarray = (wide != converted) & (wide % 1 == 0)
-        return (
-            is_changed if array.dtype.kind in "iu" else is_changed & (np.abs(wide) < 2.0**53)
-        )  # above, every float is whole
+        return (wide != converted) & (wide % 1 == 0) & (np.abs(wide) < 2.0**53)  # above, every float is whole
 
 
 def _convert(array: np.ndarray, spec: Any, name: str) -> np.ndarray:

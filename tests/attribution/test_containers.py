@@ -416,7 +416,10 @@ def test_large_whole_numbers_that_a_float_rounds_are_said() -> None:
         ((text, applies),) = check("table", held).notes
         assert text in (note.format(large), note.format(float(large)))
         assert applies.tolist() == [False, True]
-    for exact in (xs - 1, xs + 0.5, xs.astype(np.float32), xs * 1e20):
+    for huge in (2**60 + 1, 2**63 + 1):  # nor can float64 hold them
+        ((text, _),) = check("table", np.array([[1, 2, huge]])).notes
+        assert f"{huge} became {huge - 1}" in text
+    for exact in (xs - 1, xs + 0.5, xs * 2**30 - 2**30, xs.astype(np.float32), xs * 1e20):
         assert not check("table", exact).notes
     with pytest.raises(dx.InputError, match=r"holds 1e\+300, which float32 cannot hold"):
         check("table", [[1e300, 2, 3]])
