@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tb_deepexplain.graph.graph_view import RESHAPING_OPS, GraphView, node_name
+from tb_deepexplain.graph.graph_view import FLOAT_TYPES, RESHAPING_OPS, GraphView, node_name
 
 _PROBABILITY_OPS = frozenset({"Softmax", "LogSoftmax", "Sigmoid"})
 _VALUE_PRESERVING_OPS = frozenset({"Identity", "Cast", "StopGradient", "PreventGradient", "CheckNumerics"})
@@ -39,6 +39,8 @@ def _walk_back(view: GraphView, output: str) -> tuple[str | None, list[str]]:
     """(the final softmax or sigmoid, the nodes between it and `output`, the last first)."""
     nodes_after = []
     while (op := view.nodes[name := node_name(output)].op) in _VALUE_PRESERVING_OPS | _ORDER_OPS:
+        if op == "Cast" and view.nodes[name].attr["DstT"].type not in FLOAT_TYPES:  # a rounding
+            return None, []
         nodes_after.append(name)
         output = view.inputs[name][0]
     return (name if op in _PROBABILITY_OPS else None), nodes_after

@@ -67,6 +67,11 @@ class ModelGraph:
                     f"{source}: input {spec} takes exactly {spec.shape[0]} examples at once; "
                     "export the model with a batch of None, or give (function, tf.TensorSpec([None, ...])) for a function"
                 )
+            if tf.as_dtype(spec.dtype).is_complex:
+                raise UnsupportedModelError(
+                    f"{source}: input {spec} is complex: wrap the model in a function of real and imaginary parts, which calls it with "
+                    "tf.complex(real, imaginary)"
+                )
         self._view = GraphView(inline(function))
         self.outputs = {name: tensor_name(t.name) for name, t in zip(outputs, outputs_of(function), strict=True)}
         self.output_specs = {tensor_name(t.name): tf.TensorSpec(t.shape, t.dtype) for t in outputs_of(function)}

@@ -132,6 +132,10 @@ class Submodel:
             raise UnsupportedModelError(
                 f"the output {self.cut.output!r} is {shape}; it needs the batch as its first axis: choose another output"
             )
+        if output.dtype.is_complex:
+            raise UnsupportedModelError(
+                f"the output {self.cut.output!r} holds complex numbers; explain a real number of them with score=, such as tf.abs"
+            )
         if not output.dtype.is_floating:
             raise UnsupportedModelError(
                 f"the output {self.cut.output!r} holds {output.dtype.name} values, perhaps of an argmax; explain the real "

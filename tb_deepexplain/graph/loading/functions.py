@@ -233,6 +233,8 @@ def output_names(function: Any, source: str, names: Sequence[str] = ()) -> list[
     """
     count = len(outputs_of(function))
     outputs = function.structured_outputs
+    if not count:
+        raise UnsupportedModelError(f"{source} returns no tensor: give a function that returns the number to explain")
     for value in tf.nest.flatten(outputs):
         if isinstance(value, tf.TypeSpec | tf.RaggedTensor | tf.SparseTensor) and not isinstance(value, tf.TensorSpec):
             tensor_type = type(value).__name__.removesuffix("Spec")

@@ -160,6 +160,11 @@ def test_functions_of_a_dict(tmp_path: Path) -> None:
         (tf.function(lambda x: x, input_signature=[tf.TensorSpec(None)]), "is of unknown rank"),
         ((lambda x: tf.RaggedTensor.from_tensor(x), SPEC), "returns a RaggedTensor: give a function that"),
         (tf.function(lambda: tf.zeros([3]), input_signature=[]), "takes no tensor"),
+        ((lambda x: None, SPEC), "returns no tensor: give a function"),
+        (
+            (tf.abs, tf.TensorSpec([None, 3], tf.complex64)),
+            r"x: complex64 .* is complex: wrap the model in a function of real",
+        ),
     ],
     ids=[
         "fails when traced",
@@ -171,6 +176,8 @@ def test_functions_of_a_dict(tmp_path: Path) -> None:
         "unknown rank",
         "ragged output",
         "no input",
+        "no output",
+        "complex input",
     ],
 )
 def test_unusable_functions_are_refused(function: Any, message: str) -> None:
