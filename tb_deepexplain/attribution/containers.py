@@ -73,6 +73,8 @@ def read_baseline(specs: Sequence[Any], baseline: Any) -> Any:
                 f"baseline: got a frame of {len(baseline)} rows; give one row, such as frame.iloc[[0]]"
             )
         baseline = baseline.iloc[0]
+    if isinstance(baseline, np.ma.MaskedArray) and np.ma.is_masked(baseline):
+        raise ParameterError("baseline: a value is masked, and so missing; give a number for each feature")
     if not is_series(baseline):
         return baseline
     if len(specs) > 1 or list(baseline.index) == [specs[0].name]:

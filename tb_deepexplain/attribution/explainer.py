@@ -364,6 +364,8 @@ class Explainer:
         sample repeatable. Returns the attributions, or a Result. Warnings are in the Result; without one they are
         UserWarnings. Raises InputError or ParameterError.
         """
+        if seed is None:
+            raise InputError("seed=None: expected a whole number")
         seeds = seed if self.method.sampled else None
         inputs = self.check(xs)
         if (other := self.for_examples(inputs, batch_size)) is not self:

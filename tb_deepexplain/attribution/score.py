@@ -291,4 +291,10 @@ def _baseline_array(value: Any, x: Any) -> np.ndarray:
         raise ParameterError("baseline: holds NaN or infinity; give finite numbers")
     if not x.dtype.is_floating and not np.array_equal(array, array.astype(x.dtype.as_numpy_dtype)):
         raise ParameterError(f"baseline: got {value}, which an input of {x.dtype.name} cannot hold; give whole numbers")
-    return array.astype(x.dtype.as_numpy_dtype)
+    with np.errstate(over="ignore"):
+        converted = array.astype(x.dtype.as_numpy_dtype)
+    if not np.all(np.isfinite(converted.astype(np.float64))):
+        raise ParameterError(
+            f"baseline: got {value}, which an input of {x.dtype.name} cannot hold; give smaller numbers"
+        )
+    return converted

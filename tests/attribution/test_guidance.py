@@ -92,6 +92,56 @@ def test_tensors_without_the_batch_first_cannot_be_explained() -> None:
         dx.explain("gradient_x_input", model, np.ones((2, 6, 4), np.float32), inputs="steps:0")
 
 
+def test_complex_numbers_are_explained_by_their_parts() -> None:
+    weights = tf.complex(tf.constant([[1.0], [2.0]]), tf.constant([[-1.0], [0.5]]))
+
+    def model(x: Any) -> Any:
+        return tf.cast(x, tf.complex64) @ weights
+
+    def score(z: Any) -> Any:
+        return tf.abs(z[:, 0])
+
+    function, x = (model, tf.TensorSpec([None, 2])), tf.constant([[1.0, 2.0], [-1.0, 0.3]])
+    with pytest.raises(
+        dx.UnsupportedModelError, match=r"holds complex numbers; explain a real number of them with score="
+    ):
+        dx.explain("saliency", function, x)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        scores = score(model(x))
+    assert_maps_close(dx.explain("gradient_x_input", function, x, score=score), x * tape.gradient(scores, x))
+
+    def of_parts(real: Any, imaginary: Any) -> Any:  # of a model that takes complex numbers
+        return tf.abs(tf.complex(real, imaginary) @ weights)
+
+    parts = [x, x + 1]
+    with tf.GradientTape() as tape:
+        tape.watch(parts)
+        scores = of_parts(*parts)
+    maps = dx.explain("gradient_x_input", (of_parts, [tf.TensorSpec([None, 2])] * 2), parts)
+    for values, part, gradient in zip(maps, parts, tape.gradient(scores, parts), strict=True):
+        assert_maps_close(values, part * gradient)
+
+
+def test_probabilities_that_are_rounded_have_no_logits() -> None:
+    model = (lambda x: tf.cast(tf.nn.softmax(x), tf.int32), tf.TensorSpec([None, 3]))
+    with pytest.raises(dx.UnsupportedModelError, match="holds int32 values"):
+        dx.explain("saliency", model, np.ones((2, 3), np.float32))
+
+
+def test_baselines_and_seeds_that_mean_nothing_are_refused() -> None:
+    model = (lambda x: tf.reduce_sum(x**2, 1), tf.TensorSpec([None, 3]))
+    x = np.ones((2, 3), np.float32)
+    for baseline, message in (
+        (10**40, "which an input of float32 cannot hold"),
+        (np.ma.masked_array(x[0], [True, False, False]), "a value is masked"),
+    ):
+        with pytest.raises(dx.ParameterError, match=message):
+            dx.explain("integrated_gradients", model, x, baseline=baseline)
+    with pytest.raises(dx.InputError, match="seed=None: expected a whole number"):
+        dx.explain("shapley_sampling", model, x, seed=None)
+
+
 def test_explaining_a_softmax_warns_once() -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
