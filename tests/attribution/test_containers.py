@@ -417,7 +417,7 @@ def test_large_whole_numbers_that_a_float_rounds_are_said() -> None:
         assert text in (note.format(large), note.format(float(large)))
         assert applies.tolist() == [False, True]
     for huge in (2**60 + 1, 2**63 + 1):  # nor can float64 hold them
-        ((text, _),) = check("table", np.array([[1, 2, huge]])).notes
+        ((text, _),) = check("table", np.array([[1, 2, huge]], np.uint64)).notes
         assert f"{huge} became {huge - 1}" in text
     for exact in (xs - 1, xs + 0.5, xs * 2**30 - 2**30, xs.astype(np.float32), xs * 1e20):
         assert not check("table", exact).notes
