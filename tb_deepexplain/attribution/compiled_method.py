@@ -46,6 +46,7 @@ def compile_method(
 ) -> CompiledMethod:
     """The method with these parameters, as one function of (entries, context, target, ys, seeds, batch size)."""
     texts: list[str] = []
+    has_chosen_axes = parameters.get(method.map_axes_parameter or "") is not None
 
     def call(score: Score) -> MethodOutput:
         explanation = method.function(score, **parameters)
@@ -53,7 +54,7 @@ def compile_method(
         unknown = tf.fill([score.n], tf.constant(np.nan, tf.float64))
         start = explanation.baseline_score
         return MethodOutput(
-            submodel.sum_to_inputs(explanation.attributions),
+            submodel.sum_to_inputs(explanation.attributions, has_chosen_axes),
             tf.cast(score(score.x) if explanation.score is None else explanation.score, tf.float64),
             unknown if start is None else tf.cast(start, tf.float64),
             explanation.evaluations,

@@ -198,9 +198,12 @@ class EntryChooser:
     ) -> _Part:
         """A real-valued input, or the casts of one; methods that use gradients also enter at the encodings of its buckets."""
         entry = Entry(tensors[0], copies=tuple(tensors[1:]))
+        is_cast = source is None or tensors[0] != tensor_name(source)
+        # The map of an input may have fewer axes, as the method says.
+        plain = _Part(name, [entry], shape if is_cast else None, source)
         encodings = self.analysis.of_numbers(tensors) if self.access == "gradient" else None
         if encodings is None or not (encodings.tensors or encodings.blocked):
-            return _Part(name, [entry], shape, source)
+            return plain
         shape = shape or (None,)
         _, is_separable = self._positions(source, shape, encodings)
         of_columns = (*encodings.blocked, *(() if is_separable else encodings.tensors))
@@ -210,7 +213,7 @@ class EntryChooser:
                 "shapley_sampling explain"
             )
         if not encodings.tensors or not is_separable:
-            return _Part(name, [entry], shape, source)
+            return plain
         direct = [entry] if any(map(self.analysis.has_gradient_path, tensors)) else []
         return _Part(name, [*direct, *map(Entry, encodings.tensors)], shape, source, is_encoded=True)
 

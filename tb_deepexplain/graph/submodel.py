@@ -73,11 +73,14 @@ class Submodel:
             if lookup is not None
         }
 
-    def sum_to_inputs(self, attributions: Sequence[Any]) -> list[Any]:
-        """A map `[B, ...]` for each explained input from attributions of the entry tensors; only inside a traced function."""
+    def sum_to_inputs(self, attributions: Sequence[Any], has_chosen_axes: bool = False) -> list[Any]:
+        """A map `[B, ...]` for each explained input from attributions of the entry tensors; only inside a traced function.
+
+        `has_chosen_axes`: the method has a parameter for the axes of its maps; each input then has one entry, which has its axes.
+        """
         return [
             attributions[explained.entries[0]]
-            if explained.shape is None
+            if explained.shape is None or has_chosen_axes
             else tf.add_n(
                 [
                     share * _sum_to_shape(attributions[i], explained.shape)

@@ -187,6 +187,24 @@ def test_named_tensors_of_whole_numbers() -> None:
     assert_maps_close(dx.explain("shapley_sampling", model, x), summed - missing)
 
 
+@pytest.mark.parametrize("dims", [(1,), (1, 2)])
+def test_cast_pictures_have_the_axes_of_sampling_dims(dims: tuple[int, ...]) -> None:
+    head = [layers.Rescaling(1 / 255), layers.Flatten(), layers.Dense(2)]
+    x = np.random.default_rng(0).integers(0, 255, (2, 4, 4, 3)).astype(np.uint8)
+    of_integers, of_floats = (
+        dx.explain(
+            "shapley_sampling",
+            keras.Sequential([keras.Input((4, 4, 3), dtype=x.dtype), *head]),
+            x,
+            target=1,
+            sampling_dims=dims,
+        )
+        for x in (x, x.astype(np.float32))
+    )
+    assert of_integers.shape == (2, *[4] * len(dims))
+    assert_maps_close(of_integers, of_floats, 1e-4)
+
+
 def test_pictures_and_tables_of_whole_numbers() -> None:
     keras.utils.set_random_seed(0)
     pixels = keras.Input((6, 6, 3), dtype="uint8")
