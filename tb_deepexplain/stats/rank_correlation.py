@@ -11,7 +11,7 @@ _CELLS = 16  # along each axis of the grid on which maps of pictures are compare
 
 
 class Agreement(NamedTuple):
-    """Agreement of N pairs of maps; NaN where one of the two is constant or holds NaN."""
+    """Agreement of N pairs of maps; NaN where one of the two is constant, empty or holds NaN."""
 
     spearman: np.ndarray  # [N] rank correlation
     top: np.ndarray  # [N] share of the features of largest magnitude that both maps have in common
@@ -31,15 +31,18 @@ def agree(a: np.ndarray, b: np.ndarray, share: float = 0.1) -> Agreement:
         np.put_along_axis(is_top, np.argsort(-abs(m), 1, kind="stable")[:, :count], True, 1)
     both = (first != 0) & (second != 0)
     same_sign = (np.sign(first) == np.sign(second)) & both
-    comparable = (
-        np.isfinite(first).all(1) & np.isfinite(second).all(1) & (np.ptp(first, 1) > 0) & (np.ptp(second, 1) > 0)
-    )
+    comparable = _varies(first) & _varies(second)
     with np.errstate(invalid="ignore", divide="ignore"):
         return Agreement(
             spearman(first, second),
             np.where(comparable, (top[0] & top[1]).sum(1) / count, np.nan),
             np.where(comparable & both.any(1), same_sign.sum(1) / both.sum(1), np.nan),
         )
+
+
+def _varies(maps: np.ndarray) -> np.ndarray:
+    """Which rows of `[N, P]` are finite and not constant."""
+    return np.isfinite(maps).all(1) & (maps.max(1, initial=-np.inf) > maps.min(1, initial=np.inf))
 
 
 def spearman(a: np.ndarray, b: np.ndarray, among: np.ndarray | None = None) -> np.ndarray:
@@ -71,7 +74,7 @@ def disagreement(maps: Sequence[np.ndarray | list[np.ndarray]]) -> float | None:
     maps in 256. A map of several inputs is a list of their arrays. None if fewer than two maps vary.
     """
     pooled = [np.concatenate([_pool(part) for part in (m if isinstance(m, list) else [m])]) for m in maps]
-    centred = [r - r.mean() for m in pooled if np.isfinite(m).all() and np.ptp(m) > 0 for r in [ranks(m)]]
+    centred = [r - r.mean() for m in pooled if _varies(m[None])[0] for r in [ranks(m)]]
     if len(centred) < 2 or len({r.size for r in centred}) > 1:
         return None
     unit = np.stack([r / np.linalg.norm(r) for r in centred])

@@ -29,6 +29,8 @@ def test_agreement_of_pairs_of_maps() -> None:
     broken = np.where(np.arange(a[0].size).reshape(a[0].shape) % 2, np.nan, a)
     for undefined in (agree(a, np.zeros_like(a)), agree(a, np.ones_like(a)), agree(a, broken)):
         assert np.isnan([undefined.spearman, undefined.top, undefined.signs]).all()
+    empty = agree(np.zeros([1, 0]), np.zeros([1, 0]))  # of a text without a word
+    assert np.isnan([empty.spearman, empty.top, empty.signs]).all()
     with pytest.raises(ValueError, match="cannot be compared"):
         agree(a, a[:, 0])
     ties = np.array([[1.0, 1, 2, 3]]), np.array([[1.0, 2, 2, 2]])
@@ -50,3 +52,4 @@ def test_disagreement_of_several_maps() -> None:
     assert (
         disagreement([a]) is disagreement([a, np.zeros_like(a)]) is disagreement([a, np.full_like(a, np.nan)]) is None
     )
+    assert disagreement([np.zeros(0), np.zeros(0)]) is None  # of a text without a word
