@@ -1,4 +1,4 @@
-// f(x) − f(baseline) = Σ attributions + gap, for each signed map.
+// f(x) − f(baseline) = Σ attributions − gap, for each signed map.
 import type { ExactMap } from "../api/requests";
 import type { Column, StoredMap } from "../api/types";
 import { percent, short } from "../format/numbers";
@@ -32,7 +32,7 @@ export function Sums({ columns, maps, exactMaps }: Props) {
               <th scope="col">f(x)</th>
               <th scope="col">− f(baseline)</th>
               <th scope="col">= Σ attributions</th>
-              <th scope="col">+ gap</th>
+              <th scope="col">− gap</th>
               <th scope="col">share</th>
             </tr>
           </thead>

@@ -12,12 +12,16 @@ export function shownMap(row: Row): StoredMap | null {
   return last.find((map) => map.target === row.predicted) ?? last[0] ?? null;
 }
 
-/** What a map explains, in words. */
-export function explainedClass(map: StoredMap | null): string {
+/** Whether the model predicts a number, not classes. */
+const isQuantity = (row: Row, map: StoredMap | null): boolean =>
+  row.predicted === null && map?.target === 0 && map.target_name === null && map.probability === null;
+
+/** What a map explains, in words; of a model of one quantity its output. */
+export function explainedClass(map: StoredMap | null, ofQuantity = false): string {
   if (map === null) return "–";
   const scoreFunction = map.score_function ?? "sum";
   if (map.target === null) return scoreFunction === "sum" ? "sum of outputs" : scoreFunction;
-  const name = className(map.target, map.target_name);
+  const name = ofQuantity ? "the output" : className(map.target, map.target_name);
   if (scoreFunction === "region") return `${name}, where it is predicted`;
   const position = map.target_index?.slice(0, -1) ?? [];
   return position.length > 0 ? `${name} at ${position.join(", ")}` : name;
@@ -25,8 +29,9 @@ export function explainedClass(map: StoredMap | null): string {
 
 export function ExampleFacts({ row, open }: { row: Row; open?: () => void }) {
   const map = shownMap(row);
-  const explained = explainedClass(map);
-  const predicted = className(row.predicted, row.predicted_name);
+  const ofQuantity = isQuantity(row, map);
+  const explained = explainedClass(map, ofQuantity);
+  const predicted = ofQuantity ? short(map?.score ?? null, 4) : className(row.predicted, row.predicted_name);
   const label = className(row.label, row.label_name);
   const probability = map !== null && map.target === row.predicted ? map.probability : null;
   return (

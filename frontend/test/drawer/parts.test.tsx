@@ -53,6 +53,7 @@ describe("sums", () => {
       valuesMap(2),
     ];
     const within = show(<Sums columns={columns} maps={maps} exactMaps={[[exact(1, 1.5), null, exact(1, 2)]]} />);
+    expect(cells(within, "thead tr")[0]).toEqual(["", "f(x)", "− f(baseline)", "= Σ attributions", "− gap", "share"]);
     expect(cells(within, "tbody tr")).toEqual([
       ["A", "3.000", "1.000", "2.500", "0.500", "25.0\u202f%"],
       ["B", "3.000", "1.000", "–", "no promise", "–"],

@@ -54,6 +54,12 @@ describe("facts", () => {
     expect(other.querySelector(".ExampleFacts_probability")).toBeNull();
     expect(other.textContent).toContain("cat 75.0\u202f%");
   });
+  it("of a quantity are its value, and name no class", () => {
+    const map = pictureMap({ target: 0, target_name: null, target_index: [0], score: 2.5, probability: null });
+    const within = show(<ExampleFacts row={row({ predicted: null, predicted_name: null, maps: [map] })} />);
+    expect(within.querySelector(".ExampleFacts_class")!.textContent).toBe("2.500");
+    expect(texts(within.querySelectorAll("dd"))[1]).toBe("the output");
+  });
   it("are of the last step, and of the predicted class", () => {
     const maps = [pictureMap({ step: 5, target: 0 }), pictureMap({ step: 9, target: 0 }), pictureMap({ step: 9 })];
     expect(shownMap(row({ maps }))).toBe(maps[2]);
