@@ -33,6 +33,7 @@ PYTHON = [
     if pages.name(page) != "docs/tfx.md" and any(b.language == "python" and not b.title for b in pages.blocks(page))
 ]
 SHELL = [page for page in pages.PAGES if any(b.language in ("bash", "sh") for b in pages.blocks(page))]
+LONG = {"docs/evaluation.md"}  # ranks all methods, by all measures: test-slow
 SERVICES = {"docker", "gcloud", "java", "bazel"}  # programs that are not here
 
 
@@ -55,7 +56,13 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("page", PYTHON, ids=pages.name)
+def _by_page(paths: list[Path]) -> Any:
+    marks = {True: [pytest.mark.slow], False: []}
+    parameters = [pytest.param(path, id=pages.name(path), marks=marks[pages.name(path) in LONG]) for path in paths]
+    return pytest.mark.parametrize("page", parameters)
+
+
+@_by_page(PYTHON)
 def test_python_blocks_run(page: Path, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(workspace)
     images = np.random.default_rng(1).uniform(0, 1, (4, 8, 8, 3)).astype(np.float32)
@@ -65,7 +72,7 @@ def test_python_blocks_run(page: Path, workspace: Path, monkeypatch: pytest.Monk
             exec(compile(block.text, pages.name(page), "exec"), names)
 
 
-@pytest.mark.parametrize("page", SHELL, ids=pages.name)
+@_by_page(SHELL)
 def test_commands_run(page: Path, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(workspace)
     shutil.rmtree(workspace / "logs", ignore_errors=True)  # pages use the same names
