@@ -53,7 +53,7 @@ def _describe_work(spent: dict[str, Any]) -> str:
     parts = [f"{_count(spent['evaluations'], 'evaluation')} ({rate})"]
     if seconds := spent["seconds_in_model"] + spent["seconds_outside"]:
         parts.append(f"{spent['seconds_in_model'] / seconds:.0%} of the time in the model")
-    parts.append(f"{spent['examples_in_a_batch']:g} examples per batch")
+    parts.append(f"{_count(spent['examples_in_a_batch'], 'example')} per batch")
     if spent["units_retried"]:
         parts.append(f"{_count(spent['units_retried'], 'work unit')} started again")
     if spent["out_of_memory_retries"]:
@@ -84,5 +84,6 @@ def _format_mean(mean: dict[str, Any] | None) -> str:
     return f"{mean['mean']:.3f}" + ("" if mean["high"] is None else f" ± {mean['high'] - mean['mean']:.3f}")
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+def _count(number: float, noun: str) -> str:
+    text = f"{number:g}" if isinstance(number, float) else f"{number:,}"
+    return f"{text} {noun}{'' if number == 1 else 's'}"

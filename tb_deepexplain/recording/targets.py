@@ -248,7 +248,11 @@ class Classes:
         return largest[:, -1] - largest[:, -2]
 
     def _checked_labels(self, label: Label) -> np.ndarray:
-        if label is None or not np.size(label):
+        if label is not None and not np.size(label):
+            raise InputError(
+                "none of the classes is true of it, so target label explains nothing; use target predicted"
+            )
+        if label is None:
             raise InputError(
                 "it has no label, which target label needs; add the feature (see --label_feature) or use target predicted"
             )

@@ -147,7 +147,7 @@ def test_of_several_labels_each_has_a_map() -> None:
     assert [d and d["outcome"] for d in described] == ["false positive", "false negative", "true positive"]
     assert classes.describe_labels(1, 0, ()) == {"predictions": "", "labels": "", "outcome": "true negative"}
     assert classes.describe_labels(1, 0, None) == {"predictions": ""}
-    with pytest.raises(InputError, match="it has no label"):
+    with pytest.raises(InputError, match="none of the classes is true of it"):
         classes.choose(Target.parse("label"), [[0], []])
 
 

@@ -1,0 +1,24 @@
+"""The summary after a run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from beam_pipelines.cli.report import _describe_work
+
+
+@pytest.mark.parametrize(
+    ("in_a_batch", "words"),
+    [(1.0, "1 example per batch"), (1.5, "1.5 examples per batch"), (8.0, "8 examples per batch")],
+)
+def test_examples_of_a_batch_are_counted(in_a_batch: float, words: str) -> None:
+    spent: dict[str, Any] = dict.fromkeys(("units_retried", "out_of_memory_retries", "seconds_outside"), 0)
+    spent |= {
+        "evaluations": 3,
+        "evaluations_per_second": 2.0,
+        "seconds_in_model": 1.5,
+        "examples_in_a_batch": in_a_batch,
+    }
+    assert _describe_work(spent) == f"3 evaluations (2/s per worker), 100% of the time in the model, {words}"
