@@ -59,7 +59,7 @@ def run(arguments: Arguments) -> int:
     print_note("loading TensorFlow and the model")
     with filter_native_stderr():
         from beam_pipelines.cli.background import read_background
-        from beam_pipelines.cli.request import build_request
+        from beam_pipelines.cli.request import build_request, check_baseline_examples
         from beam_pipelines.reading.example_parser import ExampleParser
         from tb_deepexplain.recording.batch_explainer import BatchExplainer
         from tb_deepexplain.recording.manifest import describe_store
@@ -71,6 +71,7 @@ def run(arguments: Arguments) -> int:
     units = take_sample(plan, arguments.examples, arguments.seed, arguments.unit_size).units
     examples, failures = _parse(itertools.chain.from_iterable(map(read_records, units)), parser.parse)
     arguments, left_out = _select(arguments, graph, examples, background)
+    check_baseline_examples(arguments)
     request = build_request(arguments, background)
     explainer = BatchExplainer(request, graph)
     print_note(f"explaining {len(examples)} examples by {len(request.methods)} methods, and measuring the maps")

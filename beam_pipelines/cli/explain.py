@@ -112,8 +112,9 @@ def _prepare(arguments: Arguments) -> _Prepared:
     with filter_native_stderr():
         from beam_pipelines.cli import run_configuration
         from beam_pipelines.cli.background import read_background
-        from beam_pipelines.cli.request import build_request
+        from beam_pipelines.cli.request import build_request, check_baseline_examples
 
+        check_baseline_examples(arguments)
         background = read_background(arguments, record_spec)
     request = build_request(arguments, background)
     contents = run_configuration.configure(arguments, request, fingerprint, plan)

@@ -30,12 +30,6 @@ def build_request(arguments: Arguments, background: Background | None = None) ->
         else:
             _set_parameter("methods", methods, find_method(name), parameter, text)
     if background:
-        rows = [*map(find_method, methods), *map(find_measure, measures)]
-        if all(row.baseline_parameter is None for row in rows):
-            names = ", ".join(row.id for row in rows)
-            raise ParameterError(
-                f"--baseline_examples: none of {names} takes a baseline; leave the option out, or choose another method"
-            )
         methods = {name: background.parameters(find_method(name), values) for name, values in methods.items()}
         measures = {name: background.parameters(find_measure(name), values) for name, values in measures.items()}
     return make_request(
@@ -62,6 +56,16 @@ def build_request(arguments: Arguments, background: Background | None = None) ->
         alone=local_workers.is_alone(arguments.beam),
         mixed_precision=arguments.mixed_precision,
     )
+
+
+def check_baseline_examples(arguments: Arguments) -> None:
+    """ParameterError for --baseline_examples that no method and no measure uses."""
+    rows = [*map(find_method, arguments.methods), *map(find_measure, arguments.measures)]
+    if arguments.baseline_examples and all(row.baseline_parameter is None for row in rows):
+        names = ", ".join(row.id for row in rows)
+        raise ParameterError(
+            f"--baseline_examples: none of {names} takes a baseline; leave the option out, or choose another method"
+        )
 
 
 def _select_rows(option: str, names: Sequence[str], find: Callable[[str], Any]) -> dict[str, dict[str, Any]]:

@@ -125,6 +125,12 @@ def test_on_a_linear_model_no_method_is_better(linear: tuple[Path, Path], tmp_pa
     assert example_ids(tmp_path) != ids
 
 
+def test_methods_without_a_baseline_are_compared_with_others(linear: tuple[Path, Path], tmp_path: Path) -> None:
+    options = ["--methods=saliency,gradient_x_input,occlusion", f"--baseline_examples={linear[1]}"]
+    assert evaluate(*linear, tmp_path, *options, "--measures=deletion", "--deletion.steps=2", "--examples=3") == 0
+    assert {row["id"] for row in read_evaluation(tmp_path)["methods"]} == {"saliency", "gradient_x_input", "occlusion"}
+
+
 @pytest.mark.slow
 def test_methods_that_cannot_explain_the_model_are_left_out(
     exported: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
