@@ -108,7 +108,8 @@ def _layout(shape: Sequence[Any], window: Lengths | int | None, step: Lengths | 
     for name, lengths in (("window_shape", widths), ("step", steps)):
         if len(lengths) != len(shape):
             raise ParameterError(
-                f"occlusion: {name}={tuple(lengths)} has {len(lengths)} entries; an example has {len(shape)} axes {tuple(shape)}"
+                f"occlusion: {name}={tuple(lengths)} has {len(lengths)} entries; an example has {len(shape)} axes {tuple(shape)}: "
+                "a single number applies to every axis, also of inputs of other shapes"
             )
     if any(s and w > s for w, s in zip(widths, shape, strict=True)):
         raise ParameterError(
