@@ -180,21 +180,22 @@ class _Rounding:
 
     def _effect(self, count: int) -> np.ndarray:
         """`[N]` how much the output changes if the last digits of the inputs do: a measure of the model's own rounding."""
-        signs = np.random.default_rng(0)
+        rng = np.random.default_rng(0)
         effects = list[np.ndarray]()
         for _ in range(_MOVES):
-            moved = [
-                (a * (1 + 4 * self._epsilon * signs.choice([-1, 1], a.shape))).astype(a.dtype)
-                if a.dtype.kind == "f"
-                else a
-                for a in self._batch
-            ]
+            moved = [self._move(a, rng) if a.dtype.kind == "f" else a for a in self._batch]
             with np.errstate(invalid="ignore", divide="ignore"):
                 effects += [
                     np.nan_to_num(np.abs(a - b)).reshape(len(a), -1).max(1, initial=0)
                     for a, b in self._scales(self._outputs.of_graph(moved), self._values)
                 ]
         return np.maximum.reduce(effects)[:count]
+
+    def _move(self, array: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """The array with other last digits. Whole numbers move away from zero: the model may cut them to the integers they are."""
+        digits = rng.choice([-4, 4], array.shape)
+        digits = np.where(array == np.trunc(array), rng.choice([2, 4], array.shape), digits)
+        return (array * (1 + self._epsilon * digits)).astype(array.dtype)
 
 
 def _precision(submodel: Submodel) -> tuple[float, float]:

@@ -325,8 +325,8 @@ class ModelGraph:
         *scopes, last = node_name(name).split("/")
         return f"{'/'.join(scopes[-2:]) or last!r} ({self._view.nodes[node_name(name)].op})"
 
-    def _static_shapes(self, tensors: Sequence[str], of_inputs: Mapping[str, Shape]) -> list[Shape | None]:
-        """The shapes of tensors, batch included; None if the rank is unknown. `of_inputs`: other shapes of inputs, by node."""
+    def static_specs(self, tensors: Sequence[str], of_inputs: Mapping[str, Shape]) -> list[tf.TensorSpec]:
+        """Shapes, batch included, and dtypes of tensors. `of_inputs`: other shapes of inputs, by node."""
 
         def fetch(*inputs: Any) -> list[Any]:
             feeds = {tensor_name(spec.node): t for spec, t in zip(self.inputs, inputs, strict=True)}
@@ -334,7 +334,11 @@ class ModelGraph:
 
         specs = [tf.TensorSpec(of_inputs.get(spec.node, spec.traced_shape), spec.dtype) for spec in self.inputs]
         fetched = tf.function(fetch, autograph=False).get_concrete_function(*specs).structured_outputs
-        return [None if t.shape.rank is None else tuple(t.shape) for t in fetched]
+        return [tf.TensorSpec(t.shape, t.dtype) for t in fetched]
+
+    def _static_shapes(self, tensors: Sequence[str], of_inputs: Mapping[str, Shape]) -> list[Shape | None]:
+        """The shapes of `static_specs`; None if the rank is unknown."""
+        return [None if s.shape.rank is None else tuple(s.shape) for s in self.static_specs(tensors, of_inputs)]
 
     def _replace(self, **attributes: Any) -> ModelGraph:
         """A copy with other attributes; it does not share submodels and traces."""

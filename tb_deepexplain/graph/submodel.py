@@ -152,8 +152,15 @@ class Submodel:
         """The submodel imported into the function that is being traced."""
         feeds = dict(zip(self.cut.context, context, strict=True))
         for entry, values in zip(self.cut.entries, entries, strict=True):
-            feeds |= dict.fromkeys((entry.tensor, *entry.copies), values)
+            feeds[entry.tensor] = values
+            feeds |= {name: _like(values, self._copy_specs[name]) for name in entry.copies}
         return self.graph.import_graph(feeds, custom_gradients)
+
+    @cached_property
+    def _copy_specs(self) -> dict[str, tf.TensorSpec]:
+        """Shapes and dtypes of the copies of the entry tensors."""
+        names = [name for entry in self.cut.entries for name in entry.copies]
+        return dict(zip(names, self.graph.static_specs(names, {}), strict=True)) if names else {}
 
     @cached_property
     def entry_specs(self) -> tuple[InputSpec, ...]:
@@ -344,6 +351,15 @@ class Submodel:
             (ids,) = imported.fetch([lookup.indices])
             lookups.append((ids, tf.cast(_table_rows(imported, lookup), ids.dtype)))
         return lookups
+
+
+def _like(values: Any, spec: tf.TensorSpec) -> Any:
+    """The values in the dtype and shape of another cast of the same input."""
+    values = tf.cast(values, spec.dtype)
+    if spec.shape.rank is None or spec.shape.is_compatible_with(values.shape):
+        return values
+    sizes = [-1 if n is None else n for n in spec.shape]
+    return tf.reshape(values, sizes) if sizes.count(-1) < 2 else values
 
 
 def _table_rows(imported: ImportedGraph, lookup: EmbeddingLookup) -> Any:

@@ -205,6 +205,23 @@ def test_cast_pictures_have_the_axes_of_sampling_dims(dims: tuple[int, ...]) -> 
     assert_maps_close(of_integers, of_floats, 1e-4)
 
 
+def test_casts_of_one_input_to_several_dtypes_and_shapes() -> None:
+    weights = np.random.default_rng(0).normal(size=3).astype(np.float32)
+
+    def in_two_dtypes(x: Any) -> Any:
+        squares = tf.reduce_sum(tf.cast(x, tf.float64) ** 2, 1)
+        return tf.reduce_sum(tf.cast(x, tf.float32) * weights, 1) + tf.cast(squares, tf.float32)
+
+    def in_two_shapes(x: Any) -> Any:
+        squares = tf.reduce_sum(tf.cast(tf.reshape(x, [-1, 1, 3]), tf.float32) ** 2, [1, 2])
+        return tf.reduce_sum(tf.cast(x, tf.float32) * weights, 1) + squares
+
+    x = np.array([[1, 2, 3], [4, 5, 6]], np.int32)
+    for model in (in_two_dtypes, in_two_shapes):
+        for method, expected in (("gradient_x_input", x * (weights + 2 * x)), ("occlusion", x * weights + x**2)):
+            assert_maps_close(dx.explain(method, (model, tf.TensorSpec([None, 3], tf.int32)), x), expected)
+
+
 def test_pictures_and_tables_of_whole_numbers() -> None:
     keras.utils.set_random_seed(0)
     pixels = keras.Input((6, 6, 3), dtype="uint8")
