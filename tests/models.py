@@ -40,13 +40,14 @@ def text(mask_zero: bool = True, strings: bool = False) -> keras.Model:
     return keras.Model(inputs, layers.Dense(2, activation="softmax", name="head")(x))
 
 
-def two_inputs() -> keras.Model:
-    """A number vector and token ids, added up after separate ways."""
+def two_inputs(by_name: bool = True) -> keras.Model:
+    """A number vector and token ids, added up after separate ways; without names, the ids come first."""
     keras.utils.set_random_seed(3)
     numbers, ids = keras.Input((4,), name="numbers"), keras.Input((6,), dtype="int32", name="ids")
     words = layers.GlobalAveragePooling1D()(layers.Embedding(10, 5, embeddings_initializer="normal")(ids))
     x = layers.Concatenate()([layers.Dense(5, activation="tanh")(numbers), words])
-    return keras.Model({"numbers": numbers, "ids": ids}, layers.Dense(3, name="head")(x))
+    inputs = {"numbers": numbers, "ids": ids} if by_name else [ids, numbers]
+    return keras.Model(inputs, layers.Dense(3, name="head")(x))
 
 
 def sequential() -> keras.Model:

@@ -59,6 +59,7 @@ def _explainer(model: str) -> dx.Explainer:
         "picture": models.image,
         "people": _people,
         "ids and numbers": models.two_inputs,
+        "ids, then numbers": lambda: models.two_inputs(by_name=False),
     }
     method = "occlusion" if model == "people" else "saliency"
     return dx.Explainer(method, builders[model](), target=0, **{"inputs": "age"} if model == "people" else {})
@@ -292,11 +293,11 @@ def test_several_inputs_by_order() -> None:
     dataset = Dataset.from_tensor_slices((ids, numbers))
     pairs = Dataset.zip(dataset, Dataset.from_tensor_slices(LABELS))
     for xs in ([ids, numbers], (ids, numbers), (ids, [list(row) for row in numbers]), dataset, dataset.batch(3)):
-        inputs = check("ids and numbers", xs)
+        inputs = check("ids, then numbers", xs)
         assert [array.shape for array in inputs.arrays] == [(4, 6), (4, 4)]
         assert inputs.labels is None
     for xs in (([ids, numbers], LABELS), ((ids, numbers), LABELS), pairs, pairs.batch(3)):
-        inputs = check("ids and numbers", xs)
+        inputs = check("ids, then numbers", xs)
         assert [array.shape for array in inputs.arrays] == [(4, 6), (4, 4)]
         np.testing.assert_array_equal(read_labels(inputs.labels, inputs.n).array, LABELS)
 

@@ -100,15 +100,13 @@ def test_masks_follow_each_point_of_a_batch_of_raw_strings() -> None:
 
 
 def test_structure_follows_the_caller() -> None:
-    model = models.two_inputs()
     numbers, ids = RNG.normal(size=(2, 4)), RNG.integers(0, 10, (2, 6))
-    by_name = dx.explain("saliency", model, {"numbers": numbers, "ids": ids}, target=0)
-    order = [s.name for s in dx.load_model(model).inputs]
-    arrays = [{"numbers": numbers, "ids": ids}[n] for n in order]
+    by_name = dx.explain("saliency", models.two_inputs(), {"numbers": numbers, "ids": ids}, target=0)
+    model = models.two_inputs(by_name=False)
     for sequence in (list, tuple):
-        maps = dx.explain("saliency", model, sequence(arrays), target=0)
+        maps = dx.explain("saliency", model, sequence([ids, numbers]), target=0)
         assert isinstance(maps, sequence)
-        assert {a.shape for a in maps} == {v.shape for v in by_name.values()}
+        assert [a.shape for a in maps] == [by_name[name].shape for name in ("ids", "numbers")]
     image = models.image()
     assert isinstance(dx.explain("saliency", image, [PICTURES], target=0), list)
     assert isinstance(dx.explain("saliency", image, PICTURES.tolist(), target=0), np.ndarray)
@@ -161,10 +159,12 @@ def test_inputs_that_do_not_fit_are_refused(
 
 def test_several_inputs_are_counted() -> None:
     explainer = dx.Explainer("saliency", models.two_inputs())
-    with pytest.raises(dx.InputError, match="one array; the model takes"):
+    with pytest.raises(dx.InputError, match="by name: give a dict with one array for each"):
         explainer.run(np.ones((2, 4)))
     with pytest.raises(dx.InputError, match="same number of examples, got"):
         explainer.run({"numbers": np.ones((2, 4)), "ids": np.ones((3, 6), int)})
+    with pytest.raises(dx.InputError, match="one array; the model takes"):
+        dx.explain("saliency", models.two_inputs(by_name=False), np.ones((2, 4)))
 
 
 def test_errors_form_one_tree() -> None:

@@ -105,7 +105,7 @@ def test_a_label_outside_the_classes_has_no_name(image: Run, tmp_path: Path) -> 
     source = write_records(tmp_path / "a.tfrecord", rows)
     assert image(source, f"--labels={tmp_path / 'labels'}", methods="saliency") == 0
     labels = [(row["label"], row["label_name"]) for row in image.store.index.to_pylist()]
-    assert labels == [(-1, None), (0, "cat"), (2, "fish"), (3, None), (-3, None)]
+    assert labels == [(None, None), (0, "cat"), (2, "fish"), (3, None), (None, None)]  # negative: there is no label
 
 
 def test_encoded_pictures_are_stored_unchanged(image: Run, tmp_path: Path) -> None:
