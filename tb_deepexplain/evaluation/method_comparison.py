@@ -205,13 +205,14 @@ def select_methods(
 
 
 def window_parameters(shapes: Sequence[Sequence[int | None]]) -> dict[str, Any]:
-    """Parameters of occlusion for examples with inputs of these shapes: windows for one picture, none otherwise.
+    """Parameters of occlusion for examples with inputs of these shapes: windows for the only picture, none otherwise.
 
     Pixel by pixel, occlusion would take as many evaluations as the picture has values.
     """
-    if len(shapes) != 1 or len(shapes[0]) != 3 or None in shapes[0]:
+    with_windows = [shape for shape in shapes if len(shape) >= 3]
+    if len(with_windows) != 1 or len(with_windows[0]) != 3 or None in with_windows[0]:
         return {}
-    height, width, channels = (size or 0 for size in shapes[0])
+    height, width, channels = (size or 0 for size in with_windows[0])
     window = (max(1, round(height / _WINDOWS)), max(1, round(width / _WINDOWS)), channels)
     return {"window_shape": window, "step": window}
 

@@ -373,3 +373,26 @@ def test_a_window_of_one_number_has_whole_tokens() -> None:
         dx.explain("occlusion", models.text(), ids, target=1, window_shape=9)
     with pytest.raises(dx.ParameterError, match="does not fit"):
         dx.explain("occlusion", models.image(), PICTURES, target=1, window_shape=9)
+
+
+def _picture_and_table() -> keras.Model:
+    keras.utils.set_random_seed(2)
+    picture, table = keras.Input((6, 6, 3), name="picture"), keras.Input((3,), name="table")
+    joined = keras.layers.Concatenate()([keras.layers.Flatten()(picture), table])
+    return keras.Model([picture, table], keras.layers.Dense(1, kernel_initializer="normal")(joined))
+
+
+@pytest.mark.parametrize(
+    "windows", [{"window_shape": (2, 2, 3), "step": 2}, {"window_shape": (2, 2), "step": (2, 2)}, {"window_shape": 4}]
+)
+def test_windows_are_those_of_the_inputs_that_have_such_axes(windows: dict[str, Any]) -> None:
+    """A window of a picture says nothing of the numbers beside it, which are replaced one by one."""
+    model, rng = _picture_and_table(), np.random.default_rng(0)
+    xs = {"picture": rng.random((2, 6, 6, 3), np.float32), "table": rng.random((2, 3), np.float32)}
+    result = dx.explain("occlusion", model, xs, target=None, return_result=True, **windows)
+    weights = np.asarray(model.layers[-1].kernel)
+    assert_maps_close(result.attributions["table"], xs["table"] * weights[-3:, 0])  # of a linear model
+    alone = dx.explain("occlusion", model, xs, target=None, inputs="picture", **windows)
+    np.testing.assert_array_equal(result.attributions["picture"], alone["picture"])
+    with pytest.raises(dx.ParameterError, match="has 4 entries"):
+        dx.explain("occlusion", model, xs, target=None, window_shape=(1, 1, 1, 1))

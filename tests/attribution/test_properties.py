@@ -332,10 +332,7 @@ def test_a_window_without_its_last_axis_has_all_channels() -> None:
     ("params", "message"),
     [
         ({"window_shape": (5, 1)}, "does not fit into an example of shape"),
-        (
-            {"window_shape": (2, 2, 2)},
-            r"has 3 entries; an example has 2 axes \(.*\): a single number applies to every axis, also of inputs of other shapes",
-        ),
+        ({"window_shape": (2, 2, 2)}, "has 3 entries; an example has 2 axes"),
         ({"window_shape": (5,)}, r"window_shape=\(5, 3\) does not fit into an example of shape \(4, 3\)"),
         ({"step": (1, 1, 1)}, "has 3 entries"),
         ({"baseline": np.zeros((5, 4, 3))}, "leave the batch dimension out"),

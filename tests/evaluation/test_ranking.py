@@ -314,5 +314,6 @@ def test_wrong_arguments_are_refused() -> None:
 def test_occlusion_of_pictures_uses_windows() -> None:
     assert window_parameters([(224, 112, 3)]) == {"window_shape": (16, 8, 3), "step": (16, 8, 3)}
     assert window_parameters([(8, 8, 1)])["step"] == (1, 1, 1)
-    for shapes in ([(10,)], [(None, None, 3)], [(8, 8, 3), (4,)]):
+    assert window_parameters([(4,), (16, 32, 3)]) == {"window_shape": (1, 2, 3), "step": (1, 2, 3)}
+    for shapes in ([(10,)], [(None, None, 3)], [(8, 8, 3), (8, 8, 1)], [(8, 8, 3), (4, 8, 8, 3)]):
         assert window_parameters(shapes) == {}

@@ -22,7 +22,8 @@ def occlusion(
         AtLeast(1),
         Doc(
             "Size of the window along each axis of an example, or along all but the last, which it then covers (all channels); a "
-            "single number applies to every axis that is long enough, or to whole tokens; 1 by default."
+            "single number applies to every axis that is long enough, or to whole tokens; 1 by default. Of several inputs, those "
+            "without such axes have windows of 1."
         ),
     ] = None,
     step: Annotated[
@@ -43,8 +44,9 @@ def occlusion(
     bases = score.baseline(baseline)
     attributions, evaluations = [], tf.ones([score.n], tf.int32)
     left_out = tf.fill([score.n], False)
+    layouts = _layouts([tuple(x.shape[1:]) for x in score.x], score.whole, window_shape, step)
     for i, x in enumerate(score.x):
-        axes = _axes(x, window_shape, step, score.whole[i])
+        axes = _with_sizes(layouts[i], x)
         attribution, is_left_out = _occlude(score, i, bases[i], axes, value)
         attributions.append(attribution)
         left_out |= is_left_out
@@ -62,8 +64,7 @@ def windows(
     **_: object,
 ) -> int:
     """The number of windows in an example whose inputs have these shapes."""
-    axes = [_layout(shape, window_shape, step, is_whole) for shape, is_whole in zip(shapes, whole, strict=True)]
-    return sum(math.prod(axis.count for axis in of_input) for of_input in axes)
+    return sum(math.prod(axis.count for axis in of_input) for of_input in _layouts(shapes, whole, window_shape, step))
 
 
 class _Axis(NamedTuple):
@@ -87,14 +88,31 @@ class _Axis(NamedTuple):
         return tf.minimum(tf.maximum(position - self.width + self.step, 0) // self.step, end), end
 
 
-def _axes(x: Any, window: Lengths | int | None, step: Lengths | int | None, whole: bool) -> list[_Axis]:
-    """The windows along each axis of an example, whose lengths may be tensors."""
-    shape, sizes = tuple(x.shape[1:]), tf.unstack(tf.shape(x)[1:])
-    sizes = [static or size for static, size in zip(shape, sizes, strict=True)]
+def _with_sizes(layout: Sequence[_Axis], x: Any) -> list[_Axis]:
+    """The windows along each axis of the examples `x`, whose lengths may be tensors."""
+    sizes = [axis.size or size for axis, size in zip(layout, tf.unstack(tf.shape(x)[1:]), strict=True)]
     return [
         axis._replace(size=size, count=(size - axis.width) // axis.step + 1)
-        for axis, size in zip(_layout(shape, window, step, whole), sizes, strict=True)
+        for axis, size in zip(layout, sizes, strict=True)
     ]
+
+
+def _layouts(
+    shapes: Sequence[Sequence[Any]], whole: Sequence[bool], window: Lengths | int | None, step: Lengths | int | None
+) -> list[list[_Axis]]:
+    """The windows of each input of an example: of 1 where another input has the axes of `window` and `step`, and this one has not."""
+    have_axes = [_has_axes(shape, window) and _has_axes(shape, step) for shape in shapes]
+    return [
+        _layout(shape, *((window, step) if has_axes or not any(have_axes) else (None, None)), is_whole)
+        for shape, has_axes, is_whole in zip(shapes, have_axes, whole, strict=True)
+    ]
+
+
+def _has_axes(shape: Sequence[Any], lengths: Lengths | int | None) -> bool:
+    """Whether windows or steps of these lengths are meant for examples of this shape."""
+    if isinstance(lengths, tuple):
+        return len(lengths) in (len(shape), len(shape) - 1)
+    return lengths is None or any((size or lengths) >= lengths for size in shape)
 
 
 def _layout(shape: Sequence[Any], window: Lengths | int | None, step: Lengths | int | None, whole: bool) -> list[_Axis]:
@@ -108,8 +126,7 @@ def _layout(shape: Sequence[Any], window: Lengths | int | None, step: Lengths | 
     for name, lengths in (("window_shape", widths), ("step", steps)):
         if len(lengths) != len(shape):
             raise ParameterError(
-                f"occlusion: {name}={tuple(lengths)} has {len(lengths)} entries; an example has {len(shape)} axes {tuple(shape)}: "
-                "a single number applies to every axis, also of inputs of other shapes"
+                f"occlusion: {name}={tuple(lengths)} has {len(lengths)} entries; an example has {len(shape)} axes {tuple(shape)}"
             )
     if any(s and w > s for w, s in zip(widths, shape, strict=True)):
         raise ParameterError(
