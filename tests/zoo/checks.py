@@ -34,11 +34,15 @@ def _equals(literal: Callable[[AsCalled], list[np.ndarray]]) -> Check:
     return Check(lambda called, maps, _, __: _assert_close(maps, called.summed(literal(called)), called))
 
 
-def _assert_close(maps: list[np.ndarray], expected: list[np.ndarray], called: AsCalled) -> None:
+def _assert_close(
+    maps: list[np.ndarray], expected: list[np.ndarray], called: AsCalled, tolerance: float | None = None
+) -> None:
     scale = max(float(abs(e).max()) for e in expected)
     assert scale > 0, "the literal map is zero: choose another example or other weights"
     # Differences of scores are as exact as the scores.
-    allowed = called.member.tolerance * scale + 4e-6 * float(abs(called.score).max()) / expected[0][0].size
+    allowed = (tolerance or called.member.tolerance) * scale + 4e-6 * float(abs(called.score).max()) / expected[0][
+        0
+    ].size
     assert [m.shape for m in maps] == [e.shape for e in expected]
     for values, literal in zip(maps, expected, strict=True):
         np.testing.assert_allclose(values, literal, rtol=0, atol=allowed)
@@ -130,7 +134,7 @@ def _compare_deeplift(called: AsCalled, maps: list[np.ndarray], _: Any, __: Any)
 
 def _compare_lrp(called: AsCalled, maps: list[np.ndarray], _: Any, __: Any) -> None:
     if called.member.has_keras_activations:
-        _assert_close(maps, called.summed(literal_lrp(called)), called)
+        _assert_close(maps, called.summed(literal_lrp(called)), called, called.member.lrp_tolerance)
     else:  # bias-free ReLU nets only
         gradient = literal_gradient(called)
         _assert_close(maps, [x * g for x, g in zip(called.entries, gradient, strict=True)], called)

@@ -70,6 +70,9 @@ class Member:
     wrong: Mapping[str, str] = dataclasses.field(default_factory=dict)
     has_keras_activations: bool = True  # so that backward rules can be applied by hand
     tolerance: float = 1e-3  # of a map, relative to its largest value
+    lrp_tolerance: float | None = (
+        None  # of maps of ε-LRP, where rounding next to a zero is divided by ε; None: the same
+    )
 
     def expected(self, table: Mapping[str, str], subject: Any) -> str | None:
         """The entry of `refused`, `warned` or `wrong` for a row of the table of methods, or for a format."""
