@@ -99,9 +99,10 @@ def sum_tokens(
     For each map, `ranks` is the rank of its entry and `lookups` its embedding look-up, if it has one. Maps of other `map_axes`
     than the tokens have no sum.
     """
-    tokens = [
-        m @ np.ones(m.shape[-1], m.dtype) if m.ndim == rank else m  # faster than m.sum(-1)
-        for m, rank, lookup in zip(maps, ranks, lookups, strict=True)
-        if lookup and (map_axes is None or map_axes[: rank - 2] == tuple(range(1, rank - 1)))
-    ]
+    with np.errstate(invalid="ignore"):  # NaN of maps that hold it; NumPy's own kernels set the flag at times without reason
+        tokens = [
+            m @ np.ones(m.shape[-1], m.dtype) if m.ndim == rank else m  # faster than m.sum(-1)
+            for m, rank, lookup in zip(maps, ranks, lookups, strict=True)
+            if lookup and (map_axes is None or map_axes[: rank - 2] == tuple(range(1, rank - 1)))
+        ]
     return tokens[0] if len(tokens) == 1 else tokens or None

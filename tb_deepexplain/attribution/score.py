@@ -256,14 +256,22 @@ def select(output: Any, target: Any, ys: Any) -> Any:
     if output.dtype.size < 4:  # half precision: sum in single
         output = tf.cast(output, tf.float32)
     if target is not None and target.shape.rank == 2:
-        return tf.gather_nd(output, target, batch_dims=1)
-    if target is not None and output.shape.rank != 1:
+        return _gather_units(output, target)
+    if target is not None and output.shape.rank == 2:
+        output = _gather_units(output, target[:, None])
+    elif target is not None and output.shape.rank != 1:
         output = tf.gather(output, target, axis=-1, batch_dims=1)
     if ys is not None:
         if output.shape.rank > 1 and output.shape[1] is None:  # of shorter texts than others, whose weights are longer
             ys = ys[:, : tf.maximum(tf.shape(output)[1], 1)]
         output = output * tf.cast(ys, output.dtype)
     return tf.reduce_sum(output, axis=list(range(1, output.shape.rank)))
+
+
+def _gather_units(output: Any, positions: Any) -> Any:
+    """[B] the units at the positions [B, axes]: tf.gather_nd with batch_dims=1, whose gradient takes many more operations."""
+    rows = tf.range(tf.shape(positions, tf.int64)[0])
+    return tf.gather_nd(output, tf.concat([rows[:, None], positions], 1))
 
 
 def real_dtype(x: Any) -> Any:

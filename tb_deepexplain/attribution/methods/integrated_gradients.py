@@ -101,7 +101,7 @@ def _dot(a: Any, b: Any) -> Any:
 
 def _sum_by_row(values: list[Any], weights: Any, rows: Any, n: Any) -> list[Any]:
     """Σ weights · values over the entries of each row, `[n, ...]`."""
-    used = tf.where(weights != 0)[:, 0]
+    used = _numbers(weights != 0)
     used = tf.gather(used, tf.argsort(tf.gather(rows, used), stable=True))  # sums of sorted rows are five times faster
     ids = tf.gather(rows, used)
     return [tf.sparse.segment_sum(v * _like(weights, v), used, ids, num_segments=n) for v in values]
@@ -141,7 +141,9 @@ def _integrate_adaptively(score: Score, path: _Path, tolerance: float, max_evalu
         parallel_iterations=1,
     )
     attributions = [t * w for t, w in zip(state["total"], path.difference, strict=True)]
-    start, value, steep = refinement.start, refinement.value, refinement.steep
+    start, value = state["start"], state["value"]
+    change = tf.maximum(tf.abs(value - start), allowed_gap(start, value, tolerance))
+    steep = tf.abs(state["slope_at_start"]) > STEEP * change
     above_tolerance = is_above_tolerance(attributions, start, value, tolerance)
     exhausted = state["evaluations"] + 2 > max_evaluations
     gap = f"the completeness gap is above tolerance={tolerance:g}"
@@ -164,96 +166,104 @@ class _Refinement:
 
     An interval has Simpson's three nodes, at which the score `f` and its slope `s` along the path are known, so
     halving it costs two evaluations and wastes none. The change of f over the interval is known exactly; its
-    difference from Simpson's rule is the error, without further evaluations. The nodes' gradients `g` are kept in a
-    separate list, to which intervals point, because they are large and should not be copied.
+    difference from Simpson's rule is the error, without further evaluations. Nodes are kept in a list of their own, to
+    which intervals point, because their gradients `g` are large and should not be copied. Each round evaluates the new nodes
+    of the round before, the first the first nodes, so that the gradient is traced in one place.
     """
 
     def __init__(self, score: Score, path: _Path, tolerance: float, max_evaluations: int) -> None:
-        """`first` is the state before the first refinement, with `shapes`; `start` and `value` `[N]` are the scores at the ends."""
-        self._score, self._path, self._max_evaluations = score, path, max_evaluations
+        """`first` is the state before the first round, and `shapes` are those of all states."""
+        self._score, self._path = score, path
+        self._tolerance, self._max_evaluations = tolerance, max_evaluations
         n = score.n
         parts = min(FIRST_INTERVALS, (max_evaluations - 1) // 2)
         knots = 2 * parts + 1
-        rows = tf.repeat(tf.range(n), knots)
-        alpha = tf.tile(tf.linspace(tf.constant(0.0, tf.float64), 1.0, knots), [n])
-        f, s, g = self._evaluate(rows, alpha)
-        self.start, self.value = tf.reshape(f, [-1, knots])[:, 0], tf.reshape(f, [-1, knots])[:, -1]
-        self._allowed = allowed_gap(self.start, self.value, tolerance)
-        change = tf.maximum(tf.abs(self.value - self.start), self._allowed)
-        self.steep = tf.abs(tf.reshape(s, [-1, knots])[:, 0]) > STEEP * change  # [N] at the baseline
+        no_values, no_scores = tf.zeros([0], tf.float64), tf.zeros([n], tf.float64)
         self.first = {
             "rows": tf.repeat(tf.range(n), parts),  # the example of each interval
-            "nodes": _triples(tf.range(n * knots), parts),  # the index of each node in the list of gradients
-            "ends": _triples(alpha, parts),
-            "f": _triples(f, parts),
-            "s": _triples(s, parts),
-            "g": g,
-            "gradient_rows": rows,  # the example of each gradient
-            "evaluations": tf.fill([n], knots),
+            # The index of each of its nodes in the list of nodes, the new ones last.
+            "indices": _triples(tf.range(n * knots), parts),
+            "new": {"rows": tf.repeat(tf.range(n), knots), "alpha": tf.tile(np.linspace(0, 1, knots), [n])},
+            "known": {
+                "rows": tf.zeros([0], tf.int32),  # the example of each node
+                "alpha": no_values,
+                "f": no_values,
+                "s": no_values,
+                "g": [tf.zeros(tf.concat([[0], tf.shape(x)[1:]], 0), x.dtype) for x in score.x],
+            },
+            "evaluations": tf.fill([n], knots),  # of known and new nodes
             "total": [tf.zeros_like(x) for x in score.x],
+            # [N] at the ends of the paths, known after the first round
+            **dict.fromkeys(("start", "value", "slope_at_start"), no_scores),
         }
-        like_x = [tf.TensorShape([None, *x.shape[1:]]) for x in score.x]
-        self.shapes = {
-            **{k: tf.TensorShape([None, 3]) for k in ("nodes", "ends", "f", "s")},
-            **{k: tf.TensorShape([None]) for k in ("rows", "gradient_rows", "evaluations")},
-            **dict.fromkeys(("g", "total"), like_x),
-        }
+        self.shapes = tf.nest.map_structure(lambda t: tf.TensorShape([None, *t.shape[1:]]), self.first)
+        self.shapes["known"]["g"] = self.shapes["total"] = [tf.TensorShape([None, *x.shape[1:]]) for x in score.x]
 
     def refine(self, state: dict[str, Any]) -> dict[str, Any]:
         """The state without the intervals of examples that are ready, which are added to their totals, and with halves of others."""
-        rows, ends, n = state["rows"], state["ends"], self._score.n
-        rule, error = _integrate_intervals(state)
-        narrowest = tf.maximum(NARROWEST * ends[:, 2], NARROWEST_AT_ZERO) if self._path.is_from_zero else NARROWEST
+        new, known, rows, n = self._evaluate(state["new"]), state["known"], state["rows"], self._score.n
+        nodes = tf.nest.map_structure(lambda a, b: tf.concat([a, b], 0), known, new)
+        at_ends = {
+            "start": state["start"] + _sum_where(new["alpha"] == 0, new["f"], new["rows"], n),
+            "value": state["value"] + _sum_where(new["alpha"] == 1, new["f"], new["rows"], n),
+            "slope_at_start": state["slope_at_start"] + _sum_where(new["alpha"] == 0, new["s"], new["rows"], n),
+        }
+        allowed = allowed_gap(at_ends["start"], at_ends["value"], self._tolerance)
+        ends, f, s = (tf.gather(nodes[k], state["indices"]) for k in ("alpha", "f", "s"))
+        first, _, last = tf.unstack(ends, axis=1)
+        rule, error = _integrate_intervals(last - first, f, s)
+        narrowest = tf.maximum(NARROWEST * last, NARROWEST_AT_ZERO) if self._path.is_from_zero else NARROWEST
         pairs = (self._max_evaluations - state["evaluations"]) // 2
-        split = _to_split(rows, error, ends[:, 2] - ends[:, 0] > narrowest, self._allowed, pairs, n)
+        split = _to_split(rows, error, last - first > narrowest, allowed, pairs, n)
         ready = tf.gather(tf.math.unsorted_segment_sum(tf.cast(split, tf.int32), rows, n), rows) == 0
         rule = tf.where(ready[:, None], rule, tf.zeros_like(rule))
-        count = tf.shape(state["gradient_rows"])[0]
-        weights = tf.math.unsorted_segment_sum(tf.reshape(rule, [-1]), tf.reshape(state["nodes"], [-1]), count)
-        shares = _sum_by_row(state["g"], weights, state["gradient_rows"], n)
-        total = [t + share for t, share in zip(state["total"], shares, strict=True)]
+        count = tf.shape(nodes["rows"])[0]
+        weights = tf.math.unsorted_segment_sum(tf.reshape(rule, [-1]), tf.reshape(state["indices"], [-1]), count)
+        shares = _sum_by_row(nodes["g"], weights, nodes["rows"], n)
         # Intervals of examples that are not ready are kept, and split into halves if they are too wide.
-        return self._halve(state, tf.where(~ready & ~split)[:, 0], tf.where(split)[:, 0]) | {"total": total}
+        refined = _halve(state, nodes, ends, _numbers(~ready & ~split), _numbers(split))
+        added = tf.math.unsorted_segment_sum(tf.ones_like(refined["new"]["rows"]), refined["new"]["rows"], n)
+        total = [t + share for t, share in zip(state["total"], shares, strict=True)]
+        return refined | at_ends | {"evaluations": state["evaluations"] + added, "total": total}
 
-    def _halve(self, state: dict[str, Any], kept: Any, halved: Any) -> dict[str, Any]:
-        """The state with the intervals of the numbers `kept`, and the halves of those of the numbers `halved`."""
-        rows, nodes, ends = (state[k] for k in ("rows", "nodes", "ends"))
-        live, indices = tf.unique(tf.reshape(tf.gather(nodes, tf.concat([kept, halved], 0)), [-1]))
-        indices = tf.reshape(indices, [-1, 3])
-        kept_nodes, halved_nodes = indices[: tf.size(kept)], indices[tf.size(kept) :]
-        middle = tf.gather(ends, halved)
-        quarters = tf.stack([middle[:, 0] + middle[:, 1], middle[:, 1] + middle[:, 2]], 1) / 2
-        fresh = tf.repeat(tf.gather(rows, halved), 2)
-        new_f, new_s, new_g = self._evaluate(fresh, tf.reshape(quarters, [-1]))
-        new_nodes = tf.size(live) + tf.range(tf.size(fresh))
-
-        def with_halves(old: Any, new: Any) -> Any:
-            return tf.concat([tf.gather(old, kept), _halves(tf.gather(old, halved), new)], 0)
-
-        return {
-            "rows": tf.concat([tf.gather(rows, kept), fresh], 0),
-            "nodes": tf.concat([kept_nodes, _halves(halved_nodes, new_nodes)], 0),
-            "ends": with_halves(ends, quarters),
-            "f": with_halves(state["f"], new_f),
-            "s": with_halves(state["s"], new_s),
-            "g": [tf.concat([tf.gather(o, live), new], 0) for o, new in zip(state["g"], new_g, strict=True)],
-            "gradient_rows": tf.concat([tf.gather(state["gradient_rows"], live), fresh], 0),
-            "evaluations": state["evaluations"]
-            + tf.math.unsorted_segment_sum(tf.ones_like(fresh), fresh, self._score.n),
-        }
-
-    def _evaluate(self, rows: Any, alpha: Any) -> tuple[Any, Any, list[Any]]:
-        """As `_Path.evaluate`, in batches."""
+    def _evaluate(self, points: dict[str, Any]) -> dict[str, Any]:
+        """Nodes at these shares `alpha` of the paths of `rows`."""
+        rows, alpha = points["rows"], points["alpha"]
 
         def evaluate_items(items: Any) -> list[Any]:
             value, slope, gradient = self._path.evaluate(tf.gather(rows, items), tf.gather(alpha, items))
             return [value, slope, *gradient]
 
-        count = tf.shape(rows)[0]
-        value, slope, *gradient = self._score.map(count, evaluate_items)
-        # Without points, map does not know the length of a text.
-        shapes = [tf.concat([[count], tf.shape(x)[1:]], 0) for x in self._score.x]
-        return value, slope, [tf.reshape(g, shape) for g, shape in zip(gradient, shapes, strict=True)]
+        value, slope, *gradient = self._score.map(tf.shape(rows)[0], evaluate_items)
+        return {"rows": rows, "alpha": alpha, "f": value, "s": slope, "g": gradient}
+
+
+def _halve(state: dict[str, Any], nodes: dict[str, Any], ends: Any, kept: Any, halved: Any) -> dict[str, Any]:
+    """Intervals and nodes of the state with the intervals of the numbers `kept`, and the halves of those of the numbers `halved`.
+
+    `nodes` are all nodes, known and new, and `ends` `[m, 3]` the shares at those of the intervals.
+    """
+    live, indices = tf.unique(tf.reshape(tf.gather(state["indices"], tf.concat([kept, halved], 0)), [-1]))
+    kept_nodes, halved_nodes = tf.split(tf.reshape(indices, [-1, 3]), [tf.size(kept), tf.size(halved)])
+    first, middle, last = tf.unstack(tf.gather(ends, halved), axis=1)
+    quarters = tf.reshape(tf.stack([first + middle, middle + last], 1) / 2, [-1])
+    rows = tf.repeat(tf.gather(state["rows"], halved), 2)
+    return {
+        "rows": tf.concat([tf.gather(state["rows"], kept), rows], 0),
+        "indices": tf.concat([kept_nodes, _halves(halved_nodes, tf.size(live) + tf.range(tf.size(rows)))], 0),
+        "new": {"rows": rows, "alpha": quarters},
+        "known": tf.nest.map_structure(lambda values: tf.gather(values, live), nodes),
+    }
+
+
+def _numbers(condition: Any) -> Any:
+    """[m] bool → the numbers of those that meet the condition."""
+    return tf.reshape(tf.where(condition), [-1])
+
+
+def _sum_where(condition: Any, values: Any, rows: Any, n: Any) -> Any:
+    """Σ values over the entries of each row that meet the condition, `[n]`."""
+    return tf.math.unsorted_segment_sum(tf.where(condition, values, tf.zeros_like(values)), rows, n)
 
 
 def _triples(nodes: Any, count: int) -> Any:
@@ -264,24 +274,25 @@ def _triples(nodes: Any, count: int) -> Any:
 
 def _halves(old: Any, new: Any) -> Any:
     """[m, 3] values of intervals and two new values of each → [2 · m, 3] those of their halves."""
-    new = tf.reshape(new, [-1, 2])
-    return _triples(tf.stack([old[:, 0], new[:, 0], old[:, 1], new[:, 1], old[:, 2]], 1), 2)
+    (first, middle, last), quarters = tf.unstack(old, axis=1), tf.unstack(tf.reshape(new, [-1, 2]), axis=1)
+    return _triples(tf.stack([first, quarters[0], middle, quarters[1], last], 1), 2)
 
 
-def _integrate_intervals(state: dict[str, Any]) -> tuple[Any, Any]:
+def _integrate_intervals(width: Any, f: Any, s: Any) -> tuple[Any, Any]:
     """The weights [m, 3] of each interval's nodes in the integral, and its signed error [m].
+
+    `width` [m] are their shares of the path, `f` [m, 3] the scores at their nodes, and `s` [m, 3] the slopes.
 
     Simpson's rule; the midpoint rule where an end has no derivative, such as a distance at zero, or one that means
     nothing for the interval, such as that of a norm at zero.
     """
-    ends, f, s = (state[k] for k in ("ends", "f", "s"))
-    width = ends[:, 2] - ends[:, 0]
-    known, smooth = (tf.reduce_all(tf.math.is_finite(v), 1, keepdims=True) for v in (f, s))
-    smooth &= tf.reduce_max(tf.abs(s), 1, keepdims=True) * width[:, None] <= STEEP * (
-        tf.abs(s[:, 1:2]) * width[:, None] + tf.abs(f[:, 2:] - f[:, :1])
-    )
-    rule = width[:, None] * tf.where(known & ~smooth, MIDPOINT, SIMPSON)
-    return rule, tf.reduce_sum(tf.where(rule == 0, rule, rule * s), 1) - (f[:, 2] - f[:, 0])
+    first, _, last = tf.unstack(f, axis=1)
+    middle_slope = s[:, 1]
+    known, smooth = (tf.reduce_all(tf.math.is_finite(v), 1) for v in (f, s))
+    bound = STEEP * (tf.abs(middle_slope) * width + tf.abs(last - first))
+    smooth &= tf.reduce_max(tf.abs(s), 1) * width <= bound
+    rule = width[:, None] * tf.where((known & ~smooth)[:, None], MIDPOINT, SIMPSON)
+    return rule, tf.reduce_sum(tf.where(rule == 0, rule, rule * s), 1) - (last - first)
 
 
 def _to_split(rows: Any, error: Any, is_wide: Any, allowed: Any, pairs: Any, n: Any) -> Any:
