@@ -93,6 +93,9 @@ class Explainer:
         method, model = order_arguments("Explainer(method, model)", method, model)
         self.method = find_method(method)
         self.parameters = self.method.check(params)  # before the model is loaded, which may take a while
+        _check_switches(
+            jit=jit, check_model=check_model, check_batch=check_batch, **({} if logits is None else {"logits": logits})
+        )
         graph = load_model(model)
         if score is not None and not (output is None and (target is None or target is DEFAULT)):
             raise ParameterError(
@@ -600,6 +603,13 @@ class Explainer:
         arrays = [tf.constant(array) for array in inputs.arrays] if padded else []
         ids = [tokens.numpy() for tokens in self.submodel.token_ids(arrays)] if padded else []
         return split_rows(len(inputs.arrays[0]), size, ids)
+
+
+def _check_switches(**switches: Any) -> None:
+    """ParameterError unless these options are True or False."""
+    for name, value in switches.items():
+        if not isinstance(value, bool | np.bool_):
+            raise ParameterError(f"{name}={value!r}: expected True or False")
 
 
 def _warn(texts: list[list[str]]) -> None:

@@ -99,7 +99,9 @@ def sum_tokens(
     For each map, `ranks` is the rank of its entry and `lookups` its embedding look-up, if it has one. Maps of other `map_axes`
     than the tokens have no sum.
     """
-    with np.errstate(invalid="ignore"):  # NaN of maps that hold it; NumPy's own kernels set the flag at times without reason
+    with np.errstate(
+        invalid="ignore"
+    ):  # NaN of maps that hold it; NumPy's own kernels set the flag at times without reason
         tokens = [
             m @ np.ones(m.shape[-1], m.dtype) if m.ndim == rank else m  # faster than m.sum(-1)
             for m, rank, lookup in zip(maps, ranks, lookups, strict=True)

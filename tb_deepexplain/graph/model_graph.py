@@ -131,7 +131,7 @@ class ModelGraph:
         for name, option in (*((name, "inputs") for name in names or ()), (output, "output")):
             if name is not None and not isinstance(name, str):
                 hint = f"; its name is {name.name!r}" if isinstance(getattr(name, "name", None), str) else ""
-                raise ParameterError(f"{option}: got a {type(name).__name__}; give the name of a layer or tensor{hint}")
+                raise ParameterError(f"{option}: got {type(name).__name__}; give the name of a layer or tensor{hint}")
         if names == ():
             raise ParameterError("inputs: got an empty list; name an input, layer or tensor, or leave inputs out")
         key = (names, output, logits, access)

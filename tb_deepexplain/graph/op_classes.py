@@ -119,4 +119,4 @@ def unsupported_reason(view: GraphView, name: str, varying: Collection[str]) -> 
         return "softmax inside the network"
     if op in _CONTROL_FLOW:
         return "loop or condition (LSTM, GRU, ...)"
-    return "call of an opaque function" if op in _CALLS else f"{op}, for which there is no rule"
+    return "call of an opaque function" if op in _CALLS else f"the operation {op}"

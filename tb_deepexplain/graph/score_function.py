@@ -24,7 +24,7 @@ def trace_score(function: ScoreFunction, specs: Mapping[str, Any]) -> Any:
     """The function as a ConcreteFunction of one TensorSpec `[None, ...]` for each output. Raises ParameterError."""
     name = describe_score(function)
     if not callable(function):
-        raise ParameterError(f"score: got a {type(function).__name__}; expected a function of the model's outputs")
+        raise ParameterError(f"score: got {type(function).__name__}; expected a function of the model's outputs")
     takes = next(iter(specs.values())) if len(specs) == 1 else dict(specs)
     listed = "; ".join(
         f"{n}: {s.dtype.name} {[None if s.shape.rank is None else s.shape.as_list()][0]}" for n, s in specs.items()

@@ -147,7 +147,7 @@ def find_row(noun: str, table: Sequence[_R], name: str) -> _R:
     rows = {n: row for row in table for n in (row.id, *row.aliases)}
     if not isinstance(name, str):
         raise UnknownMethodError(
-            f"expected the name of a {noun}, got a {type(name).__name__}; known: {', '.join(r.id for r in table)}"
+            f"expected the name of a {noun}, got {type(name).__name__}; known: {', '.join(r.id for r in table)}"
         )
     by_plain_name = {_plain(n): row for n, row in rows.items()}
     if _plain(name) in by_plain_name:
@@ -167,7 +167,7 @@ def check_selection(
     """Ids with checked parameters; ParameterError or UnknownMethodError. `noun`: "methods" or "measures"."""
     names = [selection] if isinstance(selection, str) else selection
     if not isinstance(names, Iterable):
-        raise ParameterError(f"{noun}: expected names, or a dict of names and parameters; got a {type(names).__name__}")
+        raise ParameterError(f"{noun}: expected names, or a dict of names and parameters; got {type(names).__name__}")
     parameters = names if isinstance(names, Mapping) else {name: {} for name in names}
     for name, value in parameters.items():
         if not isinstance(value, Mapping):

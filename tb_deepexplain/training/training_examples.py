@@ -31,7 +31,7 @@ def sample_inputs(model: Any, examples: Any) -> Any:
     examples = examples[0] if is_pair else examples
     if not isinstance(examples, np.ndarray | list | tuple | dict | tf.Tensor):
         raise InputError(
-            f"examples: got a {type(examples).__name__}, but the model is not built and does not say what it takes; call it "
+            f"examples: got {type(examples).__name__}, but the model is not built and does not say what it takes; call it "
             "on one batch first, or give arrays"
         )
     return examples

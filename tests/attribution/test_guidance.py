@@ -234,12 +234,19 @@ def test_a_gap_above_the_tolerance_is_a_warning() -> None:
     assert not any(easy)
 
 
+@pytest.mark.parametrize("switch", [{"logits": "a"}, {"jit": "no"}, {"check_model": None}, {"check_batch": 2}])
+def test_switches_are_true_or_false(switch: dict[str, Any]) -> None:
+    (name,) = switch
+    with pytest.raises(dx.ParameterError, match=f"{name}=.*: expected True or False"):
+        dx.Explainer("saliency", models.image(), **switch)
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
         ("deep_lft", "unknown method 'deep_lft'; did you mean deeplift"),
         ("integrated_gradient", "did you mean integrated_gradients"),
-        (["saliency"], "expected the name of a method, got a list"),
+        (["saliency"], "expected the name of a method, got list"),
         ("", "known: saliency"),
     ],
 )

@@ -139,7 +139,7 @@ def test_the_score_of_one_box_of_a_detector() -> None:
         (lambda y: tf.argmax(y, -1), "returns int64 values, which have no gradient"),
         (lambda y: [y[:, 0]], "returns a list; expected one tensor"),
         (lambda y: y["kind"], r"fails on the model's outputs \(output_0: float32 \[None, 2\]\): TypeError"),
-        ("module:function", "got a str; expected a function"),
+        ("module:function", "got str; expected a function"),
     ],
 )
 def test_what_is_no_score_is_refused(score: Any, message: str) -> None:

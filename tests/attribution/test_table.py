@@ -72,9 +72,7 @@ def test_unknown_names_suggest_similar_ones() -> None:
 
 
 def test_selections_of_another_form_are_refused() -> None:
-    with pytest.raises(
-        dx.ParameterError, match="methods: expected names, or a dict of names and parameters; got a int"
-    ):
+    with pytest.raises(dx.ParameterError, match="methods: expected names, or a dict of names and parameters; got int"):
         check_methods(3)  # type: ignore[arg-type]
     with pytest.raises(dx.ParameterError, match="methods: occlusion: expected a dict of parameters, got None"):
         check_methods({"saliency": {}, "occlusion": None})  # type: ignore[dict-item]

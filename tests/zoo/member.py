@@ -11,7 +11,7 @@ REASONS = {
     "loop": "loop or condition",
     "product": "product of two tensors that both depend on the input",
     "softmax": "softmax inside the network",
-    "no rule": "for which there is no rule",
+    "no rule": "has no rule for .*the operation",
     "no gradient": "no gradient reaches the explained input",
     "old loop": "loop of TensorFlow 1",
     "batch axis": "needs the batch as its first axis",

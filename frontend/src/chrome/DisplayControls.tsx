@@ -1,16 +1,19 @@
 // How maps are drawn: words, smoothing, clip, scale, size.
 import type { StoreInfo } from "../api/types";
 import { SCOPE_TITLES } from "../maps/clips";
+import { hasPictures, hasTexts } from "../maps/partPages";
 import { CLIPS, SCOPES, TILE_SIZES } from "../state/address";
+import { page } from "../state/loaded";
 import { change, scope, view } from "../state/view";
 import styles from "./DisplayControls.module.css";
 import { Field, Select, Toggle } from "./Fields";
 
 export function DisplayControls({ info }: { info: StoreInfo }) {
   const { pieces, blanks, smooth, clip, tile } = view.value;
+  const header = info.modality === "mixed" ? page.value?.page.header : undefined; // which inputs the examples have
   return (
     <>
-      {(info.modality === "text" || info.modality === "mixed") && (
+      {(info.modality === "text" || (header && hasTexts(header))) && (
         <>
           <Toggle
             name="whole words"
@@ -26,7 +29,7 @@ export function DisplayControls({ info }: { info: StoreInfo }) {
           />
         </>
       )}
-      {(info.modality === "image" || info.modality === "mixed") && (
+      {(info.modality === "image" || (header && hasPictures(header))) && (
         <Toggle
           name="smooth"
           title="interpolate between pixels; a pixel is then no longer a square of its colour"
