@@ -21,7 +21,6 @@ class Diagnostics:
 
     def __init__(self, submodel: Submodel) -> None:
         self._submodel = submodel
-        self._compiled = submodel.compiled  # one function for all methods
         self._not_finite_weights: str | None = None
 
     def describe(self, family: str, maps: Sequence[np.ndarray], score: np.ndarray, batch: Batch) -> list[list[str]]:
@@ -75,10 +74,11 @@ class Diagnostics:
             target is None,
             ys is None,
         )
-        if key not in self._compiled:  # a concrete function: TensorFlow warns about functions that are traced often
-            specs = tf.nest.map_structure(lambda t: None if t is None else tf.TensorSpec(t.shape, t.dtype), arguments)
-            self._compiled[key] = tf.function(self._gradients, autograph=False).get_concrete_function(*specs)
-        gradients = self._compiled[key](*arguments)
+        specs = tf.nest.map_structure(lambda t: None if t is None else tf.TensorSpec(t.shape, t.dtype), arguments)
+        # A concrete function: TensorFlow warns about functions that are traced often.
+        gradients = self._submodel.compile_once(
+            key, lambda: tf.function(self._gradients, autograph=False).get_concrete_function(*specs)
+        )(*arguments)
         arrives = [g is not None and bool(np.any(g.numpy())) for g in gradients]
         at_y, at_z, at_entries = (arrives[i * len(regions) :][: len(regions) if i < 2 else None] for i in range(3))
         blocking = [region for region, y, z in zip(regions, at_y, at_z, strict=True) if y and not z]

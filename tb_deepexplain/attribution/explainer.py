@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import copy
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -21,6 +20,7 @@ from tb_deepexplain.attribution.batching import join_batches, split_rows, take_r
 from tb_deepexplain.attribution.compiled_method import CompiledMethod, MethodOutput, Shapes, compile_method
 from tb_deepexplain.attribution.containers import read_baseline
 from tb_deepexplain.attribution.diagnostics import Diagnostics
+from tb_deepexplain.attribution.digest import digest
 from tb_deepexplain.attribution.examples import Batch, Examples, compute_entries, make_batch
 from tb_deepexplain.attribution.inputs import Inputs, check_unpacked, unpack_examples
 from tb_deepexplain.attribution.methods import find_method
@@ -145,7 +145,6 @@ class Explainer:
         not_explained = [f"not explained: {reason}" for reason in self.submodel.cut.not_explained]
         self._warnings = [*([text] if ignored else []), *not_explained, *self.submodel.cut.notes, *graph.warnings]
         self._compiled: dict[Any, CompiledMethod] = {}
-        self._compiling = threading.Lock()
         self._at_sizes: dict[ExampleShapes, Explainer] = {}  # for examples for which this graph does not hold
 
     def __repr__(self) -> str:
@@ -524,19 +523,21 @@ class Explainer:
         submodel: Submodel,
         shapes: Shapes,
         batch: Batch,
-        extra_specs: Sequence[Any] = (),
+        extra_specs: Sequence[Any],
+        key: Any,
     ) -> Any:
-        """`call(score, *extras)` as one function, with the score of this submodel; see compiled_method.trace."""
-        function, _ = compiled_method.trace(call, submodel, shapes, batch, self._jit, extra_specs)
-        return function
+        """`call(score, *extras)` as one function, with the score of this submodel; see compiled_method.trace. Equal keys: equal calls."""
+        return submodel.compile_once(
+            (self._jit, key), lambda: compiled_method.trace(call, submodel, shapes, batch, self._jit, extra_specs)[0]
+        )
 
     def _compiled_for(self, batch: Batch) -> CompiledMethod:
         """The method, compiled for batches like this one."""
         shapes = self.entry_shapes(batch.entries)
         key = (shapes, batch.signature)
-        with self._compiling:
-            if key not in self._compiled:
-                self._compiled[key] = self._compile(shapes, batch)
+        if key not in self._compiled:
+            of_submodel = (self.method.function, digest(self._resolved_parameters), self._jit, *key)
+            self._compiled[key] = self.submodel.compile_once(of_submodel, lambda: self._compile(shapes, batch))
         return self._compiled[key]
 
     def _compile(self, shapes: Shapes, batch: Batch) -> CompiledMethod:

@@ -138,12 +138,11 @@ class Score:
 
         _, arrays = tf.while_loop(lambda i, _: i < batches, step, (tf.constant(0), arrays), parallel_iterations=1)
         # A TensorArray without elements cannot be concatenated.
-        tensors = [
-            tf.cond(
-                total > 0, lambda a=a: a.concat(), lambda s=s: tf.zeros([0, *(d or 0 for d in s.shape[1:])], s.dtype)
-            )
-            for a, s in zip(arrays, specs, strict=True)
-        ]
+        tensors = tf.cond(
+            total > 0,
+            lambda: [a.concat() for a in arrays],
+            lambda: [tf.zeros([0, *(d or 0 for d in s.shape[1:])], s.dtype) for s in specs],
+        )
         for tensor, spec in zip(tensors, specs, strict=True):
             tensor.set_shape([None, *spec.shape[1:]])
         return tensors

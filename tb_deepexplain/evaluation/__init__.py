@@ -9,7 +9,6 @@ Read `evaluator.py` first: it runs the measures of the table in `measures/` on t
     perturbation.py        feature groups of an example and their removal
     tensor_statistics.py   areas, means and correlations in TensorFlow
     maps.py                maps and segments: checked, cut to their batch, or random
-    digest.py              whether two runs compute the same scores
 
     method_comparison.py   dx.rank: explain and measure by every method
     ranking.py             Ranking: from measured values to an order and advice; no TensorFlow

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,13 +11,13 @@ import tensorflow as tf
 
 from tb_deepexplain.attribution.argument_order import order_arguments
 from tb_deepexplain.attribution.batching import join_batches, token_lengths
+from tb_deepexplain.attribution.digest import digest
 from tb_deepexplain.attribution.examples import Batch, Examples
 from tb_deepexplain.attribution.explainer import Explainer
 from tb_deepexplain.attribution.inputs import Inputs
 from tb_deepexplain.attribution.results import Result
 from tb_deepexplain.attribution.targets import DEFAULT
 from tb_deepexplain.errors import InputError, ParameterError
-from tb_deepexplain.evaluation.digest import digest
 from tb_deepexplain.evaluation.maps import fit_maps, random_maps, read_maps, read_segments
 from tb_deepexplain.evaluation.maps_with_method import MapsWithMethod
 from tb_deepexplain.evaluation.maps_with_score import MapsWithScore
@@ -39,7 +38,6 @@ class Evaluator:
         self.measures = tuple(find_measure(name) for name in self._selection)
         self._bind(explainer)
         self._compiled: dict[Any, Any] = {}
-        self._compiling = threading.Lock()
 
     def of(self, explainer: Explainer) -> Evaluator:
         """The same measures for another method on the same model, inputs and output; compiled measures are shared."""
@@ -231,21 +229,20 @@ class Evaluator:
             self.parameters[measure.id], sorted(extras), [length is None for length in extras.get("lengths", ())]
         )
         key = (submodel, measure.id, shapes, ranks, batch.signature, variant)
-        with self._compiling:
-            if key not in self._compiled:
-                map_specs = [tf.TensorSpec([None] * rank, tf.float32) for rank in ranks]
-                extra_specs = tf.nest.map_structure(
-                    lambda value: None if value is None else tf.TensorSpec([None] * value.shape.rank, value.dtype),
-                    extras,
-                )
+        if key not in self._compiled:
+            parameters = self.explainer.resolve_baseline(measure, self.parameters[measure.id], submodel)
+            extra_specs = tf.nest.map_structure(
+                lambda value: None if value is None else tf.TensorSpec([None] * value.shape.rank, value.dtype), extras
+            )
 
-                parameters = self.explainer.resolve_baseline(measure, self.parameters[measure.id], submodel)
+            def call(score: Any, maps: list[Any], extras: dict[str, Any]) -> Any:
+                measured = measure.function(MapsWithScore(score, maps, **extras), **parameters)
+                return measured._replace(evaluations=tf.fill([score.n], measured.evaluations))
 
-                def call(score: Any, maps: list[Any], extras: dict[str, Any]) -> Any:
-                    measured = measure.function(MapsWithScore(score, maps, **extras), **parameters)
-                    return measured._replace(evaluations=tf.fill([score.n], measured.evaluations))
-
-                self._compiled[key] = self.explainer.trace(call, submodel, shapes, batch, [map_specs, extra_specs])
+            specs = [[tf.TensorSpec([None] * rank, tf.float32) for rank in ranks], extra_specs]
+            self._compiled[key] = self.explainer.trace(
+                call, submodel, shapes, batch, specs, key=(measure.function, digest(parameters), *key[2:])
+            )
         targets = [None if a is None else tf.constant(a) for a in (batch.target, batch.ys, batch.seeds)]
         return self._compiled[key](
             batch.entries,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import tensorflow as tf
@@ -28,6 +29,10 @@ from tb_deepexplain.graph.weights import weights_by_layer
 if TYPE_CHECKING:
     from tb_deepexplain.graph.model_graph import ModelGraph
 
+_Compiled = TypeVar("_Compiled")
+
+_MOST_COMPILED = 64  # functions that a submodel keeps
+
 
 class Submodel:
     """A model graph, cut at its entry tensors and at the explained output.
@@ -38,8 +43,18 @@ class Submodel:
 
     def __init__(self, graph: ModelGraph, cut: Cut) -> None:
         self.graph, self.cut = graph, cut
-        self.compiled: dict[Any, Any] = {}  # functions that all its explainers share, by their signature
+        self._compiled: dict[Any, Any] = {}  # functions of `compile_once`, the last ones used at the end
+        self._compiling = threading.RLock()
         self._activation_ratio: float | None = None
+
+    def compile_once(self, key: Any, compile_function: Callable[[], _Compiled]) -> _Compiled:
+        """What `compile_function()` returned for this key, for all explainers and threads; those not used for long are forgotten."""
+        with self._compiling:
+            compiled: _Compiled = self._compiled.pop(key) if key in self._compiled else compile_function()
+            self._compiled[key] = compiled
+            while len(self._compiled) > _MOST_COMPILED:
+                self._compiled.pop(next(iter(self._compiled)))
+        return compiled
 
     def compute_entries(self, inputs: Sequence[Any]) -> tuple[list[Any], list[Any]]:
         """(entries, context), each `[B, ...]`; InputError for token ids out of range."""

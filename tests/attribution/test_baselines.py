@@ -65,9 +65,8 @@ def test_words_by_name() -> None:
     keras.utils.set_random_seed(0)
     text = keras.Input((), dtype="string", name="text")
     words = ["good", "bad", "[MASK]", "film"]  # ids 2 to 5
-    model = keras.Model(
-        text, _pooled(layers.TextVectorization(vocabulary=words, standardize=None, output_sequence_length=4)(text))
-    )
+    vectors = layers.TextVectorization(vocabulary=words, standardize=None, output_sequence_length=4)(text)
+    model = dx.load_model(keras.Model(text, _pooled(vectors)))
     x = np.array(["good film", "bad bad film"])
     for name, number in (("mask", 4), ("[MASK]", 4), ("bad", 3), ("pad", 0)):
         by_name, by_id = (dx.explain("occlusion", model, x, target=0, baseline=b) for b in (name, number))
@@ -111,7 +110,7 @@ def test_text_of_any_length_with_an_id() -> None:
 def test_background_of_pictures_and_tables() -> None:
     x = keras.Input((3,))
     dense = layers.Dense(1, use_bias=False)
-    model = keras.Model(x, dense(x))
+    model = dx.load_model(keras.Model(x, dense(x)))
     background = np.array([[1, 5, 2], [1, 7, 4], [3, 7, 9]], "float32")
     rows = np.array([[10, 20, 30]], "float32")
     weights = dense.kernel.numpy()[:, 0]
@@ -154,8 +153,8 @@ def test_a_picture_of_pillow_is_a_baseline() -> None:
     flat = [layers.Flatten()(x) for x in inputs.values()]
     picture, grey = Image.new("RGB", (5, 4), (10, 20, 30)), Image.new("L", (5, 4), 40)
     of_picture, of_grey = np.tile([10.0, 20, 30], (4, 5, 1)), np.full((4, 5, 3), 40.0)
-    left = keras.Model(inputs["left"], layers.Dense(1)(flat[0]))
-    both = keras.Model(inputs, layers.Dense(1)(layers.concatenate(flat)))
+    left = dx.load_model(keras.Model(inputs["left"], layers.Dense(1)(flat[0])))
+    both = dx.load_model(keras.Model(inputs, layers.Dense(1)(layers.concatenate(flat))))
     xs = {name: np.random.default_rng(0).uniform(0, 255, (2, 4, 5, 3)) for name in inputs}
     for method in METHODS:
         maps = dx.explain(method, left, xs["left"], baseline=picture, seed=1)
@@ -184,7 +183,7 @@ def test_a_baseline_that_the_model_cannot_read_is_refused() -> None:
 @pytest.mark.parametrize("method", ["integrated_gradients", "occlusion"])
 def test_frames_in_two_orders_are_refused(method: str) -> None:
     """Their columns are those of one matrix, without names."""
-    model = keras.Sequential([keras.Input((3,)), layers.Dense(1)])
+    model = dx.load_model(keras.Sequential([keras.Input((3,)), layers.Dense(1)]))
     frame = pd.DataFrame(np.arange(9).reshape(3, 3) ** 2, columns=["a", "b", "c"])
     turned = frame[["c", "a", "b"]]
     for options in ({"background": turned}, {"baseline": turned.iloc[[0]]}, {"baseline": turned.iloc[0]}):
@@ -195,7 +194,7 @@ def test_frames_in_two_orders_are_refused(method: str) -> None:
 
 
 def test_frames_in_two_orders_are_refused_for_each_of_several_methods() -> None:
-    model = keras.Sequential([keras.Input((3,)), layers.Dense(1)])
+    model = dx.load_model(keras.Sequential([keras.Input((3,)), layers.Dense(1)]))
     frame = pd.DataFrame(np.arange(9).reshape(3, 3) ** 2, columns=["a", "b", "c"])
     turned = frame[["c", "a", "b"]]
     methods = {"saliency": {}, "occlusion": {"baseline": turned.iloc[[0]]}}

@@ -60,8 +60,9 @@ def test_maps_of_strings_do_not_depend_on_the_other_strings(method: str) -> None
 
 
 @pytest.mark.parametrize("method", EVERY)
-def test_one_trace_serves_every_batch(method: str, graph: dx.ModelGraph, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The model is traced while the first batch is explained, and not later."""
+def test_one_trace_serves_every_batch_and_call(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model is traced while the first batch is explained, and not later, whichever explainer has the same parameters."""
+    graph = dx.load_model(models.image())
     explainer = dx.Explainer(method, graph, target=0, **FEW.get(method, {}))
     traces = []
     real = explainer.submodel.compute_output
@@ -75,6 +76,17 @@ def test_one_trace_serves_every_batch(method: str, graph: dx.ModelGraph, monkeyp
     assert len(traces) == first
     assert len(explainer._compiled) == 1
     assert explainer._compiled.popitem()[1].function.name  # a concrete function: it cannot trace again
+    parameters = FEW.get(method, {})
+    dx.explain(method, graph, PICTURES, target=1, batch_size=3, **parameters)
+    assert len(traces) == first
+    row = find_method(method)
+    if row.baseline_parameter:
+        others = [
+            dx.explain(method, graph, PICTURES, target=1, **parameters | {row.baseline_parameter: b})
+            for b in (0.2, 0.7)
+        ]
+        assert len(traces) > first
+        assert np.abs(others[0] - others[1]).max() > 1e-3
 
 
 @pytest.mark.parametrize(

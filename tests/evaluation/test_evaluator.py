@@ -10,6 +10,7 @@ import pytest
 from keras import layers
 
 import tb_deepexplain as dx
+from tb_deepexplain.attribution import compiled_method
 from tb_deepexplain.errors import InputError, ParameterError, UnknownMethodError, UnsupportedModelError
 from tb_deepexplain.evaluation.evaluator import Evaluator, evaluate
 from tb_deepexplain.evaluation.measured import Measured
@@ -73,6 +74,24 @@ def test_known_scores_of_another_question_are_refused() -> None:
         Evaluator(explainer, {"sensitivity_n": {"baseline": 1.0}}).run(xs[:5], known=known)
     with pytest.raises(ParameterError, match="make an Evaluator of its own"):
         evaluator.of(dx.Explainer("gradient_x_input", linear()[0], target=1))
+
+
+def test_equal_measures_of_one_graph_share_a_function(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, xs = linear()
+    graph, traces, trace = dx.load_model(model), [], compiled_method.trace
+    monkeypatch.setattr(compiled_method, "trace", lambda *arguments: traces.append(1) or trace(*arguments))
+
+    def curve(background: np.ndarray, steps: int = 3) -> np.ndarray:
+        measures = {"deletion": {"steps": steps, "baseline": "mean"}}
+        return evaluate("gradient_x_input", graph, xs[:3], measures, target=1, background=background)["deletion"].curve
+
+    first = curve(xs)
+    assert len(traces) == 2  # the method, and the measure
+    np.testing.assert_array_equal(curve(xs), first)
+    assert len(traces) == 2
+    assert np.abs(curve(xs + 1) - first).max() > 1e-3
+    assert curve(xs, steps=2).shape == (3, 3)
+    assert len(traces) == 4
 
 
 # Feature groups

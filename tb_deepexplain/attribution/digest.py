@@ -1,4 +1,4 @@
-"""A digest of values: equal if two runs of a measure compute the same scores of the model."""
+"""A digest of values: equal if two calls compute the same."""
 
 from __future__ import annotations
 
