@@ -1,8 +1,12 @@
-"""Models with examples on which the measures are tested, and the literal measures of their maps."""
+"""Models with examples on which the measures are tested, and the literal measures of their maps.
+
+All tests of a process share them, and so what was compiled for them; examples are read only.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -24,11 +28,15 @@ class Setting:
     xs: np.ndarray
     literal: Callable[[np.ndarray], Iterator[LiteralMeasures]]  # maps [N, ...] → the literal measures of each
 
+    def __post_init__(self) -> None:
+        self.xs.flags.writeable = False
+
     def result(self) -> dx.Result:
         result: dx.Result = self.explainer.run(self.xs, return_result=True)
         return result
 
 
+@functools.cache
 def pixels() -> Setting:
     """Pictures and a softmax: the levels of curves are probabilities."""
     model = models.image()
@@ -53,6 +61,7 @@ def pixels() -> Setting:
     return Setting(explainer, xs, literal)
 
 
+@functools.cache
 def numbers() -> Setting:
     """Seven numbers and no softmax: the levels of curves are what is left of the score's change."""
     keras.utils.set_random_seed(0)
@@ -68,6 +77,7 @@ def numbers() -> Setting:
     return Setting(dx.Explainer("gradient_x_input", model, target=1), xs, literal)
 
 
+@functools.cache
 def words() -> Setting:
     """Texts of several lengths, padded with zeros, which are no features."""
     keras.utils.set_random_seed(0)
@@ -97,12 +107,25 @@ PICTURES_ONLY = {"road"}  # measures that refuse other inputs
 SETTINGS = {"pixels": pixels, "numbers": numbers, "words": words}
 
 
-def linear(inputs: int = 12, n: int = 40) -> tuple[keras.Model, np.ndarray]:
+@functools.cache
+def linear(inputs: int = 12, n: int = 40) -> tuple[dx.ModelGraph, np.ndarray]:
     """A linear model of three units, and n examples."""
+    xs = np.random.default_rng(0).normal(size=(n, inputs)).astype(np.float32)
+    xs.flags.writeable = False
+    return dx.load_model(_linear_model(inputs)), xs
+
+
+def linear_weights(inputs: int = 12) -> np.ndarray:
+    """`[inputs, 3]` the weights of `linear(inputs)`."""
+    weights: np.ndarray = _linear_model(inputs).layers[-1].kernel.numpy()
+    return weights
+
+
+@functools.cache
+def _linear_model(inputs: int) -> keras.Model:
     keras.utils.set_random_seed(0)
     x = keras.Input((inputs,))
-    model = keras.Model(x, layers.Dense(3, bias_initializer="normal")(x))
-    return model, np.random.default_rng(0).normal(size=(n, inputs)).astype(np.float32)
+    return keras.Model(x, layers.Dense(3, bias_initializer="normal")(x))
 
 
 def with_maps(result: dx.Result, attributions: Any) -> dx.Result:

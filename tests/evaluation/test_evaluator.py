@@ -73,12 +73,12 @@ def test_known_scores_of_another_question_are_refused() -> None:
     with pytest.raises(InputError, match="leave it out"):
         Evaluator(explainer, {"sensitivity_n": {"baseline": 1.0}}).run(xs[:5], known=known)
     with pytest.raises(ParameterError, match="make an Evaluator of its own"):
-        evaluator.of(dx.Explainer("gradient_x_input", linear()[0], target=1))
+        evaluator.of(dx.Explainer("gradient_x_input", linear(13)[0], target=1))
 
 
 def test_equal_measures_of_one_graph_share_a_function(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, xs = linear()
-    graph, traces, trace = dx.load_model(model), [], compiled_method.trace
+    graph, xs = dx.load_model(models.binary()), RNG.random((40, 4)).astype(np.float32)
+    traces, trace = [], compiled_method.trace
     monkeypatch.setattr(compiled_method, "trace", lambda *arguments: traces.append(1) or trace(*arguments))
 
     def curve(background: np.ndarray, steps: int = 3) -> np.ndarray:

@@ -18,7 +18,16 @@ from tb_deepexplain.evaluation.measures import TABLE, Family
 from tb_deepexplain.evaluation.measures.road import impute
 from tb_deepexplain.evaluation.tensor_statistics import correlation
 from tests.evaluation import literal_measures
-from tests.evaluation.settings import PICTURES_ONLY, SETTINGS, Setting, linear, numbers, pixels, with_maps
+from tests.evaluation.settings import (
+    PICTURES_ONLY,
+    SETTINGS,
+    Setting,
+    linear,
+    linear_weights,
+    numbers,
+    pixels,
+    with_maps,
+)
 
 RNG = np.random.default_rng(0)
 NAMES = [m.id for m in TABLE]
@@ -128,7 +137,7 @@ def test_occlusion_has_sensitivity_1_and_no_method_sensitivity_n_on_a_curved_mod
 def test_deletion_on_a_linear_model_leaves_the_sum_of_the_smallest_terms() -> None:
     model, xs = linear()
     measured = evaluate("gradient_x_input", model, xs, ["deletion"], target=1)["deletion"]
-    terms = xs * model.layers[-1].kernel.numpy()[:, 1]
+    terms = xs * linear_weights()[:, 1]
     terms *= np.sign(terms.sum(1, keepdims=True))
     terms = np.sort(terms, 1)[:, ::-1]
     removed = np.round(np.linspace(0, 1, 21) * 12).astype(int)
@@ -174,7 +183,7 @@ def test_saliency_of_a_linear_model_is_stable() -> None:
     assert measured["max_sensitivity"].evaluations.tolist() == [10] * 4
     moved = evaluate("gradient_x_input", model, xs[:4], {"max_sensitivity": {"radius": 0.1}}, target=1)
     span = xs[:4].max(1) - xs[:4].min(1)
-    weights = model.layers[-1].kernel.numpy()[:, 1]
+    weights = linear_weights()[:, 1]
     limit = 0.1 * span * np.linalg.norm(weights) / np.linalg.norm(xs[:4] * weights, axis=1)
     assert (moved["max_sensitivity"].value < limit).all()
     assert (moved["max_sensitivity"].value > limit / 4).all()

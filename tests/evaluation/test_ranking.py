@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from typing import Any
 
@@ -210,11 +211,12 @@ def test_a_ranking_says_the_same_as_its_evaluator(picture_ranking: Ranking) -> N
         assert ranked.measures[name].chance_level == pytest.approx(chance[name].value.mean(), rel=1e-3, abs=1e-4)
 
 
-def linear(inputs: int = 6) -> tuple[keras.Model, np.ndarray]:
+@functools.cache
+def linear() -> tuple[dx.ModelGraph, np.ndarray]:
     keras.utils.set_random_seed(0)
-    x = keras.Input((inputs,))
-    xs = np.random.default_rng(0).normal(size=(8, inputs)).astype(np.float32)
-    return keras.Model(x, layers.Dense(3)(x)), xs
+    x = keras.Input((6,))
+    xs = np.random.default_rng(0).normal(size=(8, 6)).astype(np.float32)
+    return dx.load_model(keras.Model(x, layers.Dense(3)(x))), xs
 
 
 def test_a_measure_of_the_table_that_does_not_judge_faithfulness_does_not_rank(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,7 +241,7 @@ def test_on_a_linear_model_no_signed_method_is_better() -> None:
 
 
 def test_the_seed_and_the_order_of_inputs_do_not_matter_but_the_target_does() -> None:
-    model = models.two_inputs()
+    model = dx.load_model(models.two_inputs())
     rng = np.random.default_rng(0)
     xs = {"numbers": rng.normal(size=(4, 4)).astype(np.float32), "ids": rng.integers(1, 10, (4, 6)).astype(np.int32)}
     options: dict[str, Any] = {"methods": ["saliency", "gradient_x_input"], "measures": ["deletion"]}
@@ -285,11 +287,12 @@ def test_background_vocabulary_and_switches_reach_the_methods() -> None:
 def test_methods_over_the_budget_or_without_a_rule_are_left_out() -> None:
     texts = np.array(["not a great film", "the dull film", "great film"])
     options: dict[str, Any] = {"measures": {"deletion": {"steps": 3}}}
-    ranking = dx.rank(models.text(strings=True), texts, budget=20, **options)
+    model = dx.load_model(models.text(strings=True))
+    ranking = dx.rank(model, texts, budget=20, **options)
     assert {"epsilon_lrp", "deeplift", "integrated_gradients"} <= set(ranking.left_out)
     assert ranking.left_out["integrated_gradients"] == "512 evaluations per map, over the budget of 20"
     with pytest.raises(UnsupportedModelError):
-        dx.rank(models.text(strings=True), texts, methods=["saliency", "deeplift"], **options)
+        dx.rank(model, texts, methods=["saliency", "deeplift"], **options)
 
 
 def test_wrong_arguments_are_refused() -> None:
