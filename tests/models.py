@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+from typing import Any
+
 import keras
 import numpy as np
 from keras import layers
 
+import tb_deepexplain as dx
+
 VOCABULARY = ["a", "dull", "film", "great", "not", "the"]
+
+
+@functools.cache
+def graph(model: Callable[..., keras.Model], **options: Any) -> dx.ModelGraph:
+    """The ModelGraph of one of the models below, which all tests of a process share, and so what was compiled for it."""
+    return dx.load_model(model(**options))
 
 
 def image(classes: int = 3, activation: str = "softmax") -> keras.Model:

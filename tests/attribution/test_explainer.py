@@ -81,7 +81,7 @@ def test_a_single_unit_is_number_0() -> None:
 
 
 def test_texts_are_explained_by_token_without_their_padding() -> None:
-    explainer = dx.Explainer("occlusion", models.text(strings=True))
+    explainer = dx.Explainer("occlusion", models.graph(models.text, strings=True))
     strings = ["a great film", "dull", "not the dull film"]
     together = explainer.run(strings, target=1, return_result=True)
     assert together.tokens.shape == (3, 4)
@@ -94,14 +94,14 @@ def test_texts_are_explained_by_token_without_their_padding() -> None:
 def test_masks_follow_each_point_of_a_batch_of_raw_strings() -> None:
     """A batch of two points holds one example twice; its mask must be as long as in the batch it came from."""
     strings = ["dull", "a great film", "not the dull film"]
-    explainer = dx.Explainer("intgrad", models.text(strings=True))
+    explainer = dx.Explainer("intgrad", models.graph(models.text, strings=True))
     actual, reference = (explainer.run(strings, target=1, batch_size=n, return_result=True).tokens for n in (2, 64))
     assert_maps_close(actual, reference)
 
 
 def test_structure_follows_the_caller() -> None:
     numbers, ids = RNG.normal(size=(2, 4)), RNG.integers(0, 10, (2, 6))
-    by_name = dx.explain("saliency", models.two_inputs(), {"numbers": numbers, "ids": ids}, target=0)
+    by_name = dx.explain("saliency", models.graph(models.two_inputs), {"numbers": numbers, "ids": ids}, target=0)
     model = models.two_inputs(by_name=False)
     for sequence in (list, tuple):
         maps = dx.explain("saliency", model, sequence([ids, numbers]), target=0)
@@ -158,7 +158,7 @@ def test_inputs_that_do_not_fit_are_refused(
 
 
 def test_several_inputs_are_counted() -> None:
-    explainer = dx.Explainer("saliency", models.two_inputs())
+    explainer = dx.Explainer("saliency", models.graph(models.two_inputs))
     with pytest.raises(dx.InputError, match="by name: give a dict with one array for each"):
         explainer.run(np.ones((2, 4)))
     with pytest.raises(dx.InputError, match="same number of examples, got"):
@@ -200,14 +200,14 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
 def test_a_result_shows_its_shapes_and_not_its_arrays() -> None:
     rng = np.random.default_rng(0)
     pictures = rng.normal(size=(40, 8, 8, 3))
-    shown = repr(dx.explain("integrated_gradients", models.image(), pictures, target=1, return_result=True))
+    shown = repr(dx.explain("integrated_gradients", models.graph(models.image), pictures, target=1, return_result=True))
     assert re.fullmatch(
         r"Result\(integrated_gradients of 40 examples: attributions \[40, 8, 8, 3\], target 1, largest gap \d[^,]*\)",
         shown,
     ), shown
     xs = {"numbers": rng.normal(size=(2, 4)), "ids": rng.integers(1, 10, (2, 6))}
-    shown = repr(dx.explain("saliency", models.two_inputs(), xs, target=[0, 1], return_result=True))
+    shown = repr(dx.explain("saliency", models.graph(models.two_inputs), xs, target=[0, 1], return_result=True))
     shapes = r"\{'ids': \[2, 6, \d+\], 'numbers': \[2, 4\]\}"
     assert re.search(rf"saliency of 2 examples: attributions {shapes}, target \[0, 1\]\)", shown), shown
-    nan = dx.explain("saliency", models.image(), pictures * np.nan, target=None, return_result=True)
+    nan = dx.explain("saliency", models.graph(models.image), pictures * np.nan, target=None, return_result=True)
     assert re.search(r"target the sum of all units, warnings of 40 examples\)", repr(nan)), nan

@@ -55,9 +55,9 @@ def test_other_zero_maps_have_other_reasons() -> None:
     zeros = np.zeros((1, 8, 8, 3), np.float32)
     assert (
         "wherever the gradient is not zero, the input is zero"
-        in _warnings("gradient_x_input", models.image(), zeros)[0][0]
+        in _warnings("gradient_x_input", models.graph(models.image), zeros)[0][0]
     )
-    assert "or equals the baseline" in _warnings("deeplift", models.image(), zeros + 1, baseline=1.0)[0][0]
+    assert "or equals the baseline" in _warnings("deeplift", models.graph(models.image), zeros + 1, baseline=1.0)[0][0]
     assert (
         "removing features does not change the score"
         in _warnings("occlusion", _dead(), np.zeros((1, 3)), target=0)[0][0]
@@ -145,7 +145,7 @@ def test_baselines_and_seeds_that_mean_nothing_are_refused() -> None:
 def test_explaining_a_softmax_warns_once() -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
-        explainer = dx.Explainer("saliency", models.image(), output="output")
+        explainer = dx.Explainer("saliency", models.graph(models.image), output="output")
         explainer.run(PICTURES, target=0)
         explainer.run(PICTURES, target=1)
     (message,) = [str(w.message) for w in caught if w.category is UserWarning]
@@ -155,19 +155,19 @@ def test_explaining_a_softmax_warns_once() -> None:
     )
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        dx.Explainer("saliency", models.image(), output="output", logits=False)
-        dx.Explainer("saliency", models.image(), output="output", logits=True)
-        dx.Explainer("saliency", models.image())
+        dx.Explainer("saliency", models.graph(models.image), output="output", logits=False)
+        dx.Explainer("saliency", models.graph(models.image), output="output", logits=True)
+        dx.Explainer("saliency", models.graph(models.image))
         dx.Explainer("saliency", models.image(activation="sigmoid"), output="output")
 
 
 def test_nan_and_infinity_are_traced_to_their_source() -> None:
     xs = PICTURES.copy()
     xs[1, 0, 0, 0], xs[2, 3, 3, 1] = np.nan, np.inf
-    texts = _warnings("gradient_x_input", models.image(), xs, target=0)
+    texts = _warnings("gradient_x_input", models.graph(models.image), xs, target=0)
     assert [len(s) for s in texts] == [0, 1, 1, 0]
     assert texts[1] == ["the map holds NaN or infinity: so does the input"]
-    texts = _warnings("saliency", models.image(), xs, target=0)  # oneDNN's ReLU makes zero of NaN
+    texts = _warnings("saliency", models.graph(models.image), xs, target=0)  # oneDNN's ReLU makes zero of NaN
     assert [bool(s) for s in texts] == [False, True, True, False]
     assert all("the input holds NaN or infinity" in s[0] or "so does the input" in s[0] for s in texts[1:3])
     broken = models.image()
@@ -180,7 +180,7 @@ def test_nan_and_infinity_are_traced_to_their_source() -> None:
     assert "or at the baseline, overflows" in _warnings("integrated_gradients", log, np.ones((1, 3)))[0][0]
     assert (
         "or no window covers a feature"
-        in _warnings("occlusion", models.image(), PICTURES, window_shape=(5, 5, 3), step=5)[0][0]
+        in _warnings("occlusion", models.graph(models.image), PICTURES, window_shape=(5, 5, 3), step=5)[0][0]
     )
 
 
@@ -198,7 +198,7 @@ def test_nan_and_infinity_are_traced_to_their_source() -> None:
 def test_baselines_that_do_not_fit_are_refused(baseline: Any, message: str) -> None:
     for method in ("integrated_gradients", "deeplift", "occlusion"):
         with pytest.raises(dx.ParameterError, match=message):
-            dx.explain(method, models.image(), PICTURES, baseline=baseline)
+            dx.explain(method, models.graph(models.image), PICTURES, baseline=baseline)
 
 
 def test_baselines_of_several_inputs_go_by_name_or_order() -> None:
@@ -215,7 +215,7 @@ def test_baselines_of_several_inputs_go_by_name_or_order() -> None:
 
 
 def test_token_ids_out_of_range_are_refused() -> None:
-    explainer = dx.Explainer("saliency", models.text())
+    explainer = dx.Explainer("saliency", models.graph(models.text))
     for ask in (explainer.run, explainer.predict):
         with pytest.raises(dx.InputError, match="got token ids from 3 to 8; the embedding has 8 rows, numbered from 0"):
             ask(np.array([[3, 8]]))
@@ -224,7 +224,12 @@ def test_token_ids_out_of_range_are_refused() -> None:
 def test_a_gap_above_the_tolerance_is_a_warning() -> None:
     hard, easy = (
         _warnings(
-            "integrated_gradients", models.image(activation=None), PICTURES, target=0, max_evaluations=n, tolerance=1e-4
+            "integrated_gradients",
+            models.graph(models.image, activation=None),
+            PICTURES,
+            target=0,
+            max_evaluations=n,
+            tolerance=1e-4,
         )
         for n in (3, 512)
     )
@@ -238,7 +243,7 @@ def test_a_gap_above_the_tolerance_is_a_warning() -> None:
 def test_switches_are_true_or_false(switch: dict[str, Any]) -> None:
     (name,) = switch
     with pytest.raises(dx.ParameterError, match=f"{name}=.*: expected True or False"):
-        dx.Explainer("saliency", models.image(), **switch)
+        dx.Explainer("saliency", models.graph(models.image), **switch)
 
 
 @pytest.mark.parametrize(
@@ -252,7 +257,7 @@ def test_switches_are_true_or_false(switch: dict[str, Any]) -> None:
 )
 def test_unknown_methods_suggest_similar_ones(name: Any, message: str) -> None:
     with pytest.raises(dx.UnknownMethodError, match=message):
-        dx.Explainer(name, models.image())
+        dx.Explainer(name, models.graph(models.image))
 
 
 def test_methods_are_found_by_the_names_that_people_use() -> None:
@@ -329,10 +334,12 @@ def test_without_a_result_warnings_are_user_warnings() -> None:
     xs[1] = np.nan
     with warnings.catch_warnings(record=True) as raised:
         warnings.simplefilter("always")
-        dx.explain("gradient_x_input", models.image(), xs, target=0)
-        dx.explain(["gradient_x_input", "saliency"], models.image(), xs, target=0)
-        dx.Explainer("gradient_x_input", models.image(), target=0).run(xs)
-        dx.evaluate("gradient_x_input", models.image(), (PICTURES, None, np.ones(4)), ["completeness"], target=0)
+        dx.explain("gradient_x_input", models.graph(models.image), xs, target=0)
+        dx.explain(["gradient_x_input", "saliency"], models.graph(models.image), xs, target=0)
+        dx.Explainer("gradient_x_input", models.graph(models.image), target=0).run(xs)
+        dx.evaluate(
+            "gradient_x_input", models.graph(models.image), (PICTURES, None, np.ones(4)), ["completeness"], target=0
+        )
     texts = [str(warning.message) for warning in raised]
     assert sum(text.startswith("1 of 4 examples: ") and "NaN" in text for text in texts) == 4
     assert sum(text.startswith("4 of 4 examples: the sample weight") for text in texts) == 1
@@ -342,18 +349,18 @@ def test_without_a_result_warnings_are_user_warnings() -> None:
 def test_the_input_that_is_not_finite_is_named() -> None:
     xs = {"numbers": np.ones((2, 4), np.float32), "ids": np.ones((2, 6), np.int32)}
     xs["numbers"][1, 2] = np.nan
-    texts = _warnings("gradient_x_input", models.two_inputs(), xs, target=0)
+    texts = _warnings("gradient_x_input", models.graph(models.two_inputs), xs, target=0)
     assert texts == [[], ["the map holds NaN or infinity: so does the input numbers"]]
 
 
 def test_target_and_weights_exclude_each_other() -> None:
     with pytest.raises(dx.InputError, match="both ys and target"):
-        dx.explain("saliency", models.image(), PICTURES, target=1, ys=np.ones((4, 3)))
+        dx.explain("saliency", models.graph(models.image), PICTURES, target=1, ys=np.ones((4, 3)))
 
 
 def test_tensors_and_layers_are_named() -> None:
     model = models.image()
-    with pytest.raises(dx.ParameterError, match=r"output: got a .*; give the name of a layer or tensor; its name is"):
+    with pytest.raises(dx.ParameterError, match=r"output: got .*; give the name of a layer or tensor; its name is"):
         dx.explain("saliency", model, PICTURES, output=model.layers[-2].output)
     with pytest.raises(dx.ParameterError, match=r"inputs: got a Conv2D; .* its name is 'conv'"):
         dx.explain("saliency", model, PICTURES, inputs=model.get_layer("conv"))
@@ -374,12 +381,14 @@ def test_an_axis_of_one_may_be_left_out_as_keras_does() -> None:
 
 def test_a_window_of_one_number_has_whole_tokens() -> None:
     ids = np.array([[3, 4, 5, 2]])
-    actual, expected = (dx.explain("occlusion", models.text(), ids, target=1, window_shape=w) for w in (2, (2, 5)))
+    actual, expected = (
+        dx.explain("occlusion", models.graph(models.text), ids, target=1, window_shape=w) for w in (2, (2, 5))
+    )
     np.testing.assert_array_equal(actual, expected)
     with pytest.raises(dx.ParameterError, match="does not fit"):
-        dx.explain("occlusion", models.text(), ids, target=1, window_shape=9)
+        dx.explain("occlusion", models.graph(models.text), ids, target=1, window_shape=9)
     with pytest.raises(dx.ParameterError, match="does not fit"):
-        dx.explain("occlusion", models.image(), PICTURES, target=1, window_shape=9)
+        dx.explain("occlusion", models.graph(models.image), PICTURES, target=1, window_shape=9)
 
 
 def _picture_and_table() -> keras.Model:

@@ -144,7 +144,7 @@ def test_the_score_of_one_box_of_a_detector() -> None:
 )
 def test_what_is_no_score_is_refused(score: Any, message: str) -> None:
     with pytest.raises(dx.ParameterError, match=message):
-        dx.Explainer("saliency", models.sequential(), score=score)
+        dx.Explainer("saliency", models.graph(models.sequential), score=score)
 
 
 def test_a_score_without_gradient_is_refused_by_gradients_only() -> None:
@@ -154,13 +154,13 @@ def test_a_score_without_gradient_is_refused_by_gradients_only() -> None:
         return tf.round(10 * probabilities[:, 0])
 
     with pytest.raises(dx.UnsupportedModelError, match=r"no gradient reaches the explained input: it ends at.*Round"):
-        dx.explain("saliency", models.sequential(), xs, score=rounded)
-    assert dx.explain("occlusion", models.sequential(), xs, score=rounded).shape == (2, 10)
+        dx.explain("saliency", models.graph(models.sequential), xs, score=rounded)
+    assert dx.explain("occlusion", models.graph(models.sequential), xs, score=rounded).shape == (2, 10)
 
 
 def test_a_score_stands_alone() -> None:
     for options in ({"target": 1}, {"output": "output"}):
         with pytest.raises(dx.ParameterError, match="got score and output or target"):
-            dx.Explainer("saliency", models.sequential(), score=lambda y: y[:, 0], **options)
+            dx.Explainer("saliency", models.graph(models.sequential), score=lambda y: y[:, 0], **options)
     with pytest.raises(dx.InputError, match="got target, but score="):
-        dx.explain("saliency", models.sequential(), np.ones((2, 10)), score=lambda y: y[:, 0], target=1)
+        dx.explain("saliency", models.graph(models.sequential), np.ones((2, 10)), score=lambda y: y[:, 0], target=1)
