@@ -120,6 +120,7 @@ ONE_OF_EACH_NEED = "completeness,sensitivity_n,insertion,max_sensitivity"  # map
 @pytest.mark.parametrize(
     ("name", "measures"),
     [("text", EVERY), ("strings", ONE_OF_EACH_NEED), ("binary", ONE_OF_EACH_NEED), ("columns", ONE_OF_EACH_NEED)],
+    ids=["text", "strings", "binary", "columns"],
 )
 def test_every_kind_of_model_is_measured(name: str, measures: str, exported: Any, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
