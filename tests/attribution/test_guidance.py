@@ -362,7 +362,7 @@ def test_tensors_and_layers_are_named() -> None:
     model = models.image()
     with pytest.raises(dx.ParameterError, match=r"output: got .*; give the name of a layer or tensor; its name is"):
         dx.explain("saliency", model, PICTURES, output=model.layers[-2].output)
-    with pytest.raises(dx.ParameterError, match=r"inputs: got a Conv2D; .* its name is 'conv'"):
+    with pytest.raises(dx.ParameterError, match=r"inputs: got Conv2D; .* its name is 'conv'"):
         dx.explain("saliency", model, PICTURES, inputs=model.get_layer("conv"))
     with pytest.raises(dx.ParameterError, match="that goes to run"):
         dx.Explainer("saliency", model, batch_size=3)
