@@ -99,11 +99,11 @@ class Score:
         if self._context:
 
             def repeated(items: Any) -> list[Any]:
-                return [self([tf.repeat(b[None], tf.size(items), axis=0) for b in base], items)]
+                return [self([tf.gather(b[None], tf.zeros_like(items)) for b in base], items)]
 
             return self.map(self.n, repeated)[0]
         output = self._traced_output([b[None] for b in base], [])
-        return select(tf.repeat(output, self.n, axis=0), self._target, self._ys)
+        return select(tf.gather(output, tf.zeros([self.n], tf.int32)), self._target, self._ys)
 
     def uniform(self, shape: Sequence[Any]) -> Any:
         """[N, *shape] random numbers in [0, 1); an example's numbers do not depend on its batch or position."""

@@ -160,7 +160,7 @@ class _Reference:
     def output(self, name: str, count: Any) -> Any:
         """The output `[count, ...]` at the reference."""
         if self._one_example:
-            return tf.repeat(self._one_example.fetch([name])[0], count, axis=0)
+            return tf.gather(self._one_example.fetch([name])[0], tf.zeros([count], tf.int32))
         return self._batch.fetch([name])[0]
 
     def activations(self, region: Region, z: Any) -> tuple[Any, Any]:

@@ -180,10 +180,10 @@ class _Refinement:
         knots = 2 * parts + 1
         no_values, no_scores = tf.zeros([0], tf.float64), tf.zeros([n], tf.float64)
         self.first = {
-            "rows": tf.repeat(tf.range(n), parts),  # the example of each interval
+            "rows": tf.range(n * parts) // parts,  # the example of each interval
             # The index of each of its nodes in the list of nodes, the new ones last.
             "indices": _triples(tf.range(n * knots), parts),
-            "new": {"rows": tf.repeat(tf.range(n), knots), "alpha": tf.tile(np.linspace(0, 1, knots), [n])},
+            "new": {"rows": tf.range(n * knots) // knots, "alpha": tf.tile(np.linspace(0, 1, knots), [n])},
             "known": {
                 "rows": tf.zeros([0], tf.int32),  # the example of each node
                 "alpha": no_values,
@@ -247,7 +247,8 @@ def _halve(state: dict[str, Any], nodes: dict[str, Any], ends: Any, kept: Any, h
     kept_nodes, halved_nodes = tf.split(tf.reshape(indices, [-1, 3]), [tf.size(kept), tf.size(halved)])
     first, middle, last = tf.unstack(tf.gather(ends, halved), axis=1)
     quarters = tf.reshape(tf.stack([first + middle, middle + last], 1) / 2, [-1])
-    rows = tf.repeat(tf.gather(state["rows"], halved), 2)
+    rows = tf.gather(state["rows"], halved)
+    rows = tf.reshape(tf.stack([rows, rows], 1), [-1])
     return {
         "rows": tf.concat([tf.gather(state["rows"], kept), rows], 0),
         "indices": tf.concat([kept_nodes, _halves(halved_nodes, tf.size(live) + tf.range(tf.size(rows)))], 0),
