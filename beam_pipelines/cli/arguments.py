@@ -1,4 +1,4 @@
-"""From the command line to checked `Arguments`. Methods, measures and Beam check their own options later."""
+"""From the command line to checked `Arguments`. Beam checks its own options later."""
 
 from __future__ import annotations
 
@@ -11,9 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from beam_pipelines.cli.options import evaluate_parser, explain_parser
+from tb_deepexplain.attribution.methods import find_method
 from tb_deepexplain.errors import DeepExplainError, InputError, ParameterError
+from tb_deepexplain.evaluation.measures import TABLE as MEASURES
+from tb_deepexplain.evaluation.measures import find_measure
 from tb_deepexplain.evaluation.ranking import DEFAULT_BUDGET
 from tb_deepexplain.recording.targets import Target
+from tb_deepexplain.registry.table import Row
 from tb_deepexplain.storage import to_path
 
 PROG = "python -m beam_pipelines.attribute"
@@ -115,7 +119,7 @@ def parse_explain(argv: Sequence[str], prog: str) -> Arguments:
     if options.sample is not None and options.max_examples is None:
         raise ParameterError(f"--sample {options.sample} needs --max_examples N, the size of the sample")
     values = {name: getattr(options, name) for name in _ONLY_EXPLAIN}
-    return Arguments(**_read_options(options), parameters=parameters, beam=tuple(beam), **values)
+    return _checked(Arguments(**_read_options(options), parameters=parameters, beam=tuple(beam), **values))
 
 
 def parse_evaluate(argv: Sequence[str], prog: str) -> Arguments:
@@ -126,7 +130,29 @@ def parse_evaluate(argv: Sequence[str], prog: str) -> Arguments:
     if unknown:
         raise ParameterError(f"unknown option {unknown[0]}; {prog} --help lists the options")
     values = {name: getattr(options, name) for name in _ONLY_EVALUATE}
-    return Arguments(**_read_options(options), parameters=parameters, **values)
+    return _checked(Arguments(**_read_options(options), parameters=parameters, **values))
+
+
+def find_row(name: str) -> Row:
+    """The method or measure with the parameter `--name.…`; UnknownMethodError if there is none."""
+    return find_measure(name) if name in {row.id for row in MEASURES} else find_method(name)
+
+
+def read_parameter(row: Row, name: str, text: str) -> dict[str, Any]:
+    """The value of a parameter by its name; ParameterError if the row does not take it."""
+    parameters = {parameter.name: parameter for parameter in row.parameters}
+    return row.check({name: parameters[name].parse(text) if name in parameters else text})
+
+
+def _checked(arguments: Arguments) -> Arguments:
+    """The arguments, if there are such methods, measures and parameters: a mistake is said before TensorFlow and Beam are loaded."""
+    for method in arguments.methods:
+        find_method(method)
+    for measure in arguments.measures:
+        find_measure(measure)
+    for name, parameter, text in arguments.parameters:
+        read_parameter(find_row(name), parameter, text)
+    return arguments
 
 
 def _check_unknown(unknown: Sequence[str]) -> None:

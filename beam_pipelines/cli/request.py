@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from beam_pipelines.cli.arguments import Arguments
+from beam_pipelines.cli.arguments import Arguments, find_row, read_parameter
 from beam_pipelines.cli.background import Background
 from beam_pipelines.engine import local_workers
 from tb_deepexplain.attribution.methods import find_method
 from tb_deepexplain.errors import ParameterError
-from tb_deepexplain.evaluation.measures import TABLE as MEASURES
-from tb_deepexplain.evaluation.measures import find_measure
+from tb_deepexplain.evaluation.measures import Measure, find_measure
 from tb_deepexplain.recording.request import Request, make_request
 
 
@@ -25,10 +24,11 @@ def build_request(arguments: Arguments, background: Background | None = None) ->
     if not methods:
         raise ParameterError("--methods: expected at least one method")
     for name, parameter, text in arguments.parameters:
-        if name in {row.id for row in MEASURES}:
-            _set_parameter("measures", measures, find_measure(name), parameter, text)
-        else:
-            _set_parameter("methods", methods, find_method(name), parameter, text)
+        row = find_row(name)
+        option, rows = ("measures", measures) if isinstance(row, Measure) else ("methods", methods)
+        if row.id not in rows:
+            raise ParameterError(f"--{row.id}.{parameter}: {row.id} is not among --{option} {','.join(rows)}")
+        rows[row.id] |= read_parameter(row, parameter, text)
     if background:
         methods = {name: background.parameters(find_method(name), values) for name, values in methods.items()}
         measures = {name: background.parameters(find_measure(name), values) for name, values in measures.items()}
@@ -74,10 +74,3 @@ def _select_rows(option: str, names: Sequence[str], find: Callable[[str], Any]) 
     if len(rows) != len(names):
         raise ParameterError(f"--{option} {','.join(names)}: expected different {option}, separated by commas")
     return rows
-
-
-def _set_parameter(option: str, rows: dict[str, dict[str, Any]], row: Any, name: str, text: str) -> None:
-    if row.id not in rows:
-        raise ParameterError(f"--{row.id}.{name}: {row.id} is not among --{option} {','.join(rows)}")
-    parameters = {parameter.name: parameter for parameter in row.parameters}
-    rows[row.id] |= row.check({name: parameters[name].parse(text) if name in parameters else text})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import deque
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -27,11 +28,13 @@ class ProgressDisplay:
             TextColumn("{task.fields[failed]}", style="red"),
             console=self._console,
             disable=not self._console.is_terminal,
-            speed_estimate_period=_SECONDS_OF_RATE,
         )
         id_ = self._bar.add_task("starting", total=total, completed=finished, rate="", left="", failed="")
         self._task = next(task for task in self._bar.tasks if task.id == id_)
         self._finished, self._last_line, self._interval = finished, time.monotonic(), _FIRST_INTERVAL
+        self._changes: deque[tuple[float, float]] = (
+            deque()
+        )  # (time, examples done) of the first update and of those with progress
 
     def __enter__(self) -> ProgressDisplay:
         self._bar.start()
@@ -43,6 +46,7 @@ class ProgressDisplay:
     def restart(self, finished: int) -> None:
         """Reset to the examples that are in shards, after a worker died; the rate is measured from here on."""
         self._finished = finished
+        self._changes.clear()
         self._bar.reset(self._task.id, completed=finished, description="starting", rate="", left="", failed="")
 
     def update(self, done: float, failed: int) -> None:
@@ -50,15 +54,28 @@ class ProgressDisplay:
         completed = int(self._finished + done)
         failures = f"{failed:,} failed" if failed else ""
         self._bar.update(self._task.id, completed=completed, failed=failures)
-        speed, seconds = self._task.speed, self._task.time_remaining
-        if speed and seconds is not None:
-            left = f"{format_duration(seconds)} left" if seconds else ""
+        if speed := self._rate(done):
+            remaining = (self._task.total or 0) - completed
+            left = f"{format_duration(remaining / speed)} left" if remaining > 0 else ""
             self._bar.update(self._task.id, description="explaining", rate=_format_rate(speed), left=left)
         if not self._console.is_terminal and time.monotonic() - self._last_line > self._interval:
             self._last_line, self._interval = time.monotonic(), min(2 * self._interval, _LONGEST_INTERVAL)
             fields = self._task.fields
             counts = f"explained {completed:,} of {self._task.total:,.0f} examples"
             self.print(", ".join(filter(None, [counts, fields["rate"], fields["left"], failures])))
+
+    def _rate(self, done: float) -> float:
+        """Examples in a second, of the last half minute or, if examples take longer, of the last progress; 0 before any.
+
+        Examples that are done together count from the progress before them: the first ones from the start.
+        """
+        now = time.monotonic()
+        if not self._changes or self._changes[-1][1] != done:
+            self._changes.append((now, done))
+        while len(self._changes) > 2 and self._changes[1][0] < now - _SECONDS_OF_RATE and self._changes[1][1] < done:
+            self._changes.popleft()
+        start, done_before = self._changes[0]
+        return (done - done_before) / (now - start) if now > start else 0.0
 
     def print(self, text: str) -> None:
         """Print a line above the bar."""

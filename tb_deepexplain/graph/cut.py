@@ -107,7 +107,7 @@ def _find_output(view: GraphView, outputs: Mapping[str, str], layers: Mapping[st
         if len(outputs) > 1:
             raise ParameterError(f"the model has several outputs; choose one with output=...: {', '.join(outputs)}")
         return next(iter(outputs.values()))
-    named = find_tensor(view, layers, output)
+    named = find_tensor(view, layers, output, outputs)
     of_layer = (
         [tensor for tensor in outputs.values() if view.skip_identities(tensor) == named] if output in layers else []
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from tb_deepexplain.errors import ParameterError
 from tb_deepexplain.graph.graph_view import SHAPE_OPS, GraphView, node_name, tensor_name
@@ -11,8 +11,9 @@ from tb_deepexplain.graph.graph_view import SHAPE_OPS, GraphView, node_name, ten
 _RESOURCE = 20  # DT_RESOURCE: the handle of a variable
 
 
-def find_tensor(view: GraphView, layers: Mapping[str, str], name: str) -> str:
-    """The tensor that `name` means; `layers` maps known layers to their outputs. ParameterError if none or several fit."""
+def find_tensor(view: GraphView, layers: Mapping[str, str], name: str, outputs_of_model: Collection[str] = ()) -> str:
+    """The tensor that `name` means; `layers` maps known layers to their outputs. ParameterError if none or several fit, which
+    names the outputs of the model where these could be meant."""
     if name in layers:
         return layers[name]
     if node_name(name) in view.nodes:
@@ -31,8 +32,11 @@ def find_tensor(view: GraphView, layers: Mapping[str, str], name: str) -> str:
     if outputs:
         raise ParameterError(f"{name!r} may mean any of {', '.join(outputs[:6])}; give one of these tensor names")
     known = sorted(layers) or sorted({part for n in view.nodes for part in n.split("/")[:-1]}) or sorted(view.nodes)
+    what, first_names = "tensor or layer", ""
+    if outputs_of_model:
+        what, first_names = "output, layer or tensor", f"its outputs are {', '.join(outputs_of_model)}, "
     raise ParameterError(
-        f"the model has no tensor or layer {name!r}; its layers include {', '.join(known[:40]) or 'none'}"
+        f"the model has no {what} {name!r}; {first_names}its layers include {', '.join(known[:40]) or 'none'}"
     )
 
 

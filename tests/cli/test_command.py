@@ -157,16 +157,29 @@ def environment() -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if not k.startswith(hidden)} | {"PYTHONPATH": str(ROOT)}
 
 
+_REQUIRED = "the following arguments are required: --input, --logdir, --methods"
+
+
 @pytest.mark.parametrize(
-    ("module", "arguments"),
+    ("module", "arguments", "mistake"),
     [
-        ("beam_pipelines.cli.main", ["explain", "--help"]),
-        ("beam_pipelines.attribute", ["--help"]),
-        ("beam_pipelines.cli.main", ["explain", "--model=m"]),
-        ("beam_pipelines.attribute", ["--model=m"]),
+        ("beam_pipelines.cli.main", ["explain", "--help"], ""),
+        ("beam_pipelines.attribute", ["--help"], ""),
+        ("beam_pipelines.cli.main", ["explain", "--model=m"], _REQUIRED),
+        ("beam_pipelines.attribute", ["--model=m"], _REQUIRED),
+        (
+            "beam_pipelines.cli.main",
+            ["explain", "--model=m", "--input=i", "--logdir=l", "--methods=occlusion", "--occlusion.stepp=2"],
+            "occlusion has no parameter 'stepp'; did you mean step?",
+        ),
+        (
+            "beam_pipelines.cli.main",
+            ["evaluate", "--model=m", "--input=i", "--logdir=l", "--measures=deletions"],
+            "unknown measure 'deletions'; did you mean deletion",
+        ),
     ],
 )
-def test_help_and_mistakes_load_nothing_heavy(module: str, arguments: list[str]) -> None:
+def test_help_and_mistakes_load_nothing_heavy(module: str, arguments: list[str], mistake: str) -> None:
     code = (
         "import atexit, os, runpy, sys\n"
         "heavy = {'tensorflow', 'keras', 'apache_beam', 'pyarrow'}\n"
@@ -179,12 +192,12 @@ def test_help_and_mistakes_load_nothing_heavy(module: str, arguments: list[str])
         [sys.executable, "-c", code], capture_output=True, text=True, env=environment(), timeout=600, check=False
     )
     assert done.stdout.endswith("loaded []\n")
-    if "--help" in arguments:
+    if not mistake:
         assert (done.returncode, done.stderr) == (0, "")
         assert "--METHOD.PARAMETER" in done.stdout
     else:
         assert done.returncode == 2
-        assert "the following arguments are required: --input, --logdir, --methods" in done.stderr
+        assert mistake in done.stderr
 
 
 @pytest.mark.slow

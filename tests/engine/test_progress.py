@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import re
 import sys
 import threading
 import time
@@ -37,7 +38,6 @@ class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 100.0
         monkeypatch.setattr("time.monotonic", lambda: self.now)
-        monkeypatch.setattr("rich.progress.monotonic", lambda: self.now, raising=False)
 
 
 @pytest.fixture
@@ -47,8 +47,6 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 def test_lines_come_less_often_and_show_rate_and_time_left(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     with ProgressDisplay(10_000) as display:
-        display._bar.get_time = lambda: clock.now  # type: ignore[method-assign]
-        display._task._get_time = lambda: clock.now
         clock.now += 11  # workers start
         display.update(0, 0)
         for second in range(1, 101):
@@ -63,7 +61,6 @@ def test_lines_come_less_often_and_show_rate_and_time_left(clock: Clock, capsys:
 
 def test_after_a_restart_the_rate_is_that_of_the_new_workers(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     with ProgressDisplay(1000) as display:
-        display._task._get_time = display._bar.get_time = lambda: clock.now  # type: ignore[method-assign]
         for second in range(1, 6):
             clock.now += 1
             display.update(100 * second, 0)
@@ -76,6 +73,18 @@ def test_after_a_restart_the_rate_is_that_of_the_new_workers(clock: Clock, capsy
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "explained 300 of 1,000 examples"
     assert lines[1] == "explained 405 of 1,000 examples, 5.0/s, 1 min 59 s left"
+
+
+def test_the_rate_of_examples_that_are_done_together(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    """Batches of four, each in 40 seconds: ten seconds for each example, not four within the moment of an update."""
+    with ProgressDisplay(16) as display:
+        for tick in range(160 * 5):
+            clock.now += 0.2
+            display.update(4 * (tick // 200), 0)
+    lines = capsys.readouterr().err.splitlines()
+    seconds_each = [float(each) for line in lines for each in re.findall(r", ([\d.]+) s each, ", line)]
+    assert len(seconds_each) > 1
+    assert all(9.9 < each < 21 for each in seconds_each)
 
 
 def test_a_terminal_shows_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
