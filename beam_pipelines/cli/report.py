@@ -49,10 +49,10 @@ def report(logdir: Path, directory: Path, seconds: float, was_committed: bool = 
 
 
 def _describe_work(spent: dict[str, Any]) -> str:
-    rate = f"{spent['evaluations_per_second']:,.0f}/s per worker"
+    rate = f"{spent['evaluations_per_second']:,.0f}/s per worker once compiled"
     parts = [f"{_count(spent['evaluations'], 'evaluation')} ({rate})"]
     if seconds := spent["seconds_in_model"] + spent["seconds_outside"]:
-        parts.append(f"{spent['seconds_in_model'] / seconds:.0%} of the time in the model")
+        parts.append(f"{spent['seconds_in_model'] / seconds:.0%} of that time in the model")
     parts.append(f"{_count(spent['examples_in_a_batch'], 'example')} per batch")
     if spent["units_retried"]:
         parts.append(f"{_count(spent['units_retried'], 'work unit')} started again")

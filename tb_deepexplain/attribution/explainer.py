@@ -41,6 +41,7 @@ from tb_deepexplain.errors import InputError, ParameterError, UnsupportedModelEr
 from tb_deepexplain.graph.entries import Access
 from tb_deepexplain.graph.graph_view import list_names
 from tb_deepexplain.graph.loading.load_model import load_model
+from tb_deepexplain.graph.logits import final_activation
 from tb_deepexplain.graph.model_graph import GRAPHS_AT_SIZES, ModelGraph
 from tb_deepexplain.graph.origin import ExampleShapes
 from tb_deepexplain.graph.score_function import ScoreFunction
@@ -541,7 +542,15 @@ class Explainer:
         return self._compiled[key]
 
     def _compile(self, shapes: Shapes, batch: Batch) -> CompiledMethod:
-        return compile_method(self.method, self._resolved_parameters, self.submodel, shapes, batch, self._jit)
+        try:
+            return compile_method(self.method, self._resolved_parameters, self.submodel, shapes, batch, self._jit)
+        except UnsupportedModelError as error:
+            ends = (final_activation(self.graph.view, tensor) for tensor in self.graph.outputs.values())
+            if self._score is None or self._options["logits"] or "Softmax" not in ends or "softmax" not in str(error):
+                raise
+            raise UnsupportedModelError(
+                f"{error}; or logits=True, which gives the score function the logits before the softmax"
+            ) from error
 
     def _explain_target(self, target: Any, inputs: Inputs, batch_size: int | None) -> Explained:
         """What a target explains of the examples."""

@@ -51,6 +51,7 @@ class Inputs:
     labels: Any = None  # what came with them as y
     notes: tuple[Note, ...] = ()  # what was done to them
     columns: tuple[str, ...] | None = None  # of the frame that they were, if it is the only input
+    keys: tuple[str, ...] = ()  # of the dict that they were
     _all: tuple[Inputs, np.ndarray] | None = dataclasses.field(default=None, repr=False)  # taken from these, these rows
     _seeds: dict[int, np.ndarray] = dataclasses.field(default_factory=dict, repr=False)
 
@@ -112,7 +113,7 @@ class Inputs:
         """
         by_name: dict[str, Any] = dict(zip(names, values, strict=True))
         if self.structure == "dict":
-            return by_name
+            return {name: by_name[name] for name in dict.fromkeys((*self.keys, *names)) if name in by_name}
         if self.is_bare and len(values) == 1:
             return values[0]
         inputs = [spec.name for spec in self.specs]
@@ -184,6 +185,7 @@ def check_unpacked(
         labels=labels,
         notes=tuple(notes),
         columns=columns,
+        keys=tuple(xs) if isinstance(xs, dict) else (),
     )
 
 

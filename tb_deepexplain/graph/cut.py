@@ -105,7 +105,7 @@ def _find_output(view: GraphView, outputs: Mapping[str, str], layers: Mapping[st
         return outputs[str(output)]
     if output is None or output == "output":
         if len(outputs) > 1:
-            raise ParameterError(f"the model has several outputs; choose one with output=...: {', '.join(outputs)}")
+            raise ParameterError(f"the model has several outputs; name one as output: {', '.join(outputs)}")
         return next(iter(outputs.values()))
     named = find_tensor(view, layers, output, outputs)
     of_layer = (

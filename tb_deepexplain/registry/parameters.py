@@ -109,10 +109,12 @@ class Parameter:
         names = []
         for accepted in self.types:
             if typing.get_origin(accepted) is Literal:
-                names.append(" | ".join(map(repr, typing.get_args(accepted))))
+                names += map(repr, typing.get_args(accepted))
             else:
                 names.append(_TYPE_NAMES.get(accepted, "none"))
-        return " | ".join(names) + "".join(f", {bound}" for bound in self.bounds)
+        *others, last = names
+        listed = f"{', '.join(others)} or {last}" if others else last
+        return listed + "".join(f", {bound}" for bound in self.bounds)
 
     def check(self, value: Any) -> Any:
         """The value in the first type that accepts it; ParameterError if none does, or a bound is violated."""

@@ -102,6 +102,10 @@ def test_masks_follow_each_point_of_a_batch_of_raw_strings() -> None:
 def test_structure_follows_the_caller() -> None:
     numbers, ids = RNG.normal(size=(2, 4)), RNG.integers(0, 10, (2, 6))
     by_name = dx.explain("saliency", models.graph(models.two_inputs), {"numbers": numbers, "ids": ids}, target=0)
+    assert list(by_name) == ["numbers", "ids"]
+    turned = dx.explain("saliency", models.graph(models.two_inputs), {"ids": ids, "numbers": numbers}, target=0)
+    assert list(turned) == ["ids", "numbers"]
+    np.testing.assert_array_equal(turned["ids"], by_name["ids"])
     model = models.two_inputs(by_name=False)
     for sequence in (list, tuple):
         maps = dx.explain("saliency", model, sequence([ids, numbers]), target=0)

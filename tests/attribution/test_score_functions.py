@@ -52,6 +52,15 @@ def test_a_function_of_one_output() -> None:
     assert_maps_close(of_logits, result.attributions, 1e-4)
 
 
+def test_a_rule_before_a_softmax_is_told_of_the_logits() -> None:
+    model, xs = models.graph(models.sequential), np.ones((2, 10), np.float32)
+    with pytest.raises(
+        dx.UnsupportedModelError, match=r"deeplift has no rule for softmax .*; or logits=True, which gives"
+    ):
+        dx.explain("deeplift", model, xs, score=lambda y: y[:, 1])
+    assert dx.explain("deeplift", model, xs, score=lambda z: z[:, 1], logits=True).shape == (2, 10)
+
+
 def test_a_function_of_several_outputs_by_name(two_heads: keras.Model) -> None:
     def likely_size(outputs: Any) -> Any:
         return outputs["kind"][:, 2] * outputs["size"][:, 0]

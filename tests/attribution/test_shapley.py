@@ -340,7 +340,7 @@ def test_compiled_by_xla_it_is_the_same() -> None:
         ),
         ({"sampling_dims": (1, 1)}, "expected different axes from 1 to 3"),
         ({"samples": 0}, "samples=0 is not accepted; expected whole number, at least 1"),
-        ({"estimator": "sobol"}, "'antithetic' | 'permutation' | 'kernel'"),
+        ({"estimator": "sobol"}, "'antithetic', 'permutation' or 'kernel'"),
         ({"estimator": "kernel", "samples": 3}, "too few coalitions .* give at least 4"),
         ({"estimator": "kernel", "samples": 10**6}, "24 players from 16777214 coalitions .* give fewer samples"),
         ({"baseline": np.zeros((3, 4, 3, 2))}, "leave the batch dimension out"),

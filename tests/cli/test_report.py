@@ -21,4 +21,7 @@ def test_examples_of_a_batch_are_counted(in_a_batch: float, words: str) -> None:
         "seconds_in_model": 1.5,
         "examples_in_a_batch": in_a_batch,
     }
-    assert _describe_work(spent) == f"3 evaluations (2/s per worker), 100% of the time in the model, {words}"
+    assert (
+        _describe_work(spent)
+        == f"3 evaluations (2/s per worker once compiled), 100% of that time in the model, {words}"
+    )

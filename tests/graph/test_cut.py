@@ -98,8 +98,12 @@ def test_an_entry_tensor_is_named_once() -> None:
 
 def test_unusable_entries_and_outputs_are_refused() -> None:
     model = models.image()
-    with pytest.raises(dx.ParameterError, match=r"'nowhere'; (its outputs are output_0, )?its layers include .*conv"):
+    with pytest.raises(dx.ParameterError, match=r"no tensor or layer 'nowhere'; its layers include .*conv"):
         dx.Explainer("saliency", model, inputs="nowhere")
+    with pytest.raises(
+        dx.ParameterError, match=r"no output, layer or tensor 'hed'; its outputs are head, its layers .*"
+    ):
+        dx.Explainer("saliency", model, output="hed")
     with pytest.raises(dx.ParameterError, match="inputs: got an empty list"):
         dx.Explainer("saliency", model, inputs=[])
     with pytest.raises(dx.UnsupportedModelError, match="no embedding look-up"):
@@ -114,7 +118,7 @@ def test_unusable_entries_and_outputs_are_refused() -> None:
     ):
         dx.Explainer("saliency", constant)
     two = keras.Model(model.input, {"a": model.output, "b": model.get_layer("conv").output})
-    with pytest.raises(dx.ParameterError, match=r"several outputs; choose one with output=...: a, b"):
+    with pytest.raises(dx.ParameterError, match=r"several outputs; name one as output: a, b"):
         dx.Explainer("saliency", two)
 
 

@@ -23,7 +23,14 @@ SIMPSON, MIDPOINT = np.array([1.0, 4.0, 1.0]) / 6, np.array([0.0, 1.0, 0.0])  # 
 def integrated_gradients(
     score: Score,
     *,
-    tolerance: Annotated[float, Above(0), Doc("Completeness gap allowed, as a share of |f(x) - f(baseline)|.")] = 0.01,
+    tolerance: Annotated[
+        float,
+        Above(0),
+        Doc(
+            "Completeness gap allowed, as a share of |f(x) - f(baseline)|. It is the error of the sum: that of a single value may be "
+            "several times as large."
+        ),
+    ] = 0.01,
     max_evaluations: Annotated[
         int, AtLeast(3), Doc("Model evaluations after which an example is refined no further, whatever its gap.")
     ] = 512,

@@ -16,7 +16,9 @@ from tb_deepexplain.graph.model_graph import ModelGraph
 SUFFIXES = (".keras", ".h5", ".hdf5")
 _LAYERS_WITH_ANOTHER_MASK = "Rescaling Normalization Add Subtract Multiply Average Maximum Minimum Concatenate".split()
 _INSTALL_KERAS_2 = "the extra keras2 (pip install 'tensorboard-plugin-deepexplain[keras2]')"
-_CUSTOM_CODE_HINT = "if it needs your own classes, load it and give the model, or name them (--custom_objects)"
+_CUSTOM_CODE_HINT = (
+    "if it needs classes of your own, name them (--custom_objects module:Class), or in Python give the loaded model"
+)
 
 
 def from_file(path: Path) -> ModelGraph:

@@ -48,7 +48,7 @@ def test_several_inputs_and_outputs(tmp_path: Path) -> None:
     loaded = dx.load_model(tmp_path / "graph.pbtxt")
     assert repr(loaded).endswith("x: float32 [?, 3]; text: string [?] -> first, second)")
     xs = {"x": X, "text": np.array(["a", "bb", "", "cccc"])}
-    with pytest.raises(dx.ParameterError, match=r"choose one with output=\.\.\.: first, second"):
+    with pytest.raises(dx.ParameterError, match=r"name one as output: first, second"):
         dx.Explainer("saliency", loaded)
     outputs = dx.Explainer("saliency", loaded, output="second").predict(xs).outputs
     np.testing.assert_allclose(outputs, 2 * X + np.array([[1], [2], [0], [4]]), rtol=1e-6)
