@@ -25,7 +25,7 @@ test: $(VENV)/dev.stamp frontend/node_modules/.package-lock.json chromium ## all
 	cd frontend && npm test --silent
 	$(BIN)/python -m pytest -m "not slow and not zoo" --numprocesses 2 --dist loadfile $(ARGS)
 
-test-slow: $(VENV)/dev.stamp ## slow tests: GPU leases, workers that write to S3, Ctrl-C, models over 2 GB, accessibility and pictures of the page; about seven minutes
+test-slow: $(VENV)/dev.stamp ## slow tests: GPU leases, workers that write to S3, Ctrl-C, models over 2 GB, wheels, accessibility and pictures of the page; about nine minutes
 	$(BIN)/python -m pytest -m slow --numprocesses 2 --dist loadfile $(ARGS)
 
 test-kills: $(VENV)/dev.stamp ## kill workers and drivers 20 times at random moments (KILLS=N, SEED=N); no example may be lost

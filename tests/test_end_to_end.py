@@ -63,7 +63,7 @@ def _get(server: Server, route: str, **parameters: Any) -> tuple[bytes, Any]:
         return answer.read(), answer.headers
 
 
-@pytest.mark.parametrize("load_fast", ["true", "false"])
+@pytest.mark.parametrize("load_fast", ["false", pytest.param("true", marks=pytest.mark.slow)])
 def test_tensorboard_serves_what_explain_computes(
     logdir: Path, expected: dict[tuple[str, str], np.ndarray], load_fast: str
 ) -> None:

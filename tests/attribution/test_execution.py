@@ -27,7 +27,7 @@ FEW = {"occlusion": {"window_shape": (4, 4, 3), "step": 4}, "shapley_sampling": 
 
 @pytest.fixture(scope="module")
 def graph() -> dx.ModelGraph:
-    return dx.load_model(models.image())
+    return models.graph(models.image)
 
 
 @pytest.mark.parametrize("method", EVERY)
@@ -45,7 +45,7 @@ def test_maps_do_not_depend_on_order_or_batches(method: str, graph: dx.ModelGrap
 def test_maps_of_strings_do_not_depend_on_the_other_strings(method: str) -> None:
     """The vectoriser pads a batch to its longest string; the model here does not mask the padding."""
     options = {"on_unsupported": "gradient"} if find_method(method).family == "backprop rule" else {}  # it has an LSTM
-    explainer = dx.Explainer(method, models.text(mask_zero=False, strings=True), target=1, **options)
+    explainer = dx.Explainer(method, models.graph(models.text, mask_zero=False, strings=True), target=1, **options)
     together, predictions = explainer.run(STRINGS, return_result=True), explainer.predict(STRINGS)
     assert together.tokens.shape == (6, 5)
     for i, text in enumerate(STRINGS):

@@ -21,7 +21,7 @@ IDS = np.array([[3, 4, 5, 0, 0], [2, 0, 0, 0, 0], [7, 6, 5, 4, 3]])
 
 @pytest.fixture(scope="module")
 def graph() -> dx.ModelGraph:
-    return dx.load_model(models.image())
+    return models.graph(models.image)
 
 
 @pytest.mark.parametrize("method", [m.id for m in dx.methods()])

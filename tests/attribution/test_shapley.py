@@ -365,7 +365,7 @@ def test_the_batch_axis_is_refused_without_the_table_too() -> None:
 def test_random_numbers_depend_on_the_example_only(estimator: str) -> None:
     pictures = RNG.normal(size=(7, 8, 8, 3)).astype(np.float32)
     explainer = dx.Explainer(
-        "shapley_sampling", models.image(), target=1, sampling_dims=(2, 1), samples=4, estimator=estimator
+        "shapley_sampling", models.graph(models.image), target=1, sampling_dims=(2, 1), samples=4, estimator=estimator
     )
     reference, order = explainer.run(pictures), RNG.permutation(7)
     for size in (1, 5, 64, 1000):

@@ -132,7 +132,7 @@ COSTS: dict[str, list[dict[str, Any]]] = {
 
 @pytest.mark.parametrize(("method", "parameters"), [(m.id, p) for m in TABLE for p in [{}, *COSTS.get(m.id, [])]])
 def test_the_cost_is_the_evaluations_that_are_reported(method: str, parameters: dict[str, Any]) -> None:
-    explainer = dx.Explainer(method, dx.load_model(models.image()), target=0, **parameters)
+    explainer = dx.Explainer(method, models.graph(models.image), target=0, **parameters)
     xs = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype(np.float32)
     evaluations = explainer.run(xs, return_result=True).evaluations
     cost = explainer.cost(xs)
@@ -145,8 +145,8 @@ def test_the_cost_is_the_evaluations_that_are_reported(method: str, parameters: 
 def test_the_cost_of_texts_and_of_several_inputs_counts_tokens_and_inputs() -> None:
     for method in TABLE:
         for model, xs in (
-            (models.text(mask_zero=False), np.array([[3, 4, 5], [2, 2, 1]])),
-            (models.two_inputs(), {"numbers": np.ones((2, 4)), "ids": np.ones((2, 6), int)}),
+            (models.graph(models.text, mask_zero=False), np.array([[3, 4, 5], [2, 2, 1]])),
+            (models.graph(models.two_inputs), {"numbers": np.ones((2, 4)), "ids": np.ones((2, 6), int)}),
         ):
             options = (
                 {"on_unsupported": "gradient"} if any(p.name == "on_unsupported" for p in method.parameters) else {}

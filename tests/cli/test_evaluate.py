@@ -110,6 +110,7 @@ def test_examples_that_fail_are_left_out_of_the_ranking(linear: tuple[Path, Path
     assert {row["id"] for row in read_evaluation(tmp_path)["methods"]} == {"saliency", "gradient_x_input"}
 
 
+@pytest.mark.slow  # tests/evaluation/test_ranking.py has the same of `dx.rank`
 def test_on_a_linear_model_no_method_is_better(linear: tuple[Path, Path], tmp_path: Path) -> None:
     methods = "--methods=gradient_x_input,integrated_gradients,deeplift,shapley_sampling"
     assert evaluate(*linear, tmp_path, methods, *FEW) == 0

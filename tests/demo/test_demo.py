@@ -29,6 +29,7 @@ def _examples(path: Path) -> list[dict[str, Any]]:
     ]
 
 
+@pytest.mark.slow
 def test_the_model_built_from_the_checkpoint_classifies_the_photographs(tmp_path: Path) -> None:
     arguments = photos.prepare(tmp_path)
     examples = _examples(tmp_path / "photos.tfrecord")

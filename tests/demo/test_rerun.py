@@ -12,6 +12,8 @@ from beam_pipelines.cli.demo import digits
 from tb_deepexplain.store.layout import store_path
 from tb_deepexplain.store.reader import Store
 
+pytestmark = pytest.mark.slow
+
 
 def test_models_and_stores_are_kept_unless_other_code_made_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any

@@ -13,8 +13,12 @@ from pathlib import Path
 _PROGRAM = """
 import sys
 from pathlib import Path
+
+import pytest
 from rich.console import Console
 from beam_pipelines.cli.demo.serving import serve
+
+pytestmark = pytest.mark.slow
 sys.exit(serve(Path(sys.argv[1]), int(sys.argv[2]), Console()))
 """
 
