@@ -119,8 +119,12 @@ ONE_OF_EACH_NEED = "completeness,sensitivity_n,insertion,max_sensitivity"  # map
 
 @pytest.mark.parametrize(
     ("name", "measures"),
-    [("text", EVERY), ("strings", ONE_OF_EACH_NEED), ("binary", ONE_OF_EACH_NEED), ("columns", ONE_OF_EACH_NEED)],
-    ids=["text", "strings", "binary", "columns"],
+    [
+        pytest.param("text", EVERY, id="text", marks=pytest.mark.slow),
+        pytest.param("strings", ONE_OF_EACH_NEED, id="strings"),
+        pytest.param("binary", ONE_OF_EACH_NEED, id="binary", marks=pytest.mark.slow),
+        pytest.param("columns", ONE_OF_EACH_NEED, id="columns", marks=pytest.mark.slow),
+    ],
 )
 def test_every_kind_of_model_is_measured(name: str, measures: str, exported: Any, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)

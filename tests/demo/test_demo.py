@@ -81,6 +81,7 @@ def test_all_misclassified_digits_are_shown(tmp_path: Path, monkeypatch: pytest.
     assert shown[number]["label"] == [labels[number]]
 
 
+@pytest.mark.slow
 def test_the_reviews_are_held_out_and_read_as_strings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"EPOCHS": 1, "LONG_REVIEWS": 10}.items():
         monkeypatch.setattr(reviews, name, value)

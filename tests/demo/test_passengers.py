@@ -33,6 +33,7 @@ def test_the_table_holds_raw_values_of_the_passengers_whose_age_is_known() -> No
     assert passengers.UNKNOWN not in table["namesakes"]
 
 
+@pytest.mark.slow
 def test_stored_maps_are_those_of_the_net_at_raw_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"TRAINED": 746, "EPOCHS": 2, "COPIES": 1}.items():
         monkeypatch.setattr(passengers, name, value)

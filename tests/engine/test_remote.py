@@ -80,6 +80,7 @@ def test_few_requests(image: Run, logs: str, tmp_path: Path, monkeypatch: pytest
     assert sum(counts.values()) < 25 * units + 60
 
 
+@pytest.mark.slow
 def test_a_run_that_ended_early_is_resumed(
     image: Run, logs: str, source: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

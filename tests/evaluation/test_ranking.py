@@ -271,17 +271,12 @@ def test_background_vocabulary_and_switches_reach_the_methods() -> None:
         dx.rank(model, xs, **options)
     text_options = {**options, "methods": {"occlusion": {"baseline": "film"}, "saliency": {}}}
     ids = np.array([[1, 2, 3], [3, 2, 0]])
+    text = models.graph(models.text)
     with pytest.raises(ParameterError, match="vocabulary"):
-        dx.rank(models.text(), ids, **text_options)
-    dx.rank(
-        models.text(),
-        ids,
-        vocabulary=["", "the", "film"],
-        jit=True,
-        check_model=False,
-        check_batch=False,
-        **text_options,
-    )
+        dx.rank(text, ids, **text_options)
+    dx.rank(text, ids, vocabulary=["", "the", "film"], check_model=False, check_batch=False, **text_options)
+    compiled = dx.rank(model, xs, jit=True, **{**options, "methods": ["gradient_x_input", "saliency"]})
+    assert [method.id for method in compiled.methods][-1] == "saliency"
 
 
 def test_methods_over_the_budget_or_without_a_rule_are_left_out() -> None:
