@@ -106,7 +106,7 @@ class Parameter:
     @property
     def expected(self) -> str:
         """The accepted values, in words."""
-        names = []
+        names: list[str] = []
         for accepted in self.types:
             if typing.get_origin(accepted) is Literal:
                 names += map(repr, typing.get_args(accepted))
