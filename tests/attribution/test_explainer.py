@@ -211,7 +211,7 @@ def test_a_result_shows_its_shapes_and_not_its_arrays() -> None:
     ), shown
     xs = {"numbers": rng.normal(size=(2, 4)), "ids": rng.integers(1, 10, (2, 6))}
     shown = repr(dx.explain("saliency", models.graph(models.two_inputs), xs, target=[0, 1], return_result=True))
-    shapes = r"\{'ids': \[2, 6, \d+\], 'numbers': \[2, 4\]\}"
+    shapes = r"\{'numbers': \[2, 4\], 'ids': \[2, 6, \d+\]\}"
     assert re.search(rf"saliency of 2 examples: attributions {shapes}, target \[0, 1\]\)", shown), shown
     nan = dx.explain("saliency", models.graph(models.image), pictures * np.nan, target=None, return_result=True)
     assert re.search(r"target the sum of all units, warnings of 40 examples\)", repr(nan)), nan

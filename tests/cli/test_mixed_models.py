@@ -303,7 +303,7 @@ def test_a_keras_file_with_classes_of_the_user_s_own(
     (tmp_path / "a.jsonl").write_text(json.dumps({"x": [1, 2, 3]}) + "\n")
     run = Run(tmp_path / "m.keras", tmp_path / "logs")
     assert run(tmp_path / "a.jsonl", methods="saliency") == 2
-    assert "name them (--custom_objects)" in capsys.readouterr().err
+    assert "name them (--custom_objects module:Class)" in capsys.readouterr().err
     both = ["--custom_objects=own_layers:Scale", "--custom_objects=own_layers:softish"]
     assert run(tmp_path / "a.jsonl", *both, methods="saliency") == 0
     assert run.store.manifest["model"]["custom_objects"] == ["own_layers:Scale", "own_layers:softish"]

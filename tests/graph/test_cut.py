@@ -215,5 +215,5 @@ def test_a_tensor_name_outlives_the_load(two_heads: keras.Model) -> None:
         assert_maps_close(outputs, two_heads(X)["kind"].numpy())
         of_logits = dx.Explainer("saliency", model, output=name, logits=True).predict(X)
         assert_maps_close(of_logits.probabilities, outputs)
-    with pytest.raises(dx.ParameterError, match="no tensor or layer"):
+    with pytest.raises(dx.ParameterError, match="no output, layer or tensor"):
         dx.Explainer("saliency", second, output="functional_9/dense_7/Relu")

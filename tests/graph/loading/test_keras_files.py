@@ -155,7 +155,7 @@ def test_unusable_files_are_refused(tmp_path: Path) -> None:
         "weights": "holds weights without a model: load them",
         "noise": "Keras cannot load",
         "lambda": "holds a Lambda layer, .* if you trust it, load it with tf_keras and give the model",
-        "custom": "no Keras can load .*Keras 3: .*Custom.*; Keras 2 cannot load it: .*Custom.*; if it needs your own classes, load it",
+        "custom": "no Keras can load .*Keras 3: .*Custom.*; Keras 2 cannot load it: .*Custom.*; if it needs classes of your own, name them",
     }.items():
         with pytest.raises(dx.UnsupportedModelError, match=message) as caught:
             dx.load_model(tmp_path / f"{name}.h5")
