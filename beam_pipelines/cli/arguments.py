@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from beam_pipelines.cli.options import evaluate_parser, explain_parser
+from tb_deepexplain.attribution.methods import TABLE as METHODS
 from tb_deepexplain.attribution.methods import find_method
 from tb_deepexplain.errors import DeepExplainError, InputError, ParameterError
 from tb_deepexplain.evaluation.measures import TABLE as MEASURES
@@ -18,6 +19,7 @@ from tb_deepexplain.evaluation.measures import find_measure
 from tb_deepexplain.evaluation.ranking import DEFAULT_BUDGET
 from tb_deepexplain.recording.targets import Target
 from tb_deepexplain.registry.table import Row
+from tb_deepexplain.registry.table import find_row as find_row_of
 from tb_deepexplain.storage import to_path
 
 PROG = "python -m beam_pipelines.attribute"
@@ -135,7 +137,7 @@ def parse_evaluate(argv: Sequence[str], prog: str) -> Arguments:
 
 def find_row(name: str) -> Row:
     """The method or measure with the parameter `--name.…`; UnknownMethodError if there is none."""
-    return find_measure(name) if name in {row.id for row in MEASURES} else find_method(name)
+    return find_row_of("method or measure", (*METHODS, *MEASURES), name)
 
 
 def read_parameter(row: Row, name: str, text: str) -> dict[str, Any]:

@@ -32,9 +32,8 @@ class ProgressDisplay:
         id_ = self._bar.add_task("starting", total=total, completed=finished, rate="", left="", failed="")
         self._task = next(task for task in self._bar.tasks if task.id == id_)
         self._finished, self._last_line, self._interval = finished, time.monotonic(), _FIRST_INTERVAL
-        self._changes: deque[tuple[float, float]] = (
-            deque()
-        )  # (time, examples done) of the first update and of those with progress
+        # (time, examples done) of the first update and of those with progress.
+        self._changes: deque[tuple[float, float]] = deque()
 
     def __enter__(self) -> ProgressDisplay:
         self._bar.start()
@@ -65,9 +64,10 @@ class ProgressDisplay:
             self.print(", ".join(filter(None, [counts, fields["rate"], fields["left"], failures])))
 
     def _rate(self, done: float) -> float:
-        """Examples in a second, of the last half minute or, if examples take longer, of the last progress; 0 before any.
+        """Examples in a second, of the last half minute or, if examples take longer, since the progress before the last; 0 before any.
 
-        Examples that are done together count from the progress before them: the first ones from the start.
+        Examples that are done together count from the progress before them, the first ones from the start: so the rate falls while
+        nothing is done.
         """
         now = time.monotonic()
         if not self._changes or self._changes[-1][1] != done:

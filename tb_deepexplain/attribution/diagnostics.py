@@ -70,6 +70,7 @@ class Diagnostics:
         target, ys = (None if a is None else tf.constant(a[n : n + 1]) for a in (batch.target, batch.ys))
         arguments = [entries, context, target, ys]
         key = (
+            "diagnosis",
             tuple((tuple(t.shape), t.dtype) for t in tf.nest.flatten(arguments) if t is not None),
             target is None,
             ys is None,

@@ -41,7 +41,8 @@ class Batch(NamedTuple):
     def signature(self) -> tuple[Any, ...]:
         """Equal for batches that one function can take, if their entries have the same shapes."""
         of_target = None if self.target is None else self.target.shape[1:]
-        of_ys = None if self.ys is None else (self.ys.ndim, self.ys.dtype.str)
+        # A function of one weight an example may explain a probability; see compiled_method.trace.
+        of_ys = None if self.ys is None else (self.ys.ndim, self.ys.dtype.str, self.ys[0].size == 1)
         return of_target, of_ys, self.seeds is None
 
 

@@ -41,7 +41,7 @@ from tb_deepexplain.errors import InputError, ParameterError, UnsupportedModelEr
 from tb_deepexplain.graph.entries import Access
 from tb_deepexplain.graph.graph_view import list_names
 from tb_deepexplain.graph.loading.load_model import load_model
-from tb_deepexplain.graph.logits import final_activation
+from tb_deepexplain.graph.logits import final_activation_node
 from tb_deepexplain.graph.model_graph import GRAPHS_AT_SIZES, ModelGraph
 from tb_deepexplain.graph.origin import ExampleShapes
 from tb_deepexplain.graph.score_function import ScoreFunction
@@ -292,7 +292,7 @@ class Explainer:
             while len(self._at_sizes) >= GRAPHS_AT_SIZES:
                 self._at_sizes.pop(next(iter(self._at_sizes)))
             other = copy.copy(self)
-            for name in ("removal", "_resolved_parameters"):  # cached properties of this graph
+            for name in ("removal", "_resolved_parameters", "_compute_output"):  # cached properties of this graph
                 vars(other).pop(name, None)
             other._bind(graph)  # noqa: SLF001
             self._at_sizes[shapes] = other
@@ -487,20 +487,30 @@ class Explainer:
             output, n = compiled(batch, batch_size), len(batch.entries[0])
         except tf.errors.InvalidArgumentError as error:
             if not any(entry.dtype == tf.string for entry in batch.entries):
+                self._check_rows(len(self._compute_output(batch.entries, batch.context)), len(batch.entries[0]))
                 raise
             raise ParameterError(
                 f"the model cannot read examples with values of the baseline: {model_error_text(error)}; {UNREADABLE}"
             ) from error
-        if any(len(array) != n for array in (*output.maps, output.score, output.evaluations)):
-            raise UnsupportedModelError(
-                f"the output {self.submodel.cut.output!r} has {len(output.score)} rows for {n} examples; "
-                "it needs the batch as its first axis: choose another output"
-            )
+        for array in (*output.maps, output.score, output.evaluations):
+            self._check_rows(len(array), n)
         texts = self._diagnostics.describe(self.method.family, output.maps, output.score, batch)
         for text, applies in zip(compiled.warnings, output.warnings, strict=True):
             for i in np.flatnonzero(applies):
                 texts[i].append(text)
         return output, texts
+
+    def _check_rows(self, rows: int, n: int) -> None:
+        """UnsupportedModelError unless the output has a row for each of n examples."""
+        if rows != n:
+            raise UnsupportedModelError(
+                f"the output {self.submodel.cut.output!r} has {rows} rows for {n} examples; "
+                "it needs the batch as its first axis: choose another output"
+            )
+
+    @cached_property
+    def _compute_output(self) -> Any:
+        return tf.function(self.submodel.compute_output, autograph=False, reduce_retracing=True)
 
     def entry_shapes(self, entries: list[Any], submodel: Submodel | None = None) -> Shapes:
         """The shapes for which functions are compiled: texts have any length if model and method allow it."""
@@ -527,9 +537,13 @@ class Explainer:
         extra_specs: Sequence[Any],
         key: Any,
     ) -> Any:
-        """`call(score, *extras)` as one function, with the score of this submodel; see compiled_method.trace. Equal keys: equal calls."""
+        """`call(score, *extras)` as one function, with the score of this submodel; see compiled_method.trace.
+
+        `key` holds all on which `call` and the other arguments depend: calls with equal keys share a function.
+        """
         return submodel.compile_once(
-            (self._jit, key), lambda: compiled_method.trace(call, submodel, shapes, batch, self._jit, extra_specs)[0]
+            ("measure", self._jit, key),
+            lambda: compiled_method.trace(call, submodel, shapes, batch, self._jit, extra_specs),
         )
 
     def _compiled_for(self, batch: Batch) -> CompiledMethod:
@@ -537,7 +551,7 @@ class Explainer:
         shapes = self.entry_shapes(batch.entries)
         key = (shapes, batch.signature)
         if key not in self._compiled:
-            of_submodel = (self.method.function, digest(self._resolved_parameters), self._jit, *key)
+            of_submodel = ("method", self.method.function, digest(self._resolved_parameters), self._jit, *key)
             self._compiled[key] = self.submodel.compile_once(of_submodel, lambda: self._compile(shapes, batch))
         return self._compiled[key]
 
@@ -545,8 +559,13 @@ class Explainer:
         try:
             return compile_method(self.method, self._resolved_parameters, self.submodel, shapes, batch, self._jit)
         except UnsupportedModelError as error:
-            ends = (final_activation(self.graph.view, tensor) for tensor in self.graph.outputs.values())
-            if self._score is None or self._options["logits"] or "Softmax" not in ends or "softmax" not in str(error):
+            ends = {final_activation_node(self.graph.view, tensor) for tensor in self.graph.outputs.values()}
+            nodes = (
+                self.submodel.region_analysis.unsupported_nodes
+                if self.method.family == "backprop rule"
+                else frozenset()
+            )
+            if self._score is None or self._options["logits"] or not nodes or nodes - ends:
                 raise
             raise UnsupportedModelError(
                 f"{error}; or logits=True, which gives the score function the logits before the softmax"
@@ -595,12 +614,11 @@ class Explainer:
             predictions = self.predict(inputs, batch_size=batch_size)
             return predictions.outputs, predictions.output_lengths
         batches = self._split(inputs, self.batch_sizes.evaluations(inputs, batch_size))
-        compute = tf.function(lambda entries: self.submodel.compute_output(entries, []), autograph=False)
         parts = []
         for rows in batches:
             arrays = [tf.constant(take_rows(array, rows)) for array in inputs.arrays]
             entries, _ = compute_entries(self.submodel, arrays, True, len(rows))
-            parts.append([compute(entries).numpy()])
+            parts.append([self._compute_output(entries, []).numpy()])
         return join_batches(parts, batches, inputs.n)[0], None
 
     def _split(self, inputs: Inputs, size: int) -> list[np.ndarray]:

@@ -103,7 +103,7 @@ class Score:
 
             return self.map(self.n, repeated)[0]
         output = self._traced_output([b[None] for b in base], [])
-        return select(tf.gather(output, tf.zeros([self.n], tf.int32)), self._target, self._ys)
+        return select(_repeat_rows(output, self.n), self._target, self._ys)
 
     def uniform(self, shape: Sequence[Any]) -> Any:
         """[N, *shape] random numbers in [0, 1); an example's numbers do not depend on its batch or position."""
@@ -268,9 +268,17 @@ def select(output: Any, target: Any, ys: Any) -> Any:
 
 
 def _gather_units(output: Any, positions: Any) -> Any:
-    """[B] the units at the positions [B, axes]: tf.gather_nd with batch_dims=1, whose gradient takes many more operations."""
-    rows = tf.range(tf.shape(positions, tf.int64)[0])
+    """[B] the units at the positions [B, axes]: tf.gather_nd with batch_dims=1, whose gradient takes many more operations.
+
+    As there, an output that has not B rows is an error: it is not the output of these examples.
+    """
+    rows = tf.range(tf.shape(output, tf.int64)[0])
     return tf.gather_nd(output, tf.concat([rows[:, None], positions], 1))
+
+
+def _repeat_rows(output: Any, count: Any) -> Any:
+    """`[count · rows, ...]` the rows of an output, `count` times."""
+    return tf.tile(output, tf.stack([count, *[1] * (output.shape.rank - 1)]))
 
 
 def real_dtype(x: Any) -> Any:

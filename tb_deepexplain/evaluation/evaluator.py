@@ -16,13 +16,14 @@ from tb_deepexplain.attribution.examples import Batch, Examples
 from tb_deepexplain.attribution.explainer import Explainer
 from tb_deepexplain.attribution.inputs import Inputs
 from tb_deepexplain.attribution.results import Result
-from tb_deepexplain.attribution.targets import DEFAULT
+from tb_deepexplain.attribution.targets import DEFAULT, check_ys
 from tb_deepexplain.errors import InputError, ParameterError
 from tb_deepexplain.evaluation.maps import fit_maps, random_maps, read_maps, read_segments
 from tb_deepexplain.evaluation.maps_with_method import MapsWithMethod
 from tb_deepexplain.evaluation.maps_with_score import MapsWithScore
 from tb_deepexplain.evaluation.measured import Measured
 from tb_deepexplain.evaluation.measures import Measure, check_measures, find_measure
+from tb_deepexplain.graph.submodel import Submodel
 from tb_deepexplain.registry.table import Selection
 from tb_deepexplain.user_warnings import warn
 
@@ -37,7 +38,6 @@ class Evaluator:
         self._selection = check_measures(measures)
         self.measures = tuple(find_measure(name) for name in self._selection)
         self._bind(explainer)
-        self._compiled: dict[Any, Any] = {}
 
     def of(self, explainer: Explainer) -> Evaluator:
         """The same measures for another method on the same model, inputs and output; compiled measures are shared."""
@@ -53,6 +53,9 @@ class Evaluator:
     def _bind(self, explainer: Explainer) -> None:
         """Take the explainer. Measures without a baseline parameter use the method's baseline, on which its maps depend."""
         self.explainer = explainer
+        self._resolved: dict[
+            str, tuple[dict[str, Any], str]
+        ] = {}  # parameters with their baselines, and a digest of them
         baseline = explainer.method.baseline(explainer.parameters)
         self.parameters = {}
         for measure in self.measures:
@@ -182,13 +185,25 @@ class Evaluator:
             self.explainer.explained,
             self.explainer.removal.cut.names,
             measure.id,
-            self.parameters[measure.id],
+            self._resolve(measure)[1],
             examples.inputs.digest,
             examples.explained.unit,
             examples.explained.weights,
             examples.seeds,
             segments,
         )
+
+    def _resolve(self, measure: Measure) -> tuple[dict[str, Any], str]:
+        """The parameters of a measure, with a baseline for each entry tensor, and a digest of them."""
+        if measure.id not in self._resolved:
+            parameters = self.explainer.resolve_baseline(
+                measure, self.parameters[measure.id], self._submodel_of(measure)
+            )
+            self._resolved[measure.id] = parameters, digest(parameters)
+        return self._resolved[measure.id]
+
+    def _submodel_of(self, measure: Measure) -> Submodel:
+        return self.explainer.removal if _removes_features(measure) else self.explainer.submodel
 
     def _maps_of(self, batch: Batch, maps: list[np.ndarray] | None) -> list[np.ndarray]:
         """The maps of a batch, like its entries; None: random ones."""
@@ -222,29 +237,30 @@ class Evaluator:
         self, measure: Measure, batch: Batch, maps: list[np.ndarray], extras: dict[str, Any], batch_size: int
     ) -> Measured:
         """One measure of a batch, by a function compiled for examples of this shape. `extras` as for MapsWithScore."""
-        submodel = self.explainer.removal if measure.removes_features else self.explainer.submodel
+        submodel = self._submodel_of(measure)
         shapes = self.explainer.entry_shapes(batch.entries, submodel)
         ranks = tuple(m.ndim for m in maps)
-        variant = digest(
-            self.parameters[measure.id], sorted(extras), [length is None for length in extras.get("lengths", ())]
+        parameters, of_parameters = self._resolve(measure)
+        extra_specs = tf.nest.map_structure(
+            lambda value: None if value is None else tf.TensorSpec([None] * value.shape.rank, value.dtype), extras
         )
-        key = (submodel, measure.id, shapes, ranks, batch.signature, variant)
-        if key not in self._compiled:
-            parameters = self.explainer.resolve_baseline(measure, self.parameters[measure.id], submodel)
-            extra_specs = tf.nest.map_structure(
-                lambda value: None if value is None else tf.TensorSpec([None] * value.shape.rank, value.dtype), extras
-            )
 
-            def call(score: Any, maps: list[Any], extras: dict[str, Any]) -> Any:
-                measured = measure.function(MapsWithScore(score, maps, **extras), **parameters)
-                return measured._replace(evaluations=tf.fill([score.n], measured.evaluations))
+        def call(score: Any, maps: list[Any], extras: dict[str, Any]) -> Any:
+            measured = measure.function(MapsWithScore(score, maps, **extras), **parameters)
+            return measured._replace(evaluations=tf.fill([score.n], measured.evaluations))
 
-            specs = [[tf.TensorSpec([None] * rank, tf.float32) for rank in ranks], extra_specs]
-            self._compiled[key] = self.explainer.trace(
-                call, submodel, shapes, batch, specs, key=(measure.function, digest(parameters), *key[2:])
-            )
+        function, output_shape = self.explainer.trace(
+            call,
+            submodel,
+            shapes,
+            batch,
+            [[tf.TensorSpec([None] * rank, tf.float32) for rank in ranks], extra_specs],
+            key=(measure.function, of_parameters, shapes, ranks, batch.signature, repr(extra_specs)),
+        )
+        if output_shape:  # () of a measure whose scores are known
+            check_ys(batch.ys, None, output_shape if batch.target is None else output_shape[:-1])
         targets = [None if a is None else tf.constant(a) for a in (batch.target, batch.ys, batch.seeds)]
-        return self._compiled[key](
+        return function(
             batch.entries,
             batch.context,
             *targets,

@@ -160,7 +160,8 @@ class _Reference:
     def output(self, name: str, count: Any) -> Any:
         """The output `[count, ...]` at the reference."""
         if self._one_example:
-            return tf.gather(self._one_example.fetch([name])[0], tf.zeros([count], tf.int32))
+            output = self._one_example.fetch([name])[0]
+            return tf.tile(output, tf.stack([count, *[1] * (output.shape.rank - 1)]))
         return self._batch.fetch([name])[0]
 
     def activations(self, region: Region, z: Any) -> tuple[Any, Any]:

@@ -45,6 +45,7 @@ class RegionAnalysis:
 
     regions: tuple[Region, ...]  # in the order of computation
     unsupported: tuple[str, ...]  # steps that no rule supports, in words
+    unsupported_nodes: frozenset[str]  # the same, by name
     explains_softmax: bool  # the output is itself a softmax
     maxima: str  # in words, the nodes that choose among tensors or features
 
@@ -83,6 +84,7 @@ class _Analysis:
         return RegionAnalysis(
             tuple(sorted(regions, key=lambda region: position[node_name(region.y)])),
             tuple(f"{reason} ({list_names(nodes)})" for reason, nodes in unsupported.items() if nodes),
+            frozenset(name for nodes in unsupported.values() for name in nodes),
             softmax is not None,
             list_names([n for n in self.nodes if self.view.nodes[n].op in MAXIMA and self._is_choice(n)]),
         )

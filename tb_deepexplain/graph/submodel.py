@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _Compiled = TypeVar("_Compiled")
 
-_MOST_COMPILED = 64  # functions that a submodel keeps
+_MOST_COMPILED = 64  # functions that a submodel keeps, beside those that explainers hold
 
 
 class Submodel:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import tb_deepexplain as dx
 from tests import models
@@ -215,3 +216,20 @@ def test_a_result_shows_its_shapes_and_not_its_arrays() -> None:
     assert re.search(rf"saliency of 2 examples: attributions {shapes}, target \[0, 1\]\)", shown), shown
     nan = dx.explain("saliency", models.graph(models.image), pictures * np.nan, target=None, return_result=True)
     assert re.search(r"target the sum of all units, warnings of 40 examples\)", repr(nan)), nan
+
+
+@pytest.mark.parametrize("method", [m.id for m in dx.methods()])
+def test_an_output_with_other_rows_than_the_examples_is_refused(method: str) -> None:
+    weights = tf.constant(RNG.normal(size=(4, 3)).astype(np.float32))
+
+    class Steps(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None, 5, 4])])
+        def __call__(self, x: Any) -> Any:
+            return tf.reshape(tf.tanh(x, name="hidden") @ weights, [-1, 3])
+
+    explainer = dx.Explainer(
+        method, dx.load_model(Steps()), target=0, inputs="hidden", check_model=False, check_batch=False
+    )
+    (name,) = explainer.submodel.entry_names
+    with pytest.raises(dx.UnsupportedModelError, match=r"rows for \d examples"):
+        explainer.run({name: RNG.normal(size=(2, 5, 4)).astype(np.float32)})

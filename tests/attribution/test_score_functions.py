@@ -61,6 +61,16 @@ def test_a_rule_before_a_softmax_is_told_of_the_logits() -> None:
     assert dx.explain("deeplift", model, xs, score=lambda z: z[:, 1], logits=True).shape == (2, 10)
 
 
+def test_a_softmax_inside_the_network_is_no_reason_for_logits() -> None:
+    x = keras.Input((4,))
+    model = keras.Model(x, layers.Dense(2, "softmax")(layers.Softmax()(layers.Dense(3)(x))))
+    with pytest.raises(
+        dx.UnsupportedModelError, match="deeplift has no rule for softmax inside the network"
+    ) as refusal:
+        dx.explain("deeplift", model, np.ones((2, 4)), score=lambda y: y[:, 1])
+    assert "logits=True" not in str(refusal.value)
+
+
 def test_a_function_of_several_outputs_by_name(two_heads: keras.Model) -> None:
     def likely_size(outputs: Any) -> Any:
         return outputs["kind"][:, 2] * outputs["size"][:, 0]

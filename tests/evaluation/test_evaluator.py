@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers
 
 import tb_deepexplain as dx
@@ -92,6 +93,36 @@ def test_equal_measures_of_one_graph_share_a_function(monkeypatch: pytest.Monkey
     assert np.abs(curve(xs + 1) - first).max() > 1e-3
     assert curve(xs, steps=2).shape == (3, 3)
     assert len(traces) == 4
+
+
+def test_texts_of_other_lengths_and_other_backgrounds_are_measured_by_their_own_functions() -> None:
+    class Tagger(tf.Module):
+        """One sigmoid a token: of a text of one token, its probability is explained, of a longer one the sum."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.table, self.weights = (tf.Variable(RNG.normal(size=s).astype(np.float32)) for s in ((20, 4), (4, 1)))
+
+        @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32)])
+        def __call__(self, ids: Any) -> Any:
+            return tf.sigmoid(tf.tanh(tf.cumsum(tf.gather(self.table, ids), 1)) @ self.weights)
+
+    model, texts = Tagger(), RNG.integers(1, 20, (3, 4)).astype(np.int32)
+    graph = dx.load_model(model)
+    evaluate("gradient_x_input", graph, texts[:, :1], ["deletion"], target=1)
+    shared, alone = (evaluate("gradient_x_input", m, texts, ["deletion"], target=1)["deletion"] for m in (graph, model))
+    np.testing.assert_array_equal(shared.value, alone.value)
+    graph, xs = linear()
+    explainers = [dx.Explainer("gradient_x_input", graph, target=1, background=xs[:4] + shift) for shift in (0, 3)]
+    evaluator = Evaluator(explainers[0], SETS[:1])
+    known = evaluator.chance(xs[:4])
+    other = evaluator.of(explainers[1])
+    expected = Evaluator(explainers[1], SETS[:1]).run(xs[:4])
+    np.testing.assert_array_equal(other.run(xs[:4])["sensitivity_n"].changes, expected["sensitivity_n"].changes)
+    with pytest.raises(InputError, match="leave it out"):
+        other.run(xs[:4], known=known)
+    with pytest.raises(InputError, match=r"ys: got weights of shape \(1,\) for each example"):
+        evaluator.chance(xs[:4], ys=np.ones((4, 1)))
 
 
 # Feature groups
