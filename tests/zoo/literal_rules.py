@@ -65,7 +65,11 @@ def _with_multiplier(multiplier: Multiplier) -> Callable[[int, Any, Any], Any]:
 
 def literal_lrp(called: AsCalled, epsilon: float = 1e-4) -> list[np.ndarray]:
     """x · gradient, with y / (z ± ε) for the slope of every activation."""
-    with _activations(_with_multiplier(lambda _, z, y: y / (z + tf.where(z >= 0, epsilon, -epsilon)))):
+    with _activations(
+        _with_multiplier(
+            lambda _, z, y: y / (z + tf.cast(epsilon, z.dtype) * tf.cast(tf.where(z >= 0, 1, -1), z.dtype))
+        )
+    ):
         return [x * g for x, g in zip(called.entries, called.gradient(called.entries), strict=True)]
 
 
