@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tb_deepexplain.errors import ParameterError, UnsupportedModelError
+from tb_deepexplain.graph.backward_rules import repeat_rows
 from tb_deepexplain.graph.differentiation import differentiate
 from tb_deepexplain.lazy_tensorflow import tf
 
@@ -103,7 +104,7 @@ class Score:
 
             return self.map(self.n, repeated)[0]
         output = self._traced_output([b[None] for b in base], [])
-        return select(_repeat_rows(output, self.n), self._target, self._ys)
+        return select(repeat_rows(output, self.n), self._target, self._ys)
 
     def uniform(self, shape: Sequence[Any]) -> Any:
         """[N, *shape] random numbers in [0, 1); an example's numbers do not depend on its batch or position."""
@@ -274,11 +275,6 @@ def _gather_units(output: Any, positions: Any) -> Any:
     """
     rows = tf.range(tf.shape(output, tf.int64)[0])
     return tf.gather_nd(output, tf.concat([rows[:, None], positions], 1))
-
-
-def _repeat_rows(output: Any, count: Any) -> Any:
-    """`[count · rows, ...]` the rows of an output, `count` times."""
-    return tf.tile(output, tf.stack([count, *[1] * (output.shape.rank - 1)]))
 
 
 def real_dtype(x: Any) -> Any:

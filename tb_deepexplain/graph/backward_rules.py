@@ -160,8 +160,7 @@ class _Reference:
     def output(self, name: str, count: Any) -> Any:
         """The output `[count, ...]` at the reference."""
         if self._one_example:
-            output = self._one_example.fetch([name])[0]
-            return tf.tile(output, tf.stack([count, *[1] * (output.shape.rank - 1)]))
+            return repeat_rows(self._one_example.fetch([name])[0], count)
         return self._batch.fetch([name])[0]
 
     def activations(self, region: Region, z: Any) -> tuple[Any, Any]:
@@ -175,6 +174,11 @@ class _Reference:
                 return z_reference, y_reference
         z_reference, y_reference = self._batch.fetch([region.z, region.y])
         return z_reference, y_reference
+
+
+def repeat_rows(output: Any, count: Any) -> Any:
+    """`[count · rows, ...]` the rows of an output, `count` times: of one example, a row for each of `count` examples."""
+    return tf.tile(output, tf.stack([count, *[1] * (output.shape.rank - 1)]))
 
 
 def _is_broadcastable(one: Any, many: Any) -> bool:

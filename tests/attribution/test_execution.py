@@ -89,6 +89,17 @@ def test_one_trace_serves_every_batch_and_call(method: str, monkeypatch: pytest.
         assert np.abs(others[0] - others[1]).max() > 1e-3
 
 
+def test_compiled_functions_that_were_not_used_for_long_are_forgotten() -> None:
+    submodel, compiled = dx.load_model(models.sequential()).submodel(), list[int]()
+    for key in range(100):
+        for used in (0, key):  # the first is used all the time
+            assert submodel.compile_once(used, lambda used=used: compiled.append(used) or used) == used
+    assert compiled == list(range(100))
+    submodel.compile_once(99, lambda: compiled.append(99))
+    submodel.compile_once(1, lambda: compiled.append(1))
+    assert compiled[100:] == [1]
+
+
 @pytest.mark.parametrize(
     ("method", "params"),
     [*((m, {}) for m in EVERY), ("integrated_gradients", {"baseline": 0.1}), ("integrated_gradients", {"steps": 3})],

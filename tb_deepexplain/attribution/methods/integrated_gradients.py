@@ -174,8 +174,9 @@ class _Refinement:
     An interval has Simpson's three nodes, at which the score `f` and its slope `s` along the path are known, so
     halving it costs two evaluations and wastes none. The change of f over the interval is known exactly; its
     difference from Simpson's rule is the error, without further evaluations. Nodes are kept in a list of their own, to
-    which intervals point, because their gradients `g` are large and should not be copied. Each round evaluates the new nodes
-    of the round before, the first the first nodes, so that the gradient is traced in one place.
+    which intervals point, because neighbours share them and their gradients `g` are large. Each round evaluates the new nodes
+    of the round before, the first the first nodes, so that the gradient is traced in one place. Only nodes of the first round
+    have the shares 0 and 1.
     """
 
     def __init__(self, score: Score, path: _Path, tolerance: float, max_evaluations: int) -> None:
@@ -309,8 +310,7 @@ def _to_split(rows: Any, error: Any, is_wide: Any, allowed: Any, pairs: Any, n: 
     An example's error is the sum of its intervals' errors. Because they may cancel by chance, the root of the sum of
     their squares must be within `allowed` too. (The sum of their sizes would be too strict: nets with many kinks have
     errors of random sign.) Intervals with more than half of an even share are halved, the worst first, if they
-    are wide enough (`is_wide`); `pairs` is the
-    number of halvings that each example has evaluations left for.
+    are wide enough (`is_wide`); `pairs` is the number of halvings that each example has evaluations left for.
     """
     finite = tf.math.is_finite(error)
     size = tf.where(finite, tf.abs(error), 0)
