@@ -3,8 +3,9 @@
     python -m benchmarks.page [--examples 1000000] [--side 32] [--keep DIRECTORY] [--json FILE] [--fail_above TIMES]
 
 The store is written first (8 GB; 2 GB with maps of 8×8; --keep keeps it for the next run). TensorBoard has just started and
-has not read it. The table shows the budget of each figure and marks those that exceed it. With --fail_above 3, which
-continuous integration uses, the status is 1 if a median is more than three times its budget.
+has not read it. The table shows the budget of each figure and marks those that exceed it. With --fail_above 1.5, which
+continuous integration uses, the status is 1 if a size or an amount of memory is more than 1.5 times its budget. Times and their
+ratios are shown and not judged: they depend on the machine and on what else it does.
 """
 
 from __future__ import annotations
@@ -63,6 +64,7 @@ BUDGET = [
     ("first sort by another field", "ms", 500),
     ("first filter", "ms", 500),
     ("clip of 144 maps", "ms", 16),
+    ("clip of 144 maps ÷ the same canvases put as they are", "×", 3),
     ("scroll frame, median", "ms", 17),
     ("scroll frame, 95th percentile", "ms", 33),
     ("bytes a page", "KB", 2000),
@@ -316,8 +318,12 @@ def measure(logdir: Path, examples: int) -> dict[str, list[float]]:
                 figures.setdefault("first filter", []).append(took)
             frame, _, _ = open_page(page, server.address, "n=48")
             frame.wait_for_function("document.querySelectorAll('canvas').length >= 144")
-            for clip in ("p90", "p99", "p95", "p100", "p90"):
-                figures.setdefault("clip of 144 maps", []).append(frame.evaluate(_PAINT, choose("Clip", clip)))
+            for clip in ("p90", "p99", "p95", "p100") * 3:
+                took = frame.evaluate(_PAINT, choose("Clip", clip))
+                figures.setdefault("clip of 144 maps", []).append(took)
+                figures.setdefault("clip of 144 maps ÷ the same canvases put as they are", []).append(
+                    took / frame.evaluate(_PAINT, _PUT)
+                )
             median, high = frame.evaluate(_SCROLL)
             figures["scroll frame, median"], figures["scroll frame, 95th percentile"] = [median], [high]
             figures["bytes a page"] = [statistics.median(size for size in sizes if size) / 1000]
@@ -342,6 +348,18 @@ async (act) => {
   return performance.now() - start;
 }
 """
+
+# The floor of a change of colours: every visible canvas gets the pixels that it has.
+_PUT = """(() => {
+  const canvases = [...document.querySelectorAll('canvas')].filter((canvas) => {
+    const { top, bottom } = canvas.getBoundingClientRect();
+    return bottom > 0 && top < innerHeight;
+  });
+  for (const canvas of canvases) {
+    const context = canvas.getContext('2d');
+    context.putImageData(context.getImageData(0, 0, canvas.width, canvas.height), 0, 0);
+  }
+})()"""
 
 
 def _filter(text: str) -> str:
@@ -383,9 +401,10 @@ def main() -> None:
         unit, limit = budget.get(name, ("ms", None))
         middle = statistics.median(values)
         mark = "" if limit is None else f"{limit:,} {unit}" + ("" if middle <= limit else "  over")
-        if arguments.fail_above and limit and middle > arguments.fail_above * limit:
+        if arguments.fail_above and limit and unit in ("KB", "MB") and middle > arguments.fail_above * limit:
             exceeded.append(f"{name}: {middle:,.0f} {unit}, more than {arguments.fail_above:g} × {limit:,}")
-        table.add_row(name, f"{middle:,.0f} {unit}", f"{max(values):,.0f} {unit}", mark)
+        digits = 1 if unit == "×" else 0
+        table.add_row(name, f"{middle:,.{digits}f} {unit}", f"{max(values):,.{digits}f} {unit}", mark)
     console.print(table)
     if arguments.json:
         arguments.json.write_text(json.dumps(figures, indent=1) + "\n")
