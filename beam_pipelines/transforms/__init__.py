@@ -3,12 +3,20 @@
 Use them if examples do not come from files, or attributions do not go into a store. (The command line runs the same
 explainer and writer over files, in work units that can be resumed.) `attribute.py`, the file to read first, explains;
 `write_attributions.py` writes a store; `model_handler.py` is for Beam's RunInference; `elements.py` parses what a
-pipeline hands over.
+pipeline hands over; `output_hints.py` are Beam's type hints of what comes out.
 """
 
 from beam_pipelines.transforms.attribute import Attribute
-from beam_pipelines.transforms.elements import Attributions, Explained, digest
+from beam_pipelines.transforms.elements import Attributions, Explained, Failure, digest
 from beam_pipelines.transforms.model_handler import AttributionModelHandler
 from beam_pipelines.transforms.write_attributions import WriteAttributions
 
-__all__ = ["Attribute", "AttributionModelHandler", "Attributions", "Explained", "WriteAttributions", "digest"]
+__all__ = [
+    "Attribute",
+    "AttributionModelHandler",
+    "Attributions",
+    "Explained",
+    "Failure",
+    "WriteAttributions",
+    "digest",
+]

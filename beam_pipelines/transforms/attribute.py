@@ -6,10 +6,12 @@ import itertools
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Generic, get_args
 
 import apache_beam as beam
 from apache_beam.pvalue import TaggedOutput
+from apache_beam.typehints import typehints
+from apache_beam.typehints.decorators import TypeCheckError
 from apache_beam.utils.shared import Shared
 from apache_beam.utils.windowed_value import WindowedValue
 
@@ -19,17 +21,18 @@ from beam_pipelines.engine.device_pool import explainer_pool
 from beam_pipelines.reading.preprocess import Preprocess
 from beam_pipelines.reading.record_spec import RecordSpec, resize_method
 from beam_pipelines.reading.tfmd_schema import load_schema
-from beam_pipelines.transforms.elements import Attributions, ElementParser, join_maps
+from beam_pipelines.transforms.elements import Attributions, ElementParser, Explained, Failure, K, ParsedElement, V
+from beam_pipelines.transforms.output_hints import OutputHint, element_types
 from tb_deepexplain.recording.example import Example
 from tb_deepexplain.recording.request import Request, make_request
 from tb_deepexplain.recording.work_metrics import Metrics
 from tb_deepexplain.registry.table import Selection
-from tb_deepexplain.store.records import Failure
+from tb_deepexplain.store import records
 
 _MAX_BYTES, _MAX_BATCHES = 1 << 28, 1000  # of incomplete batches in memory
 
 
-class Attribute(beam.PTransform):
+class Attribute(beam.PTransform, Generic[K, V]):
     """Explains every element of a PCollection. A batch that fails is halved until the bad examples are alone.
 
     `model`: path of a model, which every worker must see. `methods`: ids, or a dict of ids and parameters; several
@@ -48,7 +51,9 @@ class Attribute(beam.PTransform):
     method), `id_feature`, `label_feature`, `mixed_precision` and `gpus` are as on the command line. `gpus` counts for each
     process, which reserves them; the default is one, if the machine has any.
 
-    Returns `Attributions`. Raises ParameterError or UnknownMethodError when the pipeline is built.
+    Returns `Attributions`: `explained`, of `Explained`, and `errors`, of `Failure`, both with the key and the element itself. Beam's
+    type hints of both name the types of key and element, which Beam knows from the elements; `Attribute[int, dict](...)` names them
+    where it does not. Raises ParameterError or UnknownMethodError when the pipeline is built.
     """
 
     def __init__(
@@ -123,19 +128,30 @@ class Attribute(beam.PTransform):
         return self
 
     def expand(self, examples: beam.PCollection[Any]) -> Attributions:
+        key_type, element_type = self._types(examples.element_type)
         step = beam.ParDo(_ExplainElements(self.request, self.record_spec, self._shared))
         outputs = examples | "Explain" >> step.with_resource_hints(**self._hints).with_outputs(
             "errors", main="explained"
         )
+        # The step itself cannot have these hints: --runtime_type_check would compare the errors with those of `explained`.
+        outputs.explained.element_type = OutputHint(Explained, key_type, element_type)
+        outputs.errors.element_type = OutputHint(Failure, key_type, element_type)
         request = examples.pipeline | "Request" >> beam.Create([self.request])
         return Attributions(outputs.explained, outputs.errors, request)
+
+    def _types(self, examples: Any) -> tuple[Any, Any]:
+        """Of key and element: `Attribute[K, V](...)` names those of pairs, or else Beam knows them."""
+        named = get_args(getattr(self, "__orig_class__", None))
+        if named and not typehints.is_consistent_with(examples, pair := typehints.Tuple[named]):
+            raise TypeCheckError(f"{self.label} expects elements of type {pair}; got {examples}")
+        return named or element_types(examples)
 
     def display_data(self) -> dict[str, Any]:
         methods = ", ".join(name for name, _ in self.request.methods)
         return {"model": self.request.model, "methods": methods, "target": str(self.request.target)}
 
 
-@beam.typehints.with_input_types(Any)
+@beam.typehints.with_input_types(Any, timestamp=Any, window=Any)  # --runtime_type_check cannot read annotations
 class _ExplainElements(beam.DoFn):
     """Element → Explained, or Failure to `errors`. Examples of one bundle and window with equal shapes are batched."""
 
@@ -149,25 +165,24 @@ class _ExplainElements(beam.DoFn):
         self._batch_size = BatchSize(self._request.batch_size)
 
     def start_bundle(self) -> None:
-        # By window and shape, then by example id: the example and its timestamp.
-        self._batches: dict[Any, dict[str, tuple[Example, Any]]] = {}
+        # By window and shape, with timestamps.
+        self._batches: dict[Any, list[tuple[ParsedElement, Example, Any]]] = {}
         self._bytes = 0
 
     def process(
         self, element: Any, timestamp: Any = beam.DoFn.TimestampParam, window: Any = beam.DoFn.WindowParam
     ) -> Iterator[Any]:
-        example = self._parser.parse(element)
-        if isinstance(example, Failure):
+        parsed = self._parser.parse(element)
+        example = parsed.example
+        if isinstance(example, records.Failure):
             metrics = Metrics()
             metrics.fail(example.stage)
             update_counters(metrics)
-            yield TaggedOutput("errors", example)
+            yield TaggedOutput("errors", parsed.output(example))
             return
         key = window, example.batch_key
-        if example.id in self._batches.get(key, ()):  # ids in a batch are unique
-            yield from self._flush(key)
-        batch = self._batches.setdefault(key, {})
-        batch[example.id] = example, timestamp
+        batch = self._batches.setdefault(key, [])
+        batch.append((parsed, example, timestamp))
         self._bytes += example.nbytes
         if len(batch) >= self._batch_size.current:
             yield from self._flush(key)
@@ -182,19 +197,19 @@ class _ExplainElements(beam.DoFn):
         """Explain a batch. The outputs are a list, not a generator, so that the time of later steps does not count."""
         started, metrics, (window, _) = time.perf_counter(), Metrics(), key
         batch = self._batches.pop(key)
-        self._bytes -= sum(example.nbytes for example, _ in batch.values())
-        examples = [example for example, _ in batch.values()]
+        examples = [example for _, example, _ in batch]
+        self._bytes -= sum(example.nbytes for example in examples)
         with self._pool.least_busy() as explainer:
             meet = explainer.meet_condition(examples, metrics)
-            records = explainer.explain(list(itertools.compress(examples, meet)), metrics=metrics)
-        timestamps = {id_: timestamp for id_, (_, timestamp) in batch.items()}
+            outcomes = explainer.explain_each(list(itertools.compress(examples, meet)), metrics=metrics)
         outputs: list[Any] = []
-        for failure in records.errors:
-            metrics.fail(failure.stage)
-            outputs.append(TaggedOutput("errors", WindowedValue(failure, timestamps[failure.example_id], (window,))))
-        for explained in join_maps(records):
-            outputs.append(WindowedValue(explained, timestamps[explained.input.example_id], (window,)))
-        metrics.explained, metrics.skipped = len(records.inputs), len(examples) - sum(meet)
+        for (parsed, _, timestamp), outcome in zip(itertools.compress(batch, meet), outcomes, strict=True):
+            output = WindowedValue(parsed.output(outcome), timestamp, (window,))
+            if isinstance(outcome, records.Failure):
+                metrics.fail(outcome.stage)
+                output = TaggedOutput("errors", output)
+            outputs.append(output)
+        metrics.explained, metrics.skipped = len(outcomes) - metrics.failures, len(examples) - len(outcomes)
         metrics.total_seconds = time.perf_counter() - started
         self._batch_size.record(len(batch), metrics.total_seconds)
         update_counters(metrics)

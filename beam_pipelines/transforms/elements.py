@@ -4,28 +4,60 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any, Generic, NamedTuple
 
 import apache_beam as beam
 import numpy as np
+from typing_extensions import TypeVar
 
 from beam_pipelines.reading.example_parser import ExampleParser
 from beam_pipelines.reading.record_spec import RecordSpec
 from beam_pipelines.reading.tf_example import canonical_bytes
+from beam_pipelines.transforms.output_hints import takes_beam_hints
 from tb_deepexplain.error_text import describe_failure
 from tb_deepexplain.errors import InputError
-from tb_deepexplain.recording.batch_explainer import BatchExplainer, Records
+from tb_deepexplain.recording.batch_explainer import BatchExplainer, Outcome
 from tb_deepexplain.recording.example import Example
 from tb_deepexplain.recording.request import Request
-from tb_deepexplain.store.records import Attribution, Failure, Input
+from tb_deepexplain.store import records
+from tb_deepexplain.store.records import Attribution, Input
+
+K = TypeVar("K", default=Any)  # of an element's key
+V = TypeVar("V", default=Any)  # of an element without its key
 
 
-class Explained(NamedTuple):
-    """An example as a person sees it, and its maps."""
+@takes_beam_hints
+@dataclasses.dataclass(frozen=True)
+class Explained(Generic[K, V]):
+    """An example as a person sees it, and its maps.
 
+    `key` and `element` are the pipeline's pair (key, element), unchanged; the key of an element that had none is a digest of its
+    content. `input.example_id`, which the store keeps, is a string: the key 7 has the id "7".
+    """
+
+    key: K
+    element: V
     input: Input
     attributions: list[Attribution]
+
+
+@takes_beam_hints
+@dataclasses.dataclass(frozen=True)
+class Failure(Generic[K, V]):
+    """An element that could not be explained: the stage at which it failed, and why. `key` and `element` as in `Explained`."""
+
+    key: K
+    element: V
+    example_id: str
+    stage: str  # parse | explain
+    error: str
+    message: str
+
+    @property
+    def record(self) -> records.Failure:
+        """The row of a store."""
+        return records.Failure(self.example_id, self.stage, self.error, self.message)
 
 
 class Attributions(NamedTuple):
@@ -36,43 +68,47 @@ class Attributions(NamedTuple):
     request: beam.PCollection[Request]  # a single element
 
 
+class ParsedElement(NamedTuple):
+    """An element, and what it was parsed into."""
+
+    key: Any
+    element: Any
+    example: Example | records.Failure
+
+    def output(self, outcome: Outcome) -> Explained | Failure:
+        """What the transforms put out for the outcome of the example."""
+        if isinstance(outcome, records.Failure):
+            return Failure(self.key, self.element, **vars(outcome))
+        return Explained(self.key, self.element, *outcome)
+
+
 class ElementParser:
     """Parses the elements of a pipeline into examples."""
 
     def __init__(self, explainer: BatchExplainer, record_spec: RecordSpec) -> None:
         self._parser = ExampleParser(explainer.graph.inputs, record_spec)
 
-    def parse(self, element: Any) -> Example | Failure:
-        """The example. Its id is the element's key, else the id in the element, else a digest of its content."""
+    def parse(self, element: Any) -> ParsedElement:
+        """The id of the example is the element's key as a string, else the id in the element, else a digest of its content."""
         key, value = _split_key(element)
-        id_ = "unnamed" if key is None else str(key)
+        columns = value._asdict() if hasattr(value, "_asdict") else value  # of a row with a schema
+        is_keyed, key = key is not None, digest(columns) if key is None else key
         try:
-            if not isinstance(value, bytes | Mapping):
+            if not isinstance(columns, bytes | Mapping):
                 raise InputError(
                     f"the element is a {type(value).__name__}; expected a serialized tf.Example, a dict or beam.Row of columns, "
                     "or a pair of an id and one of these"
                 )
-            id_ = digest(value) if key is None else id_
-            example = self._parser.parse(value, id_)
-            return example if key is None else dataclasses.replace(example, id=id_)
+            example = self._parser.parse(columns, str(key))
+            return ParsedElement(key, value, dataclasses.replace(example, id=str(key)) if is_keyed else example)
         except Exception as error:  # a bad element must not stop the pipeline
-            return Failure(id_, "parse", *describe_failure(error))
+            return ParsedElement(key, value, records.Failure(str(key), "parse", *describe_failure(error)))
 
 
 def _split_key(element: Any) -> tuple[Any, Any]:
     """(key, value) of an element; the key is None where it has none. Rows with a schema are values: dicts of their columns."""
     is_pair = isinstance(element, tuple) and len(element) == 2 and not hasattr(element, "_fields")
-    key, value = element if is_pair else (None, element)
-    return key, value._asdict() if hasattr(value, "_asdict") else value
-
-
-def join_maps(records: Records) -> Iterator[Explained]:
-    """Each input with its maps."""
-    maps: dict[str, list[Attribution]] = {}
-    for attribution in records.attributions:
-        maps.setdefault(attribution.example_id, []).append(attribution)
-    for input_ in records.inputs:
-        yield Explained(input_, maps[input_.example_id])
+    return element if is_pair else (None, element)
 
 
 def digest(value: Any) -> str:
@@ -80,9 +116,15 @@ def digest(value: Any) -> str:
     hash_ = hashlib.blake2b(digest_size=10)
     if isinstance(value, Mapping):
         for name in sorted(value, key=str):
-            array = np.asarray(value[name])
-            content = repr(array.tolist()).encode() if array.dtype.hasobject else array.tobytes()
-            hash_.update(str(name).encode() + b"\0" + content + b"\0")
+            hash_.update(str(name).encode() + b"\0" + _content(value[name]) + b"\0")
     else:
         hash_.update(canonical_bytes(value) if isinstance(value, bytes) else repr(value).encode())
     return hash_.hexdigest()
+
+
+def _content(value: Any) -> bytes:
+    try:
+        array = np.asarray(value)
+    except ValueError:  # lists of different lengths
+        return repr(value).encode()
+    return repr(array.tolist()).encode() if array.dtype.hasobject else array.tobytes()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -10,11 +9,10 @@ from apache_beam.ml.inference.base import ModelHandler, PredictionResult
 
 from beam_pipelines.engine.device_pool import DevicePool, explainer_pool
 from beam_pipelines.transforms.attribute import Attribute
-from beam_pipelines.transforms.elements import ElementParser, Explained, join_maps
+from beam_pipelines.transforms.elements import ElementParser
 from tb_deepexplain.errors import ParameterError
 from tb_deepexplain.recording.batch_explainer import BatchExplainer
 from tb_deepexplain.recording.example import Example
-from tb_deepexplain.store.records import Failure
 
 
 class AttributionModelHandler(ModelHandler[Any, PredictionResult, DevicePool[BatchExplainer]]):
@@ -46,18 +44,7 @@ class AttributionModelHandler(ModelHandler[Any, PredictionResult, DevicePool[Bat
         with model.least_busy() as explainer:
             parser = ElementParser(explainer, self._record_spec)
             parsed = [parser.parse(element) for element in batch]
-            # Two elements may have the same id: within the batch, an example is named by its position.
-            examples = [dataclasses.replace(e, id=str(i)) for i, e in enumerate(parsed) if isinstance(e, Example)]
-            records = explainer.explain(examples)
-        results: dict[str, Explained | Failure] = {failure.example_id: failure for failure in records.errors}
-        results |= {explained.input.example_id: explained for explained in join_maps(records)}
-        for i, (element, example) in enumerate(zip(batch, parsed, strict=True)):
-            result = example if isinstance(example, Failure) else _with_id(results[str(i)], example.id)
-            yield PredictionResult(element, result)
-
-
-def _with_id(result: Explained | Failure, id_: str) -> Explained | Failure:
-    if isinstance(result, Failure):
-        return dataclasses.replace(result, example_id=id_)
-    maps = [dataclasses.replace(attribution, example_id=id_) for attribution in result.attributions]
-    return Explained(dataclasses.replace(result.input, example_id=id_), maps)
+            outcomes = iter(explainer.explain_each([one.example for one in parsed if isinstance(one.example, Example)]))
+        for element, one in zip(batch, parsed, strict=True):
+            outcome = next(outcomes) if isinstance(one.example, Example) else one.example
+            yield PredictionResult(element, one.output(outcome))

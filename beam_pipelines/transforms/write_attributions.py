@@ -12,7 +12,7 @@ from apache_beam.pvalue import AsSingleton
 from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
 
-from beam_pipelines.transforms.elements import Attributions, Explained
+from beam_pipelines.transforms.elements import Attributions, Explained, Failure
 from tb_deepexplain.errors import ParameterError, StoreError
 from tb_deepexplain.recording.manifest import describe_store
 from tb_deepexplain.recording.request import Request
@@ -20,7 +20,6 @@ from tb_deepexplain.store import configuration, failures
 from tb_deepexplain.store.layout import DUPLICATES, MANIFEST, TEMPORARY_PATTERN, store_path
 from tb_deepexplain.store.marker import check_store_name, write_marker
 from tb_deepexplain.store.reader import Store
-from tb_deepexplain.store.records import Failure
 from tb_deepexplain.store.shard_writer import ShardWriter
 from tb_deepexplain.store.writer import StoreWriter, duplicate_error
 
@@ -72,6 +71,7 @@ class WriteAttributions(beam.PTransform):
         return {"store": str(store_path(*self._location))}
 
 
+@beam.typehints.with_input_types(Explained | Failure, request=Any)  # --runtime_type_check cannot read annotations
 class _WriteShards(beam.DoFn):
     """Explained and Failure → id of the unit that holds those of a bundle.
 
@@ -91,7 +91,7 @@ class _WriteShards(beam.DoFn):
             measures = [name for name, _ in request.measures]
             self._shard = StoreWriter(self._directory, measures=measures).shard(self._unit)
         if isinstance(element, Failure):
-            self._shard.add(errors=[element])
+            self._shard.add(errors=[element.record])
         elif element.input.example_id in self._ids:
             self._shard.add(errors=[duplicate_error(element.input.example_id, self._unit)])
         else:
@@ -110,6 +110,7 @@ class _WriteShards(beam.DoFn):
             self._shard = None
 
 
+@beam.typehints.with_input_types(list[str], request=Any)
 class _Commit(beam.DoFn):
     """All units → the manifest. A repeated commit changes nothing."""
 

@@ -31,7 +31,7 @@ from tb_deepexplain.recording.targets import Classes, MapTarget, Target
 from tb_deepexplain.recording.work_metrics import Metrics
 from tb_deepexplain.store.records import Attribution, Failure, Input, ModelInput, model_input
 
-_Explained: TypeAlias = tuple[Input, list[Attribution]]
+Outcome: TypeAlias = tuple[Input, list[Attribution]] | Failure  # of one example
 _Report: TypeAlias = Callable[[float], None]
 
 
@@ -43,8 +43,16 @@ class Records:
     inputs: list[Input] = dataclasses.field(default_factory=list)
     errors: list[Failure] = dataclasses.field(default_factory=list)
 
-    def __add__(self, other: Records) -> Records:
-        return Records(self.attributions + other.attributions, self.inputs + other.inputs, self.errors + other.errors)
+    @classmethod
+    def of(cls, outcomes: Sequence[Outcome]) -> Records:
+        records = cls()
+        for outcome in outcomes:
+            if isinstance(outcome, Failure):
+                records.errors.append(outcome)
+            else:
+                records.inputs.append(outcome[0])
+                records.attributions += outcome[1]
+        return records
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,6 +153,12 @@ class BatchExplainer:
 
         An error of the model costs only the example that causes it: a batch that fails is halved until that example is alone.
         """
+        return Records.of(self.explain_each(examples, report, metrics))
+
+    def explain_each(
+        self, examples: Sequence[Example], report: _Report = lambda _: None, metrics: Metrics | None = None
+    ) -> list[Outcome]:
+        """As `explain`, but the outcome of each example at its position: ids need not differ."""
         completed = 0.0
 
         def count_and_report(fraction: float) -> None:
@@ -160,26 +174,26 @@ class BatchExplainer:
         except Exception as error:  # the model may raise anything
             report(-completed)
             if self._make_batches_smaller(error, metrics):
-                return self.explain(examples, report, metrics)
+                return self.explain_each(examples, report, metrics)
             if len(examples) == 1:
                 report(1)
-                return Records(errors=[Failure(examples[0].id, "explain", *describe_failure(error))])
+                return [Failure(examples[0].id, "explain", *describe_failure(error))]
             middle = len(examples) // 2
-            return self.explain(examples[:middle], report, metrics) + self.explain(examples[middle:], report, metrics)
+            return [
+                *self.explain_each(examples[:middle], report, metrics),
+                *self.explain_each(examples[middle:], report, metrics),
+            ]
 
     def attempt(
         self, examples: Sequence[Example], report: _Report = lambda _: None, metrics: Metrics | None = None
-    ) -> Records:
-        """As `explain`, but raises the first error."""
+    ) -> list[Outcome]:
+        """As `explain_each`, but raises the first error."""
         metrics = Metrics() if metrics is None else metrics
-        outcomes: list[_Explained | Failure | None] = [None] * len(examples)
+        outcomes: dict[int, Outcome] = {}
         for positions in batch_positions(examples):
             batch = self._explain_batch([examples[i] for i in positions], report, metrics)
-            for position, outcome in zip(positions, batch, strict=True):
-                outcomes[position] = outcome
-        explained = [outcome for outcome in outcomes if isinstance(outcome, tuple)]
-        failures = [outcome for outcome in outcomes if isinstance(outcome, Failure)]
-        return Records([row for _, rows in explained for row in rows], [row for row, _ in explained], failures)
+            outcomes |= zip(positions, batch, strict=True)
+        return [outcomes[position] for position in range(len(examples))]
 
     def set_step(self, step: int) -> None:
         """Explain the model at this step of its training from now on."""
@@ -224,9 +238,7 @@ class BatchExplainer:
         metrics.oom_retries += 1
         return True
 
-    def _explain_batch(
-        self, examples: Sequence[Example], report: _Report, metrics: Metrics
-    ) -> list[_Explained | Failure]:
+    def _explain_batch(self, examples: Sequence[Example], report: _Report, metrics: Metrics) -> list[Outcome]:
         batch = self._predict_batch(examples)
         seconds, evaluations = batch.seconds, 0
         rows: list[list[Attribution]] = [[] for _ in examples]

@@ -60,13 +60,13 @@ def test_windows_and_timestamps_are_kept(model: Path) -> None:
 
 def test_texts_of_equal_length_are_batched(texts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     batches: list[set[int]] = []
-    real = BatchExplainer.explain
+    real = BatchExplainer.explain_each
 
     def explain(self: BatchExplainer, examples: Any, **options: Any) -> Any:
         batches.append({len(e.inputs["ids"]) for e in examples})
         return real(self, examples, **options)
 
-    monkeypatch.setattr(BatchExplainer, "explain", explain)
+    monkeypatch.setattr(BatchExplainer, "explain_each", explain)
     ids = [(f"{i:03}", {"ids": RNG.integers(1, 8, 2 + i % 4)}) for i in range(40)]
     with make_pipeline() as p:
         attributions = p | beam.Create(ids) | Attribute(texts, ["gradient_x_input"])
@@ -232,13 +232,13 @@ def test_the_id_of_a_pair_replaces_the_id_of_the_record(model: Path) -> None:
 
 def test_batch_size_is_respected(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
-    real = BatchExplainer.explain
+    real = BatchExplainer.explain_each
 
     def explain(self: BatchExplainer, examples: Any, **options: Any) -> Any:
         sizes.append(len(examples))
         return real(self, examples, **options)
 
-    monkeypatch.setattr(BatchExplainer, "explain", explain)
+    monkeypatch.setattr(BatchExplainer, "explain_each", explain)
     with make_pipeline() as p:
         _ = p | beam.Create(make_elements(), reshuffle=False) | Attribute(model, ["saliency"], batch_size=3)
     assert max(sizes) == 3

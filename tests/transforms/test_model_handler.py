@@ -14,9 +14,9 @@ import tb_deepexplain as dx
 from beam_pipelines.transforms import (
     Attribute,
     AttributionModelHandler,
+    Failure,
 )
 from tb_deepexplain.errors import ParameterError
-from tb_deepexplain.store.records import Failure
 from tests.closeness import assert_map_close
 from tests.transforms.elements import METHODS, PICTURES, make_elements, make_pipeline
 

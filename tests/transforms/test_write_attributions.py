@@ -13,13 +13,14 @@ import tb_deepexplain as dx
 from beam_pipelines.transforms import (
     Attribute,
     Attributions,
+    Failure,
     WriteAttributions,
 )
 from beam_pipelines.transforms.write_attributions import _Commit, _WriteShards
 from tb_deepexplain.errors import ParameterError, StoreError
 from tb_deepexplain.store import configuration
 from tb_deepexplain.store.marker import PLUGIN_NAME
-from tb_deepexplain.store.records import Attribution, Failure, Input
+from tb_deepexplain.store.records import Attribution, Input
 from tb_deepexplain.store.writer import StoreWriter
 from tests.closeness import assert_map_close
 from tests.transforms.elements import METHODS, PICTURES, make_elements, make_pipeline
@@ -91,7 +92,7 @@ def test_each_bundle_with_elements_makes_a_unit(tmp_path: Path) -> None:
     for names in ("a", "", "bc", "a"):
         write.start_bundle()
         for name in names:
-            write.process(Failure(name, "explain", "NotFinite", "why"), REQUEST)
+            write.process(Failure(name, None, name, "explain", "NotFinite", "why"), REQUEST)
         units_of_bundles.append([value.value for value in write.finish_bundle()])
     assert [len(units) for units in units_of_bundles] == [1, 0, 1, 1]
     units = [unit for units in units_of_bundles for unit in units]
@@ -143,7 +144,7 @@ def test_too_many_errors_end_the_pipeline_without_a_store(model: Path, tmp_path:
 def test_a_failed_bundle_leaves_no_file(tmp_path: Path) -> None:
     write = _WriteShards(str(tmp_path))
     write.start_bundle()
-    write.process(Failure("x", "parse", "InputError", "no"), REQUEST)
+    write.process(Failure("x", None, "x", "parse", "InputError", "no"), REQUEST)
     write._shard._writer("errors")  # type: ignore[union-attr]
     assert list(tmp_path.iterdir())
     write.teardown()
