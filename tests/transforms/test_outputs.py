@@ -94,7 +94,9 @@ def test_a_wrong_consumer_is_refused_when_the_pipeline_is_built() -> None:
         _ = attributions.errors | "no errors" >> beam.Map(str).with_input_types(Explained)
     keys = attributions.explained | beam.Map(lambda e: e.key).with_input_types(Explained[K, V]).with_output_types(K)
     assert keys.element_type is int
-    with pytest.raises(TypeCheckError, match=r"named expects elements of type Tuple.*'str'>, Any\]; got Tuple.*'int'>, "):
+    with pytest.raises(
+        TypeCheckError, match=r"named expects elements of type Tuple.*'str'>, Any\]; got Tuple.*'int'>, "
+    ):
         _ = pairs | "named" >> Attribute[str, Any]("nowhere", ["saliency"])
     anything = pairs | beam.Map(lambda pair: pair).with_output_types(Any)
     hinted = (anything | "of pairs" >> Attribute[int, Mapping[str, Any]]("nowhere", ["saliency"])).explained
