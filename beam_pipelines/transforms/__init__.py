@@ -3,7 +3,7 @@
 Use them if examples do not come from files, or attributions do not go into a store. (The command line runs the same
 explainer and writer over files, in work units that can be resumed.) `attribute.py`, the file to read first, explains;
 `write_attributions.py` writes a store; `model_handler.py` is for Beam's RunInference; `elements.py` parses what a
-pipeline hands over; `output_hints.py` are Beam's type hints of what comes out.
+pipeline hands over, whose kinds `element_kinds.py` knows; `output_hints.py` are Beam's type hints of what comes out.
 """
 
 from beam_pipelines.transforms.attribute import Attribute

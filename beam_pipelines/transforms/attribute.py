@@ -45,8 +45,10 @@ class Attribute(beam.PTransform, Generic[K, V]):
     on the label and on what the model predicts, such as "misclassified" or "label=3 and probability<0.5"; elements that do not
     meet it give no output and are counted (Beam's counter examples_skipped). `check_model` and `check_batch`: as in `Explainer`.
 
-    An element is a serialized tf.Example, a dict or beam.Row of columns (the model's inputs by name; `label` and `id` if
-    known), or a pair of an id and one of these. An element without an id is named by a digest of its content. `features`,
+    An element is a dict, beam.Row, NamedTuple or dataclass of columns (the model's inputs by name; `label` and `id` if known), a
+    tf.train.Example or its bytes; for a model with one input its value itself: an array, a text, an encoded picture, a ReadableFile
+    of fileio; a PredictionResult of one of these, or a pair of a key and one of these. An element without a key has the id in it, or
+    is named by a digest of its content. `features`,
     `preprocess` (a function of a dict, or "module:function"), `schema` (a file), `resize` (True, or the name of a
     method), `id_feature`, `label_feature`, `mixed_precision` and `gpus` are as on the command line. `gpus` counts for each
     process, which reserves them; the default is one, if the machine has any.

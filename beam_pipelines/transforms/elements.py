@@ -14,9 +14,9 @@ from typing_extensions import TypeVar
 from beam_pipelines.reading.example_parser import ExampleParser
 from beam_pipelines.reading.record_spec import RecordSpec
 from beam_pipelines.reading.tf_example import canonical_bytes
+from beam_pipelines.transforms.element_kinds import RecordMaker, read_value, split_key
 from beam_pipelines.transforms.output_hints import takes_beam_hints
 from tb_deepexplain.error_text import describe_failure
-from tb_deepexplain.errors import InputError
 from tb_deepexplain.recording.batch_explainer import BatchExplainer, Outcome
 from tb_deepexplain.recording.example import Example
 from tb_deepexplain.recording.request import Request
@@ -87,38 +87,32 @@ class ElementParser:
 
     def __init__(self, explainer: BatchExplainer, record_spec: RecordSpec) -> None:
         self._parser = ExampleParser(explainer.graph.inputs, record_spec)
+        self._record_maker = RecordMaker(explainer.graph.inputs, record_spec)
 
     def parse(self, element: Any) -> ParsedElement:
         """The id of the example is the element's key as a string, else the id in the element, else a digest of its content."""
-        key, value = _split_key(element)
-        columns = value._asdict() if hasattr(value, "_asdict") else value  # of a row with a schema
-        is_keyed, key = key is not None, digest(columns) if key is None else key
+        key, value = split_key(element)
+        is_keyed = key is not None
         try:
-            if not isinstance(columns, bytes | Mapping):
-                raise InputError(
-                    f"the element is a {type(value).__name__}; expected a serialized tf.Example, a dict or beam.Row of columns, "
-                    "or a pair of an id and one of these"
-                )
-            example = self._parser.parse(columns, str(key))
+            content = read_value(value)
+            key = key if is_keyed else digest(content)
+            example = self._parser.parse(
+                self._record_maker.record(content, key if value is not element else None), str(key)
+            )
             return ParsedElement(key, value, dataclasses.replace(example, id=str(key)) if is_keyed else example)
         except Exception as error:  # a bad element must not stop the pipeline
+            key = digest(value) if key is None else key
             return ParsedElement(key, value, records.Failure(str(key), "parse", *describe_failure(error)))
 
 
-def _split_key(element: Any) -> tuple[Any, Any]:
-    """(key, value) of an element; the key is None where it has none. Rows with a schema are values: dicts of their columns."""
-    is_pair = isinstance(element, tuple) and len(element) == 2 and not hasattr(element, "_fields")
-    return element if is_pair else (None, element)
-
-
 def digest(value: Any) -> str:
-    """An id by content, for a serialized tf.Example or a dict of columns."""
+    """An id by content, for a serialized tf.Example, a dict of columns, or any other element."""
     hash_ = hashlib.blake2b(digest_size=10)
     if isinstance(value, Mapping):
         for name in sorted(value, key=str):
             hash_.update(str(name).encode() + b"\0" + _content(value[name]) + b"\0")
     else:
-        hash_.update(canonical_bytes(value) if isinstance(value, bytes) else repr(value).encode())
+        hash_.update(canonical_bytes(value) if isinstance(value, bytes) else _content(value))
     return hash_.hexdigest()
 
 

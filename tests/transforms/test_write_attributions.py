@@ -29,7 +29,7 @@ REQUEST = Attribute("nowhere", ["saliency"]).request
 
 
 def test_a_store_of_elements(model: Path, tmp_path: Path) -> None:
-    broken = [("short", {"image": np.ones(5)}), ("nothing", 3)]
+    broken = [("short", {"image": np.ones(5)}), ("nothing", {3})]
     with make_pipeline() as p:
         _ = (
             p
@@ -44,7 +44,7 @@ def test_a_store_of_elements(model: Path, tmp_path: Path) -> None:
     assert list((tmp_path / "run").glob("events.out.tfevents.*"))
     failed = {row["example_id"]: row["message"] for row in store.errors().to_pylist()}
     assert "has 5 values; expected 192" in failed["short"]
-    assert "the element is a int; expected a serialized tf.Example" in failed["nothing"]
+    assert "the element is of type set; expected a dict, beam.Row" in failed["nothing"]
     expected = dx.explain("gradient_x_input", model, PICTURES, target=np.arange(40) % 3)
     rows = store.index.to_pylist()
     chosen = [i for i, row in enumerate(rows) if row["method"] == "gradient_x_input"]
