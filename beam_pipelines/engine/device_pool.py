@@ -10,6 +10,7 @@ from typing import Generic, TypeVar, cast
 import tensorflow as tf
 
 from beam_pipelines.engine import devices
+from tb_deepexplain.graph.model_graph import ModelGraph
 from tb_deepexplain.recording.batch_explainer import BatchExplainer
 from tb_deepexplain.recording.request import Request
 
@@ -43,9 +44,10 @@ class DevicePool(Generic[_T]):
                 self._users[i] -= 1
 
 
-def explainer_pool(request: Request) -> DevicePool[BatchExplainer]:
-    """An explainer for each device of this process."""
-    return DevicePool(prepare_devices(request), lambda: BatchExplainer(request))
+def explainer_pool(request: Request, graph: ModelGraph | None = None) -> DevicePool[BatchExplainer]:
+    """An explainer for each device of this process. `graph`: the request's model for one of them, if it is loaded already."""
+    loaded = [] if graph is None else [graph]
+    return DevicePool(prepare_devices(request), lambda: BatchExplainer(request, loaded.pop() if loaded else None))
 
 
 def prepare_devices(request: Request) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -17,8 +17,10 @@ from beam_pipelines.reading.work_unit import WorkUnit
 from tb_deepexplain.errors import InputError, ParameterError, UnsupportedModelError
 from tb_deepexplain.store.records import Failure
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # these import TensorFlow
     from beam_pipelines.engine.device_pool import DevicePool
+    from tb_deepexplain.recording.batch_explainer import BatchExplainer
+    from tb_deepexplain.recording.example import Example
 
 _MAX_FAILURES = 8  # failed examples after which the run starts anyway, and records which examples are good
 
@@ -42,23 +44,28 @@ def load_workers(
         with pool.least_busy():  # loads the model
             pass
     with pool.least_busy() as worker:
-        explain_one(worker, units)
+        explain_one(worker.explainer, (example for unit in units for example in worker.read_examples(unit)))
     if is_here:
         local_workers.use_all_devices(options, len(pool.device_names))
     return pool
 
 
-def explain_one(worker: UnitWorker, units: Sequence[WorkUnit]) -> None:
-    """Explain the first good example. ParameterError, UnsupportedModelError or InputError if none can be explained."""
+def explain_one(
+    explainer: BatchExplainer, examples: Iterable[Example | Failure], which: str = "none of the examples"
+) -> None:
+    """Explain the first good example. ParameterError, UnsupportedModelError or InputError if none can be explained.
+
+    `which`: the examples in words, for a message. There is at least one.
+    """
     first_failure: Failure | None = None
     failures = 0
-    for example in (example for unit in units for example in worker.read_examples(unit)):
+    for example in examples:
         if isinstance(example, Failure):
             first_failure = first_failure or example
             continue
         try:
-            worker.explainer.classes(example)
-            worker.explainer.attempt([example])
+            explainer.classes(example)
+            explainer.attempt([example])
             return
         except (ParameterError, UnsupportedModelError):
             raise
@@ -68,4 +75,4 @@ def explain_one(worker: UnitWorker, units: Sequence[WorkUnit]) -> None:
                 return
     if first_failure and not failures:
         reason = f"the first, {first_failure.example_id}: {first_failure.message}"
-        raise InputError(f"none of the examples fits the model; {reason}")
+        raise InputError(f"{which} fits the model; {reason}")

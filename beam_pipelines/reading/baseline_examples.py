@@ -9,8 +9,8 @@ import numpy as np
 
 from beam_pipelines.reading.example_parser import ExampleParser
 from beam_pipelines.reading.work_unit import Record
-from tb_deepexplain.error_text import describe_failure
 from tb_deepexplain.errors import InputError, ParameterError
+from tb_deepexplain.recording.example import Example
 from tb_deepexplain.store.records import Failure
 
 MOST_EXAMPLES = 1000
@@ -24,15 +24,14 @@ def stack_examples(
     `option`: the one that names the records. InputError if no record fits the model, ParameterError if the examples differ in
     shape.
     """
-    examples, failures = [], []
+    examples: list[Example] = []
+    failures: list[Failure] = []
     for record in itertools.islice(records, MOST_EXAMPLES):
-        if isinstance(record, Failure):
-            failures.append(record)
-            continue
-        try:
-            examples.append(parser.parse(record.payload, record.position))
-        except Exception as error:  # a bad record may raise anything
-            failures.append(Failure(record.position, "parse", *describe_failure(error)))
+        parsed = record if isinstance(record, Failure) else parser.parse_or_fail(record.payload, record.position)
+        if isinstance(parsed, Failure):
+            failures.append(parsed)
+        else:
+            examples.append(parsed)
     first = f"the first, {failures[0].example_id}: {failures[0].message}" if failures else "there are none"
     if not examples:
         raise InputError(f"{option}: none of {len(failures)} examples fits the model; {first}")

@@ -20,7 +20,7 @@ from tb_deepexplain.recording.display import encode_png
 from tb_deepexplain.recording.example import Example
 from tb_deepexplain.recording.targets import Label
 from tb_deepexplain.store.media_types import JPEG, PNG, media_type
-from tb_deepexplain.store.records import printable
+from tb_deepexplain.store.records import Failure, printable
 
 
 class ExampleParser:
@@ -36,7 +36,7 @@ class ExampleParser:
         names = [model_input.name for model_input in self.inputs]
         for name, feature in self.spec.features.items():
             if name not in names:
-                raise ParameterError(f"--feature {name}={feature}: the model takes {', '.join(names)}")
+                raise ParameterError(f"{self.spec.feature_option(name, feature)}: the model takes {', '.join(names)}")
         self._preprocess = self.spec.load_preprocess()
 
     @property
@@ -66,7 +66,7 @@ class ExampleParser:
             if encoded is None:
                 arrays[model_input.name] = to_input(value, model_input)
                 continue
-            picture, resized = decode_picture(encoded, model_input, self.spec.resize)
+            picture, resized = decode_picture(encoded, model_input, self.spec)
             arrays[model_input.name] = picture if model_input.is_float else _to_whole_numbers(picture, model_input)
             if not resized and media_type(encoded) in (PNG, JPEG):
                 pictures[model_input.name] = encoded
@@ -74,6 +74,13 @@ class ExampleParser:
             of_pictures = [one.name for one in self.inputs if len(one.shape) == 4]
             pictures[(of_pictures or [self.inputs[0].name])[0]] = returned
         return Example(id_ or position, arrays, label, pictures)
+
+    def parse_or_fail(self, record: bytes | Mapping[str, Any], position: str) -> Example | Failure:
+        """The example, or why there is none: a bad record may raise anything."""
+        try:
+            return self.parse(record, position)
+        except Exception as error:
+            return Failure(position, "parse", *describe_failure(error))
 
     def _feature(self, model_input: Any) -> str:
         """The name of the feature for an input, or names separated by commas."""
@@ -92,9 +99,9 @@ class ExampleParser:
         if model_input.default is not None:
             return model_input.default
         features = ", ".join(sorted(columns)) or "no features"
-        advice = f"name it with --feature {model_input.name}=NAME"
+        advice = f"name it with {self.spec.feature_option(model_input.name, 'NAME')}"
         if self._preprocess:
-            advice = "return it from --preprocess"
+            advice = f"return it from {self.spec.option('preprocess')}"
         raise InputError(f"it has no feature {name!r} for the model's input {model_input}; it has {features}: {advice}")
 
     def _run_preprocess(self, columns: Mapping[str, Any]) -> Mapping[str, Any]:

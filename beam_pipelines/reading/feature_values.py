@@ -133,7 +133,7 @@ def _reshape(array: np.ndarray, spec: Any) -> np.ndarray:
     if open_axes > 1:
         raise InputError(
             f"the model's input {spec} leaves {open_axes} sizes open, which a flat feature cannot determine; "
-            "fix them in the model, or give their shape with --schema"
+            "fix them in the model, or give their shape in a schema"
         )
     if (array.size % known if open_axes and known else array.size != known) or (open_axes and not array.size):
         expected = f"a multiple of {known}" if open_axes else str(known)

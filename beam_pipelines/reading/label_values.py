@@ -43,7 +43,7 @@ def _parse(text: str, feature: str, class_names: Sequence[str]) -> Any:
     except (ValueError, InputError):
         value = math.nan
     if isinstance(value, float) and not math.isfinite(value):
-        expected = "--labels with the class names"
+        expected = "one of the class names in `labels`"
         if class_names:
             expected = f"one of {', '.join(class_names[:10])}"
         raise InputError(
@@ -62,6 +62,6 @@ def _several(row: Any, feature: str, class_names: Sequence[str]) -> Label:
     if labels.form == "value":
         raise InputError(
             f"{name}, is {describe_values(row)}; expected a class number, or a row of 0 and 1. Labels of the single positions of a "
-            "sequence are not stored: --label_feature none reads no label"
+            "sequence are not stored: the label feature `none` reads no label"
         )
     return int(labels.array[0]) if labels.form == "class" else tuple(np.flatnonzero(labels.array[0]).tolist())

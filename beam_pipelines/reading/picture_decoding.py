@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from beam_pipelines.reading.record_spec import RESIZE_METHODS
+from beam_pipelines.reading.record_spec import RESIZE_METHODS, RecordSpec
 from tb_deepexplain.error_text import describe_failure
 from tb_deepexplain.errors import InputError
 
 
-def decode_picture(encoded: bytes, spec: Any, resize: str | None) -> tuple[np.ndarray, bool]:
+def decode_picture(encoded: bytes, spec: Any, record_spec: RecordSpec) -> tuple[np.ndarray, bool]:
     """(a PNG, JPEG, GIF or BMP as float32 [height, width, channels] in 0..255, whether it was resized).
 
-    `resize`: one of RESIZE_METHODS; None leaves the size as it is. Raises InputError if it cannot be
-    decoded, or does not fit the model's input `spec` (an InputSpec).
+    It is resized as the `record_spec` says. Raises InputError if it cannot be decoded, or does not fit the model's input `spec`
+    (an InputSpec).
     """
     if len(spec.shape) != 4:
         raise InputError(
@@ -28,6 +28,7 @@ def decode_picture(encoded: bytes, spec: Any, resize: str | None) -> tuple[np.nd
             "expected numbers, or one PNG or JPEG for an input [?, height, width, channels]"
         )
     height, width, channels = spec.shape[1:]
+    resize = record_spec.resize
     try:
         picture = tf.io.decode_image(encoded, channels if channels in (1, 3, 4) else 0, expand_animations=False).numpy()
     except tf.errors.InvalidArgumentError as error:
@@ -41,6 +42,6 @@ def decode_picture(encoded: bytes, spec: Any, resize: str | None) -> tuple[np.nd
         sizes = "×".join(map(str, picture.shape))
         advice = "convert its channels"
         if channels in (None, picture.shape[2]):
-            advice = "give --resize, or resize it as in training"
+            advice = f"give {record_spec.option('resize', 'True')}, or resize it as in training"
         raise InputError(f"its picture is {sizes} (height×width×channels), but the model's input is {spec}; {advice}")
     return picture.astype(np.float32), resized

@@ -1,4 +1,4 @@
-"""The function of --preprocess: from one record to the model's inputs."""
+"""The function `preprocess`: from one record to the model's inputs."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from tb_deepexplain.named_functions import identify_function, load_function
 Preprocess = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 
-def load_preprocess(name: str) -> Preprocess:
-    """The function `module:function`; ParameterError if there is none."""
-    return load_function(name, "--preprocess", "one record")
+def load_preprocess(name: str, option: str = "--preprocess") -> Preprocess:
+    """The function `module:function`; ParameterError, which names the `option`, if there is none."""
+    return load_function(name, option, "one record")
 
 
 def identify_preprocess(name: str) -> str:

@@ -32,14 +32,27 @@ class RecordSpec:
     resize: str | None = None  # pictures, to the size of the model's input: one of RESIZE_METHODS
     preprocess: Preprocess | str | None = None  # record → inputs, label, id, image; or its name, "module:function"
     schema: Schema | None = None
+    in_python: bool = False  # whether messages name Python's keywords; else the options of the command
 
     def __post_init__(self) -> None:
         if self.resize is not None and self.resize not in RESIZE_METHODS:
             raise ParameterError(f"resize {self.resize}: expected {', '.join(RESIZE_METHODS)}")
 
+    def option(self, name: str, value: str = "") -> str:
+        """An option as the caller writes it: `--resize`, or `resize=True` in Python. `value`: of Python's keyword."""
+        return f"{name}={value}" if self.in_python and value else name if self.in_python else f"--{name}"
+
+    def feature_option(self, model_input: str, feature: str) -> str:
+        """As the caller names the feature of an input: `--feature age=Age`, or `features={"age": "Age"}` in Python."""
+        return f'features={{"{model_input}": "{feature}"}}' if self.in_python else f"--feature {model_input}={feature}"
+
     def load_preprocess(self) -> Callable[[Mapping[str, Any]], Mapping[str, Any]] | None:
         """The function itself. Raises ParameterError if its name cannot be imported."""
-        return load_preprocess(self.preprocess) if isinstance(self.preprocess, str) else self.preprocess
+        return (
+            load_preprocess(self.preprocess, self.option("preprocess"))
+            if isinstance(self.preprocess, str)
+            else self.preprocess
+        )
 
 
 def resize_method(resize: bool | str) -> str | None:

@@ -62,13 +62,13 @@ def load_schema(path: str) -> Schema:
         from google.protobuf import text_format
         from tensorflow_metadata.proto.v0 import schema_pb2
     except ImportError as error:
-        raise InputError(f"to read --schema {path}, pip install tensorflow-metadata") from error
+        raise InputError(f"to read the schema {path}, pip install tensorflow-metadata") from error
     try:
         with open_file(path) as file:
             proto = text_format.Parse(file.read().decode(), schema_pb2.Schema())
     except (OSError, UnicodeDecodeError, text_format.ParseError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise InputError(f"--schema {path}: {reason}; give a schema.pbtxt as tensorflow_metadata writes it") from error
+        raise InputError(f"schema {path}: {reason}; give a schema.pbtxt as tensorflow_metadata writes it") from error
     domains = {domain.name: tuple(domain.value) for domain in proto.string_domain}
     tensors = proto.tensor_representation_group[""].tensor_representation
     dense = {t.dense_tensor.column_name: t.dense_tensor for t in tensors.values() if t.HasField("dense_tensor")}

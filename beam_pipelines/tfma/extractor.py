@@ -110,6 +110,7 @@ def AttributionsExtractor(  # noqa: N802 - TFMA names its extractors like classe
             features=dict(features or {}),
             class_names=tuple(labels or ()),
             resize=resize_method(resize),
+            in_python=True,
         )
     if per_class is None:
         per_class = needs_all_classes(eval_config.metrics_specs)

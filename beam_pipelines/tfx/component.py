@@ -43,7 +43,8 @@ from tb_deepexplain.registry.table import Selection
 class Attributions(types.Artifact):
     """Attribution stores: a log directory of TensorBoard with a run `Split-NAME` for each split.
 
-    If the model was not blessed, the artifact is empty and its custom property `skipped` gives the reason.
+    If the model was not blessed, or was refused with `on_refusal="empty"`, the artifact is empty and its custom property `skipped`
+    gives the reason.
     """
 
     TYPE_NAME = "tb_deepexplain.Attributions"
@@ -83,12 +84,15 @@ class AttributionGen(base_beam_component.BaseBeamComponent):
     (default: eval) are explained. At most `max_examples` of each are chosen, by `seed` and content: the same examples
     however the data are sharded. `signature` is that of the SavedModel (default: serving_default); if it takes
     serialized tf.Examples, the explanation starts at the parsed features. `target`, `labels`, `vocabulary`, `features`,
-    `label_feature`, `id_feature`, `inputs`, `output`, `logits`, `score`, `only`, `check_model`, `check_batch`, `batch_size`
+    `label_feature`, `id_feature`, `resize`, `inputs`, `output`, `logits`, `score`, `only`, `check_model`, `check_batch`, `batch_size`
     and `superpixels` are as in `beam_pipelines.transforms.Attribute`; an example without an id is named by its content. The
-    component fails if more than `max_error_rate` (default: half) of a split's examples fail. Each parameter may be a
-    RuntimeParameter; that of a list, dict or bool holds JSON.
+    component refuses to explain a split of which more than `max_error_rate` (default: half) of the examples fail. Each parameter
+    may be a RuntimeParameter; that of a list holds JSON or names separated by commas, that of a dict or bool JSON.
 
-    Raises ParameterError or UnknownMethodError when the pipeline is built.
+    Raises ParameterError or UnknownMethodError when the pipeline is built. What can be known only of the model and the first examples
+    of each split is checked before Beam starts. With `on_refusal="fail"`, the component then fails with one sentence; with "empty",
+    the artifact stays empty with that sentence as its custom property `skipped`, and the pipeline goes on. Other errors, such as
+    those of a file system, fail in both cases. A component that fails leaves no files.
     """
 
     SPEC_CLASS = AttributionGenSpec
@@ -108,6 +112,7 @@ class AttributionGen(base_beam_component.BaseBeamComponent):
         max_examples: int | Any | None = None,
         seed: int | Any = 0,
         max_error_rate: float | Any | None = None,
+        on_refusal: str | Any = "fail",
         **options: Any,
     ) -> None:
         if unknown := set(options) - {*ATTRIBUTE_PARAMETERS}:
@@ -119,6 +124,7 @@ class AttributionGen(base_beam_component.BaseBeamComponent):
             "max_examples": max_examples,
             "seed": seed,
             "max_error_rate": max_error_rate,
+            "on_refusal": on_refusal,
             **options,
         }
         check_parameters(parameters)

@@ -1,14 +1,34 @@
-"""Beam transforms of the examples of a TFX pipeline, before they are explained: sampling and naming."""
+"""The examples of a TFX pipeline: the first of a split, and Beam transforms that sample and name them."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+import itertools
+import operator
+from collections.abc import Iterable, Iterator, Sequence
 
 import apache_beam as beam
+import tensorflow as tf
+from tfx import types
+from tfx.dsl.io import fileio
+from tfx.types import artifact_utils
+from tfx.utils import io_utils
 
 from beam_pipelines.reading.tf_example import canonical_bytes
 from beam_pipelines.transforms import digest
+
+
+def first_records(artifacts: list[types.Artifact], split: str, most: int) -> list[bytes]:
+    """The first serialized tf.Examples of a split, of all spans in order."""
+    files: list[str] = []
+    for uri in artifact_utils.get_split_uris(artifacts, split):
+        files += sorted(fileio.glob(io_utils.all_files_pattern(uri)))
+    return list(itertools.islice(_read_records(files), most))
+
+
+def _read_records(files: Sequence[str]) -> Iterator[bytes]:
+    for gzipped, some in itertools.groupby(files, operator.methodcaller("endswith", ".gz")):
+        yield from tf.data.TFRecordDataset(list(some), "GZIP" if gzipped else None).as_numpy_iterator()
 
 
 class Sample(beam.PTransform):

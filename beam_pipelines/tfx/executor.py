@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,18 +16,24 @@ from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils
 from tfx.utils import io_utils, path_utils
 
+from beam_pipelines.engine.device_pool import DevicePool
+from beam_pipelines.reading.baseline_examples import MOST_EXAMPLES
 from beam_pipelines.reading.tfmd_schema import load_schema
-from beam_pipelines.tfx.examples import NameRecords, Sample
+from beam_pipelines.tfx.examples import NameRecords, Sample, first_records
 from beam_pipelines.tfx.mean_baseline import compute_mean
-from beam_pipelines.tfx.parameters import decode
-from beam_pipelines.tfx.transform_graph import TransformRecords
+from beam_pipelines.tfx.parameters import EMPTY, decode
+from beam_pipelines.tfx.start_check import check_examples, load_explainers, load_model
+from beam_pipelines.tfx.transform_graph import TransformGraph, TransformRecords
 from beam_pipelines.transforms import Attribute, WriteAttributions
 from tb_deepexplain.attribution.methods import check_methods, find_method
-from tb_deepexplain.errors import ParameterError
+from tb_deepexplain.error_text import runner_error_text
+from tb_deepexplain.errors import DeepExplainError, ParameterError, StoreError
+from tb_deepexplain.recording.batch_explainer import BatchExplainer
 
-SKIPPED = "skipped"  # custom property of an empty artifact: why nothing was explained
+SKIPPED = "skipped"  # custom property of empty artifacts: why nothing was explained
 SPLITS = "split_names"  # custom property, as in TFX's Examples
 _DEFAULT_SPLITS = ("eval",)
+_NAMES_OF_FEATURES = ("label_feature", "id_feature")  # parameters
 _TELEMETRY = ["tb_deepexplain", "AttributionGen"]
 
 _Artifacts = Mapping[str, list[types.Artifact]]
@@ -41,25 +48,47 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """ParameterError for inputs or parameters that do not fit together; StoreError if too many examples fail."""
+        """Explain the splits. What cannot be explained is refused by one of our errors, or leaves the outputs empty, as the parameter
+        `on_refusal` says. A failed execution leaves no files."""
         self._log_startup(input_dict, output_dict, exec_properties)
-        artifact = artifact_utils.get_single_instance(output_dict["attributions"])
+        outputs = [artifact for artifacts in output_dict.values() for artifact in artifacts]
         if reason := _reason_to_skip(input_dict):
-            logging.warning("AttributionGen: %s; nothing is explained, %s stays empty", reason, artifact.uri)
-            artifact.set_string_custom_property(SKIPPED, reason)
+            _skip(outputs, reason)
             return
-        parameters = decode(exec_properties)
+        try:
+            self._explain(input_dict, output_dict, decode(exec_properties))
+        except BaseException as error:
+            for artifact in outputs:
+                _remove_files(artifact.uri)
+            refusal = _refusal(error)
+            if refusal is None:
+                raise
+            if exec_properties.get("on_refusal") != EMPTY:
+                raise refusal from None
+            _skip(outputs, str(refusal))
+
+    def _explain(
+        self, inputs: _Artifacts, outputs: Mapping[str, list[types.Artifact]], parameters: dict[str, Any]
+    ) -> None:
+        artifact = artifact_utils.get_single_instance(outputs["attributions"])
         splits = parameters.pop("splits", None) or list(_DEFAULT_SPLITS)
         max_examples, seed = parameters.pop("max_examples", None), parameters.pop("seed", None) or 0
         max_error_rate = parameters.pop("max_error_rate", None)
         write_options = {} if max_error_rate is None else {"max_error_rate": max_error_rate}
-        _check_examples(input_dict["examples"], splits)
-        transform_graph = _transform_graph(input_dict)
-        attribute = _make_attribute(input_dict, parameters, transform_graph)
+        del parameters["on_refusal"]
+        _check_examples(inputs["examples"], splits)
+        transform_graph = _transform_graph(inputs)
+        attribute, explainers = self._load(inputs, parameters, transform_graph)
+        named_features = {
+            name: parameters[name] for name in _NAMES_OF_FEATURES if parameters.get(name, "none") != "none"
+        }
+        for split in splits:
+            elements = _first_elements(inputs["examples"], split, transform_graph)
+            check_examples(split, elements, explainers, attribute, named_features)
         label_feature, id_feature = parameters.get("label_feature", "label"), parameters.get("id_feature", "id")
         with self._make_beam_pipeline() as pipeline:
             for split in splits:
-                records = pipeline | f"Read[{split}]" >> _read_split(input_dict["examples"], split)
+                records = pipeline | f"Read[{split}]" >> _read_split(inputs["examples"], split)
                 if max_examples:
                     records = records | f"Sample[{split}]" >> Sample(max_examples, seed)
                 by_content = not parameters.get("id_feature")
@@ -72,6 +101,51 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 _ = explained | f"Write[{split}]" >> write
         artifact.set_string_custom_property(SPLITS, artifact_utils.encode_split_names(splits))
         logging.info("AttributionGen: tensorboard --logdir %s shows the attributions", artifact.uri)
+
+    def _load(
+        self, inputs: _Artifacts, parameters: Mapping[str, Any], transform_graph: str | None
+    ) -> tuple[Attribute, DevicePool[BatchExplainer]]:
+        """The transform that explains all splits, and its explainers. Labels, schema and baseline come from artifacts, if there are
+        any. The model is loaded once."""
+        artifact = artifact_utils.get_single_instance(inputs["model"])
+        model = path_utils.serving_model_path(artifact.uri, path_utils.is_old_model_artifact(artifact))
+        options, flags = dict(parameters), self._beam_pipeline_args or []
+        if inputs.get("schema"):
+            schema = io_utils.get_only_uri_in_dir(artifact_utils.get_single_uri(inputs["schema"]))
+            if options.get("labels") is None:
+                options["labels"] = load_schema(schema).class_names(options.get("label_feature", "label"))
+            if not transform_graph:  # the schema describes raw features, not transformed ones
+                options["schema"] = schema
+        attribute = Attribute(model, **options)
+        graph = load_model(attribute, flags)
+        if inputs.get("baseline_examples"):
+            split = artifact_utils.decode_split_names(inputs["baseline_examples"][0].split_names)[0]
+            elements = _first_elements(inputs["baseline_examples"], split, transform_graph)
+            baseline = compute_mean(elements, attribute, graph)
+            attribute = Attribute(model, **{**options, "methods": _set_baseline(options["methods"], baseline)})
+        return attribute, load_explainers(attribute, graph, flags)
+
+
+def _skip(outputs: Sequence[types.Artifact], reason: str) -> None:
+    logging.warning("AttributionGen: %s; nothing is explained, %s stays empty", reason, outputs[0].uri)
+    for artifact in outputs:
+        artifact.set_string_custom_property(SKIPPED, reason)
+
+
+def _remove_files(directory: str) -> None:
+    """Remove what is in the directory: TFX made it, and publishes it if the execution ends well."""
+    for name in fileio.listdir(directory) if fileio.exists(directory) else []:
+        path = os.path.join(directory, name)
+        (fileio.rmtree if fileio.isdir(path) else fileio.remove)(path)
+
+
+def _refusal(error: BaseException) -> DeepExplainError | None:
+    """Our error, without the traceback of Beam that it may come in; None for any other, which says nothing of model, examples or
+    parameters."""
+    if isinstance(error, DeepExplainError):
+        return type(error)(runner_error_text(error))
+    is_ours = isinstance(error, Exception) and f"{DeepExplainError.__module__}." in str(error)
+    return StoreError(runner_error_text(error)) if is_ours else None
 
 
 def _reason_to_skip(inputs: _Artifacts) -> str | None:
@@ -113,30 +187,10 @@ def _transform_graph(inputs: _Artifacts) -> str | None:
     return artifact_utils.get_single_uri(artifacts) if artifacts else None
 
 
-def _make_attribute(inputs: _Artifacts, parameters: dict[str, Any], transform_graph: str | None) -> Attribute:
-    """The transform that explains all splits. Labels, schema and baseline come from artifacts, if there are any."""
-    artifact = artifact_utils.get_single_instance(inputs["model"])
-    model = path_utils.serving_model_path(artifact.uri, path_utils.is_old_model_artifact(artifact))
-    options = dict(parameters)
-    if inputs.get("schema"):
-        schema = io_utils.get_only_uri_in_dir(artifact_utils.get_single_uri(inputs["schema"]))
-        if options.get("labels") is None:
-            options["labels"] = load_schema(schema).class_names(options.get("label_feature", "label"))
-        if not transform_graph:  # the schema describes raw features, not transformed ones
-            options["schema"] = schema
-    if inputs.get("baseline_examples"):
-        files = _first_split_files(inputs["baseline_examples"])
-        baseline = compute_mean(files, Attribute(model, **options), transform_graph)
-        options["methods"] = _set_baseline(options["methods"], baseline)
-    return Attribute(model, **options)
-
-
-def _first_split_files(artifacts: list[types.Artifact]) -> list[str]:
-    files = []
-    for artifact in artifacts:
-        split = artifact_utils.decode_split_names(artifact.split_names)[0]
-        files += fileio.glob(io_utils.all_files_pattern(artifact_utils.get_split_uri([artifact], split)))
-    return sorted(files)
+def _first_elements(artifacts: list[types.Artifact], split: str, transform_graph: str | None) -> Sequence[Any]:
+    """The first examples of a split, transformed if there is a graph."""
+    records = first_records(artifacts, split, MOST_EXAMPLES)
+    return TransformGraph(transform_graph)(records) if transform_graph and records else records
 
 
 def _set_baseline(methods: Any, baseline: Any) -> dict[str, dict[str, Any]]:

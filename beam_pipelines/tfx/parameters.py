@@ -25,10 +25,23 @@ TYPES: dict[str, type] = {
     "superpixels": int,
 }
 JSON = ("methods", "measures", "labels", "vocabulary", "features", "inputs")
-SWITCHES = ("logits", "check_model", "check_batch")  # true or false, as JSON
+SWITCHES = (
+    "logits",
+    "check_model",
+    "check_batch",
+    "resize",
+)  # true or false, as JSON; `resize` also the name of a method
 ATTRIBUTE_PARAMETERS = (*TYPES, *JSON, *SWITCHES)
 # Parameters of the executor. `splits` is stored as JSON.
-EXECUTOR_TYPES: dict[str, type] = {"splits": str, "max_examples": int, "seed": int, "max_error_rate": float}
+EXECUTOR_TYPES: dict[str, type] = {
+    "splits": str,
+    "max_examples": int,
+    "seed": int,
+    "max_error_rate": float,
+    "on_refusal": str,
+}
+EMPTY = "empty"  # of on_refusal: the artifacts stay empty, and the pipeline goes on
+_ON_REFUSAL = ("fail", EMPTY)
 
 _AS_JSON = (*JSON, *SWITCHES, "splits")
 _POSITIVE = ("max_examples", "batch_size", "superpixels")
@@ -44,16 +57,30 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
     splits = values.get("splits", ())
     if isinstance(splits, str) or not all(isinstance(split, str) and split for split in splits):
         raise ParameterError(f"AttributionGen: splits={splits!r}: expected a list of names, such as ['eval']")
+    _check_on_refusal(values.get("on_refusal"))
     for name in TYPES.keys() & values:
         if not isinstance(values[name], TYPES[name]) and not isinstance(values[name], str | int):
             raise ParameterError(f"AttributionGen: {name}={values[name]!r}: expected a {TYPES[name].__name__}")
     for name in SWITCHES:
-        if not isinstance(values.get(name, True), bool):
+        if not isinstance(values.get(name, True), str | bool if name == "resize" else bool):
             raise ParameterError(f"AttributionGen: {name}={values[name]!r}: expected True or False")
     if "methods" in values:
         for name in JSON:
             encode(name, values.get(name))
-        Attribute("not loaded", **{name: values[name] for name in ATTRIBUTE_PARAMETERS if name in values})
+        Attribute(
+            "not loaded", **{name: _as_list(name, values[name]) for name in ATTRIBUTE_PARAMETERS if name in values}
+        )
+
+
+def _check_on_refusal(value: Any) -> None:
+    if value not in (None, *_ON_REFUSAL):
+        raise ParameterError(f"AttributionGen: on_refusal={value!r}: expected {' or '.join(_ON_REFUSAL)}")
+
+
+def _as_list(name: str, value: Any) -> Any:
+    """Names in one text, separated by commas, as a list."""
+    is_names = isinstance(value, str) and name in (*JSON, "splits") and name != "features"
+    return [each.strip() for each in value.split(",")] if is_names else value
 
 
 def encode(name: str, value: Any) -> Any:
@@ -78,15 +105,28 @@ def decode(properties: Mapping[str, Any]) -> dict[str, Any]:
     names = {*ATTRIBUTE_PARAMETERS, *EXECUTOR_TYPES}
     values = {name: value for name, value in properties.items() if name in names and value not in (None, "")}
     for name in values.keys() & {*SWITCHES}:
-        if (text := str(values[name]).lower()) not in ("true", "false"):
+        text = str(values[name]).strip('"')
+        if (is_switch := text.lower() in ("true", "false")) or name == "resize":
+            values[name] = text.lower() == "true" if is_switch else text
+        else:
             raise ParameterError(f"AttributionGen: {name}={values[name]!r}: expected true or false")
-        values[name] = text == "true"
     for name in values.keys() & {*JSON, "splits"}:
-        try:
-            values[name] = json.loads(values[name])
-        except ValueError:  # a RuntimeParameter that holds a single name
-            values[name] = [values[name]]
+        values[name] = _decode_json(name, values[name])
+    values["on_refusal"] = values.get("on_refusal", "fail")
+    _check_on_refusal(values["on_refusal"])
     return values
+
+
+def _decode_json(name: str, text: str) -> Any:
+    """The value of JSON; or, of a RuntimeParameter, also names separated by commas."""
+    value: Any = text
+    if name == "features" or text.lstrip().startswith(("[", "{", '"')):
+        try:
+            value = json.loads(text)
+        except ValueError as error:
+            form = '{"INPUT": "FEATURE"}' if name == "features" else "a JSON list, or names separated by commas"
+            raise ParameterError(f"AttributionGen: {name}={text!r}: expected {form} ({error})") from None
+    return _as_list(name, value)
 
 
 def _is_runtime(value: Any) -> bool:

@@ -41,18 +41,7 @@ class _TransformBatch(beam.DoFn):
         self._graph = TransformGraph(*self._options)
 
     def process(self, batch: list[tuple[str | None, bytes]]) -> Iterator[tuple[str | None, Any]]:
-        records = [record for _, record in batch]
-        try:
-            columns = self._graph(records)
-        except tf.errors.InvalidArgumentError:  # a bad record must not take the others with it
-            columns = [self._transform_one(record) for record in records]
-        yield from zip((name for name, _ in batch), columns, strict=True)
-
-    def _transform_one(self, record: bytes) -> Any:
-        try:
-            return self._graph([record])[0]
-        except tf.errors.InvalidArgumentError:
-            return record
+        yield from zip((name for name, _ in batch), self._graph([record for _, record in batch]), strict=True)
 
 
 class TransformGraph:
@@ -66,11 +55,17 @@ class TransformGraph:
         self._layer = output.transform_features_layer()
         self._raw_features = label_feature, id_feature
 
-    def __call__(self, records: Sequence[bytes]) -> list[dict[str, Any]]:
-        """The columns of each record; tf.errors.InvalidArgumentError if a record lacks raw features."""
+    def __call__(self, records: Sequence[bytes]) -> list[dict[str, Any] | bytes]:
+        """The columns of each record; the record itself if it lacks raw features."""
+        try:
+            return self._transform(records)
+        except tf.errors.InvalidArgumentError:  # a bad record must not take the others with it
+            return list(records) if len(records) == 1 else [self([record])[0] for record in records]
+
+    def _transform(self, records: Sequence[bytes]) -> list[dict[str, Any] | bytes]:
         raw = tf.io.parse_example(tf.constant(list(records)), self._spec)
         transformed = {name: _split_examples(values) for name, values in self._layer(raw).items()}
-        columns = []
+        columns: list[dict[str, Any] | bytes] = []
         for i, record in enumerate(records):
             features = ExampleFeatures(record)
             raw_columns = {name: features[name] for name in self._raw_features if name in features}

@@ -17,12 +17,14 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from beam_pipelines.engine.batch_size import BatchSize
 from beam_pipelines.engine.beam_counters import update_counters
-from beam_pipelines.engine.device_pool import explainer_pool
+from beam_pipelines.engine.device_pool import DevicePool, explainer_pool
 from beam_pipelines.reading.preprocess import Preprocess
 from beam_pipelines.reading.record_spec import RecordSpec, resize_method
 from beam_pipelines.reading.tfmd_schema import load_schema
 from beam_pipelines.transforms.elements import Attributions, ElementParser, Explained, Failure, K, ParsedElement, V
 from beam_pipelines.transforms.output_hints import OutputHint, element_types
+from tb_deepexplain.graph.model_graph import ModelGraph
+from tb_deepexplain.recording.batch_explainer import BatchExplainer
 from tb_deepexplain.recording.example import Example
 from tb_deepexplain.recording.request import Request, make_request
 from tb_deepexplain.recording.work_metrics import Metrics
@@ -119,6 +121,7 @@ class Attribute(beam.PTransform, Generic[K, V]):
             resize=resize_method(resize),
             preprocess=preprocess,
             schema=load_schema(schema) if schema else None,
+            in_python=True,
         )
         self.record_spec.load_preprocess()  # raises now, not on a worker
         self._hints: dict[str, Any] = {}
@@ -128,6 +131,11 @@ class Attribute(beam.PTransform, Generic[K, V]):
         """Resource hints for the step that runs the model. (Beam's method would apply them to all steps.)"""
         self._hints |= hints
         return self
+
+    def load_here(self, graph: ModelGraph | None = None) -> DevicePool[BatchExplainer]:
+        """The explainers that the steps in this process use, too, while the caller holds them. `graph`: the model, if it is loaded."""
+        pool: DevicePool[BatchExplainer] = self._shared.acquire(lambda: explainer_pool(self.request, graph))
+        return pool
 
     def expand(self, examples: beam.PCollection[Any]) -> Attributions:
         key_type, element_type = self._types(examples.element_type)

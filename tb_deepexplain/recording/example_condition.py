@@ -46,9 +46,9 @@ class ExampleCondition:
                 self._checked(term) for term in parse(_normalize(text)) if term.field or term.values != ("and",)
             ]
         except FilterError as error:
-            raise ParameterError(f"--only {text}: {error}") from error
+            raise ParameterError(f"only {text}: {error}") from error
         if not self._terms:
-            raise ParameterError("--only is empty; give a condition such as misclassified")
+            raise ParameterError("the condition `only` is empty; give a condition such as misclassified")
 
     @property
     def needs_classes(self) -> bool:
@@ -59,7 +59,7 @@ class ExampleCondition:
         """ParameterError if a term is on what the model does not predict: it would hold for no example."""
         for term in self._terms:
             if reason := _why_unknown(str(term.field), classes):
-                raise ParameterError(f"--only {self._text}: {reason}")
+                raise ParameterError(f"only {self._text}: {reason}")
 
     def holds(self, classes: Classes, i: int, example: Example) -> bool:
         """Whether example i, for which the model predicts `classes`, meets the condition. If its output is NaN, whether it meets the
@@ -92,7 +92,7 @@ class ExampleCondition:
                 known = (
                     f"the classes are {', '.join(self._labels[:10])}"
                     if self._labels
-                    else "give --labels with the class names"
+                    else "give the class names as `labels`"
                 )
                 raise FilterError(f"no class is named {value!r}; {known}")
         return term

@@ -81,7 +81,7 @@ def make_request(
     check_custom_objects(custom_objects)
     if only is not None and ExampleCondition(only, labels).needs_classes and options.get("score") is not None:
         raise ParameterError(
-            f"--only {only}: a score function has no classes; expected a condition on label, score or id"
+            f"only {only}: a score function has no classes; expected a condition on label, score or id"
         )
     return Request(
         model=str(model),

@@ -37,7 +37,7 @@ class Target:
             named = (
                 f"or one of the classes {', '.join(class_names[:10])}"
                 if class_names
-                else "or a class name (with --labels)"
+                else "or a class name (with `labels`)"
             )
             raise ParameterError(
                 f"target {text}: expected predicted, label, top:K with K of at least 1, a class number, a position such as "
@@ -254,7 +254,7 @@ class Classes:
             )
         if label is None:
             raise InputError(
-                "it has no label, which target label needs; add the feature (see --label_feature) or use target predicted"
+                "it has no label, which target label needs; add the feature (see `label_feature`) or use target predicted"
             )
         numbers = np.atleast_1d(label)
         if (wrong := numbers[(numbers < 0) | (numbers >= self.count)]).size:

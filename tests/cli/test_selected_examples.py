@@ -125,7 +125,7 @@ def test_a_condition_on_classes_of_a_quantity(tmp_path: Path, capsys: pytest.Cap
     rows = [{"age": float(i), "sizes": np.arange(4.0), "label": i / 2} for i in range(6)]
     source, run = write_records(tmp_path / "a.tfrecord", rows), Run(tmp_path / "m", tmp_path / "logs")
     assert run(source, "--only=misclassified") == 2
-    assert "--only misclassified: the model's output is a single quantity, not classes" in capsys.readouterr().err
+    assert "only misclassified: the model's output is a single quantity, not classes" in capsys.readouterr().err
     assert run(source, "--only=label:0.5..9") == 2  # a label has no order
     capsys.readouterr()
     assert run(source, "--only=id:*") == 0

@@ -103,7 +103,7 @@ def test_a_record_that_does_not_conform_is_rejected(
 def test_a_schema_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "bad.pbtxt").write_text("feature {")
     for name in ("bad.pbtxt", "none.pbtxt"):
-        with pytest.raises(InputError, match=rf"--schema .*{name}: .*; give a schema\.pbtxt"):
+        with pytest.raises(InputError, match=rf"schema .*{name}: .*; give a schema\.pbtxt"):
             load_schema(str(tmp_path / name))
 
 

@@ -79,7 +79,7 @@ def test_a_single_unit() -> None:
 @pytest.mark.parametrize(
     ("condition", "reason"),
     [
-        ("", "--only is empty"),
+        ("", "the condition `only` is empty"),
         ("wrong", "'wrong' is unknown; expected misclassified, correct, or a condition on is, label, pred"),
         ("gap>0.1", "'gap' is unknown"),
         ("saliency.score>1", "'saliency.score' is unknown"),
@@ -94,7 +94,7 @@ def test_a_single_unit() -> None:
 def test_anything_else_is_refused(condition: str, reason: str) -> None:
     with pytest.raises(ParameterError, match=reason):
         ExampleCondition(condition, NAMES)
-    with pytest.raises(ParameterError, match="give --labels with the class names"):
+    with pytest.raises(ParameterError, match="give the class names as `labels`"):
         ExampleCondition("label:cat")
 
 
@@ -102,7 +102,7 @@ def test_anything_else_is_refused(condition: str, reason: str) -> None:
 def test_a_condition_on_what_the_model_does_not_predict_is_refused(condition: str) -> None:
     quantity = Classes.of(Predictions(np.array([[2.0]]), None, None), None)
     ExampleCondition(condition, NAMES).check(CLASSES)
-    with pytest.raises(ParameterError, match=f"--only {condition}: .* single quantity, not classes"):
+    with pytest.raises(ParameterError, match=f"only {condition}: .* single quantity, not classes"):
         ExampleCondition(condition).check(quantity)
     ExampleCondition("label:3 score>0 id:a").check(quantity)
     with pytest.raises(ParameterError, match="a score function has no classes"):
