@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from beam_pipelines.reading.example_parser import ExampleParser
 from beam_pipelines.reading.record_spec import RecordSpec
-from tb_deepexplain.errors import InputError
+from tb_deepexplain.errors import InputError, ParameterError
 from tb_deepexplain.graph.input_spec import InputSpec
 from tb_deepexplain.recording.example import Example
 from tests.pipeline_runs import serialize
@@ -216,3 +216,21 @@ def test_axes_of_length_one_are_ignored() -> None:
 def test_a_record_that_is_not_a_tf_example() -> None:
     with pytest.raises(InputError, match=r"not a tf\.Example"):
         ExampleParser([InputSpec("x", "float32", (None, 1), "x")]).parse(b"\xff\xff\xff", "a:000000")
+
+
+@pytest.mark.parametrize(
+    ("in_python", "feature", "resize", "unknown"),
+    [
+        (False, "--feature x=NAME", "give --resize", "--feature size=a: the model takes x"),
+        (True, 'features={"x": "NAME"}', "give resize=True", 'features={"size": "a"}: the model takes x'),
+    ],
+)
+def test_advice_has_the_form_of_the_caller(in_python: bool, feature: str, resize: str, unknown: str) -> None:
+    """Options of the command, or Python's keywords."""
+    with pytest.raises(InputError, match=re.escape(f"name it with {feature}")):
+        parse({"y": 1.0, "z": 2.0}, "float32", (1,), in_python=in_python)
+    picture = tf.io.encode_png(np.zeros((4, 5, 3), np.uint8)).numpy()
+    with pytest.raises(InputError, match=re.escape(resize)):
+        parse({"x": picture}, "float32", (4, 4, 3), in_python=in_python)
+    with pytest.raises(ParameterError, match=re.escape(unknown)):
+        parse({"x": 1.0}, "float32", (1,), features={"size": "a"}, in_python=in_python)

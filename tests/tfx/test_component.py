@@ -15,14 +15,18 @@ from tfx.orchestration import data_types
 from tfx.types import artifact_utils, channel_utils, standard_artifacts
 
 import tb_deepexplain as dx
+from beam_pipelines.tfx import start_check
 from beam_pipelines.tfx.component import AttributionGen
-from beam_pipelines.tfx.executor import SKIPPED
+from beam_pipelines.tfx.executor import SKIPPED, Executor
 from beam_pipelines.tfx.parameters import decode
 from beam_pipelines.transforms import Attribute
-from tb_deepexplain.errors import InputError, ParameterError, UnknownMethodError
+from tb_deepexplain.errors import InputError, ParameterError, StoreError, UnknownMethodError, UnsupportedModelError
+from tb_deepexplain.recording import batch_explainer
+from tb_deepexplain.recording.model_loading import load_requested_model
 from tb_deepexplain.store.layout import store_path
 from tb_deepexplain.store.reader import Store
 from tb_deepexplain.store.records import value_names
+from tb_deepexplain.store.writer import StoreWriter
 from tests.tfx import artifacts
 from tests.tfx.artifacts import FEATURES, make_rows, write_examples
 
@@ -198,14 +202,88 @@ def test_another_signature(model: Any, network: keras.Model, tmp_path: Path) -> 
 
 
 def test_bad_records_fail_alone_and_too_many_fail_the_run(model: Any, tmp_path: Path) -> None:
+    """The error is that of a worker, without Beam's traceback, and leaves no files; or it is the reason of an empty artifact."""
     rows = [*make_rows(9, 1), {"age": 1.0}]
     inputs = {"examples": write_examples(tmp_path / "1", {"eval": rows}), "model": model}
     store = open_store(artifacts.run_component(AttributionGen, tmp_path / "out", inputs, methods="saliency"))
     assert store.index.num_rows == 9
     [error] = store.errors().to_pylist()
-    assert "it has no feature 'dose'" in error["message"]
-    with pytest.raises(Exception, match=r"max_error_rate|too many"):
-        artifacts.run_component(AttributionGen, tmp_path / "out2", inputs, methods="saliency", max_error_rate=0.05)
+    assert (
+        "it has no feature 'dose'" in error["message"] and 'name it with features={"dose": "NAME"}' in error["message"]
+    )
+    few = {"methods": "saliency", "max_error_rate": 0.05}
+    with pytest.raises(StoreError, match=r"1 of 10 examples failed, more than max_error_rate=0\.05 allows") as raised:
+        artifacts.run_component(AttributionGen, tmp_path / "out2", inputs, **few)
+    assert "while running" not in str(raised.value) and raised.value.__suppress_context__
+    assert not list((tmp_path / "out2").iterdir())
+    empty = artifacts.run_component(AttributionGen, tmp_path / "out3", inputs, **few, on_refusal="empty")
+    assert empty.get_string_custom_property(SKIPPED) == str(raised.value)
+    assert not list((tmp_path / "out3").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("rows", "parameters", "error", "message"),
+    [
+        ([], {}, InputError, "split eval has no examples; choose others with splits="),
+        (make_rows(4, 1), {"signature": "scores"}, UnsupportedModelError, "no signature 'scores'; it has 'serving_default', 'columns'"),
+        ([{"age": 1.0}] * 4, {}, InputError, 'none of the first 4 examples of split eval fits the model; .*features={"dose": "NAME"}'),
+        (make_rows(4, 1), {"label_feature": "chrun"}, ParameterError, "label_feature='chrun': none of .* they have age, dose, label, w"),
+        (make_rows(4, 1), {"inputs": ["height"]}, ParameterError, "no tensor or layer 'height'"),
+        (make_rows(4, 1), {"target": "7"}, ParameterError, "target 7: the model has 2 classes"),
+        (make_rows(4, 1), {"features": {"size": "age"}}, ParameterError, 'features={"size": "age"}: the model takes age, dose'),
+        (make_rows(4, 1), {"labels": ["stays"]}, ParameterError, "1 class names"),
+    ],
+)  # fmt: skip
+def test_refusals_come_before_beam_starts(
+    rows: list[Any], parameters: dict[str, Any], error: type[Exception], message: str, model: Any, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """In one sentence."""
+    monkeypatch.setattr(Executor, "_make_beam_pipeline", lambda _: pytest.fail("Beam was started"))
+    inputs = {"examples": write_examples(tmp_path / "1", {"eval": rows}), "model": model}
+    with pytest.raises(error, match=message) as raised:
+        artifacts.run_component(AttributionGen, tmp_path / "out", inputs, methods="saliency", **parameters)
+    assert "\n" not in str(raised.value)
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_refusal_may_leave_the_artifact_empty(model: Any, tmp_path: Path) -> None:
+    """The reason is its custom property, and the pipeline goes on."""
+    inputs = {"examples": write_examples(tmp_path / "1", {"eval": make_rows(4, 1)}), "model": model}
+    empty = artifacts.run_component(
+        AttributionGen, tmp_path / "out", inputs, methods="saliency", target="7", on_refusal="empty"
+    )
+    assert empty.get_string_custom_property(SKIPPED) == "target 7: the model has 2 classes, numbered from 0"
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_the_model_is_loaded_once(model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For the baseline, the check at the start and the examples of two splits."""
+    loaded: list[str] = []
+
+    def load(path: str, *arguments: Any) -> Any:
+        loaded.append(path)
+        return load_requested_model(path, *arguments)
+
+    for module in (start_check, batch_explainer):
+        monkeypatch.setattr(module, "load_requested_model", load)
+    examples = write_examples(tmp_path / "1", {"train": make_rows(4, 1), "eval": make_rows(4, 2)})
+    inputs = {"examples": examples, "baseline_examples": examples, "model": model}
+    artifacts.run_component(AttributionGen, tmp_path / "out", inputs, methods="occlusion", splits=["train", "eval"])
+    assert len(loaded) == 1
+
+
+def test_an_execution_that_fails_leaves_no_files(model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error that says nothing of model or examples fails with on_refusal="empty", too."""
+
+    def commit(*_: Any) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(StoreWriter, "commit", commit)
+    inputs = {"examples": write_examples(tmp_path / "1", {"eval": make_rows(4, 1)}), "model": model}
+    with pytest.raises(Exception, match="no space left on device"):
+        artifacts.run_component(AttributionGen, tmp_path / "out", inputs, methods="saliency", on_refusal="empty")
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_raw_examples_are_transformed(network: keras.Model, tmp_path: Path) -> None:
@@ -268,6 +346,7 @@ def build(**parameters: Any) -> Any:
         ({"methods": "saliency", "measures": ["delete"]}, UnknownMethodError, "did you mean deletion"),
         ({"methods": "saliency", "colour": "red"}, ParameterError, "no parameter colour; it takes"),
         ({"methods": {"occlusion": {"baseline": np.zeros(3)}}}, ParameterError, "baseline_examples"),
+        ({"methods": "saliency", "on_refusal": "skip"}, ParameterError, "on_refusal='skip': expected fail or empty"),
     ],
 )
 def test_mistakes_are_reported_when_the_pipeline_is_built(
@@ -322,7 +401,7 @@ def test_switches_are_stored_and_read() -> None:
         "check_batch": True,
         "only": "correct",
     }
-    del parameters["seed"]  # of the executor
+    del parameters["seed"], parameters["on_refusal"]  # of the executor
     assert Attribute("m", **parameters).request.check_model is False
     with pytest.raises(ParameterError, match="check_model='perhaps': expected true or false"):
         decode({"check_model": "perhaps"})
@@ -334,6 +413,30 @@ def test_parameters_may_be_runtime_parameters() -> None:
     late = data_types.RuntimeParameter(name="methods", ptype=str, default="saliency")
     made = build(methods=late, max_examples=data_types.RuntimeParameter(name="most", ptype=int, default=5))
     assert made.spec.exec_properties["methods"] is late
+
+
+def test_runtime_parameters_hold_json_or_names_separated_by_commas() -> None:
+    texts = {"methods": "saliency, occlusion", "labels": "stays,leaves", "splits": '["train", "eval"]', "inputs": "age"}
+    parameters = decode({**texts, "features": '{"age": "Age"}', "resize": "true"})
+    assert parameters == {
+        "methods": ["saliency", "occlusion"],
+        "labels": ["stays", "leaves"],
+        "splits": ["train", "eval"],
+        "inputs": ["age"],
+        "features": {"age": "Age"},
+        "resize": True,
+        "on_refusal": "fail",
+    }
+    assert decode(build(methods="saliency", labels="stays,leaves").spec.exec_properties)["labels"] == [
+        "stays",
+        "leaves",
+    ]
+    with pytest.raises(ParameterError, match=r"features='age=Age': expected \{\"INPUT\": \"FEATURE\"\}"):
+        decode({"features": "age=Age"})
+    with pytest.raises(
+        ParameterError, match=r"methods='\[saliency\]': expected a JSON list, or names separated by commas"
+    ):
+        decode({"methods": "[saliency]"})
 
 
 def test_the_pipeline_compiles_for_vertex(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
