@@ -32,6 +32,9 @@ test-kills: $(VENV)/dev.stamp ## kill workers and drivers 20 times at random mom
 	KILLS=$${KILLS:-20} $(BIN)/python -m pytest -s tests/engine/test_kills.py
 	KILLS=1 $(BIN)/python -m pytest tests/engine/test_recovery.py -k 'stalled or starting'
 
+test-lowest: $(ENGINES)/lowest.stamp ## the store and the readers with the lowest versions that setup.py allows; a minute
+	$(ENGINES)/lowest/bin/python -m pytest -m "not slow" --numprocesses 2 --dist loadfile tests/store tests/reading $(ARGS)
+
 test-dataflow: $(ENGINES)/gcp.stamp ## Beam's DataflowRunner against a local stand-in for the service
 	$(ENGINES)/gcp/bin/python -m pytest tests/runners/test_dataflow.py $(ARGS)
 
@@ -103,6 +106,11 @@ $(VENV)/dev.stamp: $(BIN)/uv setup.py pyproject.toml $(PAGE_SOURCES)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -e '.[dev,demo]'
 	@touch $@ $(VENV)/demo.stamp
 
+$(ENGINES)/lowest.stamp: $(BIN)/uv setup.py
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(ENGINES)/lowest
+	$(BIN)/uv pip install --quiet --resolution lowest-direct --python $(ENGINES)/lowest/bin/python -r setup.py --extra dev
+	@touch $@
+
 # A separate environment: with Google's clients installed, every import of Beam takes three seconds longer.
 $(ENGINES)/gcp.stamp: $(VENV)/dev.stamp
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(ENGINES)/gcp
@@ -152,4 +160,4 @@ chromium:
 	  { echo "installing chromium"; apt-get update -qq; DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; }; } || \
 	  { echo "the browser tests need Chromium: install it, or name one with CHROMIUM=/path/to/chromium" >&2; exit 2; }
 
-.PHONY: help demo test coverage test-slow test-kills test-dataflow test-prism test-flink test-tfx test-zoo test-bazel lock-tfx check format docs types dist clean chromium
+.PHONY: help demo test coverage test-slow test-kills test-lowest test-dataflow test-prism test-flink test-tfx test-zoo test-bazel lock-tfx check format docs types dist clean chromium

@@ -25,7 +25,7 @@ EXTRAS = {
     "gcp": ["apache-beam[gcp]~=2.77", "gcsfs>=2025.3"],
     "s3": ["s3fs>=2025.3"],
     "schema": ["tensorflow-metadata~=1.17"],
-    "tfds": ["tensorflow-datasets~=4.9", "importlib_resources"],
+    "tfds": ["tensorflow-datasets~=4.9,>=4.9.2", "importlib_resources>=6"],
     "dev": [
         "build>=1.2",
         "import-linter>=2.5",
@@ -38,14 +38,14 @@ EXTRAS = {
         "pytest-xdist>=3.6",
         "ruff>=0.14",
         "setuptools>=77",
-        "tensorflow-datasets~=4.9",
+        "tensorflow-datasets~=4.9,>=4.9.2",
         "jsonschema>=4.23",
         "moto[server]>=5.1",  # a real S3 server for tests
-        "openapi-spec-validator>=0.7",
+        "openapi-spec-validator>=0.7.2",
         "pandas>=2.2",
         "s3fs>=2025.3",
         "scipy>=1.13",
-        "importlib_resources",  # which it forgets to ask for
+        "importlib_resources>=6",  # which it forgets to ask for
         "tensorflow-metadata~=1.17",
         "tf-keras~=2.21",
     ],
@@ -80,7 +80,7 @@ setup(
     install_requires=[
         "apache-beam~=2.77",
         "duckdb>=1.4",
-        "google-crc32c>=1.5",
+        "google-crc32c>=1.6",
         "numpy>=2",
         "pyarrow>=18",
         "rich>=13",

@@ -10,7 +10,7 @@ import contextlib
 import os
 import tempfile
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from tb_deepexplain.errors import ParameterError
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
 _CONCURRENT_REQUESTS = 16
@@ -131,10 +132,22 @@ def open_parquet(path: Path, footer: pq.FileMetaData | None = None) -> Iterator[
         yield pq.ParquetFile(stream, metadata=footer, pre_buffer=True)
 
 
-def read_table(path: Path) -> Any:
+def read_table(path: Path) -> pa.Table:
     """A whole Parquet file as a pyarrow.Table."""
     with open_parquet(path) as file:
-        return file.read()
+        return read_columns(file)
+
+
+def read_columns(file: pq.ParquetFile, names: Sequence[str] | None = None) -> pa.Table:
+    """These columns of an open Parquet file (None: all), of any number of rows.
+
+    PyArrow 18 raises an OSError for a file that was closed before its first row.
+    """
+    if file.num_row_groups:
+        return file.read(names)
+    schema = file.schema_arrow
+    columns = schema.names if names is None else {name.split(".")[0] for name in names}
+    return schema.empty_table().select([name for name in schema.names if name in columns])
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from tb_deepexplain.errors import StoreError
 from tb_deepexplain.plugin.duckdb_engine import Engine, literal
-from tb_deepexplain.storage import atomic_write, is_remote, open_parquet
+from tb_deepexplain.storage import atomic_write, is_remote, open_parquet, read_columns
 from tb_deepexplain.store import version_1
 from tb_deepexplain.store.layout import shard_file
 from tb_deepexplain.store.records import INPUT_SCHEMA
@@ -110,7 +110,8 @@ class IndexSource:
                 path = shard_file(self._directory, "inputs", unit)
                 try:
                     with open_parquet(path) as file:
-                        texts = file.read(_TEXTS_OF_PARTS if self._modality == "mixed" else _TEXT_SCHEMA.names)
+                        names = _TEXTS_OF_PARTS if self._modality == "mixed" else _TEXT_SCHEMA.names
+                        texts = read_columns(file, names)
                 except (OSError, pa.ArrowException) as error:
                     raise StoreError(f"{path} cannot be read ({error}); run the pipeline again") from error
                 writer.write_table(_join_parts(texts) if self._modality == "mixed" else texts.cast(_TEXT_SCHEMA))

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import math
 import os
 import uuid
 from collections.abc import Iterator, Mapping
@@ -42,7 +43,7 @@ from tb_deepexplain.store.writer import StoreWriter
 
 _REPLACE = "--overwrite replaces it, --name NAME makes another"
 _SHORT = 60  # characters of a value in a message
-_FEW_VALUES = 8  # of an array that is kept as it is
+_FEW_VALUES = 48  # of an array that is kept as it is
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,16 +79,23 @@ def digest(configuration: dict[str, Any]) -> str:
 
 
 def as_json(value: Any) -> Any:
-    """A method's parameter as the manifest holds it; of an array the values if they are few, else its shape and a digest."""
+    """A method's parameter as the manifest holds it; of an array the values if they are few, else its shape and a digest.
+
+    JSON has no NaN and no infinity: these are the texts "nan", "inf" and "-inf".
+    """
     if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and not value.ndim):
         return as_json(value.item())
     if isinstance(value, np.ndarray):
-        if value.size <= _FEW_VALUES and (value.dtype.kind != "f" or np.isfinite(value).all()):
+        if value.size <= _FEW_VALUES:
             return as_json(value.tolist())
         content = repr(value.tolist()).encode() if value.dtype.hasobject else np.ascontiguousarray(value).tobytes()
         return f"array {list(value.shape)} {hashlib.sha256(content).hexdigest()[:16]}"
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if hasattr(value, "__array__"):  # a tensor, a column of a frame
+        return as_json(np.asarray(value))
     if isinstance(value, dict):
         return {name: as_json(part) for name, part in value.items()}
     return [as_json(part) for part in value] if isinstance(value, list | tuple) else value

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tb_deepexplain.errors import StoreError
-from tb_deepexplain.storage import map_files, open_parquet
+from tb_deepexplain.storage import map_files, open_parquet, read_columns
 from tb_deepexplain.store import version_1
 from tb_deepexplain.store.layout import shard_file
 from tb_deepexplain.store.measure_means import MeasureMeans
@@ -53,11 +53,11 @@ def index_unit(directory: Path, measures: Sequence[str], unit: str) -> pa.Table:
     with open_parquet(path) as file:
         if "target_index" not in file.schema_arrow.names:
             version_1.refuse_to_continue(directory)
-        table = file.read([name for name in schema.names if name not in _LOCATION])
+        table = read_columns(file, [name for name in schema.names if name not in _LOCATION])
         group, row = _positions(file)
         input_unit = (file.metadata.metadata or {}).get(INPUTS_OF.encode(), unit.encode()).decode()
     with open_parquet(shard_file(directory, "inputs", input_unit)) as file:
-        input_ids = file.read(["example_id"]).column(0).to_pylist()
+        input_ids = read_columns(file, ["example_id"]).column(0).to_pylist()
         input_group, input_row = _positions(file)
     position_of = {example_id: position for position, example_id in enumerate(input_ids)}
     try:
@@ -134,7 +134,7 @@ class ExampleIds:
         duplicates: dict[str, dict[str, str]] = {}
         for unit in units if suspects else ():
             with open_parquet(shard_file(self._directory, "inputs", unit)) as file:
-                ids = file.read(["example_id"]).column(0).to_pylist()
+                ids = read_columns(file, ["example_id"]).column(0).to_pylist()
             for example_id in (id_ for id_ in ids if hash(id_) in suspects):
                 if example_id in first_unit:
                     duplicates.setdefault(unit, {})[example_id] = first_unit[example_id]
