@@ -9,6 +9,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
 from tensorflow.python.eager import context
+from tensorflow.python.framework import op_def_registry
 from tensorflow.python.grappler import tf_optimizer  # there is no public way to inline functions
 
 from tb_deepexplain.errors import UnsupportedModelError
@@ -51,6 +52,19 @@ def _prepare(graph_def: Any, inputs: Collection[str]) -> None:
         # api_implements marks GPU twins of Keras 2 recurrent layers; TensorFlow marks what XLA compiles _noinline.
         for attribute in ("api_implements", "_XlaMustCompile", "_noinline"):
             inner.attr.pop(attribute, None)
+        _add_control_outputs(inner)
+
+
+def _add_control_outputs(function: Any) -> None:
+    """Make each stateful node a control output: TensorFlow inlines no function that has another.
+
+    The graph of TFX's Transform is such a function: it looks words up in tables.
+    """
+    for node in function.node_def:
+        op = op_def_registry.get(node.op)
+        if (op is None or op.is_stateful) and node.name not in function.control_ret.values():
+            function.signature.control_output.append(node.name)
+            function.control_ret[node.name] = node.name
 
 
 def _run_inliner(graph_def: Any, fetches: Sequence[str]) -> Any:
