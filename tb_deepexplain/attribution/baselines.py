@@ -169,7 +169,9 @@ def _input_number(graph: ModelGraph, explained: ExplainedInput) -> int | None:
 
 
 def _blank(spec: InputSpec) -> np.ndarray:
-    """One example of zeros or empty strings; open axes have length 1."""
+    """One example: the model's default, else zeros or empty strings; open axes have length 1."""
+    if spec.default is not None:
+        return np.asarray(spec.default, object if spec.dtype == "string" else spec.dtype)
     shape = [1 if n is None else n for n in spec.shape[1:]]
     return np.full(shape, "", object) if spec.dtype == "string" else np.zeros(shape, spec.dtype)
 

@@ -236,7 +236,9 @@ def read_array(spec: Any, value: Any, padding_id: int = 0) -> tuple[np.ndarray, 
         array = np.stack([as_numbers(as_array(column, title), title) for title, column in columns], 1)
     else:
         array = as_array(value, name)
-        if rows_differ(array):
+        if spec.is_sparse:
+            array = _fill_up(spec, array, name)
+        elif rows_differ(array):
             padding = "" if spec.dtype == "string" else 0 if spec.is_float else padding_id
             array, is_padded = pad_rows(array, spec.shape[1:], padding, name)
             notes.append((f"padded at the end with {padding!r} to the length of the longest example", is_padded))
@@ -246,6 +248,34 @@ def read_array(spec: Any, value: Any, padding_id: int = 0) -> tuple[np.ndarray, 
         text = f"{spec.dtype} rounds large whole numbers: {array[tuple(first)]} became {converted[tuple(first)]:.0f}"
         notes.append((text, np.asarray(rounded.reshape(len(rounded), -1).any(1))))
     return _fit_shape(converted, spec, name), notes
+
+
+def _fill_up(spec: Any, array: np.ndarray, name: str) -> np.ndarray:
+    """The values of a sparse column `[N, T]` from those of N examples: one each, perhaps missing, or any number."""
+    if array.dtype == object and any(isinstance(row, np.ndarray) or row is None for row in array):
+        rows = np.empty(len(array), object)
+        rows[:] = [np.zeros(0) if row is None else row if isinstance(row, np.ndarray) else np.array([row]) for row in array]
+        lengths = {len(row) for row in rows if row.ndim == 1}
+        if not lengths or any(row.ndim != 1 for row in rows):
+            raise InputError(f"{name}: expected one value, or a list of values, for each example")
+        width = max(1, *lengths)
+        filled = np.full((len(rows), width), None, object)
+        for target, row in zip(filled, rows, strict=True):
+            target[: len(row)] = row
+        array = filled
+    if array.ndim == 2 and not array.shape[1]:
+        array = np.full((len(array), 1), None, object)
+    gone = missing(array)
+    if not gone.any():
+        return array
+    if spec.is_float:
+        return as_numbers(array, name)
+    present = array[~gone]
+    if spec.dtype != "string":
+        present = as_numbers(present, name)
+    converted = np.full(array.shape, spec.missing, object if spec.dtype == "string" else np.result_type(present, np.int64))
+    converted[~gone] = present
+    return converted
 
 
 def _rounded_integers(array: np.ndarray, converted: np.ndarray) -> np.ndarray:
@@ -314,6 +344,8 @@ def _fit_shape(array: np.ndarray, spec: Any, name: str) -> np.ndarray:
     if fits(array.shape[1:], expected):
         return array
     is_example = fits(array.shape, expected)
+    if spec.is_sparse and array.ndim == 1:
+        return array[:, None]
     if (
         expected[-1:] == (1,)
         and fits(array.shape[1:], expected[:-1])

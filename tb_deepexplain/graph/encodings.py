@@ -17,6 +17,11 @@ from tb_deepexplain.graph.embedding_lookups import EmbeddingLookup, constant_val
 from tb_deepexplain.graph.graph_view import FLOAT_TYPES, RESHAPING_OPS, SHAPE_OPS, GraphView, node_name
 from tb_deepexplain.graph.op_classes import BOOLEAN_OPS, ELEMENTWISE_OPS
 
+# Ops that turn the values of sparse columns into tensors with a row for each example.
+_DENSIFYING_OPS = re.compile(
+    "SparseToDense|SparseTensorDenseMatMul|ScatterNd|TensorScatter|RaggedTensorToTensor|SegmentM|SegmentS|SegmentProd|DenseBincount|SparseReduce"
+)
+
 # An integer that passes one of these stands for a category, and not for a number.
 _CATEGORISING_OPS = frozenset(
     """Bucketize LowerBound UpperBound OneHot Bincount DenseBincount RaggedBincount SparseBincount LookupTableFind
@@ -59,6 +64,7 @@ class EncodingAnalysis:
         self._inputs = set(inputs)
         self._varying = view.value_descendants(inputs)
         self._lookups = {node_name(lookup.output): lookup for lookup in lookups}
+        self._of_sparse: set[str] = set()  # nodes that hold values of sparse columns, one row for each value
 
     def of_values(self, source: str) -> Encodings:
         """The encodings of a tensor of integers, booleans or strings.
@@ -69,6 +75,48 @@ class EncodingAnalysis:
         if not nodes:
             nodes, passed = self._walk(source, through_comparisons=True)
         return self._classify(source, nodes, passed)
+
+    def of_sparse(self, source: str) -> Encodings:
+        """The encodings of a sparse column: the first real-valued tensors with a row for each example."""
+        sparse, densifying = self._walk_sparse(source)
+        self._of_sparse |= {*sparse, *densifying}
+        nodes, passed = dict[str, None](), set(sparse)
+        for name in densifying:
+            if is_real(self._view.nodes[name]):
+                nodes[name] = None
+            else:
+                reached, between = self._walk(f"{name}:0", through_comparisons=False)
+                nodes |= dict.fromkeys(reached)
+                passed |= {name, *between}
+        encodings = self._classify(source, list(nodes), passed)
+        others = (*encodings.casts, *(lookup.output for lookup in encodings.lookups), *encodings.others)
+        return self._with_buckets_of_others(dataclasses.replace(encodings, casts=(), lookups=(), others=others))
+
+    def _walk_sparse(self, source: str) -> tuple[list[str], list[str]]:
+        """(the nodes with a row for each value of a sparse column, the nodes after them with a row for each example)."""
+        sparse, densifying = dict[str, None](), dict[str, None]()
+        stack = [source]
+        while stack:
+            for name in self._readers(stack.pop()):
+                op = self._view.nodes[name].op
+                if _DENSIFYING_OPS.match(op.removeprefix("Sparse").removeprefix("Unsorted")) or _DENSIFYING_OPS.match(op):
+                    densifying[name] = None
+                elif name not in sparse and op not in BOOLEAN_OPS:
+                    sparse[name] = None
+                    stack += self._outputs(name)
+        return list(sparse), list(densifying)
+
+    def _with_buckets_of_others(self, encodings: Encodings) -> Encodings:
+        """The encodings, with those of the buckets that are chosen by real-valued ones; without those from which no gradient comes."""
+        tensors = dict[str, None]()
+        blocked = dict.fromkeys(encodings.blocked)
+        for tensor in encodings.others:
+            buckets = self.of_numbers([tensor])
+            if self.has_gradient_path(tensor) or not (buckets.tensors or buckets.blocked):
+                tensors[tensor] = None
+            tensors |= dict.fromkeys(buckets.tensors)
+            blocked |= dict.fromkeys(buckets.blocked)
+        return dataclasses.replace(encodings, others=tuple(tensors), blocked=tuple(blocked))
 
     def of_numbers(self, sources: Sequence[str]) -> Encodings:
         """The encodings of real-valued tensors of the same values: what is computed from their buckets or categories.
@@ -203,11 +251,10 @@ class EncodingAnalysis:
 
     def _reads_real_values(self, name: str) -> bool:
         """Whether a node also reads real values that depend on an input, or a category that computed real values choose."""
-        if any(
-            node_name(i) in self._varying and is_real(self._view.nodes[node_name(i)]) for i in self._view.inputs[name]
-        ):
+        varying = self._varying - self._of_sparse
+        if any(node_name(i) in varying and is_real(self._view.nodes[node_name(i)]) for i in self._view.inputs[name]):
             return True
-        before = (self._view.nodes[n] for n in self._value_ancestors(self._view.inputs[name]) & self._varying)
+        before = (self._view.nodes[n] for n in self._value_ancestors(self._view.inputs[name]) & varying)
         return any(
             is_real(node) and node.name not in self._inputs and node.op not in ELEMENTWISE_OPS | RESHAPING_OPS
             for node in before

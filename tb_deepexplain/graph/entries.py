@@ -111,7 +111,9 @@ class EntryChooser:
     def _default_parts(self, not_explained: list[str]) -> list[_Part]:
         """All inputs of the model. A real-valued input that the output ignores is included: its map is zero."""
         encodings_by_node = {
-            spec.node: self.analysis.of_values(tensor_name(spec.node)) for spec in self.specs if self._is_value(spec)
+            spec.node: self.analysis.of_values(tensor_name(spec.node))
+            for spec in self.specs
+            if self._is_value(spec) and not spec.is_sparse
         }
         has_tokens = any(
             _holds_tokens(spec.shape, encodings_by_node[spec.node])
@@ -121,7 +123,9 @@ class EntryChooser:
         parts: list[_Part] = []
         for spec in self.specs:
             encodings = encodings_by_node.get(spec.node)
-            if encodings is None:
+            if spec.is_sparse:
+                parts += self._sparse_parts(spec, not_explained)
+            elif encodings is None:
                 parts.append(self._real_part(spec.name, [tensor_name(spec.node)], spec.shape, spec.node, not_explained))
             elif has_tokens and not encodings.lookups and not encodings.is_divided and _has_positions(spec.shape):
                 if encodings.tensors or encodings.blocked:
@@ -159,18 +163,19 @@ class EntryChooser:
             if spec is None and is_real(self.view.nodes[node_name(tensor)]):
                 lookup = self.lookups.get(tensor)
                 parts.append(_Part(name, [Entry(tensor, lookup=lookup, is_whole=lookup is not None)]))
+            elif spec is not None and spec.is_sparse:
+                reasons = list[str]()
+                parts += self._sparse_parts(spec, reasons)
+                _refuse(reasons)
             elif spec is not None and not self._is_value(spec):
                 parts.append(self._real_part(name, [tensor], spec.shape, spec.node, not_explained))
             else:
                 shape = spec.shape if spec else self.static_shapes([tensor], {})[0]
-                reasons: list[str] = []
+                reasons = list[str]()
                 dtype = spec.dtype if spec else "int64"
                 encodings = self.analysis.of_values(tensor)
                 parts += self._value_parts(name, tensor, shape, dtype, encodings, reasons)
-                if reasons:
-                    raise UnsupportedModelError(
-                        f"no gradient reaches {'; '.join(reasons)}; use occlusion or shapley_sampling"
-                    )
+                _refuse(reasons)
         return parts
 
     def _is_value(self, spec: InputSpec) -> bool:
@@ -216,6 +221,18 @@ class EntryChooser:
             return plain
         direct = [entry] if any(map(self.analysis.has_gradient_path, tensors)) else []
         return _Part(name, [*direct, *map(Entry, encodings.tensors)], shape, source, is_encoded=True)
+
+    def _sparse_parts(self, spec: InputSpec, not_explained: list[str]) -> list[_Part]:
+        """A sparse column, whose values are one feature; none if the output ignores it."""
+        encodings = self.analysis.of_sparse(tensor_name(spec.node))
+        if not encodings.tensors and not encodings.blocked:
+            return []
+        if self.access == "replacement":
+            return [_Part(spec.name, [Entry(tensor_name(spec.node), is_whole=True)], (None,), spec.node)]
+        if encodings.blocked:
+            not_explained.append(f"{spec.name} (no gradient passes {list_names(encodings.blocked)})")
+            return []
+        return [_Part(spec.name, [*map(Entry, encodings.tensors)], (None,), spec.node, is_encoded=True)]
 
     def _input_node(self, tensor: str) -> str | None:
         return next((spec.node for spec in self.specs if tensor_name(spec.node) == tensor), None)
@@ -316,6 +333,12 @@ class EntryChooser:
             layers.get(part.entries[0].tensor, part.entries[0].tensor) if names.count(part.name) > 1 else part.name
             for part in parts
         ]
+
+
+def _refuse(reasons: Sequence[str]) -> None:
+    """UnsupportedModelError if there are reasons why a named input has no gradient."""
+    if reasons:
+        raise UnsupportedModelError(f"no gradient reaches {'; '.join(reasons)}; use occlusion or shapley_sampling")
 
 
 def _has_positions(shape: Shape) -> bool:

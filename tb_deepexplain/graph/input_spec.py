@@ -6,7 +6,12 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from tb_deepexplain.lazy_tensorflow import tf
+
+# In arrays of a sparse column, what stands for no value. No text equals that of strings, because it is no UTF-8.
+_MISSING = {"string": b"\xff\xfemissing", "int64": np.iinfo(np.int64).min, "float32": np.nan}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,11 +27,23 @@ class InputSpec:
         default=(), repr=False, compare=False
     )  # of the graph's node
     any_size: bool = False  # `shape` is that of the first call, and the model may take other sizes
+    is_sparse: bool = False  # a column of any number of values, perhaps none; rows are filled up with `missing`
 
     @property
     def accepted_shape(self) -> tuple[int | None, ...]:
         """The shape, batch included, that values must have; the model itself decides about sizes where this is open."""
         return (None,) * len(self.shape) if self.any_size else self.shape
+
+    @property
+    def missing(self) -> Any:
+        """In arrays of a sparse column, what stands for no value; None if the input is no sparse column."""
+        return _MISSING[self.dtype] if self.is_sparse else None
+
+    def is_missing(self, values: Any) -> Any:
+        """Where the values of a sparse column, an array or a tensor, are none. Bool, like the values."""
+        if self.is_float:
+            return values != values
+        return values == self.missing
 
     @property
     def is_float(self) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -138,7 +138,7 @@ class ModelGraph:
         if key not in self._submodels:
             specs = [dataclasses.replace(spec, shape=spec.traced_shape) for spec in self.inputs]
             cut = make_cut(
-                self._view, specs, self.outputs, self._layers, names, output, logits, access, self._static_shapes
+                self._view, specs, self.outputs, self._layers, names, output, logits, access, self.static_shapes
             )
             check_determinism(self._view, [cut.output, cut.model_output])
             equal = (submodel for submodel in self._submodels.values() if submodel.cut == cut)
@@ -215,10 +215,17 @@ class ModelGraph:
         """The same model with one more warning for all its maps."""
         return self._replace(warnings=(*self.warnings, text))
 
-    def with_input_defaults(self, values: Mapping[str, np.ndarray]) -> ModelGraph:
-        """The same model with these values for inputs that an example lacks."""
-        inputs = tuple(dataclasses.replace(spec, default=values.get(spec.name)) for spec in self.inputs)
+    def with_input_defaults(self, values: Mapping[str, np.ndarray], sparse: Collection[str] = ()) -> ModelGraph:
+        """The same model with these values for inputs that an example lacks; `sparse` are the names of sparse columns."""
+        inputs = tuple(
+            dataclasses.replace(spec, default=values.get(spec.name), is_sparse=spec.name in sparse)
+            for spec in self.inputs
+        )
         return self._replace(inputs=inputs)
+
+    def with_origin(self, origin: Origin) -> ModelGraph:
+        """The same graph, of a model that is called and parses examples like this."""
+        return self._replace(origin=origin)
 
     def with_output(self, name: str) -> ModelGraph:
         """The same model with only this output; ParameterError if it has none of that name."""
@@ -336,7 +343,7 @@ class ModelGraph:
         fetched = tf.function(fetch, autograph=False).get_concrete_function(*specs).structured_outputs
         return [tf.TensorSpec(t.shape, t.dtype) for t in fetched]
 
-    def _static_shapes(self, tensors: Sequence[str], of_inputs: Mapping[str, Shape]) -> list[Shape | None]:
+    def static_shapes(self, tensors: Sequence[str], of_inputs: Mapping[str, Shape]) -> list[Shape | None]:
         """The shapes of `static_specs`; None if the rank is unknown."""
         return [None if s.shape.rank is None else tuple(s.shape) for s in self.static_specs(tensors, of_inputs)]
 

@@ -12,7 +12,9 @@ from google.protobuf.message import DecodeError
 
 from tb_deepexplain.error_text import model_error_text
 from tb_deepexplain.errors import InputError, UnsupportedModelError
+from tb_deepexplain.graph.embedding_lookups import find_lookups
 from tb_deepexplain.graph.graph_view import FLOAT_TYPES, RESHAPING_OPS, GraphView, node_name, tensor_name
+from tb_deepexplain.graph.input_spec import InputSpec
 from tb_deepexplain.graph.loading.functions import from_concrete
 from tb_deepexplain.graph.model_graph import ModelGraph
 from tb_deepexplain.graph.origin import Origin
@@ -30,19 +32,38 @@ class _Feature:
     parsed: tuple[str, ...]  # the same as the parser puts them out
     dtype: Any  # in a tf.Example: string, int64 or float32
     is_used: bool  # whether the output depends on it
-    default: Any = None  # of a dense feature that an example may lack: an array without the batch
+    default: Any = None  # of a feature that an example may lack: an array without the batch
+    is_column: bool = False  # sparse, and no text: its examples may differ in their number of values
+
+    @property
+    def is_sparse(self) -> bool:
+        return len(self.tensors) == 3
+
+    @property
+    def input_spec(self) -> InputSpec:
+        return InputSpec(self.name, self.spec.dtype.name, tuple(self.spec.shape), "", is_sparse=self.is_column)
 
     def feeds(self, values: Any) -> dict[str, Any]:
         """Values of the feature's tensors for these values of the feature, `[B, ...]`."""
-        if len(self.tensors) == 3:  # all examples of a batch have the same length, so every position has a value
+        if not self.is_sparse:
+            return dict.fromkeys(self.tensors, values)
+        if not self.is_column:  # all examples of a batch have the same length, so every position has a value
             indices = tf.where(tf.fill(tf.shape(values), True))
             parts = (indices, tf.reshape(values, [-1]), tf.shape(values, tf.int64))
             return dict(zip(self.tensors, parts, strict=True))
-        return dict.fromkeys(self.tensors, values)
+        present = tf.logical_not(self.input_spec.is_missing(values))
+        packed = tf.ragged.boolean_mask(values, present)
+        rows, row_starts = packed.value_rowids(), packed.row_starts()
+        positions = tf.range(tf.shape(rows, tf.int64)[0]) - tf.gather(row_starts, rows)
+        # The width is that of the array: like the parser's, it depends on the other examples of the batch.
+        parts = (tf.stack([rows, positions], 1), packed.values, tf.shape(values, tf.int64))
+        return dict(zip(self.tensors, parts, strict=True))
 
     def to_proto(self, values: np.ndarray) -> tf.train.Feature:
         """The values of one example as a tf.Example holds them; InputError for fractions of an integer feature."""
         flat = values.ravel()
+        if self.is_column:
+            flat = flat[~self.input_spec.is_missing(flat)]
         if self.dtype == tf.string:
             return tf.train.Feature(bytes_list=tf.train.BytesList(value=map(tf.compat.as_bytes, flat)))
         if self.dtype == tf.float32:
@@ -56,8 +77,9 @@ def enter_at_features(graph: ModelGraph) -> ModelGraph:
     """The model with its parsed features as inputs, if its only input is serialized tf.Examples; else `graph` itself.
 
     Integer features that are only cast to real numbers become real-valued inputs, so that they can be explained. An
-    example may lack a feature for which the parser has a default. Serialized tf.Examples remain welcome: `origin.parse` makes
-    arrays of them. UnsupportedModelError for ragged features.
+    example may lack a feature for which the parser has a default, and the values of a sparse feature, unless these are the
+    words of a text. Serialized tf.Examples remain welcome: `origin.parse` makes arrays of them. UnsupportedModelError for
+    ragged features.
     """
     parser = _find_parser(graph)
     if parser is None:
@@ -70,15 +92,15 @@ def enter_at_features(graph: ModelGraph) -> ModelGraph:
             f"{graph.source}: the output depends on none of the features that the model parses; choose another signature"
         )
 
-    def call(*values: Any) -> dict[str, Any]:
-        feeds = {name: t for feature, x in zip(features, values, strict=True) for name, t in feature.feeds(x).items()}
-        # Some models use the serialized examples to learn the size of the batch.
-        feeds[tensor_name(graph.inputs[0].node)] = tf.fill([tf.shape(values[0])[0]], "")
-        return dict(zip(graph.outputs, graph.import_graph(feeds).fetch(outputs), strict=True))
-
-    traced = tf.function(call, autograph=False).get_concrete_function(*(feature.spec for feature in features))
+    traced = _trace(graph, features, outputs)
+    is_text = _are_texts(traced, features)
+    if any(feature.is_sparse for feature in features if not is_text[feature.name]):
+        features = [
+            feature if not feature.is_sparse or is_text[feature.name] else _as_column(feature) for feature in features
+        ]
+        traced = _trace(graph, features, outputs)
     defaults = {feature.name: feature.default for feature in features if feature.default is not None}
-    names = [feature.name for feature in features]
+    columns = [feature.name for feature in features if feature.is_column]
     required = [f for f in all_features if not f.is_used and f.default is None and f.spec.shape[1:].is_fully_defined()]
 
     def call_model(inputs: Sequence[Any]) -> list[Any]:
@@ -86,7 +108,48 @@ def enter_at_features(graph: ModelGraph) -> ModelGraph:
         return list((graph.call_model([tf.constant(examples)]) or {}).values())
 
     origin = Origin(None if graph.origin.call is None else call_model, parse=_make_parser(graph, features))
-    return from_concrete(traced, graph.source, keep=graph, names=names, origin=origin).with_input_defaults(defaults)
+    return traced.with_origin(origin).with_input_defaults(defaults, columns)
+
+
+def _trace(graph: ModelGraph, features: Sequence[_Feature], outputs: Sequence[str]) -> ModelGraph:
+    """The model with these features as inputs."""
+
+    def call(*values: Any) -> dict[str, Any]:
+        feeds = {name: t for feature, x in zip(features, values, strict=True) for name, t in feature.feeds(x).items()}
+        # Some models use the serialized examples to learn the size of the batch.
+        feeds[tensor_name(graph.inputs[0].node)] = tf.fill([tf.shape(values[0])[0]], "")
+        return dict(zip(graph.outputs, graph.import_graph(feeds).fetch(outputs), strict=True))
+
+    traced = tf.function(call, autograph=False).get_concrete_function(*(feature.spec for feature in features))
+    names = [feature.name for feature in features]
+    return from_concrete(traced, graph.source, keep=graph, names=names, origin=graph.origin)
+
+
+def _are_texts(traced: ModelGraph, features: Sequence[_Feature]) -> dict[str, bool]:
+    """By name, whether the model looks up an embedding for each value of a feature: a text, whose positions are explained."""
+    lookups = {
+        spec.name: [
+            lookup.output
+            for output in traced.outputs.values()
+            for lookup in find_lookups(traced.view, [spec.node], output)
+        ]
+        for spec, feature in zip(traced.inputs, features, strict=True)
+        if feature.is_sparse
+    }
+    tensors = list(dict.fromkeys(tensor for of_feature in lookups.values() for tensor in of_feature))
+    shapes = dict(zip(tensors, traced.static_shapes(tensors, {}) if tensors else [], strict=True))
+
+    def has_positions(tensor: str) -> bool:
+        shape = shapes[tensor]
+        return shape is not None and len(shape) == 3 and shape[1] != 1
+
+    return {f.name: any(map(has_positions, lookups.get(f.name, ()))) for f in features}
+
+
+def _as_column(feature: _Feature) -> _Feature:
+    column = dataclasses.replace(feature, is_column=True)
+    blank = np.full(1, column.input_spec.missing, object if feature.dtype == tf.string else feature.dtype.as_numpy_dtype)
+    return dataclasses.replace(column, default=blank)
 
 
 def _serialize(features: Sequence[_Feature], arrays: Sequence[np.ndarray], required: Sequence[_Feature]) -> list[bytes]:
@@ -128,6 +191,10 @@ def _to_dense(feature: _Feature, tensors: Sequence[Any]) -> np.ndarray:
         values: np.ndarray = tensors[0].numpy()
         return values
     indices, values, shape = (t.numpy() for t in tensors)
+    if feature.is_column:
+        dense = np.full((shape[0], max(1, shape[1])), feature.input_spec.missing, values.dtype)
+        dense[tuple(indices.T)] = values
+        return dense
     lengths = np.bincount(indices[:, 0], minlength=shape[0])
     if (lengths != lengths[0]).any():
         raise InputError(
