@@ -43,6 +43,7 @@ class Arguments:
     superpixels: int | None
     target: Target | str  # a text may be the name of a class that the input defines
     signature: str | None
+    transform_graph: str | None
     output: str | None
     inputs: tuple[str, ...] | None
     custom_objects: tuple[str, ...]
@@ -176,6 +177,7 @@ def _read_options(options: argparse.Namespace) -> dict[str, Any]:
         "superpixels": options.superpixels,
         "target": _read_target(options.target, labels),
         "signature": options.signature,
+        "transform_graph": options.transform_graph,
         "output": options.output,
         "check_model": options.check_model == "yes",
         "check_batch": options.check_batch == "yes",

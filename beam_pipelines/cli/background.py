@@ -51,7 +51,9 @@ def read_background(
     if not arguments.baseline_examples:
         return None
     if graph is None:
-        graph = load_requested_model(arguments.model, arguments.signature, arguments.custom_objects)
+        graph = load_requested_model(
+            arguments.model, arguments.signature, arguments.custom_objects, arguments.transform_graph
+        )
     graph = select_explained(graph, arguments.output, arguments.score, arguments.logits)
     input_files = find_files(list(arguments.baseline_examples), arguments.format)
     plan = make_plan(input_files, arguments.unit_size, named_features(arguments))

@@ -65,7 +65,9 @@ def run(arguments: Arguments) -> int:
         from tb_deepexplain.recording.manifest import describe_store
         from tb_deepexplain.recording.model_loading import load_requested_model
 
-        graph = load_requested_model(arguments.model, arguments.signature, arguments.custom_objects)
+        graph = load_requested_model(
+            arguments.model, arguments.signature, arguments.custom_objects, arguments.transform_graph
+        )
     background = read_background(arguments, record_spec, graph)
     parser = ExampleParser(graph.inputs, record_spec)
     units = take_sample(plan, arguments.examples, arguments.seed, arguments.unit_size).units

@@ -166,6 +166,11 @@ def _add_target(parser: Parser) -> argparse._ArgumentGroup:
     )
     group.add_argument("--signature", metavar="NAME", help="signature of the SavedModel (default: serving_default)")
     group.add_argument(
+        "--transform_graph",
+        metavar="DIRECTORY",
+        help="what TFX's Transform wrote, in front of a signature that takes transformed features",
+    )
+    group.add_argument(
         "--inputs",
         metavar="A,B",
         help="inputs, layers or tensors to explain (default: all inputs of the model)",

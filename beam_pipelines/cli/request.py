@@ -40,6 +40,7 @@ def build_request(arguments: Arguments, background: Background | None = None) ->
         superpixels=arguments.superpixels if arguments.measures else None,
         target=arguments.target,
         signature=arguments.signature,
+        transform_graph=arguments.transform_graph,
         output=arguments.output,
         inputs=arguments.inputs,
         custom_objects=arguments.custom_objects,

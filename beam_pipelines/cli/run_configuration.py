@@ -28,6 +28,7 @@ def configure(arguments: Arguments, request: Request, model: str, plan: Plan) ->
         "superpixels": request.superpixels,
         "target": str(request.target),
         "signature": request.signature,
+        **({} if request.transform_graph is None else {"transform_graph": request.transform_graph}),
         "output": request.output,
         "inputs": as_list(request.inputs),
         "custom_objects": check_custom_objects(request.custom_objects),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from typing import Any
 
 import numpy as np
 
+from tb_deepexplain.attribution.array_likes import missing
 from tb_deepexplain.errors import InputError
 
 _BOOLEANS = {"true": True, "false": False}  # as pandas and others write them in CSV files
@@ -60,6 +62,8 @@ def to_input(value: Any, spec: Any) -> np.ndarray:
     Arrays keep their axes, flat lists take those of the input, and text is read as numbers where the input is numeric.
     Raises InputError if the values do not fit.
     """
+    if spec.is_sparse:
+        return _to_column(value, spec)
     if value is None:
         raise InputError(f"the feature for the model's input {spec} is null; expected a value")
     array = _parse_numbers(value, spec) if isinstance(value, str) and spec.dtype != "string" else _to_array(value)
@@ -71,6 +75,21 @@ def to_input(value: Any, spec: Any) -> np.ndarray:
             f"the feature for the model's input {spec} holds {_type_name(array)} values; expected {accepted[0]}"
         )
     return _reshape(_cast(array, spec), spec)
+
+
+def _to_column(value: Any, spec: Any) -> np.ndarray:
+    """The values of a sparse column, filled up with what stands for none to a power of two: few lengths make large batches."""
+    flat = [] if value is None else _to_array(value).reshape(-1).tolist()
+    if isinstance(value, str) and spec.dtype != "string":
+        flat = _parse_numbers(value, spec).reshape(-1).tolist() if value.strip() else []
+    present = [item for item in flat if not missing(np.array([item], object)).any()]
+    width = 1 << max(0, len(present) - 1).bit_length()
+    if not present:
+        return np.full(width, spec.missing, object if spec.dtype == "string" else spec.dtype)
+    values = to_input(present, dataclasses.replace(spec, is_sparse=False))
+    filled = np.full(width, spec.missing, values.dtype)
+    filled[: len(values)] = values
+    return filled
 
 
 def _type_name(array: np.ndarray) -> str:

@@ -87,7 +87,7 @@ class _ExplainedModel:
     def __init__(self, name: str, spec: ExtractorSpec) -> None:
         request, self._spec = spec.requests[name], spec
         self._title = f"AttributionsExtractor, model {name!r}" if name else "AttributionsExtractor"
-        graph = load_requested_model(request.model, request.signature)
+        graph = load_requested_model(request.model, request.signature, (), request.transform_graph)
         outputs = list(graph.outputs) if len(graph.outputs) > 1 else [""]
         self._explainers = {
             output: BatchExplainer(dataclasses.replace(request, output=output or None), graph) for output in outputs

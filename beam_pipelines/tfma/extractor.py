@@ -59,6 +59,7 @@ def AttributionsExtractor(  # noqa: N802 - TFMA names its extractors like classe
     inputs: str | Sequence[str] | None = None,
     check_model: bool = True,
     check_batch: bool = True,
+    transform_graph: str | None = None,
 ) -> Any:
     """A TFMA extractor that explains the predictions. It goes before `ExtractUnbatchedInputs` (see `with_attributions`).
 
@@ -74,6 +75,7 @@ def AttributionsExtractor(  # noqa: N802 - TFMA names its extractors like classe
     `extracts["attribution_measures"]`; by default they are those of the metrics of `beam_pipelines.tfma.metrics` in the
     config. `labels`, `vocabulary`, `features`, `resize` and `superpixels` are as in `transforms.Attribute`.
     `label_feature` defaults to the config's label key. `inputs`, `check_model` and `check_batch` are as in `Explainer`.
+    `transform_graph` is as in `transforms.Attribute`, for a signature that takes transformed features.
 
     Raises ParameterError or UnknownMethodError at once. In the pipeline, the first example that cannot be explained
     raises InputError, because metrics without it would mislead.
@@ -103,6 +105,7 @@ def AttributionsExtractor(  # noqa: N802 - TFMA names its extractors like classe
             inputs=inputs,
             check_model=check_model,
             check_batch=check_batch,
+            transform_graph=transform_graph,
             signature=(model_spec.signature_name if model_spec else "") or None,
         )
         record_specs[name] = RecordSpec(

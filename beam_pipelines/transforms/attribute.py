@@ -41,7 +41,8 @@ class Attribute(beam.PTransform, Generic[K, V]):
     methods share the model and its predictions. `measures`: likewise; they measure each map and a random one, and remove
     `superpixels` superpixels of a picture instead of pixels. `target`: "predicted", "label", "top:K", a class number,
     a position such as "2,5", or "sum". `signature`: of a SavedModel; if it takes serialized tf.Examples, the explanation
-    starts at the parsed features. `custom_objects`: "module:name" of the classes of your own that a Keras file names.
+    starts at the parsed features. `transform_graph`: the folder of the graph of TFX's Transform, in front of a signature of
+    transformed features. `custom_objects`: "module:name" of the classes of your own that a Keras file names.
     `inputs`: names of the inputs, layers or tensors to explain; by default all inputs. `output`: of a model with several;
     `logits=False`: its probabilities. `score`: "module:function" of the model's outputs, in place of a target. `only`: a condition
     on the label and on what the model predicts, such as "misclassified" or "label=3 and probability<0.5"; elements that do not
@@ -81,6 +82,7 @@ class Attribute(beam.PTransform, Generic[K, V]):
         id_feature: str = "id",
         label_feature: str = "label",
         signature: str | None = None,
+        transform_graph: str | None = None,
         output: str | None = None,
         inputs: str | Sequence[str] | None = None,
         custom_objects: str | Sequence[str] = (),
@@ -104,6 +106,7 @@ class Attribute(beam.PTransform, Generic[K, V]):
             mixed_precision=mixed_precision,
             superpixels=superpixels,
             signature=signature,
+            transform_graph=transform_graph,
             output=output,
             inputs=inputs,
             custom_objects=custom_objects,

@@ -157,7 +157,9 @@ def _example(graph: ModelGraph, arrays: Sequence[np.ndarray], statistic: str) ->
     raw = {entry.tensor for entry in cut.entries}
     texts = {e.source for e, lookup in zip(cut.explained, cut.explained_lookups, strict=True) if lookup}
     return [
-        _statistic(array, "most_frequent" if is_category or spec.node in texts else statistic)
+        _statistic_of_column(spec, array, statistic)
+        if spec.is_sparse
+        else _statistic(array, "most_frequent" if is_category or spec.node in texts else statistic)
         for spec, array in zip(graph.inputs, arrays, strict=True)
         for is_category in [not spec.is_float and tensor_name(spec.node) in raw]
     ]
@@ -204,6 +206,21 @@ def _statistic(array: np.ndarray, statistic: str) -> np.ndarray:
     filled = np.empty(len(modes), array.dtype)
     filled[:] = modes
     return filled.reshape(array.shape[1:])
+
+
+def _statistic_of_column(spec: InputSpec, array: np.ndarray, statistic: str) -> np.ndarray:
+    """One example `[T]` of a sparse column from examples `[N, T]`: the statistic of single values, else the most frequent values.
+
+    Examples without a value do not count; if none has one, the statistic is no value.
+    """
+    rows = array[~spec.is_missing(array).all(1)]
+    if not len(rows):
+        return array[0, :1]
+    counts = (~spec.is_missing(rows)).sum(1)
+    if spec.dtype != "string" and counts.max() == 1:
+        return _statistic(rows[~spec.is_missing(rows)][:, None], statistic)
+    most_frequent, _ = collections.Counter(map(tuple, rows.tolist())).most_common(1)[0]
+    return np.array(most_frequent, array.dtype)
 
 
 def by_input(baseline: Any, names: Sequence[str]) -> list[Any]:

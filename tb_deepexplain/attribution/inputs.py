@@ -254,7 +254,9 @@ def _fill_up(spec: Any, array: np.ndarray, name: str) -> np.ndarray:
     """The values of a sparse column `[N, T]` from those of N examples: one each, perhaps missing, or any number."""
     if array.dtype == object and any(isinstance(row, np.ndarray) or row is None for row in array):
         rows = np.empty(len(array), object)
-        rows[:] = [np.zeros(0) if row is None else row if isinstance(row, np.ndarray) else np.array([row]) for row in array]
+        rows[:] = [
+            np.zeros(0) if row is None else row if isinstance(row, np.ndarray) else np.array([row]) for row in array
+        ]
         lengths = {len(row) for row in rows if row.ndim == 1}
         if not lengths or any(row.ndim != 1 for row in rows):
             raise InputError(f"{name}: expected one value, or a list of values, for each example")
@@ -273,7 +275,9 @@ def _fill_up(spec: Any, array: np.ndarray, name: str) -> np.ndarray:
     present = array[~gone]
     if spec.dtype != "string":
         present = as_numbers(present, name)
-    converted = np.full(array.shape, spec.missing, object if spec.dtype == "string" else np.result_type(present, np.int64))
+    converted = np.full(
+        array.shape, spec.missing, object if spec.dtype == "string" else np.result_type(present, np.int64)
+    )
     converted[~gone] = present
     return converted
 

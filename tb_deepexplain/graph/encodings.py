@@ -99,7 +99,9 @@ class EncodingAnalysis:
         while stack:
             for name in self._readers(stack.pop()):
                 op = self._view.nodes[name].op
-                if _DENSIFYING_OPS.match(op.removeprefix("Sparse").removeprefix("Unsorted")) or _DENSIFYING_OPS.match(op):
+                if _DENSIFYING_OPS.match(op.removeprefix("Sparse").removeprefix("Unsorted")) or _DENSIFYING_OPS.match(
+                    op
+                ):
                     densifying[name] = None
                 elif name not in sparse and op not in BOOLEAN_OPS:
                     sparse[name] = None

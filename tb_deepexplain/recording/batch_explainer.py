@@ -84,7 +84,9 @@ class BatchExplainer:
         """`graph`: the request's model, if it is loaded already. `score`: the request's score function, if it is at hand."""
         self.request = request
         if graph is None:
-            graph = load_requested_model(request.model, request.signature, request.custom_objects)
+            graph = load_requested_model(
+                request.model, request.signature, request.custom_objects, request.transform_graph
+            )
         self.graph = select_explained(graph, request.output, score or request.score, request.logits)
         self._batch_size = request.batch_size  # of evaluations; None: as many as the method chooses
         self.names = tuple(spec.name for spec in self.graph.inputs)

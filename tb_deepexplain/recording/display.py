@@ -81,6 +81,8 @@ def show(example: Example, shown: ShownInput, words: Sequence[str] | None) -> In
     array = example.inputs[shown.spec.name]
     if shown.modality == "image":
         return InputPart(input=shown.name, modality="image", image=_picture(example, shown.spec.name, array))
+    if shown.spec.is_sparse:
+        array = array[~shown.spec.is_missing(array)]
     values, texts = _values(array)
     if shown.is_one_value and len(values) != 1:
         values, texts = [None], [", ".join(map(_write, values, texts))]

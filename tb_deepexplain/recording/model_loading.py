@@ -13,13 +13,20 @@ from tb_deepexplain.named_functions import identify_function, load_function
 from tb_deepexplain.storage import local_copy
 
 
-def load_requested_model(path: str, signature: str | None, custom_objects: Sequence[str] = ()) -> ModelGraph:
+def load_requested_model(
+    path: str, signature: str | None, custom_objects: Sequence[str] = (), transform_graph: str | None = None
+) -> ModelGraph:
     """The model at a path. `custom_objects`: `module:name` of the classes and functions that a Keras file names.
+
+    `transform_graph`: the folder of the graph of TFX's Transform in front of it.
 
     Raises UnsupportedModelError if it cannot be read, ParameterError if a custom object cannot be imported.
     """
-    with local_copy(path) as model, _known_to_keras(custom_objects):
-        return load_model(model, signature=signature)
+    with contextlib.ExitStack() as stack:
+        model = stack.enter_context(local_copy(path))
+        stack.enter_context(_known_to_keras(custom_objects))
+        folder = None if transform_graph is None else stack.enter_context(local_copy(transform_graph))
+        return load_model(model, signature=signature, transform_graph=folder)
 
 
 def check_custom_objects(names: Sequence[str]) -> list[str]:

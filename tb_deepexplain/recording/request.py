@@ -36,6 +36,7 @@ class Request:
     measured: float = 1.0  # share of the examples whose maps are measured
     superpixels: int | None = None  # of a picture, which measures remove; None: single pixels
     signature: str | None = None  # of a SavedModel
+    transform_graph: str | None = None  # folder of the graph of TFX's Transform in front of it
     output: str | None = None  # of a model with several
     logits: bool | None = None  # False: probabilities are explained; True: a score function gets the logits
     score: str | None = None  # module:function of the outputs, in place of a target

@@ -148,7 +148,9 @@ def _are_texts(traced: ModelGraph, features: Sequence[_Feature]) -> dict[str, bo
 
 def _as_column(feature: _Feature) -> _Feature:
     column = dataclasses.replace(feature, is_column=True)
-    blank = np.full(1, column.input_spec.missing, object if feature.dtype == tf.string else feature.dtype.as_numpy_dtype)
+    blank = np.full(
+        1, column.input_spec.missing, object if feature.dtype == tf.string else feature.dtype.as_numpy_dtype
+    )
     return dataclasses.replace(column, default=blank)
 
 

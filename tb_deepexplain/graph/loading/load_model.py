@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tb_deepexplain.errors import UnsupportedModelError
 from tb_deepexplain.graph.loading import frozen_graphs, functions, keras_files, keras_models, saved_models
+from tb_deepexplain.graph.loading.transform_graphs import with_transform
 from tb_deepexplain.graph.model_graph import ModelGraph
 
 _PATHS = "a SavedModel directory or a .keras, .h5 or .pb file"
@@ -19,7 +20,9 @@ _MODELS = (
 )
 
 
-def load_model(model: Any, *, signature: str | None = None) -> ModelGraph:
+def load_model(
+    model: Any, *, signature: str | None = None, transform_graph: str | os.PathLike[str] | None = None
+) -> ModelGraph:
     """The ModelGraph of any of:
 
     - a keras.Model or tf_keras.Model; a subclassed one must have been called once;
@@ -32,8 +35,11 @@ def load_model(model: Any, *, signature: str | None = None) -> ModelGraph:
     - a ModelGraph, which is returned unchanged.
 
     `signature` chooses among a SavedModel's signatures; the default is `serving_default`, or the only one.
+    `transform_graph`: the folder that TFX's Transform wrote; a model of transformed features is then explained from the raw ones.
     Raises UnsupportedModelError if the model cannot be read.
     """
+    if transform_graph is not None:
+        return with_transform(load_model(model, signature=signature), transform_graph)
     if isinstance(model, ModelGraph):
         return model
     if isinstance(model, str | os.PathLike):
