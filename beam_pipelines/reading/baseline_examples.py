@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +15,12 @@ from tb_deepexplain.recording.example import Example
 from tb_deepexplain.store.records import Failure
 
 MOST_EXAMPLES = 1000
+
+
+def fill_up(rows: Sequence[np.ndarray], missing: Any) -> list[np.ndarray]:
+    """The values `[T]` of a sparse column, each filled up to the length of the longest."""
+    longest = max(map(len, rows))
+    return [np.append(row, np.full(longest - len(row), missing, row.dtype)) for row in rows]
 
 
 def stack_examples(
@@ -38,6 +45,8 @@ def stack_examples(
     arrays = {}
     for spec in parser.inputs:
         values = [example.inputs[spec.name] for example in examples]
+        if spec.is_sparse:
+            values = fill_up(values, spec.missing)
         if len(shapes := {value.shape for value in values}) > 1:
             different = ", ".join(map(str, sorted(shapes)[:3]))
             raise ParameterError(f"{option}: {spec.name} has different shapes ({different}), and so no statistics")

@@ -2,5 +2,5 @@
 
 `component.py`, the file to read first, has the component and its artifact; `executor.py` runs it, after `start_check.py`
 has explained one example of each split; `parameters.py` checks its parameters and stores them as TFX keeps them.
-`examples.py`, `transform_graph.py` and `mean_baseline.py` handle the examples of a TFX pipeline.
+`examples.py`, `transformed_labels.py` and `baseline.py` handle the examples of a TFX pipeline.
 """

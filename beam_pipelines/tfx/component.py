@@ -74,9 +74,10 @@ class AttributionGen(base_beam_component.BaseBeamComponent):
     Inputs are `examples` (tf.Examples from ExampleGen or Transform, of one or several spans) and `model`; optionally
     - `model_blessing` from Evaluator: a model that is not blessed is not explained;
     - `schema`: shapes, defaults, class names;
-    - `transform_graph` from Transform: it is applied to raw `examples` if the signature takes transformed features;
-    - `baseline_examples`: the mean of the first 1,000 examples of their first split is the baseline of every method that
-      has one.
+    - `transform_graph` from Transform: if the signature takes transformed features, the raw features are explained through
+      this graph;
+    - `baseline_examples`: the median of the first 1,000 examples of their first split, of categories the most frequent value, is
+      the baseline of every method that has one.
 
     The output `attributions` is an artifact of type Attributions.
 

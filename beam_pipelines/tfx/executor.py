@@ -19,11 +19,11 @@ from tfx.utils import io_utils, path_utils
 from beam_pipelines.engine.device_pool import DevicePool
 from beam_pipelines.reading.baseline_examples import MOST_EXAMPLES
 from beam_pipelines.reading.tfmd_schema import load_schema
+from beam_pipelines.tfx.baseline import compute_median
 from beam_pipelines.tfx.examples import NameRecords, Sample, first_records
-from beam_pipelines.tfx.mean_baseline import compute_mean
 from beam_pipelines.tfx.parameters import EMPTY, decode
 from beam_pipelines.tfx.start_check import check_examples, load_explainers, load_model
-from beam_pipelines.tfx.transform_graph import TransformGraph, TransformRecords
+from beam_pipelines.tfx.transformed_labels import AddTransformedLabels, TransformedLabels, makes_label
 from beam_pipelines.transforms import Attribute, WriteAttributions
 from tb_deepexplain.attribution.methods import check_methods, find_method
 from tb_deepexplain.error_text import runner_error_text
@@ -77,15 +77,17 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         write_options = {} if max_error_rate is None else {"max_error_rate": max_error_rate}
         del parameters["on_refusal"]
         _check_examples(inputs["examples"], splits)
-        transform_graph = _transform_graph(inputs)
+        transform_graph, label_feature = _transform_graph(inputs), parameters.get("label_feature", "label")
+        labels_graph = transform_graph if transform_graph and makes_label(transform_graph, label_feature) else None
         attribute, explainers = self._load(inputs, parameters, transform_graph)
         named_features = {
             name: parameters[name] for name in _NAMES_OF_FEATURES if parameters.get(name, "none") != "none"
         }
         for split in splits:
-            elements = _first_elements(inputs["examples"], split, transform_graph)
+            elements = first_records(inputs["examples"], split, MOST_EXAMPLES)
+            if labels_graph and elements:
+                elements = TransformedLabels(labels_graph, label_feature)(elements)
             check_examples(split, elements, explainers, attribute, named_features)
-        label_feature, id_feature = parameters.get("label_feature", "label"), parameters.get("id_feature", "id")
         with self._make_beam_pipeline() as pipeline:
             for split in splits:
                 records = pipeline | f"Read[{split}]" >> _read_split(inputs["examples"], split)
@@ -93,9 +95,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                     records = records | f"Sample[{split}]" >> Sample(max_examples, seed)
                 by_content = not parameters.get("id_feature")
                 elements = records | f"Name[{split}]" >> NameRecords(by_content)
-                if transform_graph:
-                    transform = TransformRecords(transform_graph, label_feature, id_feature)
-                    elements = elements | f"Transform[{split}]" >> transform
+                if labels_graph:
+                    elements = elements | f"Label[{split}]" >> AddTransformedLabels(labels_graph, label_feature)
                 explained = elements | f"Attribute[{split}]" >> attribute
                 write = WriteAttributions(artifact.uri, f"Split-{split}", **write_options)
                 _ = explained | f"Write[{split}]" >> write
@@ -109,19 +110,18 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         any. The model is loaded once."""
         artifact = artifact_utils.get_single_instance(inputs["model"])
         model = path_utils.serving_model_path(artifact.uri, path_utils.is_old_model_artifact(artifact))
-        options, flags = dict(parameters), self._beam_pipeline_args or []
+        options, flags = {**parameters, "transform_graph": transform_graph}, self._beam_pipeline_args or []
         if inputs.get("schema"):
             schema = io_utils.get_only_uri_in_dir(artifact_utils.get_single_uri(inputs["schema"]))
             if options.get("labels") is None:
                 options["labels"] = load_schema(schema).class_names(options.get("label_feature", "label"))
-            if not transform_graph:  # the schema describes raw features, not transformed ones
-                options["schema"] = schema
+            options["schema"] = schema
         attribute = Attribute(model, **options)
         graph = load_model(attribute, flags)
         if inputs.get("baseline_examples"):
             split = artifact_utils.decode_split_names(inputs["baseline_examples"][0].split_names)[0]
-            elements = _first_elements(inputs["baseline_examples"], split, transform_graph)
-            baseline = compute_mean(elements, attribute, graph)
+            elements = first_records(inputs["baseline_examples"], split, MOST_EXAMPLES)
+            baseline = compute_median(elements, attribute, graph)
             attribute = Attribute(model, **{**options, "methods": _set_baseline(options["methods"], baseline)})
         return attribute, load_explainers(attribute, graph, flags)
 
@@ -185,12 +185,6 @@ def _read_split(artifacts: list[types.Artifact], split: str) -> beam.PTransform:
 def _transform_graph(inputs: _Artifacts) -> str | None:
     artifacts = inputs.get("transform_graph")
     return artifact_utils.get_single_uri(artifacts) if artifacts else None
-
-
-def _first_elements(artifacts: list[types.Artifact], split: str, transform_graph: str | None) -> Sequence[Any]:
-    """The first examples of a split, transformed if there is a graph."""
-    records = first_records(artifacts, split, MOST_EXAMPLES)
-    return TransformGraph(transform_graph)(records) if transform_graph and records else records
 
 
 def _set_baseline(methods: Any, baseline: Any) -> dict[str, dict[str, Any]]:

@@ -25,7 +25,8 @@ from tb_deepexplain.recording.request import Request
 def load_model(attribute: Attribute, beam_flags: Sequence[str]) -> ModelGraph:
     """The model of `attribute`, after this process has acquired its devices: TensorFlow chooses GPUs only once."""
     prepare_devices(_request_here(attribute, beam_flags))
-    return load_requested_model(attribute.request.model, attribute.request.signature)
+    request = attribute.request
+    return load_requested_model(request.model, request.signature, (), request.transform_graph)
 
 
 def load_explainers(attribute: Attribute, graph: ModelGraph, beam_flags: Sequence[str]) -> DevicePool[BatchExplainer]:

@@ -157,7 +157,7 @@ def test_ids_and_labels_by_their_features(model: Any, tmp_path: Path) -> None:
     }
 
 
-def test_the_mean_of_baseline_examples_is_the_baseline(model: Any, network: keras.Model, tmp_path: Path) -> None:
+def test_the_median_of_baseline_examples_is_the_baseline(model: Any, network: keras.Model, tmp_path: Path) -> None:
     background = make_rows(50, 9)
     inputs = {
         "examples": write_examples(tmp_path / "1", {"eval": make_rows(5, 1)}),
@@ -167,8 +167,7 @@ def test_the_mean_of_baseline_examples_is_the_baseline(model: Any, network: kera
     artifact = artifacts.run_component(
         AttributionGen, tmp_path / "out", inputs, methods={"occlusion": {}, "saliency": {}}
     )
-    mean = {name: float(np.mean([row[name] for row in background])) for name in FEATURES}
-    baseline = {name: np.float32(mean[name]) for name in FEATURES}
+    baseline = {name: np.float32(np.median([row[name] for row in background])) for name in FEATURES}
     assert_explained(open_store(artifact), network, {"occlusion": {"baseline": baseline}, "saliency": {}})
 
 
@@ -286,8 +285,8 @@ def test_an_execution_that_fails_leaves_no_files(model: Any, tmp_path: Path, mon
     assert not list((tmp_path / "out").iterdir())
 
 
-def test_raw_examples_are_transformed(network: keras.Model, tmp_path: Path) -> None:
-    """The model takes scaled features; the examples are raw. What is explained are the scaled ones."""
+def test_a_model_of_transformed_features_is_explained_from_the_raw_ones(network: keras.Model, tmp_path: Path) -> None:
+    """The model takes scaled features; the examples are raw, and so are the features that the maps are of."""
     import apache_beam as beam
     import tensorflow_transform as tft
     import tensorflow_transform.beam as tft_beam
@@ -318,13 +317,23 @@ def test_raw_examples_are_transformed(network: keras.Model, tmp_path: Path) -> N
     artifact = artifacts.run_component(
         AttributionGen, tmp_path / "out", inputs, methods="gradient_x_input", signature="columns"
     )
-    means = {name: (np.mean([r[name] for r in raw]), np.std([r[name] for r in raw])) for name in FEATURES}
-    ages = {round(float((row["age"] - means["age"][0]) / means["age"][1]), 4): row for row in raw[:6]}
     maps = read_maps(open_store(artifact))
     assert len(maps) == 6
-    for index, _, inputs in maps.values():
-        assert index["label"] == ages[round(inputs["age"], 4)]["label"]
-    assert_explained(open_store(artifact), network, {"gradient_x_input": {}})
+    for index, values, features in maps.values():
+        row = next(row for row in raw[:6] if np.float32(row["age"]) == np.float32(features["age"]))
+        assert index["label"] == row["label"]
+        scaled, deviations = {}, {}
+        for name in FEATURES:
+            column = np.array([r[name] for r in raw])
+            deviations[name] = column.std()
+            scaled[name] = tf.constant([(row[name] - column.mean()) / deviations[name]], tf.float32)
+        with tf.GradientTape() as tape:
+            tape.watch(scaled)
+            probability = network(scaled)
+            logit = tf.math.log(probability / (1 - probability)) * (1 if probability > 0.5 else -1)
+        gradients = tape.gradient(logit, scaled)
+        expected = [row[name] * gradients[name].numpy()[0] / deviations[name] for name in features]
+        np.testing.assert_allclose(np.ravel(values), expected, rtol=2e-3, atol=1e-4)
 
 
 def build(**parameters: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The mean of baseline examples, for the baseline of the methods that have one."""
+"""The median of baseline examples, for the baseline of the methods that have one."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tb_deepexplain.graph.model_graph import ModelGraph
 from tb_deepexplain.recording.request import select_explained
 
 
-def compute_mean(elements: Sequence[Any], attribute: Attribute, graph: ModelGraph) -> Mapping[str, Any]:
-    """The mean of these examples, serialized or as columns, for each input of the model that `attribute` explains.
+def compute_median(elements: Sequence[Any], attribute: Attribute, graph: ModelGraph) -> Mapping[str, Any]:
+    """The median of these examples, serialized or as columns, for each input of the model that `attribute` explains.
 
     Of categories, the most frequent value. InputError if no example fits the model; ParameterError if the shapes of the examples
     differ.
@@ -28,4 +28,4 @@ def compute_mean(elements: Sequence[Any], attribute: Attribute, graph: ModelGrap
     arrays, left_out = stack_examples(ExampleParser(graph.inputs, attribute.record_spec), records, "baseline_examples")
     if left_out:
         logging.warning("AttributionGen: %s", left_out)
-    return background_baseline(graph, arrays, "mean", request.inputs)
+    return background_baseline(graph, arrays, "median", request.inputs)
