@@ -84,7 +84,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             name: parameters[name] for name in _NAMES_OF_FEATURES if parameters.get(name, "none") != "none"
         }
         for split in splits:
-            elements = first_records(inputs["examples"], split, MOST_EXAMPLES)
+            elements: Sequence[Any] = first_records(inputs["examples"], split, MOST_EXAMPLES)
             if labels_graph and elements:
                 elements = TransformedLabels(labels_graph, label_feature)(elements)
             check_examples(split, elements, explainers, attribute, named_features)
