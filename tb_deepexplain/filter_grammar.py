@@ -2,7 +2,8 @@
 
 filter  = term { " " term }                          every term must hold
 term    = [ "-" ] ( field ":" [ "!" ] values | field compare number | word )      "-" and "!" negate
-field   = [ method "." ] name                        the fields of plugin/filter_sql.py or recording/example_condition.py
+field   = name { "." name }                          the fields of plugin/filter_sql.py or recording/example_condition.py; of a method's
+                                                     number METHOD.name; a name with other characters is quoted: "plan type":basic
 values  = value { "," value }                        any of them; `*` in a value stands for any text
 value   = characters other than blanks and commas, or quoted: "not bad"
 compare = ">" | ">=" | "<" | "<=" | "="
@@ -15,8 +16,10 @@ import dataclasses
 import math
 import re
 
-_FIELD = re.compile(r"(?:(?P<method>[a-z][a-z0-9_]*)\.)?(?P<name>[a-z][a-z0-9_]*)(?P<op>>=|<=|:|>|<|=)")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
+_FIELD = re.compile(
+    rf"(?P<plain>[^\W\d]\w*(?:\.\w+)*)(?P<op>>=|<=|:|>|<|=)|{_QUOTED.pattern}(?P<op_of_quoted>>=|<=|:|>|<|=)"
+)
 _UNQUOTED = re.compile(r'[^\s,"]+')
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?%?", re.IGNORECASE)
 MAX_LENGTH, MAX_TERMS = 2000, 40
@@ -28,7 +31,10 @@ class FilterError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Term:
-    """One condition. `op` is ":" with `values` (any of them), or a comparison with `number`. A bare word has no field."""
+    """One condition. `op` is ":" with `values` (any of them), or a comparison with `number`. A bare word has no field.
+
+    `method`: what precedes the last dot of a field.
+    """
 
     field: str | None
     method: str | None
@@ -39,6 +45,11 @@ class Term:
     @property
     def number(self) -> float:
         return parse_number(self.values[0])
+
+    @property
+    def qualified_field(self) -> str | None:
+        """The field with its method."""
+        return f"{self.method}.{self.field}" if self.method else self.field
 
 
 def parse(text: str) -> tuple[Term, ...]:
@@ -82,7 +93,8 @@ def _parse_term(text: str, start: int) -> tuple[Term, int]:
     if not head:
         word, position = _parse_value(text, position)
         return Term(None, None, ":", (word,), negated), _check_end(text, position)
-    op, position = head["op"], head.end()
+    op, position = head["op"] or head["op_of_quoted"], head.end()
+    method, _, name = (head["plain"] or _unescape(head[3])).rpartition(".")
     if op == ":" and text[position : position + 1] == "!":
         negated, position = not negated, position + 1
     value, position = _parse_value(text, position)
@@ -90,19 +102,23 @@ def _parse_term(text: str, start: int) -> tuple[Term, int]:
     while op == ":" and text[position : position + 1] == ",":
         value, position = _parse_value(text, position + 1)
         values.append(value)
-    if op != ":":
+    if op not in (":", "="):
         parse_number(values[0])
-    return Term(head["name"], head["method"], op, tuple(values), negated), _check_end(text, position)
+    return Term(name, method or None, op, tuple(values), negated), _check_end(text, position)
 
 
 def _parse_value(text: str, position: int) -> tuple[str, int]:
     if quoted := _QUOTED.match(text, position):
-        return re.sub(r"\\(.)", r"\1", quoted[1]), quoted.end()
+        return _unescape(quoted[1]), quoted.end()
     if unquoted := _UNQUOTED.match(text, position):
         return unquoted[0], unquoted.end()
     if text[position : position + 1] == '"':
         raise FilterError(f"a quotation mark at character {position + 1} has no partner")
     raise FilterError(f"expected a value at character {position + 1}, after {text[:position][-20:]!r}")
+
+
+def _unescape(quoted: str) -> str:
+    return re.sub(r"\\(.)", r"\1", quoted)
 
 
 def _check_end(text: str, position: int) -> int:

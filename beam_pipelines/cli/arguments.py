@@ -21,6 +21,7 @@ from tb_deepexplain.recording.targets import Target
 from tb_deepexplain.registry.table import Row
 from tb_deepexplain.registry.table import find_row as find_row_of
 from tb_deepexplain.storage import to_path
+from tb_deepexplain.store.slice_features import check_slice_features
 
 PROG = "python -m beam_pipelines.attribute"
 _METHOD_PARAMETER = re.compile(r"--([A-Za-z_*]+\.[A-Za-z_]+)(?:=(.*))?", re.DOTALL)
@@ -58,6 +59,7 @@ class Arguments:
     label_feature: str
     id_feature: str
     features: dict[str, str]  # model input → feature, where the names differ
+    slice_features: tuple[str, ...]
     format: str | None
     schema: str | None
     resize: str | None
@@ -192,6 +194,7 @@ def _read_options(options: argparse.Namespace) -> dict[str, Any]:
         "label_feature": options.label_feature,
         "id_feature": options.id_feature,
         "features": dict(_split_feature(text) for text in options.feature),
+        "slice_features": check_slice_features(_split_names(options.keep)),
         "format": options.format,
         "schema": options.schema,
         "resize": options.resize,

@@ -61,6 +61,7 @@ def run(arguments: Arguments) -> int:
         from beam_pipelines.cli.background import read_background
         from beam_pipelines.cli.request import build_request, check_baseline_examples
         from beam_pipelines.reading.example_parser import ExampleParser
+        from beam_pipelines.reading.slice_values import check_present
         from tb_deepexplain.recording.batch_explainer import BatchExplainer
         from tb_deepexplain.recording.manifest import describe_store
         from tb_deepexplain.recording.model_loading import load_requested_model
@@ -71,6 +72,7 @@ def run(arguments: Arguments) -> int:
     background = read_background(arguments, record_spec, graph)
     parser = ExampleParser(graph.inputs, record_spec)
     units = take_sample(plan, arguments.examples, arguments.seed, arguments.unit_size).units
+    check_present(itertools.chain.from_iterable(map(read_records, units)), record_spec)
     examples, failures = _parse(itertools.chain.from_iterable(map(read_records, units)), parser.parse)
     arguments, left_out = _select(arguments, graph, examples, background)
     check_baseline_examples(arguments)

@@ -37,7 +37,8 @@ def plan_input(arguments: Arguments) -> tuple[Path, Plan]:
 
 def named_features(arguments: Arguments) -> list[str]:
     """The features that the options name."""
-    return [*(name for names in arguments.features.values() for name in names.split(",")), arguments.label_feature]
+    of_inputs = (name for names in arguments.features.values() for name in names.split(","))
+    return [*of_inputs, arguments.label_feature, *arguments.slice_features]
 
 
 def select_records(arguments: Arguments, plan: Plan) -> Plan:
@@ -60,6 +61,7 @@ def describe_input(arguments: Arguments, plan: Plan) -> tuple[Arguments, RecordS
         features=arguments.features,
         label_feature=arguments.label_feature,
         id_feature=arguments.id_feature,
+        slice_features=arguments.slice_features,
         class_names=class_names,
         resize=arguments.resize,
         preprocess=arguments.preprocess,

@@ -152,7 +152,7 @@ def _add_selection(group: argparse._ArgumentGroup) -> None:
         metavar="CONDITION",
         help="predict all examples that are read, and explain those that meet the condition: misclassified, "
         "'label=3 and probability<0.5', 'pred:cat,dog margin<10%%', ... (fields: label, pred, probability, score, margin, "
-        "loss, id)",
+        "loss, id, and the features of --keep)",
     )
 
 
@@ -305,6 +305,13 @@ def _add_reading(parser: Parser) -> None:
         default="id",
         metavar="NAME",
         help="feature with the example's id (default: id); without it, the id is the position in the file",
+    )
+    group.add_argument(
+        "--keep",
+        default="",
+        metavar="A,B",
+        help="features to keep in the store whether the model reads them or not, with one number or string an example: fields of "
+        "the page's filter and sort, and columns `slice.NAME` of the index",
     )
     group.add_argument(
         "--baseline_examples",

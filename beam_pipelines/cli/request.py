@@ -49,6 +49,7 @@ def build_request(arguments: Arguments, background: Background | None = None) ->
         check_batch=arguments.check_batch,
         score=arguments.score,
         only=arguments.only,
+        slice_features=arguments.slice_features,
         labels=arguments.labels,
         vocabulary=arguments.vocabulary,
         batch_size=arguments.batch_size,

@@ -47,6 +47,7 @@ def configure(arguments: Arguments, request: Request, model: str, plan: Plan) ->
         "label_feature": arguments.label_feature,
         "id_feature": arguments.id_feature,
         "features": arguments.features,
+        **({"slice_features": list(arguments.slice_features)} if arguments.slice_features else {}),
         "schema": arguments.schema and files.fingerprint(arguments.schema).hex(),
         "resize": arguments.resize,
         "preprocess": arguments.preprocess and identify_preprocess(arguments.preprocess),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,8 @@ from beam_pipelines.engine import local_workers
 from beam_pipelines.engine.native_logs import filter_native_stderr
 from beam_pipelines.engine.progress_display import print_note
 from beam_pipelines.engine.unit_worker import Job, UnitWorker, unit_worker_pool
+from beam_pipelines.reading.read_records import read_records
+from beam_pipelines.reading.slice_values import check_present
 from beam_pipelines.reading.work_unit import WorkUnit
 from tb_deepexplain.errors import InputError, ParameterError, UnsupportedModelError
 from tb_deepexplain.store.records import Failure
@@ -33,6 +36,7 @@ def load_workers(
     They are the workers of the run if `flags`, Beam's options, run it in this process. Otherwise they use the CPU and
     leave the GPUs to the worker processes.
     """
+    check_present(itertools.chain.from_iterable(map(read_records, units)), job.record_spec)
     print_note("loading the model and explaining one example")
     is_here = local_workers.explains_here(flags)
     if not is_here:

@@ -10,11 +10,12 @@ Read `work_unit.py` first, which has the data, then follow one input through the
     selection.py           a plan's first records, or a random sample
     work_unit.py           a work unit, and the plan that lists them
     read_records.py        a work unit → records
-    record_spec.py         how a record is read: features, label, id, class names, schema
+    record_spec.py         how a record is read: features, label, id, slice features, class names, schema
     example_parser.py      a record → an Example, with the files below
     tf_example.py          serialized tf.Examples
     feature_values.py      values of features → arrays
     label_values.py        labels → class numbers, one or several
+    slice_values.py        values of slice features → text
     picture_decoding.py    encoded pictures → arrays
     baseline_examples.py   examples whose statistics stand for missing features
     preprocess.py          the function of --preprocess

@@ -12,6 +12,7 @@ from beam_pipelines.reading.feature_values import describe_values, to_bytes, to_
 from beam_pipelines.reading.label_values import to_label
 from beam_pipelines.reading.picture_decoding import decode_picture
 from beam_pipelines.reading.record_spec import RecordSpec
+from beam_pipelines.reading.slice_values import slice_values
 from beam_pipelines.reading.tf_example import ExampleFeatures
 from beam_pipelines.reading.work_unit import Columns
 from tb_deepexplain.error_text import describe_failure
@@ -45,11 +46,13 @@ class ExampleParser:
         if self._preprocess or self.spec.schema:
             return None
         features = [self._feature(model_input).split(",") for model_input in self.inputs]
-        return Columns(tuple(itertools.chain(*features)), (self.spec.label_feature, self.spec.id_feature))
+        optional = (self.spec.label_feature, self.spec.id_feature, *self.spec.slice_features)
+        return Columns(tuple(itertools.chain(*features)), optional)
 
     def parse(self, record: bytes | Mapping[str, Any], position: str) -> Example:
         """The example; its id is `position` if the record has none. Raises InputError if it does not fit the model."""
         columns: Mapping[str, Any] = ExampleFeatures(record) if isinstance(record, bytes) else record
+        slices = slice_values(columns, self.spec.slice_features)
         if self.spec.schema:
             columns = self.spec.schema.complete(columns)
         id_, label = self._id(columns, self.spec.id_feature), self._label(columns, self.spec.label_feature)
@@ -73,7 +76,7 @@ class ExampleParser:
         if self._preprocess and (returned := self._returned_picture(columns)):
             of_pictures = [one.name for one in self.inputs if len(one.shape) == 4]
             pictures[(of_pictures or [self.inputs[0].name])[0]] = returned
-        return Example(id_ or position, arrays, label, pictures)
+        return Example(id_ or position, arrays, label, pictures, slices)
 
     def parse_or_fail(self, record: bytes | Mapping[str, Any], position: str) -> Example | Failure:
         """The example, or why there is none: a bad record may raise anything."""
@@ -94,6 +97,8 @@ class ExampleParser:
         if len(parts) > 1 and all(part in columns for part in parts):
             return np.array([to_number(columns[part], part) for part in parts])
         others = set(columns) - {self.spec.label_feature, self.spec.id_feature, "label", "id"}
+        if len(others) > 1:
+            others -= set(self.spec.slice_features)
         if len(self.inputs) == len(others) == 1 and model_input.name not in self.spec.features and not self._preprocess:
             return columns[others.pop()]  # the only feature is for the only input
         if model_input.default is not None:

@@ -1,4 +1,4 @@
-"""How records are read: features, label, id, class names, resizing, preprocessing, schema."""
+"""How records are read: features, label, id, slice features, class names, resizing, preprocessing, schema."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ class RecordSpec:
     features: Mapping[str, str] = dataclasses.field(default_factory=dict)  # input → feature, or features "a,b,c"
     label_feature: str = "label"
     id_feature: str = "id"
+    slice_features: tuple[str, ...] = ()  # kept with the example as the record has them
     class_names: tuple[str, ...] = ()  # labels that are text, by class number
     resize: str | None = None  # pictures, to the size of the model's input: one of RESIZE_METHODS
     preprocess: Preprocess | str | None = None  # record → inputs, label, id, image; or its name, "module:function"

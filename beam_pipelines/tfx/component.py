@@ -84,11 +84,12 @@ class AttributionGen(base_beam_component.BaseBeamComponent):
     `methods` are names of attribution methods, or a dict of names and their parameters; likewise `measures`. `splits`
     (default: eval) are explained. At most `max_examples` of each are chosen, by `seed` and content: the same examples
     however the data are sharded. `signature` is that of the SavedModel (default: serving_default); if it takes
-    serialized tf.Examples, the explanation starts at the parsed features. `target`, `labels`, `vocabulary`, `features`,
-    `label_feature`, `id_feature`, `resize`, `inputs`, `output`, `logits`, `score`, `only`, `check_model`, `check_batch`, `batch_size`
-    and `superpixels` are as in `beam_pipelines.transforms.Attribute`; an example without an id is named by its content. The
-    component refuses to explain a split of which more than `max_error_rate` (default: half) of the examples fail. Each parameter
-    may be a RuntimeParameter; that of a list holds JSON or names separated by commas, that of a dict or bool JSON.
+    serialized tf.Examples, the explanation starts at the parsed features. `slice_features` of the raw examples are kept in
+    the store. `target`, `labels`, `vocabulary`, `features`, `label_feature`, `id_feature`, `resize`, `inputs`, `output`,
+    `logits`, `score`, `only`, `check_model`, `check_batch`, `batch_size` and `superpixels` are as in
+    `beam_pipelines.transforms.Attribute`; an example without an id is named by its content. The component refuses to explain
+    a split of which more than `max_error_rate` (default: half) of the examples fail. Each parameter may be a
+    RuntimeParameter; that of a list holds JSON or names separated by commas, that of a dict or bool JSON.
 
     Raises ParameterError or UnknownMethodError when the pipeline is built. What can be known only of the model and the first examples
     of each split is checked before Beam starts. With `on_refusal="fail"`, the component then fails with one sentence; with "empty",

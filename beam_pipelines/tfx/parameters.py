@@ -24,7 +24,7 @@ TYPES: dict[str, type] = {
     "batch_size": int,
     "superpixels": int,
 }
-JSON = ("methods", "measures", "labels", "vocabulary", "features", "inputs")
+JSON = ("methods", "measures", "labels", "vocabulary", "features", "inputs", "slice_features")
 SWITCHES = (
     "logits",
     "check_model",

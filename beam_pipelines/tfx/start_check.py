@@ -13,7 +13,9 @@ from beam_pipelines.engine import local_workers
 from beam_pipelines.engine.device_pool import DevicePool, explainer_pool, prepare_devices
 from beam_pipelines.engine.trial import explain_one
 from beam_pipelines.reading.example_parser import ExampleParser
+from beam_pipelines.reading.slice_values import check_present
 from beam_pipelines.reading.tf_example import ExampleFeatures
+from beam_pipelines.reading.work_unit import Record
 from beam_pipelines.transforms import Attribute
 from tb_deepexplain.errors import InputError, ParameterError
 from tb_deepexplain.graph.model_graph import ModelGraph
@@ -51,7 +53,7 @@ def check_examples(
     named_features: Mapping[str, str],
 ) -> None:
     """Explain one of the first examples of a split, serialized or as columns. ParameterError, UnsupportedModelError or InputError if
-    there are none, if none can be explained, or if none has a feature of `named_features` ({parameter: feature}).
+    there are none, if none can be explained, or if none has a feature of `named_features` ({parameter: feature}) or a slice feature.
     """
     if not elements:
         raise InputError(f"split {split} has no examples; choose others with splits=[...]")
@@ -62,6 +64,7 @@ def check_examples(
             raise ParameterError(
                 f"{parameter}={feature!r}: {which} has this feature; they have {', '.join(sorted(names))}"
             )
+    check_present((Record(str(i), element) for i, element in enumerate(elements, 1)), attribute.record_spec)
     with explainers.least_busy() as explainer:
         parser = ExampleParser(explainer.graph.inputs, attribute.record_spec)
         parsed = (parser.parse_or_fail(element, str(number)) for number, element in enumerate(elements, 1))

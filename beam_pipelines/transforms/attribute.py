@@ -46,7 +46,8 @@ class Attribute(beam.PTransform, Generic[K, V]):
     `inputs`: names of the inputs, layers or tensors to explain; by default all inputs. `output`: of a model with several;
     `logits=False`: its probabilities. `score`: "module:function" of the model's outputs, in place of a target. `only`: a condition
     on the label and on what the model predicts, such as "misclassified" or "label=3 and probability<0.5"; elements that do not
-    meet it give no output and are counted (Beam's counter examples_skipped). `check_model` and `check_batch`: as in `Explainer`.
+    meet it give no output and are counted (Beam's counter examples_skipped). `slice_features`: features that the store keeps as
+    fields of the page's filter and sort, whether the model reads them or not. `check_model` and `check_batch`: as in `Explainer`.
 
     An element is a dict, beam.Row, NamedTuple or dataclass of columns (the model's inputs by name; `label` and `id` if known), a
     tf.train.Example or its bytes; for a model with one input its value itself: an array, a text, an encoded picture, a ReadableFile
@@ -91,6 +92,7 @@ class Attribute(beam.PTransform, Generic[K, V]):
         check_batch: bool = True,
         score: str | None = None,
         only: str | None = None,
+        slice_features: str | Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.request = make_request(
@@ -115,11 +117,13 @@ class Attribute(beam.PTransform, Generic[K, V]):
             check_batch=check_batch,
             score=score,
             only=only,
+            slice_features=slice_features,
         )
         self.record_spec = RecordSpec(
             features=dict(features or {}),
             label_feature=label_feature,
             id_feature=id_feature,
+            slice_features=self.request.slice_features,
             class_names=tuple(labels or ()),
             resize=resize_method(resize),
             preprocess=preprocess,

@@ -110,6 +110,7 @@ export const row = (patch: Partial<Row> = {}): Row => ({
   predicted: 1,
   predicted_name: "dog",
   misclassified: false,
+  slices: {},
   input: { error: "no input" },
   maps: [],
   ...patch,
@@ -153,5 +154,6 @@ export const storeInfo = (patch: Partial<StoreInfo> = {}): StoreInfo => ({
   complete: true,
   methods: [method()],
   measures: [],
+  slices: [],
   ...patch,
 });

@@ -49,6 +49,15 @@ class Measure(MeasureTitle):
 # /api/stores
 
 
+class SliceFeature(TypedDict):
+    """A named feature of the examples that is stored beside their maps."""
+
+    name: str
+    field: Annotated[str, "its name in filter and sort: `slice.NAME` where the page has another field of that name"]
+    type: Literal["number", "text"]
+    values: Annotated[list[str] | None, "all values of a text, if they are few"]
+
+
 class StoreInfo(TypedDict):
     """A committed store, as its manifest describes it."""
 
@@ -64,6 +73,7 @@ class StoreInfo(TypedDict):
     complete: Annotated[bool, "false while a training adds steps to the store, and after a training that was killed"]
     measures: list[MeasureTitle]
     methods: list[Method]
+    slices: list[SliceFeature]
     error: NotRequired[Never]
 
 
@@ -282,6 +292,7 @@ class Row(TypedDict):
     predicted: int | None
     predicted_name: str | None
     misclassified: bool
+    slices: Annotated[dict[str, float | str | None], "values of the slice features by name, where the example has some"]
     input: Input
     maps: list[StoredMap | None]
 
@@ -539,7 +550,7 @@ Summaries = TypedDict(
 )
 
 # The type of further keys: the fields that a request names.
-FURTHER_KEYS: dict[Any, Any] = {Columns: list[float | None]}
+FURTHER_KEYS: dict[Any, Any] = {Columns: list[float | str | None]}
 
 # Unions have no name at run time; in the description they have these.
 UNIONS: dict[str, Any] = {"Modality": Modality, "Pivot": Pivot, "Input": Input, "StoredMap": StoredMap}

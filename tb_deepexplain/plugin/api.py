@@ -63,7 +63,9 @@ _SELECTION = (
 )  # fmt: skip
 _FILTER = filter_terms("filter", "which examples; by default all")
 _ORDER = (
-    sort_field("sort", "`errors`, `id`, or a field with a number; `METHOD.FIELD` for one method", "errors"),
+    sort_field(
+        "sort", "`errors`, `id`, a field with a number (`METHOD.FIELD` for one method), or a slice feature", "errors"
+    ),
     flag("desc", "largest first", default=True),
 )
 _OFFSET = integer("offset", "rank of the first example", 0, MAX_OFFSET, 0)
@@ -76,8 +78,9 @@ One binary answer holds a whole page; [its format](#the-binary-answer) is below.
 not after `step`."""
 
 _EXPORT = """\
-An attachment with a line for each example: the columns of `/api/query`, `margin`, `loss` and `disagreement`, and for each method
-`METHOD.gap`, `METHOD.concentration` and `METHOD.MEASURE`. Text that a spreadsheet would run as a formula begins with an apostrophe.
+An attachment with a line for each example: the columns of `/api/query`, `margin`, `loss` and `disagreement`, `slice.NAME` for each slice
+feature, and for each method `METHOD.gap`, `METHOD.concentration` and `METHOD.MEASURE`. Text that a spreadsheet would run as a formula
+begins with an apostrophe.
 
 `values=1` adds lists (JSON in a cell of CSV): `tokens` of a text, or `features` and `values`; and `METHOD.attributions`, one number for
 each of them. The columns of an example with several inputs of any kind begin with the name of the input, such as

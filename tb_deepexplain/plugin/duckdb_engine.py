@@ -62,6 +62,11 @@ class Engine:
             ) from error
 
 
+def identifier(name: str) -> str:
+    """A name of a column as SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
 def literal(value: Any) -> str:
     """A trusted value as SQL; values that people type go into parameters instead."""
     if isinstance(value, bool):

@@ -38,7 +38,7 @@ def order_of(store: ServedStore, query: ExampleQuery) -> Order:
 
 
 def field_expression(store: ServedStore, name: str, bindings: filter_sql.Bindings) -> str:
-    """A field such as `gap` or `METHOD.gap` as SQL; BadRequest if the store lacks it."""
+    """A field such as `gap`, `METHOD.gap` or `slice.plan` as SQL; BadRequest if the store lacks it."""
     method, _, field = name.rpartition(".")
     try:
         return filter_sql.expression(store.fields, field, method or None, bindings)
@@ -79,4 +79,7 @@ def _sort_keys(store: ServedStore, sort: str, bindings: filter_sql.Bindings) -> 
         return [filter_sql.STATES["error"], "max(relative_gap)"], False
     if sort == "id":
         return ["try_cast(example_id AS BIGINT)", "example_id"], False
+    feature = store.fields.find_slice(sort)
+    if feature and not feature.is_number:
+        return [f"lower({feature.value})", feature.value], False
     return [field_expression(store, sort, bindings)], True

@@ -19,12 +19,13 @@ from tb_deepexplain.plugin.served_store import ServedStore
 from tb_deepexplain.plugin.tolerant_reads import read_locations
 from tb_deepexplain.store.index import Location
 from tb_deepexplain.store.records import split_map, value_names
+from tb_deepexplain.store.slice_features import column_name
 
 T = TypeVar("T")
 
 
 def export(store: ServedStore, query: ExampleQuery, file_format: str, values: bool) -> str:
-    """One line for each example of the query: its columns on the page, and the gap and measures of each method.
+    """One line for each example of the query: its columns on the page, its slice features, and the gap and measures of each method.
 
     `file_format` is "csv" or "jsonl". `values` adds the tokens or features and their attributions, as lists.
     """
@@ -46,6 +47,7 @@ def _column_names(store: ServedStore) -> Iterator[str]:
     yield from (name for name in EXAMPLE_COLUMNS if name not in ("gap", "relative_gap"))
     numbers = store.fields.numbers
     yield from (name for name in numbers if name in filter_sql.EXAMPLE_FIELDS and name not in EXAMPLE_COLUMNS)
+    yield from (column_name(feature.name) for feature in store.fields.slices)
     of_maps = [n for n in numbers if n not in filter_sql.EXAMPLE_FIELDS and n not in ("gap", "evaluations")]
     for method in store.methods:
         fields = ["gap", *of_maps] if method.get("sums_to") else of_maps

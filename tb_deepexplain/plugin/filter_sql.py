@@ -10,7 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tb_deepexplain.filter_grammar import FilterError, Term, parse_number, parse_range
+from tb_deepexplain.plugin.api import EXAMPLE_COLUMNS
+from tb_deepexplain.plugin.duckdb_engine import identifier
 from tb_deepexplain.plugin.index_source import finite, several_classes
+from tb_deepexplain.store.slice_features import MANIFEST_KEY, PREFIX, column_name
 
 # Fields of an example: the same in all its rows, up to rounding.
 EXAMPLE_FIELDS = {name: f"max({finite(name)})" for name in ("score", "probability", "margin", "loss", "disagreement")}
@@ -28,6 +31,50 @@ STATES = {
 }
 _OPTIONAL = {"margin", "loss", "disagreement", "concentration"}  # columns that stores of earlier versions lack
 CATEGORIES = ("id", "label", "pred", "target", "text", "is", "has")
+_NAMES_OF_THE_PAGE = frozenset(
+    (*CATEGORIES, *EXAMPLE_FIELDS, *MAP_FIELDS, CHANGE, "errors", *EXAMPLE_COLUMNS, "version", "total", "offset")
+)  # a slice feature of such a name is always written with its prefix
+
+
+@dataclasses.dataclass(frozen=True)
+class SliceField:
+    """A slice feature as a field of filter and sort: `field` is its name, or `slice.NAME` where the page has a field of that name."""
+
+    name: str
+    field: str
+    is_number: bool
+    values: tuple[str, ...] | None  # of a text that has few
+
+    @property
+    def column(self) -> str:
+        """Its column of the index, as SQL."""
+        return identifier(column_name(self.name))
+
+    @property
+    def value(self) -> str:
+        """The value of an example, as SQL over its rows."""
+        return f"max({finite(self.column)})" if self.is_number else f"max({self.column})"
+
+
+def slice_fields(manifest: Mapping[str, Any]) -> tuple[SliceField, ...]:
+    """The slice features of a store."""
+    measures = {measure["id"] for measure in manifest.get("measures") or ()}
+    methods = {method["id"] for method in manifest["methods"]}
+    fields = []
+    for feature in manifest.get(MANIFEST_KEY) or ():
+        name = feature["name"]
+        first, *rest = name.lower().split(".")
+        is_of_page = name.lower() in _NAMES_OF_THE_PAGE | measures or (rest and first in {*methods, PREFIX[:-1]})
+        values = feature.get("values")
+        fields.append(
+            SliceField(
+                name,
+                column_name(name) if is_of_page else name,
+                feature["type"] == "number",
+                None if values is None else tuple(values),
+            )
+        )
+    return tuple(fields)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +88,7 @@ class StoreFields:
     steps: int  # number of them
     methods_with_gap: tuple[str, ...]
     text_search: str | None  # a query for the ids of examples whose text holds {0}; None for stores without texts
+    slices: tuple[SliceField, ...] = ()
 
     @property
     def numbers(self) -> tuple[str, ...]:
@@ -48,6 +96,17 @@ class StoreFields:
         names = [name for name in (*EXAMPLE_FIELDS, *MAP_FIELDS) if name not in _OPTIONAL or name in self.columns]
         names += [CHANGE] if self.steps > 1 else []
         return (*names, *(measure for measure in self.measures if measure in self.columns))
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """All fields, for messages."""
+        return (*CATEGORIES, *self.numbers, *(feature.field for feature in self.slices))
+
+    def find_slice(self, name: str | None) -> SliceField | None:
+        """The slice feature that a field is: its name, without regard to case, or `slice.NAME`; None if it is none."""
+        lower = (name or "").lower()
+        names = ((feature, feature.field.lower(), column_name(feature.name).lower()) for feature in self.slices)
+        return next((feature for feature, *spellings in names if lower in spellings), None)
 
 
 class Bindings:
@@ -64,11 +123,15 @@ class Bindings:
 
 
 def expression(fields: StoreFields, name: str, method: str | None, bindings: Bindings) -> str:
-    """A field that has a number, as SQL; FilterError if the store has none of that name."""
+    """A field that has a number, or a slice feature, as SQL; FilterError if the store has none of that name."""
+    if feature := fields.find_slice(f"{method}.{name}" if method else name):
+        return feature.value
     if method is not None and method not in fields.methods:
+        if fields.slices:  # names of features may have dots, too
+            raise FilterError(f"unknown field {method + '.' + name!r}; this store has {', '.join(fields.known)}")
         raise FilterError(f"unknown method {method!r}; this store has {', '.join(fields.methods)}")
     if name not in fields.numbers:
-        raise FilterError(f"unknown field {name!r}; this store has {', '.join((*CATEGORIES, *fields.numbers))}")
+        raise FilterError(f"unknown field {name!r}; this store has {', '.join(fields.known)}")
     if name in (*EXAMPLE_FIELDS, CHANGE):
         if method is not None:
             raise FilterError(f"{name!r} is the same for all methods; leave out {method + '.'!r}")
@@ -80,18 +143,15 @@ def expression(fields: StoreFields, name: str, method: str | None, bindings: Bin
 def needed_methods(fields: StoreFields, sort: str, terms: Sequence[Term]) -> tuple[str, ...]:
     """The methods whose maps suffice for a sort and a filter, in a store where every example has a map by every method."""
     needed: set[str] = set()
-    for qualified in (sort, *(_qualified_field(term) for term in terms)):
+    for qualified in (sort, *(term.qualified_field or "id" for term in terms)):
+        if fields.find_slice(qualified):
+            continue
         method, _, name = qualified.rpartition(".")
         if name in ("gap", "errors"):
             needed.update([method] if method else fields.methods_with_gap)
         elif name not in (*EXAMPLE_FIELDS, *CATEGORIES[:-1]):
             needed.update([method] if method else fields.methods)
     return tuple(method for method in fields.methods if method in needed) or fields.methods[:1]
-
-
-def _qualified_field(term: Term) -> str:
-    """The field of a term, as in a sort."""
-    return f"{term.method}.{term.field}" if term.method else term.field or "id"
 
 
 def condition(fields: StoreFields, terms: Sequence[Term], bindings: Bindings) -> str:
@@ -107,6 +167,8 @@ def _negate(sql: str, negated: bool) -> str:
 def _condition(fields: StoreFields, term: Term, bindings: Bindings) -> str:
     if term.field is None:
         return _match_word(fields, term.values[0], bindings)
+    if feature := fields.find_slice(term.qualified_field):
+        return _match_slice(feature, term, bindings)
     match = _CATEGORY_MATCHERS.get(term.field)
     if match is None:
         return _compare(fields, term, bindings)
@@ -118,16 +180,20 @@ def _condition(fields: StoreFields, term: Term, bindings: Bindings) -> str:
 
 
 def _match_word(fields: StoreFields, word: str, bindings: Bindings) -> str:
-    """A bare word is an id, a class, or a part of the text."""
+    """A bare word is an id, a class, a value of a slice feature, or a part of the text."""
     alternatives = [_match_id(fields, word, bindings)]
     alternatives += [_match_class(fields, "label", word, bindings), _match_class(fields, "pred", word, bindings)]
+    alternatives += [_match_text_slice(feature, word, bindings) for feature in fields.slices if not feature.is_number]
     if fields.text_search:
         alternatives.append(_match_text(fields, word, bindings))
     return " OR ".join(alternatives)
 
 
 def _compare(fields: StoreFields, term: Term, bindings: Bindings) -> str:
-    field = expression(fields, term.field or "", term.method, bindings)
+    return _compare_number(expression(fields, term.field or "", term.method, bindings), term, bindings)
+
+
+def _compare_number(field: str, term: Term, bindings: Bindings) -> str:
     if term.op != ":":
         return f"{field} {term.op} {bindings.add(term.number)}"
     alternatives = []
@@ -135,6 +201,18 @@ def _compare(fields: StoreFields, term: Term, bindings: Bindings) -> str:
         low, high = parse_range(value) or (parse_number(value),) * 2
         alternatives.append(f"{field} BETWEEN {bindings.add(low)} AND {bindings.add(high)}")
     return " OR ".join(alternatives)
+
+
+def _match_slice(feature: SliceField, term: Term, bindings: Bindings) -> str:
+    if feature.is_number:
+        return _compare_number(feature.value, term, bindings)
+    if term.op not in (":", "="):
+        raise FilterError(f"{feature.field!r} is text and has no order; write {feature.field}:{term.values[0]}")
+    return " OR ".join(_match_text_slice(feature, value, bindings) for value in term.values)
+
+
+def _match_text_slice(feature: SliceField, value: str, bindings: Bindings) -> str:
+    return f"bool_or(lower({feature.column}) {_like(value.lower(), bindings)})"
 
 
 def _match_id(_: StoreFields, value: str, bindings: Bindings) -> str:
@@ -206,6 +284,7 @@ def _match_presence(fields: StoreFields, value: str, _: Bindings) -> str:
         "label": f"max(label) >= 0 OR count({_SEVERAL['label']}) > 0",
     }
     conditions |= {measure: f"count({measure}) > 0" for measure in fields.measures if measure in fields.columns}
+    conditions |= {feature.field: f"count({feature.column}) > 0" for feature in fields.slices}
     if value not in conditions:
         options = ", ".join(f"has:{option}" for option in conditions)
         raise FilterError(f"has:{value} is unknown; expected one of {options}")

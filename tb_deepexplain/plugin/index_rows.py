@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from tb_deepexplain.plugin.duckdb_engine import identifier
 from tb_deepexplain.plugin.errors import NotFound
 from tb_deepexplain.plugin.example_order import MAX_SPAN, Order, field_expression, order_of
 from tb_deepexplain.plugin.filter_sql import CHANGE, STATES, Bindings
@@ -53,6 +54,7 @@ class IndexRow(NamedTuple):
     evaluations: int | None
     warnings: list[str] | None
     parts: list[Part] | None
+    slices: dict[str, float | str | None] | None  # values of the slice features by name
     shard: str
     row_group: int
     row: int
@@ -141,8 +143,7 @@ def stored_numbers(store: ServedStore, example_id: str) -> list[dict[str, Any]]:
     in_schema = [field.name for field in ATTRIBUTION_SCHEMA if field.name in store.fields.columns]
     names = [*in_schema, *sorted(store.fields.columns - set(in_schema))]
     names = [name for name in names if name not in _LOCATION_COLUMNS]
-    quoted = ", ".join('"' + name.replace('"', '""') + '"' for name in names)
-    sql = f"SELECT {quoted} FROM {store.index.sql} WHERE example_id = $id ORDER BY r"
+    sql = f"SELECT {', '.join(map(identifier, names))} FROM {store.index.sql} WHERE example_id = $id ORDER BY r"
     maps = [dict(zip(names, values, strict=True)) for values in store.engine.rows(sql, {"id": example_id})]
     if not maps:
         raise NotFound(f"no example {example_id!r} in this store")

@@ -11,11 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tb_deepexplain.errors import StoreError
-from tb_deepexplain.plugin.duckdb_engine import Engine, literal
+from tb_deepexplain.plugin.duckdb_engine import Engine, identifier, literal
 from tb_deepexplain.storage import atomic_write, is_remote, open_parquet, read_columns
 from tb_deepexplain.store import version_1
 from tb_deepexplain.store.layout import shard_file
 from tb_deepexplain.store.records import INPUT_SCHEMA
+from tb_deepexplain.store.slice_features import MANIFEST_KEY, column_name
 
 _TEXTS = "texts.parquet"
 _TEXTS_OF_PARTS = ["example_id", "parts.list.element.tokens"]
@@ -47,8 +48,8 @@ DERIVED_COLUMNS = {
 class IndexSource:
     """The index of a store in DuckDB.
 
-    `sql` stands for its rows in a FROM clause: all columns of the files, DERIVED_COLUMNS, and the row number `r` through all
-    files. `columns` are those of the files.
+    `sql` stands for its rows in a FROM clause: all columns of the files, DERIVED_COLUMNS, the values of the slice features by name
+    in `slices`, and the row number `r` through all files. `columns` are those of the files.
     """
 
     def __init__(self, directory: Path, manifest: dict[str, Any], engine: Engine) -> None:
@@ -57,7 +58,8 @@ class IndexSource:
         self._modality, self._is_remote = manifest["modality"], is_remote(directory)
         has_copies = self._is_remote or self._modality == "mixed"
         self._copies = engine.local_directory() if has_copies else None
-        self.sql, self.columns = _table([self._local(name) for name in manifest["index"]])
+        slices = [feature["name"] for feature in manifest.get(MANIFEST_KEY) or ()]
+        self.sql, self.columns = _table([self._local(name) for name in manifest["index"]], slices)
         shards, input_units = (
             [name for (name,) in engine.rows(f"SELECT DISTINCT {column} FROM {self.sql}")]
             for column in ("shard", "input_shard")
@@ -122,8 +124,8 @@ class IndexSource:
         return Path(self._copies.name) / _TEXTS
 
 
-def _table(files: Sequence[Path]) -> tuple[str, list[str]]:
-    """The rows of all files as SQL, and the columns of the files."""
+def _table(files: Sequence[Path], slices: Sequence[str]) -> tuple[str, list[str]]:
+    """The rows of all files as SQL, and the columns of the files. `slices`: names of the slice features."""
     selects, start, columns = [], 0, []
     for path in files:
         try:
@@ -139,7 +141,9 @@ def _table(files: Sequence[Path]) -> tuple[str, list[str]]:
         numbered = f"read_parquet({literal(str(path))}, file_row_number = true)"
         selects.append(f"SELECT *, {upgraded}file_row_number + {start} AS r FROM {numbered}")
         start += rows
-    derived = ", ".join(f"{sql} AS {name}" for name, sql in DERIVED_COLUMNS.items())
+    by_name = ", ".join(f"{literal(name)}: {identifier(column_name(name))}" for name in slices)
+    columns_of_slices = {"slices": f"{{{by_name}}}" if slices else "NULL"}
+    derived = ", ".join(f"{sql} AS {name}" for name, sql in (DERIVED_COLUMNS | columns_of_slices).items())
     return f"(SELECT *, {derived} FROM ({' UNION ALL BY NAME '.join(selects)}))", columns
 
 

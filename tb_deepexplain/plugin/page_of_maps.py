@@ -104,6 +104,7 @@ def _describe_example(store: ServedStore, rows: Sequence[IndexRow]) -> dict[str,
         "predicted": predicted,
         "predicted_name": store.unit_name(predicted),
         "misclassified": any(row.misclassified for row in rows),
+        "slices": {name: json_number(value) for name, value in (rows[0].slices or {}).items() if value is not None},
     }
 
 

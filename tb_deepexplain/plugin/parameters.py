@@ -11,7 +11,7 @@ from tb_deepexplain.plugin.errors import BadRequest
 
 MAX_UNIT = 2**31 - 1
 MAX_TARGETS = 16
-FIELD_PATTERN = r"([a-z][a-z0-9_]*\.)?[a-z][a-z0-9_]*"
+FIELD_PATTERN = r"[^,\"\\]{1,200}"  # names of slice features are those of people's columns
 
 Read = Callable[[str], Any]
 
@@ -156,7 +156,7 @@ def sort_field(name: str, description: str, default: str) -> Parameter:
     def read(value: str) -> str:
         if not re.fullmatch(FIELD_PATTERN, value):
             raise ValueError(
-                "'errors', 'id' or a field with a number, such as score, gap or integrated_gradients.deletion"
+                "'errors', 'id', a field with a number, such as score, gap or integrated_gradients.deletion, or a slice feature"
             )
         return value
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tb_deepexplain.errors import StoreError
 from tb_deepexplain.plugin.duckdb_engine import Engine
-from tb_deepexplain.plugin.filter_sql import StoreFields
+from tb_deepexplain.plugin.filter_sql import StoreFields, slice_fields
 from tb_deepexplain.plugin.index_source import IndexSource
 from tb_deepexplain.store.reader import Store
 
@@ -49,6 +49,7 @@ class ServedStore:
             steps=len(self.steps),
             methods_with_gap=tuple(method["id"] for method in self.methods if method.get("sums_to")),
             text_search=self.index.text_search(),
+            slices=slice_fields(manifest),
         )
         self._orders: OrderedDict[Hashable, Order] = OrderedDict()
         self._lock = threading.Lock()

@@ -13,6 +13,7 @@ from tb_deepexplain.plugin import answers, tile_encoding
 from tb_deepexplain.plugin.catalogue import Catalogue, StoreKey
 from tb_deepexplain.plugin.errors import BadRequest, NotFound
 from tb_deepexplain.plugin.example_order import order_of
+from tb_deepexplain.plugin.filter_sql import slice_fields
 from tb_deepexplain.plugin.index_rows import example_columns, page_ids, rows_by_id, stored_numbers
 from tb_deepexplain.plugin.json_numbers import json_number
 from tb_deepexplain.plugin.parameters import ExampleQuery, Selection
@@ -49,6 +50,15 @@ def _describe_store(catalogue: Catalogue, key: StoreKey) -> answers.StoreInfo | 
                 for measure in manifest.get("measures") or []
             ],
             "methods": [describe_method(method, manifest["modality"]) for method in manifest["methods"]],
+            "slices": [
+                {
+                    "name": feature.name,
+                    "field": feature.field,
+                    "type": "number" if feature.is_number else "text",
+                    "values": None if feature.values is None else list(feature.values),
+                }
+                for feature in slice_fields(manifest)
+            ],
         }
     except READ_ERRORS as error:
         damaged = f"its manifest is damaged ({error!r}); run the pipeline again"

@@ -106,7 +106,9 @@ class BatchExplainer:
         ]
         self._shown = find_shown_inputs([explainer.submodel for explainer in self.explainers])
         self.modality = find_modality(self._shown)
-        self._condition = None if request.only is None else ExampleCondition(request.only, request.labels)
+        self._condition = (
+            None if request.only is None else ExampleCondition(request.only, request.labels, request.slice_features)
+        )
         self._evaluator = Evaluator(self.explainers[0], dict(request.measures))
         self._pictures = find_pictures(self._shown, self.graph.inputs) if request.superpixels else 0
         for explainer in self.explainers:

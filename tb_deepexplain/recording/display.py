@@ -15,6 +15,7 @@ from tb_deepexplain.recording.example import Example
 from tb_deepexplain.recording.modality import ShownInput
 from tb_deepexplain.store.media_types import JPEG, PNG, media_type, without_orientation
 from tb_deepexplain.store.records import Input, InputPart, ModelInput, model_input
+from tb_deepexplain.store.slice_features import as_extras
 
 _LARGEST_EXACT = 2.0**24  # whole numbers up to it are exact as float32
 _LARGEST_FLOAT32 = float(np.finfo(np.float32).max)  # in the place of infinity
@@ -36,11 +37,13 @@ def store_example(
     for one in inputs:
         shape = () if one["name"] in with_one_value else np.shape(example.inputs[one["name"]])
         of_example.append({**one, "shape": list(shape), "axes": one["axes"] if shape else []})
-    label = example.single_label
+    label, extras = example.single_label, as_extras(example.slices)
     if modality == "mixed":
-        return Input(example.id, "mixed", label=label, inputs=of_example, parts=parts)
+        return Input(example.id, "mixed", label=label, inputs=of_example, parts=parts, extras=extras)
     (part,) = parts
-    return Input(example.id, modality, image=part.image, tokens=part.tokens, label=label, inputs=of_example)
+    return Input(
+        example.id, modality, image=part.image, tokens=part.tokens, label=label, inputs=of_example, extras=extras
+    )
 
 
 def words_of_texts(
@@ -107,6 +110,7 @@ def _join_tables(example: Example, shown: Sequence[ShownInput], parts: Sequence[
         texts=texts if any(text is not None for text in texts) else None,
         label=example.single_label,
         inputs=inputs,
+        extras=as_extras(example.slices),
     )
 
 

@@ -21,6 +21,9 @@ class Example:
     inputs: Mapping[str, np.ndarray]
     label: Label = None
     pictures: Mapping[str, bytes] = dataclasses.field(default_factory=dict)  # PNG or JPEG files to show, by input
+    slices: Mapping[str, str] = dataclasses.field(
+        default_factory=dict
+    )  # values of slice features as text, where it has some
 
     @property
     def single_label(self) -> int | None:

@@ -3,6 +3,7 @@
 misclassified                       the predicted class is not the label (of several: they are not the labels)
 label=3 and probability<0.5         also label:3,5 and label:cat; pred likewise
 -label:cat margin<10%               not; the predicted class is hardly ahead of the second
+plan:pro,team age>=65               values of slice features
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from tb_deepexplain.errors import ParameterError
 from tb_deepexplain.filter_grammar import FilterError, Term, parse, parse_number, parse_range
 from tb_deepexplain.recording.example import Example
 from tb_deepexplain.recording.targets import Classes, Label
+from tb_deepexplain.store.slice_features import as_number, column_name
 
 _OPERATOR = re.compile(r"\s*(>=|<=|[:=<>])\s*")
 _EQUAL = re.compile(r"\b(is|label|pred|id)=")
@@ -32,15 +34,15 @@ _NUMBERS: Mapping[str, Callable[[Classes, int, Label], float | None]] = {  # of 
 }
 _FIELDS_OF_EXAMPLE = ("id", "label")  # known without a prediction
 _FIELDS = ("is", "label", "pred", "id", *_NUMBERS)
-_WITHOUT_CLASSES = "label, score or id"
+_WITHOUT_CLASSES = "label, score, id or a slice feature"
 
 
 class ExampleCondition:
     """A condition that an example meets or not. All its terms must hold; a term about what is not known does not hold."""
 
-    def __init__(self, text: str, labels: Sequence[str] | None = None) -> None:
+    def __init__(self, text: str, labels: Sequence[str] | None = None, slice_features: Sequence[str] = ()) -> None:
         """`labels`: class names. Raises ParameterError if the text is no condition."""
-        self._text, self._labels = text, tuple(labels or ())
+        self._text, self._labels, self._slice_features = text, tuple(labels or ()), tuple(slice_features)
         try:
             self._terms = [
                 self._checked(term) for term in parse(_normalize(text)) if term.field or term.values != ("and",)
@@ -53,31 +55,36 @@ class ExampleCondition:
     @property
     def needs_classes(self) -> bool:
         """Whether a term is on the classes that the model predicts."""
-        return any(term.field not in (*_FIELDS_OF_EXAMPLE, "score") for term in self._terms)
+        return any(
+            term.field not in (*_FIELDS_OF_EXAMPLE, "score") and not self._slice_feature(term) for term in self._terms
+        )
 
     def check(self, classes: Classes) -> None:
         """ParameterError if a term is on what the model does not predict: it would hold for no example."""
         for term in self._terms:
-            if reason := _why_unknown(str(term.field), classes):
+            if not self._slice_feature(term) and (reason := _why_unknown(str(term.field), classes)):
                 raise ParameterError(f"only {self._text}: {reason}")
 
     def holds(self, classes: Classes, i: int, example: Example) -> bool:
         """Whether example i, for which the model predicts `classes`, meets the condition. If its output is NaN, whether it meets the
-        terms on id and label: explaining it tells that there is no prediction."""
+        terms on id, label and slice features: explaining it tells that there is no prediction."""
         terms = self._terms
         if np.isnan(classes.outputs[i]).any():
-            terms = [term for term in terms if term.field in _FIELDS_OF_EXAMPLE]
+            terms = [term for term in terms if term.field in _FIELDS_OF_EXAMPLE or self._slice_feature(term)]
         return all(self._holds(term, classes, i, example) != term.negated for term in terms)
 
     def _checked(self, term: Term) -> Term:
         if term.field is None and term.values[0] in _STATES:
             return Term("is", None, ":", (_STATES[term.values[0]],), term.negated)
+        if self._slice_feature(term):
+            return term
         if term.field not in _FIELDS or term.method:
             word = (
                 term.values[0] if term.field is None else f"{term.method}.{term.field}" if term.method else term.field
             )
             raise FilterError(
-                f"{word!r} is unknown; expected misclassified, correct, or a condition on {', '.join(_FIELDS)}"
+                f"{word!r} is unknown; expected misclassified, correct, or a condition on "
+                f"{', '.join((*_FIELDS, *self._slice_features))}"
             )
         if term.field in _NUMBERS:
             for value in term.values:
@@ -97,6 +104,13 @@ class ExampleCondition:
                 raise FilterError(f"no class is named {value!r}; {known}")
         return term
 
+    def _slice_feature(self, term: Term) -> str | None:
+        """The slice feature that a term is on: by its name, without regard to case, or as `slice.NAME`; None if it is on none."""
+        field = (term.qualified_field or "").lower()
+        names = {column_name(name).lower(): name for name in self._slice_features}
+        names |= {name.lower(): name for name in self._slice_features if name.lower() not in _FIELDS}
+        return names.get(field)
+
     def _classes(self, value: str) -> set[int]:
         """The classes that a name, which may have `*`, or a number stands for."""
         pattern = re.escape(value).replace(r"\*", ".*")
@@ -106,6 +120,9 @@ class ExampleCondition:
         return named | ({int(value)} if value.isdecimal() else set())
 
     def _holds(self, term: Term, classes: Classes, i: int, example: Example) -> bool:
+        if feature := self._slice_feature(term):
+            value_of_example = example.slices.get(feature)
+            return value_of_example is not None and _matches_slice(term, value_of_example)
         predicted = _predicted_classes(classes, i)
         true = None if example.label is None else set(np.atleast_1d(example.label).tolist())
         if term.field == "is":
@@ -121,10 +138,28 @@ class ExampleCondition:
         value = _NUMBERS[str(term.field)](classes, i, example.label)
         if value is None:
             return False
-        if term.op != ":":
-            return _COMPARISONS[term.op](value, term.number)
-        ranges = (parse_range(text) or (parse_number(text),) * 2 for text in term.values)
-        return any(low <= value <= high for low, high in ranges)
+        return _matches_number(term, value)
+
+
+def _matches_number(term: Term, value: float) -> bool:
+    if term.op != ":":
+        return _COMPARISONS[term.op](value, term.number)
+    ranges = (parse_range(text) or (parse_number(text),) * 2 for text in term.values)
+    return any(low <= value <= high for low, high in ranges)
+
+
+def _matches_slice(term: Term, value: str) -> bool:
+    """Whether the value of a slice feature is as the term has it: a number where both are numbers, else text, perhaps with `*`."""
+    number = as_number(value)
+    if term.op not in (":", "="):
+        return number is not None and _COMPARISONS[term.op](number, term.number)
+    for text in term.values:
+        if number is not None and (parse_range(text) or as_number(text) is not None):
+            if _matches_number(Term(None, None, ":", (text,)), number):
+                return True
+        elif re.fullmatch(re.escape(text).replace(r"\*", ".*"), value, re.IGNORECASE | re.DOTALL):
+            return True
+    return False
 
 
 def _normalize(text: str) -> str:

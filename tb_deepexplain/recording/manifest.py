@@ -17,6 +17,7 @@ from tb_deepexplain.recording.display import encode_png
 from tb_deepexplain.recording.request import Request
 from tb_deepexplain.store.configuration import as_json
 from tb_deepexplain.store.records import ModelInput
+from tb_deepexplain.store.slice_features import MANIFEST_KEY
 
 _PACKAGES = ("tensorboard-plugin-deepexplain", "tensorflow", "keras", "apache-beam", "numpy", "pyarrow")
 _SIDE = 96  # the longest side of a baseline's picture, in pixels
@@ -64,6 +65,7 @@ def describe_store(
     options: dict[str, Any],
 ) -> dict[str, Any]:
     """The manifest of a store, without what the store's writer adds."""
+    slices = [{"name": feature} for feature in request.slice_features]
     return {
         "name": name,
         "modality": modality,
@@ -77,6 +79,7 @@ def describe_store(
         "score": request.score,
         "mixed_precision": request.mixed_precision,
         "labels": as_list(request.labels),
+        **({MANIFEST_KEY: slices} if slices else {}),
         "model": {
             "path": request.model,
             "fingerprint": fingerprint,

@@ -16,6 +16,7 @@ from tb_deepexplain.recording.example_condition import ExampleCondition
 from tb_deepexplain.recording.model_loading import check_custom_objects
 from tb_deepexplain.recording.targets import Target
 from tb_deepexplain.registry.table import Selection
+from tb_deepexplain.store.slice_features import check_slice_features
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,6 +44,7 @@ class Request:
     inputs: tuple[str, ...] | None = None  # names of the inputs, layers or tensors that are explained; None: all inputs
     custom_objects: tuple[str, ...] = ()  # module:name of the classes that a Keras file names
     only: str | None = None  # the condition of example_condition.py that examples meet; None: all are explained
+    slice_features: tuple[str, ...] = ()  # stored beside the maps, whether the model reads them or not
     check_model: bool = True  # compare the graph with the model as its owner calls it
     check_batch: bool = True  # warn where the output for an example depends on the other examples of its batch
 
@@ -58,14 +60,15 @@ def make_request(
     inputs: str | Sequence[str] | None = None,
     custom_objects: str | Sequence[str] = (),
     only: str | None = None,
+    slice_features: str | Sequence[str] = (),
     **options: Any,
 ) -> Request:
     """A checked request; `options` are further fields of Request.
 
     `methods`: at least one id, or a dict of ids and parameters; `measures` likewise, perhaps none. Raises UnknownMethodError or
-    ParameterError for a method, measure, parameter, target, score, custom object or condition `only` that does not exist. With
-    a score, `target` may only be "predicted", which then has no meaning, or "sum". A score that is a function, and not a name, is for
-    BatchExplainer as well.
+    ParameterError for a method, measure, parameter, target, score, custom object or condition `only` that does not exist, and for
+    names that no slice feature can have. With a score, `target` may only be "predicted", which then has no meaning, or "sum". A
+    score that is a function, and not a name, is for BatchExplainer as well.
     """
     chosen = target if isinstance(target, Target) else Target.parse(str(target), labels)
     if options.get("score") is not None:
@@ -80,9 +83,14 @@ def make_request(
         chosen = Target("sum")
     custom_objects = [custom_objects] if isinstance(custom_objects, str) else custom_objects
     check_custom_objects(custom_objects)
-    if only is not None and ExampleCondition(only, labels).needs_classes and options.get("score") is not None:
+    slice_features = check_slice_features(slice_features)
+    if (
+        only is not None
+        and ExampleCondition(only, labels, slice_features).needs_classes
+        and options.get("score") is not None
+    ):
         raise ParameterError(
-            f"only {only}: a score function has no classes; expected a condition on label, score or id"
+            f"only {only}: a score function has no classes; expected a condition on label, score, id or a slice feature"
         )
     return Request(
         model=str(model),
@@ -94,6 +102,7 @@ def make_request(
         inputs=None if inputs is None else (inputs,) if isinstance(inputs, str) else tuple(inputs),
         custom_objects=tuple(custom_objects),
         only=only,
+        slice_features=slice_features,
         **options,
     )
 

@@ -7,6 +7,8 @@ Read `layout.py`, `records.py`, `writer.py` and `reader.py`, in this order.
     configuration.py       what its content depends on; whether a run may resume it or must replace it
     shard_writer.py        writes the shard of one work unit
     map_encoding.py        maps as bytes, and back
+    slice_features.py      named features of the examples, kept beside their maps
+    slice_columns.py       their columns of the index, of numbers or text
     media_types.py         PNG, JPEG, ...: the type of an encoded picture, and its bytes without EXIF data
     writer.py              `StoreWriter.commit` writes the index and, last, the manifest
     index.py               one row for each map, without the map

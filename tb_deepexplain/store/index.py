@@ -22,6 +22,8 @@ from tb_deepexplain.store import version_1
 from tb_deepexplain.store.layout import shard_file
 from tb_deepexplain.store.measure_means import MeasureMeans
 from tb_deepexplain.store.records import ATTRIBUTION_SCHEMA, curve_fields, measure_fields
+from tb_deepexplain.store.slice_columns import SliceFeature, read_column
+from tb_deepexplain.store.slice_features import column_name
 
 ROW_GROUP_ROWS = 65_536
 INPUTS_OF = "inputs_of"  # metadata of a shard whose inputs are in another unit: the name of that unit
@@ -39,27 +41,29 @@ class Location(NamedTuple):
     row: int
 
 
-def index_schema(measures: Sequence[str]) -> pa.Schema:
+def index_schema(measures: Sequence[str], slices: Sequence[SliceFeature] = ()) -> pa.Schema:
     """The columns of an index, without curves."""
     columns = [field for field in ATTRIBUTION_SCHEMA if field.name != "attribution"]
     location = [pa.field(name, pa.string() if name.endswith("shard") else pa.int32()) for name in _LOCATION]
-    return pa.schema([*columns, *measure_fields(measures), *location])
+    of_slices = [pa.field(column_name(feature.name), feature.dtype) for feature in slices]
+    return pa.schema([*columns, *measure_fields(measures), *of_slices, *location])
 
 
-def index_unit(directory: Path, measures: Sequence[str], unit: str) -> pa.Table:
+def index_unit(directory: Path, measures: Sequence[str], unit: str, slices: Sequence[SliceFeature] = ()) -> pa.Table:
     """The rows of the index for a unit, and the curves of its measures."""
     path = shard_file(directory, "attributions", unit)
-    schema = pa.schema([*index_schema(measures), *curve_fields(measures)])
+    schema = pa.schema([*index_schema(measures, slices), *curve_fields(measures)])
+    of_inputs = {column_name(feature.name): feature.dtype for feature in slices}
     with open_parquet(path) as file:
         if "target_index" not in file.schema_arrow.names:
             version_1.refuse_to_continue(directory)
-        table = read_columns(file, [name for name in schema.names if name not in _LOCATION])
+        table = read_columns(file, [name for name in schema.names if name not in _LOCATION and name not in of_inputs])
         group, row = _positions(file)
         input_unit = (file.metadata.metadata or {}).get(INPUTS_OF.encode(), unit.encode()).decode()
     with open_parquet(shard_file(directory, "inputs", input_unit)) as file:
-        input_ids = read_columns(file, ["example_id"]).column(0).to_pylist()
+        inputs = read_columns(file, ["example_id", *(["extras"] if slices else [])])
         input_group, input_row = _positions(file)
-    position_of = {example_id: position for position, example_id in enumerate(input_ids)}
+    position_of = {example_id: position for position, example_id in enumerate(inputs["example_id"].to_pylist())}
     try:
         positions = np.array([position_of[id_] for id_ in table.column("example_id").to_pylist()], np.int64)
     except KeyError as missing:
@@ -69,20 +73,28 @@ def index_unit(directory: Path, measures: Sequence[str], unit: str) -> pa.Table:
     shard, input_shard = (pa.array([name] * table.num_rows, pa.string()) for name in (unit, input_unit))
     location = [shard, group, row, input_shard, input_group[positions], input_row[positions]]
     columns = dict(zip(table.column_names, table.columns, strict=True)) | dict(zip(_LOCATION, location, strict=True))
+    for feature in slices:
+        values = read_column(inputs["extras"], feature)
+        columns[column_name(feature.name)] = values.take(pa.array(positions))
     return pa.table([columns[field.name] for field in schema], schema=schema)
 
 
 def write_index(
-    path: Path, directory: Path, units: Sequence[str], measures: Sequence[str], excluded: Duplicates = _NO_DUPLICATES
+    path: Path,
+    directory: Path,
+    units: Sequence[str],
+    measures: Sequence[str],
+    excluded: Duplicates = _NO_DUPLICATES,
+    slices: Sequence[SliceFeature] = (),
 ) -> tuple[Duplicates, MeasureMeans]:
     """Write the index of these units, without the maps of the `excluded` examples; only some rows are in memory at a time.
 
     Returns the examples whose id an earlier unit has (none are looked for if some are excluded), and the means of the measures.
     """
-    schema = index_schema(measures)
+    schema = index_schema(measures, slices)
     ids, means, pending = ExampleIds(directory), MeasureMeans(measures), [schema.empty_table()]
     curves = [field.name for field in curve_fields(measures)]
-    index_of = functools.partial(index_unit, directory, measures)
+    index_of = functools.partial(index_unit, directory, measures, slices=slices)
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for start in range(0, len(units), _UNITS_READ_TOGETHER):
             some_units = units[start : start + _UNITS_READ_TOGETHER]

@@ -102,7 +102,8 @@ INPUT_SCHEMA = pa.schema(
             "parts",
             pa.list_(pa.struct([pa.field("input", pa.string()), pa.field("modality", pa.string()), *_SHOWN_FIELDS])),
         ),
-        pa.field("extras", pa.map_(pa.string(), pa.string())),  # readers may ignore it
+        # `slice.NAME`: the slice features of slice_features.py as text. Readers may ignore it.
+        pa.field("extras", pa.map_(pa.string(), pa.string())),
     ]
 )
 

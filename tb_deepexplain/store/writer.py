@@ -35,6 +35,8 @@ from tb_deepexplain.store.measure_means import MeasureMeans
 from tb_deepexplain.store.reader import Store
 from tb_deepexplain.store.records import FORMAT_VERSION, Failure, ModelInput, curve_fields
 from tb_deepexplain.store.shard_writer import ShardWriter
+from tb_deepexplain.store.slice_columns import describe_columns
+from tb_deepexplain.store.slice_features import MANIFEST_KEY
 from tb_deepexplain.store.write_errors import as_store_error
 
 
@@ -87,19 +89,23 @@ class StoreWriter:
     def commit(self, units: Sequence[str], manifest: dict[str, Any]) -> dict[str, Any]:
         """Index these units and write the manifest; returns the manifest as written.
 
-        An example whose id an earlier unit has becomes an error.
+        An example whose id an earlier unit has becomes an error. The slice features are those that the manifest names; StoreError if
+        there are examples, but none has one of them.
         """
         missing = set(units) - self.finished_units()
         if missing:
             raise StoreError(f"{self.directory}: units {sorted(missing)[:5]} have no shard; run again to finish them")
+        slices = describe_columns(self.directory, units, [one["name"] for one in manifest.get(MANIFEST_KEY) or ()])
+        if slices:
+            manifest = {**manifest, MANIFEST_KEY: [feature.describe() for feature in slices]}
         old_index = self._committed_index()
         index_name = new_index_name()
         if not self._directory_exists:
             self.begin()
         with as_store_error(self.directory), atomic_write(self.directory / index_name) as temporary:
-            duplicates, means = write_index(temporary, self.directory, units, self._measures)
+            duplicates, means = write_index(temporary, self.directory, units, self._measures, slices=slices)
             if duplicates:
-                _, means = write_index(temporary, self.directory, units, self._measures, duplicates)
+                _, means = write_index(temporary, self.directory, units, self._measures, duplicates, slices)
             map_count = _count_rows(temporary)
         examples = sum(self.count_rows("inputs", units)) - sum(map(len, duplicates.values()))
         if duplicates:

@@ -16,6 +16,7 @@ from tb_deepexplain.recording.display import encode_png
 from tb_deepexplain.store.layout import store_path
 from tb_deepexplain.store.marker import write_marker
 from tb_deepexplain.store.records import Attribution, Failure, Input, InputPart, Part, model_input
+from tb_deepexplain.store.slice_features import as_extras
 from tb_deepexplain.store.writer import StoreWriter
 
 SIDE = 96
@@ -403,5 +404,45 @@ def write_mixed_store(logdir: Path, run: str = "recipes", name: str = "attributi
                     )
                 ])  # fmt: skip
     writer.commit(["00000"], manifest(name, "mixed", ["empty", "full"], METHODS))
+    write_marker(logdir, run, name)
+    return directory
+
+
+PLANS, CITIES = ("basic", "pro", "team"), ("Bern", "Lyon", "Oslo", "São Paulo")
+SLICES = ("plan", "city", "age", "account.plan type", "label")  # the last is a field of the page, too
+
+
+def customer(number: int) -> dict[str, str]:
+    """The slice features of a customer, as a store keeps them; every seventh has no city."""
+    values = {
+        "plan": PLANS[number % 3],
+        "city": CITIES[number % 4],
+        "age": str(20 + 7 * number % 61 + (0.5 if number % 5 == 0 else 0)),
+        "account.plan type": f"{PLANS[number % 3]} {'yearly' if number % 2 else 'monthly'}",
+        "label": f"{number % 9:02}",
+    }
+    return {name: value for name, value in values.items() if number % 7 or name != "city"}
+
+
+def write_customer_store(logdir: Path, run: str = "customers", name: str = "attributions", count: int = 36) -> Path:
+    """Numbers of customers, explained; beside them features that the model does not read, in two shards."""
+    rng = np.random.default_rng(8)
+    directory = store_path(logdir, run, name)
+    writer = StoreWriter(directory)
+    features, labels = ["visits", "income", "months"], ["leaves", "stays"]
+    for unit in range(2):
+        with writer.shard(f"{unit:05d}") as shard:
+            for number in range(unit * count // 2, (unit + 1) * count // 2):
+                values = rng.uniform(1, 30, len(features)).astype(np.float32)
+                maps = {m["id"]: (rng.normal(0, 1, len(features)) * values / 10).astype(np.float32) for m in METHODS}
+                maps["saliency"] = np.abs(maps["saliency"])
+                extras, identity = as_extras(customer(number)), f"c-{number:02}"
+                shown = Input(
+                    identity, "tabular", features=features, values=values.tolist(), label=number % 2, extras=extras
+                )
+                rows = _rows(identity, maps, number % 2, int(number % 5 > 1), float(rng.uniform(0.5, 1)), rng, labels)
+                shard.add(rows, [shown])
+    slices = [{"name": feature} for feature in SLICES]
+    writer.commit(["00000", "00001"], manifest(name, "tabular", labels, METHODS, slice_features=slices))
     write_marker(logdir, run, name)
     return directory

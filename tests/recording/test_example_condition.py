@@ -110,3 +110,36 @@ def test_a_condition_on_what_the_model_does_not_predict_is_refused(condition: st
     if condition.startswith(("probability", "margin", "loss")):
         with pytest.raises(ParameterError, match="gives no probabilities"):
             ExampleCondition(condition).check(Classes.of(Predictions(np.log(PROBABILITIES), None, None), None))
+
+
+@pytest.mark.parametrize(
+    ("condition", "expected"),
+    [
+        ("plan:pro", [0, 2]),
+        ("plan = PRO", [0, 2]),
+        ("-plan:pro", [1, 3]),  # the last has no plan
+        ("plan:pr*,team", [0, 1, 2]),
+        ("age>30", [1, 2]),
+        ("slice.age:30..31", [0, 1]),
+        ("age=30", [0]),
+        ('"plan type":"a b"', [3]),
+        ("slice.label:x", [2]),
+        ("label:1", [0]),  # the label itself
+        ("plan:pro misclassified", []),
+        ("correct plan:pro", [0, 2]),
+    ],
+)
+def test_conditions_on_slice_features(condition: str, expected: list[int]) -> None:
+    values = [{"plan": "pro", "age": "30"}, {"plan": "team", "age": "31"}, {"plan": "pro", "age": "40.5", "label": "x"},
+              {"plan type": "a b"}]  # fmt: skip
+    examples = [Example(one.id, {}, one.label, slices=of_one) for one, of_one in zip(EXAMPLES, values, strict=True)]
+    parsed = ExampleCondition(condition, NAMES, ("plan", "age", "plan type", "label"))
+    assert [i for i, example in enumerate(examples) if parsed.holds(CLASSES, i, example)] == expected
+
+
+def test_a_condition_on_slice_features_needs_no_classes() -> None:
+    make_request("m", "saliency", score="math:sqrt", only="plan:pro", slice_features=["plan"])
+    with pytest.raises(ParameterError, match=r"'plan' is unknown; expected misclassified, .* id, .*"):
+        make_request("m", "saliency", only="plan:pro")
+    with pytest.raises(ParameterError, match=r"'city' is unknown; .*, plan"):
+        make_request("m", "saliency", only="city:Bern", slice_features=["plan"])

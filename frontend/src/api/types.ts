@@ -121,7 +121,7 @@ export interface paths {
         };
         /**
          * The numbers of many examples as a file
-         * @description An attachment with a line for each example: the columns of `/api/query`, `margin`, `loss` and `disagreement`, and for each method `METHOD.gap`, `METHOD.concentration` and `METHOD.MEASURE`. Text that a spreadsheet would run as a formula begins with an apostrophe. `values=1` adds lists (JSON in a cell of CSV): `tokens` of a text, or `features` and `values`; and `METHOD.attributions`, one number for each of them. The columns of an example with several inputs of any kind begin with the name of the input, such as `review.tokens` and `METHOD.review.attributions`; pictures have none. It sends at most 10,000 examples.
+         * @description An attachment with a line for each example: the columns of `/api/query`, `margin`, `loss` and `disagreement`, `slice.NAME` for each slice feature, and for each method `METHOD.gap`, `METHOD.concentration` and `METHOD.MEASURE`. Text that a spreadsheet would run as a formula begins with an apostrophe. `values=1` adds lists (JSON in a cell of CSV): `tokens` of a text, or `features` and `values`; and `METHOD.attributions`, one number for each of them. The columns of an example with several inputs of any kind begin with the name of the input, such as `review.tokens` and `METHOD.review.attributions`; pictures have none. It sends at most 10,000 examples.
          */
         get: operations["export"];
         put?: never;
@@ -199,7 +199,7 @@ export interface components {
             target?: (number | null)[];
             target_name?: (string | null)[];
         } & {
-            [key: string]: (number | null)[];
+            [key: string]: (number | string | null)[];
         };
         /** @description The same, point by point along a curve. */
         CurveMean: {
@@ -623,8 +623,22 @@ export interface components {
             predicted: number | null;
             predicted_name: string | null;
             misclassified: boolean;
+            /** @description values of the slice features by name, where the example has some */
+            slices: {
+                [key: string]: number | string | null;
+            };
             input: components["schemas"]["Input"];
             maps: (components["schemas"]["PictureMap"] | components["schemas"]["ValuesMap"] | components["schemas"]["MixedMap"] | components["schemas"]["UnreadableMap"] | null)[];
+        };
+        /** @description A named feature of the examples that is stored beside their maps. */
+        SliceFeature: {
+            name: string;
+            /** @description its name in filter and sort: `slice.NAME` where the page has another field of that name */
+            field: string;
+            /** @enum {string} */
+            type: "number" | "text";
+            /** @description all values of a text, if they are few */
+            values: string[] | null;
         };
         /** @description A committed store, as its manifest describes it. */
         StoreInfo: {
@@ -643,6 +657,7 @@ export interface components {
             complete: boolean;
             measures: components["schemas"]["MeasureTitle"][];
             methods: components["schemas"]["Method"][];
+            slices: components["schemas"]["SliceFeature"][];
             error?: never;
         };
         StoredMap: components["schemas"]["PictureMap"] | components["schemas"]["ValuesMap"] | components["schemas"]["MixedMap"] | components["schemas"]["UnreadableMap"];
@@ -826,6 +841,7 @@ export type PictureMap = components['schemas']['PictureMap'];
 export type Pivot = components['schemas']['Pivot'];
 export type RankedMethod = components['schemas']['RankedMethod'];
 export type Row = components['schemas']['Row'];
+export type SliceFeature = components['schemas']['SliceFeature'];
 export type StoreInfo = components['schemas']['StoreInfo'];
 export type StoredMap = components['schemas']['StoredMap'];
 export type Stores = components['schemas']['Stores'];
@@ -913,7 +929,7 @@ export interface operations {
                 target?: ("predicted" | "label" | "sum") | number;
                 /** @description which examples; by default all */
                 filter?: string;
-                /** @description `errors`, `id`, or a field with a number; `METHOD.FIELD` for one method */
+                /** @description `errors`, `id`, a field with a number (`METHOD.FIELD` for one method), or a slice feature */
                 sort?: string;
                 /** @description largest first */
                 desc?: "0" | "1";
@@ -992,7 +1008,7 @@ export interface operations {
                 target?: ("predicted" | "label" | "sum") | number;
                 /** @description which examples; by default all */
                 filter?: string;
-                /** @description `errors`, `id`, or a field with a number; `METHOD.FIELD` for one method */
+                /** @description `errors`, `id`, a field with a number (`METHOD.FIELD` for one method), or a slice feature */
                 sort?: string;
                 /** @description largest first */
                 desc?: "0" | "1";
@@ -1079,7 +1095,7 @@ export interface operations {
                 target?: ("predicted" | "label" | "sum") | number;
                 /** @description which examples; by default all */
                 filter?: string;
-                /** @description `errors`, `id`, or a field with a number; `METHOD.FIELD` for one method */
+                /** @description `errors`, `id`, a field with a number (`METHOD.FIELD` for one method), or a slice feature */
                 sort?: string;
                 /** @description largest first */
                 desc?: "0" | "1";
@@ -1304,7 +1320,7 @@ export interface operations {
                 target?: ("predicted" | "label" | "sum") | number;
                 /** @description which examples; by default all */
                 filter?: string;
-                /** @description `errors`, `id`, or a field with a number; `METHOD.FIELD` for one method */
+                /** @description `errors`, `id`, a field with a number (`METHOD.FIELD` for one method), or a slice feature */
                 sort?: string;
                 /** @description largest first */
                 desc?: "0" | "1";

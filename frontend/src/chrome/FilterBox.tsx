@@ -2,7 +2,7 @@
 import { useEffect, useRef } from "preact/hooks";
 import type { PageHeader, StoreInfo } from "../api/types";
 import { hasTexts } from "../maps/partPages";
-import { terms, withoutTerm } from "../state/filterTerms";
+import { fieldText, sliceTerm, terms, withoutTerm } from "../state/filterTerms";
 import { page } from "../state/loaded";
 import { change, view } from "../state/view";
 import { Toggle } from "./Fields";
@@ -62,18 +62,36 @@ export function FilterBox({ info }: { info: StoreInfo }) {
   );
 }
 
-function placeholder({ modality }: StoreInfo): string {
+function placeholder({ modality, slices }: StoreInfo): string {
+  const slice = slices.find(({ values }) => values?.length);
+  const ofSlice = slice ? ` ${sliceTerm(slice.field, slice.values![0]!)}` : "";
   const text = modality === "text" ? ' text:"not bad"' : "";
-  return `Filter, such as label:cat pred:!cat probability>0.9 gap>5%${text}`;
+  return `Filter, such as label:cat pred:!cat probability>0.9 gap>5%${ofSlice}${text}`;
 }
 
 /** Beginnings of terms, for the browser to offer. */
-function hints({ modality, methods, measures }: StoreInfo, header: PageHeader | undefined): string[] {
+function hints({ modality, methods, measures, slices }: StoreInfo, header: PageHeader | undefined): string[] {
   const ofMethods = methods.flatMap(({ id, sums_to }) => [
     ...(sums_to === null ? [] : [`${id}.gap>`]),
     ...measures.map((measure) => `${id}.${measure.id}${measure.better === "higher" ? "<" : ">"}`),
   ]);
   const ofTexts = modality === "text" || (header && hasTexts(header)) ? ["text:"] : [];
+  const ofSlices = slices.flatMap(({ field, type, values }) =>
+    type === "number"
+      ? [`${fieldText(field)}>`]
+      : (values?.map((v) => sliceTerm(field, v)) ?? [`${fieldText(field)}:`]),
+  );
   const ofFields = (header?.fields ?? []).map((field) => `${field}>`);
-  return ["is:error", "is:correct", "label:", "pred:", "id:", ...ofTexts, "has:warning", ...ofFields, ...ofMethods];
+  return [
+    "is:error",
+    "is:correct",
+    "label:",
+    "pred:",
+    "id:",
+    ...ofTexts,
+    ...ofSlices,
+    "has:warning",
+    ...ofFields,
+    ...ofMethods,
+  ];
 }

@@ -9,7 +9,7 @@ import { DisplayControls } from "./DisplayControls";
 import { Field, Select } from "./Fields";
 import { FilterBox } from "./FilterBox";
 import { Selectors } from "./Selectors";
-import { sortOptions, sortTitle } from "./sorts";
+import { beginsWithLargest, sortOptions, sortTitle } from "./sorts";
 import styles from "./Toolbar.module.css";
 
 const PANE_TITLES: Record<Pane, string> = { examples: "Examples", summary: "Summary" };
@@ -95,7 +95,7 @@ function SortField({ info }: { info: StoreInfo }) {
           value={sort}
           options={options}
           groups={groups}
-          select={(field) => change({ sort: field, descending: field !== "id" })}
+          select={(field) => change({ sort: field, descending: beginsWithLargest(field, info) })}
         />
       </Field>
       <button

@@ -21,6 +21,7 @@ const EXAMPLE_FIELDS = ["score", "probability", "margin", "loss", "gap", "disagr
 /** The title of a field such as `integrated_gradients.gap`: "gap of Integrated gradients". */
 export function sortTitle(field: string, store: StoreInfo): string {
   if (TITLES[field]) return TITLES[field];
+  if (store.slices.some((slice) => slice.field === field)) return field;
   const [name, methodId] = field.split(".").reverse() as [string, string?];
   const title = store.measures.find(({ id }) => id === name)?.title ?? name;
   const method = store.methods.find(({ id }) => id === methodId)?.title;
@@ -44,5 +45,10 @@ export function sortOptions(store: StoreInfo, known: readonly string[]): SortOpt
   if (known.includes("concentration")) groups.push(["concentration of", ofMethods("concentration", store.methods)]);
   for (const { id, title } of store.measures)
     if (known.includes(id)) groups.push([`${title} of`, ofMethods(id, store.methods)]);
+  if (store.slices.length > 0) groups.push(["slice feature", store.slices.map(({ field }) => [field, field])]);
   return { fields: fields.map((field) => [field, TITLES[field]!]), groups };
 }
+
+/** Whether an order begins with the largest: ids and texts begin with the smallest. */
+export const beginsWithLargest = (field: string, store: StoreInfo): boolean =>
+  field !== "id" && !store.slices.some((slice) => slice.field === field && slice.type === "text");

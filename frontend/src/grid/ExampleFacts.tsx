@@ -1,7 +1,11 @@
-// What is known about an example: predicted class, label, the class its maps explain, score and id.
-import type { Row, StoredMap } from "../api/types";
+// What is known about an example: predicted class, label, the class its maps explain, score, id and slice features.
+import { Fragment } from "preact";
+import type { Row, SliceFeature, StoredMap } from "../api/types";
 import { className } from "../format/names";
-import { percent, short } from "../format/numbers";
+import { percent, plain, short } from "../format/numbers";
+import { isOn, sliceTerm, terms } from "../state/filterTerms";
+import { storeInfo } from "../state/stores";
+import { addFilterTerm, view } from "../state/view";
 import styles from "./ExampleFacts.module.css";
 
 /** The map whose numbers are shown: of the last step, and of the predicted class if it was explained. */
@@ -25,6 +29,44 @@ export function explainedClass(map: StoredMap | null, ofQuantity = false): strin
   if (scoreFunction === "region") return `${name}, where it is predicted`;
   const position = map.target_index?.slice(0, -1) ?? [];
   return position.length > 0 ? `${name} at ${position.join(", ")}` : name;
+}
+
+const MOST_IN_GRID = 3;
+
+/** The slice features of the store: in the grid at most three, those first that the order and the filter name. */
+function shownSlices(inGrid: boolean): readonly SliceFeature[] {
+  const slices = storeInfo.value?.slices ?? [];
+  if (!inGrid || slices.length <= MOST_IN_GRID) return slices;
+  const { sort, filter } = view.value;
+  const inUse = ({ field }: SliceFeature): boolean => field === sort || terms(filter).some((term) => isOn(term, field));
+  return [...slices.filter(inUse), ...slices.filter((slice) => !inUse(slice))].slice(0, MOST_IN_GRID);
+}
+
+/** Slice features and their values, each a button that filters by it. */
+function SliceFacts({ row, inGrid }: { row: Row; inGrid: boolean }) {
+  return shownSlices(inGrid).map(({ name, field }) => {
+    const value = row.slices[name];
+    return (
+      <Fragment key={name}>
+        <dt title={field}>{field}</dt>
+        <dd data-slice={name}>
+          {value == null ? (
+            "–"
+          ) : (
+            <button
+              type="button"
+              class={styles.value}
+              tabIndex={inGrid ? -1 : undefined}
+              title={`${value}: only these`}
+              onClick={() => addFilterTerm(sliceTerm(field, value))}
+            >
+              {typeof value === "number" ? plain(value) : value}
+            </button>
+          )}
+        </dd>
+      </Fragment>
+    );
+  });
 }
 
 export function ExampleFacts({ row, open }: { row: Row; open?: () => void }) {
@@ -57,7 +99,7 @@ export function ExampleFacts({ row, open }: { row: Row; open?: () => void }) {
           <div style={{ width: `${Math.min(1, Math.max(0, probability)) * 100}%` }} />
         </div>
       )}
-      <dl class={styles.facts}>
+      <dl class={`${styles.facts} ${open ? styles.inGrid : ""}`}>
         {(row.label !== null || row.label_name !== null) && (
           <>
             <dt>label</dt>
@@ -78,6 +120,7 @@ export function ExampleFacts({ row, open }: { row: Row; open?: () => void }) {
         <dd data-fact="id" title={row.id}>
           {row.id}
         </dd>
+        <SliceFacts row={row} inGrid={open !== undefined} />
       </dl>
     </>
   );

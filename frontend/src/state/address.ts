@@ -77,8 +77,8 @@ const CODECS = {
   /** Whether a last column shows the last map minus the first. */
   change: flag("change"),
   filter: text("filter"),
-  /** `errors`, `id`, or a numeric field such as `integrated_gradients.gap`. */
-  sort: text("sort", "errors", /^([a-z][a-z0-9_]*\.)?[a-z][a-z0-9_]*$/),
+  /** `errors`, `id`, a numeric field such as `integrated_gradients.gap`, or a slice feature. */
+  sort: text("sort", "errors", /^[^,"\\]{1,200}$/),
   descending: flag("desc", true),
   offset: wholeNumber("at", 0, /^\d{1,15}$/),
   limit: choice<number>("n", PAGE_SIZES, 24),

@@ -53,3 +53,18 @@ it("hints at the fields of the store", () => {
   );
   expect(within.querySelector<HTMLInputElement>("[aria-label=Filter]")!.placeholder).toContain('text:"not bad"');
 });
+
+it("hints at slice features and their values, quoted where they must be", () => {
+  const slices = [
+    { name: "plan", field: "plan", type: "text" as const, values: ["basic", "pro plus"] },
+    { name: "age", field: "age", type: "number" as const, values: null },
+    { name: "plan type", field: "plan type", type: "text" as const, values: null },
+    { name: "label", field: "slice.label", type: "number" as const, values: null },
+  ];
+  const within = show(<FilterBox info={storeInfo({ slices })} />);
+  const hints = [...within.querySelectorAll("option")].map((option) => option.value);
+  expect(hints).toEqual(
+    expect.arrayContaining(["plan:basic", 'plan:"pro plus"', "age>", '"plan type":', "slice.label>"]),
+  );
+  expect(within.querySelector<HTMLInputElement>("[aria-label=Filter]")!.placeholder).toContain(" plan:basic");
+});

@@ -5,8 +5,9 @@ import { ExampleFacts, explainedClass, shownMap } from "../../src/grid/ExampleFa
 import { Legend } from "../../src/grid/Header";
 import { active } from "../../src/state/interaction";
 import { page as loadedPage } from "../../src/state/loaded";
-import { change } from "../../src/state/view";
-import { floatPage, perform, pictureMap, row, show, texts } from "../render";
+import { stores } from "../../src/state/stores";
+import { change, view } from "../../src/state/view";
+import { button, floatPage, perform, pictureMap, row, show, storeInfo, texts } from "../render";
 
 beforeEach(() => {
   active.value = null;
@@ -76,6 +77,31 @@ describe("facts", () => {
       { target: null, target_index: null, score_function: "my_scores:odds" },
     ].map((patch) => explainedClass(pictureMap(patch)));
     expect(words).toEqual(["cat", "cat at 7", "cat, where it is predicted", "sum of outputs", "my_scores:odds"]);
+  });
+});
+
+describe("slice features", () => {
+  const slice = (name: string) => ({ name, field: name, type: "text" as const, values: null });
+  beforeEach(() => change({ run: "r", store: "attributions", filter: "", sort: "errors" }));
+  const facts = (names: string[], values: Record<string, string | number>, open?: () => void): HTMLElement => {
+    stores.value = { logdir: "", stores: [storeInfo({ slices: names.map(slice) })] };
+    return show(<ExampleFacts row={row({ slices: values })} {...(open ? { open } : {})} />);
+  };
+  const names = (within: HTMLElement): string[] => texts(within.querySelectorAll("dt")).slice(4);
+
+  it("are facts that filter; a value that is missing does not", () => {
+    const within = facts(["plan", "age", "city"], { plan: "pro plus", age: 31 });
+    expect(names(within)).toEqual(["plan", "age", "city"]);
+    expect(texts(within.querySelectorAll("[data-slice]"))).toEqual(["pro plus", "31", "–"]);
+    perform(() => button(within, "pro plus").click());
+    perform(() => button(within, "31").click());
+    expect(view.value.filter).toBe('plan:"pro plus" age:31');
+  });
+  it("are at most three in the grid: first those of the order and the filter", () => {
+    const all = ["a", "b", "c d", "e", "f"];
+    change({ sort: "e", filter: '-"c d":x aa:1' });
+    expect(names(facts(all, {}, () => undefined))).toEqual(["c d", "e", "a"]);
+    expect(names(facts(all, {}))).toEqual(all);
   });
 });
 

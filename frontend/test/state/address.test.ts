@@ -98,7 +98,7 @@ describe("address", () => {
   it("takes defaults for nonsense", () => {
     expect(
       readView(
-        "#x&p.deepexplain.sort=U%20P&p.deepexplain.columns=colours&p.deepexplain.method=A&p.deepexplain.view=all&p.deepexplain.at=-4&p.deepexplain.n=1000&p.deepexplain.clip=p50&p.deepexplain.target=<b>&p.deepexplain.run=%E0%A4%A",
+        "#x&p.deepexplain.sort=a%2Cb&p.deepexplain.columns=colours&p.deepexplain.method=A&p.deepexplain.view=all&p.deepexplain.at=-4&p.deepexplain.n=1000&p.deepexplain.clip=p50&p.deepexplain.target=<b>&p.deepexplain.run=%E0%A4%A",
       ),
     ).toEqual(DEFAULT_VIEW);
   });
