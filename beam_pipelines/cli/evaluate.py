@@ -142,22 +142,18 @@ def _select(
 ) -> tuple[Arguments, dict[str, str]]:
     """The arguments with the methods that can explain the model within the budget, and why the others cannot."""
     from beam_pipelines.cli.request import build_request
+    from beam_pipelines.engine.trial import explain_one
     from tb_deepexplain.evaluation.method_comparison import select_methods
     from tb_deepexplain.recording.batch_explainer import BatchExplainer
 
     arguments = _with_windows(arguments, graph)
-    first = next((example for example in examples if example.label is not None), examples[0])  # for --target label
+    examples = sorted(examples, key=lambda example: example.label is None)  # for --target label
 
     def prepare(method: str) -> tuple[int, Callable[[], Any]]:
         parameters = tuple(parameter for parameter in arguments.parameters if parameter[0] == method)
         alone = dataclasses.replace(arguments, methods=(method,), measures=(), parameters=parameters)
         explainer = BatchExplainer(build_request(alone, background), graph)
-
-        def explain_one() -> None:
-            explainer.classes(first)
-            explainer.attempt([first])
-
-        return explainer.explainers[0].cost(explainer.stack([first])), explain_one
+        return explainer.explainers[0].cost(explainer.stack(examples[:1])), lambda: explain_one(explainer, examples)
 
     methods = arguments.methods or [method.id for method in TABLE]
     selected, left_out = select_methods(methods, prepare, arguments.budget, required=bool(arguments.methods))

@@ -228,7 +228,7 @@ class BatchExplainer:
     def map_targets(self, examples: Sequence[Example]) -> list[MapTarget]:
         """What is explained of one batch, for each map of an example."""
         classes = self._classes(self._predict(self.stack(examples)))
-        return classes.choose(self.request.target, [example.label for example in examples])
+        return classes.choose(self.request.target, [example.label for example in self._fit_labels(examples, classes)])
 
     def stack(self, examples: Sequence[Example]) -> dict[str, np.ndarray]:
         """The model's inputs `[N, ...]` by name, for examples that can be batched."""

@@ -133,7 +133,7 @@ class Classes:
 
     def fit_labels(self, labels: Sequence[Label]) -> list[Label]:
         """The labels as this output has them: quantities, where it has no classes; a negative class number stands for no label, as
-        in test sets of TensorFlow Datasets. InputError for a label that does not fit."""
+        in test sets of TensorFlow Datasets. InputError for a label that does not fit, such as the number of no class."""
         for label in labels:
             if isinstance(label, float) and self.count > 1:
                 raise InputError(f"its label is {label:g}; expected a class number")
@@ -143,11 +143,16 @@ class Classes:
                     reason = "the model's classes exclude each other (they have no sigmoid each)"
                 raise InputError(f"its label is {list(label)}, a list of classes; {reason}")
         if self.count > 1:
-            return [None if isinstance(label, int) and label < 0 else label for label in labels]
+            fitted = [None if isinstance(label, int) and label < 0 else label for label in labels]
+            for label in fitted:
+                numbers = np.atleast_1d(() if label is None else label)
+                if (wrong := numbers[(numbers < 0) | (numbers >= self.count)]).size:
+                    raise InputError(f"its label is {wrong[0]}; the model has {self.count} classes, numbered from 0")
+            return fitted
         return [float(label) if isinstance(label, int) else label for label in labels]
 
     def choose(self, target: Target, labels: Sequence[Label]) -> list[MapTarget]:
-        """What is explained, for each map of an example; an example need not have all of them."""
+        """What is explained, for each map of an example; an example need not have all of them. `labels` of `fit_labels`."""
         n, outputs = len(self.outputs), self.predictions.outputs
         everything = np.arange(n)
         if target.rule == "sum":
@@ -233,10 +238,8 @@ class Classes:
             true = np.isin(np.arange(self.count), label)
             of_truth = np.where(true, self.probabilities[i], 1 - self.probabilities[i].astype(np.float64))
             return float(-np.log(np.maximum(of_truth, _TINY)).mean())
-        numbers = np.atleast_1d(label)
-        if numbers.size != 1 or not 0 <= numbers[0] < self.count:
-            return None
-        probability = self.probability(i, [int(numbers[0])])
+        (number,) = np.atleast_1d(label)
+        probability = self.probability(i, [int(number)])
         return None if probability is None else -math.log(max(probability, _TINY))
 
     @functools.cached_property
@@ -256,10 +259,7 @@ class Classes:
             raise InputError(
                 "it has no label, which target label needs; add the feature (see `label_feature`) or use target predicted"
             )
-        numbers = np.atleast_1d(label)
-        if (wrong := numbers[(numbers < 0) | (numbers >= self.count)]).size:
-            raise InputError(f"its label {wrong[0]} is none of the model's {self.count} classes, numbered from 0")
-        return numbers
+        return np.atleast_1d(label)
 
 
 def _list_numbers(numbers: Sequence[int]) -> str:

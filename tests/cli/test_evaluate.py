@@ -102,11 +102,12 @@ def test_the_table_shows_the_means_of_the_store(
 
 @pytest.mark.slow
 def test_examples_that_fail_are_left_out_of_the_ranking(linear: tuple[Path, Path], tmp_path: Path) -> None:
-    rows = [{"x": np.full(6, i + 1.0, np.float32)} | ({} if i in (0, 3) else {"label": i % 3}) for i in range(6)]
+    labels = [None, 99, 2, None, 1, 2, 0]  # 99 is no class
+    rows = [{"x": np.full(6, i + 1.0)} | ({} if label is None else {"label": label}) for i, label in enumerate(labels)]
     source = write_records(tmp_path / "a.tfrecord", rows)
     options = ["--target=label", "--methods=saliency,gradient_x_input", "--measures=deletion", "--deletion.steps=2"]
     assert evaluate(linear[0], source, tmp_path, *options) == 1
-    assert example_ids(tmp_path) == {f"a:{i:06d}" for i in (1, 2, 4, 5)}
+    assert example_ids(tmp_path) == {f"a:{i:06d}" for i in (2, 4, 5, 6)}
     assert {row["id"] for row in read_evaluation(tmp_path)["methods"]} == {"saliency", "gradient_x_input"}
 
 

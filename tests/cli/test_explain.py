@@ -309,6 +309,7 @@ def test_bad_rows_of_a_csv_file_are_listed_as_errors(exported: Exported, tmp_pat
         "1,2,3,nan,1",
         "4,3,2,1,one",
         "0,0,0,1,1",
+        "0,0,1,1,99",
     ]
     source = format_writers.write(tmp_path / "a.csv", "\n".join(lines).encode())
     run = Run(exported("binary"), tmp_path / "logs")
@@ -317,12 +318,14 @@ def test_bad_rows_of_a_csv_file_are_listed_as_errors(exported: Exported, tmp_pat
     errors = {e["example_id"]: (e["stage"], e["message"]) for e in run.store.errors().to_pylist()}
     assert {id_: stage for id_, (stage, _) in errors.items()} == {
         "a:000001": "read", "a:000002": "parse", "a:000003": "read", "a:000004": "explain", "a:000005": "parse",
+        "a:000007": "explain",
     }  # fmt: skip
     for id_, reason in [
         ("a:000001", "it has 3 fields; the header has 5"),
         ("a:000002", "its feature 'c' is 'three'; expected a number"),
         ("a:000003", "it is not CSV"),
         ("a:000004", "NaN or infinite"),
+        ("a:000007", "its label is 99; the model has 2 classes, numbered from 0"),
         ("a:000005", "'one'; expected a class number, or --labels"),
     ]:
         assert reason in errors[id_][1]
