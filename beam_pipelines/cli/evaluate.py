@@ -61,7 +61,7 @@ def run(arguments: Arguments) -> int:
         from beam_pipelines.cli.background import read_background
         from beam_pipelines.cli.request import build_request, check_baseline_examples
         from beam_pipelines.reading.example_parser import ExampleParser
-        from beam_pipelines.reading.slice_values import check_present
+        from beam_pipelines.reading.named_features import check_present
         from tb_deepexplain.recording.batch_explainer import BatchExplainer
         from tb_deepexplain.recording.manifest import describe_store
         from tb_deepexplain.recording.model_loading import load_requested_model

@@ -14,8 +14,8 @@ from beam_pipelines.engine import local_workers
 from beam_pipelines.engine.native_logs import filter_native_stderr
 from beam_pipelines.engine.progress_display import print_note
 from beam_pipelines.engine.unit_worker import Job, UnitWorker, unit_worker_pool
+from beam_pipelines.reading.named_features import check_present
 from beam_pipelines.reading.read_records import read_records
-from beam_pipelines.reading.slice_values import check_present
 from beam_pipelines.reading.work_unit import WorkUnit
 from tb_deepexplain.errors import InputError, ParameterError, UnsupportedModelError
 from tb_deepexplain.store.records import Failure

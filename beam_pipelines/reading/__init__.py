@@ -16,6 +16,7 @@ Read `work_unit.py` first, which has the data, then follow one input through the
     feature_values.py      values of features → arrays
     label_values.py        labels → class numbers, one or several
     slice_values.py        values of slice features → text
+    named_features.py      whether any record has the features that the caller names
     picture_decoding.py    encoded pictures → arrays
     baseline_examples.py   examples whose statistics stand for missing features
     preprocess.py          the function of --preprocess

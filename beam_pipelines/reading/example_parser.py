@@ -10,6 +10,7 @@ import numpy as np
 
 from beam_pipelines.reading.feature_values import describe_values, to_bytes, to_input, to_number, to_scalar
 from beam_pipelines.reading.label_values import to_label
+from beam_pipelines.reading.named_features import is_present
 from beam_pipelines.reading.picture_decoding import decode_picture
 from beam_pipelines.reading.record_spec import RecordSpec
 from beam_pipelines.reading.slice_values import slice_values
@@ -39,6 +40,7 @@ class ExampleParser:
             if name not in names:
                 raise ParameterError(f"{self.spec.feature_option(name, feature)}: the model takes {', '.join(names)}")
         self._preprocess = self.spec.load_preprocess()
+        self.unread = set(self.spec.named_features)  # those that none of the parsed records has had
 
     @property
     def columns(self) -> Columns | None:
@@ -53,6 +55,8 @@ class ExampleParser:
         """The example; its id is `position` if the record has none. Raises InputError if it does not fit the model."""
         columns: Mapping[str, Any] = ExampleFeatures(record) if isinstance(record, bytes) else record
         slices = slice_values(columns, self.spec.slice_features)
+        if self.unread:
+            self.unread -= {name for name in self.unread if is_present(columns, name, self.spec)}
         if self.spec.schema:
             columns = self.spec.schema.complete(columns)
         id_, label = self._id(columns, self.spec.id_feature), self._label(columns, self.spec.label_feature)
@@ -144,6 +148,8 @@ class ExampleParser:
         return printable(str(value))
 
     def _label(self, columns: Mapping[str, Any], feature: str) -> Label:
+        if isinstance(columns, ExampleFeatures) and columns.is_missing(feature):
+            return None
         return to_label(columns.get(feature), feature, self.spec.class_names)
 
 

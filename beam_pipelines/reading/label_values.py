@@ -15,16 +15,19 @@ from tb_deepexplain.attribution.labels import read_labels
 from tb_deepexplain.errors import InputError
 from tb_deepexplain.recording.targets import Label
 
+_NULLS = ("", "nan", "none", "null", "<na>")
+
 
 def to_label(value: Any, feature: str, class_names: Sequence[str]) -> Label:
-    """The class that a label stands for, several classes, or a quantity; None if there is no label: null, an empty text, or NaN.
+    """The class that a label stands for, several classes, or a quantity; None if there is no label: null, NaN, or a text that
+    says so.
 
     A class number (also 2.0, True, or text of one), one of `class_names`, a one-hot row, or several classes as a row of 0 and 1
     or as a list of numbers or names (numbers only with `class_names`). Any other number is a quantity (`Classes.fit_labels` refuses
     it where the model has classes). InputError, which names the feature, for anything else.
     """
     scalar = to_scalar(value)
-    if scalar is None or (isinstance(scalar, str) and not scalar) or (isinstance(scalar, float) and math.isnan(scalar)):
+    if _is_missing(scalar, class_names):
         return None
     if isinstance(scalar, str):
         scalar = class_names.index(scalar) if scalar in class_names else _parse(scalar, feature, class_names)
@@ -34,6 +37,13 @@ def to_label(value: Any, feature: str, class_names: Sequence[str]) -> Label:
         raise InputError(f"its label, feature {feature!r}, is {scalar:g}; expected a class number or a quantity")
     is_class = scalar == math.floor(scalar) and -(2**31) <= scalar < 2**31
     return int(scalar) if is_class else float(scalar)
+
+
+def _is_missing(scalar: Any, class_names: Sequence[str]) -> bool:
+    """Whether it is null as pandas and others write it."""
+    if isinstance(scalar, str):
+        return scalar.lower() in _NULLS and scalar not in class_names
+    return scalar is None or (isinstance(scalar, float) and math.isnan(scalar)) or type(scalar).__name__ == "NAType"
 
 
 def _parse(text: str, feature: str, class_names: Sequence[str]) -> Any:

@@ -39,6 +39,19 @@ class RecordSpec:
         if self.resize is not None and self.resize not in RESIZE_METHODS:
             raise ParameterError(f"resize {self.resize}: expected {', '.join(RESIZE_METHODS)}")
 
+    @property
+    def named_features(self) -> dict[str, str]:
+        """The features for label, id and slices that are named by the caller → the option that does it. A function `preprocess` may
+        make label and id."""
+        options = {}
+        for parameter, feature in {"label_feature": self.label_feature, "id_feature": self.id_feature}.items():
+            is_default = feature in (parameter.removesuffix("_feature"), "none", "")
+            if not is_default and self.preprocess is None:
+                options[feature] = f"{parameter}={feature!r}" if self.in_python else f"--{parameter} {feature}"
+        for feature in self.slice_features:
+            options[feature] = f"slice_features={[feature]}" if self.in_python else f"--keep {feature}"
+        return options
+
     def option(self, name: str, value: str = "") -> str:
         """An option as the caller writes it: `--resize`, or `resize=True` in Python. `value`: of Python's keyword."""
         return f"{name}={value}" if self.in_python and value else name if self.in_python else f"--{name}"

@@ -2,57 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import decimal
-import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from beam_pipelines.reading.feature_values import describe_values, to_scalar
-from beam_pipelines.reading.record_spec import RecordSpec
-from beam_pipelines.reading.tf_example import ExampleFeatures
-from beam_pipelines.reading.work_unit import Record
 from tb_deepexplain.errors import InputError
-from tb_deepexplain.store.records import Failure, printable
-
-_MOST_READ = 1000  # records that are searched for a feature before it is refused
+from tb_deepexplain.store.records import printable
 
 
 def slice_values(columns: Mapping[str, Any], names: Sequence[str]) -> dict[str, str]:
     """The values that a record has of these features, as text. InputError for a value that is not one number or string."""
     values = {name: to_text(columns.get(name), name) for name in names}
     return {name: value for name, value in values.items() if value is not None}
-
-
-def check_present(records: Iterable[Record | Failure], spec: RecordSpec) -> None:
-    """InputError if none of the first 1,000 records has a value of one of the slice features of `spec`."""
-    missing, known, count = list(spec.slice_features), dict[str, None](), 0
-    for record in itertools.islice(records if missing else (), _MOST_READ):
-        if isinstance(record, Failure):
-            continue
-        with contextlib.suppress(InputError):  # the run tells of records that cannot be read
-            columns = ExampleFeatures(record.payload) if isinstance(record.payload, bytes) else record.payload
-            count, known = count + 1, known | dict.fromkeys(map(str, columns))
-            missing = [name for name in missing if _is_null(columns.get(name))]
-        if not missing:
-            return
-    if missing and count:
-        option = f"slice_features={missing[:1]}" if spec.in_python else f"--keep {missing[0]}"
-        raise InputError(
-            f"{option}: none of the first {count:,} records has this feature; they have {', '.join(sorted(known))}: correct the "
-            "name, or leave it out"
-        )
-
-
-def _is_null(value: Any) -> bool:
-    try:
-        return to_text(value, "") is None
-    except InputError:  # too many values: the run tells of these
-        return False
 
 
 def to_text(value: Any, feature: str) -> str | None:

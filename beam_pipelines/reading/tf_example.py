@@ -35,6 +35,10 @@ class ExampleFeatures(Mapping[str, np.ndarray]):
             return np.frombuffer(packed, "<f4", count, len(packed) - 4 * count)
         return np.array(values.value, _DTYPES[field])
 
+    def is_missing(self, name: str) -> bool:
+        """Whether there is no such feature, or one without values of any type: so TFX writes the empty cell of a table."""
+        return name not in self._features or self._features[name].WhichOneof("kind") is None
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._features)
 

@@ -79,7 +79,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         _check_examples(inputs["examples"], splits)
         transform_graph, label_feature = _transform_graph(inputs), parameters.get("label_feature", "label")
         labels_graph = transform_graph if transform_graph and makes_label(transform_graph, label_feature) else None
-        attribute, explainers = self._load(inputs, parameters, transform_graph)
+        attribute, explainers = self._load(inputs, {**parameters, "max_error_rate": max_error_rate}, transform_graph)
         named_features = {
             name: parameters[name] for name in _NAMES_OF_FEATURES if parameters.get(name, "none") != "none"
         }
@@ -88,6 +88,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             if labels_graph and elements:
                 elements = TransformedLabels(labels_graph, label_feature)(elements)
             check_examples(split, elements, explainers, attribute, named_features)
+        attribute.is_checked = True
         with self._make_beam_pipeline() as pipeline:
             for split in splits:
                 records = pipeline | f"Read[{split}]" >> _read_split(inputs["examples"], split)

@@ -13,7 +13,7 @@ from beam_pipelines.engine import local_workers
 from beam_pipelines.engine.device_pool import DevicePool, explainer_pool, prepare_devices
 from beam_pipelines.engine.trial import explain_one
 from beam_pipelines.reading.example_parser import ExampleParser
-from beam_pipelines.reading.slice_values import check_present
+from beam_pipelines.reading.named_features import check_present
 from beam_pipelines.reading.tf_example import ExampleFeatures
 from beam_pipelines.reading.work_unit import Record
 from beam_pipelines.transforms import Attribute

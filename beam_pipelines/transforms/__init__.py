@@ -4,6 +4,7 @@ Use them if examples do not come from files, or attributions do not go into a st
 explainer and writer over files, in work units that can be resumed.) `attribute.py`, the file to read first, explains;
 `write_attributions.py` writes a store; `model_handler.py` is for Beam's RunInference; `elements.py` parses what a
 pipeline hands over, whose kinds `element_kinds.py` knows; `output_hints.py` are Beam's type hints of what comes out.
+`request_check.py` refuses a request before any element, `tallies.py` a run of too many errors.
 """
 
 from beam_pipelines.transforms.attribute import Attribute

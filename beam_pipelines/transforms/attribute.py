@@ -21,16 +21,20 @@ from beam_pipelines.engine.device_pool import DevicePool, explainer_pool
 from beam_pipelines.reading.preprocess import Preprocess
 from beam_pipelines.reading.record_spec import RecordSpec, resize_method
 from beam_pipelines.reading.tfmd_schema import load_schema
+from beam_pipelines.transforms import request_check
 from beam_pipelines.transforms.elements import Attributions, ElementParser, Explained, Failure, K, ParsedElement, V
 from beam_pipelines.transforms.output_hints import OutputHint, element_types
+from beam_pipelines.transforms.request_check import check_path, checked_pool, raise_refusal
+from beam_pipelines.transforms.tallies import CheckRun, RunCheck, Tally
 from tb_deepexplain.graph.model_graph import ModelGraph
-from tb_deepexplain.recording.batch_explainer import BatchExplainer
+from tb_deepexplain.recording.batch_explainer import BatchExplainer, Outcome
 from tb_deepexplain.recording.example import Example
 from tb_deepexplain.recording.request import Request, make_request
 from tb_deepexplain.recording.work_metrics import Metrics
 from tb_deepexplain.registry.table import Selection
 from tb_deepexplain.store import records
 
+_MOST_REFUSED = 8  # elements, before an error of the request ends the run
 _MAX_BYTES, _MAX_BATCHES = 1 << 28, 1000  # of incomplete batches in memory
 
 
@@ -52,14 +56,17 @@ class Attribute(beam.PTransform, Generic[K, V]):
     An element is a dict, beam.Row, NamedTuple or dataclass of columns (the model's inputs by name; `label` and `id` if known), a
     tf.train.Example or its bytes; for a model with one input its value itself: an array, a text, an encoded picture, a ReadableFile
     of fileio; a PredictionResult of one of these, or a pair of a key and one of these. An element without a key has the id in it, or
-    is named by a digest of its content. `features`,
-    `preprocess` (a function of a dict, or "module:function"), `schema` (a file), `resize` (True, or the name of a
-    method), `id_feature`, `label_feature`, `mixed_precision` and `gpus` are as on the command line. `gpus` counts for each
-    process, which reserves them; the default is one, if the machine has any.
+    is named by a digest of its content. `features`, `preprocess` (a function of a dict, or "module:function"), `schema` (a file),
+    `resize` (True, or the name of a method), `id_feature`, `label_feature`, `mixed_precision` and `gpus` are as on the command line.
+    `gpus` counts for each process, which reserves them; the default is one, if the machine has any.
 
     Returns `Attributions`: `explained`, of `Explained`, and `errors`, of `Failure`, both with the key and the element itself. Beam's
     type hints of both name the types of key and element, which Beam knows from the elements; `Attribute[int, dict](...)` names them
-    where it does not. Raises ParameterError or UnknownMethodError when the pipeline is built.
+    where it does not.
+
+    Raises ParameterError, UnknownMethodError or UnsupportedModelError when the pipeline is built, or a worker starts that first sees the
+    model. In the pipeline, StoreError if more than `max_error_rate` (default: one half, of 100 elements or more) or all of the elements
+    of a bounded PCollection failed; InputError if none has a feature that is named.
     """
 
     def __init__(
@@ -93,8 +100,10 @@ class Attribute(beam.PTransform, Generic[K, V]):
         score: str | None = None,
         only: str | None = None,
         slice_features: str | Sequence[str] = (),
+        max_error_rate: float | None = None,
     ) -> None:
         super().__init__()
+        check_path(model)
         self.request = make_request(
             model,
             methods,
@@ -131,6 +140,8 @@ class Attribute(beam.PTransform, Generic[K, V]):
             in_python=True,
         )
         self.record_spec.load_preprocess()  # raises now, not on a worker
+        self.run_check = RunCheck(max_error_rate, self.record_spec.named_features)
+        self.is_checked = False  # against the model, in this process
         self._hints: dict[str, Any] = {}
         self._shared = Shared()  # a process loads the model once, even if the transform is applied to several splits
 
@@ -146,15 +157,30 @@ class Attribute(beam.PTransform, Generic[K, V]):
 
     def expand(self, examples: beam.PCollection[Any]) -> Attributions:
         key_type, element_type = self._types(examples.element_type)
-        step = beam.ParDo(_ExplainElements(self.request, self.record_spec, self._shared))
+        p = examples.pipeline
+        self._check_request(p)
+        run_check = self.run_check if examples.is_bounded else None  # the errors of a stream are dead letters
+        step = beam.ParDo(_ExplainElements(self.request, self.record_spec, self._shared, self.is_checked, run_check))
         outputs = examples | "Explain" >> step.with_resource_hints(**self._hints).with_outputs(
-            "errors", main="explained"
+            "errors", "tallies", main="explained"
         )
         # The step itself cannot have these hints: --runtime_type_check would compare the errors with those of `explained`.
         outputs.explained.element_type = OutputHint(Explained, key_type, element_type)
         outputs.errors.element_type = OutputHint(Failure, key_type, element_type)
-        request = examples.pipeline | "Request" >> beam.Create([self.request])
-        return Attributions(outputs.explained, outputs.errors, request)
+        request = p | "Request" >> beam.Create([self.request])
+        checks = outputs.tallies | "Check" >> CheckRun(run_check) if run_check else p | "Check" >> beam.Create([])
+        return Attributions(outputs.explained, outputs.errors, request, checks)
+
+    def _check_request(self, pipeline: beam.Pipeline) -> None:
+        """Check the request against the model now, if the model can be loaded here; else a worker does so when it starts."""
+        if self.is_checked or not request_check.is_readable(self.request):
+            return
+        with request_check.left_to_workers():
+            if request_check.explains_here(pipeline):
+                self._pool = self._shared.acquire(lambda: checked_pool(self.request, self.record_spec))
+            else:
+                request_check.check_on_cpu(self.request, self.record_spec)
+            self.is_checked = True
 
     def _types(self, examples: Any) -> tuple[Any, Any]:
         """Of key and element: `Attribute[K, V](...)` names those of pairs, or else Beam knows them."""
@@ -172,14 +198,21 @@ class Attribute(beam.PTransform, Generic[K, V]):
 class _ExplainElements(beam.DoFn):
     """Element → Explained, or Failure to `errors`. Examples of one bundle and window with equal shapes are batched."""
 
-    def __init__(self, request: Request, record_spec: RecordSpec, shared: Shared) -> None:
+    def __init__(
+        self, request: Request, record_spec: RecordSpec, shared: Shared, is_checked: bool, run_check: RunCheck | None
+    ) -> None:
         self._request, self._record_spec, self._shared = request, record_spec, shared
+        self._is_checked, self._run_check = is_checked, run_check
 
     def setup(self) -> None:
-        self._pool = self._shared.acquire(lambda: explainer_pool(self._request))
+        self._pool = self._shared.acquire(self._load)
         with self._pool.least_busy() as explainer:
             self._parser = ElementParser(explainer, self._record_spec)
         self._batch_size = BatchSize(self._request.batch_size)
+        self._tally = self._total = Tally()  # of the bundle, and of all bundles
+
+    def _load(self) -> DevicePool[BatchExplainer]:
+        return explainer_pool(self._request) if self._is_checked else checked_pool(self._request, self._record_spec)
 
     def start_bundle(self) -> None:
         # By window and shape, with timestamps.
@@ -191,11 +224,13 @@ class _ExplainElements(beam.DoFn):
     ) -> Iterator[Any]:
         parsed = self._parser.parse(element)
         example = parsed.example
+        self._last = timestamp, window
         if isinstance(example, records.Failure):
             metrics = Metrics()
             metrics.fail(example.stage)
             update_counters(metrics)
             yield TaggedOutput("errors", parsed.output(example))
+            self._count([example])
             return
         key = window, example.batch_key
         batch = self._batches.setdefault(key, [])
@@ -209,6 +244,21 @@ class _ExplainElements(beam.DoFn):
     def finish_bundle(self) -> Iterator[Any]:
         while self._batches:
             yield from self._flush(next(iter(self._batches)))
+        if self._tally.elements:
+            timestamp, window = self._last
+            yield TaggedOutput("tallies", WindowedValue(self._tally, timestamp, (window,)))
+        self._tally = Tally()
+
+    def _count(self, outcomes: Sequence[Outcome | None]) -> None:
+        """Count elements: an outcome each, None for one that `only` skips. Raises what ends the run."""
+        failures = [outcome for outcome in outcomes if isinstance(outcome, records.Failure)]
+        tally = Tally(len(outcomes), len(failures), failures[0].message if failures else "", self._parser.unread)
+        self._tally, self._total = self._tally + tally, self._total + tally
+        if self._total.failed == self._total.elements >= _MOST_REFUSED:
+            raise_refusal(failures)  # an error of the request is that of every element
+        if self._run_check:
+            incomplete = Tally(sum(map(len, self._batches.values())), unread=self._parser.unread)
+            self._run_check.check_some(self._total + incomplete)
 
     def _flush(self, key: Any) -> list[Any]:
         """Explain a batch. The outputs are a list, not a generator, so that the time of later steps does not count."""
@@ -227,6 +277,7 @@ class _ExplainElements(beam.DoFn):
                 output = TaggedOutput("errors", output)
             outputs.append(output)
         metrics.explained, metrics.skipped = len(outcomes) - metrics.failures, len(examples) - len(outcomes)
+        self._count([*outcomes, *[None] * (len(examples) - len(outcomes))])
         metrics.total_seconds = time.perf_counter() - started
         self._batch_size.record(len(batch), metrics.total_seconds)
         update_counters(metrics)

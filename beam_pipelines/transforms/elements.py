@@ -66,6 +66,7 @@ class Attributions(NamedTuple):
     explained: beam.PCollection[Explained]
     errors: beam.PCollection[Failure]  # examples that could not be explained, and why
     request: beam.PCollection[Request]  # a single element
+    checks: beam.PCollection[None]  # empty; what waits for it does not run if the whole run is refused: too many errors
 
 
 class ParsedElement(NamedTuple):
@@ -89,10 +90,17 @@ class ElementParser:
         self._parser = ExampleParser(explainer.graph.inputs, record_spec)
         self._record_maker = RecordMaker(explainer.graph.inputs, record_spec)
 
+    @property
+    def unread(self) -> frozenset[str]:
+        """As ExampleParser.unread."""
+        return frozenset(self._parser.unread)
+
     def parse(self, element: Any) -> ParsedElement:
         """The id of the example is the element's key as a string, else the id in the element, else a digest of its content."""
         key, value = split_key(element)
         is_keyed = key is not None
+        if is_keyed:
+            self._parser.unread.discard(self._parser.spec.id_feature)  # the key is the id
         try:
             content = read_value(value)
             key = key if is_keyed else digest(content)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import apache_beam as beam
-from apache_beam.pvalue import AsSingleton
+from apache_beam.pvalue import AsIter, AsSingleton
 from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
 
@@ -16,12 +18,15 @@ from beam_pipelines.transforms.elements import Attributions, Explained, Failure
 from tb_deepexplain.errors import ParameterError, StoreError
 from tb_deepexplain.recording.manifest import describe_store
 from tb_deepexplain.recording.request import Request
+from tb_deepexplain.storage import is_remote
 from tb_deepexplain.store import configuration, failures
 from tb_deepexplain.store.layout import DUPLICATES, MANIFEST, TEMPORARY_PATTERN, store_path
 from tb_deepexplain.store.marker import check_store_name, write_marker
 from tb_deepexplain.store.reader import Store
 from tb_deepexplain.store.shard_writer import ShardWriter
 from tb_deepexplain.store.writer import StoreWriter, duplicate_error
+
+_stores: WeakKeyDictionary[beam.Pipeline, set[str]] = WeakKeyDictionary()  # that the pipelines write
 
 
 class WriteAttributions(beam.PTransform):
@@ -32,7 +37,8 @@ class WriteAttributions(beam.PTransform):
     if a runner makes small bundles, group the elements first. Of several examples with the same id, one is kept and the
     others become errors. For bounded PCollections.
 
-    Raises StoreError if the store exists already; in the pipeline, if more than `max_error_rate` of the examples failed.
+    Raises StoreError if the store exists already, or if the pipeline writes it twice; in the pipeline, if more than
+    `max_error_rate` of the examples failed.
     """
 
     def __init__(
@@ -53,6 +59,7 @@ class WriteAttributions(beam.PTransform):
         directory = store_path(*self._location)
         if (directory / MANIFEST).exists():
             raise StoreError(f"{directory} holds a store already; give another name, or remove it")
+        _check_only_writer(attributions.explained.pipeline, directory)
         if not attributions.explained.is_bounded:
             raise ParameterError(
                 "WriteAttributions needs a bounded PCollection: a store is committed when all elements are written"
@@ -65,10 +72,20 @@ class WriteAttributions(beam.PTransform):
             | "WriteShards" >> beam.ParDo(_WriteShards(str(directory)), request)
             | "Units" >> beam.combiners.ToList()
         )
-        return units | "Commit" >> beam.ParDo(_Commit(self._location, self._max_error_rate), request)
+        commit = beam.ParDo(_Commit(self._location, self._max_error_rate), request, AsIter(attributions.checks))
+        return units | "Commit" >> commit
 
     def display_data(self) -> dict[str, Any]:
         return {"store": str(store_path(*self._location))}
+
+
+def _check_only_writer(pipeline: beam.Pipeline, directory: Path) -> None:
+    """StoreError if another WriteAttributions of the pipeline writes the same store."""
+    stores = _stores.setdefault(pipeline, set())
+    location = str(directory if is_remote(directory) else directory.resolve())
+    if location in stores:
+        raise StoreError(f"this pipeline writes {directory} already; give another run or name")
+    stores.add(location)
 
 
 @beam.typehints.with_input_types(Explained | Failure, request=Any)  # --runtime_type_check cannot read annotations
@@ -110,14 +127,14 @@ class _WriteShards(beam.DoFn):
             self._shard = None
 
 
-@beam.typehints.with_input_types(list[str], request=Any)
+@beam.typehints.with_input_types(list[str], request=Any, _checks=Any)
 class _Commit(beam.DoFn):
     """All units → the manifest. A repeated commit changes nothing."""
 
     def __init__(self, location: tuple[str, str, str], max_error_rate: float) -> None:
         self._location, self._max_error_rate = location, max_error_rate
 
-    def process(self, units: Sequence[str], request: Request) -> Iterator[dict[str, Any]]:
+    def process(self, units: Sequence[str], request: Request, _checks: Iterable[None] = ()) -> Iterator[dict[str, Any]]:
         directory, units = store_path(*self._location), sorted(units)
         if (directory / MANIFEST).exists():
             manifest = Store(directory).manifest

@@ -99,13 +99,26 @@ def read_marker_of(path: Path) -> str | None:
     return None
 
 
-def test_a_label_outside_the_classes_has_no_name(image: Run, tmp_path: Path) -> None:
+def test_a_label_outside_the_classes_is_an_error(image: Run, tmp_path: Path) -> None:
     (tmp_path / "labels").write_text("cat\ndog\nfish\n")
     rows = [{**row, "label": label} for row, label in zip(pictures(5), (-1, 0, 2, 3, -3), strict=True)]
     source = write_records(tmp_path / "a.tfrecord", rows)
-    assert image(source, f"--labels={tmp_path / 'labels'}", methods="saliency") == 0
+    assert image(source, f"--labels={tmp_path / 'labels'}", methods="saliency") == 1
     labels = [(row["label"], row["label_name"]) for row in image.store.index.to_pylist()]
-    assert labels == [(None, None), (0, "cat"), (2, "fish"), (3, None), (None, None)]  # negative: there is no label
+    assert labels == [(None, None), (0, "cat"), (2, "fish"), (None, None)]  # negative: there is no label
+    assert [error["example_id"] for error in image.store.errors().to_pylist()] == ["a:000003"]
+
+
+def test_a_label_feature_that_no_example_has_is_refused(
+    image: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = write_records(tmp_path / "a.tfrecord", pictures(5))
+    assert image(source, "--label_feature=lable") == 2
+    sentence = (
+        "--label_feature lable: none of the first 5 records has this feature; they have image, label: correct the name"
+    )
+    assert sentence in capsys.readouterr().err
+    assert not image.directory.exists()
 
 
 def test_encoded_pictures_are_stored_unchanged(image: Run, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import tensorflow as tf
 
@@ -114,11 +115,27 @@ def test_id_and_label() -> None:
         (np.array([0, 0, 1]), 2), ([0.0, 1.0, 0.0], 1), ([False, True, False], 1), ("[0, 0, 1]", 2), (np.array([[1, 0, 0]]), 0),
         ([0, 1, 1], (1, 2)), ([0, 0, 0], ()), (["dog", "cat"], (0, 2)), ([0, 2], (0, 2)), (np.array([b"dog", b"cat"], object), (0, 2)),
         ("cow", 1), (b"dog", 2), (float("nan"), None), (None, None), ("", None),
+        ("nan", None), ("None", None), (np.array([np.nan], np.float32), None), (pd.NA, None), (np.array([None], object), None),
     ],
 )  # fmt: skip
 def test_labels_as_people_keep_them(label: Any, number: Any) -> None:
     parser = ExampleParser([InputSpec("x", "float32", (None, 1), "x")], RecordSpec(class_names=("cat", "cow", "dog")))
     assert parser.parse({"x": 1.0, "label": label}, "a:000000").label == number
+
+
+def test_a_text_that_stands_for_no_label_may_be_the_name_of_a_class() -> None:
+    parser = ExampleParser([InputSpec("x", "float32", (None, 1), "x")], RecordSpec(class_names=("none", "mild")))
+    assert [parser.parse({"x": 1.0, "label": label}, "1").label for label in ("none", "None")] == [0, None]
+
+
+def test_the_empty_label_of_a_tf_example_is_none() -> None:
+    """TFX writes so the empty cell of a table. No values of a type are no classes, of several."""
+    parser = ExampleParser([InputSpec("x", "float32", (None, 1), "x")])
+    record = tf.train.Example.FromString(serialize({"x": 1.0}))
+    assert record.features.feature["label"].WhichOneof("kind") is None  # adds the feature
+    assert parser.parse(record.SerializeToString(), "1").label is None
+    record.features.feature["label"].int64_list.SetInParent()
+    assert parser.parse(record.SerializeToString(), "1").label == ()
 
 
 @pytest.mark.parametrize(

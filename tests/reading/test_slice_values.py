@@ -11,8 +11,8 @@ import pytest
 
 from beam_pipelines.reading.example_parser import ExampleParser
 from beam_pipelines.reading.record_spec import RecordSpec
-from beam_pipelines.reading.slice_values import check_present, to_text
-from beam_pipelines.reading.work_unit import Columns, Record
+from beam_pipelines.reading.slice_values import to_text
+from beam_pipelines.reading.work_unit import Columns
 from tb_deepexplain.errors import InputError
 from tb_deepexplain.graph.input_spec import InputSpec
 from tb_deepexplain.recording.example import Example
@@ -94,18 +94,3 @@ def test_only_the_columns_that_are_needed_are_read() -> None:
     assert ExampleParser([InputSpec("x", "float32", (None, 2), "x")], spec).columns == Columns(
         ("x",), ("label", "id", *KEPT)
     )
-
-
-def test_a_feature_that_no_record_has_is_refused_at_once() -> None:
-    records = [Record(str(number), {"plan": "pro" if number == 20 else None, "age": 3}) for number in range(30)]
-    check_present(records, RecordSpec(slice_features=("plan", "age")))
-    check_present([], RecordSpec(slice_features=("plan",)))  # the run tells that there are no records
-    sentence = r"--keep plam: none of the first 30 records has this feature; they have age, plan: correct the name"
-    with pytest.raises(InputError, match=sentence):
-        check_present(records, RecordSpec(slice_features=("age", "plam")))
-    plan = RecordSpec(slice_features=("plan",), in_python=True)
-    with pytest.raises(InputError, match=r"slice_features=\['plan'\]: none of the first 2 records .* they have y:"):
-        check_present([Record(str(i), serialize({"y": 1})) for i in range(2)], plan)
-    endless = (Record(str(number), {"age": 3}) for number in iter(int, 1))
-    with pytest.raises(InputError, match=r"none of the first 1,000 records"):
-        check_present(endless, plan)

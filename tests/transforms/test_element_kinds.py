@@ -71,7 +71,7 @@ def _outputs(model: Path, elements: Any, **options: Any) -> tuple[list[Explained
     OUTPUTS["explained"], OUTPUTS["errors"] = [], []
     with make_pipeline() as p:
         source = elements if callable(elements) else lambda p: p | beam.Create([0]) | beam.FlatMap(lambda _: elements)
-        attributions = source(p) | Attribute(model, ["saliency"], **options)
+        attributions = source(p) | Attribute(model, ["saliency"], max_error_rate=1, **options)
         _ = attributions.explained | "Keep" >> beam.Map(_keep, "explained")
         _ = attributions.errors | "Keep errors" >> beam.Map(_keep, "errors")
     return OUTPUTS["explained"], OUTPUTS["errors"]

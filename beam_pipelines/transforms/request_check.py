@@ -1,0 +1,131 @@
+"""Checks a request and how elements are read against the model, before any element: what is refused then is one sentence, and not
+the error of every element."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from apache_beam import Pipeline
+from apache_beam.options.pipeline_options import DirectOptions, PortableOptions
+
+from beam_pipelines.engine.device_pool import DevicePool, explainer_pool, prepare_devices
+from beam_pipelines.reading.example_parser import ExampleParser
+from beam_pipelines.reading.feature_values import to_input
+from beam_pipelines.reading.record_spec import RecordSpec
+from tb_deepexplain.errors import ParameterError, UnsupportedModelError
+from tb_deepexplain.recording.batch_explainer import BatchExplainer
+from tb_deepexplain.recording.example import Example
+from tb_deepexplain.recording.request import Request
+from tb_deepexplain.storage import to_path
+from tb_deepexplain.store.records import Failure
+
+_LOGGER = logging.getLogger(__name__)
+_ANY_SIZE = 32  # of a blank example, where the model leaves it open
+_RUNNERS_OF_THIS_PROCESS = (
+    "FnApiRunner",
+    "DirectRunner",
+    "SwitchingDirectRunner",
+    "BundleBasedDirectRunner",
+    "PrismRunner",
+)
+_REFUSALS = {error.__name__: error for error in (ParameterError, UnsupportedModelError)}
+
+
+def checked_pool(request: Request, record_spec: RecordSpec) -> DevicePool[BatchExplainer]:
+    """The explainers of this process. ParameterError or UnsupportedModelError if the model cannot be loaded, if its inputs, outputs or
+    classes are others than the request names, or if a method cannot explain it."""
+    pool = explainer_pool(request)
+    with pool.least_busy() as explainer:
+        _check(explainer, record_spec)
+    return pool
+
+
+def is_readable(request: Request) -> bool:
+    """Whether the model can be read here; workers may see files that this process does not."""
+    try:
+        return all(to_path(path).exists() for path in (request.model, request.transform_graph) if path)
+    except Exception:  # of any file system: no credentials, no network, a package that is not installed
+        return False
+
+
+@contextlib.contextmanager
+def left_to_workers() -> Iterator[None]:
+    """Suppress an error that says that this machine, unlike the workers perhaps, has not the packages that the model needs."""
+    try:
+        yield
+    except UnsupportedModelError as error:
+        if not isinstance(error.__cause__, ImportError) and "not registered" not in str(error):
+            raise
+
+
+def explains_here(pipeline: Pipeline) -> bool:
+    """Whether the pipeline's steps run in this process."""
+    options, runner = pipeline.options, pipeline.runner
+    environment = getattr(runner, "_default_environment", None)
+    return (
+        type(runner).__name__ in _RUNNERS_OF_THIS_PROCESS
+        and options.view_as(DirectOptions).direct_running_mode != "multi_processing"
+        and options.view_as(PortableOptions).environment_type in (None, "LOOPBACK")
+        and (environment is None or type(environment).__name__ == "EmbeddedPythonEnvironment")
+    )
+
+
+def check_on_cpu(request: Request, record_spec: RecordSpec) -> None:
+    """As `checked_pool`, but leaves the GPUs of this machine to worker processes and keeps nothing in memory."""
+    request = dataclasses.replace(request, gpus=0, mixed_precision=False)
+    with contextlib.suppress(ParameterError):  # this process uses GPUs already
+        prepare_devices(request)
+    with tf.device("/device:CPU:0"):
+        _check(BatchExplainer(request), record_spec)
+
+
+def raise_refusal(failures: Sequence[Failure]) -> None:
+    """Raise the first error that is not of one example but of the request."""
+    for failure in failures:
+        if failure.error in _REFUSALS:
+            raise _REFUSALS[failure.error](failure.message)
+
+
+def check_path(model: Any) -> None:
+    """ParameterError for anything but a path: a model is not sent to workers."""
+    if not isinstance(model, str | os.PathLike):
+        raise ParameterError(
+            f"model is a {type(model).__name__}; expected a path that every worker can read: write "
+            'model.export("my_model") and give "my_model"'
+        )
+
+
+def _check(explainer: BatchExplainer, record_spec: RecordSpec) -> None:
+    """Raises ParameterError or UnsupportedModelError. A model may fail for a blank example alone: all other errors are left to the
+    elements."""
+    ExampleParser(explainer.graph.inputs, record_spec)
+    has_known_sizes = all(None not in spec.shape[1:] and not spec.any_size for spec in explainer.graph.inputs)
+    try:
+        example = Example("blank", {spec.name: _blank(spec) for spec in explainer.graph.inputs}, 0)
+        if has_known_sizes or explainer.request.target.rule != "position":
+            explainer.classes(example)
+        if has_known_sizes:
+            explainer.attempt([example])
+    except ParameterError:
+        raise
+    except UnsupportedModelError:
+        if has_known_sizes:
+            raise
+    except Exception as error:
+        _LOGGER.debug("the model fails for a blank example: %s", error)
+
+
+def _blank(spec: Any) -> np.ndarray:
+    if spec.default is not None:
+        return to_input(spec.default, spec)
+    shape = [_ANY_SIZE if size is None else size for size in spec.shape[1:]]
+    if spec.dtype == "string":
+        return np.full(shape, b"a", object)
+    return np.zeros(shape, np.float32 if spec.dtype == "bfloat16" else spec.dtype)

@@ -1,0 +1,55 @@
+"""A feature that the caller names and no record has is an error, not a column of nulls."""
+
+from __future__ import annotations
+
+import pytest
+
+from beam_pipelines.reading.example_parser import ExampleParser
+from beam_pipelines.reading.named_features import check_present
+from beam_pipelines.reading.record_spec import RecordSpec
+from beam_pipelines.reading.work_unit import Record
+from tb_deepexplain.errors import InputError
+from tb_deepexplain.graph.input_spec import InputSpec
+from tests.pipeline_runs import serialize
+
+
+def test_a_feature_that_no_record_has_is_refused_at_once() -> None:
+    records = [Record(str(number), {"plan": "pro" if number == 20 else None, "age": 3}) for number in range(30)]
+    check_present(records, RecordSpec(slice_features=("plan", "age")))
+    check_present([], RecordSpec(slice_features=("plan",)))  # the run tells that there are no records
+    sentence = r"--keep plam: none of the first 30 records has this feature; they have age, plan: correct the name"
+    with pytest.raises(InputError, match=sentence):
+        check_present(records, RecordSpec(slice_features=("age", "plam")))
+    plan = RecordSpec(slice_features=("plan",), in_python=True)
+    with pytest.raises(InputError, match=r"slice_features=\['plan'\]: none of the first 2 records .* they have y:"):
+        check_present([Record(str(i), serialize({"y": 1})) for i in range(2)], plan)
+    endless = (Record(str(number), {"age": 3}) for number in iter(int, 1))
+    with pytest.raises(InputError, match=r"none of the first 1,000 records"):
+        check_present(endless, plan)
+
+
+def test_features_of_label_and_id_are_searched_for_too() -> None:
+    records = [Record(str(number), {"age": 3, "churn": None}) for number in range(30)]
+    check_present(records, RecordSpec(label_feature="churn"))  # a label may be unknown
+    for spec, option in (
+        (RecordSpec(label_feature="chrun"), "--label_feature chrun"),
+        (RecordSpec(id_feature="name", in_python=True), "id_feature='name'"),
+    ):
+        with pytest.raises(
+            InputError, match=f"{option}: none of the first 30 records has this feature; they have age, churn"
+        ):
+            check_present(records, spec)
+    for spec in (RecordSpec(), RecordSpec(label_feature="none"), RecordSpec(label_feature="x", preprocess=dict)):
+        check_present(records, spec)
+
+
+def test_a_parser_knows_which_features_it_has_not_read() -> None:
+    spec = RecordSpec(label_feature="churn", id_feature="name", slice_features=("plan",))
+    parser = ExampleParser([InputSpec("x", "float32", (None, 1), "x")], spec)
+    for columns, unread in (
+        ({"x": 1.0}, {"churn", "name", "plan"}),
+        ({"x": 1.0, "churn": 1, "plan": None}, {"name", "plan"}),
+        ({"x": 1.0, "name": "a", "plan": "pro"}, set()),
+    ):
+        parser.parse(columns, "1")
+        assert parser.unread == unread
