@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -260,6 +261,31 @@ def test_a_damaged_line_loses_only_itself(bad: bytes, reason: str, tmp_path: Pat
 
 
 # Parquet
+
+
+def test_folders_of_a_partitioned_parquet_table_are_columns(tmp_path: Path) -> None:
+    """As pandas writes and reads them, but as texts: features, labels and slices."""
+    frame = pd.DataFrame(
+        {"age": [31.0, 5, 40, 2], "year": [2023, 2024, 2024, 2023], "city": ["Bern", "a/b =c", "Bern", None]}
+    )
+    frame.to_parquet(tmp_path / "part=1" / "table", partition_cols=["year", "city"])
+    spec = RecordSpec(
+        features={"x": "age,year"}, label_feature="city", class_names=("Bern", "a/b =c"), slice_features=("year",)
+    )
+    parser = ExampleParser([InputSpec("x", "float32", (None, 2), "x")], spec)
+    plan = plan_path(tmp_path / "part=1" / "table")
+    records = [record for unit in plan.units for record in read_records(unit, parser.columns)]
+    assert all(record.payload.keys() == {"age", "year", "city"} for record in records)
+    examples = [parser.parse(record.payload, record.position) for record in records]
+    described = sorted((*example.inputs["x"].tolist(), example.label, example.slices["year"]) for example in examples)
+    assert described == [(2, 2023, None, "2023"), (5, 2024, 1, "2024"), (31, 2023, 0, "2023"), (40, 2024, 0, "2024")]
+    assert not parser.unread
+    (tmp_path / "part=1" / "table" / "year=2023").rename(tmp_path / "part=1" / "table" / "year=2022")
+    assert plan_path(tmp_path / "part=1" / "table").fingerprint != plan.fingerprint
+    only = ExampleParser([InputSpec("year", "int64", (None,), "year")])
+    unit = plan_path(tmp_path / "part=1" / "table" / "year=2024").units[0]
+    (record, *_) = read_records(unit, only.columns)
+    assert only.parse(record.payload, "1").inputs["year"] == 2024
 
 
 def test_parquet_columns_keep_their_axes(tmp_path: Path) -> None:

@@ -1,9 +1,14 @@
-"""Parquet files: rows, streamed by row group. Nested columns become arrays, fields of structs `column.field`."""
+"""Parquet files: rows, streamed by row group. Nested columns become arrays, fields of structs `column.field`.
+
+The folders `name=value` directly above a file are columns of its rows, as Hive, Spark and pandas partition tables. Their values are
+texts, which numeric inputs and labels read as numbers.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
+from urllib.parse import unquote
 
 import numpy as np
 import pyarrow as pa
@@ -15,12 +20,15 @@ from beam_pipelines.reading.work_unit import Columns, WorkUnit
 
 _ROWS_AT_ONCE = 64
 _BUFFER_BYTES = 1 << 20  # read at once from a column
+_NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 _MOST_PARTS = 16  # of a row group that is larger than a unit: each part decodes the group from its start
 
 
 def plan(source: Source, unit_size: int, digest: Any) -> Iterator[RecordRange]:
     """Whole row groups, together up to `unit_size` rows; a larger group in at most 16 parts."""
     digest.update(fingerprint(source.path))
+    if partitions := partition_columns(source.path):
+        digest.update(repr(partitions).encode())
     with open_file(source.path) as file:
         groups = [rows for rows in _group_sizes(_open(file)) if rows]
     first = count = 0
@@ -40,15 +48,28 @@ def plan(source: Source, unit_size: int, digest: Any) -> Iterator[RecordRange]:
 
 def read(unit: WorkUnit, columns: Columns | None = None) -> Iterator[dict[str, Any] | Damaged]:
     """The rows: values by column."""
+    partitions = partition_columns(unit.path)
     with open_file(unit.path) as file:
         parquet = _open(file)
-        selected = _select_columns(parquet, columns) if columns else None
+        selected = _select_columns(parquet, columns, partitions) if columns else None
         start = 0
         for group, rows in enumerate(_group_sizes(parquet)):
             begin, end = max(unit.first - start, 0), min(unit.first + unit.count - start, rows)
             if begin < end:
-                yield from _rows(parquet, group, begin, end, selected)
+                for row in _rows(parquet, group, begin, end, selected):
+                    yield {**partitions, **row} if isinstance(row, dict) else row
             start += rows
+
+
+def partition_columns(path: str) -> dict[str, str | None]:
+    """The columns that the folders of a file add: `sales/year=2024/city=Bern/part-0.parquet` → year and city."""
+    partitions: dict[str, str | None] = {}
+    for folder in reversed(path.split("/")[:-1]):
+        name, separator, value = folder.partition("=")
+        if not (name and separator):
+            break
+        partitions = {unquote(name): None if value == _NO_VALUE else unquote(value), **partitions}
+    return partitions
 
 
 def _open(file: BinaryIO) -> Any:
@@ -64,13 +85,13 @@ def _group_sizes(parquet: Any) -> list[int]:
     return [parquet.metadata.row_group(i).num_rows for i in range(parquet.num_row_groups)]
 
 
-def _select_columns(parquet: Any, columns: Columns) -> list[str] | None:
+def _select_columns(parquet: Any, columns: Columns, partitions: Mapping[str, Any]) -> list[str] | None:
     """The columns of the file to read; None, which reads all, if a required one is missing: another may stand for it."""
     paths = [parquet.schema.column(i).path for i in range(len(parquet.schema))]
     present = [
         name for name in columns.required + columns.optional if any(f"{path}.".startswith(f"{name}.") for path in paths)
     ]
-    return present if set(columns.required) <= set(present) else None
+    return present if present and set(columns.required) <= {*present, *partitions} else None
 
 
 def _rows(
