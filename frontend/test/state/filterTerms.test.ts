@@ -30,7 +30,11 @@ describe("filter", () => {
       true,
       true,
     ]);
-    expect([isOn("plans:x", "plan"), isOn("plan", "plan"), isOn("slice.plan:x", "plan")]).toEqual([false, false, false]);
+    expect([isOn("plans:x", "plan"), isOn("plan", "plan"), isOn("slice.plan:x", "plan")]).toEqual([
+      false,
+      false,
+      false,
+    ]);
   });
   it("quotes what needs it", () => {
     expect([quote("cat"), quote("tabby cat"), quote('a"b'), quote("a*"), quote("!x")]).toEqual([
