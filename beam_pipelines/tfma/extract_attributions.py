@@ -18,6 +18,7 @@ from beam_pipelines.reading.example_parser import ExampleParser
 from beam_pipelines.reading.record_spec import RecordSpec
 from beam_pipelines.tfma.metric_scope import ATTRIBUTIONS_KEY, MEASURES_KEY
 from beam_pipelines.tfma.pooling import check_pool, pool_map
+from beam_pipelines.tfma.slice_features import add_raw_features
 from tb_deepexplain.errors import InputError
 from tb_deepexplain.recording.batch_explainer import BatchExplainer
 from tb_deepexplain.recording.example import Example
@@ -36,6 +37,7 @@ class ExtractorSpec:
     pool: str | None
     regions: int
     per_class: bool
+    slice_features: tuple[str, ...] = ()
 
 
 @beam.typehints.with_input_types(dict[str, Any])
@@ -59,7 +61,8 @@ class ExtractAttributions(beam.DoFn):
         added = {ATTRIBUTIONS_KEY: attributions[""] if is_single else attributions}
         if any(request.measures for request in self._spec.requests.values()):
             added[MEASURES_KEY] = measures[""] if is_single else measures
-        yield {**extracts, **added}
+        sliced = add_raw_features(extracts, self._spec.slice_features) if self._spec.slice_features else extracts
+        yield {**sliced, **added}
 
 
 def _load_models(spec: ExtractorSpec) -> DevicePool[dict[str, _ExplainedModel]]:

@@ -29,9 +29,11 @@ from beam_pipelines.reading.record_spec import RecordSpec, resize_method
 from beam_pipelines.tfma.eval_config import extractor_options, needs_all_classes, requested_measures
 from beam_pipelines.tfma.extract_attributions import ExtractAttributions, ExtractorSpec
 from beam_pipelines.tfma.pooling import REGIONS
+from beam_pipelines.tfma.slice_features import CheckSliceFeatures, with_slicing_specs
 from tb_deepexplain.errors import ParameterError
 from tb_deepexplain.recording.request import make_request
 from tb_deepexplain.registry.table import Selection
+from tb_deepexplain.store.slice_features import check_slice_features
 
 STAGE = "ExtractAttributions"
 _UNBATCH_STAGE = unbatch_extractor.UNBATCH_EXTRACTOR_STAGE_NAME
@@ -60,6 +62,7 @@ def AttributionsExtractor(  # noqa: N802 - TFMA names its extractors like classe
     check_model: bool = True,
     check_batch: bool = True,
     transform_graph: str | None = None,
+    slice_features: str | Sequence[str] = (),
 ) -> Any:
     """A TFMA extractor that explains the predictions. It goes before `ExtractUnbatchedInputs` (see `with_attributions`).
 
@@ -76,6 +79,9 @@ def AttributionsExtractor(  # noqa: N802 - TFMA names its extractors like classe
     config. `labels`, `vocabulary`, `features`, `resize` and `superpixels` are as in `transforms.Attribute`.
     `label_feature` defaults to the config's label key. `inputs`, `check_model` and `check_batch` are as in `Explainer`.
     `transform_graph` is as in `transforms.Attribute`, for a signature that takes transformed features.
+
+    `slice_features` are features of the raw tf.Examples for the config's slicing specs, also where a schema or Transform leaves
+    them out of the extracts; `attribution_extractors` adds a slicing spec for each.
 
     Raises ParameterError or UnknownMethodError at once. In the pipeline, the first example that cannot be explained
     raises InputError, because metrics without it would mislead.
@@ -117,8 +123,23 @@ def AttributionsExtractor(  # noqa: N802 - TFMA names its extractors like classe
         )
     if per_class is None:
         per_class = needs_all_classes(eval_config.metrics_specs)
-    spec = ExtractorSpec(requests, record_specs, pool, regions, per_class)
-    return extractor.Extractor(STAGE, "Explain" >> beam.ParDo(ExtractAttributions(spec, Shared())))
+    slice_features = check_slice_features(slice_features)
+    spec = ExtractorSpec(requests, record_specs, pool, regions, per_class, slice_features)
+    explain = "Explain" >> beam.ParDo(ExtractAttributions(spec, Shared()))
+    return extractor.Extractor(STAGE, _ExplainAndCheck(explain, slice_features) if slice_features else explain)
+
+
+class _ExplainAndCheck(beam.PTransform):
+    """Explains extracts, and fails if none has one of the slice features."""
+
+    def __init__(self, explain: Any, slice_features: Sequence[str]) -> None:
+        super().__init__()
+        self._explain, self._slice_features = explain, slice_features
+
+    def expand(self, extracts: beam.PCollection[Any]) -> beam.PCollection[Any]:
+        explained = extracts | self._explain
+        _ = explained | "CheckSliceFeatures" >> CheckSliceFeatures(self._slice_features)
+        return explained
 
 
 def with_attributions(extractors: Iterable[Any], attributions: Any) -> list[Any]:
@@ -140,9 +161,10 @@ def with_attributions(extractors: Iterable[Any], attributions: Any) -> list[Any]
 def attribution_extractors(
     eval_shared_model: Any, eval_config: Any, tensor_adapter_config: Any = None, **options: Any
 ) -> list[Any]:
-    """TFMA's default extractors and an AttributionsExtractor with these options."""
+    """TFMA's default extractors and an AttributionsExtractor with these options. Metrics are sliced by each of `slice_features`, too."""
+    sliced = with_slicing_specs(eval_config, check_slice_features(options.get("slice_features") or ()))
     default_extractors = model_eval_lib.default_extractors(
-        eval_shared_model=eval_shared_model, eval_config=eval_config, tensor_adapter_config=tensor_adapter_config
+        eval_shared_model=eval_shared_model, eval_config=sliced, tensor_adapter_config=tensor_adapter_config
     )
     return with_attributions(default_extractors, AttributionsExtractor(eval_shared_model, eval_config, **options))
 

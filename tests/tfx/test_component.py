@@ -469,3 +469,21 @@ def test_the_pipeline_compiles_for_vertex(tmp_path: Path, monkeypatch: pytest.Mo
         "integrated_gradients",
         "shapley_sampling",
     ]
+
+
+def test_slice_features_are_kept_as_the_raw_examples_have_them(model: Any, tmp_path: Path) -> None:
+    rows = [{**row, "plan": ["basic", "pro"][i % 2], "visits": i} for i, row in enumerate(make_rows(8, 1))]
+    inputs = {"examples": write_examples(tmp_path / "1", {"eval": rows}), "model": model}
+    artifact = artifacts.run_component(
+        AttributionGen, tmp_path / "out", inputs, methods="saliency", slice_features=["plan", "visits"], only="plan:pro"
+    )
+    index = open_store(artifact).index.to_pandas()
+    assert sorted(index["slice.visits"]) == [1, 3, 5, 7] and set(index["slice.plan"]) == {"pro"}
+    with pytest.raises(
+        InputError, match=r"slice_features=\['plam'\]: none of the first 8 records has this feature; .* plan,"
+    ):
+        artifacts.run_component(
+            AttributionGen, tmp_path / "none", inputs, methods="saliency", slice_features=["plan", "plam"]
+        )
+    with pytest.raises(ParameterError, match=r"slice_features \(--keep\): 'a,b' is no name"):
+        artifacts.run_component(AttributionGen, tmp_path / "bad", inputs, methods="saliency", slice_features=["a,b"])
