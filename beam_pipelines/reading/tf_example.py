@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 import numpy as np
-import tensorflow as tf
 from google.protobuf.message import DecodeError
 
 from tb_deepexplain.errors import InputError
+from tb_deepexplain.lazy_tensorflow import tf
 
 _DTYPES = {"int64_list": np.int64, "bytes_list": object}
 

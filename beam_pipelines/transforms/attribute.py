@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import importlib.util
 import itertools
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Generic, get_args
+from typing import TYPE_CHECKING, Any, Generic, get_args
 
 import apache_beam as beam
 from apache_beam.pvalue import TaggedOutput
@@ -17,23 +19,25 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from beam_pipelines.engine.batch_size import BatchSize
 from beam_pipelines.engine.beam_counters import update_counters
-from beam_pipelines.engine.device_pool import DevicePool, explainer_pool
 from beam_pipelines.reading.preprocess import Preprocess
 from beam_pipelines.reading.record_spec import RecordSpec, resize_method
 from beam_pipelines.reading.tfmd_schema import load_schema
-from beam_pipelines.transforms import request_check
-from beam_pipelines.transforms.elements import Attributions, ElementParser, Explained, Failure, K, ParsedElement, V
+from beam_pipelines.transforms.elements import Attributions, Explained, Failure, K, ParsedElement, V
 from beam_pipelines.transforms.output_hints import OutputHint, element_types
-from beam_pipelines.transforms.request_check import check_path, checked_pool, raise_refusal
 from beam_pipelines.transforms.tallies import CheckRun, RunCheck, Tally
-from tb_deepexplain.graph.model_graph import ModelGraph
-from tb_deepexplain.recording.batch_explainer import BatchExplainer, Outcome
+from tb_deepexplain.errors import ParameterError, UnsupportedModelError
 from tb_deepexplain.recording.example import Example
 from tb_deepexplain.recording.request import Request, make_request
 from tb_deepexplain.recording.work_metrics import Metrics
 from tb_deepexplain.registry.table import Selection
 from tb_deepexplain.store import records
 
+if TYPE_CHECKING:  # these import TensorFlow, which a pipeline can be built without
+    from beam_pipelines.engine.device_pool import DevicePool
+    from tb_deepexplain.graph.model_graph import ModelGraph
+    from tb_deepexplain.recording.batch_explainer import BatchExplainer, Outcome
+
+_REFUSALS = {error.__name__: error for error in (ParameterError, UnsupportedModelError)}
 _MOST_REFUSED = 8  # elements, before an error of the request ends the run
 _MAX_BYTES, _MAX_BATCHES = 1 << 28, 1000  # of incomplete batches in memory
 
@@ -103,7 +107,11 @@ class Attribute(beam.PTransform, Generic[K, V]):
         max_error_rate: float | None = None,
     ) -> None:
         super().__init__()
-        check_path(model)
+        if not isinstance(model, str | os.PathLike):
+            raise ParameterError(
+                f"model is a {type(model).__name__}; expected a path that every worker can read: write "
+                'model.export("my_model") and give "my_model"'
+            )
         self.request = make_request(
             model,
             methods,
@@ -152,6 +160,8 @@ class Attribute(beam.PTransform, Generic[K, V]):
 
     def load_here(self, graph: ModelGraph | None = None) -> DevicePool[BatchExplainer]:
         """The explainers that the steps in this process use, too, while the caller holds them. `graph`: the model, if it is loaded."""
+        from beam_pipelines.engine.device_pool import explainer_pool
+
         pool: DevicePool[BatchExplainer] = self._shared.acquire(lambda: explainer_pool(self.request, graph))
         return pool
 
@@ -173,11 +183,16 @@ class Attribute(beam.PTransform, Generic[K, V]):
 
     def _check_request(self, pipeline: beam.Pipeline) -> None:
         """Check the request against the model now, if the model can be loaded here; else a worker does so when it starts."""
-        if self.is_checked or not request_check.is_readable(self.request):
+        if self.is_checked or importlib.util.find_spec("tensorflow") is None:
+            return
+        from beam_pipelines.transforms import request_check
+
+        if not request_check.is_readable(self.request):
             return
         with request_check.left_to_workers():
             if request_check.explains_here(pipeline):
-                self._pool = self._shared.acquire(lambda: checked_pool(self.request, self.record_spec))
+                checked_pool = functools.partial(request_check.checked_pool, self.request, self.record_spec)
+                self._pool = self._shared.acquire(checked_pool)
             else:
                 request_check.check_on_cpu(self.request, self.record_spec)
             self.is_checked = True
@@ -205,6 +220,8 @@ class _ExplainElements(beam.DoFn):
         self._is_checked, self._run_check = is_checked, run_check
 
     def setup(self) -> None:
+        from beam_pipelines.transforms.element_parser import ElementParser
+
         self._pool = self._shared.acquire(self._load)
         with self._pool.least_busy() as explainer:
             self._parser = ElementParser(explainer, self._record_spec)
@@ -212,6 +229,9 @@ class _ExplainElements(beam.DoFn):
         self._tally = self._total = Tally()  # of the bundle, and of all bundles
 
     def _load(self) -> DevicePool[BatchExplainer]:
+        from beam_pipelines.engine.device_pool import explainer_pool
+        from beam_pipelines.transforms.request_check import checked_pool
+
         return explainer_pool(self._request) if self._is_checked else checked_pool(self._request, self._record_spec)
 
     def start_bundle(self) -> None:
@@ -255,7 +275,7 @@ class _ExplainElements(beam.DoFn):
         tally = Tally(len(outcomes), len(failures), failures[0].message if failures else "", self._parser.unread)
         self._tally, self._total = self._tally + tally, self._total + tally
         if self._total.failed == self._total.elements >= _MOST_REFUSED:
-            raise_refusal(failures)  # an error of the request is that of every element
+            _raise_refusal(failures)  # an error of the request is that of every element
         if self._run_check:
             incomplete = Tally(sum(map(len, self._batches.values())), unread=self._parser.unread)
             self._run_check.check_some(self._total + incomplete)
@@ -282,3 +302,10 @@ class _ExplainElements(beam.DoFn):
         self._batch_size.record(len(batch), metrics.total_seconds)
         update_counters(metrics)
         return outputs
+
+
+def _raise_refusal(failures: Sequence[records.Failure]) -> None:
+    """Raise the first error that is not of one element but of the request."""
+    for failure in failures:
+        if failure.error in _REFUSALS:
+            raise _REFUSALS[failure.error](failure.message)

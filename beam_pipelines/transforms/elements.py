@@ -5,23 +5,21 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Mapping
-from typing import Any, Generic, NamedTuple
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple
 
 import apache_beam as beam
 import numpy as np
 from typing_extensions import TypeVar
 
-from beam_pipelines.reading.example_parser import ExampleParser
-from beam_pipelines.reading.record_spec import RecordSpec
 from beam_pipelines.reading.tf_example import canonical_bytes
-from beam_pipelines.transforms.element_kinds import RecordMaker, read_value, split_key
 from beam_pipelines.transforms.output_hints import takes_beam_hints
-from tb_deepexplain.error_text import describe_failure
-from tb_deepexplain.recording.batch_explainer import BatchExplainer, Outcome
 from tb_deepexplain.recording.example import Example
-from tb_deepexplain.recording.request import Request
 from tb_deepexplain.store import records
 from tb_deepexplain.store.records import Attribution, Input
+
+if TYPE_CHECKING:  # these import TensorFlow, which a pipeline can be built without
+    from tb_deepexplain.recording.batch_explainer import Outcome
+    from tb_deepexplain.recording.request import Request
 
 K = TypeVar("K", default=Any)  # of an element's key
 V = TypeVar("V", default=Any)  # of an element without its key
@@ -81,36 +79,6 @@ class ParsedElement(NamedTuple):
         if isinstance(outcome, records.Failure):
             return Failure(self.key, self.element, **vars(outcome))
         return Explained(self.key, self.element, *outcome)
-
-
-class ElementParser:
-    """Parses the elements of a pipeline into examples."""
-
-    def __init__(self, explainer: BatchExplainer, record_spec: RecordSpec) -> None:
-        self._parser = ExampleParser(explainer.graph.inputs, record_spec)
-        self._record_maker = RecordMaker(explainer.graph.inputs, record_spec)
-
-    @property
-    def unread(self) -> frozenset[str]:
-        """As ExampleParser.unread."""
-        return frozenset(self._parser.unread)
-
-    def parse(self, element: Any) -> ParsedElement:
-        """The id of the example is the element's key as a string, else the id in the element, else a digest of its content."""
-        key, value = split_key(element)
-        is_keyed = key is not None
-        if is_keyed:
-            self._parser.unread.discard(self._parser.spec.id_feature)  # the key is the id
-        try:
-            content = read_value(value)
-            key = key if is_keyed else digest(content)
-            example = self._parser.parse(
-                self._record_maker.record(content, key if value is not element else None), str(key)
-            )
-            return ParsedElement(key, value, dataclasses.replace(example, id=str(key)) if is_keyed else example)
-        except Exception as error:  # a bad element must not stop the pipeline
-            key = digest(value) if key is None else key
-            return ParsedElement(key, value, records.Failure(str(key), "parse", *describe_failure(error)))
 
 
 def digest(value: Any) -> str:

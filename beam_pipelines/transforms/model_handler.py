@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from apache_beam.ml.inference.base import ModelHandler, PredictionResult
 
 from beam_pipelines.engine.beam_counters import update_counters
-from beam_pipelines.engine.device_pool import DevicePool
 from beam_pipelines.transforms.attribute import Attribute
-from beam_pipelines.transforms.elements import ElementParser
-from beam_pipelines.transforms.request_check import checked_pool
 from tb_deepexplain.errors import ParameterError
-from tb_deepexplain.recording.batch_explainer import BatchExplainer
 from tb_deepexplain.recording.example import Example
 from tb_deepexplain.recording.work_metrics import Metrics
 from tb_deepexplain.store.records import Failure
 
+if TYPE_CHECKING:  # these import TensorFlow, which a pipeline can be built without
+    from beam_pipelines.engine.device_pool import DevicePool
+    from tb_deepexplain.recording.batch_explainer import BatchExplainer
 
-class AttributionModelHandler(ModelHandler[Any, PredictionResult, DevicePool[BatchExplainer]]):
+
+class AttributionModelHandler(ModelHandler[Any, PredictionResult, "DevicePool[BatchExplainer]"]):
     """Explains for Beam's RunInference as `Attribute` does: PredictionResult(element, Explained or Failure).
 
     RunInference would give up a whole batch for one failed example, so this handler returns an answer for each element.
@@ -38,6 +38,8 @@ class AttributionModelHandler(ModelHandler[Any, PredictionResult, DevicePool[Bat
         self._request, self._record_spec = attribute.request, attribute.record_spec
 
     def load_model(self) -> DevicePool[BatchExplainer]:
+        from beam_pipelines.transforms.request_check import checked_pool
+
         return checked_pool(self._request, self._record_spec)
 
     def run_inference(
@@ -46,6 +48,8 @@ class AttributionModelHandler(ModelHandler[Any, PredictionResult, DevicePool[Bat
         """One result for each element, in order."""
         if inference_args:
             raise ParameterError(f"inference_args={dict(inference_args)}: expected none; pass options to Attribute")
+        from beam_pipelines.transforms.element_parser import ElementParser
+
         started, metrics = time.perf_counter(), Metrics()
         with model.least_busy() as explainer:
             parser = ElementParser(explainer, self._record_spec)

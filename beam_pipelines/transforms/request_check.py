@@ -6,8 +6,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,6 @@ from tb_deepexplain.recording.batch_explainer import BatchExplainer
 from tb_deepexplain.recording.example import Example
 from tb_deepexplain.recording.request import Request
 from tb_deepexplain.storage import to_path
-from tb_deepexplain.store.records import Failure
 
 _LOGGER = logging.getLogger(__name__)
 _ANY_SIZE = 32  # of a blank example, where the model leaves it open
@@ -35,7 +33,6 @@ _RUNNERS_OF_THIS_PROCESS = (
     "BundleBasedDirectRunner",
     "PrismRunner",
 )
-_REFUSALS = {error.__name__: error for error in (ParameterError, UnsupportedModelError)}
 
 
 def checked_pool(request: Request, record_spec: RecordSpec) -> DevicePool[BatchExplainer]:
@@ -84,22 +81,6 @@ def check_on_cpu(request: Request, record_spec: RecordSpec) -> None:
         prepare_devices(request)
     with tf.device("/device:CPU:0"):
         _check(BatchExplainer(request), record_spec)
-
-
-def raise_refusal(failures: Sequence[Failure]) -> None:
-    """Raise the first error that is not of one example but of the request."""
-    for failure in failures:
-        if failure.error in _REFUSALS:
-            raise _REFUSALS[failure.error](failure.message)
-
-
-def check_path(model: Any) -> None:
-    """ParameterError for anything but a path: a model is not sent to workers."""
-    if not isinstance(model, str | os.PathLike):
-        raise ParameterError(
-            f"model is a {type(model).__name__}; expected a path that every worker can read: write "
-            'model.export("my_model") and give "my_model"'
-        )
 
 
 def _check(explainer: BatchExplainer, record_spec: RecordSpec) -> None:

@@ -16,7 +16,6 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from beam_pipelines.transforms.elements import Attributions, Explained, Failure
 from tb_deepexplain.errors import ParameterError, StoreError
-from tb_deepexplain.recording.manifest import describe_store
 from tb_deepexplain.recording.request import Request
 from tb_deepexplain.storage import is_remote
 from tb_deepexplain.store import configuration, failures
@@ -151,6 +150,8 @@ class _Commit(beam.DoFn):
             modality, inputs = next(filter(None, map(writer.first_input, units)), ("tabular", []))
             fingerprint = configuration.fingerprint(request.model)
             options = {} if request.only is None else {"only": request.only}
+            from tb_deepexplain.recording.manifest import describe_store  # imports TensorFlow
+
             description = describe_store(request, modality, inputs, fingerprint, self._location[2], options)
             manifest = writer.commit(units, description)
         committed = set(manifest["units"])

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tb_deepexplain.graph.loading.load_model import load_model
-from tb_deepexplain.graph.model_graph import ModelGraph
 from tb_deepexplain.named_functions import identify_function, load_function
 from tb_deepexplain.storage import local_copy
+
+if TYPE_CHECKING:  # imports TensorFlow, which a request can be made without
+    from tb_deepexplain.graph.model_graph import ModelGraph
 
 
 def load_requested_model(
@@ -22,6 +23,8 @@ def load_requested_model(
 
     Raises UnsupportedModelError if it cannot be read, ParameterError if a custom object cannot be imported.
     """
+    from tb_deepexplain.graph.loading.load_model import load_model
+
     with contextlib.ExitStack() as stack:
         model = stack.enter_context(local_copy(path))
         stack.enter_context(_known_to_keras(custom_objects))

@@ -5,18 +5,20 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tb_deepexplain.attribution.methods import check_methods
 from tb_deepexplain.errors import ParameterError
 from tb_deepexplain.evaluation.measures import check_measures
-from tb_deepexplain.graph.model_graph import ModelGraph
 from tb_deepexplain.named_functions import identify_function, load_function
 from tb_deepexplain.recording.example_condition import ExampleCondition
 from tb_deepexplain.recording.model_loading import check_custom_objects
 from tb_deepexplain.recording.targets import Target
 from tb_deepexplain.registry.table import Selection
 from tb_deepexplain.store.slice_features import check_slice_features
+
+if TYPE_CHECKING:  # imports TensorFlow, which a pipeline can be built without
+    from tb_deepexplain.graph.model_graph import ModelGraph
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
 from beam_pipelines.transforms import Attribute, AttributionModelHandler, WriteAttributions, request_check
-from beam_pipelines.transforms.elements import ElementParser
+from beam_pipelines.transforms.element_parser import ElementParser
 from tb_deepexplain.errors import InputError, ParameterError, StoreError, UnsupportedModelError
 from tb_deepexplain.recording import batch_explainer
 from tb_deepexplain.recording.batch_explainer import BatchExplainer
@@ -92,12 +94,36 @@ def test_what_this_machine_cannot_load_is_left_to_the_workers(numbers: Path, mon
         raise error
 
     with monkeypatch.context() as patched:
-        patched.setattr("beam_pipelines.transforms.attribute.checked_pool", load)
+        patched.setattr("beam_pipelines.transforms.request_check.checked_pool", load)
         pcollection = make_pipeline() | beam.Create(_elements(1))
         _ = pcollection | Attribute(numbers, ["saliency"])
         error = UnsupportedModelError("the file is truncated")
         with pytest.raises(UnsupportedModelError, match="truncated"):
             _ = pcollection | "again" >> Attribute(numbers, ["saliency"])
+
+
+def test_a_pipeline_is_built_without_tensorflow(numbers: Path, tmp_path: Path) -> None:
+    """On a machine that has none, though it can read the model: the workers check it."""
+    code = f"""if True:
+        import sys
+        sys.modules.update(tensorflow=None, keras=None)
+        import apache_beam as beam
+        from apache_beam.ml.inference.base import RunInference
+        from beam_pipelines.transforms import Attribute, AttributionModelHandler, WriteAttributions
+        p = beam.Pipeline("FnApiRunner")
+        elements = p | beam.Create([(1, {{"x": [1.0] * 4}})])
+        attribute = Attribute({str(numbers)!r}, {{"intgrad": {{"steps": 8}}}}, target=1, measures=["deletion"])
+        elements | attribute | WriteAttributions({str(tmp_path)!r})
+        elements | RunInference(AttributionModelHandler(attribute))
+        p.to_runner_api()
+        assert not attribute.is_checked
+        try:
+            Attribute({str(numbers)!r}, ["saliency"], target="best")
+        except ValueError as error:
+            print(error)
+    """
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert output.startswith("target best: expected predicted")
 
 
 def test_the_model_is_loaded_once_in_this_process(numbers: Path, monkeypatch: pytest.MonkeyPatch) -> None:
