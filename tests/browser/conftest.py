@@ -37,6 +37,7 @@ def logdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     stores.write_image_store(directory)
     stores.write_text_store(directory)
     stores.write_signal_store(directory)
+    stores.write_customer_store(directory, "subscribers")
     stores.write_mixed_store(directory)
     stores.write_steps_store(directory)
     stores.write_steps_store(directory, "stronger", strength=3)

@@ -187,3 +187,40 @@ def test_whitespace_is_drawn_and_not_copied(visit: Callable[..., Frame], server:
     selected = "(p) => (getSelection().selectAllChildren(p), getSelection().toString())"
     assert text.evaluate("(p) => p.textContent") == before and text.evaluate(selected) == before
     assert "p.deepexplain.blanks=1" in tab.url
+
+
+def test_slice_features_filter_and_sort(visit: Callable[..., Frame], server: str, tab: Page, logdir: Path) -> None:
+    """By typing, from the list, and by a click on a value; also those whose names need quotes or have another field beside them."""
+    frame = visit(server, "subscribers")
+    index = Store(store_path(logdir, "subscribers", "attributions")).index.to_pandas()
+    examples = index.groupby("example_id").first()
+    shown = frame.locator("[role=row]:nth-child(2) [data-slice]")
+    expect(shown).to_have_count(3)
+    frame.get_by_label("Filter", exact=True).fill("city:bern age>30")
+    tab.keyboard.press("Enter")
+    chosen = examples[(examples["slice.city"] == "Bern") & (examples["slice.age"] > 30)]
+    expect(frame.locator(".Footer_position")).to_contain_text(f"of {len(chosen)}")
+    frame.get_by_label("Sort", exact=True).select_option("age")
+    expect(frame.locator("[data-slice=age]").first).to_have_text(f"{chosen['slice.age'].max():g}")
+    assert shown.evaluate_all("(all) => all.map((each) => each.dataset.slice)") == ["city", "age", "plan"]
+    for name in ("remove age>30", "remove city:bern"):
+        frame.get_by_role("button", name=name).click()
+    frame.get_by_label("Sort", exact=True).select_option("city")  # a text begins with the smallest
+    expect(frame.locator("[data-slice=city]").first).to_have_text("Bern")
+    expect(frame.get_by_role("button", name="sorted smallest first; reverse")).to_be_visible()
+
+    frame.locator(".ExampleFacts_class").first.click()
+    drawer = frame.locator(".Drawer_drawer")
+    expect(drawer.locator("[data-slice]")).to_have_count(5)
+    value = drawer.locator("[data-slice='account.plan type'] button")
+    of_plan = examples[examples["slice.account.plan type"] == value.inner_text()]
+    value.click()
+    expect(frame.locator(".FilterBox_chip")).to_have_text(f'"account.plan type":"{value.inner_text()}"×')
+    expect(frame.locator(".Footer_position")).to_contain_text(f"of {len(of_plan)}")
+    number = drawer.locator("[data-slice=label] button")
+    of_label = of_plan[of_plan["slice.label"] == number.inner_text()]
+    number.click()
+    expect(frame.locator(".FilterBox_chip").last).to_have_text(f"slice.label:{number.inner_text()}×")
+    expect(frame.locator(".Footer_position")).to_contain_text(f"of {len(of_label)}")
+    hints = frame.locator("#filter-hints option").evaluate_all("(all) => all.map((each) => each.value)")
+    assert {"plan:pro", 'city:"São Paulo"', "age>", '"account.plan type":"pro monthly"', "slice.label:00"} <= set(hints)

@@ -315,13 +315,19 @@ def test_a_model_of_transformed_features_is_explained_from_the_raw_ones(network:
         "transform_graph": graph,
     }
     artifact = artifacts.run_component(
-        AttributionGen, tmp_path / "out", inputs, methods="gradient_x_input", signature="columns"
+        AttributionGen,
+        tmp_path / "out",
+        inputs,
+        methods="gradient_x_input",
+        signature="columns",
+        slice_features=["age"],
     )
     maps = read_maps(open_store(artifact))
     assert len(maps) == 6
     for index, values, features in maps.values():
         row = next(row for row in raw[:6] if np.float32(row["age"]) == np.float32(features["age"]))
         assert index["label"] == row["label"]
+        assert np.float32(index["slice.age"]) == np.float32(row["age"])  # raw, too
         scaled, deviations = {}, {}
         for name in FEATURES:
             column = np.array([r[name] for r in raw])

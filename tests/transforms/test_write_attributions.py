@@ -7,6 +7,7 @@ from pathlib import Path
 import apache_beam as beam
 import numpy as np
 import pytest
+from apache_beam.testing.util import assert_that, equal_to
 from apache_beam.transforms.window import FixedWindows, TimestampedValue
 
 import tb_deepexplain as dx
@@ -149,3 +150,18 @@ def test_a_failed_bundle_leaves_no_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir())
     write.teardown()
     assert not list(tmp_path.iterdir())
+
+
+def test_slice_features_of_elements(model: Path, tmp_path: Path) -> None:
+    """Of elements that are dicts, whether a key is beside them or not; of a stored example in `extras`, too."""
+    elements = [
+        (key, {**columns, "plan": f"p{i % 2}", "age": i}) for i, (key, columns) in enumerate(make_elements()[:6])
+    ]
+    with make_pipeline() as p:
+        attributions = p | beam.Create(elements) | Attribute(model, "saliency", slice_features=["plan", "age"])
+        extras = attributions.explained | beam.Map(lambda explained: explained.input.extras)
+        assert_that(extras, equal_to([{"slice.plan": f"p{i % 2}", "slice.age": str(i)} for i in range(6)]))
+        _ = attributions | WriteAttributions(tmp_path, "run")
+    index = dx.Store(tmp_path / "run" / "plugins" / PLUGIN_NAME / "default").index.to_pandas().set_index("example_id")
+    assert index["slice.plan"].to_dict() == {key: columns["plan"] for key, columns in elements}
+    assert index["slice.age"].to_dict() == {key: columns["age"] for key, columns in elements}
