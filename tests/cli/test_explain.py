@@ -339,7 +339,7 @@ def test_bad_rows_of_a_csv_file_are_listed_as_errors(exported: Exported, tmp_pat
         ("a:000003", "it is not CSV"),
         ("a:000004", "NaN or infinite"),
         ("a:000007", "its label is 99; the model has 2 classes, numbered from 0"),
-        ("a:000005", "'one'; expected a class number, or --labels"),
+        ("a:000005", "'one'; expected a class number, or one of the class names"),
     ]:
         assert reason in errors[id_][1]
 
