@@ -150,33 +150,45 @@ class EntryChooser:
     def _named_parts(self, names: Sequence[str], not_explained: list[str]) -> list[_Part]:
         parts: list[_Part] = []
         for name in names:
+            reasons, count = list[str](), len(parts)
             if name == "embedding":
                 parts += self._embedding_parts()
                 continue
-            spec = next((s for s in self.specs if s.name == name), None)
-            tensor = tensor_name(spec.node) if spec else find_tensor(self.view, self.layers, name)
-            spec = spec or next((s for s in self.specs if tensor_name(s.node) == tensor), None)
-            if node_name(tensor) not in self.view.ancestors([self.output]):
-                raise UnsupportedModelError(
-                    f"the output {self.output!r} does not depend on {name!r}; choose another input or output"
-                )
+            spec, tensor = self._find_named(name)
             if spec is None and is_real(self.view.nodes[node_name(tensor)]):
                 lookup = self.lookups.get(tensor)
                 parts.append(_Part(name, [Entry(tensor, lookup=lookup, is_whole=lookup is not None)]))
             elif spec is not None and spec.is_sparse:
-                reasons = list[str]()
                 parts += self._sparse_parts(spec, reasons)
-                _refuse(reasons)
             elif spec is not None and not self._is_value(spec):
                 parts.append(self._real_part(name, [tensor], spec.shape, spec.node, not_explained))
             else:
                 shape = spec.shape if spec else self.static_shapes([tensor], {})[0]
-                reasons = list[str]()
                 dtype = spec.dtype if spec else "int64"
                 encodings = self.analysis.of_values(tensor)
                 parts += self._value_parts(name, tensor, shape, dtype, encodings, reasons)
-                _refuse(reasons)
+            _refuse(reasons)
+            if len(parts) == count:
+                raise UnsupportedModelError(
+                    f"the output {self.output!r} does not depend on the values of {name!r}; choose another input or output"
+                )
         return parts
+
+    def _find_named(self, name: str) -> tuple[InputSpec | None, str]:
+        """The input of the model, if it is one, and the tensor that a name means."""
+        spec = next((s for s in self.specs if s.name == name), None)
+        tensor = tensor_name(spec.node) if spec else find_tensor(self.view, self.layers, name)
+        spec = spec or next((s for s in self.specs if tensor_name(s.node) == tensor), None)
+        if node_name(tensor) not in self.view.ancestors([self.output]):
+            raise UnsupportedModelError(
+                f"the output {self.output!r} does not depend on {name!r}; choose another input or output"
+            )
+        if node_name(tensor) not in self.view.value_descendants([s.node for s in self.specs]):
+            raise UnsupportedModelError(
+                f"{name!r} is a weight, a table or a size, the same for all examples; name an input, layer or tensor that depends "
+                "on the examples"
+            )
+        return spec, tensor
 
     def _is_value(self, spec: InputSpec) -> bool:
         """Whether an input holds integers, booleans or strings, perhaps as token ids in real numbers."""

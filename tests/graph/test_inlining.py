@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -79,3 +80,58 @@ def test_a_function_called_in_a_loop_can_be_explained_twice() -> None:
             tape.watch(x)
             score = tf.reduce_sum(model(x))
         assert_maps_close(dx.explain("saliency", model, x, target=None), abs(tape.gradient(score, x)))
+
+
+def _plan_model(path: Path) -> tuple[Any, Any]:
+    """A model that embeds words in a function without control outputs, as Transform's graph is, and its SavedModel."""
+    module = tf.Module()
+    words = tf.lookup.KeyValueTensorInitializer(["basic", "gold", "free"], tf.constant([1, 2, 3], tf.int64))
+    module.table = tf.lookup.StaticHashTable(words, 0)
+    module.rows = tf.Variable(tf.reshape(tf.range(12.0), [4, 3]) / 7)
+    module.weights = tf.Variable([[1.0], [2.0], [-1.0], [0.5]])
+    module.inner = tf.compat.v1.wrap_function(
+        lambda age, plan: tf.concat([age, tf.gather(module.rows, module.table.lookup(plan))], 1),
+        [tf.TensorSpec([None, 1]), tf.TensorSpec([None], tf.string)],
+    )
+    specs = [tf.TensorSpec([None, 1], name="age"), tf.TensorSpec([None], tf.string, name="plan")]
+    function = tf.function(
+        lambda age, plan: {"y": tf.tanh(module.inner(age, plan)) @ module.weights}, input_signature=specs
+    )
+    tf.saved_model.save(module, path, signatures=function)
+    return function, module
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_look_ups_of_a_function_that_declares_no_side_effects_keep_their_gradient(saved: bool, tmp_path: Path) -> None:
+    function, module = _plan_model(tmp_path)
+    age, plan = np.array([[0.3], [-0.2]], np.float32), np.array(["gold", "free"], object)
+    rows = module.rows.numpy()[[2, 3]]
+    xs = {"age": age, "plan": plan}
+    for inputs in (["age"], ["plan"], None):
+        maps = dx.explain("gradient_x_input", tmp_path if saved else function, xs, inputs=inputs, target=None)
+        expected = {
+            "age": age * (1 - np.tanh(age) ** 2),
+            "plan": (rows * (1 - np.tanh(rows) ** 2) * [2, -1, 0.5]).sum(1),
+        }
+        for name, values in expected.items():
+            if inputs is None or name in inputs:
+                np.testing.assert_allclose(maps[name], values, rtol=1e-5)
+
+
+def test_a_tensor_that_does_not_depend_on_the_examples_is_refused_by_name(tmp_path: Path) -> None:
+    function, _ = _plan_model(tmp_path)
+    graph = dx.load_model(function)
+    handles = [
+        name for name, node in graph.view.nodes.items() if node.op == "Placeholder" and name not in ("age", "plan")
+    ]
+    assert len(handles) == 3  # the table and two variables
+    for name in handles:
+        with pytest.raises(dx.UnsupportedModelError, match="the same for all examples"):
+            dx.Explainer("integrated_gradients", graph, inputs=[name])
+    counted = tf.function(
+        lambda x: tf.map_fn(lambda row: row * tf.reduce_sum(row), x), input_signature=[SPEC], autograph=False
+    )
+    graph = dx.load_model(counted)
+    loop = next(name for name, node in graph.view.nodes.items() if "While" in node.op)
+    with pytest.raises(dx.UnsupportedModelError, match="does not depend on the values of"):
+        dx.Explainer("saliency", graph, inputs=[f"{loop}:0"])  # its counter
