@@ -1,1 +1,2 @@
-"""Examples to copy: `tfx_pipeline.py`, a TFX pipeline with AttributionGen, and `tfma_slices.py`, attributions in TFMA."""
+"""Examples to copy: `beam_pipeline.py`, elements of every kind through Attribute; `tfx_pipeline.py`, a TFX pipeline with AttributionGen;
+and `tfma_slices.py`, attributions in TFMA."""

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from examples import beam_pipeline
 from tests.pipeline_runs import Run, assert_same, pictures, write_records
 from tests.runners.workers import ENGINES, pool
+from tests.transforms.test_example import check_rows
 
 PRISM = ENGINES / "prism"
 pytestmark = pytest.mark.skipif(not PRISM.exists(), reason="make test-prism builds Prism")
@@ -42,3 +44,8 @@ def test_in_worker_processes(image: Run, here: tuple[Path, Run], tmp_path: Path)
     assert_same(local, image)
     assert image.store.errors().to_pylist() == local.store.errors().to_pylist()
     assert len(re.findall("Starting worker", log.read_text())) == 1  # Prism's way: one worker for an environment
+
+
+def test_the_example_of_a_pipeline(tmp_path: Path) -> None:
+    beam_pipeline.main(["--output", str(tmp_path), *FLAGS[:2]])
+    check_rows(tmp_path)
