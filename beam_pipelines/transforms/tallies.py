@@ -63,7 +63,7 @@ class RunCheck:
         rate = DEFAULT_ERROR_RATE if self.max_error_rate is None else self.max_error_rate
         if tally.failed > rate * tally.elements:
             raise StoreError(
-                f"{tally.failed} of {tally.elements} elements failed, more than Attribute's max_error_rate={rate:g} allows; one of "
+                f"{tally.failed} of {tally.elements} examples failed, more than max_error_rate={rate:g} allows; one of "
                 f"them: {tally.failure}"
             )
 

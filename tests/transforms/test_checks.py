@@ -174,12 +174,12 @@ def test_an_error_of_the_request_ends_the_run(numbers: Path, monkeypatch: pytest
 def test_a_run_whose_every_element_fails_is_not_green(numbers: Path) -> None:
     with pytest.raises(
         StoreError,
-        match=r"3 of 3 elements failed, more than Attribute's max_error_rate=0.5 allows; one of them: .* has 2 values",
+        match=r"3 of 3 examples failed, more than max_error_rate=0.5 allows; one of them: .* has 2 values",
     ):
         _run(numbers, [BAD] * 3)
     assert _run(numbers, [BAD] * 3, max_error_rate=1)["examples_failed_parse"] == 3
     assert _run(numbers, [BAD] * 3 + _elements(1))["examples_failed_parse"] == 3  # so few are not judged
-    with pytest.raises(StoreError, match=r"3 of 4 elements failed, more than Attribute's max_error_rate=0.7 allows"):
+    with pytest.raises(StoreError, match=r"3 of 4 examples failed, more than max_error_rate=0.7 allows"):
         _run(numbers, [BAD] * 3 + _elements(1), max_error_rate=0.7)
 
 
@@ -187,7 +187,7 @@ def test_too_many_errors_end_a_run_early(numbers: Path, monkeypatch: pytest.Monk
     parsed: list[Any] = []
     real = ElementParser.parse
     monkeypatch.setattr(ElementParser, "parse", lambda self, element: parsed.append(element) or real(self, element))
-    with pytest.raises(StoreError, match=r"\d+ of 100 elements failed"):
+    with pytest.raises(StoreError, match=r"\d+ of 100 examples failed"):
         _run(numbers, [*_elements(40), *[BAD] * 400])
     assert len(parsed) == 100
     _run(numbers, [*_elements(110), *[BAD] * 100], batch_size=512)
