@@ -181,6 +181,8 @@ def _blank(spec: InputSpec) -> np.ndarray:
 def _fill(spec: InputSpec, shape: Sequence[int], value: Any) -> np.ndarray:
     """A value of one input, broadcast to an example; ParameterError if it does not fit."""
     array = np.asarray(value, object if spec.dtype == "string" else None)
+    if spec.is_sparse and array.ndim < 2:
+        return np.atleast_1d(array).astype(object if spec.dtype == "string" else spec.dtype)
     try:
         return np.array(np.broadcast_to(array, shape)).astype(object if spec.dtype == "string" else spec.dtype)
     except ValueError as error:

@@ -92,6 +92,16 @@ class EncodingAnalysis:
         others = (*encodings.casts, *(lookup.output for lookup in encodings.lookups), *encodings.others)
         return self._with_buckets_of_others(dataclasses.replace(encodings, casts=(), lookups=(), others=others))
 
+    def joined_column(self, source: str) -> str:
+        """The tensor `[B]` in which the values of a sparse column are one string (see graph/loading/example_signatures.py)."""
+        stack = [source]
+        while stack:
+            for name in self._readers(stack.pop(0)):
+                if self._view.nodes[name].op == "ReduceJoin":
+                    return f"{name}:0"
+                stack += self._outputs(name)
+        raise AssertionError(f"{source} is no sparse column")
+
     def _walk_sparse(self, source: str) -> tuple[list[str], list[str]]:
         """(the nodes with a row for each value of a sparse column, the nodes after them with a row for each example)."""
         sparse, densifying = dict[str, None](), dict[str, None]()

@@ -240,7 +240,8 @@ class EntryChooser:
         if not encodings.tensors and not encodings.blocked:
             return []
         if self.access == "replacement":
-            return [_Part(spec.name, [Entry(tensor_name(spec.node), is_whole=True)], (None,), spec.node)]
+            joined = self.analysis.joined_column(tensor_name(spec.node))
+            return [_Part(spec.name, [Entry(joined)], (None,), spec.node, is_encoded=True)]
         if encodings.blocked:
             not_explained.append(f"{spec.name} (no gradient passes {list_names(encodings.blocked)})")
             return []

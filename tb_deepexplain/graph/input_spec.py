@@ -10,8 +10,10 @@ import numpy as np
 
 from tb_deepexplain.lazy_tensorflow import tf
 
-# In arrays of a sparse column, what stands for no value. No text equals that of strings, because it is no UTF-8.
-_MISSING = {"string": b"\xff\xfemissing", "int64": np.iinfo(np.int64).min, "float32": np.nan}
+# In a sparse column whose values are joined to one string, what stands between them, and for none; no text, because no UTF-8.
+SEPARATOR, JOINED_MISSING = b"\xff\xfe", b"\xffmissing"
+# In arrays of a sparse column, what stands for no value.
+_MISSING = {"string": JOINED_MISSING, "int64": np.iinfo(np.int64).min, "float32": np.nan}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,7 +14,7 @@ from tb_deepexplain.error_text import model_error_text
 from tb_deepexplain.errors import InputError, UnsupportedModelError
 from tb_deepexplain.graph.embedding_lookups import find_lookups
 from tb_deepexplain.graph.graph_view import FLOAT_TYPES, RESHAPING_OPS, GraphView, node_name, tensor_name
-from tb_deepexplain.graph.input_spec import InputSpec
+from tb_deepexplain.graph.input_spec import JOINED_MISSING, SEPARATOR, InputSpec
 from tb_deepexplain.graph.loading.functions import from_concrete
 from tb_deepexplain.graph.model_graph import ModelGraph
 from tb_deepexplain.graph.origin import Origin
@@ -51,13 +51,7 @@ class _Feature:
             indices = tf.where(tf.fill(tf.shape(values), True))
             parts = (indices, tf.reshape(values, [-1]), tf.shape(values, tf.int64))
             return dict(zip(self.tensors, parts, strict=True))
-        present = tf.logical_not(self.input_spec.is_missing(values))
-        packed = tf.ragged.boolean_mask(values, present)
-        rows, row_starts = packed.value_rowids(), packed.row_starts()
-        positions = tf.range(tf.shape(rows, tf.int64)[0]) - tf.gather(row_starts, rows)
-        # The width is that of the array: like the parser's, it depends on the other examples of the batch.
-        parts = (tf.stack([rows, positions], 1), packed.values, tf.shape(values, tf.int64))
-        return dict(zip(self.tensors, parts, strict=True))
+        return dict(zip(self.tensors, _join_and_split(values, self.input_spec), strict=True))
 
     def to_proto(self, values: np.ndarray) -> tf.train.Feature:
         """The values of one example as a tf.Example holds them; InputError for fractions of an integer feature."""
@@ -152,6 +146,26 @@ def _as_column(feature: _Feature) -> _Feature:
         1, column.input_spec.missing, object if feature.dtype == tf.string else feature.dtype.as_numpy_dtype
     )
     return dataclasses.replace(column, default=blank)
+
+
+def _join_and_split(values: Any, spec: InputSpec) -> tuple[Any, Any, Any]:
+    """(indices, values, shape) of a sparse column `[B, T]` without its missing values.
+
+    In between, the values of each example are one string, at which methods that replace values enter: a column is one feature,
+    whatever the number of its values.
+    """
+    texts = values
+    if spec.dtype != "string":
+        exact = {"precision": 9, "scientific": True} if spec.is_float else {}
+        texts = tf.where(spec.is_missing(values), JOINED_MISSING, tf.strings.as_string(values, **exact))
+    joined = tf.strings.reduce_join(texts, -1, separator=SEPARATOR)
+    pieces = tf.strings.split(joined, SEPARATOR)
+    packed = tf.ragged.boolean_mask(pieces, pieces.with_values(pieces.values != JOINED_MISSING))
+    rows = packed.value_rowids()
+    positions = tf.range(tf.shape(rows, tf.int64)[0]) - tf.gather(packed.row_starts(), rows)
+    present = packed.values if spec.dtype == "string" else tf.strings.to_number(packed.values, spec.dtype)
+    # The width is that of the longest example, as the parser's is.
+    return tf.stack([rows, positions], 1), present, tf.shape(pieces.to_tensor(), tf.int64)
 
 
 def _serialize(features: Sequence[_Feature], arrays: Sequence[np.ndarray], required: Sequence[_Feature]) -> list[bytes]:
