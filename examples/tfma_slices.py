@@ -2,7 +2,7 @@
 
     python -m examples.tfma_slices [--plot slices.png]
 
-Trains the model of `examples.tfx_pipeline`, evaluates it with TFMA, and prints for each slice its accuracy, the mean
+Trains the model of `examples.tumours`, evaluates it with TFMA, and prints for each slice its accuracy, the mean
 attribution of each measurement, and how far the attributions can be trusted.
 """
 
@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from examples.tfx_pipeline import LABEL, RUNNER, export, train, write_csv
+from examples.tfx_pipeline import RUNNER
+from examples.tumours import LABEL, export, train, write_csv
 
 SHOWN = 10  # measurements, by decreasing mean absolute attribution
 SLICES = {(): "all", ((LABEL, 0),): "benign", ((LABEL, 1),): "malignant"}

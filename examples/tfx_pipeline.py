@@ -56,7 +56,9 @@ def preprocessing_fn(inputs: dict[str, Any]) -> dict[str, Any]:
 
     def dense(column: Any, default: Any) -> Any:
         if isinstance(column, tf.SparseTensor):
-            column = tf.sparse.to_dense(tf.sparse.SparseTensor(column.indices, column.values, [column.dense_shape[0], 1]), default)
+            column = tf.sparse.to_dense(
+                tf.sparse.SparseTensor(column.indices, column.values, [column.dense_shape[0], 1]), default
+            )
         return tf.squeeze(column, 1)
 
     strings = {name: dense(inputs[name], "") for name in STRINGS}
@@ -101,7 +103,9 @@ def train(columns: dict[str, Any], labels: Any, sizes: dict[str, int], epochs: i
         layers.Embedding(sizes["title"], 4)(inputs["title_id"]),
         layers.Embedding(CROSSES, 2)(inputs["sex_and_class"]),
     ]
-    x = layers.Dense(16, activation="relu", kernel_regularizer=keras.regularizers.L2(1e-3))(ops.concatenate(encoded, axis=1))
+    x = layers.Dense(16, activation="relu", kernel_regularizer=keras.regularizers.L2(1e-3))(
+        ops.concatenate(encoded, axis=1)
+    )
     model = keras.Model(inputs, layers.Dense(1, activation="sigmoid")(x))
     model.compile(keras.optimizers.Adam(0.01), "binary_crossentropy")
     model.fit(columns, labels, batch_size=64, epochs=epochs, verbose=0)
@@ -243,7 +247,10 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--root", type=Path, default=Path("passengers"), help="folder for data, artifacts and metadata (default: passengers)"
+        "--root",
+        type=Path,
+        default=Path("passengers"),
+        help="folder for data, artifacts and metadata (default: passengers)",
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of the training (default: 0)")
     options = parser.parse_args()

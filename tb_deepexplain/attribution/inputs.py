@@ -95,7 +95,7 @@ class Inputs:
         if self._all:
             inputs, rows = self._all
             return inputs.not_finite[rows]
-        return holds_not_finite(self.arrays)[: self.n]
+        return holds_not_finite(self.specs, self.arrays)[: self.n]
 
     @cached_property
     def digest(self) -> str:
@@ -367,10 +367,12 @@ def _fit_shape(array: np.ndarray, spec: Any, name: str) -> np.ndarray:
     )
 
 
-def holds_not_finite(arrays: Sequence[np.ndarray]) -> np.ndarray:
-    """`[N]` whether an example's numbers hold NaN or infinity."""
+def holds_not_finite(specs: Sequence[Any], arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """`[N]` whether an example's numbers hold NaN or infinity; NaN in a sparse column is a missing value."""
     not_finite = np.zeros(len(arrays[0]), bool)
-    for array in arrays:
+    for spec, array in zip(specs, arrays, strict=True):
+        if spec.is_sparse:
+            continue
         with np.errstate(invalid="ignore", over="ignore"):  # one cheap pass clears most arrays
             suspect = array.dtype.kind == "f" and not np.isfinite(array.sum())
         if suspect:

@@ -155,7 +155,7 @@ class _Rounding:
     def __init__(self, outputs: _Outputs, batch: list[np.ndarray], values: np.ndarray) -> None:
         self._outputs, self._batch, self._values = outputs, batch, values
         self._epsilon, self._smallest = _precision(outputs.submodel)
-        self._is_finite = ~holds_not_finite(batch)
+        self._is_finite = ~holds_not_finite(outputs.submodel.graph.inputs, batch)
 
     def find_difference(self, values: np.ndarray, expected: np.ndarray) -> tuple[str, str] | None:
         """The two numbers `[N, ...]` that differ most, as text; None if everything differs by rounding only."""

@@ -24,8 +24,8 @@ def annotate_ranks(graph_def: Any, function: Any, outputs: Sequence[Any]) -> Non
         return
     captures = {internal.name: external for external, internal in function.graph.captures}
     inputs = [t for t in function.inputs if t.name not in captures]
-    if any(t.shape.rank is None for t in inputs):
-        return
+    if any(t.shape.rank is None for t in inputs) or any(n.op == "ParseExampleV2" for n in graph_def.node):
+        return  # an empty text is no tf.Example; the graph is traced again behind the parser, without it
     view = GraphView(graph_def)
     needed = view.ancestors([t.name for t in outputs])
     feeds = {tensor_name(t.op.name) for t in function.inputs}

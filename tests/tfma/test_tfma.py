@@ -27,7 +27,7 @@ from beam_pipelines.tfma.extractor import (
     with_attributions,
 )
 from beam_pipelines.transforms import Attribute, WriteAttributions
-from examples import tfx_pipeline as tumours
+from examples import tfx_pipeline, tumours
 from tb_deepexplain.errors import InputError, ParameterError
 from tb_deepexplain.store.layout import store_path
 from tb_deepexplain.store.reader import Store
@@ -387,21 +387,23 @@ CHANGE = """metrics { class_name: "AttributionDrift" module: "beam_pipelines.tfm
 
 
 def test_drift_rejects_a_leaking_model_and_accepts_a_retrained_one(trained: dict[str, Any], tmp_path: Path) -> None:
-    bound = CHANGE % tumours.DRIFT
+    bound = CHANGE % tfx_pipeline.DRIFT
     honest = validate(tmp_path / "honest", trained["retrained"], trained["before"], trained["data"], bound)
     assert honest.validation_ok, honest
     leaking = validate(tmp_path / "leaking", trained["leaking"], trained["before"], trained["data"], bound)
     assert not leaking.validation_ok
     [failure] = leaking.metric_validations_per_slice[0].failures
-    assert failure.metric_key.name == "attribution_drift" and failure.metric_value.double_value.value > tumours.DRIFT
+    assert (
+        failure.metric_key.name == "attribution_drift" and failure.metric_value.double_value.value > tfx_pipeline.DRIFT
+    )
     drift, low, high = (read_drift(tmp_path / "leaking")[f"attribution_drift{end}"] for end in ("", "_low", "_high"))
-    assert tumours.DRIFT < low < drift < high <= 1
+    assert tfx_pipeline.DRIFT < low < drift < high <= 1
     moved = read_drift(tmp_path / "leaking", "attributions")["attribution_drift_by_feature"]
     assert max(moved, key=lambda name: moved[name][0]) == "leak"
     value, low, high = moved["leak"]
     assert 0.2 < low < value < high
     drift, low, high = (read_drift(tmp_path / "honest")[f"attribution_drift{end}"] for end in ("", "_low", "_high"))
-    assert 0 < low < drift < high < 0.5 * tumours.DRIFT
+    assert 0 < low < drift < high < 0.5 * tfx_pipeline.DRIFT
 
 
 def read_drift(folder: Path, attribute: str = "slicing_metrics") -> dict[str, Any]:

@@ -462,7 +462,7 @@ def test_the_pipeline_compiles_for_vertex(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir(tmp_path)
     config = KubeflowV2DagRunnerConfig(default_image="registry.example/team/deepexplain:tfx")
     runner = KubeflowV2DagRunner(config, output_filename="pipeline.json")
-    runner.run(make("gs://bucket/root", "gs://bucket/data", list(FEATURES)), write_out=True)
+    runner.run(make("gs://bucket/root", "gs://bucket/data"), write_out=True)
     spec = json.loads((tmp_path / "pipeline.json").read_text())["pipelineSpec"]
     executor = spec["components"]["AttributionGen"]["executorLabel"]
     container = spec["deploymentSpec"]["executors"][executor]["container"]
@@ -473,6 +473,7 @@ def test_the_pipeline_compiles_for_vertex(tmp_path: Path, monkeypatch: pytest.Mo
     parameters = spec["root"]["dag"]["tasks"]["AttributionGen"]["inputs"]["parameters"]
     assert json.loads(parameters["methods"]["runtimeValue"]["constantValue"]["stringValue"]) == [
         "integrated_gradients",
+        "occlusion",
         "shapley_sampling",
     ]
 

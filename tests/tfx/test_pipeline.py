@@ -1,14 +1,18 @@
-"""The example pipeline on LocalDagRunner, run twice: trained, compared with the last blessed model, blessed, explained, shown."""
+"""The example pipeline on LocalDagRunner, run twice: trained, compared with the last blessed model, explained, pushed, shown."""
 
 from __future__ import annotations
 
+import collections
+import csv
 import json
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import tensorflow as tf
 import tensorflow_model_analysis as tfma
 from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 from tfx.orchestration.metadata import sqlite_metadata_connection_config
@@ -16,17 +20,18 @@ from tfx.orchestration.metadata import sqlite_metadata_connection_config
 from examples import tfx_pipeline
 from tb_deepexplain.store.layout import store_path
 from tb_deepexplain.store.reader import Store
+from tb_deepexplain.store.records import value_names
 from tests.browser.tensorboard_server import Server
+from tests.tfx.artifacts import serialize
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("tumours")
-    features = tfx_pipeline.write_csv(root / "data")
+    root = tmp_path_factory.mktemp("passengers")
+    tfx_pipeline.write_csv(root / "data")
     metadata = sqlite_metadata_connection_config(str(root / "metadata.db"))
     for seed in (0, 1):
-        pipeline = tfx_pipeline.make(str(root), str(root / "data"), features, metadata=metadata, seed=seed, cache=True)
-        LocalDagRunner().run(pipeline)
+        LocalDagRunner().run(tfx_pipeline.make(str(root), str(root / "data"), metadata=metadata, seed=seed, cache=True))
     return root
 
 
@@ -35,22 +40,153 @@ def outputs(root: Path, component: str, key: str) -> list[Path]:
     return sorted((root / component / key).iterdir(), key=lambda folder: int(folder.name))
 
 
-def test_both_models_are_explained(root: Path) -> None:
-    stores = [
-        Store(store_path(folder, "Split-eval", "default")) for folder in outputs(root, "AttributionGen", "attributions")
-    ]
+def open_stores(root: Path) -> list[Store]:
+    folders = outputs(root, "AttributionGen", "attributions")
+    return [Store(store_path(folder, "Split-eval", "default")) for folder in folders]
+
+
+def test_both_models_are_explained_by_raw_column(root: Path) -> None:
+    stores = open_stores(root)
     assert len(stores) == 2
     for store in stores:
         index = store.index.to_pandas()
-        assert index["example_id"].nunique() == 100 and set(index["method"]) == {
-            "integrated_gradients",
-            "shapley_sampling",
-        }
-        assert (index["label"] == index["predicted"]).mean() > 0.85
-        assert index["gap"].abs().max() < 0.5 and set(index["label_name"]) == {"benign", "malignant"}
+        assert index["example_id"].nunique() == 100
+        assert set(index["method"]) == {"integrated_gradients", "occlusion", "shapley_sampling"}
+        assert (index["label"] == index["predicted"]).mean() > 0.7
+        assert index["gap"].abs().max() < 0.1 and set(index["label_name"]) == {"died", "survived"}
+        for example in store.inputs(range(20)):
+            assert value_names(example["inputs"], example["features"]) == sorted(tfx_pipeline.COLUMNS)
     first, second = (set(store.index["example_id"].to_pylist()) for store in stores)
     assert first == second  # the same sample: the two can be compared
     assert stores[0].index["score"].to_pylist() != stores[1].index["score"].to_pylist()
+
+
+def test_the_maps_are_those_of_a_literal_computation(root: Path) -> None:
+    """Occlusion by the signature itself on raw tf.Examples; integrated gradients by a loop over the tensors after Transform."""
+    [first, _] = outputs(root, "Trainer", "model")
+    store, rows = open_stores(root)[0], read_passengers(root)
+    served = tf.saved_model.load(str(first / "Format-Serving"))
+    median = baseline_row(root)
+
+    def logit(passengers: list[dict[str, Any]]) -> np.ndarray:
+        examples = tf.constant([serialize(passenger) for passenger in passengers])
+        p = served.signatures["serving_default"](examples)["probability"].numpy().ravel().astype(np.float64)
+        return np.log(p / (1 - p))
+
+    index, maps = store.index.to_pylist(), store.maps(range(store.index.num_rows))
+    names = sorted(tfx_pipeline.COLUMNS)
+    compared = {"occlusion": 0, "integrated_gradients": 0}
+    for row, values in zip(index, maps, strict=True):
+        if row["method"] not in compared or compared[row["method"]] == 12:
+            continue
+        compared[row["method"]] += 1
+        passenger = rows[row["example_id"]]
+        sign = 1 if row["target"] == 1 else -1
+        if row["method"] == "occlusion":
+            replaced = logit([passenger, *({**passenger, name: median[name]} for name in names)])
+            expected = sign * (replaced[0] - replaced[1:])
+        else:
+            expected = sign * literal_integrated_gradients(served, passenger, median, names)
+        np.testing.assert_allclose(values.ravel(), expected, rtol=0.02, atol=5e-3, err_msg=str((row, passenger)))
+    assert set(compared.values()) == {12}
+
+
+def literal_integrated_gradients(
+    served: Any, passenger: dict[str, Any], baseline: dict[str, Any], names: list[str]
+) -> np.ndarray:
+    """One number for each raw column: the line between the two examples at what the first layer reads, in 400 steps."""
+    model = served  # the Keras model, saved with its Transform layer
+    parts = {
+        "age_scaled": ("age",),
+        "age_bucket": ("age",),
+        "namesakes_scaled": ("namesakes",),
+        "sex_id": ("sex",),
+        "travel_class_id": ("travel_class",),
+        "title_id": ("title",),
+        "sex_and_class": ("sex", "travel_class"),
+    }
+    spec = {
+        name: tf.io.VarLenFeature(tf.float32)
+        if name == "age"
+        else tf.io.FixedLenFeature([1], tf.int64 if name == "namesakes" else tf.string)
+        for name in names
+    }
+    raw = tf.io.parse_example(tf.constant([serialize(passenger), serialize(baseline)]), spec)
+    transformed = model.transform(raw)
+    weights = {variable.name: variable for variable in model.variables}
+    tables = [variable for variable in model.variables if "embeddings" in variable.name]
+    by_rows = {table.shape[0]: table for table in tables}
+    kernels = [
+        variable for variable in model.variables if variable.shape.rank == 2 and "embeddings" not in variable.name
+    ]
+    biases = [variable for variable in model.variables if variable.shape.rank == 1]
+    assert len(kernels) == len(biases) == 2 and weights
+    sizes = {"age_bucket": 7, "sex_id": None, "travel_class_id": None}
+    encoded = {}
+    first_layer = next(kernel for kernel in kernels if kernel.shape[1] == 16)
+    last_layer = next(kernel for kernel in kernels if kernel.shape[1] == 1)
+    cross = by_rows[tfx_pipeline.CROSSES]
+    title = next(table for table in tables if table.shape[1] == 4)
+    order = ["age_scaled", "namesakes_scaled", "age_bucket", "sex_id", "travel_class_id", "title_id", "sex_and_class"]
+    ones = first_layer.shape[0] - 2 - 7 - 4 - 2  # of sex and class
+    sizes |= {"sex_id": 3, "travel_class_id": ones - 3}
+    for name in order:
+        values = transformed[name]
+        if name == "title_id":
+            encoded[name] = tf.gather(title, values)
+        elif name == "sex_and_class":
+            encoded[name] = tf.gather(cross, values)
+        elif name in sizes:
+            encoded[name] = tf.one_hot(values, sizes[name])
+        else:
+            encoded[name] = values[:, None]
+    table = tf.concat([encoded[name] for name in order], 1)
+    point, start = tf.cast(table[:1], tf.float64), tf.cast(table[1:], tf.float64)
+    line = start + (point - start) * tf.constant((np.arange(400) + 0.5) / 400)[:, None]
+    hidden = next(bias for bias in biases if bias.shape[0] == 16)
+    end = next(bias for bias in biases if bias.shape[0] == 1)
+    with tf.GradientTape() as tape:
+        tape.watch(line)
+        x = tf.nn.relu(line @ tf.cast(first_layer, tf.float64) + tf.cast(hidden, tf.float64))
+        score = x @ tf.cast(last_layer, tf.float64) + tf.cast(end, tf.float64)
+    by_unit = ((point - start)[0] * tf.reduce_mean(tape.gradient(score, line), 0)).numpy()
+    sums, at = dict.fromkeys(names, 0.0), 0
+    for name in order:
+        size = encoded[name].shape[1]
+        for column in parts[name]:
+            sums[column] += by_unit[at : at + size].sum() / len(parts[name])
+        at += size
+    return np.array([sums[name] for name in names])
+
+
+def read_passengers(root: Path) -> dict[str, dict[str, Any]]:
+    """The rows of the CSV file by name; a column without a value is left out."""
+    with (root / "data" / "passengers.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {row[tfx_pipeline.ID]: typed(row) for row in rows}
+
+
+def typed(row: dict[str, str]) -> dict[str, Any]:
+    kinds = {"age": float, "namesakes": int}
+    return {name: kinds.get(name, str)(row[name]) for name in tfx_pipeline.COLUMNS if row[name]}
+
+
+def baseline_row(root: Path) -> dict[str, Any]:
+    """Medians and most frequent values of the first 1,000 examples of the first split."""
+    [folder] = outputs(root, "CsvExampleGen", "examples")
+    records = tf.data.TFRecordDataset(sorted(map(str, (folder / "Split-train").iterdir())), "GZIP").take(1000)
+    columns: dict[str, list[Any]] = {name: [] for name in tfx_pipeline.COLUMNS}
+    for record in records.as_numpy_iterator():
+        features = tf.train.Example.FromString(record).features.feature
+        for name, values in columns.items():
+            feature = features[name]
+            values += [*feature.float_list.value, *feature.int64_list.value, *feature.bytes_list.value]
+    strings = {name: collections.Counter(columns[name]).most_common(1)[0][0].decode() for name in tfx_pipeline.STRINGS}
+    return {
+        **strings,
+        "age": float(np.median(columns["age"])),
+        "namesakes": int(np.rint(np.median(columns["namesakes"]))),
+    }
 
 
 def test_the_second_model_was_compared_with_the_first(root: Path) -> None:
@@ -62,6 +198,7 @@ def test_the_second_model_was_compared_with_the_first(root: Path) -> None:
         validated = tfma.load_validation_result(str(folder))
         assert validated.validation_ok
     assert all((folder / "BLESSED").exists() for folder in outputs(root, "Evaluator", "blessing"))
+    assert len(list((root / "pushed").iterdir())) == 2
 
 
 def metrics(folder: Path, model: str | None = None) -> dict[str, Any]:
