@@ -211,6 +211,7 @@ def make(
         labels=["died", "survived"],
         label_feature=LABEL,
         id_feature=ID,
+        slice_features=SLICES,
         max_examples=100,
         on_refusal="empty",  # a model that cannot be explained is pushed all the same
     )
