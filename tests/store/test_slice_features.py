@@ -37,6 +37,7 @@ def commit(directory: Path, units: list[list[dict[str, str]]], *names: str) -> S
     [
         (["3", "-40", "0"], pa.int64(), [3, -40, 0]),
         (["3", "2.5", "1e-07", "inf"], pa.float64(), [3, 2.5, 1e-07, float("inf")]),
+        (["2.5", "3"], pa.float64(), [2.5, 3]),
         (["3", "old"], pa.string(), ["3", "old"]),
         (["08001", "8002"], pa.string(), ["08001", "8002"]),  # postal codes
         (["1234567890123456", "1"], pa.string(), ["1234567890123456", "1"]),  # no float holds such numbers in general
