@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -88,6 +88,16 @@ class ExampleParser:
             return self.parse(record, position)
         except Exception as error:
             return Failure(position, "parse", *describe_failure(error))
+
+    def check_columns(self, names: Iterable[str]) -> None:
+        """InputError if no record with these columns can be parsed, or if a named feature for label or slices is missing."""
+        columns = dict.fromkeys(names, 0)
+        for feature, option in self.spec.named_features.items():
+            if feature not in columns and feature != self.spec.id_feature:  # a key may be the id
+                raise InputError(f"{option}: the rows have no such column; they have {', '.join(columns)}")
+        if not self._preprocess and not self.spec.schema:  # these may add columns
+            for model_input in self.inputs:
+                self._value(columns, model_input)
 
     def _feature(self, model_input: Any) -> str:
         """The name of the feature for an input, or names separated by commas."""

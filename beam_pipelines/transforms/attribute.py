@@ -23,7 +23,7 @@ from beam_pipelines.reading.preprocess import Preprocess
 from beam_pipelines.reading.record_spec import RecordSpec, resize_method
 from beam_pipelines.reading.tfmd_schema import load_schema
 from beam_pipelines.transforms.elements import Attributions, Explained, Failure, K, ParsedElement, V
-from beam_pipelines.transforms.output_hints import OutputHint, element_types
+from beam_pipelines.transforms.output_hints import OutputHint, columns_of, element_types
 from beam_pipelines.transforms.tallies import CheckRun, RunCheck, Tally
 from tb_deepexplain.errors import ParameterError, UnsupportedModelError
 from tb_deepexplain.recording.example import Example
@@ -168,7 +168,7 @@ class Attribute(beam.PTransform, Generic[K, V]):
     def expand(self, examples: beam.PCollection[Any]) -> Attributions:
         key_type, element_type = self._types(examples.element_type)
         p = examples.pipeline
-        self._check_request(p)
+        self._check_request(p, columns_of(element_type))
         run_check = self.run_check if examples.is_bounded else None  # the errors of a stream are dead letters
         step = beam.ParDo(_ExplainElements(self.request, self.record_spec, self._shared, self.is_checked, run_check))
         outputs = examples | "Explain" >> step.with_resource_hints(**self._hints).with_outputs(
@@ -181,8 +181,9 @@ class Attribute(beam.PTransform, Generic[K, V]):
         checks = outputs.tallies | "Check" >> CheckRun(run_check) if run_check else p | "Check" >> beam.Create([])
         return Attributions(outputs.explained, outputs.errors, request, checks)
 
-    def _check_request(self, pipeline: beam.Pipeline) -> None:
-        """Check the request against the model now, if the model can be loaded here; else a worker does so when it starts."""
+    def _check_request(self, pipeline: beam.Pipeline, columns: Sequence[str] | None) -> None:
+        """Check the request against the model now, if the model can be loaded here; else a worker does so when it starts. `columns`: of
+        elements that are rows."""
         if self.is_checked or importlib.util.find_spec("tensorflow") is None:
             return
         from beam_pipelines.transforms import request_check
@@ -191,10 +192,10 @@ class Attribute(beam.PTransform, Generic[K, V]):
             return
         with request_check.left_to_workers():
             if request_check.explains_here(pipeline):
-                checked_pool = functools.partial(request_check.checked_pool, self.request, self.record_spec)
+                checked_pool = functools.partial(request_check.checked_pool, self.request, self.record_spec, columns)
                 self._pool = self._shared.acquire(checked_pool)
             else:
-                request_check.check_on_cpu(self.request, self.record_spec)
+                request_check.check_on_cpu(self.request, self.record_spec, columns)
             self.is_checked = True
 
     def _types(self, examples: Any) -> tuple[Any, Any]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from apache_beam.typehints import native_type_compatibility, typehints
+from apache_beam.ml.inference.base import PredictionResult
+from apache_beam.typehints import native_type_compatibility, row_type, typehints
 
 
 class OutputHint(typehints.TypeConstraint):
@@ -89,3 +91,14 @@ def element_types(collection_type: Any) -> tuple[Any, Any]:
         hint, typehints.AnyTypeConstraint | typehints.UnionConstraint | typehints.TupleSequenceConstraint
     )
     return (typehints.Any, typehints.Any) if is_open else (str, hint)
+
+
+def columns_of(element_type: Any) -> list[str] | None:
+    """The columns of rows of this type: beam.Row, a NamedTuple or a dataclass with a schema; None for all other types."""
+    if isinstance(element_type, row_type.RowTypeConstraint):
+        return [name for name, _ in element_type._fields]
+    if not isinstance(element_type, type) or issubclass(element_type, PredictionResult):
+        return None
+    if dataclasses.is_dataclass(element_type):
+        return [field.name for field in dataclasses.fields(element_type)]
+    return list(getattr(element_type, "_fields", ())) or None

@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,12 +35,15 @@ _RUNNERS_OF_THIS_PROCESS = (
 )
 
 
-def checked_pool(request: Request, record_spec: RecordSpec) -> DevicePool[BatchExplainer]:
+def checked_pool(
+    request: Request, record_spec: RecordSpec, columns: Sequence[str] | None = None
+) -> DevicePool[BatchExplainer]:
     """The explainers of this process. ParameterError or UnsupportedModelError if the model cannot be loaded, if its inputs, outputs or
-    classes are others than the request names, or if a method cannot explain it."""
+    classes are others than the request names, or if a method cannot explain it. InputError if elements with these `columns`, where
+    they are known, do not fit the model."""
     pool = explainer_pool(request)
     with pool.least_busy() as explainer:
-        _check(explainer, record_spec)
+        _check(explainer, record_spec, columns)
     return pool
 
 
@@ -74,19 +77,20 @@ def explains_here(pipeline: Pipeline) -> bool:
     )
 
 
-def check_on_cpu(request: Request, record_spec: RecordSpec) -> None:
+def check_on_cpu(request: Request, record_spec: RecordSpec, columns: Sequence[str] | None) -> None:
     """As `checked_pool`, but leaves the GPUs of this machine to worker processes and keeps nothing in memory."""
     request = dataclasses.replace(request, gpus=0, mixed_precision=False)
     with contextlib.suppress(ParameterError):  # this process uses GPUs already
         prepare_devices(request)
     with tf.device("/device:CPU:0"):
-        _check(BatchExplainer(request), record_spec)
+        _check(BatchExplainer(request), record_spec, columns)
 
 
-def _check(explainer: BatchExplainer, record_spec: RecordSpec) -> None:
-    """Raises ParameterError or UnsupportedModelError. A model may fail for a blank example alone: all other errors are left to the
-    elements."""
-    ExampleParser(explainer.graph.inputs, record_spec)
+def _check(explainer: BatchExplainer, record_spec: RecordSpec, columns: Sequence[str] | None) -> None:
+    """Raises as `checked_pool`. A model may fail for a blank example alone: all other errors are left to the elements."""
+    parser = ExampleParser(explainer.graph.inputs, record_spec)
+    if columns is not None:
+        parser.check_columns(columns)
     has_known_sizes = all(None not in spec.shape[1:] and not spec.any_size for spec in explainer.graph.inputs)
     try:
         example = Example("blank", {spec.name: _blank(spec) for spec in explainer.graph.inputs}, 0)

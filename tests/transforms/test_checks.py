@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import apache_beam as beam
 import numpy as np
@@ -70,6 +70,25 @@ def test_refused_when_the_pipeline_is_built(numbers: Path, options: Any, error: 
     elements = make_pipeline() | beam.Create(_elements(1))
     with pytest.raises(error, match=message):
         _ = elements | Attribute(**{"model": numbers, "methods": ["saliency"], **options})
+
+
+class Customer(NamedTuple):
+    age: float
+    churn: int
+
+
+@pytest.mark.parametrize("rows", [beam.Row(age=1.0, churn=1), Customer(1.0, 1)])
+@pytest.mark.parametrize("keyed", [False, True])
+def test_columns_of_rows_are_checked_when_the_pipeline_is_built(numbers: Path, rows: Any, keyed: bool) -> None:
+    elements = make_pipeline() | beam.Create([(1, rows) if keyed else rows])
+    with pytest.raises(
+        InputError, match=r"no feature 'x' for the model's input x: float32 \[\?, 4\]; it has age, churn: name it with"
+    ):
+        _ = elements | Attribute(numbers, ["saliency"])
+    with pytest.raises(InputError, match="label_feature='chrun': the rows have no such column; they have age, churn"):
+        _ = elements | "label" >> Attribute(numbers, ["saliency"], label_feature="chrun", features={"x": "age"})
+    _ = elements | "made" >> Attribute(numbers, ["saliency"], preprocess=lambda row: {"x": [row["age"]] * 4})
+    _ = elements | "named" >> Attribute(numbers, ["saliency"], features={"x": "age"}, label_feature="churn")
 
 
 def test_a_model_that_only_workers_see_is_checked_when_they_start(numbers: Path, tmp_path: Path) -> None:
