@@ -11,6 +11,7 @@ import numpy as np
 
 from tb_deepexplain.attribution.array_likes import missing
 from tb_deepexplain.errors import InputError
+from tb_deepexplain.graph.input_spec import column_width
 
 _BOOLEANS = {"true": True, "false": False}  # as pandas and others write them in CSV files
 _TYPES = {"f": "float", "i": "int64", "u": "int64", "b": "bool"}  # by kind of a NumPy dtype; others hold strings
@@ -78,12 +79,12 @@ def to_input(value: Any, spec: Any) -> np.ndarray:
 
 
 def _to_column(value: Any, spec: Any) -> np.ndarray:
-    """The values of a sparse column, filled up with what stands for none to a power of two: few lengths make large batches."""
+    """The values of a sparse column, filled up with what stands for none: few lengths make large batches."""
     flat = [] if value is None else _to_array(value).reshape(-1).tolist()
     if isinstance(value, str) and spec.dtype != "string":
         flat = _parse_numbers(value, spec).reshape(-1).tolist() if value.strip() else []
     present = [item for item in flat if not missing(np.array([item], object)).any()]
-    width = 1 << max(0, len(present) - 1).bit_length()
+    width = column_width(len(present))
     if not present:
         return np.full(width, spec.missing, object if spec.dtype == "string" else spec.dtype)
     values = to_input(present, dataclasses.replace(spec, is_sparse=False))

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from tb_deepexplain.attribution.array_likes import has_axes, missing
 from tb_deepexplain.attribution.containers import read_baseline
+from tb_deepexplain.attribution.inputs import read_array
 from tb_deepexplain.attribution.pictures import is_picture, read_pictures
 from tb_deepexplain.errors import InputError, ParameterError
 from tb_deepexplain.graph.embedding_lookups import EmbeddingLookup
@@ -83,6 +84,8 @@ class Baselines:
     def _read(self, submodel: Submodel, explained: ExplainedInput, value: Any) -> Any:
         """The value of the entry of one explained input, None for zeros; or a value of the model's input, as _Raw."""
         entry, i = submodel.cut.entries[explained.entries[0]], _input_number(submodel.graph, explained)
+        if i is not None and submodel.graph.inputs[i].is_sparse:
+            return _Raw(_of_column(submodel.graph.inputs[i], value))
         if i is not None and submodel.graph.inputs[i].dtype == "string" and not entry.lookup:
             if isinstance(value, str | bytes):
                 return _Raw(value)
@@ -111,7 +114,7 @@ class Baselines:
         for explained_input, value in zip(explained, values, strict=True):
             i = _input_number(graph, explained_input)
             if isinstance(value, _Raw) and value.value is not None and i is not None:
-                raw[i] = _fill(graph.inputs[i], raw[i].shape, value.value)
+                raw[i] = value.value if graph.inputs[i].is_sparse else _fill(graph.inputs[i], raw[i].shape, value.value)
         return [tf.constant(array[None]) for array in raw]
 
     def _token_ids(self, submodel: Submodel, lookup: EmbeddingLookup, value: Any) -> Any:
@@ -181,12 +184,21 @@ def _blank(spec: InputSpec) -> np.ndarray:
 def _fill(spec: InputSpec, shape: Sequence[int], value: Any) -> np.ndarray:
     """A value of one input, broadcast to an example; ParameterError if it does not fit."""
     array = np.asarray(value, object if spec.dtype == "string" else None)
-    if spec.is_sparse and array.ndim < 2:
-        return np.atleast_1d(array).astype(object if spec.dtype == "string" else spec.dtype)
     try:
         return np.array(np.broadcast_to(array, shape)).astype(object if spec.dtype == "string" else spec.dtype)
     except ValueError as error:
         raise ParameterError(f"baseline: {value!r} does not fit the input {spec}: {error}") from None
+
+
+def _of_column(spec: InputSpec, value: Any) -> np.ndarray | None:
+    """The values `[T]` of a sparse column that a baseline names; None if it names none, or is a number for a column of strings."""
+    if value is None or (spec.dtype == "string" and not has_axes(value) and not isinstance(value, str | bytes)):
+        return None
+    try:
+        array, _ = read_array(spec, [np.ravel(value).tolist()])
+    except InputError as error:
+        raise ParameterError(f"baseline: {str(error).removeprefix('xs for ')}") from error
+    return array[0]
 
 
 def _statistic(array: np.ndarray, statistic: str) -> np.ndarray:

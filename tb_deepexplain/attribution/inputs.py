@@ -27,7 +27,7 @@ from tb_deepexplain.attribution.pictures import is_picture, read_pictures
 from tb_deepexplain.attribution.shape_advice import advise
 from tb_deepexplain.errors import InputError
 from tb_deepexplain.graph.graph_view import tensor_name
-from tb_deepexplain.graph.input_spec import fits
+from tb_deepexplain.graph.input_spec import column_width, fits
 from tb_deepexplain.user_warnings import warn
 
 if TYPE_CHECKING:
@@ -260,8 +260,7 @@ def _fill_up(spec: Any, array: np.ndarray, name: str) -> np.ndarray:
         lengths = {len(row) for row in rows if row.ndim == 1}
         if not lengths or any(row.ndim != 1 for row in rows):
             raise InputError(f"{name}: expected one value, or a list of values, for each example")
-        width = max(1, *lengths)
-        filled = np.full((len(rows), width), None, object)
+        filled = np.full((len(rows), column_width(max(lengths))), None, object)
         for target, row in zip(filled, rows, strict=True):
             target[: len(row)] = row
         array = filled

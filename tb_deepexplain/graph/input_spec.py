@@ -29,7 +29,7 @@ class InputSpec:
         default=(), repr=False, compare=False
     )  # of the graph's node
     any_size: bool = False  # `shape` is that of the first call, and the model may take other sizes
-    is_sparse: bool = False  # a column of any number of values, perhaps none; rows are filled up with `missing`
+    is_sparse: bool = False  # a column of any number of values, or none; `missing` fills up its rows
 
     @property
     def accepted_shape(self) -> tuple[int | None, ...]:
@@ -53,6 +53,11 @@ class InputSpec:
 
     def __str__(self) -> str:
         return f"{self.name}: {self.dtype} [{', '.join('?' if n is None else str(n) for n in self.shape)}]"
+
+
+def column_width(longest: int) -> int:
+    """The length of the rows of a sparse column whose longest row holds so many values: few lengths make few traces."""
+    return 1 << max(0, int(longest) - 1).bit_length()
 
 
 def fits(shape: Sequence[int | None], expected: Sequence[int | None]) -> bool:

@@ -14,12 +14,13 @@ from tb_deepexplain.error_text import model_error_text
 from tb_deepexplain.errors import InputError, UnsupportedModelError
 from tb_deepexplain.graph.embedding_lookups import find_lookups
 from tb_deepexplain.graph.graph_view import FLOAT_TYPES, RESHAPING_OPS, GraphView, node_name, tensor_name
-from tb_deepexplain.graph.input_spec import JOINED_MISSING, SEPARATOR, InputSpec
+from tb_deepexplain.graph.input_spec import JOINED_MISSING, SEPARATOR, InputSpec, column_width
 from tb_deepexplain.graph.loading.functions import from_concrete
 from tb_deepexplain.graph.model_graph import ModelGraph
 from tb_deepexplain.graph.origin import Origin
 
 _OPS_BEFORE_PARSING = RESHAPING_OPS | {"PlaceholderWithDefault"}
+_BLANK_EXAMPLES = {b"", tf.train.Example(features=tf.train.Features()).SerializeToString()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,8 +165,8 @@ def _join_and_split(values: Any, spec: InputSpec) -> tuple[Any, Any, Any]:
     rows = packed.value_rowids()
     positions = tf.range(tf.shape(rows, tf.int64)[0]) - tf.gather(packed.row_starts(), rows)
     present = packed.values if spec.dtype == "string" else tf.strings.to_number(packed.values, spec.dtype)
-    # The width is that of the longest example, as the parser's is.
-    return tf.stack([rows, positions], 1), present, tf.shape(pieces.to_tensor(), tf.int64)
+    # The width is that of the longest example, as the parser's is, whatever fills up the rows.
+    return tf.stack([rows, positions], 1), present, packed.bounding_shape(out_type=tf.int64)
 
 
 def _serialize(features: Sequence[_Feature], arrays: Sequence[np.ndarray], required: Sequence[_Feature]) -> list[bytes]:
@@ -208,7 +209,7 @@ def _to_dense(feature: _Feature, tensors: Sequence[Any]) -> np.ndarray:
         return values
     indices, values, shape = (t.numpy() for t in tensors)
     if feature.is_column:
-        dense = np.full((shape[0], max(1, shape[1])), feature.input_spec.missing, values.dtype)
+        dense = np.full((shape[0], column_width(shape[1])), feature.input_spec.missing, values.dtype)
         dense[tuple(indices.T)] = values
         return dense
     lengths = np.bincount(indices[:, 0], minlength=shape[0])
@@ -221,16 +222,22 @@ def _to_dense(feature: _Feature, tensors: Sequence[Any]) -> np.ndarray:
 
 
 def _are_examples(xs: Any, names: Collection[str]) -> bool:
-    """Whether xs are serialized tf.Examples with one of these features, not values of a string feature."""
+    """Whether xs are serialized tf.Examples, one of which has one of these features, not values of a string feature.
+
+    Where there are several features, examples may all be blank.
+    """
     if isinstance(xs, dict) or not hasattr(xs, "__len__") or not len(xs):
         return False
     values = xs.numpy() if hasattr(xs, "numpy") else xs
     if not all(isinstance(value, bytes) for value in values):
         return False
     try:
-        return not set(tf.train.Example.FromString(values[0]).features.feature).isdisjoint(names)
+        examples = (tf.train.Example.FromString(value) for value in values)
+        if any(not set(example.features.feature).isdisjoint(names) for example in examples):
+            return True
     except DecodeError:
         return False
+    return len(names) > 1 and set(values) <= _BLANK_EXAMPLES
 
 
 def _find_parser(graph: ModelGraph) -> Any:
