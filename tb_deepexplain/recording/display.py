@@ -17,6 +17,7 @@ from tb_deepexplain.store.media_types import JPEG, PNG, media_type, without_orie
 from tb_deepexplain.store.records import Input, InputPart, ModelInput, model_input
 from tb_deepexplain.store.slice_features import as_extras
 
+MISSING = "missing"  # in the place of a sparse column without a value
 _LARGEST_EXACT = 2.0**24  # whole numbers up to it are exact as float32
 _LARGEST_FLOAT32 = float(np.finfo(np.float32).max)  # in the place of infinity
 
@@ -88,7 +89,7 @@ def show(example: Example, shown: ShownInput, words: Sequence[str] | None) -> In
         array = array[~shown.spec.is_missing(array)]
     values, texts = _values(array)
     if shown.is_one_value and len(values) != 1:
-        values, texts = [None], [", ".join(map(_write, values, texts))]
+        values, texts = [None], [", ".join(map(_write, values, texts)) or MISSING]
     return InputPart(
         input=shown.name, modality="tabular", values=values, texts=texts if any(t is not None for t in texts) else None
     )
