@@ -19,7 +19,7 @@ from tb_deepexplain.storage import map_files, open_parquet, read_columns
 from tb_deepexplain.store.layout import shard_file
 from tb_deepexplain.store.slice_features import NUMBER, WHOLE, column_name
 
-MOST_VALUES = 20  # that the manifest lists
+MOST_VALUES, LONGEST_VALUE = 20, 80  # that the manifest lists; characters
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +70,7 @@ class _Values:
     count: int = 0
     all_whole: bool = True
     all_numbers: bool = True
-    few: frozenset[str] | None = frozenset()  # the different values; None: more than MOST_VALUES
+    few: frozenset[str] | None = frozenset()  # the different values; None: many, or long ones
 
     @property
     def dtype(self) -> pa.DataType:
@@ -90,7 +90,8 @@ class _Values:
 
 def _few(values: Iterable[str]) -> frozenset[str] | None:
     different = frozenset(values)
-    return different if len(different) <= MOST_VALUES else None
+    are_few = len(different) <= MOST_VALUES and all(len(value) <= LONGEST_VALUE for value in different)
+    return different if are_few else None
 
 
 def _summarize(directory: Path, names: Sequence[str], unit: str) -> tuple[int, dict[str, _Values]]:

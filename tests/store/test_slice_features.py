@@ -13,7 +13,7 @@ import pytest
 from tb_deepexplain.errors import ParameterError, StoreError
 from tb_deepexplain.store.reader import Store
 from tb_deepexplain.store.records import INPUT_SCHEMA, Input
-from tb_deepexplain.store.slice_columns import MOST_VALUES
+from tb_deepexplain.store.slice_columns import LONGEST_VALUE, MOST_VALUES
 from tb_deepexplain.store.slice_features import as_extras, as_number, check_slice_features, from_extras
 from tb_deepexplain.store.writer import StoreWriter
 from tests.store.small_stores import MANIFEST, attribution, write
@@ -68,10 +68,12 @@ def test_columns_are_read_with_pandas(tmp_path: Path) -> None:
 def test_the_manifest_lists_the_values_of_a_text_that_has_few(tmp_path: Path) -> None:
     values = [f"v{number:02}" for number in range(MOST_VALUES + 1)]
     examples = [{"few": values[number % MOST_VALUES], "many": value} for number, value in enumerate(values)]
-    manifest = commit(tmp_path, [examples[:9], examples[9:], []], "few", "many").manifest
+    examples[3]["long"] = "a" * (LONGEST_VALUE + 1)
+    manifest = commit(tmp_path, [examples[:9], examples[9:], []], "few", "many", "long").manifest
     assert manifest["slice_features"] == [
         {"name": "few", "type": "text", "values": values[:-1]},
         {"name": "many", "type": "text"},
+        {"name": "long", "type": "text"},
     ]
 
 
