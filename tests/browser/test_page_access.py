@@ -19,6 +19,7 @@ VIEWS = {
     "summary": ("pictures", ("view=summary",), ".GlobalPanel_meanMap"),
     "words": ("reviews", ("view=summary",), ".GlobalPanel_words"),
     "mixed": ("recipes", ("example=meal-00",), ".PictureMaps_plate canvas"),
+    "slices": ("subscribers", ("filter=city%3ABern", "example=c-04"), ".Drawer_drawer [data-slice]"),
     "trouble": ("x-newer", (), "[role=alert]"),
 }
 
