@@ -17,7 +17,7 @@ from beam_pipelines.engine.device_pool import DevicePool, prepare_devices
 from beam_pipelines.reading.example_parser import ExampleParser
 from beam_pipelines.reading.record_spec import RecordSpec
 from beam_pipelines.tfma.metric_scope import ATTRIBUTIONS_KEY, MEASURES_KEY
-from beam_pipelines.tfma.pooling import check_pool, pool_map
+from beam_pipelines.tfma.pooling import check_pool, main_map, pool_map
 from beam_pipelines.tfma.slice_features import add_raw_features
 from tb_deepexplain.errors import InputError
 from tb_deepexplain.recording.batch_explainer import BatchExplainer
@@ -135,7 +135,7 @@ class _ExplainedModel:
         # Only some texts contain a token: in the others its attribution is zero.
         zero = np.zeros(len(maps[0]) if self._spec.per_class else (), np.float32)
         values = {feature: np.stack([of_example.get(feature, zero) for of_example in numbers]) for feature in features}
-        return values, _stack_measures(explainer.request, [_main_map(rows) for rows in maps])
+        return values, _stack_measures(explainer.request, [main_map(rows) for rows in maps])
 
     def _log_common_warnings(self, rows: Sequence[Attribution]) -> None:
         """Log what all maps of a batch warn of, such as an input that the method cannot explain: TFMA has no place for it."""
@@ -145,8 +145,8 @@ class _ExplainedModel:
 
     def _pool_maps(self, example: Input, rows: Sequence[Attribution]) -> dict[str, Any]:
         """{feature: a number, or a vector over classes} of one example."""
-        rows = rows if self._spec.per_class else [_main_map(rows)]
-        of_maps = [pool_map(example, row.values, self._spec.pool, self._spec.regions) for row in rows]
+        rows = rows if self._spec.per_class else [main_map(rows)]
+        of_maps = [pool_map(example, row.values, self._spec.pool, self._spec.regions, row.parts) for row in rows]
         if not self._spec.per_class:
             return {self._column_names.get(name, name): np.float32(value) for name, value in of_maps[0].items()}
         by_class = np.argsort([row.target or 0 for row in rows])
@@ -174,9 +174,3 @@ def _stack_measures(request: Request, rows: Sequence[Attribution]) -> dict[str, 
         values = [row.measures.get(name) for row in rows]
         stacked[name] = np.array([np.nan if value is None else value for value in values], np.float32)
     return stacked
-
-
-def _main_map(rows: Sequence[Attribution]) -> Attribution:
-    """The map of the predicted class among the maps of an example, of several the most probable; or else the first."""
-    of_predicted = [row for row in rows if row.target == row.predicted] or rows[:1]
-    return max(of_predicted, key=lambda row: row.probability or 0.0)

@@ -10,12 +10,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from tb_deepexplain.errors import ParameterError
-from tb_deepexplain.store.records import Input, input_names, value_names
+from tb_deepexplain.store.records import Attribution, Input, Part, input_names, split_map, value_names
 
 POOLS: Mapping[str, tuple[str, ...]] = {  # by modality; the first is the default
     "tabular": ("value", "feature"),
     "text": ("feature", "token"),
     "image": ("channel", "region"),
+    "mixed": ("feature",),
 }
 REGIONS = 4
 
@@ -23,9 +24,7 @@ REGIONS = 4
 def check_pool(modality: str, pool: str | None) -> str:
     """The pool, or the default for None; ParameterError if maps of this modality cannot be pooled like that."""
     if modality not in POOLS:
-        raise ParameterError(
-            f"the model's inputs are {modality}; TFMA's attributions are those of one picture, one text, or numbers and categories"
-        )
+        raise ParameterError(f"the model's inputs are {modality}; expected {', '.join(POOLS)}")
     if pool is not None and pool not in POOLS[modality]:
         raise ParameterError(
             f"pool={pool!r}: the model's input is {modality}; expected a pool of {' or '.join(POOLS[modality])}"
@@ -33,14 +32,29 @@ def check_pool(modality: str, pool: str | None) -> str:
     return pool or POOLS[modality][0]
 
 
-def pool_map(example: Input, values: np.ndarray, pool: str | None, regions: int = REGIONS) -> dict[str, float]:
-    """The named numbers of a map.
+def main_map(rows: Sequence[Attribution]) -> Attribution:
+    """The map of the predicted class among the maps of an example, of several the most probable; or else the first."""
+    of_predicted = [row for row in rows if row.target == row.predicted] or rows[:1]
+    return max(of_predicted, key=lambda row: row.probability or 0.0)
+
+
+def pool_map(
+    example: Input,
+    values: np.ndarray,
+    pool: str | None,
+    regions: int = REGIONS,
+    parts: Sequence[Part] | None = None,
+) -> dict[str, float]:
+    """The named numbers of a map, which has `parts` if the example is mixed.
 
     Tabular: one for each `value`, or for each `feature` of the model with all its values. Text: one for the whole
     `feature`, or one for each `token`, summed over its occurrences. Picture: one for each `channel`, or for each of
     `regions` × `regions` regions, numbered from the upper left. Those of a text or picture begin with the name of its input.
+    Mixed: one for each input.
     """
     pool = check_pool(example.modality, pool)
+    if example.modality == "mixed":
+        return {name: float(part.sum(dtype=np.float64)) for name, part in split_map(values, parts or ()).items()}
     if example.modality == "tabular":
         by_input = pool == "feature" and example.inputs
         names = input_names(example.inputs) if by_input else value_names(example.inputs, example.features)

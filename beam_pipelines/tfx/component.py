@@ -7,7 +7,8 @@
         methods={"integrated_gradients": {"steps": 64}, "occlusion": {}},
     )
 
-Its artifact holds one store for each split; `tensorboard --logdir URI` shows them.
+Its artifact `attributions` holds one store for each split; `tensorboard --logdir URI` shows them. Its artifact `statistics` holds
+statistics of the attributions by column, for TensorFlow Data Validation.
 """
 
 from __future__ import annotations
@@ -65,7 +66,10 @@ class AttributionGenSpec(ComponentSpec):
         "transform_graph": ChannelParameter(type=standard_artifacts.TransformGraph, optional=True),
         "baseline_examples": ChannelParameter(type=standard_artifacts.Examples, optional=True),
     }
-    OUTPUTS: ClassVar[dict[str, Any]] = {"attributions": ChannelParameter(type=Attributions)}
+    OUTPUTS: ClassVar[dict[str, Any]] = {
+        "attributions": ChannelParameter(type=Attributions),
+        "statistics": ChannelParameter(type=standard_artifacts.ExampleStatistics),
+    }
 
 
 class AttributionGen(base_beam_component.BaseBeamComponent):
@@ -79,7 +83,9 @@ class AttributionGen(base_beam_component.BaseBeamComponent):
     - `baseline_examples`: the median of the first 1,000 examples of their first split, of categories the most frequent value, is
       the baseline of every method that has one.
 
-    The output `attributions` is an artifact of type Attributions.
+    The output `attributions` is an artifact of type Attributions. The output `statistics` has TFX's type ExampleStatistics: it holds the
+    statistics of the attributions by column (see `statistics.py`) as StatisticsGen writes those of examples, for TFDV, ExampleValidator
+    and DistributionValidator.
 
     `methods` are names of attribution methods, or a dict of names and their parameters; likewise `measures`. `splits`
     (default: eval) are explained. At most `max_examples` of each are chosen, by `seed` and content: the same examples
@@ -141,6 +147,7 @@ class AttributionGen(base_beam_component.BaseBeamComponent):
                 examples=examples,
                 model=model,
                 attributions=types.Channel(type=Attributions),
+                statistics=types.Channel(type=standard_artifacts.ExampleStatistics),
                 **{name: channel for name, channel in optional_channels.items() if channel is not None},
                 **{name: encode(name, value) for name, value in parameters.items() if value is not None},
             )

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
+import tensorflow_data_validation as tfdv
 from absl import logging
 from tfx import types
 from tfx.components.util import model_utils, tfxio_utils
@@ -23,6 +24,7 @@ from beam_pipelines.tfx.baseline import compute_median
 from beam_pipelines.tfx.examples import NameRecords, Sample, first_records
 from beam_pipelines.tfx.parameters import EMPTY, decode
 from beam_pipelines.tfx.start_check import check_examples, load_explainers, load_model
+from beam_pipelines.tfx.statistics import FILE_NAME, AttributionStatistics
 from beam_pipelines.tfx.transformed_labels import AddTransformedLabels, TransformedLabels, makes_label
 from beam_pipelines.transforms import Attribute, WriteAttributions
 from tb_deepexplain.attribution.methods import check_methods, find_method
@@ -71,6 +73,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         self, inputs: _Artifacts, outputs: Mapping[str, list[types.Artifact]], parameters: dict[str, Any]
     ) -> None:
         artifact = artifact_utils.get_single_instance(outputs["attributions"])
+        statistics = artifact_utils.get_single_instance(outputs["statistics"])
         splits = parameters.pop("splits", None) or list(_DEFAULT_SPLITS)
         max_examples, seed = parameters.pop("max_examples", None), parameters.pop("seed", None) or 0
         max_error_rate = parameters.pop("max_error_rate", None)
@@ -89,6 +92,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 elements = TransformedLabels(labels_graph, label_feature)(elements)
             check_examples(split, elements, explainers, attribute, named_features)
         attribute.is_checked = True
+        statistics.split_names = artifact_utils.encode_split_names(splits)
+        statistics.span = max(examples.span or 0 for examples in inputs["examples"])
         with self._make_beam_pipeline() as pipeline:
             for split in splits:
                 records = pipeline | f"Read[{split}]" >> _read_split(inputs["examples"], split)
@@ -101,6 +106,9 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 explained = elements | f"Attribute[{split}]" >> attribute
                 write = WriteAttributions(artifact.uri, f"Split-{split}", **write_options)
                 _ = explained | f"Write[{split}]" >> write
+                path = os.path.join(artifact_utils.get_split_uri([statistics], split), FILE_NAME)
+                computed = explained.explained | f"Statistics[{split}]" >> AttributionStatistics(attribute.request)
+                _ = computed | f"WriteStatistics[{split}]" >> tfdv.WriteStatisticsToBinaryFile(path)
         artifact.set_string_custom_property(SPLITS, artifact_utils.encode_split_names(splits))
         logging.info("AttributionGen: tensorboard --logdir %s shows the attributions", artifact.uri)
 

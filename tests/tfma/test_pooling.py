@@ -42,5 +42,13 @@ def test_tables_are_pooled_by_value_or_feature() -> None:
 def test_the_pool_of_another_modality_is_rejected() -> None:
     with pytest.raises(ParameterError, match=r"pool='token': .* image.* channel or region"):
         check_pool("image", "token")
-    with pytest.raises(ParameterError, match="the model's inputs are mixed"):
-        check_pool("mixed", None)
+    with pytest.raises(ParameterError, match="the model's inputs are videos; expected tabular, text, image, mixed"):
+        check_pool("videos", None)
+
+
+def test_mixed_maps_are_pooled_by_input() -> None:
+    parts = [{"input": "photo", "shape": [2, 2, 1]}, {"input": "age", "shape": []}]
+    assert pool_map(Input("1", "mixed"), np.array([1.0, 2.0, 3.0, 4.0, 5.0]), None, parts=parts) == {
+        "photo": 10.0,
+        "age": 5.0,
+    }

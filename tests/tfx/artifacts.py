@@ -94,13 +94,18 @@ def make_blessing(folder: Path, blessed: bool) -> Any:
 
 
 def run_component(component: type, output: Path, inputs: Mapping[str, Any], /, **parameters: Any) -> Artifact:
-    """Build the component on channels of these artifacts, and run its executor as TFX does."""
+    """Build the component on channels of these artifacts, and run its executor as TFX does; its first output.
+
+    Another output is in the folder beside that of the first, with its name for a suffix.
+    """
     artifacts = {name: each if isinstance(each, list) else [each] for name, each in inputs.items()}
     node = component(**{name: channel_utils.as_channel(each) for name, each in artifacts.items()}, **parameters)
-    attributions = node.spec.outputs["attributions"].type()
-    attributions.uri = str(output)
-    output.mkdir(parents=True)
+    outputs = {name: channel.type() for name, channel in node.spec.outputs.items()}
+    first = next(iter(outputs.values()))
+    for name, artifact in outputs.items():
+        artifact.uri = str(output if artifact is first else output.with_name(f"{output.name}-{name}"))
+        Path(artifact.uri).mkdir(parents=True)
     context = BaseBeamExecutor.Context(beam_pipeline_args=RUNNER, tmp_dir=str(output.parent / "tmp"), unique_id="1")
     executor = node.executor_spec.executor_class(context)
-    executor.Do(artifacts, {"attributions": [attributions]}, dict(node.spec.exec_properties))
-    return attributions
+    executor.Do(artifacts, {name: [each] for name, each in outputs.items()}, dict(node.spec.exec_properties))
+    return first
