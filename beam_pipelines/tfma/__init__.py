@@ -6,5 +6,6 @@ for slices. `pooling.py` sums maps to the named numbers that TFMA
 takes.
 
 `metrics.py` has the metrics for an EvalConfig. `drift.py` computes the attribution drift between two models, which
-`drift_metric.py` gives to TFMA; `measure_metric.py` does so for measures. Both read extracts by `metric_scope.py`.
+`drift_metric.py` gives to TFMA, after `reference_check.py` has compared how a store was explained; `measure_metric.py` does so for
+measures. Both read extracts by `metric_scope.py`.
 """

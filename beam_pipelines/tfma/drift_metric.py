@@ -14,7 +14,7 @@ from tensorflow_model_analysis.utils import model_util
 from beam_pipelines.tfma.drift import AttributionSums, compute_drift, draw_weights
 from beam_pipelines.tfma.metric_scope import ATTRIBUTIONS_KEY, AttributionExtracts, MetricScope
 from beam_pipelines.tfma.pooling import pool_map
-from tb_deepexplain.errors import ParameterError
+from beam_pipelines.tfma.reference_check import choose_method
 from tb_deepexplain.store.reader import Store
 from tb_deepexplain.store.records import Input
 
@@ -40,28 +40,28 @@ def drift_computations(options: Mapping[str, Any], name: str, scopes: Sequence[M
     return computations
 
 
-def read_reference(reference: str, pool: str | None, regions: int, resamplings: int, seed: int) -> AttributionSums:
+def read_reference(
+    reference: str, method: str | None, pool: str | None, regions: int, resamplings: int, seed: int
+) -> AttributionSums:
     """The sums over the examples of a store. Of an example with several maps, the map of the predicted class counts.
 
-    ParameterError if the store has maps of several methods.
+    ParameterError if the store has maps of several methods and `method` is None.
     """
     store, sums = Store(reference), AttributionSums(resamplings)
-    index = store.index.select(["example_id", "method", "target", "predicted"]).to_pylist()
-    methods = sorted({row["method"] for row in index})
-    if len(methods) > 1:
-        raise ParameterError(
-            f"reference {reference} has maps of {', '.join(methods)}; expected one method: make a store of one method"
-        )
+    method = choose_method(store, method)
+    index = store.index.select(["example_id", "method", "target", "predicted", "parts"]).to_pylist()
     row_of_example: dict[str, int] = {}
     for number, row in enumerate(index):
+        if row["method"] != method:
+            continue
         if row["example_id"] not in row_of_example or row["target"] == row["predicted"]:
             row_of_example[row["example_id"]] = number
     rows = list(row_of_example.values())
     for start in range(0, len(rows), _ROWS_READ):
         some = rows[start : start + _ROWS_READ]
-        for values, example in zip(store.maps(some), store.inputs(some), strict=True):
+        for row, values, example in zip(some, store.maps(some), store.inputs(some), strict=True):
             weights = draw_weights(values.tobytes(), resamplings, seed + 1)
-            sums.add(pool_map(Input(**example), values, pool, regions), weights)
+            sums.add(pool_map(Input(**example), values, pool, regions, index[row]["parts"]), weights)
     return sums
 
 

@@ -1,4 +1,4 @@
-"""What an EvalConfig's metrics_specs ask of the extractor: measures, options, and maps of all classes."""
+"""What an EvalConfig's metrics_specs ask of the extractor: measures, options, maps of all classes, and stores to compare with."""
 
 from __future__ import annotations
 
@@ -35,6 +35,16 @@ def extractor_options(metrics_specs: Iterable[Any]) -> dict[str, Any]:
             options |= json.loads(metric_config.config or "{}")
     options.pop("name", None)
     return options
+
+
+def drift_references(metrics_specs: Iterable[Any]) -> list[dict[str, Any]]:
+    """The options of each AttributionDrift that is measured from a store."""
+    configs = (
+        metrics.AttributionDrift(**json.loads(each.config or "{}")).get_config()
+        for each in _our_metrics(metrics_specs)
+        if each.class_name == "AttributionDrift"
+    )
+    return [config for config in configs if config["reference"]]
 
 
 def needs_all_classes(metrics_specs: Iterable[Any]) -> bool:

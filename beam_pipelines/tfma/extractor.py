@@ -26,9 +26,10 @@ except ImportError as error:
     ) from error
 
 from beam_pipelines.reading.record_spec import RecordSpec, resize_method
-from beam_pipelines.tfma.eval_config import extractor_options, needs_all_classes, requested_measures
+from beam_pipelines.tfma.eval_config import drift_references, extractor_options, needs_all_classes, requested_measures
 from beam_pipelines.tfma.extract_attributions import ExtractAttributions, ExtractorSpec
 from beam_pipelines.tfma.pooling import REGIONS
+from beam_pipelines.tfma.reference_check import check_reference
 from beam_pipelines.tfma.slice_features import CheckSliceFeatures, with_slicing_specs
 from tb_deepexplain.errors import ParameterError
 from tb_deepexplain.recording.request import make_request
@@ -83,7 +84,8 @@ def AttributionsExtractor(  # noqa: N802 - TFMA names its extractors like classe
     `slice_features` are features of the raw tf.Examples for the config's slicing specs, also where a schema or Transform leaves
     them out of the extracts; `attribution_extractors` adds a slicing spec for each.
 
-    Raises ParameterError or UnknownMethodError at once. In the pipeline, the first example that cannot be explained
+    Raises ParameterError or UnknownMethodError at once, also if the store that an AttributionDrift is measured from was explained
+    differently. In the pipeline, the first example that cannot be explained
     raises InputError, because metrics without it would mislead.
     """
     models = model_util.verify_and_update_eval_shared_models(eval_shared_model) or []
@@ -123,6 +125,8 @@ def AttributionsExtractor(  # noqa: N802 - TFMA names its extractors like classe
         )
     if per_class is None:
         per_class = needs_all_classes(eval_config.metrics_specs)
+    for options in drift_references(eval_config.metrics_specs):
+        check_reference(options, next(iter(requests.values())), pool, regions, per_class)
     slice_features = check_slice_features(slice_features)
     spec = ExtractorSpec(requests, record_specs, pool, regions, per_class, slice_features)
     explain = "Explain" >> beam.ParDo(ExtractAttributions(spec, Shared()))

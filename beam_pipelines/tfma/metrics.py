@@ -77,7 +77,8 @@ class AttributionDrift(metric_types.Metric):
     Without `reference` it is a difference between models, for a `change_threshold` (LOWER_IS_BETTER, absolute). Without
     a baseline model it is not computed, and TFMA skips the threshold. With `reference`, the directory of a store, it is
     a value, for a `value_threshold`, and every slice is compared with the whole store. The store may be that of an
-    earlier span, as AttributionGen wrote it, and must have the same method, target and pooling.
+    earlier span, as AttributionGen wrote it; `method` chooses among several methods. It must have been explained as
+    AttributionsExtractor explains, with the same parameters, baseline, target and pooling; or the extractor refuses it.
 
     Further metrics are `attribution_drift_low` and `attribution_drift_high`, the bounds of the 95 % interval, for
     `MetricsSpec.thresholds`. A threshold on `low` rejects a model only if the drift is certainly larger; one on `high`
@@ -88,6 +89,7 @@ class AttributionDrift(metric_types.Metric):
     def __init__(
         self,
         reference: str | None = None,
+        method: str | None = None,
         pool: str | None = None,
         regions: int = REGIONS,
         resamplings: int = RESAMPLINGS,
@@ -96,6 +98,7 @@ class AttributionDrift(metric_types.Metric):
     ) -> None:
         self._config = {
             "reference": reference,
+            "method": method,
             "pool": pool,
             "regions": regions,
             "resamplings": resamplings,

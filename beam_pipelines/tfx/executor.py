@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
-import tensorflow_data_validation as tfdv
 from absl import logging
 from tfx import types
 from tfx.components.util import model_utils, tfxio_utils
@@ -24,7 +23,7 @@ from beam_pipelines.tfx.baseline import compute_median
 from beam_pipelines.tfx.examples import NameRecords, Sample, first_records
 from beam_pipelines.tfx.parameters import EMPTY, decode
 from beam_pipelines.tfx.start_check import check_examples, load_explainers, load_model
-from beam_pipelines.tfx.statistics import FILE_NAME, AttributionStatistics
+from beam_pipelines.tfx.statistics import WriteStatistics
 from beam_pipelines.tfx.transformed_labels import AddTransformedLabels, TransformedLabels, makes_label
 from beam_pipelines.transforms import Attribute, WriteAttributions
 from tb_deepexplain.attribution.methods import check_methods, find_method
@@ -106,9 +105,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 explained = elements | f"Attribute[{split}]" >> attribute
                 write = WriteAttributions(artifact.uri, f"Split-{split}", **write_options)
                 _ = explained | f"Write[{split}]" >> write
-                path = os.path.join(artifact_utils.get_split_uri([statistics], split), FILE_NAME)
-                computed = explained.explained | f"Statistics[{split}]" >> AttributionStatistics(attribute.request)
-                _ = computed | f"WriteStatistics[{split}]" >> tfdv.WriteStatisticsToBinaryFile(path)
+                split_folder = artifact_utils.get_split_uri([statistics], split)
+                _ = explained.explained | f"Statistics[{split}]" >> WriteStatistics(attribute.request, split_folder)
         artifact.set_string_custom_property(SPLITS, artifact_utils.encode_split_names(splits))
         logging.info("AttributionGen: tensorboard --logdir %s shows the attributions", artifact.uri)
 

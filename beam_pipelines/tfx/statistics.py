@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import collections
 import math
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import tfx  # noqa: F401 - before TFDV, which cannot be imported without it where tfx_bsl has no ZetaSQL
+
+# isort: split
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
@@ -20,7 +24,6 @@ from tensorflow_metadata.proto.v0 import statistics_pb2
 from beam_pipelines.tfma.pooling import main_map, pool_map
 from beam_pipelines.transforms import Explained
 from tb_deepexplain.recording.request import Request
-from tb_deepexplain.store.slice_features import from_extras
 
 FILE_NAME = "FeatureStats.pb"  # in the folder of a split, as StatisticsGen names it
 MOST_SLICES = 100  # of one name: those with the most examples
@@ -37,13 +40,12 @@ class AttributionStatistics(beam.PTransform):
     of the method. Of an example with several maps, that of the predicted class counts. A missing value is one that the method cannot
     compute.
 
-    The slices are "All Examples", `label_NAME` and `predicted_NAME` for each class, and `FEATURE_VALUE` for each slice feature.
+    The slices are "All Examples", and `label_NAME` and `predicted_NAME` for each class.
     """
 
     def __init__(self, request: Request) -> None:
         super().__init__()
         self._methods, self._labels = [name for name, _ in request.methods], request.labels
-        self._slice_features = request.slice_features
 
     def expand(self, explained: beam.PCollection[Explained]) -> beam.PCollection[Any]:
         options = tfdv.StatsOptions(
@@ -56,8 +58,20 @@ class AttributionStatistics(beam.PTransform):
             | "Batch" >> beam.BatchElements(min_batch_size=1, max_batch_size=_ROWS)
             | "ToArrow" >> beam.Map(_to_arrow).with_output_types(pa.RecordBatch)
             | "Generate" >> tfdv.GenerateStatistics(options)
-            | "SelectSlices" >> beam.Map(_select_slices, ("label", "predicted", *self._slice_features))
+            | "SelectSlices" >> beam.Map(_select_slices, ("label", "predicted"))
         )
+
+
+class WriteStatistics(beam.PTransform):
+    """Explained → the file of their AttributionStatistics, in the folder of a split."""
+
+    def __init__(self, request: Request, split_folder: str) -> None:
+        super().__init__()
+        self._request, self._path = request, os.path.join(split_folder, FILE_NAME)
+
+    def expand(self, explained: beam.PCollection[Explained]) -> Any:
+        statistics = explained | AttributionStatistics(self._request)
+        return statistics | tfdv.WriteStatisticsToBinaryFile(self._path)
 
 
 class _Sums(NamedTuple):
@@ -80,7 +94,7 @@ def _sum_columns(explained: Explained, methods: Sequence[str], labels: Sequence[
         for name, number in classes.items()
         if number is not None
     }
-    return _Sums(columns, slices | from_extras(explained.input.extras))
+    return _Sums(columns, slices)
 
 
 def _to_arrow(batch: Sequence[_Sums]) -> pa.RecordBatch:
@@ -105,7 +119,7 @@ def _slice_batch(batch: pa.RecordBatch) -> Iterator[tuple[str, pa.RecordBatch]]:
                 yield f"{name.removeprefix(_SLICE)}_{text}", values.take(pa.array(np.flatnonzero(texts == text)))
 
 
-class _Magnitudes(tfdv.CombinerStatsGenerator):  # type: ignore[misc]
+class _Magnitudes(tfdv.CombinerStatsGenerator):
     """TFDV's generator of the custom statistics. Its accumulator is {column: (Σ|a|, examples)}."""
 
     def __init__(self, has_several_methods: bool) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -382,20 +384,26 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path | str]:
     return {**paths, "data": write(folder / "data", examples)}
 
 
-CHANGE = """metrics { class_name: "AttributionDrift" module: "beam_pipelines.tfma.metrics"
-  threshold { change_threshold { direction: LOWER_IS_BETTER absolute { value: %s } } } }"""
+CHANGE = f"""metrics {{ class_name: "AttributionDrift" module: "beam_pipelines.tfma.metrics"
+  threshold {{ change_threshold {{ direction: LOWER_IS_BETTER absolute {{ value: {tfx_pipeline.DRIFT} }} }} }} }}"""
+# A threshold on the lower bound of the interval rejects only certain drift.
+SURE, UNSURE = (
+    f"""metrics {{ class_name: "AttributionDrift" module: "beam_pipelines.tfma.metrics" config: '{{"name": "{name}"}}' }}
+  thresholds {{ key: "{name}_low" value {{
+    change_threshold {{ direction: LOWER_IS_BETTER absolute {{ value: {value} }} }} }} }}"""
+    for name, value in (("sure", 0.2), ("unsure", 0.9))
+)
 
 
 def test_drift_rejects_a_leaking_model_and_accepts_a_retrained_one(trained: dict[str, Any], tmp_path: Path) -> None:
-    bound = CHANGE % tfx_pipeline.DRIFT
-    honest = validate(tmp_path / "honest", trained["retrained"], trained["before"], trained["data"], bound)
+    honest = validate(tmp_path / "honest", trained["retrained"], trained["before"], trained["data"], CHANGE)
     assert honest.validation_ok, honest
-    leaking = validate(tmp_path / "leaking", trained["leaking"], trained["before"], trained["data"], bound)
+    bounds = CHANGE + SURE + UNSURE
+    leaking = validate(tmp_path / "leaking", trained["leaking"], trained["before"], trained["data"], bounds)
     assert not leaking.validation_ok
-    [failure] = leaking.metric_validations_per_slice[0].failures
-    assert (
-        failure.metric_key.name == "attribution_drift" and failure.metric_value.double_value.value > tfx_pipeline.DRIFT
-    )
+    failures = {each.metric_key.name: each for each in leaking.metric_validations_per_slice[0].failures}
+    assert set(failures) == {"attribution_drift", "sure_low"}
+    assert failures["attribution_drift"].metric_value.double_value.value > tfx_pipeline.DRIFT
     drift, low, high = (read_drift(tmp_path / "leaking")[f"attribution_drift{end}"] for end in ("", "_low", "_high"))
     assert tfx_pipeline.DRIFT < low < drift < high <= 1
     moved = read_drift(tmp_path / "leaking", "attributions")["attribution_drift_by_feature"]
@@ -406,9 +414,9 @@ def test_drift_rejects_a_leaking_model_and_accepts_a_retrained_one(trained: dict
     assert 0 < low < drift < high < 0.5 * tfx_pipeline.DRIFT
 
 
-def read_drift(folder: Path, attribute: str = "slicing_metrics") -> dict[str, Any]:
+def read_drift(folder: Path, attribute: str = "slicing_metrics", model: str = "candidate") -> dict[str, Any]:
     """The drift over all examples, by name."""
-    result = tfma.load_eval_result(str(folder), model_name="candidate")
+    result = tfma.load_eval_result(str(folder), model_name=model)
     [(_, by_output)] = [each for each in getattr(result, attribute) if not each[0]]
     values = by_output[""][""]
     drift = {name.removesuffix("_diff"): value for name, value in values.items() if "drift" in name}
@@ -427,31 +435,60 @@ def read_drift(folder: Path, attribute: str = "slicing_metrics") -> dict[str, An
     return {name: number(value) for name, value in drift.items()}
 
 
-def test_drift_between_spans_is_measured_against_a_store(trained: dict[str, Any], tmp_path: Path) -> None:
-    """The store of an earlier span is the reference: the same model on the same data has not drifted, another has."""
+@pytest.fixture(scope="module")
+def span(trained: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The store of an earlier span, explained by two methods."""
+    folder = tmp_path_factory.mktemp("span")
     records = list(tf.data.TFRecordDataset(trained["data"]).as_numpy_iterator())
     with beam.Pipeline(FnApiRunner()) as pipeline:
         explained = pipeline | beam.Create(records) | Attribute(
-            str(trained["before"]), "integrated_gradients", label_feature=tumours.LABEL
+            str(trained["before"]), ["integrated_gradients", "saliency"], label_feature=tumours.LABEL
         )  # fmt: skip
-        _ = explained | WriteAttributions(str(tmp_path / "store"), "span-1")
-    reference = store_path(tmp_path / "store", "span-1", "default")
-    bound = f"""metrics {{ class_name: "AttributionDrift" module: "beam_pipelines.tfma.metrics"
-      config: '{{"reference": "{reference}"}}'
+        _ = explained | WriteAttributions(str(folder), "span-1")
+    return str(store_path(folder, "span-1", "default"))
+
+
+def drift_config(**options: Any) -> str:
+    return f"""metrics {{ class_name: "AttributionDrift" module: "beam_pipelines.tfma.metrics" config: '{json.dumps(options)}'
       threshold {{ value_threshold {{ upper_bound {{ value: 0.2 }} }} }} }}"""
-    same = validate(tmp_path / "same", trained["before"], trained["retrained"], trained["data"], bound)
-    assert same.validation_ok and read_drift(tmp_path / "same")["attribution_drift"] < 0.01
-    other = validate(tmp_path / "other", trained["leaking"], trained["before"], trained["data"], bound)
-    assert not other.validation_ok
 
 
-def test_a_threshold_on_the_lower_bound_rejects_only_certain_drift(trained: dict[str, Any], tmp_path: Path) -> None:
-    bound = """metrics { class_name: "AttributionDrift" module: "beam_pipelines.tfma.metrics" }
-      thresholds { key: "attribution_drift_low" value { change_threshold { direction: LOWER_IS_BETTER absolute { value: %s } } } }"""
-    sure = validate(tmp_path / "sure", trained["leaking"], trained["before"], trained["data"], bound % 0.2)
-    assert [f.metric_key.name for f in sure.metric_validations_per_slice[0].failures] == ["attribution_drift_low"]
-    unsure = validate(tmp_path / "unsure", trained["leaking"], trained["before"], trained["data"], bound % 0.9)
-    assert unsure.validation_ok
+def test_drift_between_spans_is_measured_from_a_store(trained: dict[str, Any], span: str, tmp_path: Path) -> None:
+    """The same model on the same data has not drifted, another has."""
+    config = drift_config(reference=span, method="integrated_gradients")
+    validated = validate(tmp_path / "other", trained["leaking"], trained["before"], trained["data"], config)
+    assert not validated.validation_ok
+    assert read_drift(tmp_path / "other", model="candidate")["attribution_drift"] > 0.3
+    same = read_drift(tmp_path / "other", model="baseline")
+    assert same["attribution_drift"] == pytest.approx(0, abs=2e-4)  # the store has float16
+    assert same["attribution_drift_low"] == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "drift", "difference"),
+    [
+        ({"method": "occlusion"}, {}, 'method is "integrated_gradients" there and "occlusion" here'),
+        ({"parameters": {"baseline": 0.5}}, {}, "baseline is null there and 0.5 here"),
+        ({"parameters": {"steps": 8}}, {}, "steps is null there and 8 here"),
+        ({"target": "label"}, {}, 'target is "predicted" there and "label" here'),
+        ({"per_class": True}, {}, 'target is "predicted" there and "each class" here'),
+        ({"inputs": ["mean_texture"]}, {}, 'inputs is null there and ["mean_texture"] here'),
+        ({"pool": "feature"}, {}, 'pool is null there and "feature" here'),
+        ({}, {"method": None}, "has maps of integrated_gradients, saliency; choose one with method="),
+        ({}, {"method": "deeplift"}, "has maps of integrated_gradients, saliency; expected those of deeplift"),
+    ],
+)
+def test_a_store_that_was_explained_differently_is_refused(
+    options: dict[str, Any], drift: dict[str, Any], difference: str, trained: dict[str, Any], span: str
+) -> None:
+    """Before anything is computed: the same model would seem to have drifted."""
+    config = drift_config(reference=span, **{"method": "integrated_gradients"} | drift)
+    eval_config = parse_config(f"{SPECS} slicing_specs {{}} metrics_specs {{ {config} }}")
+    shared = shared_model(trained["before"], eval_config)
+    AttributionsExtractor(shared, parse_config(f"{SPECS} metrics_specs {{}}"), **options)
+    with pytest.raises(ParameterError, match=re.escape(difference)) as raised:
+        AttributionsExtractor(shared, eval_config, **options)
+    assert "\n" not in str(raised.value) and span in str(raised.value)
 
 
 def test_evaluator_takes_options_from_the_config(model: Path) -> None:
