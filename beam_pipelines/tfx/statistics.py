@@ -6,7 +6,6 @@ them, as do TFX's ExampleValidator and DistributionValidator.
 
 from __future__ import annotations
 
-import collections
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,10 +23,11 @@ from tensorflow_metadata.proto.v0 import statistics_pb2
 from beam_pipelines.tfma.pooling import main_map, pool_map
 from beam_pipelines.transforms import Explained
 from tb_deepexplain.recording.request import Request
+from tb_deepexplain.store.slice_features import from_extras
 
 FILE_NAME = "FeatureStats.pb"  # in the folder of a split, as StatisticsGen names it
-MOST_SLICES = 100  # of one name: those with the most examples
-_SLICE = "\0slice "  # begins the names of the columns by which a batch is sliced, which are no statistics
+MOST_SLICES = 100  # of one name: each costs as much as the statistics of all examples
+_SLICE = "\x1fslice "  # begins the names of the columns by which a batch is sliced, which are no statistics
 _ALL = "All Examples"  # TFDV's name of the slice of all examples
 _ROWS = 1000  # of a batch
 
@@ -40,7 +40,8 @@ class AttributionStatistics(beam.PTransform):
     of the method. Of an example with several maps, that of the predicted class counts. A missing value is one that the method cannot
     compute.
 
-    The slices are "All Examples", and `label_NAME` and `predicted_NAME` for each class.
+    The slices are "All Examples", `label_NAME` and `predicted_NAME` for each class, and `FEATURE_VALUE` for each slice feature; of many
+    values the 100 most frequent.
     """
 
     def __init__(self, request: Request) -> None:
@@ -52,13 +53,21 @@ class AttributionStatistics(beam.PTransform):
             generators=[_Magnitudes(has_several_methods=len(self._methods) > 1)],
             experimental_slice_functions=[_slice_batch],
         )
+        sums = explained | "Sums" >> beam.Map(_sum_columns, self._methods, self._labels).with_output_types(_Sums)
+        largest = (
+            sums
+            | "Slices" >> beam.FlatMap(lambda each: list(each.slices.items())).with_output_types(tuple[str, str])
+            | "Count" >> beam.combiners.Count.PerElement()
+            | "ByName" >> beam.MapTuple(lambda name_and_text, count: (name_and_text[0], (count, name_and_text[1])))
+            | "Largest" >> beam.combiners.Top.LargestPerKey(MOST_SLICES)
+        )
         return (
-            explained
-            | "Sums" >> beam.Map(_sum_columns, self._methods, self._labels).with_output_types(_Sums)
+            sums
+            | "InLargest" >> beam.Map(_keep_slices, beam.pvalue.AsDict(largest)).with_output_types(_Sums)
             | "Batch" >> beam.BatchElements(min_batch_size=1, max_batch_size=_ROWS)
             | "ToArrow" >> beam.Map(_to_arrow).with_output_types(pa.RecordBatch)
             | "Generate" >> tfdv.GenerateStatistics(options)
-            | "SelectSlices" >> beam.Map(_select_slices, ("label", "predicted"))
+            | "WithoutSliceColumns" >> beam.Map(_without_slice_columns)
         )
 
 
@@ -94,7 +103,13 @@ def _sum_columns(explained: Explained, methods: Sequence[str], labels: Sequence[
         for name, number in classes.items()
         if number is not None
     }
-    return _Sums(columns, slices)
+    return _Sums(columns, slices | from_extras(explained.input.extras))
+
+
+def _keep_slices(sums: _Sums, largest: Mapping[str, Sequence[tuple[int, str]]]) -> _Sums:
+    """Without the slices that are not among the largest of their name."""
+    kept = {name: text for name, text in sums.slices.items() if text in {each for _, each in largest[name]}}
+    return sums._replace(slices=kept)
 
 
 def _to_arrow(batch: Sequence[_Sums]) -> pa.RecordBatch:
@@ -170,16 +185,10 @@ def _magnitude(column: pa.Array) -> tuple[float, int]:
     return float(np.abs(values).sum(dtype=np.float64)), values.size
 
 
-def _select_slices(statistics: Any, names: Sequence[str]) -> Any:
-    """Without the columns by which batches are sliced, and with the largest slices of each name only."""
+def _without_slice_columns(statistics: Any) -> Any:
+    """The slice of all examples comes first, then the largest."""
     selected = statistics_pb2.DatasetFeatureStatisticsList()
-    counts: collections.Counter[str] = collections.Counter()
-    largest_first = sorted(statistics.datasets, key=lambda each: (each.name != _ALL, -each.num_examples, each.name))
-    for dataset in largest_first:
-        of_dataset = max((name for name in names if dataset.name.startswith(f"{name}_")), key=len, default="")
-        counts[of_dataset] += 1
-        if counts[of_dataset] > MOST_SLICES:
-            continue
+    for dataset in sorted(statistics.datasets, key=lambda each: (each.name != _ALL, -each.num_examples, each.name)):
         kept = selected.datasets.add()
         kept.CopyFrom(dataset)
         del kept.features[:]

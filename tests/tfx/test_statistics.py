@@ -16,21 +16,24 @@ from tfx.components.distribution_validator.executor import Executor as Distribut
 from tfx.proto import distribution_validator_pb2
 from tfx.types import standard_artifacts
 
+from beam_pipelines.tfx import statistics
 from beam_pipelines.tfx.component import AttributionGen
 from beam_pipelines.tfx.statistics import FILE_NAME
 from tb_deepexplain.store.layout import store_path
 from tb_deepexplain.store.reader import Store
 from tb_deepexplain.store.records import value_names
+from tests.docs import pages
 from tests.tfx import artifacts
 from tests.tfx.artifacts import FEATURES, make_rows, write_examples
 
 LABELS = ("stays", "leaves")
+MOST_SLICES = 3  # each costs time
 
 
 class Explained(NamedTuple):
     """A model's store and statistics of a span."""
 
-    frame: pd.DataFrame  # one row for each example: attributions, label, predicted
+    frame: pd.DataFrame  # one row for each example: attributions, label, predicted, plan
     artifact: Any  # of the statistics
 
     def load(self) -> Any:
@@ -39,22 +42,28 @@ class Explained(NamedTuple):
 
 def explain(folder: Path, rows: Sequence[dict[str, Any]], seed: int, methods: Any, method: str) -> Explained:
     folder.mkdir()
+    sliced = [{**row, "plan": "gold" if i % 3 else "silver", "number": i} for i, row in enumerate(rows)]
     inputs = {
-        "examples": write_examples(folder / "examples", {"eval": rows}),
+        "examples": write_examples(folder / "examples", {"eval": sliced}),
         "model": artifacts.save_model(folder / "model", artifacts.make_network(seed)),
     }
-    inputs["examples"].span = seed + 7
-    output = artifacts.run_component(AttributionGen, folder / "out", inputs, methods=methods, labels=list(LABELS))
+    parameters = {"methods": methods, "labels": list(LABELS), "slice_features": ["plan", "number"]}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(statistics, "MOST_SLICES", MOST_SLICES)
+        output = artifacts.run_component(AttributionGen, folder / "out", inputs, **parameters)
     store = Store(store_path(output.uri, "Split-eval", "default"))
     numbers = [i for i, row in enumerate(store.index.to_pylist()) if row["method"] == method]
     maps = [
         dict(zip(value_names(example["inputs"], example["features"]), values.ravel().tolist(), strict=True))
         for values, example in zip(store.maps(numbers), store.inputs(numbers), strict=True)
     ]
-    frame = pd.DataFrame(maps).assign(**{name: store.index[name].take(numbers) for name in ("label", "predicted")})
-    statistics = standard_artifacts.ExampleStatistics()
-    statistics.uri, statistics.split_names = f"{output.uri}-statistics", '["eval"]'
-    return Explained(frame, statistics)
+    columns = {"label": "label", "predicted": "predicted", "plan": "slice.plan"}
+    frame = pd.DataFrame(maps).assign(
+        **{name: store.index[column].take(numbers).to_pylist() for name, column in columns.items()}
+    )
+    artifact = standard_artifacts.ExampleStatistics()
+    artifact.uri, artifact.split_names = f"{output.uri}-statistics", '["eval"]'
+    return Explained(frame, artifact)
 
 
 @pytest.fixture(scope="module")
@@ -83,13 +92,17 @@ def column(dataset: Any, name: str) -> Any:
 
 
 def test_numbers_are_those_of_the_store(first: Explained) -> None:
-    """Over all examples and in each slice."""
-    statistics = first.load()
-    datasets = {dataset.name: dataset for dataset in statistics.datasets}
+    """Over all examples and in each slice; of a slice feature with many values in the largest slices."""
+    loaded = first.load()
+    of_numbers = [each for each in loaded.datasets if each.name.startswith("number_")]
+    assert len(of_numbers) == MOST_SLICES and {each.num_examples for each in of_numbers} == {1}
+    datasets = {each.name: each for each in loaded.datasets if each not in of_numbers}
     slices = {"All Examples": first.frame}
     for name in ("label", "predicted"):
         slices |= {f"{name}_{LABELS[number]}": rows for number, rows in first.frame.groupby(name)}
-    assert set(datasets) == set(slices) and statistics.datasets[0].name == "All Examples"
+    slices |= {f"plan_{plan}": rows for plan, rows in first.frame.groupby("plan")}
+    assert len(slices) == 7
+    assert set(datasets) == set(slices) and loaded.datasets[0].name == "All Examples"
     for key, rows in slices.items():
         dataset, values = datasets[key], rows[list(FEATURES)]
         assert dataset.num_examples == len(rows)
@@ -126,6 +139,12 @@ def test_columns_of_several_methods_begin_with_the_method(retrained: Explained) 
 def test_tfdv_shows_them(first: Explained, later: Explained) -> None:
     html = tfdv.get_statistics_html(first.load(), later.load())
     assert "facets-overview" in html
+    [code] = [
+        block.text for block in pages.blocks(pages.ROOT / "docs" / "tfx.md") if "visualize_statistics(" in block.text
+    ]
+    names = {"uri": later.artifact.uri, "last_uri": first.artifact.uri}
+    exec(compile(code.replace('"age"', '"dose"'), "docs/tfx.md", "exec"), names)
+    assert tfdv.get_feature(names["schema"], "dose").drift_comparator.jensen_shannon_divergence.threshold == 0.1  # type: ignore[arg-type]
 
 
 def with_columns_of_one_method(statistics: Any) -> Any:
