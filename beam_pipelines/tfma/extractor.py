@@ -85,8 +85,7 @@ def AttributionsExtractor(  # noqa: N802 - TFMA names its extractors like classe
     them out of the extracts; `attribution_extractors` adds a slicing spec for each.
 
     Raises ParameterError or UnknownMethodError at once, also if the store that an AttributionDrift is measured from was explained
-    differently. In the pipeline, the first example that cannot be explained
-    raises InputError, because metrics without it would mislead.
+    differently. In the pipeline, the first example that cannot be explained raises InputError, because metrics without it would mislead.
     """
     models = model_util.verify_and_update_eval_shared_models(eval_shared_model) or []
     if not models:
