@@ -16,6 +16,7 @@ from tb_deepexplain.errors import InputError
 from tb_deepexplain.store.media_types import media_type
 
 _ONE_VALUE = (str, int, float, list, np.generic)  # for the model's only input, as is whatever NumPy takes for an array
+_FIRST_OF_EXAMPLE = b"\n"  # the tag of its field `features`; pictures begin otherwise
 _EXPECTED = (
     "a dict, beam.Row, NamedTuple or dataclass of columns, a serialized tf.Example, an array, a text, an encoded picture, a "
     "ReadableFile, a PredictionResult, or a pair of a key and one of these"
@@ -78,8 +79,9 @@ class RecordMaker:
         """Whether bytes are the value of the model's only input, a picture or a text, rather than a tf.Example."""
         if self._only is None:
             return media_type(content) is not None and not _is_example(content)
-        takes_bytes = self._only.dtype == "string" or len(self._only.shape) == 4
-        return takes_bytes and not _is_example(content)
+        if len(self._only.shape) == 4:
+            return not content.startswith(_FIRST_OF_EXAMPLE)
+        return self._only.dtype == "string" and not _is_example(content)
 
     def _check_key(self, key: Any) -> None:
         is_value = isinstance(key, list | Mapping | tf.train.Example) or hasattr(key, "__array__")
@@ -103,7 +105,7 @@ class RecordMaker:
 def _is_example(content: bytes) -> bool:
     """Whether bytes are a tf.Example with features; other bytes rarely parse as one, and then as one without."""
     try:
-        return bool(tf.train.Example.FromString(content).features.feature)
+        return content.startswith(_FIRST_OF_EXAMPLE) and bool(tf.train.Example.FromString(content).features.feature)
     except Exception:  # google.protobuf's DecodeError has two homes
         return False
 

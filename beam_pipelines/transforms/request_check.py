@@ -25,6 +25,7 @@ from tb_deepexplain.recording.request import Request
 from tb_deepexplain.storage import to_path
 
 _LOGGER = logging.getLogger(__name__)
+_MOST_EVALUATIONS = 5000  # for a blank example: a method that takes longer is left to the elements
 _ANY_SIZE = 32  # of a blank example, where the model leaves it open
 _RUNNERS_OF_THIS_PROCESS = (
     "FnApiRunner",
@@ -96,7 +97,7 @@ def _check(explainer: BatchExplainer, record_spec: RecordSpec, columns: Sequence
         example = Example("blank", {spec.name: _blank(spec) for spec in explainer.graph.inputs}, 0)
         if has_known_sizes or explainer.request.target.rule != "position":
             explainer.classes(example)
-        if has_known_sizes:
+        if has_known_sizes and _evaluations(explainer, example) <= _MOST_EVALUATIONS:
             explainer.attempt([example])
     except ParameterError:
         raise
@@ -105,6 +106,12 @@ def _check(explainer: BatchExplainer, record_spec: RecordSpec, columns: Sequence
             raise
     except Exception as error:
         _LOGGER.debug("the model fails for a blank example: %s", error)
+
+
+def _evaluations(explainer: BatchExplainer, example: Example) -> int:
+    """Of the model, to explain the example."""
+    inputs = explainer.stack([example])
+    return sum(one.cost(inputs) for one in explainer.explainers)
 
 
 def _blank(spec: Any) -> np.ndarray:

@@ -156,6 +156,16 @@ def test_the_model_is_loaded_once_in_this_process(numbers: Path, monkeypatch: py
     assert len(loaded) == 2
 
 
+def test_a_method_of_many_evaluations_is_not_tried_when_the_pipeline_is_built(
+    numbers: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(BatchExplainer, "attempt", lambda *_: pytest.fail("it was tried"))
+    elements = make_pipeline() | beam.Create(_elements(1))
+    _ = elements | Attribute(numbers, {"shapley_sampling": {"samples": 10_000}})
+    with pytest.raises(pytest.fail.Exception):
+        _ = elements | "few" >> Attribute(numbers, {"shapley_sampling": {"samples": 10}})
+
+
 @pytest.mark.parametrize(
     ("runner", "flags", "expected"),
     [
