@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import copy
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -25,6 +26,7 @@ from tb_deepexplain.attribution.examples import Batch, Examples, compute_entries
 from tb_deepexplain.attribution.inputs import Inputs, check_unpacked, unpack_examples
 from tb_deepexplain.attribution.methods import find_method
 from tb_deepexplain.attribution.model_check import EXAMPLES, Verdict, check_submodel
+from tb_deepexplain.attribution.open_sizes import shape_choices
 from tb_deepexplain.attribution.results import Predictions, Result, completeness_gap, sum_tokens
 from tb_deepexplain.attribution.targets import (
     DEFAULT,
@@ -145,7 +147,6 @@ class Explainer:
         )
         not_explained = [f"not explained: {reason}" for reason in self.submodel.cut.not_explained]
         self._warnings = [*([text] if ignored else []), *not_explained, *self.submodel.cut.notes, *graph.warnings]
-        self._compiled: dict[Any, CompiledMethod] = {}
         self._at_sizes: dict[ExampleShapes, Explainer] = {}  # for examples for which this graph does not hold
 
     def __repr__(self) -> str:
@@ -292,7 +293,8 @@ class Explainer:
             while len(self._at_sizes) >= GRAPHS_AT_SIZES:
                 self._at_sizes.pop(next(iter(self._at_sizes)))
             other = copy.copy(self)
-            for name in ("removal", "_resolved_parameters", "_compute_output"):  # cached properties of this graph
+            # Cached properties of this graph.
+            for name in ("removal", "_resolved_parameters", "_parameters_digest", "_compute_output"):
                 vars(other).pop(name, None)
             other._bind(graph)  # noqa: SLF001
             self._at_sizes[shapes] = other
@@ -512,48 +514,39 @@ class Explainer:
     def _compute_output(self) -> Any:
         return tf.function(self.submodel.compute_output, autograph=False, reduce_retracing=True)
 
-    def entry_shapes(self, entries: list[Any], submodel: Submodel | None = None) -> Shapes:
-        """The shapes for which functions are compiled: texts have any length if model and method allow it."""
-        submodel = submodel or self.submodel
-        baseline = self.method.baseline(self._resolved_parameters)
-        baselines = baseline if isinstance(baseline, list) else [baseline]
-        fixed_length = self.method.fixed_length
-        any_length = (
-            not (fixed_length and fixed_length(self.method.with_defaults(self.parameters)))
-            and all(np.ndim(b) < 2 for b in baselines)
-            and any(spec.dtype == "string" or None in spec.traced_shape[1:] for spec in self.graph.inputs)
-        )
-        return tuple(
-            (None, *[None] * (len(e.shape) - 2), e.shape[-1]) if any_length and entry.lookup else (None, *e.shape[1:])
-            for e, entry in zip(entries, submodel.cut.entries, strict=True)
-        )
-
     def trace(
         self,
         call: Callable[..., Any],
         submodel: Submodel,
-        shapes: Shapes,
+        baseline: Any,
         batch: Batch,
         extra_specs: Sequence[Any],
         key: Any,
     ) -> Any:
         """`call(score, *extras)` as one function, with the score of this submodel; see compiled_method.trace.
 
-        `key` holds all on which `call` and the other arguments depend: calls with equal keys share a function.
+        `baseline`: of the call, resolved. `key` holds all on which `call` and the other arguments depend: calls with equal keys
+        share a function.
         """
-        return submodel.compile_once(
+        return submodel.compile_once_for_shapes(
             ("measure", self._jit, key),
-            lambda: compiled_method.trace(call, submodel, shapes, batch, self._jit, extra_specs),
+            shape_choices(submodel, batch.entries, baseline),
+            lambda shapes: compiled_method.trace(call, submodel, shapes, batch, self._jit, extra_specs),
         )
 
     def _compiled_for(self, batch: Batch) -> CompiledMethod:
         """The method, compiled for batches like this one."""
-        shapes = self.entry_shapes(batch.entries)
-        key = (shapes, batch.signature)
-        if key not in self._compiled:
-            of_submodel = ("method", self.method.function, digest(self._resolved_parameters), self._jit, *key)
-            self._compiled[key] = self.submodel.compile_once(of_submodel, lambda: self._compile(shapes, batch))
-        return self._compiled[key]
+        takes_open_sizes = functools.partial(self.method.takes_open_sizes, **self.method.with_defaults(self.parameters))
+        baseline = self.method.baseline(self._resolved_parameters)
+        return self.submodel.compile_once_for_shapes(
+            ("method", self.method.function, self._parameters_digest, self._jit, batch.signature),
+            shape_choices(self.submodel, batch.entries, baseline, takes_open_sizes),
+            lambda shapes: self._compile(shapes, batch),
+        )
+
+    @cached_property
+    def _parameters_digest(self) -> str:
+        return digest(self._resolved_parameters)
 
     def _compile(self, shapes: Shapes, batch: Batch) -> CompiledMethod:
         try:

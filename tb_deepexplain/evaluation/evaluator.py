@@ -238,7 +238,6 @@ class Evaluator:
     ) -> Measured:
         """One measure of a batch, by a function compiled for examples of this shape. `extras` as for MapsWithScore."""
         submodel = self._submodel_of(measure)
-        shapes = self.explainer.entry_shapes(batch.entries, submodel)
         ranks = tuple(m.ndim for m in maps)
         parameters, of_parameters = self._resolve(measure)
         extra_specs = tf.nest.map_structure(
@@ -252,10 +251,10 @@ class Evaluator:
         function, output_shape = self.explainer.trace(
             call,
             submodel,
-            shapes,
+            measure.baseline(parameters),
             batch,
             [[tf.TensorSpec([None] * rank, tf.float32) for rank in ranks], extra_specs],
-            key=(measure.function, of_parameters, shapes, ranks, batch.signature, repr(extra_specs)),
+            key=(measure.function, of_parameters, ranks, batch.signature, repr(extra_specs)),
         )
         if output_shape:  # () of a measure whose scores are known
             check_ys(batch.ys, None, output_shape if batch.target is None else output_shape[:-1])

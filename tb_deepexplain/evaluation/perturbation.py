@@ -122,7 +122,7 @@ class FeatureGroups:
         """[B, like the first input] standard normal random numbers, one draw of each example."""
         (x, *_), count = self._score.x, tf.size(self._score.x[0][0])
         uniform = self._score.draw(rows, tf.fill(tf.shape(rows), number), [count])
-        return tf.reshape(tf.math.ndtri(tf.clip_by_value(uniform, 1e-6, 1 - 1e-6)), [-1, *x.shape[1:]])
+        return tf.reshape(tf.math.ndtri(tf.clip_by_value(uniform, 1e-6, 1 - 1e-6)), [-1, *_example_shape(x)])
 
     def _sum_over_groups(self, maps: list[Any]) -> Any:
         """The attributions of each group [N, P]. A map over the first axes only is spread evenly over the others."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import threading
 from collections.abc import Callable, Sequence
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 _Compiled = TypeVar("_Compiled")
 
-_MOST_COMPILED = 64  # functions that a submodel keeps, beside those that explainers hold
+_MOST_COMPILED = 64  # functions that a submodel keeps
 
 
 class Submodel:
@@ -55,6 +56,24 @@ class Submodel:
             while len(self._compiled) > _MOST_COMPILED:
                 self._compiled.pop(next(iter(self._compiled)))
         return compiled
+
+    def compile_once_for_shapes(
+        self, key: Any, choices: Sequence[Any], compile_function: Callable[[Any], _Compiled]
+    ) -> _Compiled:
+        """As compile_once, for the first of the shapes for which `compile_function(shapes)` succeeds."""
+        *general, exact = choices
+        for shapes in general:
+
+            def compile_if_possible(shapes: Any = shapes) -> _Compiled | None:
+                # A step may need to know sizes; any other error is raised again for the exact shapes.
+                with contextlib.suppress(Exception):
+                    return compile_function(shapes)
+                return None
+
+            compiled = self.compile_once((*key, shapes), compile_if_possible)
+            if compiled is not None:
+                return compiled
+        return self.compile_once((*key, exact), lambda: compile_function(exact))
 
     def compute_entries(self, inputs: Sequence[Any]) -> tuple[list[Any], list[Any]]:
         """(entries, context), each `[B, ...]`; InputError for token ids out of range."""
@@ -176,6 +195,12 @@ class Submodel:
         """Shapes and dtypes of the copies of the entry tensors."""
         names = [name for entry in self.cut.entries for name in entry.copies]
         return dict(zip(names, self.graph.static_specs(names, {}), strict=True)) if names else {}
+
+    @property
+    def entry_shapes(self) -> list[tf.TensorShape]:
+        """The shapes of the entry tensors, batch included, for inputs of any size that the model takes."""
+        entries, _ = self._entry_function.structured_outputs
+        return [entry.shape for entry in entries]
 
     @cached_property
     def entry_specs(self) -> tuple[InputSpec, ...]:

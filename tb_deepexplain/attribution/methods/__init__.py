@@ -13,9 +13,9 @@ from tb_deepexplain.attribution.methods.deeplift import deeplift
 from tb_deepexplain.attribution.methods.epsilon_lrp import epsilon_lrp
 from tb_deepexplain.attribution.methods.gradient_x_input import gradient_x_input
 from tb_deepexplain.attribution.methods.integrated_gradients import integrated_gradients
-from tb_deepexplain.attribution.methods.occlusion import occlusion, windows
+from tb_deepexplain.attribution.methods.occlusion import occlusion, windows, windows_fit
 from tb_deepexplain.attribution.methods.saliency import saliency
-from tb_deepexplain.attribution.methods.shapley_sampling import players, shapley_sampling
+from tb_deepexplain.attribution.methods.shapley_sampling import counts_players_late, players, shapley_sampling
 from tb_deepexplain.attribution.score import Explanation
 from tb_deepexplain.registry.formula import Formula
 from tb_deepexplain.registry.table import Row, Selection, check_selection, find_row
@@ -32,7 +32,8 @@ class Method(Row):
     signed: bool
     sums_to: str | None
     values_per_feature: Formula | None = None  # numbers kept in memory for each feature; None: hardly more than one
-    fixed_length: Formula | None = None  # whether texts of another length need another compiled function; None: no
+    # (sizes, **parameters) → whether one compiled function serves examples of these and all larger sizes.
+    takes_open_sizes: Callable[..., bool] = lambda _, **__: True
     sampled: bool = False  # draws random numbers: the map depends on the seed
 
 
@@ -109,7 +110,7 @@ TABLE: tuple[Method, ...] = (
         quantities=(windows,),
         limits="Removes one window at a time: features that can replace each other get nothing; what fills the window may itself be "
         "evidence.",
-        fixed_length=Formula("window_shape is not None"),  # a fixed window may not fit
+        takes_open_sizes=windows_fit,
     ),
     Method(
         function=shapley_sampling,
@@ -123,7 +124,7 @@ TABLE: tuple[Method, ...] = (
         limits="An estimate: its error falls with the square root of samples. Features leave together, so most of the evaluated "
         "inputs are unlike the data.",
         values_per_feature=Formula("12 * samples"),
-        fixed_length=Formula("estimator == 'kernel'"),  # whose coalitions are chosen while tracing
+        takes_open_sizes=counts_players_late,
         sampled=True,
         aliases=("shapley", "shapley_values"),
     ),

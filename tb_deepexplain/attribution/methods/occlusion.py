@@ -67,6 +67,13 @@ def windows(
     return sum(math.prod(axis.count for axis in of_input) for of_input in _layouts(shapes, whole, window_shape, step))
 
 
+def windows_fit(
+    sizes: Sequence[int], *, window_shape: Lengths | int | None, step: Lengths | int | None, **_: object
+) -> bool:
+    """Whether windows and steps are no longer than any of these sizes; windows that are depend on the size."""
+    return min(sizes) >= max(np.max(1 if lengths is None else lengths) for lengths in (window_shape, step))
+
+
 class _Axis(NamedTuple):
     """The windows along one axis of an example: they start at 0, step, 2·step, ..."""
 

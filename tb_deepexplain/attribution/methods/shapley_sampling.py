@@ -80,6 +80,11 @@ def players(
     )
 
 
+def counts_players_late(_: Sequence[int], *, estimator: str, **__: object) -> bool:
+    """Whether the number of players may be unknown while the method is traced: not for the kernel, whose coalitions are chosen then."""
+    return estimator != "kernel"
+
+
 def _axes(shape: Sequence[int], sampling_dims: Lengths | int | None, whole: bool) -> list[int]:
     """The axes whose index combinations are the players; ParameterError if an example has other axes."""
     if sampling_dims is None:  # whole tokens: single embedding dimensions mean nothing to a reader
