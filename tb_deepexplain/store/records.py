@@ -18,7 +18,7 @@ from typing import Any, TypedDict
 import numpy as np
 import pyarrow as pa
 
-from tb_deepexplain.store.map_encoding import QUANTILES, encode_map
+from tb_deepexplain.store.map_encoding import QUANTILES, encode_maps
 
 FORMAT_VERSION = 2  # of a store; version_1.py converts older ones
 REGION = "region"  # the score function of a class that is summed over the positions where it is predicted
@@ -215,13 +215,9 @@ class Attribution:
     parts: Sequence[Part] | None = None
     extras: Mapping[str, str] | None = None
 
-    def row(self, dtype: str | None = None) -> dict[str, Any]:
+    def row(self) -> dict[str, Any]:
         """The columns of ATTRIBUTION_SCHEMA and of the measures."""
-        row = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in ("values", "measures")}
-        if self.target_index is None and self.score_function is None:
-            row |= {"score_function": "sum"} if self.target is None else {"target_index": [self.target]}
-        row["extras"] = _map_items(self.extras)
-        return {**row, **encode_map(self.values, dtype), **self.measures}
+        return attribution_rows([self])[0]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -257,9 +253,8 @@ class Input(_Shown):
 
     def row(self) -> dict[str, Any]:
         """The columns of INPUT_SCHEMA."""
-        row = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         parts = None if self.parts is None else [dataclasses.asdict(part) for part in self.parts]
-        return {**row, "inputs": list(self.inputs), "parts": parts, "extras": _map_items(self.extras)}
+        return {**vars(self), "inputs": list(self.inputs), "parts": parts, "extras": _map_items(self.extras)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -273,7 +268,22 @@ class Failure:
 
     def row(self) -> dict[str, Any]:
         """The columns of ERROR_SCHEMA."""
-        return {name: printable(text) for name, text in dataclasses.asdict(self).items()}
+        return {name: printable(text) for name, text in vars(self).items()}
+
+
+def attribution_rows(attributions: Sequence[Attribution]) -> list[dict[str, Any]]:
+    """The columns of ATTRIBUTION_SCHEMA and of the measures, for each map."""
+    rows = []
+    encoded_maps = encode_maps([attribution.values for attribution in attributions])
+    for attribution, encoded in zip(attributions, encoded_maps, strict=True):
+        row = {**vars(attribution), **encoded, **attribution.measures}
+        del row["values"], row["measures"]
+        if attribution.target_index is None and attribution.score_function is None:
+            target = attribution.target
+            row |= {"score_function": "sum"} if target is None else {"target_index": [target]}
+        row["extras"] = _map_items(attribution.extras)
+        rows.append(row)
+    return rows
 
 
 def _map_items(extras: Mapping[str, str] | None) -> list[tuple[str, str]] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from tb_deepexplain.store.records import (
     Attribution,
     Failure,
     Input,
+    attribution_rows,
     curve_fields,
     measure_fields,
 )
@@ -40,7 +41,7 @@ class ShardWriter:
         self._temporary = {table: temporary_path(path) for table, path in self._paths.items()}
         self._notes: dict[str, str] = {}
         self._writers: dict[str, pq.ParquetWriter] = {}
-        self._pending: dict[str, list[dict[str, Any]]] = {table: [] for table in TABLES}
+        self._pending: dict[str, list[Any]] = {table: [] for table in TABLES}  # records; their rows are made together
         self._pending_bytes = dict.fromkeys(TABLES, 0)
 
     def add(
@@ -49,9 +50,8 @@ class ShardWriter:
         """Add rows; full row groups are written at once."""
         for table, records in (("attributions", attributions), ("inputs", inputs), ("errors", errors)):
             for record in records:
-                row = record.row()
-                self._pending[table].append(row)
-                self._pending_bytes[table] += _ROW_BYTES + _count_bytes(row)
+                self._pending[table].append(record)
+                self._pending_bytes[table] += _ROW_BYTES + _count_bytes(record)
                 if self._pending_bytes[table] >= ROW_GROUP_BYTES:
                     self._flush(table)
 
@@ -107,15 +107,19 @@ class ShardWriter:
         return self._writers[table]
 
     def _flush(self, table: str) -> None:
-        rows = self._pending[table]
-        if rows:
+        records = self._pending[table]
+        if records:
+            rows = attribution_rows(records) if table == "attributions" else [record.row() for record in records]
             writer = self._writer(table)
             with as_store_error(self._directory):  # one call writes one row group
                 writer.write_table(pa.Table.from_pylist(rows, self._schemas[table]), row_group_size=len(rows))
             self._pending[table], self._pending_bytes[table] = [], 0
 
 
-def _count_bytes(row: Mapping[str, Any]) -> int:
-    """Bytes of the map or of the pictures of a row."""
-    in_columns = sum(len(value) for value in row.values() if isinstance(value, bytes))
-    return in_columns + sum(len(part["image"] or b"") for part in row.get("parts") or () if "image" in part)
+def _count_bytes(record: Attribution | Input | Failure) -> int:
+    """Bytes of the map or of the pictures of a row, about."""
+    if isinstance(record, Attribution):
+        return 2 * record.values.size  # of float16
+    if isinstance(record, Failure):
+        return 0
+    return sum(len(shown.image or b"") for shown in (record, *(record.parts or ())))
