@@ -2,12 +2,16 @@
 
     python -m benchmarks.pipeline [--examples 20000 80000] [--method gradient_x_input ...] [--workers] [--json FILE]
     python -m benchmarks.pipeline --memory [--json FILE]
+    python -m benchmarks.pipeline --sizes | --store [--repeat N] [--json FILE]
 
 Every run is a separate process, as a user starts it. The marginal cost of an example is the time difference between a run
 with many and a run with few examples, divided by the difference of the counts; fixed costs (imports, planning, loading)
 cancel. The bare loop reads the same TFRecords with tf.data, calls the same compiled method at its best batch size, and
 writes the same Parquet files with pyarrow. Each run is compared with the estimate of --dry_run. --memory measures the peak
 memory of runs over 10⁴, 10⁵ and 10⁶ small pictures.
+
+--sizes and --store measure the transforms in one process on Beam's local runner: pictures of many sizes against as many of one
+size, for a model that takes any size; and tiny elements with and without WriteAttributions.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +54,7 @@ def write_data(folder: Path, examples: int, shape: tuple[int, ...] = SHAPE) -> P
     return path
 
 
-def write_model(folder: Path, shape: tuple[int, ...] = SHAPE) -> Path:
+def write_model(folder: Path, shape: tuple[int | None, ...] = SHAPE) -> Path:
     import keras
     from keras import layers
 
@@ -222,6 +227,88 @@ def compare(
     return results
 
 
+def _transforms(
+    elements: Callable[[], Iterable[Any]], model: Path, methods: Any, logdir: Path | None = None
+) -> tuple[float, float]:
+    """(seconds, processor seconds) of a pipeline that explains and counts the elements, and writes a store if there is a `logdir`."""
+    import apache_beam as beam
+    from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+
+    from beam_pipelines.transforms import Attribute, WriteAttributions
+
+    started, processor = time.monotonic(), time.process_time()
+    with beam.Pipeline(runner=FnApiRunner()) as p:
+        made = p | beam.Create([None]) | beam.FlatMap(lambda _: elements())
+        attributions = made | Attribute(model, methods)
+        _ = attributions.explained | beam.combiners.Count.Globally()
+        if logdir:
+            _ = attributions | WriteAttributions(logdir)
+    return time.monotonic() - started, time.process_time() - processor
+
+
+def sizes(console: Console, repeat: int) -> list[dict[str, Any]]:
+    """200 pictures of 36 sizes, and of one size, by the methods that take longest to trace."""
+    results: list[dict[str, Any]] = []
+    methods = {
+        "saliency": {},
+        "deeplift": {},
+        "integrated_gradients": {"steps": 8},
+        "occlusion": {"window_shape": [4, 4], "step": 4},
+    }
+    rng = np.random.default_rng(0)
+    many = [(16 + 4 * i, 16 + 4 * j) for i in range(6) for j in range(6)]
+    with tempfile.TemporaryDirectory() as folder:
+        model = write_model(Path(folder), (None, None, 3))
+        for name, parameters in methods.items():
+            seconds = {}
+            for count, of_pictures in ((1, [(28, 28)]), (36, many)):
+                pictures = [rng.random((*of_pictures[i % count], 3), np.float32) for i in range(200)]
+                tries = [
+                    _transforms(lambda p=pictures: enumerate(p), model, {name: parameters})[0] for _ in range(repeat)
+                ]
+                seconds[count] = min(tries)
+            results.append({"method": name, "one_size_s": seconds[1], "36_sizes_s": seconds[36]})
+            console.print(
+                f"{name}: 200 pictures of one size {seconds[1]:.1f} s, of 36 sizes {seconds[36]:.1f} s, "
+                f"{seconds[36] / seconds[1]:.2f} times as long"
+            )
+    return results
+
+
+def store(console: Console, repeat: int) -> list[dict[str, Any]]:
+    """The marginal cost of an element of four numbers, with and without a store."""
+    import keras
+    from keras import layers
+
+    few, many = 10_000, 100_000
+    rows = np.random.default_rng(0).random((many, 4), np.float32)
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        keras.utils.set_random_seed(0)
+        x = keras.Input((4,), name="x")
+        hidden = layers.Dense(8, activation="relu")(x)
+        keras.Model(x, layers.Dense(3, activation="softmax")(hidden)).export(root / "model", verbose=False)
+        _transforms(lambda: enumerate(rows[:100]), root / "model", ["gradient_x_input"])
+        marginal: dict[str, float] = {}
+        for way in ("counted", "stored"):
+            processor = {}
+            for n in (few, many):
+                tries = [
+                    _transforms(
+                        lambda n=n: enumerate(rows[:n]),
+                        root / "model",
+                        ["gradient_x_input"],
+                        root / f"{n}-{i}" if way == "stored" else None,
+                    )[1]
+                    for i in range(repeat)
+                ]
+                processor[n] = min(tries)
+            marginal[way] = (processor[many] - processor[few]) / (many - few) * 1e6
+            console.print(f"{way}: {marginal[way]:.0f} µs of the processor for each element")
+    console.print(f"a store costs {marginal['stored'] / marginal['counted'] - 1:.0%} more")
+    return [{"way": way, "marginal_us": value} for way, value in marginal.items()]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--examples", nargs=2, type=int, default=[20_000, 80_000], metavar=("FEW", "MANY"))
@@ -231,6 +318,8 @@ def main() -> None:
     parser.add_argument(
         "--memory", action="store_true", help="measure only the memory of runs over more and more examples"
     )
+    parser.add_argument("--sizes", action="store_true", help="measure only pictures of many sizes")
+    parser.add_argument("--store", action="store_true", help="measure only the cost of a store")
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--bare", nargs=4, metavar=("MODEL", "DATA", "OUT", "METHOD"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -239,11 +328,14 @@ def main() -> None:
         bare(Path(model), Path(data), Path(out), method)
         return
     console = Console(width=120)
-    results = (
-        memory(console)
-        if arguments.memory
-        else compare(arguments.method, arguments.examples, arguments.workers, arguments.repeat, console)
-    )
+    if arguments.memory:
+        results = memory(console)
+    elif arguments.sizes:
+        results = sizes(console, arguments.repeat)
+    elif arguments.store:
+        results = store(console, arguments.repeat)
+    else:
+        results = compare(arguments.method, arguments.examples, arguments.workers, arguments.repeat, console)
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=1) + "\n")
 

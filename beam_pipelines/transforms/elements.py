@@ -13,6 +13,7 @@ from typing_extensions import TypeVar
 
 from beam_pipelines.reading.tf_example import canonical_bytes
 from beam_pipelines.transforms.output_hints import takes_beam_hints
+from tb_deepexplain.errors import ParameterError
 from tb_deepexplain.recording.example import Example
 from tb_deepexplain.store import records
 from tb_deepexplain.store.records import Attribution, Input
@@ -65,6 +66,16 @@ class Attributions(NamedTuple):
     errors: beam.PCollection[Failure]  # examples that could not be explained, and why
     request: beam.PCollection[Request]  # a single element
     checks: beam.PCollection[None]  # empty; what waits for it does not run if the whole run is refused: too many errors
+
+    @property
+    def known_request(self) -> Request:
+        """The request, for transforms that must know it when the pipeline is built. ParameterError if `request` is not Attribute's."""
+        known: Request | None = getattr(self.request, "request", None)
+        if known is None:
+            raise ParameterError(
+                f"expected the output of Attribute, whose request is known; got {self.request!r} as request"
+            )
+        return known
 
 
 class ParsedElement(NamedTuple):

@@ -10,7 +10,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import apache_beam as beam
-from apache_beam.pvalue import AsIter, AsSingleton
+from apache_beam.pvalue import AsIter
 from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
 
@@ -32,9 +32,9 @@ class WriteAttributions(beam.PTransform):
     """Writes the output of `Attribute` as a store that TensorBoard shows. The result is the manifest, one element.
 
     `logdir`, `run` and `name` are as on the command line; every worker must see the directory. The manifest is written
-    last, and a store without one does not count; files of repeated bundles are removed. Each bundle makes three files:
-    if a runner makes small bundles, group the elements first. Of several examples with the same id, one is kept and the
-    others become errors. For bounded PCollections.
+    last, and a store without one does not count; files of repeated bundles are removed. Each bundle makes three files, and
+    three more if it has errors: if a runner makes small bundles, group the elements first. Of several examples with the
+    same id, one is kept and the others become errors. For bounded PCollections.
 
     Raises StoreError if the store exists already, or if the pipeline writes it twice; in the pipeline, if more than
     `max_error_rate` of the examples failed.
@@ -63,19 +63,28 @@ class WriteAttributions(beam.PTransform):
             raise ParameterError(
                 "WriteAttributions needs a bounded PCollection: a store is committed when all elements are written"
             )
-        request = AsSingleton(attributions.request)
+        measures = [name for name, _ in attributions.known_request.measures]
+        # Maps and errors are not flattened first: a runner may write what it flattens to memory or disk, all maps with it.
         units = (
-            (attributions.explained, attributions.errors)
-            | "Both" >> beam.Flatten()
-            | "GlobalWindow" >> beam.WindowInto(GlobalWindows())
-            | "WriteShards" >> beam.ParDo(_WriteShards(str(directory)), request)
-            | "Units" >> beam.combiners.ToList()
+            [
+                _in_one_window(written, label) | f"Write{label}" >> beam.ParDo(_WriteShards(str(directory), measures))
+                for label, written in (("Maps", attributions.explained), ("Errors", attributions.errors))
+            ]
+            | "Units" >> beam.Flatten()
+            | "AllUnits" >> beam.combiners.ToList()
         )
-        commit = beam.ParDo(_Commit(self._location, self._max_error_rate), request, AsIter(attributions.checks))
-        return units | "Commit" >> commit
+        commit = _Commit(self._location, self._max_error_rate, attributions.known_request)
+        return units | "Commit" >> beam.ParDo(commit, AsIter(attributions.checks))
 
     def display_data(self) -> dict[str, Any]:
         return {"store": str(store_path(*self._location))}
+
+
+def _in_one_window(collection: beam.PCollection[Any], label: str) -> beam.PCollection[Any]:
+    """The elements in the global window, to which a step is added only if they are not there already: it takes time."""
+    if isinstance(collection.windowing.windowfn, GlobalWindows):
+        return collection
+    return collection | f"GlobalWindow{label}" >> beam.WindowInto(GlobalWindows())
 
 
 def _check_only_writer(pipeline: beam.Pipeline, directory: Path) -> None:
@@ -87,25 +96,24 @@ def _check_only_writer(pipeline: beam.Pipeline, directory: Path) -> None:
     stores.add(location)
 
 
-@beam.typehints.with_input_types(Explained | Failure, request=Any)  # --runtime_type_check cannot read annotations
+@beam.typehints.with_input_types(Explained | Failure)  # --runtime_type_check cannot read annotations
 class _WriteShards(beam.DoFn):
     """Explained and Failure → id of the unit that holds those of a bundle.
 
     A repeated bundle makes another unit; only the units whose ids the runner keeps are committed.
     """
 
-    def __init__(self, directory: str) -> None:
-        self._directory = directory
+    def __init__(self, directory: str, measures: Sequence[str] = ()) -> None:
+        self._directory, self._measures = directory, measures
         self._shard: ShardWriter | None = None
 
     def start_bundle(self) -> None:
         self.teardown()
         self._unit, self._ids = f"bundle-{uuid.uuid4().hex[:12]}", set[str]()
 
-    def process(self, element: Explained | Failure, request: Request) -> None:
+    def process(self, element: Explained | Failure) -> None:
         if self._shard is None:
-            measures = [name for name, _ in request.measures]
-            self._shard = StoreWriter(self._directory, measures=measures).shard(self._unit)
+            self._shard = StoreWriter(self._directory, measures=self._measures).shard(self._unit)
         if isinstance(element, Failure):
             self._shard.add(errors=[element.record])
         elif element.input.example_id in self._ids:
@@ -126,15 +134,15 @@ class _WriteShards(beam.DoFn):
             self._shard = None
 
 
-@beam.typehints.with_input_types(list[str], request=Any, _checks=Any)
+@beam.typehints.with_input_types(list[str], _checks=Any)
 class _Commit(beam.DoFn):
     """All units → the manifest. A repeated commit changes nothing."""
 
-    def __init__(self, location: tuple[str, str, str], max_error_rate: float) -> None:
-        self._location, self._max_error_rate = location, max_error_rate
+    def __init__(self, location: tuple[str, str, str], max_error_rate: float, request: Request) -> None:
+        self._location, self._max_error_rate, self._request = location, max_error_rate, request
 
-    def process(self, units: Sequence[str], request: Request, _checks: Iterable[None] = ()) -> Iterator[dict[str, Any]]:
-        directory, units = store_path(*self._location), sorted(units)
+    def process(self, units: Sequence[str], _checks: Iterable[None] = ()) -> Iterator[dict[str, Any]]:
+        directory, units, request = store_path(*self._location), sorted(units), self._request
         if (directory / MANIFEST).exists():
             manifest = Store(directory).manifest
             if [unit for unit in manifest["units"] if unit != DUPLICATES] != units:

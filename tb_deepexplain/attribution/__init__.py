@@ -19,6 +19,7 @@ Read `explainer.py` first; to write a method, `score.py`. In the order of a call
     batch_sizes.py         how many evaluations and examples at once: bounds the memory of a batch
     batching.py            examples → batches, and back
     compiled_method.py     a method as one TensorFlow function
+    open_sizes.py          for which shapes it is compiled: for all sizes that the model takes, or one
     digest.py              a digest of parameters and examples: whether two calls compute the same
     score.py               Score: a method's interface to a model; `Score.baseline` is the default baseline
     completeness.py        the completeness gap inside a method

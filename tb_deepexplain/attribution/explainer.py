@@ -53,7 +53,7 @@ from tb_deepexplain.user_warnings import warn
 
 
 class Explainer:
-    """One method bound to one model; compiled once for each shape of example, whatever the batch size.
+    """One method bound to one model; compiled once for all sizes that the model leaves open, and whatever the batch size.
 
     `target`: "predicted" (the class with the largest output, the default for an output of several classes; the default of
     a single unit is its value), a class number or one of `class_names`, `[N]` of them, a position in the output as a tuple

@@ -53,15 +53,17 @@ def _encode(maps: np.ndarray, dtype: str | None = None) -> list[dict[str, Any]]:
     scale[~(halves & (scale > 0))] = 1
     values /= scale[:, None].astype(np.float64)
     data = [b""] * n
-    for name, rows in (("float16", np.flatnonzero(halves)), ("float32", np.flatnonzero(~halves))):
-        some = values if len(rows) == n else values[rows]
-        for i, row in zip(rows.tolist(), some.astype(np.dtype(name).newbyteorder("<")), strict=True):
+    for name, numbers in (("float16", np.flatnonzero(halves)), ("float32", np.flatnonzero(~halves))):
+        some = values if len(numbers) == n else values[numbers]
+        for i, row in zip(numbers.tolist(), some.astype(np.dtype(name).newbyteorder("<")), strict=True):
             data[i] = row.tobytes()
     names = ("attribution", "dtype", "scale", "shape", "concentration", *QUANTILES)
     dtypes = np.where(halves, "float16", "float32").tolist()
-    numbers = [column.tolist() for column in (concentration, *quantiles)]
-    rows = zip(data, dtypes, scale.tolist(), [shape] * n, *numbers, strict=True)
-    return [{name: None if v != v else v for name, v in zip(names, row, strict=True)} for row in rows]
+    columns = [data, dtypes, scale.tolist(), [shape] * n, *(column.tolist() for column in (concentration, *quantiles))]
+    return [
+        {name: None if value != value else value for name, value in zip(names, row, strict=True)}
+        for row in zip(*columns, strict=True)
+    ]
 
 
 def _summarize(sizes: np.ndarray) -> np.ndarray:

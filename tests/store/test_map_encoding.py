@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tb_deepexplain.store.map_encoding import QUANTILES, decode_map, encode_map
+from tb_deepexplain.store.map_encoding import QUANTILES, decode_map, encode_map, encode_maps
 
 
 def decoded(values: np.ndarray, dtype: str | None = None) -> tuple[np.ndarray, str]:
@@ -67,3 +67,13 @@ def test_quantiles_are_those_of_the_magnitudes() -> None:
 
 def test_bytes_are_little_endian_whatever_the_machine() -> None:
     assert encode_map(np.array([1.0]), "float32")["attribution"] == b"\x00\x00\x80\x3f"
+
+
+def test_maps_encoded_together_are_encoded_as_alone() -> None:
+    rng = np.random.default_rng(3)
+    maps = [10.0**size * rng.normal(size=shape) for size in (-30, 0, 30) for shape in ((), (5,), (0,), (4, 3), (5,))]
+    maps += [np.array([np.nan, 1, 0, -3, np.inf]), np.full(5, np.nan), np.zeros(5), np.array([1, 1e-9, 1e-9, 0, 1e-9])]
+    together = encode_maps([values.astype(np.float32) for values in maps])
+    for values, row in zip(maps, together, strict=True):
+        assert row == encode_map(values.astype(np.float32))
+    assert [row["dtype"] for row in together[-4:]] == ["float16", "float16", "float16", "float32"]

@@ -26,8 +26,6 @@ from tb_deepexplain.store.writer import StoreWriter
 from tests.closeness import assert_map_close
 from tests.transforms.elements import METHODS, PICTURES, make_elements, make_pipeline
 
-REQUEST = Attribute("nowhere", ["saliency"]).request
-
 
 def test_a_store_of_elements(model: Path, tmp_path: Path) -> None:
     broken = [("short", {"image": np.ones(5)}), ("nothing", {3})]
@@ -74,17 +72,17 @@ def _write_units(directory: Path, *units: str) -> None:
 def test_a_repeated_commit_changes_nothing(model: Path, tmp_path: Path) -> None:
     directory = tmp_path / "run" / "plugins" / PLUGIN_NAME / "mine"
     _write_units(directory, "bundle-a", "bundle-b", "bundle-c")
-    commit, request = _Commit((str(tmp_path), "run", "mine"), 0.5), Attribute(model, ["saliency"]).request
-    (first,) = commit.process(["bundle-c", "bundle-a"], request)
+    commit = _Commit((str(tmp_path), "run", "mine"), 0.5, Attribute(model, ["saliency"]).request)
+    (first,) = commit.process(["bundle-c", "bundle-a"])
     assert (first["name"], first["modality"], first["units"]) == ("mine", "tabular", ["bundle-a", "bundle-c"])
     kept = {f"{table}-{unit}.parquet" for table in ("attributions", "inputs", "errors") for unit in first["units"]}
     assert {path.name for path in directory.iterdir()} == kept | {"manifest.json", *first["index"]}
     _write_units(directory, "bundle-d")  # of a repeated bundle
-    assert list(commit.process(["bundle-a", "bundle-c"], request)) == [first]
+    assert list(commit.process(["bundle-a", "bundle-c"])) == [first]
     assert {path.name for path in directory.iterdir()} == kept | {"manifest.json", *first["index"]}
     assert len(list((tmp_path / "run").glob("events.out.tfevents.*"))) == 1
     with pytest.raises(StoreError, match="was committed by another run meanwhile; give another name"):
-        list(commit.process(["bundle-e"], request))
+        list(commit.process(["bundle-e"]))
     assert dx.Store(directory).manifest == first
 
 
@@ -93,7 +91,7 @@ def test_each_bundle_with_elements_makes_a_unit(tmp_path: Path) -> None:
     for names in ("a", "", "bc", "a"):
         write.start_bundle()
         for name in names:
-            write.process(Failure(name, None, name, "explain", "NotFinite", "why"), REQUEST)
+            write.process(Failure(name, None, name, "explain", "NotFinite", "why"))
         units_of_bundles.append([value.value for value in write.finish_bundle()])
     assert [len(units) for units in units_of_bundles] == [1, 0, 1, 1]
     units = [unit for units in units_of_bundles for unit in units]
@@ -145,7 +143,7 @@ def test_too_many_errors_end_the_pipeline_without_a_store(model: Path, tmp_path:
 def test_a_failed_bundle_leaves_no_file(tmp_path: Path) -> None:
     write = _WriteShards(str(tmp_path))
     write.start_bundle()
-    write.process(Failure("x", None, "x", "parse", "InputError", "no"), REQUEST)
+    write.process(Failure("x", None, "x", "parse", "InputError", "no"))
     write._shard._writer("errors")  # type: ignore[union-attr]
     assert list(tmp_path.iterdir())
     write.teardown()
