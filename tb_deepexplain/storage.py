@@ -7,6 +7,7 @@ ends. So a reader never sees half a file.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import tempfile
 import uuid
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from tb_deepexplain.errors import ParameterError
+from tb_deepexplain.first_request import first_request
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -26,30 +28,55 @@ _CONCURRENT_REQUESTS = 16
 _VERSION_KEYS = (
     "md5Hash", "crc32c", "ETag", "etag", "checksum", "LastModified", "mtime", "updated", "modified", "created",
 )  # fmt: skip
-_EXTRAS = {"gs": "gcp", "gcs": "gcp", "s3": "s3", "s3a": "s3"}
+_PACKAGES = {
+    "gs": "'tensorboard-plugin-deepexplain[gcp]'", "gcs": "'tensorboard-plugin-deepexplain[gcp]'",
+    "s3": "'tensorboard-plugin-deepexplain[s3]'", "s3a": "'tensorboard-plugin-deepexplain[s3]'",
+    "abfs": "adlfs", "az": "adlfs",
+}  # fmt: skip
 _T = TypeVar("_T")
 _U = TypeVar("_U")
 
 
 def to_path(location: str | os.PathLike[str]) -> Path:
-    """A local path, or an object with the methods of one for a remote location. ParameterError for an unknown scheme."""
+    """A local path, or an object with the methods of one for a remote location.
+
+    ParameterError for an unknown scheme, and for a storage that does not answer the first request of this process.
+    """
     text = str(location)
-    scheme, separator, _ = text.partition("://")
+    scheme, separator, rest = text.partition("://")
     if not separator:
         return Path(location)
     from upath import UPath
 
+    root = f"{scheme}://{rest.split('/')[0]}"
     try:
         path = UPath(text, use_listings_cache=False)  # other processes write, too
+        with contextlib.suppress(_Answered):
+            first_request(root, functools.partial(_connect, path))
         _ = path.fs
     except ImportError as error:
-        package = (
-            f"'tensorboard-plugin-deepexplain[{_EXTRAS[scheme]}]'" if scheme in _EXTRAS else "fsspec's package for it"
-        )
-        raise ParameterError(f"{text}: {error}; pip install {package}") from error
+        advice = f"; pip install {_PACKAGES[scheme]}" if scheme in _PACKAGES else ""
+        raise ParameterError(f"{root}: {error}{advice}") from error
     except ValueError as error:
+        if isinstance(error, ParameterError):
+            raise
         raise ParameterError(f"{text}: there is no filesystem {scheme}://; give a folder, gs:// or s3://") from error
+    except Exception as error:  # each filesystem has others: Hadoop's library is missing, say
+        raise ParameterError(f"{root}: {str(error).splitlines()[0]}; give a folder, gs:// or s3://") from error
     return cast(Path, path)
+
+
+class _Answered(Exception):
+    """A storage answered with an error, which the next request meets, too."""
+
+
+def _connect(path: Any) -> None:
+    """Make a request, of any answer."""
+    filesystem = path.fs
+    try:
+        filesystem.info(path.path)  # `exists` says no where it cannot connect
+    except Exception as error:  # no permission, say
+        raise _Answered(str(error)) from error
 
 
 def is_remote(path: Path) -> bool:

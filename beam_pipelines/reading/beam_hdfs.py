@@ -6,12 +6,16 @@ workers. fsspec would need a second configuration on every machine, and Hadoop's
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import functools
+from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 
-from tb_deepexplain.errors import InputError
+from tb_deepexplain.errors import DeepExplainError, InputError
+from tb_deepexplain.first_request import first_request
 
 SCHEME = "hdfs://"
+_NAMENODE = f"{SCHEME} (the namenode at --hdfs_host and --hdfs_port)"
 
 
 def configure(flags: Sequence[str]) -> None:
@@ -26,15 +30,22 @@ class BeamHdfs:
     """Files of hdfs://."""
 
     def open(self, path: str) -> BinaryIO:
-        file: BinaryIO = _filesystem(path).open(path, compression_type="uncompressed")
+        try:
+            file: BinaryIO = _filesystem(path).open(path, compression_type="uncompressed")
+        except (OSError, InputError):
+            raise
+        except Exception as error:  # of the namenode
+            raise OSError(str(error)) from error
         return file
 
     def exists(self, path: str) -> bool:
-        return bool(_filesystem(path).exists(path))
+        with _as_input_error(path):
+            return bool(_filesystem(path).exists(path))
 
     def version(self, path: str) -> str:
         """Changes with the content of the file."""
-        return str(_filesystem(path).checksum(path))
+        with _as_input_error(path):
+            return str(_filesystem(path).checksum(path))
 
     def find(self, folder: str) -> list[tuple[str, str]]:
         """(path, size and time) of all files below the folder."""
@@ -42,14 +53,21 @@ class BeamHdfs:
 
     def match(self, pattern: str) -> list[tuple[str, str]]:
         """(path, size and time) of the files that match."""
-        from apache_beam.io.filesystem import BeamIOError
-
-        try:
+        with _as_input_error(pattern):
             listed = _filesystem(pattern).match([pattern])[0].metadata_list
-        except BeamIOError as error:
-            raise InputError(f"cannot list {pattern}: {str(error).splitlines()[0]}") from error
         # HDFS lists folders as empty files.
         return [(m.path, f"{m.size_in_bytes} {m.last_updated_in_seconds}") for m in listed if m.size_in_bytes]
+
+
+@contextlib.contextmanager
+def _as_input_error(path: str) -> Iterator[None]:
+    """Turns any error of Beam's filesystem into an InputError."""
+    try:
+        yield
+    except DeepExplainError:
+        raise
+    except Exception as error:
+        raise InputError(f"cannot list {path}: {_cause(error)}; check its name, --hdfs_host and --hdfs_port") from error
 
 
 def _filesystem(path: str) -> Any:
@@ -57,8 +75,30 @@ def _filesystem(path: str) -> Any:
 
     try:
         FileSystems.get_filesystem(path)
-    except ImportError as error:
-        raise InputError(f"{path}: {error}; pip install 'apache-beam[hadoop]'") from error
-    except ValueError as error:
-        raise InputError(f"{path}: {error}; give --hdfs_host, --hdfs_port and --hdfs_user") from error
+    except Exception as error:  # Beam wraps some of them
+        cause, advice = _cause(error), "give --hdfs_host, --hdfs_port and --hdfs_user"
+        if isinstance(cause, ImportError):
+            advice = "pip install 'apache-beam[hadoop]'"
+        raise InputError(f"{SCHEME}: {cause}; {advice}") from error
+    with contextlib.suppress(_Answered):
+        first_request(_NAMENODE, functools.partial(_connect, FileSystems, path))
     return FileSystems
+
+
+class _Answered(Exception):
+    """The namenode answered with an error, which the next request meets, too."""
+
+
+def _connect(filesystems: Any, path: str) -> None:
+    """Make a request, of any answer."""
+    try:
+        filesystems.exists(path)
+    except Exception as error:
+        raise _Answered(str(error)) from error
+
+
+def _cause(error: Exception) -> Exception:
+    """The error of one path that a BeamIOError holds; any other error itself."""
+    details = getattr(error, "exception_details", None)
+    causes = [cause for cause in details.values() if isinstance(cause, Exception)] if isinstance(details, dict) else []
+    return causes[0] if causes else error

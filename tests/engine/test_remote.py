@@ -215,7 +215,7 @@ def test_a_bucket_that_does_not_exist(image: Run, logs: str, source: Path, capsy
 
 def test_a_scheme_without_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "gcsfs", None)
-    with pytest.raises(ParameterError, match=r"gs://b/x: .*gcsfs.*pip install 'tensorboard-plugin-deepexplain\[gcp\]'"):
+    with pytest.raises(ParameterError, match=r"gs://b: .*gcsfs.*pip install 'tensorboard-plugin-deepexplain\[gcp\]'"):
         to_path("gs://b/x")
     with pytest.raises(ParameterError, match="there is no filesystem nowhere://; give a folder, gs:// or s3://"):
         to_path("nowhere://b/x")
