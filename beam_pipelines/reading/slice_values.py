@@ -14,6 +14,9 @@ from beam_pipelines.reading.feature_values import describe_values, to_scalar
 from tb_deepexplain.errors import InputError
 from tb_deepexplain.store.records import printable
 
+_NULL_TYPES = ("NAType", "NaTType")  # of pandas
+_NULL_TEXTS = ("", "nan", "NaN", "NaT", "<NA>")  # as pandas and NumPy write what is missing; other words may be values
+
 
 def slice_values(columns: Mapping[str, Any], names: Sequence[str]) -> dict[str, str]:
     """The values that a record has of these features, as text. InputError for a value that is not one number or string."""
@@ -26,11 +29,17 @@ def to_text(value: Any, feature: str) -> str | None:
 
     Numbers are written as Python writes them. Raises InputError, which names the feature, for anything else.
     """
-    if value is None or (isinstance(value, list | tuple | np.ndarray) and not np.size(value)):
+    if (
+        value is None
+        or (isinstance(value, list | tuple) and not value)
+        or (isinstance(value, np.ndarray) and not value.size)
+    ):
         return None
     scalar = _single_float(value)
     if scalar is None:
         scalar = to_scalar(value)
+    if type(scalar).__name__ in _NULL_TYPES or (isinstance(scalar, str) and scalar in _NULL_TEXTS):
+        return None
     if isinstance(scalar, bool):
         return str(scalar).lower()
     if isinstance(scalar, datetime.date | datetime.time):
@@ -38,7 +47,7 @@ def to_text(value: Any, feature: str) -> str | None:
     if isinstance(scalar, float | np.floating) and math.isnan(scalar):
         return None
     if isinstance(scalar, str | int | float | np.floating | decimal.Decimal):
-        return printable(str(scalar)) or None
+        return printable(str(scalar))
     if scalar is None:
         return None
     held = "a dict" if isinstance(scalar, Mapping) else describe_values(scalar)

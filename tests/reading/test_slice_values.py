@@ -7,6 +7,7 @@ import decimal
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from beam_pipelines.reading.example_parser import ExampleParser
@@ -51,6 +52,11 @@ def parse(record: Any, **options: Any) -> Example:
         ([], None),
         (np.array([]), None),
         (float("nan"), None),
+        (pd.NA, None),
+        (pd.NaT, None),
+        ("NaN", None),  # in a CSV file
+        ("Nan", "Nan"),  # a town
+        (pd.Timestamp("2026-11-28 10:00"), "2026-11-28T10:00:00"),
         (np.array([np.nan], np.float32), None),
     ],
 )
@@ -70,6 +76,11 @@ def test_a_value_is_one_number_or_string(value: Any, text: str | None) -> None:
 def test_anything_else_is_refused(value: Any, held: str) -> None:
     with pytest.raises(InputError, match=f"its slice feature 'tags' is {held}; expected one number or string"):
         to_text(value, "tags")
+
+
+def test_lists_of_different_lengths_are_refused() -> None:
+    with pytest.raises(InputError, match="lists of different lengths"):
+        to_text([[1], [1, 2]], "tags")
 
 
 def test_an_example_keeps_them_and_the_model_gets_its_input() -> None:
