@@ -15,12 +15,23 @@ from tensorflow.python.framework import op_def_registry  # TensorFlow does not s
 
 from tb_deepexplain.graph.embedding_lookups import EmbeddingLookup, constant_value, find_pooled, holds_token_ids
 from tb_deepexplain.graph.graph_view import FLOAT_TYPES, RESHAPING_OPS, SHAPE_OPS, GraphView, node_name
+from tb_deepexplain.graph.input_spec import COLUMN_SCOPE
 from tb_deepexplain.graph.op_classes import BOOLEAN_OPS, ELEMENTWISE_OPS
 
 # Ops that turn the values of sparse columns into tensors with a row for each example.
 _DENSIFYING_OPS = re.compile(
-    "SparseToDense|SparseTensorDenseMatMul|ScatterNd|TensorScatter|RaggedTensorToTensor|SegmentM|SegmentS|SegmentProd|DenseBincount|SparseReduce"
+    "SparseToDense|SparseTensorDenseMatMul|ScatterNd|TensorScatter|RaggedTensorToTensor|SegmentM|SegmentS|SegmentProd|SparseReduce|"
+    "(Dense|Sparse|Ragged)Bincount"
 )
+# The numbers of the inputs that an op reads as a shape or a position.
+_SHAPE_ARGUMENTS = {
+    "Reshape": (1,),
+    "BroadcastTo": (1,),
+    "Tile": (1,),
+    "Fill": (0,),
+    "Slice": (1, 2),
+    "StridedSlice": (1, 2, 3),
+}
 
 # An integer that passes one of these stands for a category, and not for a number.
 _CATEGORISING_OPS = frozenset(
@@ -49,6 +60,7 @@ class Encodings:
     is_sliced: bool  # an encoding may hold only a part of the input
     blocked: tuple[str, ...]  # nodes that mix the input with other real values, where no gradient reaches it
     rearranged: tuple[str, ...] = ()  # nodes before the encodings that move values to other positions, or mix them
+    besides: tuple[str, ...] = ()  # nodes at which masks of the input change something else than its encodings
 
     @property
     def tensors(self) -> tuple[str, ...]:
@@ -78,10 +90,10 @@ class EncodingAnalysis:
 
     def of_sparse(self, source: str) -> Encodings:
         """The encodings of a sparse column: the first real-valued tensors with a row for each example."""
-        sparse, densifying = self._walk_sparse(source)
-        self._of_sparse |= {*sparse, *densifying}
+        sparse, densified, beside = self._walk_sparse(source)
+        self._of_sparse |= {*sparse, *densified}
         nodes, passed = dict[str, None](), set(sparse)
-        for name in densifying:
+        for name in densified:
             if is_real(self._view.nodes[name]):
                 nodes[name] = None
             else:
@@ -89,8 +101,9 @@ class EncodingAnalysis:
                 nodes |= dict.fromkeys(reached)
                 passed |= {name, *between}
         encodings = self._classify(source, list(nodes), passed)
-        others = (*encodings.casts, *(lookup.output for lookup in encodings.lookups), *encodings.others)
-        return self._with_buckets_of_others(dataclasses.replace(encodings, casts=(), lookups=(), others=others))
+        masked, besides = self._with_masks(encodings.tensors, [*densified, *beside])
+        others = dataclasses.replace(encodings, casts=(), lookups=(), others=masked, besides=besides)
+        return self._with_buckets_of_others(others)
 
     def joined_column(self, source: str) -> str:
         """The tensor `[B]` in which the values of a sparse column are one string (see graph/loading/example_signatures.py)."""
@@ -102,21 +115,69 @@ class EncodingAnalysis:
                 stack += self._outputs(name)
         raise AssertionError(f"{source} is no sparse column")
 
-    def _walk_sparse(self, source: str) -> tuple[list[str], list[str]]:
-        """(the nodes with a row for each value of a sparse column, the nodes after them with a row for each example)."""
-        sparse, densifying = dict[str, None](), dict[str, None]()
+    def _walk_sparse(self, source: str) -> tuple[list[str], list[str], list[str]]:
+        """The nodes after a sparse column: (those with a row for each value, the first with a row for each example, others).
+
+        The others lead to none with a row for each example: masks of examples without a value, say.
+        """
+        reached, densified = dict[str, None](), dict[str, None]()
         stack = [source]
         while stack:
-            for name in self._readers(stack.pop()):
+            for name in self._value_readers(stack.pop()):
                 op = self._view.nodes[name].op
-                if _DENSIFYING_OPS.match(op.removeprefix("Sparse").removeprefix("Unsorted")) or _DENSIFYING_OPS.match(
-                    op
-                ):
-                    densifying[name] = None
-                elif name not in sparse and op not in BOOLEAN_OPS:
-                    sparse[name] = None
+                is_densifying = any(
+                    map(_DENSIFYING_OPS.match, (op, op.removeprefix("Sparse").removeprefix("Unsorted")))
+                )
+                if is_densifying and not name.startswith(COLUMN_SCOPE):
+                    densified[name] = None
+                elif name not in reached:
+                    reached[name] = None
                     stack += self._outputs(name)
-        return list(sparse), list(densifying)
+        sparse = self._view.ancestors([f"{name}:0" for name in densified]) & reached.keys()
+        readers = {
+            n for name in (node_name(source), *sparse) for t in self._outputs(name) for n in self._value_readers(t)
+        }
+        return (
+            [name for name in reached if name in sparse],
+            list(densified),
+            [name for name in reached if name in readers and name not in sparse],
+        )
+
+    def _with_masks(self, encodings: Sequence[str], starts: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The encodings of a column, or what masks of the column make of them; and nodes in which masks change something else.
+
+        A mask may also be an encoding itself: whether there is a value. `starts` are the nodes from which masks come.
+        """
+        chosen, besides = dict.fromkeys(encodings), dict[str, None]()
+        reached = dict.fromkeys(name for name in starts if is_real(self._view.nodes[name]))
+        for name in starts:
+            if name not in reached:
+                for output in self._outputs(name):
+                    reached |= dict.fromkeys(self._walk(output, through_comparisons=True)[0])
+        for name in self._view.nodes:  # in graph order
+            if name not in reached or f"{name}:0" in chosen:
+                continue
+            inputs = [i for i in self._view.inputs[name] if node_name(i) in self._varying - self._of_sparse]
+            real = [i for i in inputs if is_real(self._view.nodes[node_name(i)])]
+            of_masks = {s for i in inputs if i not in real for s in self.sources_of(i)}
+            if all(self.sources_of(i) <= of_masks for i in real):
+                chosen[f"{name}:0"] = None
+            else:
+                besides[name] = None
+        return tuple(t for t in chosen if self._reaches_output(t, chosen)), tuple(besides)
+
+    def _reaches_output(self, source: str, stops: Collection[str]) -> bool:
+        """Whether the values of a tensor act on the output other than through `stops`."""
+        visited, stack = {source}, [source]
+        while stack:
+            tensor = stack.pop()
+            if node_name(tensor) == self._output:
+                return True
+            for name in self._value_readers(tensor):
+                new = [t for t in self._outputs(name) if t not in visited and t not in stops]
+                visited |= set(new)
+                stack += new
+        return False
 
     def _with_buckets_of_others(self, encodings: Encodings) -> Encodings:
         """The encodings, with those of the buckets that are chosen by real-valued ones; without those from which no gradient comes."""
@@ -185,12 +246,21 @@ class EncodingAnalysis:
     def _readers(self, tensor: str) -> list[str]:
         return self._view.value_consumers_within(tensor, self._needed)
 
+    def _value_readers(self, tensor: str) -> list[str]:
+        """The nodes that read a tensor, and not only as a shape."""
+
+        def reads_values(name: str) -> bool:
+            shapes = _SHAPE_ARGUMENTS.get(self._view.nodes[name].op, ())
+            return any(i == tensor and n not in shapes for n, i in enumerate(self._view.inputs[name]))
+
+        return [name for name in self._readers(tensor) if reads_values(name)]
+
     def _walk(self, source: str, through_comparisons: bool) -> tuple[list[str], set[str]]:
         """(the first nodes after a tensor that compute real values, the nodes before them)."""
         reached: dict[str, None] = {}
         passed, stack = set[str](), [source]
         while stack:
-            for name in self._readers(stack.pop()):
+            for name in self._value_readers(stack.pop()):
                 node = self._view.nodes[name]
                 if name in passed or name in reached or (node.op in BOOLEAN_OPS and not through_comparisons):
                     continue

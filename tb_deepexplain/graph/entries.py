@@ -160,6 +160,9 @@ class EntryChooser:
                 parts.append(_Part(name, [Entry(tensor, lookup=lookup, is_whole=lookup is not None)]))
             elif spec is not None and spec.is_sparse:
                 parts += self._sparse_parts(spec, reasons)
+                if len(parts) > count:  # the rest is not explained, as where no inputs are named
+                    not_explained += reasons
+                    reasons = []
             elif spec is not None and not self._is_value(spec):
                 parts.append(self._real_part(name, [tensor], spec.shape, spec.node, not_explained))
             else:
@@ -236,15 +239,18 @@ class EntryChooser:
 
     def _sparse_parts(self, spec: InputSpec, not_explained: list[str]) -> list[_Part]:
         """A sparse column, whose values are one feature; none if the output ignores it."""
-        encodings = self.analysis.of_sparse(tensor_name(spec.node))
-        if not encodings.tensors and not encodings.blocked:
+        if spec.node not in self.analysis.sources_of(self.output):
             return []
         if self.access == "replacement":
             joined = self.analysis.joined_column(tensor_name(spec.node))
             return [_Part(spec.name, [Entry(joined)], (None,), spec.node, is_encoded=True)]
-        if encodings.blocked:
-            not_explained.append(f"{spec.name} (no gradient passes {list_names(encodings.blocked)})")
+        encodings = self.analysis.of_sparse(tensor_name(spec.node))
+        if encodings.blocked or not encodings.tensors:
+            ends = encodings.blocked or encodings.besides
+            not_explained.append(f"{spec.name} (no gradient passes {list_names(ends) or 'its look-ups'})")
             return []
+        if encodings.besides:
+            not_explained.append(f"what {spec.name} does besides its encodings ({list_names(encodings.besides)})")
         return [_Part(spec.name, [*map(Entry, encodings.tensors)], (None,), spec.node, is_encoded=True)]
 
     def _input_node(self, tensor: str) -> str | None:

@@ -10,7 +10,11 @@ import tensorflow as tf
 
 from tb_deepexplain.graph.graph_view import GraphView, tensor_name
 
-_UNKNOWN_SIZES = (3, 32)  # tried for unknown dimensions; some windows do not fit into 3
+_UNKNOWN_SIZES = (
+    3,
+    32,
+    1,
+)  # tried for unknown dimensions; some windows do not fit into 3, some columns hold a single value
 # Ops whose shape only Python knows (Keras' StringLookup sets it): a GraphDef does not hold it.
 _OPS_WITHOUT_SHAPE = frozenset({"LookupTableFind", "LookupTableFindV2", "PyFunc", "PyFuncStateless", "EagerPyFunc"})
 

@@ -14,7 +14,7 @@ from tb_deepexplain.error_text import model_error_text
 from tb_deepexplain.errors import InputError, UnsupportedModelError
 from tb_deepexplain.graph.embedding_lookups import find_lookups
 from tb_deepexplain.graph.graph_view import FLOAT_TYPES, RESHAPING_OPS, GraphView, node_name, tensor_name
-from tb_deepexplain.graph.input_spec import JOINED_MISSING, SEPARATOR, InputSpec, column_width
+from tb_deepexplain.graph.input_spec import COLUMN_SCOPE, JOINED_MISSING, SEPARATOR, InputSpec, column_width
 from tb_deepexplain.graph.loading.functions import from_concrete
 from tb_deepexplain.graph.model_graph import ModelGraph
 from tb_deepexplain.graph.origin import Origin
@@ -52,7 +52,8 @@ class _Feature:
             indices = tf.where(tf.fill(tf.shape(values), True))
             parts = (indices, tf.reshape(values, [-1]), tf.shape(values, tf.int64))
             return dict(zip(self.tensors, parts, strict=True))
-        return dict(zip(self.tensors, _join_and_split(values, self.input_spec), strict=True))
+        with tf.name_scope(COLUMN_SCOPE):
+            return dict(zip(self.tensors, _join_and_split(values, self.input_spec), strict=True))
 
     def to_proto(self, values: np.ndarray) -> tf.train.Feature:
         """The values of one example as a tf.Example holds them; InputError for fractions of an integer feature."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ import tensorflow as tf
 import tb_deepexplain as dx
 from tb_deepexplain.graph.loading.load_model import load_model
 from tests.closeness import assert_maps_close
-from tests.graph.loading.test_example_signatures import record, save
+from tests.graph.loading.test_example_signatures import record, save, serve
 
 RNG = np.random.default_rng(0)
 SPEC = {
@@ -44,11 +45,12 @@ class Model(NamedTuple):
     graph: dx.ModelGraph
     encode: Any
     head: Any
-    serve: Any
+    relevance: Any  # of the encodings, by ε-LRP
+    answer: Any
 
     def score(self, rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
         """`[N]` the score of rows, serialized as tf.Examples in which missing values are missing features."""
-        scores: np.ndarray = self.serve(tf.constant([record(**_present(row)) for row in rows])).numpy()[:, 1]
+        scores: np.ndarray = self.answer(tf.constant([record(**_present(row)) for row in rows])).numpy()[:, 1]
         return scores
 
     def without(self, rows: Sequence[Mapping[str, Any]], *names: str) -> np.ndarray:
@@ -76,18 +78,29 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
             "city": tf.one_hot(table.lookup(single(f["city"], "")), 4),
             "tags": tf.scatter_nd(places, tf.ones_like(tags.values, tf.float32), shape),
             "codes": tf.nn.safe_embedding_lookup_sparse(embedding, f["codes"], combiner="mean"),
-            "age": (single(f["age"], 40.0)[:, None] - 40) / 10,
+            "age": single(f["age"], 40.0)[:, None],
         }
 
+    def scaled(encodings: Sequence[Any]) -> Any:
+        return tf.concat([*encodings[:3], (encodings[3] - 40) / 10], 1)
+
     def head(encodings: Sequence[Any]) -> Any:
-        return tf.tanh(tf.concat(encodings, 1) @ first) @ second
+        return tf.tanh(scaled(encodings) @ first) @ second
+
+    def relevance(encodings: Sequence[Any]) -> list[Any]:
+        inner = scaled(encodings) @ first
+        of_inner = tf.tanh(inner) / (inner + 1e-4 * tf.sign(inner)) * second[:, 1]
+        parts: list[Any] = tf.split(of_inner @ tf.transpose(first), [4, 5, 3, 1], 1)
+        parts = [values * part for values, part in zip(encodings, parts, strict=True)]
+        parts[3] /= 10
+        return parts
 
     def call(f: Mapping[str, Any]) -> Any:
         return head(list(encode(f).values()))
 
     path = save(tmp_path_factory.mktemp("sparse") / "m", SPEC, call, table, embedding, first, second)
-    serve = tf.function(lambda records: call(tf.io.parse_example(records, SPEC)))
-    return Model(load_model(path), encode, head, serve)
+    answer = tf.function(lambda records: call(tf.io.parse_example(records, SPEC)))
+    return Model(load_model(path), encode, head, relevance, answer)
 
 
 def attributions(explainer: dx.Explainer, xs: Any) -> dict[str, np.ndarray]:
@@ -158,6 +171,79 @@ def test_baselines_by_name(model: Model, records: list[bytes]) -> None:
 def test_missing_values_are_no_nan(model: Model, records: list[bytes]) -> None:
     result = dx.Explainer("occlusion", model.graph, target=1).run(records, return_result=True)
     assert not any("NaN" in text for texts in result.warnings for text in texts)
+
+
+GRADIENT_METHODS = ["saliency", "gradient_x_input", "epsilon_lrp", "integrated_gradients", "deeplift"]
+
+
+@pytest.mark.parametrize("method", GRADIENT_METHODS)
+def test_gradient_methods(model: Model, records: list[bytes], method: str) -> None:
+    """They explain what a column becomes, and sum it to the column; without values it becomes what the model makes of none."""
+    parameters = {"steps": 200} if method == "integrated_gradients" else {}
+    result = dx.Explainer(method, model.graph, target=1, **parameters).run(records, return_result=True)
+    x, blank = (model.encode(tf.io.parse_example(r, SPEC)) for r in (records, [record()] * len(records)))
+
+    def gradient(points: list[Any]) -> list[Any]:
+        with tf.GradientTape() as tape:
+            tape.watch(points)
+            score = model.head(points)[:, 1]
+        gradients: list[Any] = tape.gradient(score, points)
+        return gradients
+
+    differences = [x[name] - blank[name] for name in x]
+    if method == "integrated_gradients":
+        paths = [
+            gradient([b + (k + 0.5) / 200 * d for b, d in zip(blank.values(), differences, strict=True)])
+            for k in range(200)
+        ]
+        expected = [d * sum(g) / 200 for d, g in zip(differences, zip(*paths, strict=True), strict=True)]
+    elif method == "deeplift":
+        total = sum(result.attributions[name] for name in NAMES)
+        np.testing.assert_allclose(total, model.score(ROWS) - model.without(ROWS, *NAMES), atol=1e-5)
+        return
+    elif method == "epsilon_lrp":
+        expected = model.relevance(list(x.values()))
+    else:
+        gradients = gradient(list(x.values()))
+        expected = [abs(g) if method == "saliency" else t * g for t, g in zip(x.values(), gradients, strict=True)]
+    assert sorted(result.attributions) == NAMES
+    assert not any("not explained" in text for texts in result.warnings for text in texts)
+    for name, values in zip(x, expected, strict=True):
+        np.testing.assert_allclose(result.attributions[name], tf.reduce_sum(values, 1), atol=2e-3)
+
+
+def test_columns_that_are_counted_or_only_there(tmp_path: Path) -> None:
+    """Numbers of values, masks as features and masks of features are explained; nothing is left out without a word."""
+    spec = {name: tf.io.VarLenFeature(tf.int64) for name in ("bags", "counts", "gates", "here")}
+    spec["age"] = tf.io.VarLenFeature(tf.float32)
+    weights = tf.Variable(RNG.normal(size=(4, 2)), dtype=tf.float32)
+
+    def call(f: Mapping[str, Any]) -> Any:
+        ones = f["counts"].with_values(tf.ones_like(f["counts"].values, tf.float32))
+        bag = tf.cast(tf.math.bincount(f["bags"], minlength=4, maxlength=4, axis=-1), tf.float32)
+        is_here = single(f["here"], tf.constant(-1, tf.int64)) >= 0
+        is_open = single(f["gates"], tf.constant(0, tf.int64)) > 0
+        age = tf.where(is_open, single(f["age"], 0.0), 0.0)
+        columns = [tf.sparse.reduce_sum(ones, 1), tf.cast(is_here, tf.float32), age]
+        return tf.tanh(
+            tf.reduce_sum(tf.reshape(tf.stack(columns, 1), [-1, 3]) * [0.3, 0.5, 0.01], 1)[:, None] + bag @ weights
+        )
+
+    path = save(tmp_path / "m", spec, call, weights)
+    rows: list[dict[str, Any]] = [
+        {"bags": [1, 3, 3], "counts": [7, 8], "gates": [1], "here": [0], "age": [30.0]},
+        {"age": [4.0]},
+    ]
+    records = [record(**row) for row in rows]
+    graph = load_model(path)
+    maps = attributions(dx.Explainer("occlusion", graph, target=1), records)
+    scores = serve(path, records)[:, 1]
+    for name in spec:
+        removed = [record(**{key: value for key, value in row.items() if key != name}) for row in rows]
+        np.testing.assert_allclose(maps[name], scores - serve(path, removed)[:, 1], atol=1e-6)
+    result = dx.Explainer("deeplift", graph, target=1).run(records, return_result=True)
+    assert sorted(result.attributions) == ["age", "bags", "counts", "here"]
+    assert all("not explained: gates" in " ".join(texts) for texts in result.warnings)
 
 
 def test_values_in_python(model: Model, records: list[bytes]) -> None:
