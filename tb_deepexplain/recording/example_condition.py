@@ -84,7 +84,7 @@ class ExampleCondition:
             )
             raise FilterError(
                 f"{word!r} is unknown; expected misclassified, correct, or a condition on "
-                f"{', '.join((*_FIELDS, *self._slice_features))}"
+                f"{', '.join((*_FIELDS, *self._slice_features))}, or on a feature that slice_features (--keep) names"
             )
         if term.field in _NUMBERS:
             for value in term.values:
