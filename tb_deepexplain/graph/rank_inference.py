@@ -10,11 +10,8 @@ import tensorflow as tf
 
 from tb_deepexplain.graph.graph_view import GraphView, tensor_name
 
-_UNKNOWN_SIZES = (
-    3,
-    32,
-    1,
-)  # tried for unknown dimensions; some windows do not fit into 3, some columns hold a single value
+# Tried for unknown dimensions; some windows do not fit into 3, some columns hold a single value.
+_UNKNOWN_SIZES = (3, 32, 1)
 # Ops whose shape only Python knows (Keras' StringLookup sets it): a GraphDef does not hold it.
 _OPS_WITHOUT_SHAPE = frozenset({"LookupTableFind", "LookupTableFindV2", "PyFunc", "PyFuncStateless", "EagerPyFunc"})
 
