@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.testing.test_stream import TestStream
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
 from beam_pipelines.transforms import Attribute, AttributionModelHandler, WriteAttributions, request_check
@@ -42,6 +43,10 @@ def _run(model: Path, elements: Any, *methods: str, **options: Any) -> Any:
     """Run a pipeline over the elements; its counters."""
     p = make_pipeline()
     _ = p | beam.Create(elements) | Attribute(model, methods or ["saliency"], **options)
+    return _counters(p)
+
+
+def _counters(p: beam.Pipeline) -> Any:
     result = p.run()
     result.wait_until_finish()
     return {c.key.metric.name: c.committed for c in result.metrics().query()["counters"]}
@@ -220,6 +225,13 @@ def test_too_many_errors_end_a_run_early(numbers: Path, monkeypatch: pytest.Monk
         _run(numbers, [*_elements(40), *[BAD] * 400])
     assert len(parsed) == 100
     _run(numbers, [*_elements(110), *[BAD] * 100], batch_size=512)
+
+
+def test_the_errors_of_a_stream_never_end_it(numbers: Path) -> None:
+    stream = TestStream().add_elements([(i, BAD) for i in range(120)]).advance_watermark_to_infinity()
+    p = beam.Pipeline("BundleBasedDirectRunner", PipelineOptions(["--streaming"]))
+    _ = p | stream | Attribute(numbers, ["saliency"], label_feature="chrun")
+    assert _counters(p)["examples_failed_parse"] == 120
 
 
 def test_a_named_feature_that_no_element_has_is_refused(numbers: Path, tmp_path: Path) -> None:
