@@ -173,6 +173,11 @@ def _join(parts: Sequence[Any], are_batches: bool, most: int | None, name: str, 
 
 def _split_element(specs: Sequence[Any], element: Any) -> tuple[Any, Any, Any]:
     """(x, y, weights) of an element, as Keras' `fit` takes it; a tuple of the inputs of a model with several is x."""
+    if isinstance(element, list) and _looks_like_pair(specs, element):
+        raise InputError(
+            f"the elements of xs are lists of {_arrays(element)}, as PyTorch's DataLoader yields them; this looks like (examples, "
+            "labels): give ((x, y) for x, y in loader), or the examples alone"
+        )
     if not isinstance(element, tuple):
         return element, None, None
     are_inputs = 1 < len(specs) == len(element) and not isinstance(element[0], dict | list | tuple)
@@ -184,6 +189,11 @@ def _split_element(specs: Sequence[Any], element: Any) -> tuple[Any, Any, Any]:
 
 def _split_pair(specs: Sequence[Any], xs: Any) -> tuple[Any, Any, Any]:
     """(x, y, weights) if xs is a tuple (x, y) or (x, y, weights) beyond doubt, else (xs, None, None)."""
+    if isinstance(xs, list) and _looks_like_pair(specs, xs):
+        raise InputError(
+            f"xs is a list of {_arrays(xs)}, which are as many inputs; the model takes {'; '.join(map(str, specs))}, and this looks "
+            "like (examples, labels): give the tuple (x, y), or x alone"
+        )
     if not isinstance(xs, tuple) or len(xs) not in (2, 3):
         return xs, None, None
     if all(isinstance(part, tuple) and len(part) == 2 and _holds_batch(specs, part[0]) for part in xs):
@@ -195,6 +205,27 @@ def _split_pair(specs: Sequence[Any], xs: Any) -> tuple[Any, Any, Any]:
         return xs, None, None
     x, y, weights = (*xs, None)[:3]
     return x, y, weights
+
+
+def _looks_like_pair(specs: Sequence[Any], xs: list[Any]) -> bool:
+    """Whether a list holds examples of these inputs (or one example), with as many labels, and not the examples one by one."""
+    if len(xs) not in (2, 3):
+        return False
+    x, *others = xs
+    if len(specs) == 1:
+        shape, rank = shape_of(x), len(specs[0].shape)
+        if 0 < len(shape) == rank - 1 and not _is_batch(specs, x):
+            return all(shape_of(other) == () for other in others)
+        if len(shape) > rank:
+            return False
+    if not _holds_batch(specs, x):
+        return False
+    batch = shape_of(_first_input(specs, x)[1])[:1]
+    return all(shape_of(other)[:1] == batch for other in others)
+
+
+def _arrays(xs: Sequence[Any]) -> str:
+    return "two arrays" if len(xs) == 2 else "three arrays"
 
 
 def _holds_batch(specs: Sequence[Any], x: Any) -> bool:

@@ -212,8 +212,6 @@ def _by_input(specs: Sequence[Any], xs: Any, ordered: bool) -> dict[str, Any]:
             raise InputError(f"xs is {count}; {takes}: give a list or a dict with one array for each")
         return dict(zip(names, xs, strict=True))
     rank = len(specs[0].shape)
-    if isinstance(xs, list) and len(xs) == 2 and len(shape_of(xs[0])) == rank != len(shape_of(xs[1])):
-        raise InputError(f"xs is a list of two arrays; {takes}: if the second holds labels, give the tuple (x, y)")
     return {names[0]: xs[0] if _wraps_one(xs, rank) else xs}
 
 

@@ -113,10 +113,17 @@ def _argument_names(function: Any, specs: Mapping[str, Any]) -> list[str]:
     return [*positional, *sorted(set(specs) - set(positional))]  # TensorFlow sorts keyword arguments
 
 
+READS_VALUES = (
+    "Python's `if`, `for` or `while` depends on the values of a tensor; decorate that function with @tf.function, or use tf.cond and "
+    "tf.while_loop"
+)
+
+
 def call_error(source: str, specs: Sequence[Any], error: Exception) -> UnsupportedModelError:
     """The error of a model that fails when it is traced with these TensorSpecs."""
     arguments = ", ".join(f"{s.dtype.name} {s.shape}" for s in specs)
-    return UnsupportedModelError(f"{source} cannot be called with {arguments}: {model_error_text(error)}")
+    advice = f": {READS_VALUES}" if isinstance(error, tf.errors.OperatorNotAllowedInGraphError) else ""
+    return UnsupportedModelError(f"{source} cannot be called with {arguments}: {model_error_text(error)}{advice}")
 
 
 def from_module(module: Any, source: str) -> ModelGraph:

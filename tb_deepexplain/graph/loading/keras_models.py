@@ -10,7 +10,7 @@ from typing import Any
 import tensorflow as tf
 
 from tb_deepexplain.errors import UnsupportedModelError
-from tb_deepexplain.graph.loading.functions import call_error, flat_outputs, keys_of, output_names
+from tb_deepexplain.graph.loading.functions import READS_VALUES, call_error, flat_outputs, keys_of, output_names
 from tb_deepexplain.graph.model_graph import ModelGraph
 from tb_deepexplain.graph.origin import ExampleShapes, Origin, trace_model
 
@@ -122,18 +122,29 @@ def _is_dense(symbolic: Any) -> bool:
 
 def _recorded_specs(model: Any, source: str) -> Any:
     """TensorSpecs of the inputs that a subclassed model was called with, for any number of examples."""
-    specs = None
+    specs, arguments = None, 0
     with contextlib.suppress(Exception):  # these methods may be the user's own code
         if hasattr(model, "save_spec"):  # Keras 2
             args, kwargs = model.save_spec(dynamic_batch=True)
-            specs = args[0] if len(args) == 1 and not kwargs else None
+            arguments = len(args) + len(kwargs)
+            specs = args[0] if arguments == 1 and args else None
         else:  # Keras 3 records no dtypes: float32, as in its own export
             specs = _float_specs(model.get_build_config()["input_shape"])
-    if specs is None:
+    if specs is not None:
+        return specs
+    if not getattr(model, "built", False):
         raise UnsupportedModelError(
-            f"{source} does not say what it reads (a subclassed model that was never called?): give {_MODEL_WITH_SPECS}"
+            f"{source} was never called, and does not say what it reads: give {_MODEL_WITH_SPECS}"
         )
-    return specs
+    if arguments > 1:
+        raise UnsupportedModelError(
+            f"{source} was called with {arguments} arguments: give a function of one dict that calls it, as (function, {{name: "
+            "tf.TensorSpec([None, ...], dtype), ...})"
+        )
+    raise UnsupportedModelError(
+        f"{source} was called, but Keras could not trace it, and so does not know what it reads: perhaps {READS_VALUES}; or give "
+        f"{_MODEL_WITH_SPECS}"
+    )
 
 
 def _float_specs(shape: Any) -> Any:

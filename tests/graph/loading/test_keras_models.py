@@ -80,6 +80,43 @@ def test_subclassed_models_that_were_called(package: Any, by_name: bool) -> None
         dx.load_model((model, {"x": tf.TensorSpec([None, 5])}))
 
 
+def test_why_a_subclassed_model_does_not_say_what_it_reads() -> None:
+    class Branching(keras.Model):
+        def __init__(self) -> None:
+            super().__init__()
+            self.dense = keras.layers.Dense(2)
+
+        def call(self, x: Any) -> Any:
+            return self.dense(x) if tf.reduce_sum(x) > 0 else -self.dense(x)
+
+    class Traced(Branching):
+        call = tf.function(Branching.call)
+
+    class Summing(tf_keras.Model):
+        def __init__(self) -> None:
+            super().__init__()
+            self.dense = tf_keras.layers.Dense(2)
+
+        def call(self, x: Any, y: Any) -> Any:
+            return self.dense(x) + self.dense(y)
+
+    model = Branching()
+    with pytest.raises(dx.UnsupportedModelError, match="was never called, and does not say"):
+        dx.load_model(model)
+    model(X)
+    reason = "`if`, `for` or `while` depends on the values of a tensor; decorate that function with @tf.function"
+    with pytest.raises(dx.UnsupportedModelError, match=f"was called, but Keras could not trace it, .* {reason}"):
+        dx.load_model(model)
+    with pytest.raises(dx.UnsupportedModelError, match=f"cannot be called with .*: Python's {reason}"):
+        dx.load_model((model, SPEC))
+    traced = Traced()
+    assert_same_model((traced, SPEC), traced)
+    two = Summing()
+    two(X, X)
+    with pytest.raises(dx.UnsupportedModelError, match="was called with 2 arguments: give a function of one dict"):
+        dx.load_model(two)
+
+
 @pytest.mark.parametrize("base", ["Sequential", "Model"])
 @pytest.mark.parametrize("package", [keras, tf_keras])
 def test_a_subclass_that_overrides_call(package: Any, base: str) -> None:
