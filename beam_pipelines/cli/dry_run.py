@@ -102,31 +102,34 @@ def estimate(job: Job, units: Sequence[WorkUnit], started: float, threads: int |
         warm_up, *parts = _sample(units, BatchSize(job.request.batch_size).current)
         worker.explain_unit(Task(warm_up), progress)  # compiles
         ready, total, busy = time.monotonic(), Metrics(), time.process_time()
+        of_units = dict[tuple[str, int], Metrics]()  # a later part of a unit has the records of an earlier one, too
         for part in parts:
             last_part, last = part, worker.explain_unit(Task(part), progress)
             total += last
+            of_units[part.path, part.first] = last
             if time.monotonic() - ready > _MAX_SECONDS:
                 break
         busy = time.process_time() - busy
-        if total.skipped and not total.explained + total.failures:
+        sample = sum(of_units.values(), Metrics())
+        if sample.skipped and not sample.explained + sample.failures:
             raise InputError(
-                f"none of the {total.skipped:,} examples of the sample meets the condition of --only; run without --dry_run "
+                f"none of the {sample.skipped:,} examples of the sample meets the condition of --only; run without --dry_run "
                 "to try all"
             )
-        if not total.explained:
+        if not sample.explained:
             raise InputError("none of the examples of the sample could be explained; run without --dry_run to see why")
         StoreWriter(folder).commit([last_part.id], {})
         paths = [path for name in (f"*-{last_part.id}", "index-*") for path in Path(folder).glob(f"{name}.parquet")]
         bytes_per_example = sum(path.stat().st_size for path in paths) / last_part.record_count
-    examples, sampled = sum(unit.record_count for unit in units), total.explained + total.failures + total.skipped
+    examples, sampled = sum(unit.record_count for unit in units), sample.explained + sample.failures + sample.skipped
     # The time is that of the last part, the longest.
     seconds_per_example = last.total_seconds / (last.explained + last.failures + last.skipped)
     return Estimate(
         examples=examples,
         sampled=sampled,
-        failed=total.failures / sampled,
-        skipped=total.skipped / sampled,
-        evaluations=total.evaluations * examples / sampled,
+        failed=sample.failures / sampled,
+        skipped=sample.skipped / sampled,
+        evaluations=sample.evaluations * examples / sampled,
         seconds_to_start=ready - started,
         seconds_to_explain=seconds_per_example * examples,
         cores=busy / total.total_seconds,

@@ -78,6 +78,17 @@ def test_failed_examples_are_reported(
     assert "none of the examples of the sample could be explained; run without" in capsys.readouterr().err
 
 
+def test_each_example_of_the_sample_counts_once(
+    exported: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Run(exported("binary"), tmp_path / "logs")
+    rows = [{"x": [0.5] * (3 if i < 8 else 4)} for i in range(64)]  # the first ones fail
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert run(tmp_path / "a.jsonl", "--dry_run", "--batch_size=8") == 0
+    output = capsys.readouterr().out
+    assert "sample    64 examples: " in output and "; 12.5% failed" in output
+
+
 def test_damage_counts_as_a_failure_and_workers_are_those_of_the_run(
     image: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

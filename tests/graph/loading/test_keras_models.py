@@ -110,6 +110,7 @@ def test_why_a_subclassed_model_does_not_say_what_it_reads() -> None:
     with pytest.raises(dx.UnsupportedModelError, match=f"cannot be called with .*: Python's {reason}"):
         dx.load_model((model, SPEC))
     traced = Traced()
+    traced(X)
     assert_same_model((traced, SPEC), traced)
     two = Summing()
     two(X, X)
