@@ -45,7 +45,7 @@ test-flink: $(VENV)/dev.stamp $(ENGINES)/flink.stamp ## a local Flink cluster of
 	$(BIN)/python -m pytest tests/runners/test_flink.py $(ARGS)
 
 test-tfx: $(ENGINES)/tfx.stamp ## the TFX component and the TFMA extractor with TFX's and TFMA's own runners; three minutes
-	$(ENGINES)/tfx/bin/python -m pytest tests/tfx tests/tfma $(ARGS)
+	$(ENGINES)/tfx/bin/python -m pytest --numprocesses 2 --dist loadfile tests/tfx tests/tfma $(ARGS)
 
 test-zoo: $(ENGINES)/zoo.stamp ## every method on models that people hold: Keras, KerasHub, Hugging Face, TensorFlow 1
 	$(ENGINES)/zoo/bin/python -m pytest -m zoo --numprocesses 2 --dist loadfile tests/zoo $(ARGS)

@@ -15,6 +15,7 @@ import collections
 import csv
 import importlib.util
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -260,7 +261,8 @@ def main() -> None:
     metadata = sqlite_metadata_connection_config(str(root / "metadata.db"))
     LocalDagRunner().run(make(str(root), str(root / "data"), metadata=metadata, seed=options.seed))
     newest = max((root / "AttributionGen" / "attributions").iterdir(), key=lambda folder: int(folder.name))
-    print(f"view with tensorboard --logdir {newest}" if any(newest.iterdir()) else "the model was not blessed")
+    tensorboard = Path(sys.executable).with_name("tensorboard")
+    print(f"view with {tensorboard} --logdir {newest}" if any(newest.iterdir()) else "the model was not blessed")
 
 
 if __name__ == "__main__":
