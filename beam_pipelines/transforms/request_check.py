@@ -106,6 +106,9 @@ def _check(explainer: BatchExplainer, record_spec: RecordSpec, columns: Sequence
             raise
     except Exception as error:
         _LOGGER.debug("the model fails for a blank example: %s", error)
+    finally:
+        for one in explainer.explainers:
+            one.submodel.graph.verdicts.clear()  # whether graph and model agree is to be judged by real examples
 
 
 def _evaluations(explainer: BatchExplainer, example: Example) -> int:

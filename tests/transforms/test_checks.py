@@ -17,6 +17,7 @@ from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
 from beam_pipelines.transforms import Attribute, AttributionModelHandler, WriteAttributions, request_check
 from beam_pipelines.transforms.element_parser import ElementParser
+from tb_deepexplain.attribution import explainer
 from tb_deepexplain.errors import InputError, ParameterError, StoreError, UnsupportedModelError
 from tb_deepexplain.recording import batch_explainer
 from tb_deepexplain.recording.batch_explainer import BatchExplainer
@@ -169,6 +170,20 @@ def test_a_method_of_many_evaluations_is_not_tried_when_the_pipeline_is_built(
     _ = elements | Attribute(numbers, {"shapley_sampling": {"samples": 10_000}})
     with pytest.raises(pytest.fail.Exception):
         _ = elements | "few" >> Attribute(numbers, {"shapley_sampling": {"samples": 10}})
+
+
+def test_graph_and_model_are_compared_by_real_examples(numbers: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[np.ndarray] = []
+    real = explainer.check_submodel
+
+    def check(submodel: Any, arrays: Any, **options: Any) -> Any:
+        compared.append(arrays[0])
+        return real(submodel, arrays, **options)
+
+    monkeypatch.setattr(explainer, "check_submodel", check)
+    _run(numbers, _elements(5))
+    assert not compared[0].any()
+    assert all((row == ROWS).all(1).any() for row in compared[-1])
 
 
 @pytest.mark.parametrize(
