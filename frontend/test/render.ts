@@ -130,6 +130,7 @@ export function floatPage(header: Partial<PageHeader>, floats: number[] = []): P
       methods,
       columns: methods.map((m) => ({ key: m.id, title: m.title, method: m })),
       fields: [],
+      are_judged: true,
       steps: [],
       targets: null,
       rows: [],

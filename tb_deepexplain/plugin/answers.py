@@ -325,6 +325,9 @@ class PageHeader(TypedDict):
     columns: list[Column]
     methods: list[Method]
     fields: Annotated[list[str], "the fields that have a number, and so can be sorted by"]
+    are_judged: Annotated[
+        bool, "whether examples have labels and predicted classes: elsewhere none is correct or misclassified"
+    ]
     steps: list[int]
     targets: Annotated[list[Target] | None, "null where every map exists for one target only"]
     rows: list[Row]

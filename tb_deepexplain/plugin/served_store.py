@@ -77,6 +77,11 @@ class ServedStore:
         return [{"id": unit, "name": name or self.unit_name(unit)} for unit, name in self.engine.rows(units)]
 
     @functools.cached_property
+    def are_judged(self) -> bool:
+        """Whether examples have labels and predicted classes, and so are correct or misclassified."""
+        return bool(self.engine.rows(f"SELECT 1 FROM {self.index.sql} WHERE correct OR misclassified LIMIT 1"))
+
+    @functools.cached_property
     def is_complete(self) -> bool:
         """Whether every example has one map by every method at every step. The rows of one method then tell what is the same
         in all rows of an example."""

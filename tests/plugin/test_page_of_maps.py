@@ -290,3 +290,27 @@ def test_the_map_of_a_score_function_is_that_of_no_class(tmp_path: Path, served:
     assert shown["maps"][0]["target"] is None
     exact = get(client, "/api/tile", **ODD, id="a", method="saliency", target="sum", flat=1)
     np.testing.assert_array_equal(np.frombuffer(exact.data, np.float32), [3.0])
+
+
+@pytest.mark.parametrize(
+    ("label", "predicted", "extras", "expected"),
+    [
+        (1, 1, None, True),
+        (1, 0, None, True),
+        (1, None, None, False),  # a quantity
+        (None, 1, None, False),
+        (None, 1, {"predictions": "1"}, False),
+        (None, 1, {"labels": "0,1", "predictions": "1"}, True),
+    ],
+)
+def test_whether_examples_are_judged(
+    label: int | None,
+    predicted: int | None,
+    extras: dict[str, str] | None,
+    expected: bool,
+    tmp_path: Path,
+    served: Callable[..., Client],
+) -> None:
+    attribution = Attribution("a", "saliency", np.ones(2), label=label, predicted=predicted, score=1.0, extras=extras)
+    odd_store(tmp_path, "tabular", [(Input("a", "tabular", features=["x", "y"], values=[1.0, 2.0]), [attribution])])
+    assert page(served(tmp_path), **ODD).header["are_judged"] is expected

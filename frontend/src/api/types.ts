@@ -511,6 +511,8 @@ export interface components {
             methods: components["schemas"]["Method"][];
             /** @description the fields that have a number, and so can be sorted by */
             fields: string[];
+            /** @description whether examples have labels and predicted classes: elsewhere none is correct or misclassified */
+            are_judged: boolean;
             steps: number[];
             /** @description null where every map exists for one target only */
             targets: components["schemas"]["Target"][] | null;

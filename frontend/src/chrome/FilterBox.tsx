@@ -11,6 +11,8 @@ import styles from "./FilterBox.module.css";
 export function FilterBox({ info }: { info: StoreInfo }) {
   const input = useRef<HTMLInputElement>(null);
   const { filter } = view.value;
+  const header = page.value?.page.header;
+  const areJudged = header?.are_judged ?? true;
   useEffect(() => {
     if (input.current && document.activeElement !== input.current) input.current.value = "";
   }, [filter]);
@@ -27,7 +29,7 @@ export function FilterBox({ info }: { info: StoreInfo }) {
   };
   return (
     <form class={styles.filter} onSubmit={apply} role="search">
-      <Toggle name="misclassified only" checked={onlyErrors} set={toggleErrors} />
+      {(areJudged || onlyErrors) && <Toggle name="misclassified only" checked={onlyErrors} set={toggleErrors} />}
       {terms(filter).map((term, i) => (
         <span class={styles.chip} key={`${i} ${term}`}>
           {term}
@@ -54,7 +56,7 @@ export function FilterBox({ info }: { info: StoreInfo }) {
         placeholder={placeholder(info)}
       />
       <datalist id="filter-hints">
-        {hints(info, page.value?.page.header).map((hint) => (
+        {hints(info, header).map((hint) => (
           <option key={hint} value={hint} />
         ))}
       </datalist>
@@ -83,8 +85,7 @@ function hints({ modality, methods, measures, slices }: StoreInfo, header: PageH
   );
   const ofFields = (header?.fields ?? []).map((field) => `${field}>`);
   return [
-    "is:error",
-    "is:correct",
+    ...((header?.are_judged ?? true) ? ["is:error", "is:correct"] : []),
     "label:",
     "pred:",
     "id:",

@@ -84,7 +84,8 @@ function StoreField() {
 
 function SortField({ info }: { info: StoreInfo }) {
   const { sort, descending } = view.value;
-  const { fields, groups } = sortOptions(info, page.value?.page.header.fields ?? []);
+  const header = page.value?.page.header;
+  const { fields, groups } = sortOptions(info, header?.fields ?? [], header?.are_judged ?? true);
   const isListed = [...fields, ...groups.flatMap(([, options]) => options)].some(([value]) => value === sort);
   const options = isListed ? fields : [...fields, [sort, sortTitle(sort, info)] as const];
   return (

@@ -34,8 +34,8 @@ interface SortOptions {
   groups: OptionGroup<string>[];
 }
 
-/** `known`: the fields that have a number in this store. */
-export function sortOptions(store: StoreInfo, known: readonly string[]): SortOptions {
+/** `known`: the fields that have a number in this store; `areJudged`: whether its examples are correct or misclassified. */
+export function sortOptions(store: StoreInfo, known: readonly string[], areJudged: boolean): SortOptions {
   const fields = ["errors", "id", ...EXAMPLE_FIELDS.filter((field) => known.includes(field))];
   const ofMethods = (name: string, methods: readonly Method[]): Option<string>[] =>
     methods.map(({ id, title }) => [`${id}.${name}`, title]);
@@ -46,7 +46,8 @@ export function sortOptions(store: StoreInfo, known: readonly string[]): SortOpt
   for (const { id, title } of store.measures)
     if (known.includes(id)) groups.push([`${title} of`, ofMethods(id, store.methods)]);
   if (store.slices.length > 0) groups.push(["slice feature", store.slices.map(({ field }) => [field, field])]);
-  return { fields: fields.map((field) => [field, TITLES[field]!]), groups };
+  const title = (field: string): string => (field === "errors" && !areJudged ? "relative gap" : TITLES[field]!);
+  return { fields: fields.map((field) => [field, title(field)]), groups };
 }
 
 /** Whether an order begins with the largest: ids and texts begin with the smallest. */

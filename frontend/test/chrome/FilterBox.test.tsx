@@ -1,8 +1,10 @@
 // The filter: typed terms become chips, chips remove terms.
 import { beforeEach, expect, it } from "vitest";
+import type { PageHeader } from "../../src/api/types";
 import { FilterBox } from "../../src/chrome/FilterBox";
+import { page } from "../../src/state/loaded";
 import { change, view } from "../../src/state/view";
-import { button, perform, show, storeInfo, texts } from "../render";
+import { button, floatPage, perform, show, storeInfo, texts } from "../render";
 
 beforeEach(() => change({ filter: "", offset: 0 }));
 
@@ -42,6 +44,19 @@ it("toggles the misclassified ones", () => {
   expect(view.value.filter).toBe("label:cat is:error");
   perform(() => box.click());
   expect(view.value.filter).toBe("label:cat");
+});
+
+it("offers no misclassified examples where none can be", () => {
+  const showWith = (header: Partial<PageHeader>): HTMLElement => {
+    page.value = { url: "", page: floatPage(header) };
+    return show(<FilterBox info={storeInfo()} />);
+  };
+  const within = showWith({ are_judged: false });
+  expect(within.querySelector("[type=checkbox]")).toBeNull();
+  expect([...within.querySelectorAll("option")].map((option) => option.value)).not.toContain("is:error");
+  change({ filter: "is:error" });
+  expect(showWith({ are_judged: false }).querySelector("[type=checkbox]")).not.toBeNull();
+  page.value = null;
 });
 
 it("hints at the fields of the store", () => {

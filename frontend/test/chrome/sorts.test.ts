@@ -10,12 +10,20 @@ const slices = [
 const store = storeInfo({ slices });
 
 it("offers slice features, and those with the name of another field by their whole name", () => {
-  const { fields, groups } = sortOptions(store, ["score"]);
+  const { fields, groups } = sortOptions(store, ["score"], true);
   expect(fields.map(([field]) => field)).toEqual(["errors", "id", "score"]);
   const ofSlices = groups.find(([title]) => title === "slice feature")![1];
   expect(ofSlices.map(([field]) => field)).toEqual(["plan", "slice.score"]);
   expect(ofSlices.map(([field]) => sortTitle(field, store))).toEqual(["plan", "slice.score"]);
-  expect(sortOptions(storeInfo(), []).groups).toEqual([]);
+  expect(sortOptions(storeInfo(), [], true).groups).toEqual([]);
+});
+
+it("sorts examples that are neither correct nor misclassified by their gap", () => {
+  const titles = [true, false].map((areJudged) => sortOptions(store, [], areJudged).fields[0]);
+  expect(titles).toEqual([
+    ["errors", "misclassified, then gap"],
+    ["errors", "relative gap"],
+  ]);
 });
 
 it("begins with the smallest of ids and texts only", () => {
