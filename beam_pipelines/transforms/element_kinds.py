@@ -16,6 +16,7 @@ from tb_deepexplain.errors import InputError
 from tb_deepexplain.store.media_types import media_type
 
 _ONE_VALUE = (str, int, float, list, np.generic)  # for the model's only input, as is whatever NumPy takes for an array
+_MOST_NAMED = 4  # inputs, in a message
 _FIRST_OF_EXAMPLE = b"\n"  # the tag of its field `features`; pictures begin otherwise
 _EXPECTED = (
     "a dict, beam.Row, NamedTuple or dataclass of columns, a serialized tf.Example, an array, a text, an encoded picture, a "
@@ -67,11 +68,12 @@ class RecordMaker:
             return value
         if not isinstance(value, (*_ONE_VALUE, bytes, np.ndarray)):
             raise InputError(f"the element is {_describe(value)}; expected {_EXPECTED}: {self._advice(key, value)}")
-        if self._only is None:
-            inputs = "; ".join(map(str, self._inputs))
+        is_line = isinstance(value, str) and self._line_step(value)
+        if self._only is None or (is_line and self._only.dtype != "string"):
+            inputs = "; ".join([*map(str, self._inputs[:_MOST_NAMED]), *["…"] * (len(self._inputs) > _MOST_NAMED)])
+            takes = f"has {len(self._inputs)} inputs ({inputs})" if self._only is None else f"takes numbers ({inputs})"
             raise InputError(
-                f"the element is {_describe(value)}, but the model has {len(self._inputs)} inputs ({inputs}); name the values: "
-                f"{self._advice(key, value)}"
+                f"the element is {_describe(value)}, but the model {takes}; name the values: {self._advice(key, value)}"
             )
         return {self._feature: value}
 
@@ -97,9 +99,24 @@ class RecordMaker:
         names = [model_input.name for model_input in self._inputs]
         is_row = isinstance(value, tuple) and len(value) >= len(names)
         values = [f"x[{i}]" if is_row else "x" if i == 0 else "…" for i in range(len(names))]
-        columns = "{" + ", ".join(f'"{name}": {value}' for name, value in zip(names, values, strict=True)) + "}"
+        named = [f'"{name}": {value}' for name, value in zip(names, values, strict=True)]
+        columns = "{" + ", ".join([*named[:_MOST_NAMED], *["…"] * (len(named) > _MOST_NAMED)]) + "}"
+        if isinstance(value, str):
+            columns = self._line_step(value) or columns
         step = f"beam.Map(lambda x: {columns})" if key is None else f"beam.MapTuple(lambda key, x: (key, {columns}))"
         return f"insert `| {step}` before Attribute"
+
+    def _line_step(self, text: str) -> str:
+        """The columns of a line of JSON or CSV, x, as code; empty if it is neither."""
+        if text.lstrip().startswith("{"):
+            return "json.loads(x)"
+        if "," not in text or text.lstrip().startswith("["):
+            return ""
+        if self._only is not None:
+            return f'{{"{self._only.name}": [float(part) for part in x.split(",")]}}'
+        names = [f'"{model_input.name}"' for model_input in self._inputs]
+        listed = ", ".join([*names[:_MOST_NAMED], *["…"] * (len(names) > _MOST_NAMED)])
+        return f'dict(zip([{listed}], x.split(",")))'
 
 
 def _is_example(content: bytes) -> bool:
@@ -117,6 +134,8 @@ def _describe(value: Any) -> str:
         return f"an array of shape {list(value.shape)}"
     if isinstance(value, bytes):
         return f"{len(value)} bytes ({value[:8]!r}…)"
+    if isinstance(value, str):
+        return f"the text {value[:20]!r}"
     if isinstance(value, tuple):
         return f"a tuple of {len(value)}"
     return f"of type {type(value).__name__}"

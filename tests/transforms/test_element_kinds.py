@@ -17,7 +17,11 @@ from apache_beam.ml.inference.base import PredictionResult
 from PIL import Image
 
 import tb_deepexplain as dx
+from beam_pipelines.reading.record_spec import RecordSpec
 from beam_pipelines.transforms import Attribute, Explained, digest
+from beam_pipelines.transforms.element_kinds import RecordMaker
+from tb_deepexplain.errors import InputError
+from tb_deepexplain.graph.input_spec import InputSpec
 from tests import models
 from tests.transforms.elements import PICTURES, make_pipeline
 
@@ -185,7 +189,9 @@ def test_other_elements_are_told_what_to_write(exported: Any, model: Path) -> No
     name_it = 'insert `| beam.MapTuple(lambda key, x: (key, {"ids": x, "numbers": …}))` before Attribute'
     cases = {
         "array": (NUMBERS[0], f"(ids: int32 [?, 6]; numbers: float32 [?, 4]); name the values: {name_it}"),
-        "text": ("a text", "the element is of type str, but the model has 2 inputs"),
+        "text": ("a text", "the element is the text 'a text', but the model has 2 inputs"),
+        "csv": ("1,2", '(key, dict(zip(["ids", "numbers"], x.split(",")))))` before Attribute'),
+        "json": ('{"ids": [1]}', "beam.MapTuple(lambda key, x: (key, json.loads(x)))"),
         "picture": (_png(BYTES[0]), "bytes (b'\\x89PNG\\r\\n\\x1a\\n'…), but the model has 2 inputs"),
         "tuple": ((NUMBERS[0], IDS[0], 1), 'the element is a tuple of 3; expected a dict, beam.Row, '),
         "set": ({1}, "the element is of type set; expected a dict"),
@@ -197,6 +203,16 @@ def test_other_elements_are_told_what_to_write(exported: Any, model: Path) -> No
         assert (error.stage, error.error) == ("parse", "InputError")
         assert cases[error.key][1] in error.message
     assert '(key, {"ids": x[0], "numbers": x[1]})' in next(e for e in errors if e.key == "tuple").message
+    maker = RecordMaker([InputSpec("x", "float32", (None, 3), "x")], RecordSpec())
+    assert maker.record("1 2 3") == {"x": "1 2 3"} and maker.record("[1, 2, 3]") == {"x": "[1, 2, 3]"}
+    with pytest.raises(
+        InputError, match=r"takes numbers .* `\| beam.Map\(lambda x: \{\"x\": \[float\(part\) for part in x.split"
+    ):
+        maker.record("1,2,3")
+    columns = RecordMaker([InputSpec(f"column {i}", "float32", (None, 1), "x") for i in range(200)], RecordSpec())
+    with pytest.raises(InputError, match="200 inputs") as raised:
+        columns.record(np.ones(200))
+    assert len(str(raised.value)) < 500
     _, errors = _outputs(model, [(PICTURES[0], 1), (_png(BYTES[0]), 2)])
     for error, key in zip(errors, ("an array of shape [8, 8, 3]", "bytes (b'\\x89PNG"), strict=True):
         assert key in error.message
