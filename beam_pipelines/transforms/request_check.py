@@ -69,11 +69,12 @@ def left_to_workers() -> Iterator[None]:
 def explains_here(pipeline: Pipeline) -> bool:
     """Whether the pipeline's steps run in this process."""
     options, runner = pipeline.options, pipeline.runner
+    environment_type = options.view_as(PortableOptions).environment_type
     environment = getattr(runner, "_default_environment", None)
-    return (
-        type(runner).__name__ in _RUNNERS_OF_THIS_PROCESS
+    return environment_type == "LOOPBACK" or (
+        environment_type is None
+        and type(runner).__name__ in _RUNNERS_OF_THIS_PROCESS
         and options.view_as(DirectOptions).direct_running_mode != "multi_processing"
-        and options.view_as(PortableOptions).environment_type in (None, "LOOPBACK")
         and (environment is None or type(environment).__name__ == "EmbeddedPythonEnvironment")
     )
 

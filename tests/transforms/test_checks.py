@@ -196,6 +196,7 @@ def test_graph_and_model_are_compared_by_real_examples(numbers: Path, monkeypatc
         ("PrismRunner", [], True),
         ("PrismRunner", ["--environment_type=EXTERNAL", "--environment_config=host:1"], False),
         ("FlinkRunner", [], False),
+        ("FlinkRunner", ["--environment_type=LOOPBACK"], True),
     ],
 )
 def test_where_a_pipeline_explains(runner: Any, flags: list[str], expected: bool) -> None:
