@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
-from apache_beam.testing.test_stream import TestStream
+from apache_beam.testing import test_stream
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
 from beam_pipelines.transforms import Attribute, AttributionModelHandler, WriteAttributions, request_check
@@ -244,7 +244,7 @@ def test_too_many_errors_end_a_run_early(numbers: Path, monkeypatch: pytest.Monk
 
 
 def test_the_errors_of_a_stream_never_end_it(numbers: Path) -> None:
-    stream = TestStream().add_elements([(i, BAD) for i in range(120)]).advance_watermark_to_infinity()
+    stream = test_stream.TestStream().add_elements([(i, BAD) for i in range(120)]).advance_watermark_to_infinity()
     p = beam.Pipeline("BundleBasedDirectRunner", PipelineOptions(["--streaming"]))
     _ = p | stream | Attribute(numbers, ["saliency"], label_feature="chrun")
     assert _counters(p)["examples_failed_parse"] == 120
