@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,8 +17,9 @@ from apache_beam.io.filesystem import FileSystem
 from beam_pipelines.reading import beam_hdfs, files
 from beam_pipelines.reading.input_files import find_files
 from tb_deepexplain import first_request
-from tb_deepexplain.errors import InputError, ParameterError
+from tb_deepexplain.errors import InputError, ParameterError, StoreError, UnsupportedModelError
 from tb_deepexplain.storage import to_path
+from tb_deepexplain.store import configuration
 from tb_deepexplain.store.layout import store_path
 from tb_deepexplain.store.reader import Store
 
@@ -124,6 +126,25 @@ def test_a_filesystem_without_its_package_is_named_as_it_was_written(
     for use in (to_path, files.find, find_files, Store):
         with pytest.raises(ParameterError, match=f"^{message}$"):
             use([f"{location}/data"] if use is find_files else f"{location}/data")
+
+
+def test_a_storage_without_credentials_is_named(
+    silent: str, s3: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    s3(silent)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    advice = ".*Unable to locate credentials.*; check its name and your credentials"
+    with pytest.raises(StoreError, match=f"s3://b/logs cannot be read{advice}"):
+        Store("s3://b/logs")
+    with pytest.raises(UnsupportedModelError, match=f"cannot read s3://b/model{advice}"):
+        configuration.fingerprint("s3://b/model")
+    for use in (files.exists, files.find, files.fingerprint):
+        with pytest.raises(InputError, match=f"cannot list s3://b/x{advice}"):
+            use("s3://b/x")
 
 
 def test_hadoop_without_its_library_is_named() -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO, NamedTuple, cast
 
 from beam_pipelines.reading import beam_hdfs
-from tb_deepexplain.errors import InputError
+from tb_deepexplain.errors import DeepExplainError, InputError
 from tb_deepexplain.storage import describe_version, to_path
 
 _BLOCK_BYTES = 1 << 20
@@ -66,6 +66,17 @@ def join(folder: str, name: str) -> str:
     return f"{folder.rstrip('/')}/{name}" if folder != "" else name
 
 
+@contextlib.contextmanager
+def _as_input_error(path: str) -> Iterator[None]:
+    """Turns an error of a filesystem into an InputError, but for a file that is not there. Each filesystem has others."""
+    try:
+        yield
+    except (FileNotFoundError, DeepExplainError):
+        raise
+    except Exception as error:
+        raise InputError(f"cannot list {path}: {error}; check its name and your credentials") from error
+
+
 class _Fsspec:
     """Files of gs://, s3:// and all other schemes that `storage` knows."""
 
@@ -79,11 +90,13 @@ class _Fsspec:
         return io.BufferedReader(file, _BLOCK_BYTES)  # its readline takes a size, which fsspec's does not
 
     def exists(self, path: str) -> bool:
-        return bool(_fsspec(path).exists(path))
+        with _as_input_error(path):
+            return bool(_fsspec(path).exists(path))
 
     def version(self, path: str) -> str:
         """Changes with the content of the file."""
-        return describe_version(_fsspec(path).info(path))
+        with _as_input_error(path):
+            return describe_version(_fsspec(path).info(path))
 
     def find(self, folder: str) -> list[tuple[str, str]]:
         """(path, stamp) of all files below the folder."""
@@ -96,11 +109,10 @@ class _Fsspec:
     def _listed(self, pattern: str, root: str, method: str) -> list[tuple[str, str]]:
         filesystem = _fsspec(pattern)
         try:
-            listed = getattr(filesystem, method)(pattern, detail=True)
+            with _as_input_error(pattern):
+                listed = getattr(filesystem, method)(pattern, detail=True)
         except FileNotFoundError:
             return []
-        except Exception as error:
-            raise InputError(f"cannot list {pattern}: {error}; check its name and your credentials") from error
         bare_root = filesystem._strip_protocol(root)  # noqa: SLF001  fsspec lists names without protocol
         # Object stores may hold an empty object for a folder.
         return [

@@ -60,10 +60,20 @@ class StoredConfiguration:
 
 
 def fingerprint(path: str | os.PathLike[str]) -> str:
-    """A digest of every file of a model. UnsupportedModelError if there is none."""
-    root, digest = to_path(path), hashlib.sha256()
-    if not root.exists():
-        raise UnsupportedModelError(f"no model at {path}: give a SavedModel directory or a .keras, .h5 or .pb file")
+    """A digest of every file of a model. UnsupportedModelError if there is none, or if it cannot be read."""
+    root = to_path(path)
+    try:
+        if not root.exists():
+            raise UnsupportedModelError(f"no model at {path}: give a SavedModel directory or a .keras, .h5 or .pb file")
+        return _digest_files(root)
+    except Exception as error:  # of a remote filesystem: each has others
+        if isinstance(error, UnsupportedModelError) or not is_remote(root):
+            raise
+        raise UnsupportedModelError(f"cannot read {path}: {error}; check its name and your credentials") from error
+
+
+def _digest_files(root: Path) -> str:
+    digest = hashlib.sha256()
     files = sorted(file for file in root.rglob("*") if file.is_file()) if root.is_dir() else [root]
     for file in files:
         digest.update(f"{'/'.join(file.parts[len(root.parts) :]) or '.'}\0{file.stat().st_size}\0".encode())

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tb_deepexplain.errors import StoreError
-from tb_deepexplain.storage import map_files, open_parquet, read_table, read_text, to_path
+from tb_deepexplain.storage import is_remote, map_files, open_parquet, read_table, read_text, to_path
 from tb_deepexplain.store import version_1
 from tb_deepexplain.store.index import Location
 from tb_deepexplain.store.layout import MANIFEST, shard_file
@@ -38,6 +38,12 @@ class Store:
             raise not_committed(self.directory) from None
         except ValueError as error:
             raise StoreError(f"{self.directory / MANIFEST} is not JSON ({error}); run the pipeline again") from None
+        except Exception as error:  # of a remote filesystem: each has others
+            if not is_remote(self.directory):
+                raise
+            raise StoreError(
+                f"{self.directory} cannot be read ({error}); check its name and your credentials"
+            ) from error
         self._footers: dict[Path, pq.FileMetaData] = {}
         self.format_version = manifest.get("format_version")
         if self.format_version not in (1, FORMAT_VERSION):
