@@ -178,7 +178,8 @@ class Attribute(beam.PTransform, Generic[K, V]):
         outputs.explained.element_type = OutputHint(Explained, key_type, element_type)
         outputs.errors.element_type = OutputHint(Failure, key_type, element_type)
         request = p | "Request" >> beam.Create([self.request])
-        request.request = self.request  # known when the pipeline is built
+        # Known when the pipeline is built:
+        request.request, request.explained = self.request, outputs.explained
         checks = outputs.tallies | "Check" >> CheckRun(run_check) if run_check else p | "Check" >> beam.Create([])
         return Attributions(outputs.explained, outputs.errors, request, checks)
 

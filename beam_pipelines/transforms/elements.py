@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple
 
 import apache_beam as beam
@@ -66,6 +66,17 @@ class Attributions(NamedTuple):
     errors: beam.PCollection[Failure]  # examples that could not be explained, and why
     request: beam.PCollection[Request]  # a single element
     checks: beam.PCollection[None]  # empty; what waits for it does not run if the whole run is refused: too many errors
+
+    def filter(self, predicate: Callable[[Explained], bool], label: str = "FilterAttributions") -> Attributions:
+        """The same with those examples alone for which `predicate(explained)` holds. `label`: of the step, which Beam wants unique."""
+        kept = self.explained | label >> beam.Filter(predicate)
+        kept.element_type = self.explained.element_type
+        return self._replace(explained=kept)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether `explained` is what Attribute put out, nothing filtered out of it."""
+        return self.explained is getattr(self.request, "explained", None)
 
     @property
     def known_request(self) -> Request:

@@ -219,6 +219,14 @@ class Attribution:
         """The columns of ATTRIBUTION_SCHEMA and of the measures."""
         return attribution_rows([self])[0]
 
+    def columns(self) -> dict[str, Any]:
+        """The columns of ATTRIBUTION_SCHEMA but those of the map and its statistics."""
+        columns = {**vars(self), "extras": _map_items(self.extras)}
+        del columns["values"], columns["measures"]
+        if self.target_index is None and self.score_function is None:
+            columns |= {"score_function": "sum"} if self.target is None else {"target_index": [self.target]}
+        return columns
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Shown:
@@ -273,17 +281,11 @@ class Failure:
 
 def attribution_rows(attributions: Sequence[Attribution]) -> list[dict[str, Any]]:
     """The columns of ATTRIBUTION_SCHEMA and of the measures, for each map."""
-    rows = []
     encoded_maps = encode_maps([attribution.values for attribution in attributions])
-    for attribution, encoded in zip(attributions, encoded_maps, strict=True):
-        row = {**vars(attribution), **encoded, **attribution.measures}
-        del row["values"], row["measures"]
-        if attribution.target_index is None and attribution.score_function is None:
-            target = attribution.target
-            row |= {"score_function": "sum"} if target is None else {"target_index": [target]}
-        row["extras"] = _map_items(attribution.extras)
-        rows.append(row)
-    return rows
+    return [
+        {**attribution.columns(), **encoded, **attribution.measures}
+        for attribution, encoded in zip(attributions, encoded_maps, strict=True)
+    ]
 
 
 def _map_items(extras: Mapping[str, str] | None) -> list[tuple[str, str]] | None:

@@ -8,7 +8,7 @@ import apache_beam as beam
 import numpy as np
 import pytest
 from apache_beam.testing.util import assert_that, equal_to
-from apache_beam.transforms.window import FixedWindows, TimestampedValue
+from apache_beam.transforms.window import FixedWindows, GlobalWindow, TimestampedValue
 
 import tb_deepexplain as dx
 from beam_pipelines.transforms import (
@@ -17,9 +17,10 @@ from beam_pipelines.transforms import (
     Failure,
     WriteAttributions,
 )
-from beam_pipelines.transforms.write_attributions import _Commit, _WriteShards
+from beam_pipelines.transforms.write_attributions import _Commit, _Stores, _WriteShards
 from tb_deepexplain.errors import ParameterError, StoreError
 from tb_deepexplain.store import configuration
+from tb_deepexplain.store.layout import store_path
 from tb_deepexplain.store.marker import PLUGIN_NAME
 from tb_deepexplain.store.records import Attribution, Input
 from tb_deepexplain.store.writer import StoreWriter
@@ -72,30 +73,31 @@ def _write_units(directory: Path, *units: str) -> None:
 def test_a_repeated_commit_changes_nothing(model: Path, tmp_path: Path) -> None:
     directory = tmp_path / "run" / "plugins" / PLUGIN_NAME / "mine"
     _write_units(directory, "bundle-a", "bundle-b", "bundle-c")
-    commit = _Commit((str(tmp_path), "run", "mine"), 0.5, Attribute(model, ["saliency"]).request)
-    (first,) = commit.process(["bundle-c", "bundle-a"])
+    request = Attribute(model, ["saliency"]).request
+    commit = _Commit(_Stores((str(tmp_path), "run", "mine"), False, ()), 0.5, request, "predicted")
+    (first,) = commit.process(["bundle-c", "bundle-a"], (), GlobalWindow())
     assert (first["name"], first["modality"], first["units"]) == ("mine", "tabular", ["bundle-a", "bundle-c"])
     kept = {f"{table}-{unit}.parquet" for table in ("attributions", "inputs", "errors") for unit in first["units"]}
     assert {path.name for path in directory.iterdir()} == kept | {"manifest.json", *first["index"]}
     _write_units(directory, "bundle-d")  # of a repeated bundle
-    assert list(commit.process(["bundle-a", "bundle-c"])) == [first]
+    assert list(commit.process(["bundle-a", "bundle-c"], (), GlobalWindow())) == [first]
     assert {path.name for path in directory.iterdir()} == kept | {"manifest.json", *first["index"]}
     assert len(list((tmp_path / "run").glob("events.out.tfevents.*"))) == 1
     with pytest.raises(StoreError, match="was committed by another run meanwhile; give another name"):
-        list(commit.process(["bundle-e"]))
+        list(commit.process(["bundle-e"], (), GlobalWindow()))
     assert dx.Store(directory).manifest == first
 
 
 def test_each_bundle_with_elements_makes_a_unit(tmp_path: Path) -> None:
-    write, units_of_bundles = _WriteShards(str(tmp_path)), []
+    write, units_of_bundles = _WriteShards(_Stores((str(tmp_path), "run", "mine"), False, ())), []
     for names in ("a", "", "bc", "a"):
         write.start_bundle()
         for name in names:
-            write.process(Failure(name, None, name, "explain", "NotFinite", "why"))
+            write.process(Failure(name, None, name, "explain", "NotFinite", "why"), GlobalWindow())
         units_of_bundles.append([value.value for value in write.finish_bundle()])
     assert [len(units) for units in units_of_bundles] == [1, 0, 1, 1]
     units = [unit for units in units_of_bundles for unit in units]
-    assert StoreWriter(tmp_path).finished_units() == set(units)
+    assert StoreWriter(store_path(tmp_path, "run", "mine")).finished_units() == set(units)
     assert len(set(units)) == 3
 
 
@@ -141,13 +143,13 @@ def test_too_many_errors_end_the_pipeline_without_a_store(model: Path, tmp_path:
 
 
 def test_a_failed_bundle_leaves_no_file(tmp_path: Path) -> None:
-    write = _WriteShards(str(tmp_path))
+    write = _WriteShards(_Stores((str(tmp_path), "run", "mine"), False, ()))
     write.start_bundle()
-    write.process(Failure("x", None, "x", "parse", "InputError", "no"))
-    write._shard._writer("errors")  # type: ignore[union-attr]
-    assert list(tmp_path.iterdir())
+    write.process(Failure("x", None, "x", "parse", "InputError", "no"), GlobalWindow())
+    write._shards[GlobalWindow()].writer._writer("errors")
+    assert list(tmp_path.rglob("*.tmp"))
     write.teardown()
-    assert not list(tmp_path.iterdir())
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 def test_slice_features_of_elements(model: Path, tmp_path: Path) -> None:
