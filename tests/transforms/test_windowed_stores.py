@@ -11,13 +11,15 @@ from apache_beam.metrics import MetricsFilter
 from apache_beam.runners.direct.direct_runner import BundleBasedDirectRunner
 from apache_beam.testing import test_stream
 from apache_beam.transforms.trigger import AccumulationMode, AfterCount, AfterWatermark
-from apache_beam.transforms.window import FixedWindows, Sessions, SlidingWindows, TimestampedValue
+from apache_beam.transforms.window import FixedWindows, IntervalWindow, Sessions, SlidingWindows, TimestampedValue
 
 import tb_deepexplain as dx
 from beam_pipelines.engine.beam_counters import NAMESPACE
 from beam_pipelines.transforms import Attribute, WriteAttributions
+from beam_pipelines.transforms.write_attributions import _Commit, _Stores
 from tb_deepexplain.errors import ParameterError
 from tb_deepexplain.store.marker import PLUGIN_NAME
+from tb_deepexplain.store.records import Failure
 from tests.transforms.elements import make_elements, make_pipeline
 
 START = 1_795_834_800  # 2026-11-28T03:00:00Z
@@ -91,6 +93,19 @@ def test_late_elements_that_are_allowed_are_added(model: Path, tmp_path: Path) -
     assert read(tmp_path) == {"030000Z": {"p00", "p01"}, "030200Z": {"p02"}, "030800Z": {"p09"}}
     store = dx.Store(tmp_path / "attributions" / "plugins" / PLUGIN_NAME / "default-20261128T030000Z")
     assert store.errors()["example_id"].to_pylist() == ["bad"]  # errors of a stream never end it
+
+
+def test_a_later_commit_adds_its_units(tmp_path: Path) -> None:
+    """Whether Beam's panes hold all units of the window so far, or only the new ones."""
+    stores, window = _Stores((str(tmp_path), "run", "mine"), True, (), "1-"), IntervalWindow(START, START + 60)
+    commit = _Commit(stores, 1, Attribute("nowhere", ["saliency"]).request, "predicted")
+    for unit in ("a", "b"):
+        with stores.writer(window).shard(f"bundle-1-{unit}") as shard:
+            shard.add(errors=[Failure(unit, "parse", "InputError", "no")])
+    for panes, units in ((["a"], ["a"]), (["b"], ["a", "b"]), (["a", "b"], ["a", "b"]), (["a"], ["a", "b"])):
+        (manifest,) = commit.process([f"bundle-1-{unit}" for unit in panes], (), window)
+        assert manifest["units"] == [f"bundle-1-{unit}" for unit in units]
+    assert manifest["counts"]["errors"] == 2
 
 
 def test_a_window_of_another_run_is_refused(model: Path, tmp_path: Path) -> None:
