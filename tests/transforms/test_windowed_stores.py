@@ -95,10 +95,10 @@ def test_late_elements_that_are_allowed_are_added(model: Path, tmp_path: Path) -
     assert store.errors()["example_id"].to_pylist() == ["bad"]  # errors of a stream never end it
 
 
-def test_a_later_commit_adds_its_units(tmp_path: Path) -> None:
+def test_a_later_commit_adds_its_units(model: Path, tmp_path: Path) -> None:
     """Whether Beam's panes hold all units of the window so far, or only the new ones."""
     stores, window = _Stores((str(tmp_path), "run", "mine"), True, (), "1-"), IntervalWindow(START, START + 60)
-    commit = _Commit(stores, 1, Attribute("nowhere", ["saliency"]).request, "predicted")
+    commit = _Commit(stores, 1, Attribute(model, ["saliency"]).request, "predicted")
     for unit in ("a", "b"):
         with stores.writer(window).shard(f"bundle-1-{unit}") as shard:
             shard.add(errors=[Failure(unit, "parse", "InputError", "no")])
