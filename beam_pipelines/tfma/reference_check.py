@@ -17,6 +17,7 @@ from tb_deepexplain.recording.manifest import as_list, describe_methods
 from tb_deepexplain.recording.request import Request
 from tb_deepexplain.store.reader import Store
 
+_SHORT = 60  # characters of a value in a message
 _EACH_CLASS = "each class"  # the target of an extractor that explains all classes
 
 
@@ -55,8 +56,9 @@ def check_reference(
         "logits": request.logits,
         **_pooling(pool, regions),
     }
-    names = ["method"] if method != described["id"] else list(here)  # other methods have other parameters
-    if differences := list(_differences(names, there, here)):
+    if method != described["id"]:  # other methods have other parameters
+        there, here = ({"method": values["method"]} for values in (there, here))
+    if differences := list(_differences("", there, here)):
         raise ParameterError(
             f"AttributionDrift: reference {store.directory} was explained differently, and would drift from itself: "
             f"{'; '.join(differences)}; make a store as the evaluation explains, or give AttributionsExtractor the reference's"
@@ -67,17 +69,23 @@ def _pooling(pool: str | None, regions: int) -> dict[str, Any]:
     return {"pool": pool, "regions": regions if pool == "region" else REGIONS}
 
 
-def _differences(names: list[str], there: Mapping[str, Any], here: Mapping[str, Any]) -> Iterator[str]:
-    for name in names:
-        if not _are_equal(there.get(name), here.get(name)):
-            stored, requested = (json.dumps(each.get(name), ensure_ascii=False) for each in (there, here))
-            yield f"{name} is {stored} there and {requested} here"
+def _differences(prefix: str, there: Mapping[str, Any], here: Mapping[str, Any]) -> Iterator[str]:
+    """What differs, in words; `prefix` precedes every name."""
+    for name in dict.fromkeys([*there, *here]):
+        stored, requested = there.get(name), here.get(name)
+        if isinstance(stored, dict) and isinstance(requested, dict):
+            yield from _differences(f"{prefix}{name}.", stored, requested)
+        elif not _are_equal(stored, requested):
+            yield f"{prefix}{name} is {_short(stored)} there and {_short(requested)} here"
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _SHORT else f"{text[: _SHORT - 3]}..."
 
 
 def _are_equal(stored: Any, requested: Any) -> bool:
     """Whether two values of a manifest are equal, up to the rounding of float32 and to axes of length 1."""
-    if isinstance(stored, dict) and isinstance(requested, dict):
-        return stored.keys() == requested.keys() and all(_are_equal(stored[key], requested[key]) for key in stored)
     if stored is None or requested is None:
         return stored is requested
     try:
