@@ -15,6 +15,7 @@ _INTEGER_TYPES = frozenset({3, 9})  # DT_INT32, DT_INT64
 _MOVING_OPS = RESHAPING_OPS | frozenset(
     "Cast SelectV2 Select RaggedTensorToTensor Pad PadV2 Slice StridedSlice ConcatV2 Pack Transpose".split()
 )
+_POOLING_OPS = ("SparseSegment", "SegmentSum", "SegmentMean", "UnsortedSegmentSum")
 _COMPARISONS = frozenset({"Equal", "NotEqual", "Greater", "GreaterEqual", "Less", "LessEqual"})
 
 
@@ -112,4 +113,9 @@ def find_pooled(view: GraphView, lookup: EmbeddingLookup) -> list[str]:
     if view.nodes[ids].op not in ("Unique", "UniqueV2"):
         return []
     descendants = view.value_descendants([node_name(lookup.output)])
-    return [f"{n}:0" for n in view.nodes if n in descendants and view.nodes[n].op.startswith("SparseSegment")]
+    return [f"{n}:0" for n in view.nodes if n in descendants and is_pooling(view.nodes[n])]
+
+
+def is_pooling(node: Any) -> bool:
+    """Whether a node pools rows of a table, or weighted ones, into one row for each example."""
+    return bool(node.op.startswith(_POOLING_OPS))

@@ -13,7 +13,13 @@ from typing import Any
 
 from tensorflow.python.framework import op_def_registry  # TensorFlow does not say in public what types an op returns
 
-from tb_deepexplain.graph.embedding_lookups import EmbeddingLookup, constant_value, find_pooled, holds_token_ids
+from tb_deepexplain.graph.embedding_lookups import (
+    EmbeddingLookup,
+    constant_value,
+    find_pooled,
+    holds_token_ids,
+    is_pooling,
+)
 from tb_deepexplain.graph.graph_view import FLOAT_TYPES, RESHAPING_OPS, SHAPE_OPS, GraphView, node_name
 from tb_deepexplain.graph.input_spec import COLUMN_SCOPE
 from tb_deepexplain.graph.op_classes import BOOLEAN_OPS, ELEMENTWISE_OPS
@@ -89,7 +95,7 @@ class EncodingAnalysis:
         return self._classify(source, nodes, passed)
 
     def of_sparse(self, source: str) -> Encodings:
-        """The encodings of a sparse column: the first real-valued tensors with a row for each example."""
+        """The encodings of a sparse column, or of texts that become one: the first real-valued tensors with a row for each example."""
         sparse, densified, beside = self._walk_sparse(source)
         self._of_sparse |= {*sparse, *densified}
         nodes, passed = dict[str, None](), set(sparse)
@@ -104,6 +110,13 @@ class EncodingAnalysis:
         masked, besides = self._with_masks(encodings.tensors, [*densified, *beside])
         others = dataclasses.replace(encodings, casts=(), lookups=(), others=masked, besides=besides)
         return self._with_buckets_of_others(others)
+
+    def is_pooled(self, source: str, encodings: Encodings) -> bool:
+        """Whether the encodings of a tensor, or what they are pooled to, have one row for each example, without positions."""
+        nodes = list(map(node_name, encodings.tensors))
+        if not encodings.lookups and any(is_pooling(self._view.nodes[name]) for name in nodes):
+            return True
+        return encodings.is_divided and not set(self._walk_sparse(source)[0]).isdisjoint(nodes)
 
     def joined_column(self, source: str) -> str:
         """The tensor `[B]` in which the values of a sparse column are one string (see graph/loading/example_signatures.py)."""
@@ -120,17 +133,11 @@ class EncodingAnalysis:
 
         The others lead to none with a row for each example: masks of examples without a value, say.
         """
-        reached, densified = dict[str, None](), dict[str, None]()
-        stack = [source]
+        densified = self._densified(source)
+        reached, stack = dict[str, None](), [source]
         while stack:
             for name in self._value_readers(stack.pop()):
-                op = self._view.nodes[name].op
-                is_densifying = any(
-                    map(_DENSIFYING_OPS.match, (op, op.removeprefix("Sparse").removeprefix("Unsorted")))
-                )
-                if is_densifying and not name.startswith(COLUMN_SCOPE):
-                    densified[name] = None
-                elif name not in reached:
+                if name not in densified and name not in reached:
                     reached[name] = None
                     stack += self._outputs(name)
         sparse = self._view.ancestors([f"{name}:0" for name in densified]) & reached.keys()
@@ -139,9 +146,27 @@ class EncodingAnalysis:
         }
         return (
             [name for name in reached if name in sparse],
-            list(densified),
+            densified,
             [name for name in reached if name in readers and name not in sparse],
         )
+
+    def _densified(self, source: str) -> list[str]:
+        """The nodes after which a sparse column has a row for each example, and not again one for each value (weights, say)."""
+        visited, stack = dict[str, None](), [source]
+        while stack:
+            for name in self._value_readers(stack.pop()):
+                if name not in visited:
+                    visited[name] = None
+                    stack += self._outputs(name)
+
+        def is_densifying(name: str) -> bool:
+            op = self._view.nodes[name].op
+            forms = (op, op.removeprefix("Sparse").removeprefix("Unsorted"))
+            return any(map(_DENSIFYING_OPS.match, forms)) and not name.startswith(COLUMN_SCOPE)
+
+        inputs = {name: self.sources_of(f"{name}:0") for name in visited if is_densifying(name)}
+        before = {name: self._view.ancestors(self._view.inputs[name]) for name in inputs}
+        return [n for n in inputs if not any(n in before[other] and inputs[n] == inputs[other] for other in inputs)]
 
     def _with_masks(self, encodings: Sequence[str], starts: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """The encodings of a column, or what masks of the column make of them; and nodes in which masks change something else.

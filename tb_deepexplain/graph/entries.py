@@ -244,14 +244,20 @@ class EntryChooser:
         if self.access == "replacement":
             joined = self.analysis.joined_column(tensor_name(spec.node))
             return [_Part(spec.name, [Entry(joined)], (None,), spec.node, is_encoded=True)]
-        encodings = self.analysis.of_sparse(tensor_name(spec.node))
+        return self._pooled_parts(spec.name, tensor_name(spec.node), (None,), spec.node, not_explained)
+
+    def _pooled_parts(
+        self, name: str, tensor: str, shape: Shape, source: str | None, not_explained: list[str]
+    ) -> list[_Part]:
+        """The encodings of a sparse column, or of texts that become one, summed to a map of this shape; none if no gradient passes."""
+        encodings = self.analysis.of_sparse(tensor)
         if encodings.blocked or not encodings.tensors:
             ends = encodings.blocked or encodings.besides
-            not_explained.append(f"{spec.name} (no gradient passes {list_names(ends) or 'its look-ups'})")
+            not_explained.append(f"{name} (no gradient passes {list_names(ends) or 'its look-ups'})")
             return []
         if encodings.besides:
-            not_explained.append(f"what {spec.name} does besides its encodings ({list_names(encodings.besides)})")
-        return [_Part(spec.name, [*map(Entry, encodings.tensors)], (None,), spec.node, is_encoded=True)]
+            not_explained.append(f"what {name} does besides its encodings ({list_names(encodings.besides)})")
+        return [_Part(name, [*map(Entry, encodings.tensors)], shape, source, is_encoded=True)]
 
     def _input_node(self, tensor: str) -> str | None:
         return next((spec.node for spec in self.specs if tensor_name(spec.node) == tensor), None)
@@ -262,6 +268,11 @@ class EntryChooser:
         """A tensor of integers, booleans or strings; of unknown rank if its shape is None."""
         map_shape, shape = shape, shape or (None,)
         source = self._input_node(tensor)
+        if self.analysis.is_pooled(tensor, encodings):
+            is_whole = _has_positions(shape)
+            if self.access == "replacement":
+                return [_Part(name, [Entry(tensor, is_whole=is_whole)], (None,) if is_whole else None, source)]
+            return self._pooled_parts(name, tensor, (None,) if is_whole else shape, source, not_explained)
         if encodings.is_divided or _holds_tokens(shape, encodings):
             one_value = (None, None) if encodings.is_divided and dtype == "string" else None  # for each token
             parts = [

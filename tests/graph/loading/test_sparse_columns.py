@@ -264,3 +264,38 @@ def test_values_in_python(model: Model, records: list[bytes]) -> None:
         assert sorted(maps) == NAMES
         for name in NAMES:
             np.testing.assert_allclose(maps[name], expected[name], atol=1e-6)
+
+
+def test_texts_that_are_pooled_are_one_feature(tmp_path: Path) -> None:
+    """Words of a text, weighted and pooled, and a cross of a text with a column: no feature for each number of the embedding."""
+    spec = {
+        "note": tf.io.FixedLenFeature([], tf.string),
+        "plan": tf.io.FixedLenFeature([], tf.string),
+        "tags": SPEC["city"],
+    }
+    weights, crossed = (tf.Variable(RNG.normal(size=(8, 2)), dtype=tf.float32) for _ in range(2))
+
+    def call(f: Mapping[str, Any]) -> Any:
+        words = tf.strings.split(f["note"]).to_sparse()
+        ids = words.with_values(tf.strings.to_hash_bucket_fast(words.values, 8))
+        counts = tf.sparse.reduce_sum(words.with_values(tf.ones_like(words.values, tf.float32)), 1)
+        shares = words.with_values(1 / tf.gather(counts, words.indices[:, 0]))
+        note = tf.nn.safe_embedding_lookup_sparse(weights, ids, shares, combiner="sum")
+        both = tf.sparse.cross_hashed([f["plan"][:, None], f["tags"]], 8)
+        return tf.tanh(note + tf.nn.safe_embedding_lookup_sparse(crossed, both, combiner="sum"))
+
+    path = save(tmp_path / "m", spec, call, weights, crossed)
+    rows: list[dict[str, Any]] = [{"note": "a b a", "plan": "x", "tags": ["u", "v", "w"]}, {"note": "c", "plan": "y"}]
+    records = [record(**row) for row in rows]
+    graph = load_model(path)
+    maps = attributions(dx.Explainer("occlusion", graph, target=1), records)
+    scores = serve(path, records)[:, 1]
+    for name, blank in {"note": "", "plan": "", "tags": None}.items():
+        replaced = [{**row, name: blank} for row in rows]
+        removed = [record(**{key: value for key, value in row.items() if value is not None}) for row in replaced]
+        np.testing.assert_allclose(maps[name], scores - serve(path, removed)[:, 1], atol=1e-6)
+    result = dx.Explainer("deeplift", graph, target=1).run(records, return_result=True)
+    assert {name: values.shape for name, values in result.attributions.items()} == dict.fromkeys(spec, (2,))
+    np.testing.assert_allclose(
+        sum(result.attributions.values()), scores - serve(path, [record(note="", plan="")] * 2)[:, 1], atol=1e-6
+    )
