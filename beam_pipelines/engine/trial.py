@@ -14,7 +14,7 @@ from beam_pipelines.engine import local_workers
 from beam_pipelines.engine.native_logs import filter_native_stderr
 from beam_pipelines.engine.progress_display import print_note
 from beam_pipelines.engine.unit_worker import Job, UnitWorker, unit_worker_pool
-from beam_pipelines.reading.named_features import check_present
+from beam_pipelines.reading.named_features import check_present, describe_absent
 from beam_pipelines.reading.read_records import read_records
 from beam_pipelines.reading.work_unit import WorkUnit
 from tb_deepexplain.errors import InputError, ParameterError, UnsupportedModelError
@@ -48,6 +48,9 @@ def load_workers(
         with pool.least_busy():  # loads the model
             pass
     with pool.least_busy() as worker:
+        records = itertools.chain.from_iterable(map(read_records, units))
+        if absent := describe_absent(records, worker.parser.sparse_features):
+            print_note(absent)
         explain_one(worker.explainer, (example for unit in units for example in worker.read_examples(unit)))
     if is_here:
         local_workers.use_all_devices(options, len(pool.device_names))

@@ -51,6 +51,11 @@ class ExampleParser:
         optional = (self.spec.label_feature, self.spec.id_feature, *self.spec.slice_features)
         return Columns(tuple(itertools.chain(*features)), optional)
 
+    @property
+    def sparse_features(self) -> list[str]:
+        """The features of the model's sparse columns, which a record may lack."""
+        return [] if self._preprocess else [self._feature(i) for i in self.inputs if i.is_sparse]
+
     def parse(self, record: bytes | Mapping[str, Any], position: str) -> Example:
         """The example; its id is `position` if the record has none. Raises InputError if it does not fit the model."""
         columns: Mapping[str, Any] = ExampleFeatures(record) if isinstance(record, bytes) else record
@@ -113,7 +118,10 @@ class ExampleParser:
         others = set(columns) - {self.spec.label_feature, self.spec.id_feature, "label", "id"}
         if len(others) > 1:
             others -= set(self.spec.slice_features)
-        if len(self.inputs) == len(others) == 1 and model_input.name not in self.spec.features and not self._preprocess:
+        is_only = (
+            len(self.inputs) == len(others) == 1 and not model_input.is_sparse
+        )  # a record may lack a sparse column
+        if is_only and model_input.name not in self.spec.features and not self._preprocess:
             return columns[others.pop()]  # the only feature is for the only input
         if model_input.default is not None:
             return model_input.default

@@ -17,6 +17,10 @@ _BOOLEANS = {"true": True, "false": False}  # as pandas and others write them in
 _TYPES = {"f": "float", "i": "int64", "u": "int64", "b": "bool"}  # by kind of a NumPy dtype; others hold strings
 
 
+class EmptyCell(str):
+    """An empty cell of a CSV file: an empty text where a text must be, and no value in a sparse column."""
+
+
 def to_scalar(value: Any) -> Any:
     """A value that holds one number or string as int, float or str; any other value unchanged."""
     while isinstance(value, list | tuple) and len(value) == 1:
@@ -80,13 +84,15 @@ def to_input(value: Any, spec: Any) -> np.ndarray:
 
 def _to_column(value: Any, spec: Any) -> np.ndarray:
     """The values of a sparse column, filled up with what stands for none: few lengths make large batches."""
-    flat = [] if value is None else _to_array(value).reshape(-1).tolist()
+    flat = [] if value is None or isinstance(value, EmptyCell) else _to_array(value).reshape(-1).tolist()
     if isinstance(value, str) and spec.dtype != "string":
         flat = _parse_numbers(value, spec).reshape(-1).tolist() if value.strip() else []
     present = [item for item in flat if not missing(np.array([item], object)).any()]
     width = column_width(len(present))
     if not present:
         return np.full(width, spec.missing, object if spec.dtype == "string" else spec.dtype)
+    if spec.dtype == "int64" and all(isinstance(item, float) and item.is_integer() for item in present):
+        present = list(map(int, present))  # pandas makes floats of whole numbers beside missing ones
     values = to_input(present, dataclasses.replace(spec, is_sparse=False))
     filled = np.full(width, spec.missing, values.dtype)
     filled[: len(values)] = values

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from beam_pipelines.reading.record_spec import RecordSpec
@@ -34,6 +34,24 @@ def check_present(records: Iterable[Record | Failure], spec: RecordSpec) -> None
             f"{option}: none of the first {count:,} records has this feature; they have {', '.join(sorted(known))}: correct the "
             "name, or leave it out"
         )
+
+
+def describe_absent(records: Iterable[Record | Failure], columns: Sequence[str]) -> str:
+    """In words, which of these sparse columns, each of which any record may lack, none of the first 1,000 records has; or ""."""
+    absent, count = list(columns), 0
+    for record in itertools.islice(records if absent else (), MOST_READ):
+        if isinstance(record, Failure):
+            continue
+        with contextlib.suppress(InputError):
+            features = ExampleFeatures(record.payload) if isinstance(record.payload, bytes) else record.payload
+            count, absent = count + 1, [name for name in absent if name not in features]
+        if not absent:
+            return ""
+    return (
+        f"none of the first {count:,} records has {', '.join(absent)}: missing in all examples"
+        if absent and count
+        else ""
+    )
 
 
 def is_present(columns: Mapping[str, Any], name: str, spec: RecordSpec) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import tensorflow as tf
 
 from beam_pipelines.reading.example_parser import ExampleParser
+from beam_pipelines.reading.feature_values import EmptyCell, to_input
 from beam_pipelines.reading.record_spec import RecordSpec
 from tb_deepexplain.errors import InputError, ParameterError
 from tb_deepexplain.graph.input_spec import InputSpec
@@ -251,3 +253,30 @@ def test_advice_has_the_form_of_the_caller(in_python: bool, feature: str, resize
         parse({"x": picture}, "float32", (4, 4, 3), in_python=in_python)
     with pytest.raises(ParameterError, match=re.escape(unknown)):
         parse({"x": 1.0}, "float32", (1,), features={"size": "a"}, in_python=in_python)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value", "expected"),
+    [
+        ("string", None, []),
+        ("string", "", [b""]),
+        ("string", EmptyCell(), []),  # of a CSV file
+        ("string", ["Bern", None], [b"Bern"]),
+        ("int64", 6.0, [6]),  # as pandas writes whole numbers beside missing ones
+        ("int64", "6.0", [6]),
+        ("int64", [1, 2, 3], [1, 2, 3]),
+        ("int64", math.nan, []),
+        ("float32", "", []),
+        ("float32", "1 nan 2.5", [1, 2.5]),
+    ],
+)
+def test_values_of_sparse_columns(dtype: str, value: Any, expected: list[Any]) -> None:
+    spec = InputSpec("x", dtype, (None, None), "x", is_sparse=True)
+    values = to_input(value, spec)
+    assert len(values) == {0: 1, 1: 1, 2: 2, 3: 4}[len(expected)]  # few lengths make large batches
+    assert values[~spec.is_missing(values)].tolist() == expected
+
+
+def test_a_half_is_no_whole_number() -> None:
+    with pytest.raises(InputError, match="holds float values; expected int64"):
+        to_input([1.5], InputSpec("x", "int64", (None, None), "x", is_sparse=True))

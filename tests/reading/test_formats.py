@@ -25,6 +25,7 @@ from apache_beam.io.localfilesystem import LocalFileSystem
 from beam_pipelines.reading import beam_hdfs, text_lines
 from beam_pipelines.reading import plan as planning
 from beam_pipelines.reading.example_parser import ExampleParser
+from beam_pipelines.reading.feature_values import EmptyCell
 from beam_pipelines.reading.formats import FORMATS, arrays
 from beam_pipelines.reading.input_files import find_files
 from beam_pipelines.reading.plan import make_plan
@@ -165,6 +166,12 @@ def test_csv_quotes(tmp_path: Path) -> None:
     )
     for size in (1, 2, 100):
         assert column_values(plan_path(path, size), "text") == fields
+
+
+def test_an_empty_cell_is_no_value_of_a_sparse_column(tmp_path: Path) -> None:
+    path = format_writers.write(tmp_path / "a.csv", b"city,n\nBern,1\n,2\n")
+    cells = column_values(plan_path(path, 100), "city")
+    assert [isinstance(cell, EmptyCell) for cell in cells] == [False, True]
 
 
 def test_csv_blank_lines_byte_order_mark_semicolons_and_no_end(tmp_path: Path) -> None:

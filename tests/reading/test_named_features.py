@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from beam_pipelines.reading.example_parser import ExampleParser
-from beam_pipelines.reading.named_features import check_present
+from beam_pipelines.reading.named_features import check_present, describe_absent
 from beam_pipelines.reading.record_spec import RecordSpec
 from beam_pipelines.reading.work_unit import Record
 from tb_deepexplain.errors import InputError
@@ -53,3 +54,20 @@ def test_a_parser_knows_which_features_it_has_not_read() -> None:
     ):
         parser.parse(columns, "1")
         assert parser.unread == unread
+
+
+def test_sparse_columns_that_no_record_has_are_named() -> None:
+    """Any record may lack them: nothing else would tell of a name in error."""
+    parser = ExampleParser([InputSpec(name, "string", (None, None), name, is_sparse=True) for name in ("plan", "city")])
+    records = [
+        Record(str(number), {"City": "Bern", **({"plan": "pro"} if number == 20 else {})}) for number in range(30)
+    ]
+    assert describe_absent(records, parser.sparse_features) == (
+        "none of the first 30 records has city: missing in all examples"
+    )
+    assert describe_absent(records, ["plan"]) == describe_absent(records, []) == describe_absent([], ["x"]) == ""
+
+
+def test_another_column_is_not_taken_for_a_sparse_one() -> None:
+    tags = InputSpec("tags", "string", (None, None), "tags", np.array([b"\xffmissing"], object), is_sparse=True)
+    assert tags.is_missing(ExampleParser([tags]).parse(serialize({"city": "Bern"}), "1").inputs["tags"]).all()

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from beam_pipelines.reading import text_lines
+from beam_pipelines.reading.feature_values import EmptyCell
 from beam_pipelines.reading.files import fingerprint, open_file
 from beam_pipelines.reading.format_interface import BrokenFile, Damaged, RecordRange, Source
 from beam_pipelines.reading.record_ranges import group_by_offset
@@ -70,7 +71,7 @@ def _parse(content: bytes | None, delimiter: str, columns: list[str]) -> dict[st
         return Damaged(f"it is not CSV ({error}); quotes within a quoted field are doubled")
     if len(fields) != len(columns):
         return Damaged(f"it has {len(fields)} fields; the header has {len(columns)}")
-    return dict(zip(columns, fields, strict=True))
+    return {name: field or EmptyCell() for name, field in zip(columns, fields, strict=True)}
 
 
 def _fields(text: str, delimiter: str, strict: bool) -> list[str]:
