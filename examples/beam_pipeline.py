@@ -22,20 +22,19 @@ from apache_beam.io import fileio
 from apache_beam.ml.inference.base import KeyedModelHandler, ModelHandler, PredictionResult, RunInference
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from beam_pipelines.transforms import Attribute, Explained
+from beam_pipelines.transforms import Attribute, ToRows
 
 NAMES = {7: "Anna", 8: "Beat", 9: "Chiara", 10: "Dario", 11: "Elif", 12: "Fabio"}
-SCHEMA = pa.schema(
+CUSTOMERS = pa.schema(
     [
-        ("kind", pa.string()),  # of the element
-        ("key", pa.string()),
+        ("customer", pa.int64()),
         ("name", pa.string()),  # joined by key
+        ("kind", pa.string()),  # of the element
         ("prediction", pa.float32()),  # of RunInference
         ("method", pa.string()),
-        ("target", pa.int32()),
         ("score", pa.float32()),
-        ("gap", pa.float32()),
-        ("attributions", pa.list_(pa.float32())),
+        ("age", pa.float32()),  # the attributions
+        ("visits", pa.float32()),
     ]
 )
 
@@ -134,31 +133,24 @@ def make_photos(folder: Path) -> list[np.ndarray]:
     return photos
 
 
-def to_rows(key: Any, explained: Explained, name: str = "") -> Iterator[dict[str, Any]]:
-    """A row of SCHEMA for each map of an element. `key` and `explained.element` are what went into the pipeline."""
-    element = explained.element
-    for attribution in explained.attributions:
-        yield {
-            "kind": type(element).__name__,
-            "key": str(key),
-            "name": name,
-            "prediction": element.inference if isinstance(element, PredictionResult) else None,
-            "method": attribution.method,
-            "target": attribution.target,
-            "score": attribution.score,
-            "gap": attribution.gap,
-            "attributions": np.ravel(attribution.values).astype(np.float32).tolist(),
-        }
-
-
-def join_names(key: int, groups: Mapping[str, Iterable[Any]]) -> Iterator[dict[str, Any]]:
-    """Rows of the customers of one key, with the name that the key has."""
+def join_names(customer: int, groups: Mapping[str, Iterable[Any]]) -> Iterator[dict[str, Any]]:
+    """A row of CUSTOMERS for each map of a customer. `element` is what went into the pipeline."""
     for explained in groups["explained"]:
-        yield from to_rows(key, explained, next(iter(groups["names"]), ""))
+        element = explained.element
+        for attribution in explained.attributions:
+            yield {
+                "customer": customer,
+                "name": next(iter(groups["names"]), None),
+                "kind": type(element).__name__,
+                "prediction": element.inference if isinstance(element, PredictionResult) else None,
+                "method": attribution.method,
+                "score": attribution.score,
+                **dict(zip(("age", "visits"), attribution.values.ravel().tolist(), strict=True)),
+            }
 
 
 def run(output: Path, flags: Sequence[str]) -> None:
-    """Explain all elements on the runner that `flags` names; the rows are in `output/rows*.parquet`."""
+    """Explain all elements on the runner that `flags` names."""
     models = output / "models"
     if not models.exists():
         make_models(models)
@@ -177,7 +169,8 @@ def run(output: Path, flags: Sequence[str]) -> None:
         ).explained
         names = p | "Names" >> beam.Create(NAMES.items())
         by_key = {"explained": explained_customers | "By key" >> beam.Map(lambda e: (e.key, e)), "names": names}
-        rows_of_customers = by_key | beam.CoGroupByKey() | beam.FlatMapTuple(join_names)
+        rows = by_key | beam.CoGroupByKey() | beam.FlatMapTuple(join_names)
+        _ = rows | "Write customers" >> beam.io.WriteToParquet(str(output / "customers"), CUSTOMERS)
 
         reviews = p | "Reviews" >> beam.Create(["great shoes again", (b"r-2", "the worst shoes")])
         explained_reviews = reviews | "Explain reviews" >> Attribute(models / "reviews", ["gradient_x_input"])
@@ -185,18 +178,14 @@ def run(output: Path, flags: Sequence[str]) -> None:
         files = p | fileio.MatchFiles(str(output / "photos" / "*.png")) | fileio.ReadMatches()
         contents = files | beam.Map(lambda file: (f"bytes of {file.metadata.path}", file.read()))
         arrays = p | "Arrays" >> beam.Create([photo.astype(np.float32) for photo in photos])
+        encoded = p | "Encoded" >> beam.Create([tf.io.encode_png(photos[0]).numpy()])
         explained_photos = (
-            (files, contents, arrays)
+            (files, contents, arrays, encoded)
             | "All photos" >> beam.Flatten()
             | "Explain photos" >> Attribute(models / "photos", ["integrated_gradients"])
         )
-        others = (explained_reviews.explained, explained_photos.explained) | "Others" >> beam.Flatten()
-        rows_of_others = others | beam.FlatMap(lambda explained: to_rows(explained.key, explained))
-        _ = (
-            (rows_of_customers, rows_of_others)
-            | "All rows" >> beam.Flatten()
-            | beam.io.WriteToParquet(str(output / "rows"), SCHEMA, file_name_suffix=".parquet")
-        )
+        maps = (explained_reviews.explained, explained_photos.explained) | "Maps" >> beam.Flatten() | ToRows()
+        _ = maps | "Write maps" >> beam.io.WriteToParquet(str(output / "maps"), ToRows.PARQUET_SCHEMA)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -204,7 +193,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, default=Path("shop"), help="folder of the models, photos and rows")
     arguments, flags = parser.parse_known_args(argv)
     run(arguments.output, flags)
-    print(f"the rows are in {arguments.output}/rows*.parquet")
+    print(f"wrote the Parquet files {arguments.output}/customers* and {arguments.output}/maps*")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -40,44 +39,44 @@ def test_the_example_explains_each_kind_of_element(models: Path, tmp_path: Path,
 
 
 def check_rows(folder: Path) -> None:
-    """That the rows are those of literal computations, each key as it went in."""
-    rows = pd.concat(map(pd.read_parquet, folder.glob("rows*.parquet")))
-    customers = rows[rows.name != ""].set_index(["key", "method"])
+    """That the rows are those of literal computations, and customers have the names of their numbers."""
+    customers = _read(folder, "customers").set_index(["customer", "method"])
     assert len(customers) == 12
     inputs = {"age": np.array([*AGES.values()])[:, None], "visits": np.array([*VISITS.values()])[:, None]}
     for method in ("integrated_gradients", "occlusion"):
         maps = dx.explain(method, str(folder / "models" / "customers"), inputs, target=1)
-        for i, key in enumerate(AGES):
-            row = customers.loc[(str(key), method)]
-            np.testing.assert_allclose(
-                row.attributions, [maps["age"][i, 0], maps["visits"][i, 0]], rtol=2e-2, atol=2e-2
-            )
-            assert row["name"] == beam_pipeline.NAMES[key]
+        for i, number in enumerate(AGES):
+            row = customers.loc[(number, method)]
+            expected = [maps["age"][i, 0], maps["visits"][i, 0]]
+            np.testing.assert_allclose([row.age, row.visits], expected, rtol=2e-2, atol=2e-2)
+            assert row["name"] == beam_pipeline.NAMES[number]
     kinds = customers.xs("occlusion", level="method").kind.to_dict()
-    assert kinds == {
-        "7": "Row", "8": "Customer", "9": "dict", "10": "Example", "11": "bytes", "12": "PredictionResult",
-    }  # fmt: skip
+    assert kinds == {7: "Row", 8: "Customer", 9: "dict", 10: "Example", 11: "bytes", 12: "PredictionResult"}
     leaves = tf.saved_model.load(str(folder / "models" / "customers"))
     expected = leaves.serve({"age": tf.constant([[58.0]]), "visits": tf.constant([[3.0]])}).numpy()
     np.testing.assert_allclose(customers.prediction.dropna(), expected[0].repeat(2), rtol=1e-3)
 
-    photos = rows[(rows.method == "integrated_gradients") & (rows.name == "")]
+    rows = _read(folder, "maps")
+    photos = rows[rows.method == "integrated_gradients"]
     maps = dx.explain("integrated_gradients", str(folder / "models" / "photos"), _pictures(folder), target="predicted")
-    for kind in ("ReadableFile", "bytes", "ndarray"):
-        of_kind = photos[photos.kind == kind]
-        assert len(of_kind) == 4
-        assert _sums(of_kind.attributions) == pytest.approx(sorted(maps.reshape(4, -1).sum(1)), rel=2e-2, abs=2e-2)
-    assert set(photos[photos.kind == "ReadableFile"].key) == {str(folder / "photos" / f"{i}.png") for i in range(4)}
-    texts = rows[rows.method == "gradient_x_input"]
-    targets = {len(key) > 9: target for key, target in zip(texts.key, texts.target, strict=True)}
-    assert targets == {True: 1, False: 0}  # the keys: a digest, and b'r-2'
-    assert set(texts.kind) == {"str"}
+    files = [str(folder / "photos" / f"{i}.png") for i in range(4)]
+    by_key = {key: features[0]["attribution"] for key, features in zip(photos.key, photos.features, strict=True)}
+    assert len(photos) == len(by_key) == 13
+    for i, file in enumerate(files):
+        for key in (file, f"bytes of {file}"):
+            assert by_key.pop(key) == pytest.approx(maps[i].sum(), rel=2e-2, abs=2e-2)
+    sums = maps.reshape(4, -1).sum(1)
+    assert sorted(by_key.values()) == pytest.approx(sorted([*sums, sums[0]]), rel=2e-2, abs=2e-2)  # arrays, and a PNG
+    texts = rows[rows.method == "gradient_x_input"].set_index("key")
+    tokens = {target: [one["name"] for one in texts.features.iloc[i]] for i, target in enumerate(texts.target)}
+    assert tokens == {1: ["great", "shoes", "again", ""], 0: ["the", "worst", "shoes", ""]}
+    assert "b'r-2'" in texts.index
+
+
+def _read(folder: Path, name: str) -> pd.DataFrame:
+    return pd.concat(map(pd.read_parquet, folder.glob(f"{name}-*-of-*")))
 
 
 def _pictures(folder: Path) -> np.ndarray:
     files = (folder / "photos" / f"{i}.png" for i in range(4))
     return np.stack([tf.io.decode_png(file.read_bytes()).numpy() for file in files]).astype(np.float32)
-
-
-def _sums(maps: Any) -> list[float]:
-    return sorted(float(np.sum(one)) for one in maps)
