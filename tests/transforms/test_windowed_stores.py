@@ -22,6 +22,11 @@ from tb_deepexplain.store.marker import PLUGIN_NAME
 from tb_deepexplain.store.records import Failure
 from tests.transforms.elements import make_elements, make_pipeline
 
+LATENESS = {
+    "trigger": AfterWatermark(late=AfterCount(1)),
+    "allowed_lateness": 1000,
+    "accumulation_mode": AccumulationMode.DISCARDING,
+}
 START = 1_795_834_800  # 2026-11-28T03:00:00Z
 
 
@@ -64,32 +69,35 @@ def test_windows_that_overlap_have_their_stores(model: Path, tmp_path: Path) -> 
     assert store.manifest["options"]["window"] == ["2026-11-28T03:04:00Z", "2026-11-28T03:08:00Z"]
 
 
-def run_stream(model: Path, logdir: Path, late: list[TimestampedValue], **windowing: Any) -> int:
-    """A stream whose `late` elements come when their window has closed; how many examples are committed.
-
-    Beam's local runner takes no TestStream. The one that does drops nothing that is late, and loses counts of later bundles.
-    """
+def run_stream(
+    p: beam.Pipeline, model: Path, logdir: Path, late: list[TimestampedValue], **windowing: Any
+) -> dict[str, int]:
+    """A stream whose `late` elements come when their window has closed; the counters of examples."""
     stream = test_stream.TestStream().advance_watermark_to(START).add_elements(timed(0, 2))
     stream = stream.advance_watermark_to(START + 130)
     stream = stream.add_elements(late) if late else stream
     stream = stream.advance_watermark_to(START + 500).add_elements(timed(9)).advance_watermark_to_infinity()
-    p = beam.Pipeline(runner=BundleBasedDirectRunner())
     windowed = p | stream | beam.WindowInto(FixedWindows(120), **windowing)
     _ = windowed | Attribute(model, ["saliency"]) | WriteAttributions(logdir, by_window=True, max_error_rate=0)
     result = p.run()
     result.wait_until_finish()
-    return counters(result)["examples_committed"]
+    return counters(result)
+
+
+def make_stream_pipeline() -> beam.Pipeline:
+    """Beam's local runner takes no TestStream. This one drops nothing that is late, and loses counts of later bundles; for the rest,
+    see tests/runners/test_prism.py."""
+    return beam.Pipeline(runner=BundleBasedDirectRunner())
 
 
 def test_a_stream_is_committed_window_by_window(model: Path, tmp_path: Path) -> None:
-    assert run_stream(model, tmp_path, []) == 3
+    assert run_stream(make_stream_pipeline(), model, tmp_path, [])["examples_committed"] == 3
     assert read(tmp_path) == {"030000Z": {"p00"}, "030200Z": {"p02"}, "030800Z": {"p09"}}
 
 
 def test_late_elements_that_are_allowed_are_added(model: Path, tmp_path: Path) -> None:
     late = [*timed(1), TimestampedValue(("bad", {"image": [1.0]}), START)]
-    allowed = {"trigger": AfterWatermark(late=AfterCount(1)), "allowed_lateness": 1000}
-    assert run_stream(model, tmp_path, late, **allowed, accumulation_mode=AccumulationMode.DISCARDING) == 4
+    assert run_stream(make_stream_pipeline(), model, tmp_path, late, **LATENESS)["examples_committed"] == 4
     assert read(tmp_path) == {"030000Z": {"p00", "p01"}, "030200Z": {"p02"}, "030800Z": {"p09"}}
     store = dx.Store(tmp_path / "attributions" / "plugins" / PLUGIN_NAME / "default-20261128T030000Z")
     assert store.errors()["example_id"].to_pylist() == ["bad"]  # errors of a stream never end it
