@@ -6,8 +6,9 @@ import collections
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from tb_deepexplain.storage import map_files, read_table
+from tb_deepexplain.storage import map_files
 from tb_deepexplain.store.layout import shard_file
+from tb_deepexplain.store.reader import read_file
 from tb_deepexplain.store.writer import StoreWriter
 
 _MESSAGES_SHOWN = 3
@@ -22,7 +23,7 @@ def summarize(errors: Iterable[Mapping[str, str]]) -> str:
 
 def summarize_units(directory: Path, units: Sequence[str]) -> str:
     """The most common messages of these finished units."""
-    tables = map_files(read_table, [shard_file(directory, "errors", unit) for unit in units], directory)
+    tables = map_files(read_file, [shard_file(directory, "errors", unit) for unit in units], directory)
     return summarize(row for table in tables for row in table.to_pylist())
 
 

@@ -92,10 +92,7 @@ class Store:
         return pa.concat_tables(tables) if tables else ERROR_SCHEMA.empty_table()
 
     def _read_table(self, name: str) -> pa.Table:
-        try:
-            return read_table(self.directory / name)
-        except (OSError, pa.ArrowException) as error:
-            raise StoreError(f"{self.directory / name} cannot be read ({error}); run the pipeline again") from error
+        return read_file(self.directory / name)
 
     def _cache_footer(self, path: Path, footer: pq.FileMetaData) -> None:
         """The footer of a file with many row groups takes longer to read than one of them."""
@@ -128,6 +125,14 @@ class Store:
                     row["extras"] = dict(row["extras"])  # pyarrow 18 has no maps_as_pydicts
                 rows[position] = row
         return rows
+
+
+def read_file(path: Path) -> pa.Table:
+    """A whole file of a store. StoreError if it cannot be read."""
+    try:
+        return read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise StoreError(f"{path} cannot be read ({error}); run the pipeline again") from error
 
 
 def not_committed(directory: Path) -> StoreError:

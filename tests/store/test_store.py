@@ -137,6 +137,16 @@ def test_a_truncated_shard_is_named_and_leaves_the_others_readable(tmp_path: Pat
     assert store.inputs([0])[0]["example_id"] == "a"
 
 
+def test_damaged_errors_are_named(tmp_path: Path) -> None:
+    write(tmp_path, {"u": ["a"]})
+    StoreWriter(tmp_path).commit(["u"], MANIFEST)
+    path = tmp_path / "errors-u.parquet"
+    path.write_bytes(path.read_bytes()[:-9])
+    for use in (Store(tmp_path).errors, lambda: failures.summarize_units(tmp_path, ["u"])):
+        with pytest.raises(StoreError, match=r"errors-u\.parquet cannot be read .* run the pipeline again"):
+            use()
+
+
 @pytest.mark.parametrize(
     ("version", "advice"), [(99, "upgrade tensorboard-plugin-deepexplain"), (None, "run the pipeline again")]
 )
