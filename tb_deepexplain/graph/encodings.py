@@ -251,6 +251,14 @@ class EncodingAnalysis:
             blocked=(*encodings.blocked, *of_casts.blocked),
         )
 
+    def with_masks(self, source: str, encodings: Encodings) -> Encodings:
+        """The encodings of a tensor with one value for each example, and what comparisons of the value make of them, or beside them."""
+        chosen, besides = self._with_masks(encodings.tensors, self._value_readers(source))
+        casts = tuple(t for t in encodings.casts if t in chosen)
+        lookups = tuple(lookup for lookup in encodings.lookups if lookup.output in chosen)
+        others = tuple(t for t in chosen if t not in casts and t not in [lookup.output for lookup in lookups])
+        return dataclasses.replace(encodings, casts=casts, lookups=lookups, others=others, besides=besides)
+
     def sources_of(self, tensor: str) -> set[str]:
         """The inputs that the values of a tensor depend on."""
         return self._value_ancestors([tensor]) & self._inputs

@@ -160,9 +160,6 @@ class EntryChooser:
                 parts.append(_Part(name, [Entry(tensor, lookup=lookup, is_whole=lookup is not None)]))
             elif spec is not None and spec.is_sparse:
                 parts += self._sparse_parts(spec, reasons)
-                if len(parts) > count:  # the rest is not explained, as where no inputs are named
-                    not_explained += reasons
-                    reasons = []
             elif spec is not None and not self._is_value(spec):
                 parts.append(self._real_part(name, [tensor], spec.shape, spec.node, not_explained))
             else:
@@ -255,9 +252,8 @@ class EntryChooser:
             ends = encodings.blocked or encodings.besides
             not_explained.append(f"{name} (no gradient passes {list_names(ends) or 'its look-ups'})")
             return []
-        if encodings.besides:
-            not_explained.append(f"what {name} does besides its encodings ({list_names(encodings.besides)})")
-        return [_Part(name, [*map(Entry, encodings.tensors)], shape, source, is_encoded=True)]
+        entries = [*map(Entry, encodings.tensors)]
+        return [_Part(name, entries, shape, source, is_encoded=True, note=_note_on_masks(name, encodings))]
 
     def _input_node(self, tensor: str) -> str | None:
         return next((spec.node for spec in self.specs if tensor_name(spec.node) == tensor), None)
@@ -291,8 +287,11 @@ class EntryChooser:
             if rest := (*rest, *encodings.blocked):
                 not_explained.append(f"what {name} does besides its embedding ({list_names(rest)})")
             return parts
+        if self.access == "gradient" and not _has_positions(shape) and not encodings.blocked:
+            encodings = self.analysis.with_masks(tensor, encodings)
+        note = _note_on_masks(name, encodings)
         if encodings.casts and len(encodings.tensors) == len(encodings.casts) and not encodings.blocked:
-            return [self._real_part(name, encodings.casts, map_shape, source, not_explained)]
+            return [self._real_part(name, encodings.casts, map_shape, source, not_explained)._replace(note=note)]
         if not encodings.tensors and not encodings.blocked:
             return []
         if self.access == "gradient":
@@ -311,7 +310,8 @@ class EntryChooser:
             )
             not_explained.append(f"{name} ({reason}: name the encodings with inputs={list(encodings.tensors)})")
             return []
-        return [_Part(name, [*map(Entry, encodings.tensors)], (None,) if is_whole else shape, source, is_encoded=True)]
+        entries = [*map(Entry, encodings.tensors)]
+        return [_Part(name, entries, (None,) if is_whole else shape, source, is_encoded=True, note=note)]
 
     def _positions(self, source: str | None, shape: Shape, encodings: Encodings) -> tuple[bool, bool]:
         """(whether all values of an example are one feature, whether encodings can be summed to features)."""
@@ -369,6 +369,14 @@ def _refuse(reasons: Sequence[str]) -> None:
     """UnsupportedModelError if there are reasons why a named input has no gradient."""
     if reasons:
         raise UnsupportedModelError(f"no gradient reaches {'; '.join(reasons)}; use occlusion or shapley_sampling")
+
+
+def _note_on_masks(name: str, encodings: Encodings) -> str:
+    return (
+        f"not explained: what {name} does besides its encodings ({list_names(encodings.besides)})"
+        if encodings.besides
+        else ""
+    )
 
 
 def _has_positions(shape: Shape) -> bool:

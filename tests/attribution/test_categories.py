@@ -366,3 +366,30 @@ def test_the_baseline_of_a_cross_is_that_of_all_its_inputs() -> None:
     for method in ("integrated_gradients", "deeplift", "shapley_sampling"):
         result = dx.explain(method, model, rows, baseline={"a": "p", "b": "q"}, return_result=True)
         assert_maps_close(result.baseline_score, expected)
+
+
+def test_comparisons_of_a_column_are_encodings_beside_others() -> None:
+    """Whether there is a value, and whether it is large: both change with the baseline. A mask of another column is named."""
+    weights = tf.constant(np.random.default_rng(0).normal(size=(6, 2)), tf.float32)
+    strings, integers = tf.TensorSpec([None], tf.string, name="city"), tf.TensorSpec([None], tf.int64, name="visits")
+
+    def table(city: Any, visits: Any) -> Any:
+        one_hot = tf.one_hot(tf.strings.to_hash_bucket_fast(city, 3), 3)
+        masks = tf.cast(tf.stack([city == "", visits > 2], 1), tf.float32)
+        return tf.tanh(tf.concat([one_hot, masks, tf.cast(visits, tf.float32)[:, None] / 10], 1) @ weights)
+
+    xs = {"city": np.array(["Bern", "x"], object), "visits": np.array([5, 1])}
+    result = dx.Explainer("deeplift", tf.function(table, input_signature=[strings, integers])).run(
+        xs, target=1, return_result=True
+    )
+    blank = table(tf.constant(["", ""]), tf.constant([0, 0], tf.int64))[:, 1]
+    assert_maps_close(result.baseline_score, blank)
+    assert_maps_close(sum(result.attributions.values()), table(xs["city"], tf.constant(xs["visits"]))[:, 1] - blank)
+    assert result.warnings == [[], []]
+
+    @tf.function(input_signature=[strings, integers])
+    def masked(city: Any, visits: Any) -> Any:
+        return table(city, visits) + tf.where(city == "", 0.0, tf.cast(visits, tf.float32))[:, None]
+
+    warnings = dx.Explainer("deeplift", masked).run(xs, target=1, return_result=True).warnings
+    assert all("not explained: what city does besides its encodings (" in " ".join(texts) for texts in warnings)
