@@ -44,7 +44,7 @@ test-prism: $(VENV)/dev.stamp $(ENGINES)/prism ## Prism, Beam's portable local r
 test-flink: $(VENV)/dev.stamp $(ENGINES)/flink.stamp ## a local Flink cluster of two task managers, one of which is killed
 	$(BIN)/python -m pytest tests/runners/test_flink.py $(ARGS)
 
-test-tfx: $(ENGINES)/tfx.stamp ## the TFX component and the TFMA extractor with TFX's and TFMA's own runners; three minutes
+test-tfx: $(ENGINES)/tfx.stamp ## the TFX component and the TFMA extractor with TFX's and TFMA's own runners; four minutes on two cores
 	$(ENGINES)/tfx/bin/python -m pytest --numprocesses 2 --dist loadfile tests/tfx tests/tfma $(ARGS)
 
 test-zoo: $(ENGINES)/zoo.stamp ## every method on models that people hold: Keras, KerasHub, Hugging Face, TensorFlow 1
