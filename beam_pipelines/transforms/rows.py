@@ -28,15 +28,15 @@ _BIGQUERY_TYPES = {pa.string(): "STRING", pa.int64(): "INTEGER", pa.float64(): "
 def _bigquery_fields(fields: Sequence[pa.Field]) -> list[dict[str, Any]]:
     described = []
     for field in fields:
-        kind, mode = field.type, "NULLABLE" if field.nullable else "REQUIRED"
-        if pa.types.is_list(kind):
-            kind, mode = kind.value_type, "REPEATED"
-        if pa.types.is_struct(kind):
+        dtype, mode = field.type, "NULLABLE" if field.nullable else "REQUIRED"
+        if pa.types.is_list(dtype):
+            dtype, mode = dtype.value_type, "REPEATED"
+        if pa.types.is_struct(dtype):
             described.append(
-                {"name": field.name, "type": "RECORD", "mode": mode, "fields": _bigquery_fields(list(kind))}
+                {"name": field.name, "type": "RECORD", "mode": mode, "fields": _bigquery_fields(list(dtype))}
             )
         else:
-            described.append({"name": field.name, "type": _BIGQUERY_TYPES[kind], "mode": mode})
+            described.append({"name": field.name, "type": _BIGQUERY_TYPES[dtype], "mode": mode})
     return described
 
 

@@ -99,8 +99,8 @@ def test_the_schema_for_bigquery_is_that_for_parquet() -> None:
     assert described[0] == ("key", "STRING", "REQUIRED", [])
     assert described[3] == ("target", "INTEGER", "NULLABLE", [])
     assert described[5] == ("target_index", "INTEGER", "REPEATED", [])
-    *_, (name, kind, mode, of_features) = described
-    assert (name, kind, mode) == ("features", "RECORD", "REPEATED")
+    *_, (name, dtype, mode, of_features) = described
+    assert (name, dtype, mode) == ("features", "RECORD", "REPEATED")
     assert of_features[-1] == ("attribution", "FLOAT", "REQUIRED", [])
 
 

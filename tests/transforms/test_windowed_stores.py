@@ -46,8 +46,8 @@ def timed(*numbers: int) -> list[TimestampedValue]:
 
 def counters(result: Any) -> dict[str, int]:
     """Beam's counters of the examples that were written and committed."""
-    found = result.metrics().query(MetricsFilter().with_namespace(NAMESPACE))["counters"]
-    return {c.key.metric.name: c.committed for c in found if c.key.metric.name.endswith(("written", "committed"))}
+    queried = result.metrics().query(MetricsFilter().with_namespace(NAMESPACE))["counters"]
+    return {c.key.metric.name: c.committed for c in queried if c.key.metric.name.endswith(("written", "committed"))}
 
 
 def test_windows_that_overlap_have_their_stores(model: Path, tmp_path: Path) -> None:
