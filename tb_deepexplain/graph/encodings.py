@@ -136,13 +136,13 @@ class EncodingAnalysis:
         densified = self._densified(source)
         reached, stack = dict[str, None](), [source]
         while stack:
-            for name in self._value_readers(stack.pop()):
+            for name in self.value_readers(stack.pop()):
                 if name not in densified and name not in reached:
                     reached[name] = None
                     stack += self._outputs(name)
         sparse = self._view.ancestors([f"{name}:0" for name in densified]) & reached.keys()
         readers = {
-            n for name in (node_name(source), *sparse) for t in self._outputs(name) for n in self._value_readers(t)
+            n for name in (node_name(source), *sparse) for t in self._outputs(name) for n in self.value_readers(t)
         }
         return (
             [name for name in reached if name in sparse],
@@ -154,7 +154,7 @@ class EncodingAnalysis:
         """The nodes after which a sparse column has a row for each example, and not again one for each value (weights, say)."""
         visited, stack = dict[str, None](), [source]
         while stack:
-            for name in self._value_readers(stack.pop()):
+            for name in self.value_readers(stack.pop()):
                 if name not in visited:
                     visited[name] = None
                     stack += self._outputs(name)
@@ -198,7 +198,7 @@ class EncodingAnalysis:
             tensor = stack.pop()
             if node_name(tensor) == self._output:
                 return True
-            for name in self._value_readers(tensor):
+            for name in self.value_readers(tensor):
                 new = [t for t in self._outputs(name) if t not in visited and t not in stops]
                 visited |= set(new)
                 stack += new
@@ -253,7 +253,7 @@ class EncodingAnalysis:
 
     def with_masks(self, source: str, encodings: Encodings) -> Encodings:
         """The encodings of a tensor with one value for each example, and what comparisons of the value make of them, or beside them."""
-        chosen, besides = self._with_masks(encodings.tensors, self._value_readers(source))
+        chosen, besides = self._with_masks(encodings.tensors, self.value_readers(source))
         casts = tuple(t for t in encodings.casts if t in chosen)
         lookups = tuple(lookup for lookup in encodings.lookups if lookup.output in chosen)
         others = tuple(t for t in chosen if t not in casts and t not in [lookup.output for lookup in lookups])
@@ -279,7 +279,7 @@ class EncodingAnalysis:
     def _readers(self, tensor: str) -> list[str]:
         return self._view.value_consumers_within(tensor, self._needed)
 
-    def _value_readers(self, tensor: str) -> list[str]:
+    def value_readers(self, tensor: str) -> list[str]:
         """The nodes that read a tensor, and not only as a shape."""
 
         def reads_values(name: str) -> bool:
@@ -293,7 +293,7 @@ class EncodingAnalysis:
         reached: dict[str, None] = {}
         passed, stack = set[str](), [source]
         while stack:
-            for name in self._value_readers(stack.pop()):
+            for name in self.value_readers(stack.pop()):
                 node = self._view.nodes[name]
                 if name in passed or name in reached or (node.op in BOOLEAN_OPS and not through_comparisons):
                     continue

@@ -23,6 +23,9 @@ Shape = tuple[int | None, ...]  # batch included
 StaticShapes = Callable[[Sequence[str], Mapping[str, Shape]], list[Shape | None]]  # tensors, other shapes of inputs
 
 
+_MOST_STEPS = 8  # from an encoding to one without open axes
+
+
 @dataclasses.dataclass(frozen=True)
 class Entry:
     """A tensor at which a method enters the model."""
@@ -252,8 +255,30 @@ class EntryChooser:
             ends = encodings.blocked or encodings.besides
             not_explained.append(f"{name} (no gradient passes {list_names(ends) or 'its look-ups'})")
             return []
-        entries = [*map(Entry, encodings.tensors)]
+        entries = [
+            *map(Entry, dict.fromkeys(t for tensor in encodings.tensors for t in self._without_open_axes(tensor)))
+        ]
         return [_Part(name, entries, shape, source, is_encoded=True, note=_note_on_masks(name, encodings))]
+
+    def _without_open_axes(self, tensor: str) -> list[str]:
+        """An encoding, or what is computed of it alone if it has an axis for the values of a sparse column: their sum, say.
+
+        Such an axis is as long as the longest example of a batch, and a baseline has another length.
+        """
+        tensors, sources = [tensor], self.analysis.sources_of(tensor)
+        for _ in range(_MOST_STEPS):
+            shapes = self.static_shapes(tensors, {})
+            is_open = {t: s is None or None in s[1:] for t, s in zip(tensors, shapes, strict=True)}
+            if not any(is_open.values()):
+                return tensors
+            readers = [n for t in tensors if is_open[t] for n in self.analysis.value_readers(t)]
+            if not readers or not all(
+                is_real(self.view.nodes[n]) and n != node_name(self.output) and self.analysis.sources_of(n) <= sources
+                for n in readers
+            ):
+                break
+            tensors = [t for t in tensors if not is_open[t]] + [f"{n}:0" for n in dict.fromkeys(readers)]
+        return [tensor]
 
     def _input_node(self, tensor: str) -> str | None:
         return next((spec.node for spec in self.specs if tensor_name(spec.node) == tensor), None)

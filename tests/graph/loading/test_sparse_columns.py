@@ -299,3 +299,18 @@ def test_texts_that_are_pooled_are_one_feature(tmp_path: Path) -> None:
     np.testing.assert_allclose(
         sum(result.attributions.values()), scores - serve(path, [record(note="", plan="")] * 2)[:, 1], atol=1e-6
     )
+
+
+def test_one_hot_values_are_summed_over_any_number_of_positions(tmp_path: Path) -> None:
+    """As feature columns do it: the one-hot vectors have as many positions as the longest example of a batch has values."""
+    weights = tf.Variable(RNG.normal(size=(5, 2)), dtype=tf.float32)
+
+    def call(f: Mapping[str, Any]) -> Any:
+        one_hot = tf.one_hot(tf.sparse.to_dense(f["tags"], -1), 5)
+        return tf.tanh(tf.reduce_sum(one_hot, 1) @ weights)
+
+    path = save(tmp_path / "m", {"tags": SPEC["tags"]}, call, weights)
+    records = [record(tags=[1, 3, 1]), record(tags=[2])]
+    result = dx.Explainer("deeplift", path, target=1).run(records, return_result=True)
+    scores = serve(path, [*records, record()])[:, 1]
+    assert_maps_close(result.attributions["tags"], scores[:2] - scores[2])
