@@ -141,13 +141,11 @@ def background_baseline(
 ) -> dict[str, Any]:
     """A baseline by name for the explained `inputs` of a model (None: all): a statistic of its inputs `[N, ...]`; None for a text."""
     cut = graph.submodel(inputs, access="replacement").cut
-    example = dict(
-        zip(
-            [s.node for s in graph.inputs],
-            _example(graph, [arrays[s.name] for s in graph.inputs], statistic),
-            strict=True,
-        )
-    )
+    values = _example(graph, [arrays[spec.name] for spec in graph.inputs], statistic)
+    example = {
+        spec.node: value[~spec.is_missing(value)] if spec.is_sparse else value
+        for spec, value in zip(graph.inputs, values, strict=True)
+    }
     return {
         explained.name: None if lookup else example[str(explained.source)]
         for explained, lookup in zip(cut.explained, cut.explained_lookups, strict=True)

@@ -13,6 +13,8 @@ import pytest
 import tensorflow as tf
 
 import tb_deepexplain as dx
+from tb_deepexplain.attribution.baselines import background_baseline
+from tb_deepexplain.attribution.inputs import check_inputs
 from tb_deepexplain.graph.loading.load_model import load_model
 from tests.closeness import assert_maps_close
 from tests.graph.loading.test_example_signatures import record, save, serve
@@ -166,6 +168,18 @@ def test_baselines_by_name(model: Model, records: list[bytes]) -> None:
     for name in NAMES:
         replaced = [{**row, name: values[name]} for row in ROWS]
         np.testing.assert_allclose(maps[name], model.score(ROWS) - model.score(replaced), atol=1e-5)
+
+
+def test_a_baseline_of_examples_holds_no_fillers(model: Model) -> None:
+    """As manifests and the page show it."""
+    columns = {"city": ["Genf", None], "tags": [[1, 2, 3], [1, 2, 3]], "codes": [None, None], "age": [20.0, 40.0]}
+    arrays = dict(zip(NAMES, check_inputs(model.graph, columns).arrays, strict=True))
+    baseline = background_baseline(model.graph, arrays, "median")
+    assert {name: np.asarray(values).tolist() for name, values in baseline.items()} == {
+        "city": ["Genf"], "tags": [1, 2, 3], "codes": [], "age": [30.0],
+    }  # fmt: skip
+    maps = attributions(dx.Explainer("occlusion", model.graph, target=1, baseline=baseline), columns)
+    np.testing.assert_array_equal(maps["codes"], [0, 0])
 
 
 def test_missing_values_are_no_nan(model: Model, records: list[bytes]) -> None:
