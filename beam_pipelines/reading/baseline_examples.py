@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable
 
 import numpy as np
 
 from beam_pipelines.reading.example_parser import ExampleParser
 from beam_pipelines.reading.work_unit import Record
 from tb_deepexplain.errors import InputError, ParameterError
-from tb_deepexplain.recording.example import Example
+from tb_deepexplain.recording.example import Example, fill_up
 from tb_deepexplain.store.records import Failure
 
 MOST_EXAMPLES = 1000
-
-
-def fill_up(rows: Sequence[np.ndarray], missing: Any) -> list[np.ndarray]:
-    """The values `[T]` of a sparse column, each filled up to the length of the longest."""
-    longest = max(map(len, rows))
-    return [np.append(row, np.full(longest - len(row), missing, row.dtype)) for row in rows]
 
 
 def stack_examples(

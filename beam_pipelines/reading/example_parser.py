@@ -85,7 +85,8 @@ class ExampleParser:
         if self._preprocess and (returned := self._returned_picture(columns)):
             of_pictures = [one.name for one in self.inputs if len(one.shape) == 4]
             pictures[(of_pictures or [self.inputs[0].name])[0]] = returned
-        return Example(id_ or position, arrays, label, pictures, slices)
+        sparse = frozenset(model_input.name for model_input in self.inputs if model_input.is_sparse)
+        return Example(id_ or position, arrays, label, pictures, slices, sparse)
 
     def parse_or_fail(self, record: bytes | Mapping[str, Any], position: str) -> Example | Failure:
         """The example, or why there is none: a bad record may raise anything."""

@@ -20,7 +20,7 @@ from tb_deepexplain.errors import ParameterError, Stopped
 from tb_deepexplain.evaluation.evaluator import Evaluator
 from tb_deepexplain.graph.model_graph import ModelGraph
 from tb_deepexplain.recording import display
-from tb_deepexplain.recording.example import Example, batch_positions
+from tb_deepexplain.recording.example import Example, batch_positions, fill_up
 from tb_deepexplain.recording.example_condition import ExampleCondition
 from tb_deepexplain.recording.map_measures import MapMeasures
 from tb_deepexplain.recording.map_rows import is_finite, make_row, maps_of_inputs, with_disagreement
@@ -232,7 +232,11 @@ class BatchExplainer:
 
     def stack(self, examples: Sequence[Example]) -> dict[str, np.ndarray]:
         """The model's inputs `[N, ...]` by name, for examples that can be batched."""
-        return {name: np.stack([example.inputs[name] for example in examples]) for name in self.names}
+        arrays = {}
+        for spec in self.graph.inputs:
+            values = [example.inputs[spec.name] for example in examples]
+            arrays[spec.name] = np.stack(fill_up(values, spec.missing) if spec.is_sparse else values)
+        return arrays
 
     def _make_batches_smaller(self, error: Exception, metrics: Metrics) -> bool:
         """Halve all later batches if the error is that of a batch that does not fit; whether they were."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tb_deepexplain.graph.input_spec import column_width
 from tb_deepexplain.recording.targets import Label
 
 _SHORT_TEXT = 63  # characters; shorter texts, and categories, are batched together
@@ -24,6 +25,7 @@ class Example:
     slices: Mapping[str, str] = dataclasses.field(
         default_factory=dict
     )  # values of slice features as text, where it has some
+    columns: frozenset[str] = frozenset()  # the inputs that are sparse columns
 
     @property
     def single_label(self) -> int | None:
@@ -36,9 +38,12 @@ class Example:
 
     @property
     def batch_key(self) -> tuple[Any, ...]:
-        """Equal for examples that can be batched: the shapes of the inputs, and the length of long texts in powers of two,
-        because the model pads the texts of a batch to the longest."""
-        return tuple((name, np.shape(value), _length_bits(value)) for name, value in sorted(self.inputs.items()))
+        """Equal for examples that can be batched: the shapes of the inputs that are no sparse columns, and the length of long texts
+        in powers of two, because the model pads the texts of a batch to the longest."""
+        return tuple(
+            (name, () if name in self.columns else np.shape(value), _length_bits(value))
+            for name, value in sorted(self.inputs.items())
+        )
 
 
 def batch_positions(examples: Sequence[Example]) -> list[list[int]]:
@@ -47,6 +52,12 @@ def batch_positions(examples: Sequence[Example]) -> list[list[int]]:
     for position, example in enumerate(examples):
         groups.setdefault(example.batch_key, []).append(position)
     return list(groups.values())
+
+
+def fill_up(rows: Sequence[np.ndarray], missing: Any) -> list[np.ndarray]:
+    """The values `[T]` of a sparse column, each filled up to one length for all."""
+    length = column_width(max(map(len, rows)))
+    return [np.append(row, np.full(length - len(row), missing, row.dtype)) for row in rows]
 
 
 def _length_bits(value: np.ndarray) -> int | None:

@@ -16,7 +16,7 @@ from beam_pipelines.reading.feature_values import EmptyCell, to_input
 from beam_pipelines.reading.record_spec import RecordSpec
 from tb_deepexplain.errors import InputError, ParameterError
 from tb_deepexplain.graph.input_spec import InputSpec
-from tb_deepexplain.recording.example import Example
+from tb_deepexplain.recording.example import Example, batch_positions, fill_up
 from tests.pipeline_runs import serialize
 
 
@@ -280,3 +280,13 @@ def test_values_of_sparse_columns(dtype: str, value: Any, expected: list[Any]) -
 def test_a_half_is_no_whole_number() -> None:
     with pytest.raises(InputError, match="holds float values; expected int64"):
         to_input([1.5], InputSpec("x", "int64", (None, None), "x", is_sparse=True))
+
+
+def test_examples_with_other_numbers_of_values_in_sparse_columns_are_one_batch() -> None:
+    specs = [InputSpec(name, "int64", (None, None), name, is_sparse=True) for name in ("tags", "codes")]
+    parse = ExampleParser(specs).parse
+    examples = [parse({"tags": list(range(n)), "codes": list(range(4 - n))}, str(n)) for n in range(5)]
+    assert batch_positions(examples) == [[0, 1, 2, 3, 4]]
+    rows = fill_up([example.inputs["tags"] for example in examples], specs[0].missing)
+    assert [row[~specs[0].is_missing(row)].tolist() for row in rows] == [list(range(n)) for n in range(5)]
+    assert {len(row) for row in rows} == {4}
