@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import operator
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import apache_beam as beam
 from apache_beam.pvalue import TaggedOutput
@@ -13,10 +14,13 @@ from apache_beam.pvalue import TaggedOutput
 from beam_pipelines.transforms.elements import Attributions, Explained, Failure
 from tb_deepexplain.errors import ParameterError, StoreError
 from tb_deepexplain.store import records
+from tb_deepexplain.store.configuration import as_json
 from tb_deepexplain.store.records import Attribution, Input
 
 if TYPE_CHECKING:  # which imports TensorFlow
     from tb_deepexplain.recording.request import Request
+
+_Output: TypeAlias = tuple[Input, list[Attribution]]  # of one Attribute for one example
 
 # Fields of a Request in which Attributes that share a store may differ.
 _MAY_DIFFER = frozenset({"methods", "target", "batch_size", "gpus", "alone"})
@@ -35,9 +39,13 @@ def merge_requests(requests: Sequence[Request]) -> Request:
             )
     methods: dict[str, dict[str, Any]] = {}
     for name, parameters in itertools.chain.from_iterable(request.methods for request in requests):
-        if repr(methods.setdefault(name, parameters)) != repr(parameters):  # arrays do not compare
+        first_values, values = (
+            as_json(methods.setdefault(name, parameters)),
+            as_json(parameters),
+        )  # arrays do not compare
+        if first_values != values:
             raise ParameterError(
-                f"the Attributes of one store have {name} with {methods[name]} and with {parameters}; a store has each method "
+                f"the Attributes of one store have {name} with {first_values} and with {values}; a store has each method "
                 "once, so write two stores"
             )
     return dataclasses.replace(first, methods=tuple(methods.items()))
@@ -79,12 +87,12 @@ def _keyed(output: Explained | Failure, number: int) -> tuple[str, Any]:
 class _Merge(beam.DoFn):
     """(id, what each Attribute put out for it) → Explained with the maps of all, and Failure to `errors`.
 
-    Of several examples of one Attribute with the id, the first is kept; one Attribute's errors stand for those of all.
+    Of several examples with the id, one is kept; one Attribute's errors stand for those of all.
     """
 
     def process(self, group: tuple[str, Iterable[Any]]) -> Iterator[Any]:
         example_id, outputs = group
-        explained: dict[int, list[tuple[Input, list[Attribution]]]] = {}
+        explained: dict[int, list[_Output]] = {}
         failed: dict[int, list[records.Failure]] = {}
         for number, output in outputs:
             if isinstance(output, records.Failure):
@@ -92,8 +100,8 @@ class _Merge(beam.DoFn):
             else:
                 explained.setdefault(number, []).append(output)
         if explained:
-            firsts = [explained[number][0] for number in sorted(explained)]
-            yield Explained(None, None, firsts[0][0], _merge_maps(example_id, firsts))
+            of_example = _select_example([explained[number] for number in sorted(explained)])
+            yield Explained(None, None, of_example[0][0], _merge_maps(example_id, of_example))
         failures = max((failed[number] for number in sorted(failed)), key=len, default=[])
         for _ in range(max(map(len, explained.values()), default=1) - 1):
             message = "another example has its id; give every example its own"
@@ -102,16 +110,39 @@ class _Merge(beam.DoFn):
             yield TaggedOutput("errors", Failure(None, None, **vars(failure)))
 
 
-def _merge_maps(example_id: str, several: Sequence[tuple[Input, list[Attribution]]]) -> list[Attribution]:
+def _select_example(several: Sequence[Sequence[_Output]]) -> list[_Output]:
+    """One output of each Attribute, all of one example; of several examples the first that most of the Attributes explain."""
+    if all(len(outputs) == 1 for outputs in several):
+        return [outputs[0] for outputs in several]
+    choices = [
+        [equal[0] for outputs in several if (equal := [each for each in outputs if _are_equal(example, each[0])])]
+        for example, _ in itertools.chain.from_iterable(several)
+    ]
+    return max(choices, key=len)
+
+
+def _are_equal(first: Input, second: Input) -> bool:
+    """Whether two Attributes show the same example. A text may be padded to the length of another batch."""
+    return _shown(first) == _shown(second) and all(
+        one.image == other.image
+        and repr((one.values, one.texts)) == repr((other.values, other.texts))  # NaN is not equal to itself
+        and all(map(operator.eq, one.tokens or (), other.tokens or ()))
+        for one, other in zip((first, *(first.parts or ())), (second, *(second.parts or ())), strict=True)
+    )
+
+
+def _merge_maps(example_id: str, several: Sequence[_Output]) -> list[Attribution]:
     """The maps of one example, those of equal method and target once. StoreError if they are not of the same inputs."""
     from tb_deepexplain.recording.map_rows import with_disagreement  # imports TensorFlow
 
     first, _ = several[0]
     for other, _ in several[1:]:
-        if _shown(first) != _shown(other):
+        if not _are_equal(first, other):
+            names, other_names = _shown(first), _shown(other)
+            difference = f"{names} and {other_names}" if names != other_names else f"other values of {names}"
             raise StoreError(
-                f"the Attributes of one store explain different inputs of example {example_id!r}: {_shown(first)} and "
-                f"{_shown(other)}; give all methods to one Attribute, or write two stores"
+                f"the Attributes of one store explain different inputs of example {example_id!r}: {difference}; give all "
+                "methods to one Attribute, or write two stores"
             )
     maps: dict[Any, Attribution] = {}
     for attribution in itertools.chain.from_iterable(attributions for _, attributions in several):

@@ -11,7 +11,16 @@ import pyarrow as pa
 
 from beam_pipelines.transforms.elements import Attributions, Explained
 from tb_deepexplain.errors import ParameterError
-from tb_deepexplain.store.records import Attribution, Input, InputPart, ModelInput, input_names, split_map, value_names
+from tb_deepexplain.store.records import (
+    Attribution,
+    Input,
+    InputPart,
+    ModelInput,
+    input_names,
+    split_map,
+    value_names,
+    write_number,
+)
 
 _FEATURE = pa.struct(
     [
@@ -127,7 +136,7 @@ def _features_of(
         names, of_input = value_names(inputs, shown.features), list(input_names(inputs))
         numbers, words = shown.values or [None] * len(flat), shown.texts or [None] * len(flat)
         texts = [
-            word if word is not None else None if number is None else f"{number:g}"
+            word if word is not None else None if number is None else write_number(number)
             for number, word in zip(numbers, words, strict=True)
         ]
     counts: dict[str | None, int] = {}

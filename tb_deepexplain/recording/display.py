@@ -14,11 +14,10 @@ from tb_deepexplain.graph.submodel import Submodel
 from tb_deepexplain.recording.example import Example
 from tb_deepexplain.recording.modality import ShownInput
 from tb_deepexplain.store.media_types import JPEG, PNG, media_type, without_orientation
-from tb_deepexplain.store.records import Input, InputPart, ModelInput, model_input
+from tb_deepexplain.store.records import LARGEST_EXACT, Input, InputPart, ModelInput, model_input, write_number
 from tb_deepexplain.store.slice_features import as_extras
 
 MISSING = "missing"  # in the place of a sparse column without a value
-_LARGEST_EXACT = 2.0**24  # whole numbers up to it are exact as float32
 _LARGEST_FLOAT32 = float(np.finfo(np.float32).max)  # in the place of infinity
 
 
@@ -133,16 +132,14 @@ def _values(array: np.ndarray) -> tuple[list[float | None], list[str | None]]:
     numbers = np.ravel(array)
     digits: list[str | None] = [None] * array.size
     if array.dtype.kind in "iu":
-        for i in np.flatnonzero(np.abs(numbers.astype(np.float64)) > _LARGEST_EXACT):
+        for i in np.flatnonzero(np.abs(numbers.astype(np.float64)) > LARGEST_EXACT):
             if int(np.float32(numbers[i])) != int(numbers[i]):
                 digits[i] = str(numbers[i])
     return numbers.astype(np.float64).tolist(), digits
 
 
 def _write(value: float | None, text: str | None) -> str:
-    if value is None or text is not None:
-        return text or ""
-    return f"{value:.0f}" if value.is_integer() and abs(value) < _LARGEST_EXACT else f"{value:g}"
+    return text or "" if value is None or text is not None else write_number(value)
 
 
 def encode_png(values: np.ndarray) -> bytes:

@@ -21,6 +21,7 @@ import pyarrow as pa
 from tb_deepexplain.store.map_encoding import QUANTILES, encode_maps
 
 FORMAT_VERSION = 2  # of a store; version_1.py converts older ones
+LARGEST_EXACT = 2.0**24  # whole numbers up to it are exact as float32
 REGION = "region"  # the score function of a class that is summed over the positions where it is predicted
 
 ATTRIBUTION_SCHEMA = pa.schema(
@@ -290,6 +291,11 @@ def attribution_rows(attributions: Sequence[Attribution]) -> list[dict[str, Any]
 
 def _map_items(extras: Mapping[str, str] | None) -> list[tuple[str, str]] | None:
     return None if extras is None else list(extras.items())
+
+
+def write_number(value: float) -> str:
+    """A value of a table as text: whole numbers with all digits."""
+    return f"{value:.0f}" if value.is_integer() and abs(value) <= LARGEST_EXACT else f"{value:g}"
 
 
 def printable(text: str) -> str:

@@ -79,6 +79,12 @@ def test_attributes_that_do_not_fit_into_one_store_are_refused(options: dict[str
         merge_requests(requests({"methods": ["occlusion"]}, {"methods": ["occlusion"]} | options))
 
 
+def test_large_baselines_that_differ_are_refused() -> None:
+    several = [np.zeros(3000), np.eye(1, 3000, 1500)[0]]  # which NumPy prints alike
+    with pytest.raises(ParameterError, match=r"have occlusion with {'baseline': 'array \[3000\] .*'} and with"):
+        merge_requests(requests(*({"methods": {"occlusion": {"baseline": baseline}}} for baseline in several)))
+
+
 def test_only_the_output_of_attribute_is_written(tmp_path: Path) -> None:
     p = make_pipeline()
     with pytest.raises(ParameterError, match="expected the output of Attribute, or several in a tuple"):
@@ -107,10 +113,31 @@ def test_errors_are_counted_once() -> None:
     assert [error.error for error in errors] == ["DuplicateId"]
 
 
-def test_maps_of_different_inputs_are_refused() -> None:
-    text = (Input("x", "text", tokens=["a"]), [])
-    picture = (Input("x", "image", image=b""), [])
+def explained_table(name: str, *values: float) -> Any:
+    attribution = Attribution("x", name, np.array(values, np.float32), target=1)
+    return Input("x", "tabular", values=list(values), label=int(values[0])), [attribution]
+
+
+def test_maps_of_examples_with_one_id_are_kept_apart() -> None:
+    """Whatever the order in which the outputs arrive, the maps are those of one of the examples."""
+    first, second = ([explained_table(name, x, np.nan) for x in (1, 2)] for name in ("a", "b"))
+    maps, errors = merged((1, second[1]), (0, first[0]), (1, second[0]), (0, first[1]))
+    assert [(a.method, a.values[0]) for a in maps[0]] == [("a", 1), ("b", 1)]
+    assert [error.error for error in errors] == ["DuplicateId"]
+    maps, _ = merged((0, first[0]), (0, first[1]), (1, second[1]))  # the other failed there
+    assert [(a.method, a.values[0]) for a in maps[0]] == [("a", 2), ("b", 2)]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ((Input("x", "text", tokens=["a"]), []), (Input("x", "image", image=b""), [])),
+        (explained_table("a", 1), explained_table("b", 2)),
+        (explained_table("a", 1), explained_table("b", 1, 2)),
+    ],
+)
+def test_maps_of_different_inputs_are_refused(first: Any, second: Any) -> None:
     with pytest.raises(
         StoreError, match=r"explain different inputs of example 'x': .*; give all methods to one Attribute"
     ):
-        merged((0, text), (1, picture))
+        merged((0, first), (1, second))

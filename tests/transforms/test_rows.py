@@ -62,6 +62,12 @@ def test_the_features_of_a_table() -> None:
     }
 
 
+def test_numbers_are_written_in_full() -> None:
+    example = Input("t", "tabular", values=[1234567.0, 0.1, 1e20], inputs=[model_input("x", "float32", [3], "tabular")])
+    of_example = features(example, Attribution("t", "saliency", np.ones(3, np.float32)))
+    assert [value for _, _, _, value, _ in of_example] == ["1234567", "0.1", "1e+20"]
+
+
 def test_the_features_of_a_picture_and_a_text() -> None:
     parts = [{"input": "photo", "shape": [2, 2, 1]}, {"input": "words", "shape": [3]}]
     attribution = Attribution("m", "saliency", np.arange(7, dtype=np.float32), parts=parts)  # type: ignore[arg-type]
