@@ -14,8 +14,8 @@ from typing import TypeVar
 from tb_deepexplain.errors import ParameterError
 
 SECONDS = 20.0  # after which a storage that does not answer is given up
-_SECONDS_WITHOUT_A_WORD = 3.0
-_SECONDS_GIVEN_UP = 60.0  # before a storage that did not answer is tried again
+_SECONDS_TO_NOTICE = 3.0  # until a line says what is waited for
+_SECONDS_TO_RETRY = 60.0  # until a storage that did not answer is tried once more
 _ENDPOINTS = {  # variables of the environment that name the server of a scheme
     "s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
     "s3a": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
@@ -28,7 +28,7 @@ _UNREACHABLE = frozenset(
 _logger = logging.getLogger(__name__)
 _logger.setLevel(logging.WARNING)  # the command silences the root logger, on which Beam writes
 _answered: set[str] = set()
-_given_up: dict[str, tuple[float, str]] = {}  # when, and the message
+_unanswered: dict[str, tuple[float, str]] = {}  # when, and the message
 _T = TypeVar("_T")
 
 
@@ -40,14 +40,14 @@ def first_request(location: str, request: Callable[[], _T]) -> _T | None:
     """
     if location in _answered:
         return None
-    at, message = _given_up.get(location, (0.0, ""))
-    if message and time.monotonic() - at < _SECONDS_GIVEN_UP:
+    at, message = _unanswered.get(location, (0.0, ""))
+    if message and time.monotonic() - at < _SECONDS_TO_RETRY:
         raise ParameterError(message)
     future = _start(location, request)
-    wait([future], min(_SECONDS_WITHOUT_A_WORD, SECONDS))
+    wait([future], min(_SECONDS_TO_NOTICE, SECONDS))
     if not future.done():
         _logger.warning("waiting for %s to answer, for %g seconds at most", _describe(location), SECONDS)
-        wait([future], SECONDS - _SECONDS_WITHOUT_A_WORD)
+        wait([future], SECONDS - _SECONDS_TO_NOTICE)
     if not future.done():
         message = f"{_describe(location)} has not answered for {SECONDS:g} seconds"
     else:
@@ -57,14 +57,14 @@ def first_request(location: str, request: Callable[[], _T]) -> _T | None:
             return future.result()
         message = f"{_describe(location)} cannot be reached ({error})"
     message = f"{message}; check its name, its address and the network"
-    _given_up[location] = (time.monotonic(), message)
+    _unanswered[location] = (time.monotonic(), message)
     raise ParameterError(message)
 
 
 def forget() -> None:
     """Take every storage for unknown."""
     _answered.clear()
-    _given_up.clear()
+    _unanswered.clear()
 
 
 def _start(location: str, request: Callable[[], _T]) -> Future[_T]:

@@ -62,7 +62,8 @@ def to_path(location: str | os.PathLike[str]) -> Path:
             raise
         raise ParameterError(f"{text}: there is no filesystem {scheme}://; give a folder, gs:// or s3://") from error
     except Exception as error:  # each filesystem has others: Hadoop's library is missing, say
-        raise ParameterError(f"{root}: {str(error).splitlines()[0]}; give a folder, gs:// or s3://") from error
+        reason, *_ = str(error).splitlines() or [type(error).__name__]
+        raise ParameterError(f"{root}: {reason}; give a folder, gs:// or s3://") from error
     return cast(Path, path)
 
 

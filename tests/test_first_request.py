@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import upath
 from apache_beam.io.filesystem import FileSystem
 
 from beam_pipelines.reading import beam_hdfs, files
@@ -28,7 +29,7 @@ from tb_deepexplain.store.reader import Store
 def unknown(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Storages that have not been asked yet, and little patience."""
     monkeypatch.setattr(first_request, "SECONDS", 1.5)
-    monkeypatch.setattr(first_request, "_SECONDS_WITHOUT_A_WORD", 0.5)
+    monkeypatch.setattr(first_request, "_SECONDS_TO_NOTICE", 0.5)
     first_request.forget()
     yield
     first_request.forget()
@@ -150,6 +151,15 @@ def test_a_storage_without_credentials_is_named(
 def test_hadoop_without_its_library_is_named() -> None:
     with pytest.raises(ParameterError, match="hdfs://h:1: Unable to load libhdfs; give a folder, gs:// or s3://"):
         to_path("hdfs://h:1/logs")
+
+
+def test_an_error_without_a_message_is_named_by_its_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(upath, "UPath", fail)
+    with pytest.raises(ParameterError, match="memory://x: RuntimeError; give a folder, gs:// or s3://"):
+        to_path("memory://x/logs")
 
 
 class _Namenode:
