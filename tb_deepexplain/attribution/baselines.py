@@ -139,8 +139,17 @@ class Baselines:
 def background_baseline(
     graph: ModelGraph, arrays: Mapping[str, np.ndarray], statistic: str, inputs: Sequence[str] | None = None
 ) -> dict[str, Any]:
-    """A baseline by name for the explained `inputs` of a model (None: all): a statistic of its inputs `[N, ...]`; None for a text."""
+    """A baseline by name for the explained `inputs` of a model (None: all): a statistic of its inputs `[N, ...]`; None for a text.
+
+    ParameterError for an inner tensor or layer, of which the examples hold no values.
+    """
     cut = graph.submodel(inputs, access="replacement").cut
+    for explained, lookup in zip(cut.explained, cut.explained_lookups, strict=True):
+        if explained.source is None and not lookup:
+            raise ParameterError(
+                f"the examples (--baseline_examples) hold no values of {explained.name}, which the model computes; explain its "
+                "inputs, or leave the examples out"
+            )
     values = _example(graph, [arrays[spec.name] for spec in graph.inputs], statistic)
     example = {
         spec.node: value[~spec.is_missing(value)] if spec.is_sparse else value

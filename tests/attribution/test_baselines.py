@@ -13,6 +13,7 @@ from keras import layers
 from PIL import Image
 
 import tb_deepexplain as dx
+from tb_deepexplain.attribution.baselines import background_baseline
 from tests.closeness import assert_maps_close
 
 METHODS = ("integrated_gradients", "deeplift", "occlusion", "shapley_sampling")
@@ -209,3 +210,10 @@ def test_frames_in_two_orders_are_refused_for_each_of_several_methods() -> None:
         call(turned[1:])
     of_occlusion = dx.Explainer("occlusion", model, baseline=turned.iloc[[0]])
     of_occlusion.for_method("saliency", {}).run(frame[1:])  # whose baseline is not that of the frame
+
+
+def test_examples_hold_no_values_of_a_layer() -> None:
+    model = keras.Sequential([keras.Input((2,)), layers.Dense(3, name="hidden"), layers.Dense(2)])
+    graph = dx.load_model(model)
+    with pytest.raises(dx.ParameterError, match="hold no values of hidden, which the model computes"):
+        background_baseline(graph, {graph.inputs[0].name: np.zeros((1, 2), np.float32)}, "median", ["hidden"])
