@@ -91,8 +91,6 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 elements = TransformedLabels(labels_graph, label_feature)(elements)
             check_examples(split, elements, explainers, attribute, named_features)
         attribute.is_checked = True
-        statistics.split_names = artifact_utils.encode_split_names(splits)
-        statistics.span = max(examples.span or 0 for examples in inputs["examples"])
         with self._make_beam_pipeline() as pipeline:
             for split in splits:
                 records = pipeline | f"Read[{split}]" >> _read_split(inputs["examples"], split)
@@ -105,8 +103,11 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 explained = elements | f"Attribute[{split}]" >> attribute
                 write = WriteAttributions(artifact.uri, f"Split-{split}", **write_options)
                 _ = explained | f"Write[{split}]" >> write
-                split_folder = artifact_utils.get_split_uri([statistics], split)
+                split_folder = os.path.join(statistics.uri, f"Split-{split}")
                 _ = explained.explained | f"Statistics[{split}]" >> WriteStatistics(attribute.request, split_folder)
+        # Not before: of a refused run the artifacts are empty, and TFX's components read the files of all splits.
+        statistics.split_names = artifact_utils.encode_split_names(splits)
+        statistics.span = max(examples.span or 0 for examples in inputs["examples"])
         artifact.set_string_custom_property(SPLITS, artifact_utils.encode_split_names(splits))
         logging.info("AttributionGen: tensorboard --logdir %s shows the attributions", artifact.uri)
 

@@ -18,7 +18,7 @@ from tfx.orchestration import data_types
 from tfx.types import artifact_utils, channel_utils, standard_artifacts
 
 import tb_deepexplain as dx
-from beam_pipelines.tfx import start_check
+from beam_pipelines.tfx import executor, start_check
 from beam_pipelines.tfx.component import AttributionGen
 from beam_pipelines.tfx.examples import Sample
 from beam_pipelines.tfx.executor import SKIPPED, Executor
@@ -220,7 +220,9 @@ def test_another_signature_of_a_blessed_model(model: Any, network: keras.Model, 
     assert_explained(open_store(artifact), network, {"gradient_x_input": {}})
 
 
-def test_bad_records_fail_alone_and_too_many_fail_the_run(model: Any, tmp_path: Path) -> None:
+def test_bad_records_fail_alone_and_too_many_fail_the_run(
+    model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The error is that of a worker, without Beam's traceback, and leaves no files; or it is the reason of an empty artifact."""
     rows = [*make_rows(9, 1), {"age": 1.0}]
     inputs = {"examples": write_examples(tmp_path / "1", {"eval": rows}), "model": model}
@@ -237,9 +239,13 @@ def test_bad_records_fail_alone_and_too_many_fail_the_run(model: Any, tmp_path: 
         artifacts.run_component(AttributionGen, tmp_path / "out2", inputs, **few)
     assert "while running" not in str(raised.value) and raised.value.__suppress_context__
     assert not list((tmp_path / "out2").iterdir())
+    skipped, skip = list[Any](), executor._skip
+    monkeypatch.setattr(executor, "_skip", lambda outputs, reason: (skipped.extend(outputs), skip(outputs, reason)))
     empty = artifacts.run_component(AttributionGen, tmp_path / "out3", inputs, **few, on_refusal="empty")
     assert re.match(reason, empty.get_string_custom_property(SKIPPED))
     assert not list((tmp_path / "out3").iterdir()) and not list((tmp_path / "out3-statistics").iterdir())
+    _, statistics = skipped
+    assert not artifact_utils.decode_split_names(statistics.split_names)  # whose files ExampleValidator would read
 
 
 @pytest.mark.parametrize(
