@@ -10,8 +10,9 @@ import numpy as np
 
 from tb_deepexplain.lazy_tensorflow import tf
 
-# In a sparse column whose values are joined to one string, what stands between them, and for none; no text, because no UTF-8.
-SEPARATOR, JOINED_MISSING = b"\xff\xfe", b"\xffmissing"
+# In a sparse column whose values are joined to one string, what stands between them, and for none: no text, because no UTF-8, and too
+# long for the bytes of a picture to hold it by chance.
+SEPARATOR, JOINED_MISSING = b"\xff\xfe separator \xfe\xff", b"\xffmissing"
 COLUMN_SCOPE = "sparse_column"  # of the nodes that make a sparse column of its values
 # In arrays of a sparse column, what stands for no value.
 _MISSING = {"string": JOINED_MISSING, "int64": np.iinfo(np.int64).min, "float32": np.nan}

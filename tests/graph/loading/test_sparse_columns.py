@@ -15,6 +15,8 @@ import tensorflow as tf
 import tb_deepexplain as dx
 from tb_deepexplain.attribution.baselines import background_baseline
 from tb_deepexplain.attribution.inputs import check_inputs
+from tb_deepexplain.graph.input_spec import InputSpec
+from tb_deepexplain.graph.loading.example_signatures import _join_and_split
 from tb_deepexplain.graph.loading.load_model import load_model
 from tests.closeness import assert_maps_close
 from tests.graph.loading.test_example_signatures import record, save, serve
@@ -114,6 +116,17 @@ def attributions(explainer: dx.Explainer, xs: Any) -> dict[str, np.ndarray]:
 @pytest.fixture(scope="module")
 def records() -> list[bytes]:
     return [record(**_present(row)) for row in ROWS]
+
+
+def test_strings_of_any_bytes_are_separated() -> None:
+    """Encoded pictures hold all pairs of bytes."""
+    spec = InputSpec("x", "string", (None, None), "", is_sparse=True)
+    content = RNG.integers(0, 256, 300_000, np.uint8).tobytes() + b"\xff\xfe\xff"
+    rows = [[content, b""], [b"\xfe", spec.missing]]
+    indices, values, shape = _join_and_split(tf.constant(rows), spec)
+    assert indices.numpy().tolist() == [[0, 0], [0, 1], [1, 0]]
+    assert values.numpy().tolist() == [content, b"", b"\xfe"]
+    assert shape.numpy().tolist() == [2, 2]
 
 
 def test_occlusion_removes_the_column(model: Model, records: list[bytes]) -> None:
