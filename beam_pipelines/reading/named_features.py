@@ -14,13 +14,13 @@ from beam_pipelines.reading.work_unit import Record
 from tb_deepexplain.errors import InputError
 from tb_deepexplain.store.records import Failure
 
-MOST_READ = 1000  # records that are searched for a feature before it is refused
+_MOST_READ = 1000  # records that are searched for a feature before it is refused
 
 
 def check_present(records: Iterable[Record | Failure], spec: RecordSpec) -> None:
     """InputError if none of the first 1,000 records has one of the features for label, id and slices that `spec` names."""
     missing, known, count = dict(spec.named_features), dict[str, None](), 0
-    for record in itertools.islice(records if missing else (), MOST_READ):
+    for record in itertools.islice(records if missing else (), _MOST_READ):
         if isinstance(record, Failure):
             continue
         with contextlib.suppress(InputError):  # the run tells of records that cannot be read
@@ -39,7 +39,7 @@ def check_present(records: Iterable[Record | Failure], spec: RecordSpec) -> None
 def describe_absent(records: Iterable[Record | Failure], columns: Sequence[str]) -> str:
     """In words, which of these sparse columns, each of which any record may lack, none of the first 1,000 records has; or ""."""
     absent, count = list(columns), 0
-    for record in itertools.islice(records if absent else (), MOST_READ):
+    for record in itertools.islice(records if absent else (), _MOST_READ):
         if isinstance(record, Failure):
             continue
         with contextlib.suppress(InputError):

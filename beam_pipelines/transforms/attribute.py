@@ -280,8 +280,7 @@ class _ExplainElements(beam.DoFn):
         if self._total.failed == self._total.elements >= _MOST_REFUSED:
             _raise_refusal(failures)  # an error of the request is that of every element
         if self._run_check:
-            incomplete = Tally(sum(map(len, self._batches.values())), unread=self._parser.unread)
-            self._run_check.check_some(self._total + incomplete)
+            self._run_check.check_some(self._total + Tally(sum(map(len, self._batches.values()))))
 
     def _flush(self, key: Any) -> list[Any]:
         """Explain a batch. The outputs are a list, not a generator, so that the time of later steps does not count."""

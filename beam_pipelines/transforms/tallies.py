@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator
 import apache_beam as beam
 
 from beam_pipelines.engine.run_limits import LEAST_EXAMPLES
-from beam_pipelines.reading.named_features import MOST_READ
 from tb_deepexplain.errors import InputError, ParameterError, StoreError
 
 DEFAULT_ERROR_RATE = 0.5
@@ -46,11 +45,9 @@ class RunCheck:
             raise ParameterError(f"max_error_rate={self.max_error_rate}: expected a share between 0 and 1")
 
     def check_some(self, tally: Tally) -> None:
-        """For a worker, as soon as it has seen enough elements. Raises as `check_all`."""
+        """For a worker, as soon as it has seen enough elements: StoreError if too many of them failed."""
         if tally.elements >= LEAST_EXAMPLES:
             self._check_errors(tally)
-        if tally.elements >= MOST_READ:
-            self._check_features(tally)
 
     def check_all(self, tally: Tally) -> None:
         """For a whole run. StoreError if too many elements failed, InputError if none has a feature that was named."""

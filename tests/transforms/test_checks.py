@@ -268,6 +268,11 @@ def test_a_named_feature_that_no_element_has_is_refused(numbers: Path, tmp_path:
     _run(numbers, elements, label_feature="churn", preprocess=lambda columns: {**columns, "label": 1})
 
 
+def test_a_rare_feature_does_not_end_the_run_of_a_worker_that_has_not_seen_it(numbers: Path) -> None:
+    rare = ("rare", {"x": ROWS[0], "city": "Bern"})
+    assert _run(numbers, [*_elements(1010), rare], slice_features="city")["examples_explained"] == 1011
+
+
 def test_two_writers_of_one_store_are_refused(numbers: Path, tmp_path: Path) -> None:
     attributions = make_pipeline() | beam.Create(_elements(1)) | Attribute(numbers, ["saliency"])
     _ = attributions | WriteAttributions(tmp_path, "run")
