@@ -119,4 +119,6 @@ def _content(value: Any) -> bytes:
         array = np.asarray(value)
     except ValueError:  # lists of different lengths
         return repr(value).encode()
-    return repr(array.tolist()).encode() if array.dtype.hasobject else array.tobytes()
+    # NumPy joins texts: ["a", "b"] has the bytes of ["ab"].
+    is_list = array.dtype.hasobject or (array.dtype.kind in "SU" and array.size > 1)
+    return repr(array.tolist()).encode() if is_list else array.tobytes()

@@ -256,6 +256,7 @@ def test_the_digest_depends_on_names_and_values() -> None:
     one, other = (b"\n" + bytes([28]) + b"".join(order) for order in (entries, entries[::-1]))
     assert set(tf.train.Example.FromString(one).features.feature) == {"a", "b"}
     assert one != other and digest(one) == digest(other)
+    assert digest({"tags": ["a", "b"]}) != digest({"tags": ["ab"]}) != digest({"tags": ["a", b""]})
     others = [{"a": "x", "b": 1}, {"c": "x", "b": 1}, {"a": "x", "b": 2}, {"a": "x"}, b"x", b"y"]
     assert len({digest(other) for other in others}) == len(others)
 
