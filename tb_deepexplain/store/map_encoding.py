@@ -12,17 +12,13 @@ QUANTILES = {"q50": 0.5, "q90": 0.9, "q95": 0.95, "q99": 0.99, "q100": 1.0}
 _VALUES_TOGETHER = 65536  # that are encoded at once: they stay in the processor's caches
 
 
-def encode_map(values: np.ndarray, dtype: str | None = None) -> dict[str, Any]:
-    """The columns of a map: bytes, dtype, scale, shape, quantiles of |a|, and concentration.
+def encode_maps(maps: Sequence[np.ndarray]) -> list[dict[str, Any]]:
+    """For each map the columns `attribution` (row-major, little-endian), `dtype`, `scale`, `shape`, `concentration` and QUANTILES.
 
     Maps are float16 of `values / scale` with scale = max |a|, which keeps 11 bits of every value above
-    2^-14 of the largest. A map whose median magnitude lies below that is kept as float32.
+    2^-14 of the largest. A map whose median magnitude lies below that is kept as float32. Small maps of one shape are encoded
+    together, which takes a fifth of the time.
     """
-    return _encode(np.asarray(values)[None], dtype)[0]
-
-
-def encode_maps(maps: Sequence[np.ndarray]) -> list[dict[str, Any]]:
-    """`encode_map` of each. Small maps of one shape are encoded together, which takes a fifth of the time."""
     by_shape: dict[tuple[int, ...], list[int]] = {}
     for i, values in enumerate(maps):
         by_shape.setdefault(np.shape(values), []).append(i)
@@ -36,7 +32,7 @@ def encode_maps(maps: Sequence[np.ndarray]) -> list[dict[str, Any]]:
     return [encoded[i] for i in range(len(maps))]
 
 
-def _encode(maps: np.ndarray, dtype: str | None = None) -> list[dict[str, Any]]:
+def _encode(maps: np.ndarray) -> list[dict[str, Any]]:
     """The columns of maps `[N, ...]`."""
     n, shape = len(maps), list(maps.shape[1:])
     values = maps.reshape(n, math.prod(shape)).astype(np.float64)
@@ -47,7 +43,7 @@ def _encode(maps: np.ndarray, dtype: str | None = None) -> list[dict[str, Any]]:
     else:  # each map may have another number of magnitudes
         statistics = np.concatenate([_summarize(np.sort(s[f])[None]) for s, f in zip(sizes, finite, strict=True)])
     largest, median, concentration, *quantiles = statistics.T
-    halves = np.full(n, dtype == "float16") if dtype else ~(median < largest * 2.0**-14)
+    halves = ~(median < largest * 2.0**-14)
     # The scale is stored as float32: divide by the number that the reader multiplies by.
     scale = largest.astype(np.float32)
     scale[~(halves & (scale > 0))] = 1
@@ -86,6 +82,6 @@ def _summarize(sizes: np.ndarray) -> np.ndarray:
 
 
 def decode_map(attribution: bytes, dtype: str, scale: float, shape: Sequence[int]) -> np.ndarray:
-    """The float32 map that `encode_map` stored."""
+    """The float32 map that `encode_maps` stored."""
     data = np.frombuffer(attribution, np.dtype(dtype).newbyteorder("<")).reshape(shape)
     return data.astype(np.float32) * np.float32(scale)
