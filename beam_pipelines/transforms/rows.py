@@ -108,13 +108,15 @@ def _make_rows(explained: Explained, top: int | None) -> Iterator[dict[str, Any]
 
 
 def _features(example: Input, attribution: Attribution) -> Iterator[dict[str, Any]]:
-    if attribution.parts is None:
+    if (
+        attribution.parts is None or example.parts is None
+    ):  # of one input, or of a table: the values of all its inputs in one list
         inputs = list(example.inputs)
         name = inputs[0]["name"] if len(inputs) == 1 else None
         yield from _features_of(example, name, inputs, np.asarray(attribution.values))
         return
     maps = split_map(np.asarray(attribution.values), attribution.parts)
-    for part in example.parts or ():
+    for part in example.parts:
         inputs = [one for one in example.inputs if one["name"] == part.input]
         yield from _features_of(part, part.input, inputs, maps[part.input])
 

@@ -11,12 +11,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from apache_beam.testing.util import assert_that, equal_to
 
 import tb_deepexplain as dx
 from beam_pipelines.transforms import Attribute, Explained, ToRows
 from beam_pipelines.transforms.rows import _make_rows
 from tb_deepexplain.errors import ParameterError
 from tb_deepexplain.store.records import Attribution, Input, InputPart, model_input
+from tests import models
 from tests.transforms.elements import PICTURES, make_elements, make_pipeline
 
 TABLE = Input(
@@ -47,7 +49,9 @@ def features(example: Input, attribution: Attribution, top: int | None = None) -
 
 
 def test_the_features_of_a_table() -> None:
-    attribution = Attribution("t", "saliency", np.array([0.5, -2, np.nan], np.float32), target=2, score=1.5)
+    parts = [{"input": "age", "shape": [1]}, {"input": "rest", "shape": [2]}]
+    values = np.array([0.5, -2, np.nan], np.float32)
+    attribution = Attribution("t", "saliency", values, target=2, score=1.5, parts=parts)  # type: ignore[arg-type]
     first, second = ("age", 0, "age", "0.25", 0.5), ("rest", 0, "rest[0]", "Bern", -2.0)
     assert features(TABLE, attribution) == [first, second]  # not what the method cannot explain
     assert features(TABLE, attribution, top=1) == [second]
@@ -66,6 +70,17 @@ def test_numbers_are_written_in_full() -> None:
     example = Input("t", "tabular", values=[1234567.0, 0.1, 1e20], inputs=[model_input("x", "float32", [3], "tabular")])
     of_example = features(example, Attribution("t", "saliency", np.ones(3, np.float32)))
     assert [value for _, _, _, value, _ in of_example] == ["1234567", "0.1", "1e+20"]
+
+
+def test_a_table_of_several_inputs_has_its_features(tmp_path: Path) -> None:
+    models.columns().export(tmp_path, verbose=False)
+    element = {"age": 31.0, "sizes": [[1.0, 2.0], [3.0, 4.0]]}
+    with make_pipeline() as p:
+        made = p | beam.Create([(7, element)]) | Attribute(tmp_path, ["occlusion"], target=0) | ToRows()
+        seen = made | beam.Map(lambda row: [f"{one['name']} = {one['value']}" for one in row["features"]])
+        assert_that(
+            seen, equal_to([["age = 31", "sizes[0,0] = 1", "sizes[0,1] = 2", "sizes[1,0] = 3", "sizes[1,1] = 4"]])
+        )
 
 
 def test_the_features_of_a_picture_and_a_text() -> None:
