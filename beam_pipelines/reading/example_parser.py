@@ -8,7 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from beam_pipelines.reading.feature_values import describe_values, to_bytes, to_input, to_number, to_scalar
+from beam_pipelines.reading.feature_values import (
+    PartitionValue,
+    describe_values,
+    to_bytes,
+    to_input,
+    to_number,
+    to_scalar,
+)
 from beam_pipelines.reading.label_values import to_label
 from beam_pipelines.reading.named_features import is_present
 from beam_pipelines.reading.picture_decoding import decode_picture
@@ -119,6 +126,7 @@ class ExampleParser:
         others = set(columns) - {self.spec.label_feature, self.spec.id_feature, "label", "id"}
         if len(others) > 1:
             others -= set(self.spec.slice_features)
+            others -= {each for each in others if isinstance(columns[each], PartitionValue)}
         is_only = (
             len(self.inputs) == len(others) == 1 and not model_input.is_sparse
         )  # a record may lack a sparse column

@@ -21,6 +21,10 @@ class EmptyCell(str):
     """An empty cell of a CSV file: an empty text where a text must be, and no value in a sparse column."""
 
 
+class PartitionValue(str):
+    """The value of a column that a file's folders add: never that of the only input by another name."""
+
+
 def to_scalar(value: Any) -> Any:
     """A value that holds one number or string as int, float or str; any other value unchanged."""
     while isinstance(value, list | tuple) and len(value) == 1:

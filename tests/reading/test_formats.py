@@ -293,6 +293,10 @@ def test_folders_of_a_partitioned_parquet_table_are_columns(tmp_path: Path) -> N
     unit = plan_path(tmp_path / "part=1" / "table" / "year=2024").units[0]
     (record, *_) = read_records(unit, only.columns)
     assert only.parse(record.payload, "1").inputs["year"] == 2024
+    by_another_name = ExampleParser([InputSpec("x", "float32", (None,), "x")])
+    (record, *_) = read_records(unit, by_another_name.columns)
+    # The only column of the file.
+    assert by_another_name.parse(record.payload, "1").inputs["x"] == record.payload["age"]
 
 
 def test_parquet_columns_keep_their_axes(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from beam_pipelines.reading.feature_values import PartitionValue
 from beam_pipelines.reading.files import fingerprint, open_file
 from beam_pipelines.reading.format_interface import BrokenFile, Damaged, RecordRange, Source
 from beam_pipelines.reading.work_unit import Columns, WorkUnit
@@ -68,7 +69,7 @@ def partition_columns(path: str) -> dict[str, str | None]:
         name, separator, value = folder.partition("=")
         if not (name and separator):
             break
-        partitions = {unquote(name): None if value == _NO_VALUE else unquote(value), **partitions}
+        partitions = {unquote(name): None if value == _NO_VALUE else PartitionValue(unquote(value)), **partitions}
     return partitions
 
 
