@@ -52,7 +52,7 @@ def write_csv(folder: Path) -> None:
 
 
 def preprocessing_fn(inputs: dict[str, Any]) -> dict[str, Any]:
-    """What Transform computes of the raw columns: scales, vocabularies, buckets and a hashed cross."""
+    """Transforms the raw columns: scales, vocabularies, buckets and a hashed cross."""
     import tensorflow_transform as tft
 
     def dense(column: Any, default: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What an EvalConfig's metrics_specs ask of the extractor: measures, options, maps of all classes, and stores to compare with."""
+"""Reads from an EvalConfig's metrics_specs what the extractor needs: measures, options, maps of all classes, stores to compare with."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def _pooling(pool: str | None, regions: int) -> dict[str, Any]:
 
 
 def _differences(prefix: str, there: Mapping[str, Any], here: Mapping[str, Any]) -> Iterator[str]:
-    """What differs, in words; `prefix` precedes every name."""
+    """The differences in words; `prefix` precedes every name."""
     for name in dict.fromkeys([*there, *here]):
         stored, requested = there.get(name), here.get(name)
         if isinstance(stored, dict) and isinstance(requested, dict):

@@ -201,7 +201,7 @@ class Attribute(beam.PTransform, Generic[K, V]):
             self.is_checked = True
 
     def _types(self, examples: Any) -> tuple[Any, Any]:
-        """Of key and element: `Attribute[K, V](...)` names those of pairs, or else Beam knows them."""
+        """The types of key and element: `Attribute[K, V](...)` names those of pairs, or else Beam knows them."""
         named = get_args(getattr(self, "__orig_class__", None))
         if named and not typehints.is_consistent_with(examples, pair := typehints.Tuple[named]):
             raise TypeCheckError(f"{self.label} expects elements of type {pair}; got {examples}")

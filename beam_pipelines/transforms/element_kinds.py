@@ -36,7 +36,7 @@ def split_key(element: Any) -> tuple[Any, Any]:
 
 
 def read_value(value: Any) -> Any:
-    """What is to be explained of an element without its key: a mapping of columns, bytes, or one value."""
+    """The content to explain of an element without its key: a mapping of columns, bytes, or one value."""
     if isinstance(value, PredictionResult):
         return read_value(split_key(value.example)[1])
     if isinstance(value, ReadableFile):

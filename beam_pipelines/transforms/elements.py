@@ -1,4 +1,4 @@
-"""What the transforms exchange with a pipeline: elements in, explained examples and failures out."""
+"""The types that the transforms exchange with a pipeline: elements in, explained examples and failures out."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class ParsedElement(NamedTuple):
     example: Example | records.Failure
 
     def output(self, outcome: Outcome) -> Explained | Failure:
-        """What the transforms put out for the outcome of the example."""
+        """The output of the transforms for the outcome of the example."""
         if isinstance(outcome, records.Failure):
             return Failure(self.key, self.element, **vars(outcome))
         return Explained(self.key, self.element, *outcome)

@@ -113,7 +113,7 @@ def _check(explainer: BatchExplainer, record_spec: RecordSpec, columns: Sequence
 
 
 def _evaluations(explainer: BatchExplainer, example: Example) -> int:
-    """Of the model, to explain the example."""
+    """The number of evaluations of the model to explain the example."""
     inputs = explainer.stack([example])
     return sum(one.cost(inputs) for one in explainer.explainers)
 

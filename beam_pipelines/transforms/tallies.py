@@ -15,7 +15,7 @@ DEFAULT_ERROR_RATE = 0.5
 
 @dataclasses.dataclass(frozen=True)
 class Tally:
-    """What is known of the elements of a bundle, or of several."""
+    """Counts of the elements of a bundle, or of several."""
 
     elements: int = 0
     failed: int = 0
@@ -35,7 +35,7 @@ class Tally:
 
 @dataclasses.dataclass(frozen=True)
 class RunCheck:
-    """What ends a run. `max_error_rate`: None for the default, which judges no run of few elements unless all of them failed."""
+    """Conditions that end a run. `max_error_rate`: None for the default, which judges no run of few elements unless all of them failed."""
 
     max_error_rate: float | None
     named_features: dict[str, str]  # with the options that name them

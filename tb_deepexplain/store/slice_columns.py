@@ -65,7 +65,7 @@ def read_column(extras: pa.ChunkedArray, feature: SliceFeature) -> pa.Array:
 
 @dataclasses.dataclass(frozen=True)
 class _Values:
-    """What some values of a slice feature have in common."""
+    """Common properties of some values of a slice feature."""
 
     count: int = 0
     all_whole: bool = True

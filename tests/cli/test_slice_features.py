@@ -60,7 +60,7 @@ def kept(store: Store) -> pd.DataFrame:
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
 def test_columns_of_tables(model: Path, tmp_path: Path, suffix: str) -> None:
-    """Of texts of a CSV file numbers are numbers; a missing value is none."""
+    """Numbers in a CSV file are numbers; a missing value is none."""
     run = Run(model, tmp_path / "logs")
     assert run(write_source(tmp_path, suffix), "--keep=plan,age,plan type", "--unit_size=8", methods="saliency") == 0
     frame = kept(run.store)

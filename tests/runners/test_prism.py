@@ -56,7 +56,7 @@ def test_the_example_of_a_pipeline(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("is_allowed", [False, True])
 def test_a_store_for_each_window_of_a_stream(is_allowed: bool, image: Run, tmp_path: Path) -> None:
-    """What comes later than is allowed is in no store, and the counters tell."""
+    """Elements that come later than is allowed are in no store, and the counters tell."""
     p = beam.Pipeline(options=PipelineOptions([*FLAGS[:2], "--streaming", "--environment_type=LOOPBACK"]))
     counters = run_stream(p, image.model, tmp_path, timed(1), **(LATENESS if is_allowed else {}))
     assert read(tmp_path) == {

@@ -44,7 +44,7 @@ METHODS = ("integrated_gradients", "occlusion", "shapley_sampling")
 
 
 class Flats(NamedTuple):
-    """What the pipeline before AttributionGen makes."""
+    """The artifacts of the pipeline before AttributionGen."""
 
     rows: list[dict[str, Any]]
     examples: Any

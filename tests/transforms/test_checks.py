@@ -1,4 +1,4 @@
-"""What `Attribute` refuses when a pipeline is built, when a worker starts, and while it runs."""
+"""`Attribute` refuses mistakes when a pipeline is built, when a worker starts, and while it runs."""
 
 from __future__ import annotations
 

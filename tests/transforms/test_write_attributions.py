@@ -153,7 +153,7 @@ def test_a_failed_bundle_leaves_no_file(tmp_path: Path) -> None:
 
 
 def test_slice_features_of_elements(model: Path, tmp_path: Path) -> None:
-    """Of elements that are dicts, whether a key is beside them or not; of a stored example in `extras`, too."""
+    """Columns of elements that are dicts, whether a key is beside them or not; in `extras` of a stored example, too."""
     elements = [
         (key, {**columns, "plan": f"p{i % 2}", "age": i}) for i, (key, columns) in enumerate(make_elements()[:6])
     ]
