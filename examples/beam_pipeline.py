@@ -170,7 +170,9 @@ def run(output: Path, flags: Sequence[str]) -> None:
         names = p | "Names" >> beam.Create(NAMES.items())
         by_key = {"explained": explained_customers | "By key" >> beam.Map(lambda e: (e.key, e)), "names": names}
         rows = by_key | beam.CoGroupByKey() | beam.FlatMapTuple(join_names)
-        _ = rows | "Write customers" >> beam.io.WriteToParquet(str(output / "customers"), CUSTOMERS)
+        _ = rows | "Write customers" >> beam.io.WriteToParquet(
+            str(output / "customers"), CUSTOMERS, file_name_suffix=".parquet"
+        )
 
         reviews = p | "Reviews" >> beam.Create(["great shoes again", (b"r-2", "the worst shoes")])
         explained_reviews = reviews | "Explain reviews" >> Attribute(models / "reviews", ["gradient_x_input"])
@@ -185,7 +187,9 @@ def run(output: Path, flags: Sequence[str]) -> None:
             | "Explain photos" >> Attribute(models / "photos", ["integrated_gradients"])
         )
         maps = (explained_reviews.explained, explained_photos.explained) | "Maps" >> beam.Flatten() | ToRows()
-        _ = maps | "Write maps" >> beam.io.WriteToParquet(str(output / "maps"), ToRows.PARQUET_SCHEMA)
+        _ = maps | "Write maps" >> beam.io.WriteToParquet(
+            str(output / "maps"), ToRows.PARQUET_SCHEMA, file_name_suffix=".parquet"
+        )
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -193,7 +197,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, default=Path("shop"), help="folder of the models, photos and rows")
     arguments, flags = parser.parse_known_args(argv)
     run(arguments.output, flags)
-    print(f"wrote the Parquet files {arguments.output}/customers* and {arguments.output}/maps*")
+    print(f"wrote the Parquet files {arguments.output}/customers*.parquet and {arguments.output}/maps*.parquet")
 
 
 if __name__ == "__main__":

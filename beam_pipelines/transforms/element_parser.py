@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from typing import Any
 
@@ -27,7 +28,7 @@ class ElementParser:
         return frozenset(self._parser.unread)
 
     def parse(self, element: Any) -> ParsedElement:
-        """The id of the example is the element's key as a string, else the id in the element, else a digest of its content."""
+        """The id of the example is the element's key as text, else the id in the element, else a digest of its content."""
         key, value = split_key(element)
         is_keyed = key is not None
         if is_keyed:
@@ -36,9 +37,17 @@ class ElementParser:
             content = read_value(value)
             key = key if is_keyed else digest(content)
             example = self._parser.parse(
-                self._record_maker.record(content, key if value is not element else None), str(key)
+                self._record_maker.record(content, key if value is not element else None), key_text(key)
             )
-            return ParsedElement(key, value, dataclasses.replace(example, id=str(key)) if is_keyed else example)
+            return ParsedElement(key, value, dataclasses.replace(example, id=key_text(key)) if is_keyed else example)
         except Exception as error:  # a bad element must not stop the pipeline
             key = digest(value) if key is None else key
-            return ParsedElement(key, value, records.Failure(str(key), "parse", *describe_failure(error)))
+            return ParsedElement(key, value, records.Failure(key_text(key), "parse", *describe_failure(error)))
+
+
+def key_text(key: Any) -> str:
+    """A key as the id of an example. Many sources, such as Kafka, have keys of bytes: those of a text are the text."""
+    if isinstance(key, bytes):
+        with contextlib.suppress(UnicodeDecodeError):
+            return key.decode()
+    return str(key)

@@ -20,6 +20,7 @@ import tb_deepexplain as dx
 from beam_pipelines.reading.record_spec import RecordSpec
 from beam_pipelines.transforms import Attribute, Explained, digest
 from beam_pipelines.transforms.element_kinds import RecordMaker
+from beam_pipelines.transforms.element_parser import key_text
 from tb_deepexplain.errors import InputError
 from tb_deepexplain.graph.input_spec import InputSpec
 from tests import models
@@ -217,3 +218,8 @@ def test_other_elements_are_told_what_to_write(exported: Any, model: Path) -> No
     for error, key in zip(errors, ("an array of shape [8, 8, 3]", "bytes (b'\\x89PNG"), strict=True):
         assert key in error.message
         assert '`| beam.Map(lambda x: {"image": x[0], "label": x[1]})`' in error.message
+
+
+@pytest.mark.parametrize(("key", "text"), [(7, "7"), (b"r-2", "r-2"), (b"\xff", "b'\\xff'"), (("a", 1), "('a', 1)")])
+def test_the_id_is_the_key_as_text(key: Any, text: str) -> None:
+    assert key_text(key) == text
