@@ -4,7 +4,7 @@
 
 CsvExampleGen → StatisticsGen → SchemaGen → Transform → Trainer → Evaluator → AttributionGen → Pusher, on the passengers of the
 Titanic: class, sex, title, number of namesakes, and an age that is missing for half of them. The serving signature parses raw
-tf.Examples and holds Transform's graph; each raw column gets one attribution. Run it twice: the second model is compared with
+tf.Examples and holds Transform's graph; each raw column gets one attribution. Run it again with --seed 1: the second model is compared with
 the first, and is neither blessed nor pushed if its attributions have drifted too far.
 """
 
