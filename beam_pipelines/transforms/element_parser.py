@@ -49,5 +49,5 @@ def key_text(key: Any) -> str:
     """A key as the id of an example. Many sources, such as Kafka, have keys of bytes: those of a text are the text."""
     if isinstance(key, bytes):
         with contextlib.suppress(UnicodeDecodeError):
-            return key.decode()
+            return key.decode() or str(key)  # an id is never empty
     return str(key)
