@@ -23,7 +23,6 @@ from tb_deepexplain.store.layout import store_path
 from tb_deepexplain.store.reader import Store
 from tb_deepexplain.store.records import value_names
 from tests.tfma.test_tfma import parse_config, shared_model, write
-from tests.tfx import artifacts
 from tests.tfx.artifacts import FEATURES, make_rows, serialize
 
 KEPT = ["plan", "visits", "city"]
@@ -43,13 +42,6 @@ def customers(count: int) -> list[dict[str, Any]]:
         others = {"plan": ["basic", "pro"][number % 2], "visits": number % 3}
         rows.append(row | others | ({"city": "São Paulo" if number % 3 else "Bern"} if number % 4 else {}))
     return rows
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("model")
-    artifacts.save_model(folder, artifacts.make_network())
-    return folder / "Format-Serving"
 
 
 @pytest.fixture(scope="module")

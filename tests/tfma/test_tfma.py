@@ -61,13 +61,6 @@ def shared_model(path: Any, eval_config: Any, name: str = "") -> Any:
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("model")
-    artifacts.save_model(folder, artifacts.make_network())
-    return folder / "Format-Serving"
-
-
-@pytest.fixture(scope="module")
 def frame(model: Path, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     """The same examples in a store, one row for each: attributions by feature, label, measures."""
     folder = tmp_path_factory.mktemp("store")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import pytest
 import tensorflow as tf
 
@@ -275,7 +276,6 @@ def test_columns_that_are_counted_or_only_there(tmp_path: Path) -> None:
 
 def test_values_in_python(model: Model, records: list[bytes]) -> None:
     """Lists of values, single values, and missing ones; as records, and as columns of a frame."""
-    pandas = pytest.importorskip("pandas")
     missing = math.nan
     columns: dict[str, list[Any]] = {
         "city": ["Bern", missing, "Genf", "nowhere"],
@@ -286,7 +286,7 @@ def test_values_in_python(model: Model, records: list[bytes]) -> None:
     explainer = dx.Explainer("occlusion", model.graph, target=1)
     expected = attributions(explainer, records)
     one_each = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-    for xs in (columns, one_each, pandas.DataFrame(columns)):
+    for xs in (columns, one_each, pd.DataFrame(columns)):
         maps = attributions(explainer, xs)
         assert sorted(maps) == NAMES
         for name in NAMES:
