@@ -30,7 +30,7 @@ test-slow: $(VENV)/dev.stamp ## slow tests: GPU leases, workers that write to S3
 
 test-kills: $(VENV)/dev.stamp ## kill workers and drivers 20 times at random moments (KILLS=N, SEED=N); no example may be lost
 	KILLS=$${KILLS:-20} $(BIN)/python -m pytest -s tests/engine/test_kills.py
-	KILLS=1 $(BIN)/python -m pytest tests/engine/test_recovery.py -k 'stalled or starting'
+	KILLS=1 $(BIN)/python -m pytest tests/engine/test_recovery.py tests/engine/test_waiting.py -k 'stalled or starting or more_processes'
 
 test-lowest: $(ENGINES)/lowest.stamp ## the store and the readers with the lowest versions that setup.py allows; a minute
 	$(ENGINES)/lowest/bin/python -m pytest -m "not slow" --numprocesses 2 --dist loadfile tests/store tests/reading $(ARGS)

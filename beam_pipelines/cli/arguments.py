@@ -75,6 +75,8 @@ class Arguments:
     measured: float = 1.0
     unit_size: int = 256
     gpus: int | None = None
+    processes_per_gpu: int = 1
+    gpu_memory: float | None = None
     mixed_precision: bool = False
     resume: bool = False
     retry_errors: bool = False
@@ -95,6 +97,8 @@ _ONLY_EXPLAIN = (
     "measured",
     "unit_size",
     "gpus",
+    "processes_per_gpu",
+    "gpu_memory",
     "mixed_precision",
     "resume",
     "retry_errors",

@@ -139,9 +139,18 @@ def _explain(prepared: _Prepared, pool: DevicePool[UnitWorker]) -> int | None:
         start_pipeline(prepared.runner, options, [Task(unit) for unit in status.unfinished_units()], explain_units)
         print("the job template is written; after the job has run, the same command with --resume commits the store")
         return OK
+    from beam_pipelines.engine.devices import count_process_slots
+
     max_error_rate = _DEFAULT_ERROR_RATE if arguments.max_error_rate is None else arguments.max_error_rate
     limits = RunLimits(max_error_rate, arguments.stall_timeout)
-    recovery = Recovery(ProgressFolder(status.directory), limits, prepared.runner, options)
+    recovery = Recovery(
+        ProgressFolder(status.directory),
+        limits,
+        prepared.runner,
+        options,
+        local_workers.count_processes(arguments.beam),
+        lambda processes: count_process_slots(processes, arguments.gpus, arguments.processes_per_gpu),
+    )
     interrupted = recovery.run(status.unfinished_units, status.count_examples, explain_units, status.plan.record_count)
     if interrupted and (unfinished := status.unfinished_units()):
         counts = f"{len(unfinished)} of {len(status.plan.units)} units left"

@@ -10,6 +10,7 @@ from beam_pipelines.reading.formats import FORMATS
 from beam_pipelines.reading.record_spec import RESIZE_METHODS
 from tb_deepexplain.errors import ParameterError
 from tb_deepexplain.evaluation.ranking import DEFAULT_BUDGET, DEFAULT_MEASURES
+from tb_deepexplain.recording.request import LEAST_GPU_MEMORY
 
 _EXPLAIN_USAGE = """%(prog)s --model PATH --input GLOB --logdir DIR --methods A,B
        [options] [--METHOD.PARAMETER VALUE] [Beam options]"""
@@ -377,6 +378,20 @@ def _add_execution(group: argparse._ArgumentGroup) -> None:
         "1 if it runs several)",
     )
     group.add_argument(
+        "--processes_per_gpu",
+        type=_positive,
+        default=1,
+        metavar="N",
+        help="let N processes share a GPU, each with its share of the free memory: for small models (default: 1)",
+    )
+    group.add_argument(
+        "--gpu_memory",
+        type=_gigabytes,
+        metavar="GB",
+        help="memory of each GPU that a process uses at most, where other programs use it, too (default: all that is free, or "
+        "its share)",
+    )
+    group.add_argument(
         "--mixed_precision",
         action="store_true",
         help="use half precision for matrix products and convolutions (float16 on GPUs, bfloat16 on CPUs): faster, "
@@ -419,6 +434,13 @@ def _count(text: str, minimum: int = 0) -> int:
 
 def _positive(text: str) -> int:
     return _count(text, 1)
+
+
+def _gigabytes(text: str) -> float:
+    value = _number(text)
+    if not value >= LEAST_GPU_MEMORY:  # NaN, too
+        raise argparse.ArgumentTypeError(f"{text} is not a number of gigabytes of at least {LEAST_GPU_MEMORY}")
+    return value
 
 
 def _share(text: str) -> float:

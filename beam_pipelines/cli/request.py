@@ -55,6 +55,8 @@ def build_request(arguments: Arguments, background: Background | None = None) ->
         batch_size=arguments.batch_size,
         step=arguments.step,
         gpus=arguments.gpus,
+        processes_per_gpu=arguments.processes_per_gpu,
+        gpu_memory=arguments.gpu_memory,
         alone=local_workers.is_alone(arguments.beam),
         mixed_precision=arguments.mixed_precision,
     )

@@ -50,9 +50,11 @@ def explainer_pool(request: Request, graph: ModelGraph | None = None) -> DeviceP
     return DevicePool(prepare_devices(request), lambda: BatchExplainer(request, loaded.pop() if loaded else None))
 
 
-def prepare_devices(request: Request) -> tuple[str, ...]:
-    """Acquire this process's devices as the request configures them; their names."""
-    names = devices.acquire_devices(request.gpus, request.alone)
+def prepare_devices(request: Request, keep_waiting: Callable[[str], bool] | None = None) -> tuple[str, ...]:
+    """Acquire this process's devices as the request configures them; their names. `keep_waiting`: as in `lease_gpus`."""
+    names = devices.acquire_devices(
+        request.gpus, request.alone, request.processes_per_gpu, request.gpu_memory, keep_waiting
+    )
     if request.mixed_precision:
         devices.enable_mixed_precision()
     return names

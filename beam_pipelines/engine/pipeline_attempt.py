@@ -18,7 +18,7 @@ from beam_pipelines.engine.progress_display import ProgressDisplay, format_durat
 from beam_pipelines.engine.progress_folder import ProgressFolder, WorkerReport
 from beam_pipelines.engine.run_limits import ADVICE, RunLimits
 from beam_pipelines.engine.unit_worker import Task
-from beam_pipelines.engine.worker_processes import WorkerDied, WorkerProcesses, single_worker
+from beam_pipelines.engine.worker_processes import WorkerDied, WorkerProcesses, limited_workers
 from tb_deepexplain.error_text import runner_error_text
 from tb_deepexplain.errors import StoreError
 
@@ -58,15 +58,23 @@ class PipelineAttempt:
         self._result: PipelineResult | None = None
         self._ended = threading.Event()
         self._last_done, self._last_change, self._noticed = 0.0, time.monotonic(), False
+        self._noticed_waiting = False
         self._local = False  # Beam's local runner
         self.reports: list[WorkerReport] = []
         self.dead_workers: list[WorkerReport] = []
         self.interrupted = False
 
     def run(
-        self, runner: Any, options: Any, tasks: Sequence[Task], make_transform: Callable[[], Any]
+        self,
+        runner: Any,
+        options: Any,
+        tasks: Sequence[Task],
+        make_transform: Callable[[], Any],
+        workers_limit: int | None = None,
     ) -> WorkerDied | None:
         """Run to the end; the death of a worker that ended it early, else None. Ctrl-C sets `interrupted`.
+
+        `workers_limit`: how many workers the local runner starts, if not as many as its options say.
 
         Raises StoreError for an error of the pipeline, and if a limit is exceeded.
         """
@@ -76,8 +84,9 @@ class PipelineAttempt:
         with ExitStack() as stack:
             stack.callback(self._clear_progress)
             workers = stack.enter_context(WorkerProcesses())
-            if tasks[0].one_by_one:
-                stack.enter_context(single_worker(options.view_as(DirectOptions)))
+            workers_limit = 1 if tasks[0].one_by_one else workers_limit
+            if workers_limit is not None:
+                stack.enter_context(limited_workers(options.view_as(DirectOptions), workers_limit))
             # The pipeline runs in a thread, so that this one can show the progress and handle Ctrl-C. An event signals its
             # end: after Ctrl-C, Thread.join takes a living thread for a dead one (Python 3.11).
             arguments = (runner, options, tasks, make_transform)
@@ -93,6 +102,11 @@ class PipelineAttempt:
         if death is None and self._error:
             raise StoreError(f"{runner_error_text(self._error)}; {ADVICE}") from self._error
         return death
+
+    @property
+    def waiting(self) -> str:
+        """Why a worker has no device; "" if all have one."""
+        return next((report.waiting for report in self.reports if report.waiting), "")
 
     def _run_pipeline(
         self, runner: Any, options: Any, tasks: Sequence[Task], make_transform: Callable[[], Any]
@@ -130,6 +144,9 @@ class PipelineAttempt:
         done, failed = sum(report.done for report in self.reports), sum(report.failed for report in self.reports)
         self._display.update(done, failed)
         reason = next((report.reason for report in self.reports if report.reason), "")
+        if self.waiting and not self._noticed_waiting:
+            self._noticed_waiting = True
+            self._display.print(f"a worker waits for a GPU, the others go on: {self.waiting}")
         self._limits.check_error_rate(self._finished + done, self._failed + failed, reason)
         if done != self._last_done:
             self._last_done, self._last_change, self._noticed = done, time.monotonic(), False

@@ -36,6 +36,7 @@ class WorkerReport:
     reason: str = ""  # of the last failure
     unit: str | None = None  # being explained
     step: str | None = None  # of the unit, if its examples are explained one by one
+    waiting: str = ""  # why the worker has no device
 
 
 class ProgressFolder:
@@ -71,6 +72,13 @@ class ProgressFolder:
         """For a worker: the unit that it begins, and the step within it."""
         self._report = dataclasses.replace(self._report, unit=unit, step=step)
         self.write_report()
+
+    def report_waiting(self, reason: str) -> None:
+        """For a worker: that it waits for a device, and why; "" when it has one. Raises Stopped if a stop is requested."""
+        if reason != self._report.waiting:
+            self._report = dataclasses.replace(self._report, waiting=reason)
+            self.write_report()
+        self.report_examples(0)
 
     def report_examples(self, done: float, failed: int = 0, reason: str = "") -> None:
         """For a worker: `done` more examples are finished; `failed` of them failed. Raises Stopped if a stop is requested."""

@@ -25,9 +25,21 @@ TRIES = 3  # in a row without a finished unit or a narrower cause
 class Recovery:
     """`run` explains all units; `retried_units` counts those that were begun more than once."""
 
-    def __init__(self, progress: ProgressFolder, limits: RunLimits, runner: Any, options: Any) -> None:
+    def __init__(
+        self,
+        progress: ProgressFolder,
+        limits: RunLimits,
+        runner: Any,
+        options: Any,
+        processes: int = 0,
+        count_slots: Callable[[int], int] = lambda processes: processes,
+    ) -> None:
+        """`processes`: the worker processes that were requested on this machine, if any; `count_slots(processes)`: those of
+        them that can have a device now."""
         self._progress, self._limits = progress, limits
         self._runner, self._options = runner, options
+        self._processes, self._count_slots = processes, count_slots
+        self._last_slots = processes
         self._suspects = Suspects()
         self.retried_units = 0
 
@@ -49,15 +61,15 @@ class Recovery:
             while unfinished:
                 tasks = self._suspects.next_tasks(unfinished)
                 attempt = PipelineAttempt(self._progress, self._limits, display, finished_examples())
-                death = attempt.run(self._runner, self._options, tasks, make_transform)
+                limit = self._limit_workers(display)
+                death = attempt.run(self._runner, self._options, tasks, make_transform, limit)
                 before, unfinished = unfinished, unfinished_units()
                 if attempt.interrupted:
                     return True
                 if death is None:  # suspect units, which were left out, come next
                     if len(unfinished) == len(before):
-                        raise StoreError(
-                            f"the runner ended without an error and left {len(unfinished)} units; {ADVICE}"
-                        )
+                        ended = "the runner ended without an error and"
+                        raise StoreError(f"{attempt.waiting or f'{ended} left {len(unfinished)} units'}; {ADVICE}")
                     continue
                 narrowed = self._suspects.blame(attempt.dead_workers)
                 self.retried_units += len({report.unit for report in attempt.reports if report.unit})
@@ -69,6 +81,19 @@ class Recovery:
                 left = f"{len(unfinished)} unit{'' if len(unfinished) == 1 else 's'} left"
                 display.print(f"{death}{at_units(attempt.dead_workers)}; continuing with {left}")
         return False
+
+    def _limit_workers(self, display: ProgressDisplay) -> int | None:
+        """How many worker processes to start, if not all that were requested."""
+        if not self._processes:
+            return None
+        slots = self._count_slots(self._processes)
+        if slots != self._last_slots:
+            self._last_slots = slots
+            display.print(
+                f"GPUs are free for {slots} of {self._processes} worker processes (--direct_num_workers); {slots} "
+                f"start{'s' if slots == 1 else ''}"
+            )
+        return slots
 
     def _last_suspect(self, unfinished: Sequence[WorkUnit]) -> str:
         """When the workers died, for the message."""

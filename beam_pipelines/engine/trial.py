@@ -40,7 +40,7 @@ def load_workers(
     print_note("loading the model and explaining one example")
     is_here = local_workers.explains_here(flags)
     if not is_here:
-        job = dataclasses.replace(job, request=dataclasses.replace(job.request, gpus=0, mixed_precision=False))
+        job = dataclasses.replace(job, request=job.request.on_cpu())
     with filter_native_stderr():
         pool: DevicePool[UnitWorker] = (
             shared.acquire(lambda: unit_worker_pool(job)) if is_here else unit_worker_pool(job)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, TypeAlias
 
 from beam_pipelines.engine.batch_size import BatchSize
@@ -66,11 +66,11 @@ class _StepReporter:
             self._progress.report_unit(self._task.unit.id)
 
 
-def unit_worker_pool(job: Job) -> DevicePool[UnitWorker]:
-    """A worker for each device of this process."""
+def unit_worker_pool(job: Job, keep_waiting: Callable[[str], bool] | None = None) -> DevicePool[UnitWorker]:
+    """A worker for each device of this process. `keep_waiting`: for a free GPU, as in `lease_gpus`."""
     from beam_pipelines.engine.device_pool import DevicePool, prepare_devices
 
-    return DevicePool(prepare_devices(job.request), lambda: UnitWorker(job))
+    return DevicePool(prepare_devices(job.request, keep_waiting), lambda: UnitWorker(job))
 
 
 class UnitWorker:

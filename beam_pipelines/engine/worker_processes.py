@@ -91,10 +91,10 @@ def register_worker() -> None:
 
 
 @contextlib.contextmanager
-def single_worker(direct_options: object) -> Iterator[None]:
-    """Within, the local runner has one worker. `direct_options`: Beam's DirectOptions."""
+def limited_workers(direct_options: object, most: int) -> Iterator[None]:
+    """Within, the local runner has this number of workers. `direct_options`: Beam's DirectOptions."""
     workers = direct_options.direct_num_workers  # type: ignore[attr-defined]
-    direct_options.direct_num_workers = 1  # type: ignore[attr-defined]
+    direct_options.direct_num_workers = most  # type: ignore[attr-defined]
     try:
         yield
     finally:

@@ -5,7 +5,6 @@ What is refused here is one sentence. On a worker it would be the reason of each
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -42,7 +41,7 @@ def _request_here(attribute: Attribute, beam_flags: Sequence[str]) -> Request:
     """The request; if the flags start other processes, it leaves the GPUs to them."""
     if local_workers.explains_here(beam_flags):
         return attribute.request
-    return dataclasses.replace(attribute.request, gpus=0, mixed_precision=False)
+    return attribute.request.on_cpu()
 
 
 def check_examples(

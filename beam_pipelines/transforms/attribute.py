@@ -61,8 +61,9 @@ class Attribute(beam.PTransform, Generic[K, V]):
     tf.train.Example or its bytes; for a model with one input its value itself: an array, a text, an encoded picture, a ReadableFile
     of fileio; a PredictionResult of one of these, or a pair of a key and one of these. An element without a key has the id in it, or
     is named by a digest of its content. `features`, `preprocess` (a function of a dict, or "module:function"), `schema` (a file),
-    `resize` (True, or the name of a method), `id_feature`, `label_feature`, `mixed_precision` and `gpus` are as on the command line.
-    `gpus` counts for each process, which reserves them; the default is one, if the machine has any.
+    `resize` (True, or the name of a method), `id_feature`, `label_feature`, `mixed_precision`, `gpus`, `processes_per_gpu` and
+    `gpu_memory` are as on the command line. `gpus` counts for each process, which reserves them; the default is one, if the machine
+    has any.
 
     Returns `Attributions`: `explained`, of `Explained`, and `errors`, of `Failure`, both with the key and the element itself. Beam's
     type hints of both name the types of key and element, which Beam knows from the elements; `Attribute[int, dict](...)` names them
@@ -86,6 +87,8 @@ class Attribute(beam.PTransform, Generic[K, V]):
         batch_size: int | None = None,
         step: int = 0,
         gpus: int | None = None,
+        processes_per_gpu: int = 1,
+        gpu_memory: float | None = None,
         mixed_precision: bool = False,
         features: Mapping[str, str] | None = None,
         preprocess: Preprocess | str | None = None,
@@ -122,6 +125,8 @@ class Attribute(beam.PTransform, Generic[K, V]):
             batch_size=batch_size,
             step=step,
             gpus=gpus,
+            processes_per_gpu=processes_per_gpu,
+            gpu_memory=gpu_memory,
             mixed_precision=mixed_precision,
             superpixels=superpixels,
             signature=signature,

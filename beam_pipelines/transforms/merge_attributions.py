@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # which imports TensorFlow
 _Output: TypeAlias = tuple[Input, list[Attribution]]  # of one Attribute for one example
 
 # Fields of a Request in which Attributes that share a store may differ.
-_MAY_DIFFER = frozenset({"methods", "target", "batch_size", "gpus", "alone"})
+_MAY_DIFFER = frozenset({"methods", "target", "batch_size", "gpus", "alone", "processes_per_gpu", "gpu_memory"})
 
 
 def merge_requests(requests: Sequence[Request]) -> Request:

@@ -4,7 +4,6 @@ the error of every element."""
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import logging
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -81,7 +80,7 @@ def explains_here(pipeline: Pipeline) -> bool:
 
 def check_on_cpu(request: Request, record_spec: RecordSpec, columns: Sequence[str] | None) -> None:
     """As `checked_pool`, but leaves the GPUs of this machine to worker processes and keeps nothing in memory."""
-    request = dataclasses.replace(request, gpus=0, mixed_precision=False)
+    request = request.on_cpu()
     with contextlib.suppress(ParameterError):  # this process uses GPUs already
         prepare_devices(request)
     with tf.device("/device:CPU:0"):

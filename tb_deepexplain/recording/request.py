@@ -21,6 +21,9 @@ if TYPE_CHECKING:  # imports TensorFlow, which a pipeline can be built without
     from tb_deepexplain.graph.model_graph import ModelGraph
 
 
+LEAST_GPU_MEMORY = 0.25  # gigabytes of a process: less holds no model
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Request:
     """What is explained and how. `make_request` makes one from what a user writes."""
@@ -34,6 +37,8 @@ class Request:
     step: int = 0
     gpus: int | None = None  # for each process; None: one, or all for a process that is alone on its machine
     alone: bool = False
+    processes_per_gpu: int = 1  # how many may share a GPU, each with its share of the memory
+    gpu_memory: float | None = None  # gigabytes of each GPU that a process uses at most
     mixed_precision: bool = False
     measures: tuple[tuple[str, dict[str, Any]], ...] = ()  # ids with the parameters that are not the default
     measured: float = 1.0  # share of the examples whose maps are measured
@@ -49,6 +54,10 @@ class Request:
     slice_features: tuple[str, ...] = ()  # stored beside the maps, whether the model reads them or not
     check_model: bool = True  # compare the graph with the model as its owner calls it
     check_batch: bool = True  # warn where the output for an example depends on the other examples of its batch
+
+    def on_cpu(self) -> Request:
+        """The same request for a process that leaves the GPUs to others."""
+        return dataclasses.replace(self, gpus=0, processes_per_gpu=1, gpu_memory=None, mixed_precision=False)
 
 
 def make_request(
@@ -94,6 +103,7 @@ def make_request(
         raise ParameterError(
             f"only {only}: a score function has no classes; expected a condition on label, score, id or a slice feature"
         )
+    _check_devices(options.get("gpus"), options.get("processes_per_gpu", 1), options.get("gpu_memory"))
     return Request(
         model=str(model),
         methods=tuple(check_methods(methods).items()),
@@ -107,6 +117,15 @@ def make_request(
         slice_features=slice_features,
         **options,
     )
+
+
+def _check_devices(gpus: int | None, processes_per_gpu: int, gpu_memory: float | None) -> None:
+    if processes_per_gpu < 1:
+        raise ParameterError(f"processes_per_gpu={processes_per_gpu}: expected at least 1")
+    if gpu_memory is not None and not gpu_memory >= LEAST_GPU_MEMORY:
+        raise ParameterError(f"gpu_memory={gpu_memory:g}: expected at least {LEAST_GPU_MEMORY} (gigabytes)")
+    if gpus == 0 and gpu_memory is not None:
+        raise ParameterError(f"gpu_memory={gpu_memory:g}: gpus=0 explains on the CPU; leave one of them out")
 
 
 def select_explained(

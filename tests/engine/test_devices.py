@@ -1,36 +1,31 @@
-"""Devices: leases between real processes, several logical devices in one process, half precision."""
+"""Devices: which a process acquires and with how much memory, several logical devices in one process, half precision."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from beam_pipelines.engine import devices, local_workers
+from beam_pipelines.engine import devices, gpu_driver, gpu_leases, local_workers
 from beam_pipelines.engine.device_pool import DevicePool
+from beam_pipelines.engine.devices import GIGABYTE
 from beam_pipelines.engine.runners import choose_runner
 from tb_deepexplain.errors import ParameterError
+from tb_deepexplain.recording.request import make_request
+from tests.engine.fake_gpus import Machine
 from tests.pipeline_runs import Run, assert_same, pictures, write_records
 
 pytestmark = pytest.mark.slow
 
-_HOLD = """
-import sys, time
-from beam_pipelines.engine import devices
-print(devices.lease_gpus(sys.argv[1].split(","), 1, int(sys.argv[2])), flush=True)
-time.sleep(600)
-"""
 _TWO_DEVICES = """
 import json, sys, threading
 import tensorflow as tf
@@ -52,117 +47,154 @@ print(json.dumps([status, sorted(each[1:] for each in used)]))
 
 
 @pytest.fixture(autouse=True)
-def separate_leases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Lock files in a folder of the test; leases are dropped when it ends."""
-    (tmp_path / "leases").mkdir()
-    monkeypatch.setattr(devices.tempfile, "tempdir", str(tmp_path / "leases"))
-    monkeypatch.setenv("TMPDIR", str(tmp_path / "leases"))
-    monkeypatch.setattr(devices, "_leases", {})
+def separate_leases(leases: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "_acquired", ())
-    monkeypatch.setattr(devices, "SECONDS_TO_WAIT", 0.5)
-    yield
-    forget_devices()
+    monkeypatch.setattr(devices, "_acquired_memory", None)
+    monkeypatch.setattr(devices, "_SECONDS_TO_RELEASE", 0.2)
+    monkeypatch.setattr(gpu_driver, "memory", lambda _: gpu_driver.Memory(40 * GIGABYTE, 80 * GIGABYTE))
 
 
 def forget_devices() -> None:
     """Make this process release its devices."""
     devices._acquired = ()
-    while devices._leases:
-        os.close(devices._leases.popitem()[1])
+    gpu_leases.release_gpus()
 
 
-def start_holder(keys: str, most: int) -> tuple[subprocess.Popen[str], list[int]]:
-    """Another process, and the positions of the GPUs that it has leased."""
-    process = subprocess.Popen([sys.executable, "-c", _HOLD, keys, str(most)], stdout=subprocess.PIPE, text=True)
-    assert process.stdout
-    return process, json.loads(process.stdout.readline())
-
-
-def test_no_two_processes_get_one_gpu() -> None:
-    other, theirs = start_holder("0,1,2", 1)
-    try:
-        assert theirs == [0]
-        assert devices.lease_gpus(["0", "1", "2"], 1, 1) == [1]
-        assert devices.lease_gpus(["0", "1", "2"], 1, 3) == [1, 2]  # as many as are free
-        with pytest.raises(ParameterError, match=rf"needs 3 of the GPUs.*\(0: process {other.pid};.*--gpus 0"):
-            devices.lease_gpus(["0", "1", "2"], 3, 3)
-    finally:
-        other.send_signal(signal.SIGKILL)
-        other.wait()
-    assert devices.lease_gpus(["0"], 1, 1) == [0]  # the lease of a process ends with it, however that ends
-
-
-def test_a_process_that_cannot_lease_enough_leases_none() -> None:
-    other, _ = start_holder("0,1", 1)
-    with pytest.raises(ParameterError, match="needs 2 of the GPUs"):
-        devices.lease_gpus(["0", "1"], 2, 2)
-    other.kill()
-    other.wait()
-    third, theirs = start_holder("0,1", 2)
-    third.kill()
-    third.wait()
-    assert theirs == [0, 1]
-
-
-class Machine:
-    """TensorFlow's view of a machine with GPUs; records how it is configured."""
-
-    def __init__(self, gpus: int, monkeypatch: pytest.MonkeyPatch, begun: bool = False) -> None:
-        self.gpus = [SimpleNamespace(name=f"/physical_device:GPU:{i}") for i in range(gpus)]
-        self.visible, self.growing, self._begun = list(self.gpus), [], begun
-        monkeypatch.setattr(tf.config, "get_visible_devices", lambda device_type: list(self.gpus))
-        monkeypatch.setattr(tf.config, "set_visible_devices", self._set_visible)
-        monkeypatch.setattr(tf.config.experimental, "set_memory_growth", lambda gpu, on: self.growing.append(gpu))
-        monkeypatch.setattr(tf.config, "list_logical_devices", self._logical)
-
-    def _set_visible(self, chosen: list[Any], device_type: str) -> None:
-        if self._begun:
-            raise RuntimeError("Visible devices cannot be modified after being initialized")
-        self.visible = chosen
-
-    def _logical(self, device_type: str) -> list[SimpleNamespace]:
-        number = len(self.visible) if device_type == "GPU" else 1
-        return [SimpleNamespace(name=f"/device:{device_type}:{i}") for i in range(number)]
+@contextlib.contextmanager
+def held_by_another(names: list[str], processes_per_gpu: int = 1) -> Iterator[None]:
+    """Within, somebody else leases these GPUs."""
+    mine, gpu_leases._leases = gpu_leases._leases, {}
+    gpu_leases.lease_gpus(names, len(names), len(names), processes_per_gpu)
+    theirs, gpu_leases._leases = gpu_leases._leases, mine
+    yield
+    for lease in theirs.values():
+        os.close(lease.file)
 
 
 def test_which_devices_a_process_acquires(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine(4, monkeypatch)
-    other, _ = start_holder("0,1,2,3", 1)
-    assert devices.acquire_devices() == ("/device:GPU:0",)  # as this process counts those that it sees
-    assert machine.visible == machine.growing == [machine.gpus[1]]
-    assert devices.acquire_devices() == ("/device:GPU:0",)
-    with pytest.raises(ParameterError, match="gpus=2: this process already uses 1"):
-        devices.acquire_devices(2)
-    forget_devices()
-    assert len(devices.acquire_devices(alone=True)) == 3
-    assert machine.visible == machine.gpus[1:]
-    forget_devices()
-    assert devices.acquire_devices(0) == ("/device:CPU:0",)
-    assert machine.visible == []  # not even looked at
-    forget_devices()
-    with pytest.raises(ParameterError, match="gpus=5: this process sees 4"):
-        devices.acquire_devices(5)
-    other.kill()
-    other.wait()
+    with held_by_another(["0"]):
+        assert devices.acquire_devices() == ("/device:GPU:0",)  # as this process counts those that it sees
+        assert machine.visible == machine.growing == [machine.gpus[1]]
+        assert devices.acquire_devices() == ("/device:GPU:0",)
+        with pytest.raises(ParameterError, match="gpus=2: this process already uses 1"):
+            devices.acquire_devices(2)
+        forget_devices()
+        assert len(devices.acquire_devices(alone=True)) == 3
+        assert machine.visible == machine.gpus[1:]
+        forget_devices()
+        assert devices.acquire_devices(0) == ("/device:CPU:0",)
+        assert machine.visible == []  # not even looked at
+        forget_devices()
+        with pytest.raises(ParameterError, match="gpus=5: this process sees 4"):
+            devices.acquire_devices(5)
 
 
 def test_gpus_are_identified_by_their_names_on_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    other, theirs = start_holder("0,1,2,3", 3)  # this one sees the whole machine
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
     machine = Machine(2, monkeypatch)
-    assert theirs == [0, 1, 2]
-    devices.acquire_devices()
+    with held_by_another(["0", "1", "2"]):  # this one sees the whole machine
+        devices.acquire_devices()
     assert machine.visible == [machine.gpus[1]]
-    other.kill()
-    other.wait()
 
 
 def test_a_process_that_has_used_tensorflow_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    Machine(3, monkeypatch, begun=True)
-    other, _ = start_holder("0", 1)
-    assert devices.acquire_devices() == ("/device:GPU:1",)  # it sees all, and uses the one that it leased
-    other.kill()
-    other.wait()
+    Machine(3, monkeypatch, is_initialized=True)
+    with held_by_another(["0"]):
+        assert devices.acquire_devices() == ("/device:GPU:1",)  # it sees all, and uses the one that it leased
+    forget_devices()
+    for bound in ({"gpu_memory": 4.0}, {"processes_per_gpu": 2}):
+        with pytest.raises(
+            ParameterError, match=r"\w+=\d: TensorFlow is already initialized .* can no longer be bounded"
+        ):
+            devices.acquire_devices(**bound)  # type: ignore[arg-type]
+    assert gpu_leases.count_free("0", 1) == 1  # a process that is refused keeps no lease
+
+
+def test_processes_that_share_a_gpu_have_their_share_of_its_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine, bounds = Machine(1, monkeypatch), []
+    allows_growth = []
+    list_logical = tf.config.list_logical_devices
+    monkeypatch.setattr(
+        tf.config,
+        "list_logical_devices",
+        lambda device_type: (
+            allows_growth.append(os.environ.get("TF_FORCE_GPU_ALLOW_GROWTH")),
+            list_logical(device_type),
+        )[1],
+    )
+    with held_by_another(["0"], 4):
+        assert devices.acquire_devices(processes_per_gpu=4) == ("/device:GPU:0",)
+    bounds = machine.bounds["/physical_device:GPU:0"]
+    assert bounds == [9 * 1024]  # a fourth of 40 GB, of which CUDA gets a tenth
+    assert machine.growing == []  # TensorFlow refuses both for one device,
+    assert allows_growth == ["true"]  # but for this variable,
+    assert "TF_FORCE_GPU_ALLOW_GROWTH" not in os.environ  # which the process gets back as it was
+
+
+@pytest.mark.parametrize("processes_per_gpu", [1, 4])
+def test_the_memory_of_a_process_is_bounded(processes_per_gpu: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(2, monkeypatch)
+    devices.acquire_devices(2, processes_per_gpu=processes_per_gpu, gpu_memory=1.5)
+    assert list(machine.bounds.values()) == [[1536], [1536]]
+    assert devices.acquire_devices(2, gpu_memory=1.5)
+    with pytest.raises(ParameterError, match="gpu_memory=2: this process already uses its devices with another bound"):
+        devices.acquire_devices(2, gpu_memory=2)
+
+
+def test_memory_that_cannot_be_had_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    Machine(1, monkeypatch)
+    with pytest.raises(ParameterError, match=r"gpu_memory=90: GPU 0 has 80\.0 GB; expected less"):
+        devices.acquire_devices(gpu_memory=90)
+    with pytest.raises(ParameterError, match=r"processes_per_gpu=64: each process would have 0\.6 GB of GPU 0"):
+        devices.acquire_devices(processes_per_gpu=64)
+    assert gpu_leases.count_free("0", 1) == 1
+    Machine(0, monkeypatch)
+    with pytest.raises(ParameterError, match="gpu_memory=4: this process sees no GPU"):
+        devices.acquire_devices(gpu_memory=4)
+    for options, message in [
+        ({"gpus": 0, "gpu_memory": 4.0}, "gpu_memory=4: gpus=0 explains on the CPU"),
+        ({"gpu_memory": 0.01}, r"gpu_memory=0\.01: expected at least 0\.25"),
+        ({"processes_per_gpu": 0}, "processes_per_gpu=0: expected at least 1"),
+    ]:
+        with pytest.raises(ParameterError, match=message):
+            make_request("m", ["saliency"], **options)
+
+
+def test_a_bound_that_the_process_has_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(1, monkeypatch)
+    machine.bounds["/physical_device:GPU:0"] = [100]
+    devices.acquire_devices()
+    assert machine.growing == []  # TensorFlow would raise ValueError
+
+
+@pytest.mark.parametrize(
+    ("most", "gpus", "processes_per_gpu", "slots"),
+    [
+        (8, None, 1, 3),
+        (2, 1, 1, 2),
+        (8, 2, 1, 1),
+        (8, None, 2, 6),
+        (8, 2, 2, 3),
+        (8, 3, 4, 4),
+        (8, 0, 1, 8),
+        (8, 5, 1, 8),
+    ],
+)
+def test_how_many_processes_can_start(
+    most: int, gpus: int | None, processes_per_gpu: int, slots: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Machine(4, monkeypatch)
+    with held_by_another(["2"]):
+        assert devices.count_process_slots(most, gpus, processes_per_gpu) == slots
+
+
+def test_no_process_starts_while_others_hold_all_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    Machine(0, monkeypatch)
+    assert devices.count_process_slots(8, None, 1) == 8  # on the CPU
+    Machine(1, monkeypatch)
+    with held_by_another(["0"], 4), pytest.raises(ParameterError, match=r"others hold them \(0: 1/4 by process \d+\)"):
+        devices.count_process_slots(8, None, 1)
 
 
 def test_the_pool_selects_the_least_busy_device() -> None:

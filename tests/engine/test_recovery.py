@@ -151,12 +151,18 @@ def attempts(monkeypatch: pytest.MonkeyPatch) -> list[list[Task]]:
     tasks_of_attempts: list[list[Task]] = []
 
     def run(
-        self: Any, runner: Any, options: Any, tasks: Sequence[Task], make_transform: Callable[[], Any]
+        self: Any,
+        runner: Any,
+        options: Any,
+        tasks: Sequence[Task],
+        make_transform: Callable[[], Any],
+        limit: int | None,
     ) -> WorkerDied | None:
         tasks_of_attempts.append(list(tasks))
         self._progress.create()
         function = copy.copy(make_transform().fn)
         function.setup()
+        function.start_bundle()
         try:
             for task in tasks:
                 list(function.process(task))
