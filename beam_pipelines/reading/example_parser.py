@@ -47,6 +47,7 @@ class ExampleParser:
             if name not in names:
                 raise ParameterError(f"{self.spec.feature_option(name, feature)}: the model takes {', '.join(names)}")
         self._preprocess = self.spec.load_preprocess()
+        self._sparse = frozenset(model_input.name for model_input in self.inputs if model_input.is_sparse)
         self.unread = set(self.spec.named_features)  # those that none of the parsed records has had
 
     @property
@@ -92,8 +93,7 @@ class ExampleParser:
         if self._preprocess and (returned := self._returned_picture(columns)):
             of_pictures = [one.name for one in self.inputs if len(one.shape) == 4]
             pictures[(of_pictures or [self.inputs[0].name])[0]] = returned
-        sparse = frozenset(model_input.name for model_input in self.inputs if model_input.is_sparse)
-        return Example(id_ or position, arrays, label, pictures, slices, sparse)
+        return Example(id_ or position, arrays, label, pictures, slices, self._sparse)
 
     def parse_or_fail(self, record: bytes | Mapping[str, Any], position: str) -> Example | Failure:
         """The example, or why there is none: a bad record may raise anything."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 from typing import Any
@@ -71,6 +72,8 @@ def to_input(value: Any, spec: Any) -> np.ndarray:
     Arrays keep their axes, flat lists take those of the input, and text is read as numbers where the input is numeric.
     Raises InputError if the values do not fit.
     """
+    if type(value) is np.ndarray and value.shape == spec.shape[1:] and value.dtype == _numpy_dtype(spec.dtype):
+        return value
     if spec.is_sparse:
         return _to_column(value, spec)
     if value is None:
@@ -140,12 +143,18 @@ def _cast(array: np.ndarray, spec: Any) -> np.ndarray:
         strings = np.empty(len(items), object)
         strings[:] = items
         return strings.reshape(array.shape)
-    dtype = np.dtype(np.float32 if spec.dtype == "bfloat16" else spec.dtype)
+    dtype = _numpy_dtype(spec.dtype)
     if dtype.kind in "iu" and array.size:
         limits = np.iinfo(dtype)
         if int(array.min()) < limits.min or int(array.max()) > limits.max:
             raise InputError(f"the feature for the model's input {spec} holds a number that {spec.dtype} cannot hold")
     return array.astype(dtype)
+
+
+@functools.cache
+def _numpy_dtype(name: str) -> np.dtype[Any]:
+    """Of the values of a feature; str, which none has, for strings."""
+    return np.dtype({"bfloat16": "float32", "string": "str"}.get(name, name))
 
 
 def _reshape(array: np.ndarray, spec: Any) -> np.ndarray:

@@ -27,6 +27,8 @@ def to_label(value: Any, feature: str, class_names: Sequence[str]) -> Label:
     it where the model has classes). InputError, which names the feature, for anything else.
     """
     scalar = to_scalar(value)
+    if type(scalar) is int and -(2**31) <= scalar < 2**31:
+        return scalar
     if _is_missing(scalar, class_names):
         return None
     if isinstance(scalar, str):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -31,7 +32,7 @@ class Predictions:
         """[N] the predicted class, or None; see `targets.predicted_classes`."""
         return predicted_classes(self.outputs, self.probabilities)
 
-    @property
+    @functools.cached_property
     def labels(self) -> list[np.ndarray] | None:
         """For each example the classes whose probability is above one half, the most probable first; None unless each class has a
         sigmoid of its own."""

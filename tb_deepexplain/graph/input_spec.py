@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -49,7 +50,7 @@ class InputSpec:
             return values != values
         return values == self.missing
 
-    @property
+    @functools.cached_property
     def is_float(self) -> bool:
         return bool(tf.as_dtype(self.dtype).is_floating)
 

@@ -23,7 +23,7 @@ from tb_deepexplain.recording import display
 from tb_deepexplain.recording.example import Example, batch_positions, fill_up
 from tb_deepexplain.recording.example_condition import ExampleCondition
 from tb_deepexplain.recording.map_measures import MapMeasures
-from tb_deepexplain.recording.map_rows import is_finite, make_row, maps_of_inputs, with_disagreement
+from tb_deepexplain.recording.map_rows import finite_maps, make_rows, maps_of_inputs, with_disagreement
 from tb_deepexplain.recording.modality import check_map_axes, find_modality, find_pictures, find_shown_inputs
 from tb_deepexplain.recording.model_loading import load_requested_model
 from tb_deepexplain.recording.request import Request, select_explained
@@ -71,6 +71,7 @@ class _OfTarget(NamedTuple):
     """The rows of each example with a map of one target, and what they took."""
 
     rows: list[list[Attribution]]
+    finite: np.ndarray  # [N] whether scores and maps are, of all methods
     evaluations: int
     seconds: float  # in the model
 
@@ -213,8 +214,7 @@ class BatchExplainer:
         for positions in batch_positions(examples):
             batch = self.explainers[0].check(self.stack([examples[i] for i in positions]))
             words = self._words(batch, self._predict(batch))
-            for k, position in enumerate(positions):
-                inputs[position] = self._stored_input(examples[position], words[k])
+            inputs |= zip(positions, self._store([examples[i] for i in positions], words), strict=True)
         return [inputs[position] for position in range(len(examples))]
 
     def classes(self, example: Example) -> Classes:
@@ -250,22 +250,23 @@ class BatchExplainer:
         batch = self._predict_batch(examples)
         seconds, evaluations = batch.seconds, 0
         rows: list[list[Attribution]] = [[] for _ in examples]
+        finite = ~np.isnan(batch.predictions.outputs.reshape(len(examples), -1)).any(1)
         map_targets = batch.classes.choose(self.request.target, [example.label for example in batch.examples])
         shares = 1 / np.bincount(np.concatenate([target.rows for target in map_targets]), minlength=len(examples))
         for target in map_targets:
             of_each_method = float(shares[target.rows].sum()) / len(self.explainers)
             of_target = self._explain_target(batch, target, functools.partial(report, of_each_method))
             evaluations, seconds = evaluations + of_target.evaluations, seconds + of_target.seconds
+            finite[target.rows] &= of_target.finite
             for i, new_rows in zip(target.rows.tolist(), of_target.rows, strict=True):
                 rows[i] += with_disagreement(new_rows, batch.words[i])
         metrics.batch(len(examples), evaluations, seconds)
-        no_prediction = np.isnan(batch.predictions.outputs.reshape(len(examples), -1)).any(1)
-        return [
-            _not_finite(example.id)
-            if no_prediction[i] or not all(self._is_finite(row) for row in rows[i])
-            else (self._stored_input(example, batch.words[i]), rows[i])
-            for i, example in enumerate(batch.examples)
-        ]
+        outcomes: list[Outcome] = [_not_finite(example.id) for example in batch.examples]
+        numbers = np.flatnonzero(finite).tolist()
+        stored = self._store([batch.examples[i] for i in numbers], [batch.words[i] for i in numbers])
+        for i, shown in zip(numbers, stored, strict=True):
+            outcomes[i] = shown, rows[i]
+        return outcomes
 
     def _predict_batch(self, examples: Sequence[Example]) -> _Batch:
         inputs = self.explainers[0].check(self.stack(examples))  # once for all methods, targets and measures
@@ -286,8 +287,8 @@ class BatchExplainer:
         if self.modality == "text":
             assert batch.predictions.lengths is not None
             lengths = batch.predictions.lengths[target.rows]
-        rows: list[list[Attribution]] = [[] for _ in numbers]
-        seconds, evaluations = 0.0, 0
+        of_methods: list[list[Attribution]] = []
+        seconds, evaluations, finite = 0.0, 0, np.ones(len(numbers), bool)
         for explainer in self.explainers:
             started = time.perf_counter()
             result = explainer.run(some, target=target.explained, batch_size=self._batch_size, return_result=True)
@@ -295,16 +296,12 @@ class BatchExplainer:
             seconds += time.perf_counter() - started
             evaluations += int(result.evaluations.sum())
             maps = maps_of_inputs(explainer, result, self._shown, with_map[0], lengths)
-            for k, i in enumerate(numbers):
-                of_example = {name: values[k] for name, values in maps.items()}
-                row = make_row(self.request, explainer.method.id, with_map[k], of_example, result, k, batch.classes, i)
-                rows[k].append(dataclasses.replace(row, measures=columns.get(k, {})))
+            finite &= finite_maps(maps, result.score, explainer.submodel.cut.names)
+            method = explainer.method.id
+            of_methods.append(make_rows(self.request, method, with_map, maps, result, columns, batch.classes, numbers))
             report()
-        return _OfTarget(rows, evaluations + measures.evaluations, seconds)
-
-    def _is_finite(self, row: Attribution) -> bool:
-        explainer = next(explainer for explainer in self.explainers if explainer.method.id == row.method)
-        return is_finite(row, explainer.submodel.cut.names)
+        rows = [list(of_example) for of_example in zip(*of_methods, strict=True)]
+        return _OfTarget(rows, finite, evaluations + measures.evaluations, seconds)
 
     def _predict(self, inputs: dict[str, np.ndarray] | Inputs) -> Predictions:
         return self.explainers[0].predict(inputs, batch_size=self._batch_size)
@@ -338,8 +335,8 @@ class BatchExplainer:
             if lookup is not None
         }
 
-    def _stored_input(self, example: Example, words: Mapping[str, Sequence[str]]) -> Input:
-        return display.store_example(example, self._shown, self.modality, self.inputs, words)
+    def _store(self, examples: Sequence[Example], words: Sequence[Mapping[str, Sequence[str]]]) -> list[Input]:
+        return display.store_examples(examples, self._shown, self.modality, self.inputs, words)
 
 
 def _not_finite(example_id: str) -> Failure:

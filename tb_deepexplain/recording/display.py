@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -14,29 +16,54 @@ from tb_deepexplain.graph.submodel import Submodel
 from tb_deepexplain.recording.example import Example
 from tb_deepexplain.recording.modality import ShownInput
 from tb_deepexplain.store.media_types import JPEG, PNG, media_type, without_orientation
+from tb_deepexplain.store.png import encode_pngs
 from tb_deepexplain.store.records import LARGEST_EXACT, Input, InputPart, ModelInput, model_input, write_number
 from tb_deepexplain.store.slice_features import as_extras
 
 MISSING = "missing"  # in the place of a sparse column without a value
+_VALUES_TOGETHER = 65536  # that are encoded at once: they stay in the processor's caches
 _LARGEST_FLOAT32 = float(np.finfo(np.float32).max)  # in the place of infinity
 
 
-def store_example(
-    example: Example,
+def store_examples(
+    examples: Sequence[Example],
     shown: Sequence[ShownInput],
     modality: str,
     inputs: Sequence[ModelInput],
-    words: Mapping[str, Sequence[str]],
-) -> Input:
-    """An example as a store holds it. `inputs` are the model's; `words` are those of each text, one for each value of a map."""
-    parts = [show(example, one, words.get(one.name)) for one in shown]
-    if modality == "tabular":
-        return _join_tables(example, shown, parts)
+    words: Sequence[Mapping[str, Sequence[str]]],
+) -> list[Input]:
+    """Examples that can be batched as a store holds them. `inputs` are the model's; `words` are those of each text of an example, one
+    for each value of a map."""
+    pictures = {one.name: _pictures(examples, one) for one in shown if one.modality == "image"}
+    described: dict[Any, list[ModelInput]] = {}  # by shapes: shared by the examples that have them
+    stored = []
+    for i, example in enumerate(examples):
+        of_example = {name: encoded[i] for name, encoded in pictures.items()}
+        parts = [show(example, one, words[i].get(one.name), of_example.get(one.name)) for one in shown]
+        if modality == "tabular":
+            stored.append(_join_tables(example, shown, parts))
+            continue
+        shapes = tuple(example.inputs[one["name"]].shape for one in inputs)
+        if shapes not in described:
+            described[shapes] = _describe_inputs(shapes, shown, inputs)
+        stored.append(_join_parts(example, modality, described[shapes], parts))
+    return stored
+
+
+def _describe_inputs(
+    shapes: Sequence[tuple[int, ...]], shown: Sequence[ShownInput], inputs: Sequence[ModelInput]
+) -> list[ModelInput]:
+    """The model's inputs of an example with these shapes."""
     with_one_value = {one.spec.name for one in shown if one.spec and one.is_one_value}
-    of_example: list[ModelInput] = []
-    for one in inputs:
-        shape = () if one["name"] in with_one_value else np.shape(example.inputs[one["name"]])
-        of_example.append({**one, "shape": list(shape), "axes": one["axes"] if shape else []})
+    described: list[ModelInput] = []
+    for one, of_input in zip(inputs, shapes, strict=True):
+        shape = () if one["name"] in with_one_value else of_input
+        described.append({**one, "shape": list(shape), "axes": one["axes"] if shape else []})
+    return described
+
+
+def _join_parts(example: Example, modality: str, of_example: Sequence[ModelInput], parts: Sequence[InputPart]) -> Input:
+    """An example of one picture, one text, or several inputs of any kind."""
     label, extras = example.single_label, as_extras(example.slices)
     if modality == "mixed":
         return Input(example.id, "mixed", label=label, inputs=of_example, parts=parts, extras=extras)
@@ -76,14 +103,16 @@ def words_of_texts(
     return [{name: words(looked_up[name][0][i], by_text[name]) for name in texts} for i in range(inputs.n)]
 
 
-def show(example: Example, shown: ShownInput, words: Sequence[str] | None) -> InputPart:
+def show(
+    example: Example, shown: ShownInput, words: Sequence[str] | None = None, picture: bytes | None = None
+) -> InputPart:
     """One explained input of an example; `words` are those of a text, one for each value of a map."""
     if shown.modality == "text":
         return InputPart(input=shown.name, modality="text", tokens=words)
+    if shown.modality == "image":
+        return InputPart(input=shown.name, modality="image", image=picture)
     assert shown.spec
     array = example.inputs[shown.spec.name]
-    if shown.modality == "image":
-        return InputPart(input=shown.name, modality="image", image=_picture(example, shown.spec.name, array))
     if shown.spec.is_sparse:
         array = array[~shown.spec.is_missing(array)]
     values, texts = _values(array)
@@ -114,11 +143,24 @@ def _join_tables(example: Example, shown: Sequence[ShownInput], parts: Sequence[
     )
 
 
-def _picture(example: Example, name: str, array: np.ndarray) -> bytes:
-    """The encoded picture that was decoded, without EXIF data, or the array as PNG. A model may decode pictures itself."""
-    encoded = array.item() if array.dtype == object else example.pictures.get(name, b"")
-    if array.dtype != object:
-        return without_orientation(encoded) or encode_png(array)
+def _pictures(examples: Sequence[Example], shown: ShownInput) -> list[bytes]:
+    """For each example the encoded picture that was decoded, without EXIF data, or the array as PNG. A model may decode pictures
+    itself."""
+    assert shown.spec
+    name = shown.spec.name
+    if examples[0].inputs[name].dtype == object:
+        return [_encoded_picture(example.inputs[name].item()) for example in examples]
+    pictures = [without_orientation(example.pictures.get(name, b"")) for example in examples]
+    without = [i for i, picture in enumerate(pictures) if not picture]
+    if without:
+        arrays = np.stack([examples[i].inputs[name] for i in without])
+        for i, encoded in zip(without, encode_arrays(arrays), strict=True):
+            pictures[i] = encoded
+    return pictures
+
+
+def _encoded_picture(encoded: bytes) -> bytes:
+    """The picture as PNG or JPEG, without EXIF data."""
     if media_type(encoded) in (PNG, JPEG):
         return without_orientation(encoded)
     return encode_png(tf.io.decode_image(encoded, expand_animations=False).numpy())
@@ -143,22 +185,39 @@ def _write(value: float | None, text: str | None) -> str:
 
 
 def encode_png(values: np.ndarray) -> bytes:
-    """[H, W, C] as PNG. Ranges within 0..1 and 0..255 keep their scale; others are scaled from minimum to maximum.
+    """[H, W, C] as PNG, as `encode_arrays` does."""
+    return encode_arrays(values[None])[0]
+
+
+def encode_arrays(arrays: np.ndarray) -> list[bytes]:
+    """Each of the arrays `[N, H, W, C]` as PNG. Ranges within 0..1 and 0..255 keep their scale; others are scaled from minimum to
+    maximum.
 
     Numbers of channels that PNG does not have are shown by their mean.
     """
-    values = values if values.shape[-1] in (1, 3, 4) else values.mean(-1, keepdims=True)
-    values = values.astype(np.float64)
-    low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
+    together = max(1, _VALUES_TOGETHER // max(1, math.prod(arrays.shape[1:])))
+    parts = (arrays[start : start + together] for start in range(0, len(arrays), together))
+    return [encoded for part in parts for encoded in encode_pngs(_to_bytes(part))]
+
+
+def _to_bytes(arrays: np.ndarray) -> np.ndarray:
+    """`[N, H, W, 1, 3 or 4]` in 0..255."""
+    arrays = arrays if arrays.shape[-1] in (1, 3, 4) else arrays.mean(-1, keepdims=True)
+    axes, values = (1, 2, 3), arrays.astype(np.float64)
+    low, high = values.min(axes), values.max(axes)
     if not np.isfinite([low, high]).all():
         values = np.nan_to_num(values, posinf=_LARGEST_FLOAT32, neginf=-_LARGEST_FLOAT32)
-        low, high = float(values.min()), float(values.max())
-    if low >= 0 and high <= 1:
-        values = values * 255
-    elif low < 0 or high > 255:
-        values = (values - low) * (255 / ((high - low) or 1))
-    encoded: bytes = tf.io.encode_png(np.round(values).astype(np.uint8)).numpy()
-    return encoded
+        low, high = values.min(axes), values.max(axes)
+    within_one = (low >= 0) & (high <= 1)
+    others = ~within_one & ((low < 0) | (high > 255))
+    factor, offset = np.where(within_one, 255.0, 1.0), np.zeros(len(values))
+    offset[others] = low[others]
+    width = (high - low)[others]
+    factor[others] = 255 / np.where(width == 0, 1, width)
+    if others.any():
+        values -= offset[:, None, None, None]
+    values *= factor[:, None, None, None]
+    return np.round(values, out=values).astype(np.uint8)
 
 
 def words(token_ids: np.ndarray, vocabulary: Mapping[int, str]) -> list[str]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -14,8 +14,8 @@ from tb_deepexplain.recording.example import Example
 from tb_deepexplain.recording.modality import ShownInput
 from tb_deepexplain.recording.request import Request
 from tb_deepexplain.recording.targets import Classes, Label
-from tb_deepexplain.stats.intervals import finite_or_none
 from tb_deepexplain.stats.rank_correlation import disagreement
+from tb_deepexplain.store.map_encoding import floats_or_none
 from tb_deepexplain.store.records import REGION, Attribution, Part, split_map
 
 
@@ -51,47 +51,65 @@ def maps_of_inputs(
     return maps
 
 
-def make_row(
+def make_rows(
     request: Request,
     method: str,
-    example: Example,
-    maps: Mapping[str, np.ndarray],
+    examples: Sequence[Example],
+    maps: Mapping[str, Sequence[np.ndarray]],
     result: Result,
-    k: int,
+    measures: Mapping[int, Mapping[str, Any]],
     classes: Classes,
-    i: int,
-) -> Attribution:
-    """The row of map k of a result, for example i of the batch, from the map of each shown input."""
-    parts: list[Part] = [{"input": name, "shape": list(values.shape)} for name, values in maps.items()]
-    has_parts = len(parts) > 1
-    position = None if result.target is None else np.atleast_1d(result.target[k]).tolist()
-    target = None if position is None else int(position[-1])
+    numbers: Sequence[int],
+) -> list[Attribution]:
+    """The rows of a result: one for each of its examples, which have these `numbers` in the batch of the `classes`.
+
+    `maps` are those of each shown input; `measures` are by the position of the example.
+    """
+    n = len(examples)
     is_region = result.positions is not None
-    return Attribution(
-        example_id=example.id,
-        method=method,
-        values=np.concatenate([np.ravel(values) for values in maps.values()])
-        if has_parts
-        else next(iter(maps.values())),
-        target=target,
-        target_label=_class_name(request, target),
-        target_index=None if is_region else position,
-        score_function=REGION if is_region else request.score,
-        label=example.single_label,
-        label_name=_label_name(request, example.label),
-        predicted=classes.predicted_class(i, position),
-        score=finite_or_none(result.score[k]),
-        probability=classes.probability(i, position),
-        baseline_score=finite_or_none(result.baseline_score[k]),
-        gap=finite_or_none(result.gap[k]),
-        margin=classes.margin(i),
-        loss=classes.loss(i, example.label),
-        evaluations=int(result.evaluations[k]),
-        step=request.step,
-        warnings=result.warnings[k],
-        parts=parts if has_parts else None,
-        extras=classes.describe_labels(i, target, example.label),
-    )
+    positions = [None] * n if result.target is None else result.target.reshape(n, -1).tolist()
+    scores, starts, gaps = map(floats_or_none, (result.score, result.baseline_score, result.gap))
+    evaluations, all_parts = result.evaluations.tolist(), _describe_parts(maps, n)
+    score_function = REGION if is_region else request.score
+    rows = []
+    for k, (example, i, position) in enumerate(zip(examples, numbers, positions, strict=True)):
+        target = None if position is None else position[-1]
+        rows.append(
+            Attribution(
+                example_id=example.id,
+                method=method,
+                values=np.concatenate([np.ravel(values[k]) for values in maps.values()])
+                if all_parts
+                else next(iter(maps.values()))[k],
+                target=target,
+                target_label=_class_name(request, target),
+                target_index=None if is_region else position,
+                score_function=score_function,
+                label=example.single_label,
+                label_name=_label_name(request, example.label),
+                predicted=classes.predicted_class(i, position),
+                score=scores[k],
+                probability=classes.probability(i, position),
+                baseline_score=starts[k],
+                gap=gaps[k],
+                margin=classes.margin(i),
+                loss=classes.loss(i, example.label),
+                evaluations=evaluations[k],
+                step=request.step,
+                warnings=result.warnings[k],
+                measures=measures.get(k, {}),
+                parts=all_parts[k] if all_parts else None,
+                extras=classes.describe_labels(i, target, example.label),
+            )
+        )
+    return rows
+
+
+def _describe_parts(maps: Mapping[str, Sequence[np.ndarray]], n: int) -> list[list[Part]]:
+    """The parts of each of n maps of several inputs; empty if there is one input."""
+    if len(maps) < 2:
+        return []
+    return [[{"input": name, "shape": list(values[k].shape)} for name, values in maps.items()] for k in range(n)]
 
 
 def with_disagreement(rows: list[Attribution], words: Mapping[str, Sequence[str]]) -> list[Attribution]:
@@ -109,15 +127,18 @@ def with_disagreement(rows: list[Attribution], words: Mapping[str, Sequence[str]
     return [dataclasses.replace(row, disagreement=value) for row in rows]
 
 
-def is_finite(row: Attribution, explained: Collection[str] = ()) -> bool:
-    """Whether a row's score and every value of its map are finite; of a map of several inputs, of those that are `explained`."""
-    if row.score is None or not math.isfinite(row.score):
-        return False
-    if row.parts is None:
-        return bool(np.isfinite(row.values).all())
-    return all(
-        np.isfinite(values).all() for name, values in split_map(row.values, row.parts).items() if name in explained
-    )
+def finite_maps(
+    maps: Mapping[str, Sequence[np.ndarray]], score: np.ndarray, explained: Collection[str] = ()
+) -> np.ndarray:
+    """`[N]` whether an example's score and every value of its map are finite; of maps of several inputs, those that are `explained`."""
+    finite = np.isfinite(score)
+    for name, values in maps.items():
+        if len(maps) == 1 or name in explained:
+            if isinstance(values, np.ndarray):
+                finite = finite & np.isfinite(values.reshape(len(values), -1)).all(1)
+            else:  # texts of any lengths
+                finite = finite & [bool(np.isfinite(one).all()) for one in values]
+    return finite
 
 
 def _label_name(request: Request, label: Label) -> str | None:

@@ -106,7 +106,7 @@ class Classes:
     def count(self) -> int:
         return self.outputs.shape[1]
 
-    @property
+    @functools.cached_property
     def predicted(self) -> np.ndarray | None:
         """[N]; None for a quantity."""
         return None if self.count == 1 else self.outputs.argmax(1)
@@ -145,8 +145,8 @@ class Classes:
         if self.count > 1:
             fitted = [None if isinstance(label, int) and label < 0 else label for label in labels]
             for label in fitted:
-                numbers = np.atleast_1d(() if label is None else label)
-                if (wrong := numbers[(numbers < 0) | (numbers >= self.count)]).size:
+                classes = () if label is None else (label,) if isinstance(label, int | float) else label
+                if wrong := [number for number in classes if not 0 <= number < self.count]:
                     raise InputError(f"its label is {wrong[0]}; the model has {self.count} classes, numbered from 0")
             return fitted
         return [float(label) if isinstance(label, int) else label for label in labels]
@@ -198,7 +198,8 @@ class Classes:
             return int(
                 class_outputs(self.predictions.outputs[i][None], self.sum_of_two)[0][tuple(position[:-1])].argmax()
             )
-        return int(self.outputs[i].argmax())
+        assert self.predicted is not None
+        return int(self.predicted[i])
 
     def probability(self, i: int, position: Sequence[int] | None) -> float | None:
         """The probability of the class or position for example i; None without classes or without probabilities."""
@@ -238,7 +239,7 @@ class Classes:
             true = np.isin(np.arange(self.count), label)
             of_truth = np.where(true, self.probabilities[i], 1 - self.probabilities[i].astype(np.float64))
             return float(-np.log(np.maximum(of_truth, _TINY)).mean())
-        (number,) = np.atleast_1d(label)
+        (number,) = (label,) if isinstance(label, int | float) else label
         probability = self.probability(i, [int(number)])
         return None if probability is None else -math.log(max(probability, _TINY))
 

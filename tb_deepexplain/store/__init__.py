@@ -9,6 +9,7 @@ Read `layout.py`, `records.py`, `writer.py` and `reader.py`, in this order.
     map_encoding.py        maps as bytes, and back
     slice_features.py      named features of the examples, kept beside their maps
     slice_columns.py       their columns of the index, of numbers or text
+    png.py                 pictures as PNG
     media_types.py         PNG, JPEG, ...: the type of an encoded picture, and its bytes without EXIF data
     writer.py              `StoreWriter.commit` writes the index and, last, the manifest
     index.py               one row for each map, without the map

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 PNG, JPEG = "image/png", "image/jpeg"
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 SIGNATURES = {
-    b"\x89PNG\r\n\x1a\n": PNG,
+    PNG_SIGNATURE: PNG,
     b"\xff\xd8\xff": JPEG,
     b"GIF87a": "image/gif",
     b"GIF89a": "image/gif",

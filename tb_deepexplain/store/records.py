@@ -218,15 +218,11 @@ class Attribution:
 
     def row(self) -> dict[str, Any]:
         """The columns of ATTRIBUTION_SCHEMA and of the measures."""
-        return attribution_rows([self])[0]
+        return {name: column[0] for name, column in attribution_columns([self]).items()}
 
     def columns(self) -> dict[str, Any]:
         """The columns of ATTRIBUTION_SCHEMA but those of the map and its statistics."""
-        columns = {**vars(self), "extras": _map_items(self.extras)}
-        del columns["values"], columns["measures"]
-        if self.target_index is None and self.score_function is None:
-            columns |= {"score_function": "sum"} if self.target is None else {"target_index": [self.target]}
-        return columns
+        return {name: column[0] for name, column in _columns_beside_maps([self]).items()}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -262,8 +258,7 @@ class Input(_Shown):
 
     def row(self) -> dict[str, Any]:
         """The columns of INPUT_SCHEMA."""
-        parts = None if self.parts is None else [dataclasses.asdict(part) for part in self.parts]
-        return {**vars(self), "inputs": list(self.inputs), "parts": parts, "extras": _map_items(self.extras)}
+        return {name: column[0] for name, column in input_columns([self]).items()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -277,16 +272,70 @@ class Failure:
 
     def row(self) -> dict[str, Any]:
         """The columns of ERROR_SCHEMA."""
-        return {name: printable(text) for name, text in vars(self).items()}
+        return {name: column[0] for name, column in failure_columns([self]).items()}
 
 
-def attribution_rows(attributions: Sequence[Attribution]) -> list[dict[str, Any]]:
-    """The columns of ATTRIBUTION_SCHEMA and of the measures, for each map."""
-    encoded_maps = encode_maps([attribution.values for attribution in attributions])
-    return [
-        {**attribution.columns(), **encoded, **attribution.measures}
-        for attribution, encoded in zip(attributions, encoded_maps, strict=True)
+def attribution_columns(attributions: Sequence[Attribution]) -> dict[str, list[Any]]:
+    """The columns of ATTRIBUTION_SCHEMA and of the measures, a value for each map."""
+    columns = _columns_beside_maps(attributions)
+    measures = dict.fromkeys(name for one in attributions for name in one.measures)
+    columns |= {name: [one.measures.get(name) for one in attributions] for name in measures}
+    return columns | encode_maps([one.values for one in attributions])
+
+
+def _columns_beside_maps(attributions: Sequence[Attribution]) -> dict[str, list[Any]]:
+    """The columns of ATTRIBUTION_SCHEMA but those of the maps and their statistics."""
+    columns = _columns(attributions, _ATTRIBUTION_FIELDS)
+    columns["extras"] = list(map(_map_items, columns["extras"]))
+    for i, one in enumerate(attributions):
+        if one.target_index is None and one.score_function is None:
+            if one.target is None:
+                columns["score_function"][i] = "sum"
+            else:
+                columns["target_index"][i] = [one.target]
+    return columns
+
+
+def input_columns(inputs: Sequence[Input]) -> dict[str, list[Any]]:
+    """The columns of INPUT_SCHEMA, a value for each example."""
+    columns = _columns(inputs, INPUT_SCHEMA.names)
+    columns["extras"] = list(map(_map_items, columns["extras"]))
+    columns["parts"] = [parts and [dataclasses.asdict(part) for part in parts] for parts in columns["parts"]]
+    return columns
+
+
+def failure_columns(failures: Sequence[Failure]) -> dict[str, list[Any]]:
+    """The columns of ERROR_SCHEMA, a value for each example."""
+    return {name: list(map(printable, texts)) for name, texts in _columns(failures, ERROR_SCHEMA.names).items()}
+
+
+_ATTRIBUTION_FIELDS = [
+    field.name for field in dataclasses.fields(Attribution) if field.name not in ("values", "measures")
+]
+
+
+def _columns(records: Sequence[Any], names: Iterable[str]) -> dict[str, list[Any]]:
+    return {name: [getattr(record, name) for record in records] for name in names}
+
+
+def make_table(columns: Mapping[str, Sequence[Any]], schema: pa.Schema) -> pa.Table:
+    """A table of these columns; the others are null."""
+    n = len(next(iter(columns.values())))
+    arrays = [
+        _to_array(columns[field.name], field.type) if field.name in columns else pa.nulls(n, field.type)
+        for field in schema
     ]
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _to_array(values: Sequence[Any], dtype: pa.DataType) -> pa.Array:
+    """Lists, structs and maps are converted once for all rows that share them."""
+    if not pa.types.is_nested(dtype):
+        return pa.array(values, dtype)
+    different = {id(value): value for value in values}
+    positions = dict(zip(different, range(len(different)), strict=True))
+    array = pa.array(list(different.values()), dtype)
+    return array if len(different) == len(values) else array.take(pa.array([positions[id(value)] for value in values]))
 
 
 def _map_items(extras: Mapping[str, str] | None) -> list[tuple[str, str]] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +20,20 @@ from tb_deepexplain.store.records import (
     Attribution,
     Failure,
     Input,
-    attribution_rows,
+    attribution_columns,
     curve_fields,
+    failure_columns,
+    input_columns,
+    make_table,
     measure_fields,
 )
 from tb_deepexplain.store.write_errors import as_store_error
 
 ROW_GROUP_BYTES = 512 * 1024  # so that one row is one small read; the best measured between 0.25 and 1 MiB
 _ROW_BYTES = 256  # of a row's numbers
+_COLUMNS: dict[str, Callable[[Any], dict[str, list[Any]]]] = {
+    "attributions": attribution_columns, "inputs": input_columns, "errors": failure_columns,
+}  # fmt: skip
 
 
 class ShardWriter:
@@ -109,10 +115,10 @@ class ShardWriter:
     def _flush(self, table: str) -> None:
         records = self._pending[table]
         if records:
-            rows = attribution_rows(records) if table == "attributions" else [record.row() for record in records]
+            rows = make_table(_COLUMNS[table](records), self._schemas[table])
             writer = self._writer(table)
             with as_store_error(self._directory):  # one call writes one row group
-                writer.write_table(pa.Table.from_pylist(rows, self._schemas[table]), row_group_size=len(rows))
+                writer.write_table(rows, row_group_size=rows.num_rows)
             self._pending[table], self._pending_bytes[table] = [], 0
 
 

@@ -14,9 +14,8 @@ from beam_pipelines.engine.run_limits import RunLimits
 from tb_deepexplain.errors import StoreError
 from tb_deepexplain.recording.batch_explainer import BatchExplainer
 from tb_deepexplain.recording.example import Example
-from tb_deepexplain.recording.map_rows import is_finite
+from tb_deepexplain.recording.map_rows import finite_maps
 from tb_deepexplain.recording.request import make_request
-from tb_deepexplain.store.records import Attribution
 from tests.pipeline_runs import Run, assert_same, pictures, write_records
 
 
@@ -86,11 +85,14 @@ def test_only_units_with_errors_are_retried(image: Run, tmp_path: Path, monkeypa
 
 @pytest.mark.parametrize(
     ("score", "values", "finite"),
-    [(1.0, 1.0, True), (None, 1.0, False), (np.inf, 1.0, False), (np.nan, 1.0, False), (1.0, -np.inf, False)],
+    [(1.0, 1.0, True), (np.inf, 1.0, False), (np.nan, 1.0, False), (1.0, -np.inf, False)],
 )
-def test_a_map_is_written_if_it_and_its_score_are_finite(score: float | None, values: float, finite: bool) -> None:
-    row = Attribution("a", "saliency", np.array([0, values], np.float32), score=score)
-    assert is_finite(row) == finite
+def test_a_map_is_written_if_it_and_its_score_are_finite(score: float, values: float, finite: bool) -> None:
+    maps = np.array([[0, 1], [0, values]], np.float32)
+    assert finite_maps({"x": maps}, np.array([1, score])).tolist() == [True, finite]
+    assert finite_maps({"x": list(maps)}, np.array([1, score])).tolist() == [True, finite]
+    of_explained = finite_maps({"x": maps, "y": np.full((2, 1), np.nan)}, np.array([1, score]), ["x"])
+    assert of_explained.tolist() == [True, finite]
 
 
 def test_an_output_with_a_nan_in_another_class_is_an_error(image: Run, monkeypatch: pytest.MonkeyPatch) -> None:

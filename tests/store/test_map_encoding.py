@@ -11,7 +11,7 @@ from tb_deepexplain.store.map_encoding import QUANTILES, decode_map, encode_maps
 
 
 def encode_map(values: np.ndarray) -> dict[str, Any]:
-    return encode_maps([values])[0]
+    return {name: column[0] for name, column in encode_maps([values]).items()}
 
 
 def decoded(values: np.ndarray) -> tuple[np.ndarray, str]:
@@ -75,7 +75,8 @@ def test_maps_encoded_together_are_encoded_as_alone() -> None:
     rng = np.random.default_rng(3)
     maps = [10.0**size * rng.normal(size=shape) for size in (-30, 0, 30) for shape in ((), (5,), (0,), (4, 3), (5,))]
     maps += [np.array([np.nan, 1, 0, -3, np.inf]), np.full(5, np.nan), np.zeros(5), np.array([1, 1e-9, 1e-9, 0, 1e-9])]
-    together = encode_maps([values.astype(np.float32) for values in maps])
+    columns = encode_maps([values.astype(np.float32) for values in maps])
+    together = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     for values, row in zip(maps, together, strict=True):
         assert row == encode_map(values.astype(np.float32))
     assert [row["dtype"] for row in together[-4:]] == ["float16", "float16", "float16", "float32"]
