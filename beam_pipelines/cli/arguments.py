@@ -13,6 +13,7 @@ from typing import Any
 from beam_pipelines.cli.options import evaluate_parser, explain_parser
 from tb_deepexplain.attribution.methods import TABLE as METHODS
 from tb_deepexplain.attribution.methods import find_method
+from tb_deepexplain.attribution.precision import Precision, read_precision
 from tb_deepexplain.errors import DeepExplainError, InputError, ParameterError
 from tb_deepexplain.evaluation.measures import TABLE as MEASURES
 from tb_deepexplain.evaluation.measures import find_measure
@@ -68,6 +69,7 @@ class Arguments:
     debug: bool
     parameters: tuple[tuple[str, str, str], ...]  # (method or measure, parameter, text)
     baseline_examples: tuple[str, ...] = ()
+    precision: Precision = "float32"
     # of `explain`
     max_examples: int | None = None
     sample: int | None = None  # seed; None: the first examples
@@ -77,7 +79,6 @@ class Arguments:
     gpus: int | None = None
     processes_per_gpu: int = 1
     gpu_memory: float | None = None
-    mixed_precision: bool = False
     resume: bool = False
     retry_errors: bool = False
     max_error_rate: float | None = None
@@ -99,7 +100,6 @@ _ONLY_EXPLAIN = (
     "gpus",
     "processes_per_gpu",
     "gpu_memory",
-    "mixed_precision",
     "resume",
     "retry_errors",
     "max_error_rate",
@@ -194,6 +194,7 @@ def _read_options(options: argparse.Namespace) -> dict[str, Any]:
         "labels": labels,
         "vocabulary": _read_lines("--vocab", options.vocab),
         "batch_size": options.batch_size,
+        "precision": read_precision(options.precision, options.mixed_precision),
         "step": options.step,
         "label_feature": options.label_feature,
         "id_feature": options.id_feature,

@@ -24,6 +24,7 @@ from beam_pipelines.reading.read_records import read_records
 from beam_pipelines.reading.selection import take_sample
 from beam_pipelines.reading.work_unit import Record
 from tb_deepexplain.attribution.methods import TABLE
+from tb_deepexplain.attribution.precision import forbid_tf32
 from tb_deepexplain.errors import InputError, ParameterError
 from tb_deepexplain.evaluation.measures import find_measure
 from tb_deepexplain.evaluation.ranking import MeasuredMethod, Ranking, rank_methods
@@ -47,6 +48,7 @@ def main(argv: Sequence[str], prog: str = PROG) -> int:
 def run(arguments: Arguments) -> int:
     """Sample, explain, measure, rank, write the store, and print the ranking."""
     started = time.monotonic()
+    forbid_tf32(arguments.precision)
     if not arguments.measures:
         raise ParameterError(
             "--measures is empty: name at least one, such as deletion; `tb-deepexplain measures` lists them"
@@ -97,7 +99,15 @@ def run(arguments: Arguments) -> int:
             "preprocess": arguments.preprocess,
             "resize": arguments.resize,
         }
-        description = describe_store(request, explainer.modality, explainer.inputs, fingerprint, arguments.name, sample)
+        description = describe_store(
+            request,
+            explainer.modality,
+            explainer.inputs,
+            fingerprint,
+            arguments.name,
+            sample,
+            explainer.precision_errors(),
+        )
         manifest = writer.commit([_UNIT], {**description, "evaluation": ranking.to_dict()})
         with as_store_error(directory), atomic_write(directory / "evaluation.json") as draft:
             draft.write_text(json.dumps(ranking.to_dict(), indent=1, ensure_ascii=False), encoding="utf-8")

@@ -37,6 +37,7 @@ from beam_pipelines.engine.runners import choose_runner, is_template
 from beam_pipelines.engine.store_lock import check_not_locked, store_lock
 from beam_pipelines.engine.trial import load_workers
 from beam_pipelines.engine.unit_worker import Job, Task, UnitWorker
+from tb_deepexplain.attribution.precision import forbid_tf32
 from tb_deepexplain.store import configuration, failures
 from tb_deepexplain.store.marker import write_marker
 from tb_deepexplain.store.write_errors import as_store_error
@@ -57,6 +58,7 @@ def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
 def run(arguments: Arguments) -> int:
     """Check all that can be checked, explain the units without a shard, commit the store."""
     started = time.monotonic()
+    forbid_tf32(arguments.precision)  # before TensorFlow is loaded, also by worker processes
     prepared = _prepare(arguments)
     status = prepared.status
     if arguments.dry_run:

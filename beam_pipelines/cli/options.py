@@ -8,6 +8,7 @@ from typing import NoReturn
 
 from beam_pipelines.reading.formats import FORMATS
 from beam_pipelines.reading.record_spec import RESIZE_METHODS
+from tb_deepexplain.attribution.precision import PRECISIONS
 from tb_deepexplain.errors import ParameterError
 from tb_deepexplain.evaluation.ranking import DEFAULT_BUDGET, DEFAULT_MEASURES
 from tb_deepexplain.recording.request import LEAST_GPU_MEMORY
@@ -362,6 +363,13 @@ def _add_computation(parser: Parser) -> argparse._ArgumentGroup:
         metavar="N",
         help="evaluations per batch (default: chosen by the size of an example)",
     )
+    group.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        help="of matrix products and convolutions: float32 (exact; the default), tf32 (of GPUs), mixed (float16 on GPUs, bfloat16 on "
+        "CPUs) or float64. The others are also compared with float32 on a few examples",
+    )
+    group.add_argument("--mixed_precision", action="store_true", help="--precision mixed")
     return group
 
 
@@ -390,12 +398,6 @@ def _add_execution(group: argparse._ArgumentGroup) -> None:
         metavar="GB",
         help="memory of each GPU that a process uses at most, where other programs use it, too (default: all that is free, or "
         "its share)",
-    )
-    group.add_argument(
-        "--mixed_precision",
-        action="store_true",
-        help="use half precision for matrix products and convolutions (float16 on GPUs, bfloat16 on CPUs): faster, "
-        "less exact",
     )
     group.add_argument(
         "--unit_size",

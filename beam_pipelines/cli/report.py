@@ -12,6 +12,7 @@ from rich.text import Text
 
 from beam_pipelines.cli.exit_status import OK, SOME_FAILED
 from beam_pipelines.engine.progress_display import format_duration
+from tb_deepexplain.attribution.precision_error import describe_error
 from tb_deepexplain.store import failures
 from tb_deepexplain.store.reader import Store
 
@@ -36,6 +37,8 @@ def report(logdir: Path, directory: Path, seconds: float, was_committed: bool = 
         )
     if spent:
         console.print(Text(f"work      {_describe_work(spent)}"))
+    for line in _describe_precision(store.manifest):
+        console.print(Text(f"precision {line}"))
     if faithfulness := store.manifest.get("faithfulness"):
         table = _tabulate(store.manifest["measures"], faithfulness)
         console.print(Text("\n".join(f"{'' if i else 'measured':<10}{line}" for i, line in enumerate(table))))
@@ -59,6 +62,18 @@ def _describe_work(spent: dict[str, Any]) -> str:
     if spent["out_of_memory_retries"]:
         parts.append(f"batch size halved {_count(spent['out_of_memory_retries'], 'time')} for lack of memory")
     return ", ".join(parts)
+
+
+def _describe_precision(manifest: dict[str, Any]) -> list[str]:
+    """For each method, how far its maps differ from those in float32, where that is not the precision."""
+    titles = {method["id"]: method["title"] for method in manifest["methods"]}
+    lines = [
+        f"{manifest['precision']}: maps of {titles[method]} differ from float32 by {describe_error(figures)}"
+        for method, figures in (manifest.get("precision_error") or {}).items()
+    ]
+    if count := (manifest.get("spent") or {}).get("examples_without_tf32"):
+        lines.append(f"TF32 changes nothing on a CPU: {_count(count, 'example')} in float32")
+    return lines
 
 
 def _tabulate(measures: Sequence[dict[str, Any]], faithfulness: dict[str, Any]) -> list[str]:

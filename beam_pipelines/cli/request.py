@@ -58,7 +58,7 @@ def build_request(arguments: Arguments, background: Background | None = None) ->
         processes_per_gpu=arguments.processes_per_gpu,
         gpu_memory=arguments.gpu_memory,
         alone=local_workers.is_alone(arguments.beam),
-        mixed_precision=arguments.mixed_precision,
+        precision=arguments.precision,
     )
 
 

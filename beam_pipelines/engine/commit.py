@@ -29,4 +29,5 @@ def commit_units(directory: Path, units: Sequence[str], manifest: dict[str, Any]
             failed = f"; {spent.failures:,} failed: {reasons}" if reasons else ""
             raise InputError(f"none of {spent.skipped:,} examples meets the condition of --only{failed}")
         raise InputError(f"none of the examples could be explained: {reasons}")
-    writer.commit(units, manifest | {"spent": {**spent.describe(), "units_retried": retried}})
+    measured = {"spent": {**spent.describe(), "units_retried": retried}, "precision_error": spent.describe_precision()}
+    writer.commit(units, manifest | measured)

@@ -10,6 +10,7 @@ from typing import Generic, TypeVar, cast
 import tensorflow as tf
 
 from beam_pipelines.engine import devices
+from tb_deepexplain.attribution.precision import check_mixed
 from tb_deepexplain.graph.model_graph import ModelGraph
 from tb_deepexplain.recording.batch_explainer import BatchExplainer
 from tb_deepexplain.recording.request import Request
@@ -55,6 +56,7 @@ def prepare_devices(request: Request, keep_waiting: Callable[[str], bool] | None
     names = devices.acquire_devices(
         request.gpus, request.alone, request.processes_per_gpu, request.gpu_memory, keep_waiting
     )
-    if request.mixed_precision:
-        devices.enable_mixed_precision()
+    if request.precision == "mixed":
+        with tf.device(names[0]):
+            check_mixed()
     return names

@@ -165,27 +165,6 @@ def _memory_limit(name: str, lease: Lease, processes_per_gpu: int, gpu_memory: f
     return limit
 
 
-def enable_mixed_precision() -> None:
-    """Compute matrix products and convolutions of this process in half precision from now on: float16 on GPUs, bfloat16
-    on CPUs. Raises ParameterError if TensorFlow cannot do so here."""
-    device = acquire_devices()[0]
-    option = "auto_mixed_precision" if "GPU" in device else "auto_mixed_precision_onednn_bfloat16"
-    tf.config.optimizer.set_experimental_options({option: True})
-    x = tf.random.stateless_uniform([64, 64], [0, 0])
-
-    def product(y: tf.Tensor) -> tf.Tensor:
-        for _ in range(4):  # TensorFlow does not optimise smaller graphs
-            y = tf.nn.relu(y @ y) / 16
-        return y
-
-    with tf.device(device):
-        if (tf.function(product, autograph=False)(x).numpy() == product(x).numpy()).all():
-            raise ParameterError(
-                "--mixed_precision: TensorFlow has no half precision here; it needs a GPU of compute capability 7 or "
-                "more, or a CPU with AVX-512"
-            )
-
-
 def _gpu_names(count: int) -> list[str]:
     """The machine's names of the GPUs that TensorFlow sees, which are the same for every process."""
     names = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]

@@ -68,6 +68,9 @@ class _StepReporter:
 
 def unit_worker_pool(job: Job, keep_waiting: Callable[[str], bool] | None = None) -> DevicePool[UnitWorker]:
     """A worker for each device of this process. `keep_waiting`: for a free GPU, as in `lease_gpus`."""
+    from tb_deepexplain.attribution.precision import forbid_tf32
+
+    forbid_tf32(job.request.precision)  # before CUDA's libraries are loaded
     from beam_pipelines.engine.device_pool import DevicePool, prepare_devices
 
     return DevicePool(prepare_devices(job.request, keep_waiting), lambda: UnitWorker(job))

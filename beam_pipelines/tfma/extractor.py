@@ -31,6 +31,7 @@ from beam_pipelines.tfma.extract_attributions import ExtractAttributions, Extrac
 from beam_pipelines.tfma.pooling import REGIONS
 from beam_pipelines.tfma.reference_check import check_reference
 from beam_pipelines.tfma.slice_features import CheckSliceFeatures, with_slicing_specs
+from tb_deepexplain.attribution.precision import Precision
 from tb_deepexplain.errors import ParameterError
 from tb_deepexplain.recording.request import make_request
 from tb_deepexplain.registry.table import Selection
@@ -58,6 +59,7 @@ def AttributionsExtractor(  # noqa: N802 - TFMA names its extractors like classe
     resize: bool | str = False,
     label_feature: str | None = None,
     batch_size: int | None = None,
+    precision: Precision = "float32",
     mixed_precision: bool = False,
     inputs: str | Sequence[str] | None = None,
     check_model: bool = True,
@@ -78,7 +80,8 @@ def AttributionsExtractor(  # noqa: N802 - TFMA names its extractors like classe
     classes; this is the default if the config binarizes attribution metrics. `measures` go to
     `extracts["attribution_measures"]`; by default they are those of the metrics of `beam_pipelines.tfma.metrics` in the
     config. `labels`, `vocabulary`, `features`, `resize` and `superpixels` are as in `transforms.Attribute`.
-    `label_feature` defaults to the config's label key. `inputs`, `check_model` and `check_batch` are as in `Explainer`.
+    `label_feature` defaults to the config's label key. `inputs`, `check_model`, `check_batch` and `precision` are as in
+    `Explainer`; `mixed_precision=True` is `precision="mixed"`.
     `transform_graph` is as in `transforms.Attribute`, for a signature that takes transformed features.
 
     `slice_features` are features of the raw tf.Examples for the config's slicing specs, also where a schema or Transform leaves
@@ -108,6 +111,7 @@ def AttributionsExtractor(  # noqa: N802 - TFMA names its extractors like classe
             vocabulary=vocabulary,
             batch_size=batch_size,
             superpixels=superpixels,
+            precision=precision,
             mixed_precision=mixed_precision,
             inputs=inputs,
             check_model=check_model,

@@ -92,7 +92,7 @@ class AttributionGen(base_beam_component.BaseBeamComponent):
     however the data are sharded. `signature` is that of the SavedModel (default: serving_default); if it takes
     serialized tf.Examples, the explanation starts at the parsed features. `slice_features` of the raw examples are kept in
     the store. `target`, `labels`, `vocabulary`, `features`, `label_feature`, `id_feature`, `resize`, `inputs`, `output`,
-    `logits`, `score`, `only`, `check_model`, `check_batch`, `batch_size` and `superpixels` are as in
+    `logits`, `score`, `only`, `check_model`, `check_batch`, `precision`, `batch_size` and `superpixels` are as in
     `beam_pipelines.transforms.Attribute`; an example without an id is named by its content. The component refuses to explain
     a split of which more than `max_error_rate` (default: half) of the examples fail. Each parameter may be a
     RuntimeParameter; that of a list holds JSON or names separated by commas, that of a dict or bool JSON.

@@ -21,6 +21,7 @@ TYPES: dict[str, type] = {
     "output": str,
     "score": str,
     "only": str,
+    "precision": str,
     "batch_size": int,
     "superpixels": int,
 }

@@ -25,6 +25,7 @@ from beam_pipelines.reading.tfmd_schema import load_schema
 from beam_pipelines.transforms.elements import Attributions, Explained, Failure, K, ParsedElement, V
 from beam_pipelines.transforms.output_hints import OutputHint, columns_of, element_types
 from beam_pipelines.transforms.tallies import CheckRun, RunCheck, Tally
+from tb_deepexplain.attribution.precision import Precision
 from tb_deepexplain.errors import ParameterError, UnsupportedModelError
 from tb_deepexplain.recording.example import Example
 from tb_deepexplain.recording.request import Request, make_request
@@ -61,9 +62,9 @@ class Attribute(beam.PTransform, Generic[K, V]):
     tf.train.Example or its bytes; for a model with one input its value itself: an array, a text, an encoded picture, a ReadableFile
     of fileio; a PredictionResult of one of these, or a pair of a key and one of these. An element without a key has the id in it, or
     is named by a digest of its content. `features`, `preprocess` (a function of a dict, or "module:function"), `schema` (a file),
-    `resize` (True, or the name of a method), `id_feature`, `label_feature`, `mixed_precision`, `gpus`, `processes_per_gpu` and
-    `gpu_memory` are as on the command line. `gpus` counts for each process, which reserves them; the default is one, if the machine
-    has any.
+    `resize` (True, or the name of a method), `id_feature`, `label_feature`, `gpus`, `processes_per_gpu` and `gpu_memory` are as on the
+    command line, and `precision` is as in `Explainer` (`mixed_precision=True` is `precision="mixed"`). `gpus` counts for each process,
+    which reserves them; the default is one, if the machine has any.
 
     Returns `Attributions`: `explained`, of `Explained`, and `errors`, of `Failure`, both with the key and the element itself. Beam's
     type hints of both name the types of key and element, which Beam knows from the elements; `Attribute[int, dict](...)` names them
@@ -89,6 +90,7 @@ class Attribute(beam.PTransform, Generic[K, V]):
         gpus: int | None = None,
         processes_per_gpu: int = 1,
         gpu_memory: float | None = None,
+        precision: Precision = "float32",
         mixed_precision: bool = False,
         features: Mapping[str, str] | None = None,
         preprocess: Preprocess | str | None = None,
@@ -127,6 +129,7 @@ class Attribute(beam.PTransform, Generic[K, V]):
             gpus=gpus,
             processes_per_gpu=processes_per_gpu,
             gpu_memory=gpu_memory,
+            precision=precision,
             mixed_precision=mixed_precision,
             superpixels=superpixels,
             signature=signature,

@@ -33,10 +33,11 @@ class CompiledMethod(NamedTuple):
     output_shape: tuple[int | None, ...]  # of the model
     warnings: tuple[str, ...]
 
-    def __call__(self, batch: Batch, batch_size: int) -> MethodOutput:
-        """NumPy arrays for the batch."""
+    def __call__(self, batch: Batch, batch_size: int, rounding: float = 0.0) -> MethodOutput:
+        """NumPy arrays for the batch. `rounding`: as of a Score."""
         options = [None if a is None else tf.constant(a) for a in (batch.target, batch.ys, batch.seeds)]
-        output = self.function(batch.entries, batch.context, *options, tf.constant(batch_size, tf.int32))
+        sizes = tf.constant(batch_size, tf.int32), tf.constant(rounding, tf.float64)
+        output = self.function(batch.entries, batch.context, *options, *sizes)
         arrays = tf.nest.map_structure(lambda t: np.asarray(memoryview(t)), tuple(output))  # .numpy() would copy
         return MethodOutput(*arrays)
 
@@ -44,11 +45,12 @@ class CompiledMethod(NamedTuple):
 def compile_method(
     method: Method, parameters: Mapping[str, Any], submodel: Submodel, shapes: Shapes, batch: Batch, jit: bool
 ) -> CompiledMethod:
-    """The method with these parameters, as one function of (entries, context, target, ys, seeds, batch size)."""
+    """The method with these parameters, as one function of (entries, context, target, ys, seeds, batch size, rounding)."""
     texts: list[str] = []
     has_chosen_axes = parameters.get(method.map_axes_parameter or "") is not None
 
-    def call(score: Score) -> MethodOutput:
+    def call(score: Score, rounding: Any) -> MethodOutput:
+        score.rounding = rounding
         explanation = method.function(score, **parameters)
         texts[:] = [text for text, _ in explanation.warnings]
         unknown = tf.fill([score.n], tf.constant(np.nan, tf.float64))
@@ -61,7 +63,7 @@ def compile_method(
             [tf.fill([score.n], True) if applies is None else applies for _, applies in explanation.warnings],
         )
 
-    function, output_shape = trace(call, submodel, shapes, batch, jit)
+    function, output_shape = trace(call, submodel, shapes, batch, jit, [tf.TensorSpec([], tf.float64)])
     return CompiledMethod(function, output_shape, tuple(texts))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from tb_deepexplain.attribution.argument_order import order_arguments
 from tb_deepexplain.attribution.explainer import Explainer
 from tb_deepexplain.attribution.methods import check_methods
+from tb_deepexplain.attribution.precision import Precision
 from tb_deepexplain.attribution.targets import DEFAULT
 from tb_deepexplain.errors import InputError, ParameterError
 from tb_deepexplain.graph.score_function import ScoreFunction
@@ -35,6 +36,7 @@ def explain(
     vocabulary: Sequence[str] | None = None,
     check_model: bool = True,
     check_batch: bool = True,
+    precision: Precision = "float32",
     **params: Any,
 ) -> Any:
     """Attributions of `xs` by one method: `Explainer(method, model, ...).run(xs, ...)`. Keep an Explainer for more than one call.
@@ -56,6 +58,7 @@ def explain(
         "vocabulary": vocabulary,
         "check_model": check_model,
         "check_batch": check_batch,
+        "precision": precision,
     }
     run: dict[str, Any] = {"batch_size": batch_size, "seed": seed, "progress": progress, "return_result": return_result}
     if isinstance(method, str):

@@ -27,7 +27,18 @@ from tb_deepexplain.attribution.inputs import Inputs, check_unpacked, unpack_exa
 from tb_deepexplain.attribution.methods import find_method
 from tb_deepexplain.attribution.model_check import EXAMPLES, Verdict, check_submodel
 from tb_deepexplain.attribution.open_sizes import shape_choices
+from tb_deepexplain.attribution.precision import (
+    MAY_BE_TF32,
+    Precision,
+    check_mixed,
+    computes_on_gpu,
+    in_its_precision,
+    process_had_tf32,
+    read_precision,
+)
+from tb_deepexplain.attribution.precision_error import REFERENCE_BATCH, SAMPLE, PrecisionError, PrecisionSample
 from tb_deepexplain.attribution.results import Predictions, Result, completeness_gap, sum_tokens
+from tb_deepexplain.attribution.score import ROUNDING, select
 from tb_deepexplain.attribution.targets import (
     DEFAULT,
     Explained,
@@ -73,6 +84,9 @@ class Explainer:
     `check_model`: the first examples of each shape are also given to the model as its owner calls it; where the graph has
     another output, the model is traced for this shape, and refused (UnsupportedModelError) if the outputs still differ.
     `check_batch`: a warning where the output for an example depends on the other examples of its batch.
+    `precision`: that of matrix products and convolutions: "float32" (exact, without TF32, whatever the process has set), "tf32" (GPUs
+    only), "mixed" (float16 on GPUs, bfloat16 on CPUs) or "float64". A model of float64 or half computes as it is in "float32", too. With
+    another choice, the first examples are also explained in float32, and results carry the difference (`precision_error`).
     """
 
     def __init__(
@@ -91,6 +105,7 @@ class Explainer:
         vocabulary: Sequence[str] | None = None,
         check_model: bool = True,
         check_batch: bool = True,
+        precision: Precision = "float32",
         **params: Any,
     ) -> None:
         method, model = order_arguments("Explainer(method, model)", method, model)
@@ -99,7 +114,18 @@ class Explainer:
         _check_switches(
             jit=jit, check_model=check_model, check_batch=check_batch, **({} if logits is None else {"logits": logits})
         )
+        self.precision = read_precision(precision)
+        if jit and self.precision == "mixed":
+            raise ParameterError(
+                "got jit and precision='mixed': XLA computes in float32 all the same; leave one of them out"
+            )
         graph = load_model(model)
+        if self.precision == "mixed":
+            check_mixed()
+        self._is_exact = self.precision == "float32"
+        if self.precision == "tf32" and not computes_on_gpu():
+            self._is_exact = True
+            warn("precision='tf32' changes nothing on a CPU: the maps are in float32")
         if score is not None and not (output is None and (target is None or target is DEFAULT)):
             raise ParameterError(
                 "got score and output or target: score is a function of all outputs; leave the others out"
@@ -115,7 +141,9 @@ class Explainer:
             "class_names": class_names,
             "jit": jit,
             **self._checks,
+            "precision": self.precision,
         }
+        self._sample = PrecisionSample()
         baseline = self.method.baseline(self.parameters)
         columns = column_names(baseline)
         self._columns = {"baseline": columns} if columns else {}  # of frames, which xs must have too
@@ -160,8 +188,15 @@ class Explainer:
 
     @property
     def explained(self) -> tuple[Any, ...]:
-        """Model, inputs and output: equal if the scores are the same function of the examples."""
-        return (self.graph.identity, *(self._options[name] for name in ("inputs", "output", "logits")), id(self._score))
+        """Model, inputs, output and precision: equal if the scores are the same function of the examples."""
+        names = ("inputs", "output", "logits", "precision")
+        return (self.graph.identity, *(self._options[name] for name in names), id(self._score))
+
+    @property
+    def precision_error(self) -> PrecisionError | None:
+        """The difference to maps in float32 of the first examples that this explainer explained; None if that is its precision, or none
+        was explained."""
+        return self._sample.error if self._sample.error.examples else None
 
     def for_model(self, model: Any) -> Explainer:
         """The same method with the same options on another model of this architecture."""
@@ -294,7 +329,7 @@ class Explainer:
                 self._at_sizes.pop(next(iter(self._at_sizes)))
             other = copy.copy(self)
             # Cached properties of this graph.
-            for name in ("removal", "_resolved_parameters", "_parameters_digest", "_compute_output"):
+            for name in ("removal", "_resolved_parameters", "_parameters_digest", "_compute_output", "_in_float32"):
                 vars(other).pop(name, None)
             other._bind(graph)  # noqa: SLF001
             self._at_sizes[shapes] = other
@@ -309,6 +344,7 @@ class Explainer:
         entries, _ = compute_entries(self.submodel, first, inputs.are_entries, 1)
         return self.method.cost_of(self.parameters, [tuple(e.shape[1:]) for e in entries], self.submodel.cut.whole)
 
+    @in_its_precision
     def predict(self, xs: Any, *, batch_size: int | None = None) -> Predictions:
         """The model's outputs for `xs`; for a text model also its token ids."""
         inputs = self.check(xs)
@@ -350,6 +386,7 @@ class Explainer:
             (0.0 if explains_logits else 0.5) if submodel.explains_several_labels else None,
         )
 
+    @in_its_precision
     def run(
         self,
         xs: Any,
@@ -385,6 +422,7 @@ class Explainer:
             )
         examples = self.prepare(inputs, ys=ys, target=target, batch_size=batch_size, seed=seeds)
         batches = self.split(examples, self.batch_sizes.examples(examples.inputs, examples.batch_size))
+        expected = self._explain_sample_in_float32(examples, batches)
         parts, texts, ranks = [], list[list[str]](), list[int]()
         for rows in track_progress(batches, self.method.title if progress else None):
             batch = self.batch(examples, rows)
@@ -393,6 +431,8 @@ class Explainer:
             parts.append([*output.maps, output.score, output.baseline_score, output.evaluations])
             texts += batch_texts
         *maps, score, baseline_score, evaluations = join_batches(parts, batches, examples.n)
+        if expected is not None:
+            self._sample.error += PrecisionError.of([m[: len(expected[0])] for m in maps], expected)
         texts = [texts[i] for i in np.argsort(np.concatenate(batches))][: examples.n]
         self._add_warnings(texts, examples, batch_size)
         has_all = self._options["inputs"] is None
@@ -415,7 +455,52 @@ class Explainer:
             positions=examples.explained.positions,
             explained=examples.explained,
             method=self.method.id,
+            precision_error=self.precision_error,
         )
+
+    def _explain_sample_in_float32(self, examples: Examples, batches: Sequence[np.ndarray]) -> list[np.ndarray] | None:
+        """The maps of the first examples in float32, `[n, ...]` for each input, before this explainer's own; None if they are not needed.
+
+        Measures the rounding of the score, too.
+        """
+        n = 0 if self._is_exact else min(SAMPLE - self._sample.examples, examples.n)
+        if n <= 0:
+            return None
+        sample = [rows[rows < n] for rows in batches if (rows < n).any()]
+        maps = self._in_float32.explain_sample(examples, sample)
+        for rows in sample:
+            rounding = np.abs(self.compute_scores(examples, rows) - self._in_float32.compute_scores(examples, rows))
+            self._sample.rounding = max(self._sample.rounding, float(np.nan_to_num(rounding, posinf=0).max()))
+        self._sample.examples += n
+        return maps
+
+    @cached_property
+    def _in_float32(self) -> Explainer:
+        other = copy.copy(self)
+        vars(other).pop("_compute_output", None)
+        vars(other).update(precision="float32", _is_exact=True, _sample=PrecisionSample())
+        return other
+
+    @in_its_precision
+    def explain_sample(self, examples: Examples, batches: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """The maps of these examples, which are the first, `[n, ...]` for each input."""
+        size = min(REFERENCE_BATCH, examples.batch_size)
+        parts = [list(self.explain_batch(self.batch(examples, rows), size)[0].maps) for rows in batches]
+        return join_batches(parts, batches, sum(map(len, batches)))
+
+    @in_its_precision
+    def compute_scores(self, examples: Examples, rows: np.ndarray) -> np.ndarray:
+        """The scores `[B]` of these examples, which are of one batch."""
+        batch = self.batch(examples, rows)
+        specs = [
+            [tf.TensorSpec([None, *t.shape[1:]], t.dtype) for t in each] for each in (batch.entries, batch.context)
+        ]
+        traced = tf.function(lambda entries, context: self.submodel.compute_output(entries, context), autograph=False)
+        key = ("output", self.precision, repr(specs))
+        compute_output = self.submodel.compile_once(key, lambda: traced.get_concrete_function(*specs))
+        targets = [None if a is None else tf.constant(a) for a in (batch.target, batch.ys)]
+        scores: np.ndarray = tf.cast(select(compute_output(batch.entries, batch.context), *targets), tf.float64).numpy()
+        return scores
 
     def _add_warnings(self, texts: list[list[str]], examples: Examples, batch_size: int | None) -> None:
         """Add to the warnings of the maps those of their examples, and those of all maps."""
@@ -436,6 +521,8 @@ class Explainer:
         if (other := self.for_examples(inputs, batch_size)) is not self:
             return other.general_warnings(inputs, batch_size)
         texts = list(self._warnings)
+        if self.precision == "float32" and process_had_tf32() and computes_on_gpu():
+            texts.append(MAY_BE_TF32)
         if inputs.are_entries:
             return texts
         verdict = self._judge(tuple(a.shape[1:] for a in inputs.arrays), inputs)
@@ -450,6 +537,7 @@ class Explainer:
 
     # The methods from here to `trace` are for Evaluator.
 
+    @in_its_precision
     def prepare(
         self, xs: Any, *, ys: Any = None, target: Any = DEFAULT, batch_size: int | None = None, seed: int | None = None
     ) -> Examples:
@@ -473,6 +561,7 @@ class Explainer:
         """The row numbers of each batch of at most `size` examples."""
         return self._split(examples.inputs, size)
 
+    @in_its_precision
     def batch(self, examples: Examples, rows: np.ndarray, submodel: Submodel | None = None) -> Batch:
         """These examples at the entry tensors of a submodel; by default of that which is explained."""
         submodel = submodel or self.submodel
@@ -480,13 +569,14 @@ class Explainer:
             raise InputError("measures replace values of the model's inputs; give these, not values of inner tensors")
         return make_batch(submodel, examples, rows)
 
+    @in_its_precision
     def explain_batch(self, batch: Batch, batch_size: int) -> tuple[MethodOutput, list[list[str]]]:
         """The method's output, and the warnings of each example."""
         compiled = self._compiled_for(batch)
         check_target(batch.target, compiled.output_shape)
         check_ys(batch.ys, None, compiled.output_shape if batch.target is None else compiled.output_shape[:-1])
         try:
-            output, n = compiled(batch, batch_size), len(batch.entries[0])
+            output, n = compiled(batch, batch_size, self._sample.rounding), len(batch.entries[0])
         except tf.errors.InvalidArgumentError as error:
             if not any(entry.dtype == tf.string for entry in batch.entries):
                 self._check_rows(len(self._compute_output(batch.entries, batch.context)), len(batch.entries[0]))
@@ -499,8 +589,13 @@ class Explainer:
         texts = self._diagnostics.describe(self.method.family, output.maps, output.score, batch)
         for text, applies in zip(compiled.warnings, output.warnings, strict=True):
             for i in np.flatnonzero(applies):
-                texts[i].append(text)
+                texts[i].append(text.replace(ROUNDING, self._describe_rounding()))
         return output, texts
+
+    def _describe_rounding(self) -> str:
+        rounding = self._sample.rounding
+        changes = f", which changes scores by up to {rounding:.1g}," if rounding else ""
+        return ROUNDING.format(precision=self.precision if self.precision != "mixed" else "mixed precision") + changes
 
     def _check_rows(self, rows: int, n: int) -> None:
         """UnsupportedModelError unless the output has a row for each of n examples."""
@@ -514,6 +609,7 @@ class Explainer:
     def _compute_output(self) -> Any:
         return tf.function(self.submodel.compute_output, autograph=False, reduce_retracing=True)
 
+    @in_its_precision
     def trace(
         self,
         call: Callable[..., Any],
@@ -529,7 +625,7 @@ class Explainer:
         share a function.
         """
         return submodel.compile_once_for_shapes(
-            ("measure", self._jit, key),
+            ("measure", self._jit, self.precision, key),
             shape_choices(submodel, batch.entries, baseline),
             lambda shapes: compiled_method.trace(call, submodel, shapes, batch, self._jit, extra_specs),
         )
@@ -539,7 +635,7 @@ class Explainer:
         takes_open_sizes = functools.partial(self.method.takes_open_sizes, **self.method.with_defaults(self.parameters))
         baseline = self.method.baseline(self._resolved_parameters)
         return self.submodel.compile_once_for_shapes(
-            ("method", self.method.function, self._parameters_digest, self._jit, batch.signature),
+            ("method", self.method.function, self._parameters_digest, self._jit, self.precision, batch.signature),
             shape_choices(self.submodel, batch.entries, baseline, takes_open_sizes),
             lambda shapes: self._compile(shapes, batch),
         )

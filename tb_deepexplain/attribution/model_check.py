@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import threading
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -12,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tb_deepexplain.attribution.inputs import holds_not_finite
+from tb_deepexplain.attribution.precision import computing_in
 from tb_deepexplain.error_text import model_error_text
 from tb_deepexplain.errors import InputError, UnsupportedModelError
 from tb_deepexplain.graph.logits import final_activation
@@ -20,7 +20,6 @@ from tb_deepexplain.graph.submodel import Submodel
 EXAMPLES = 3  # that are compared
 LOUDER = 1e4  # times an example: 80 dB, the dynamic range of Keras' MelSpectrogram
 _MOVES = 4  # of the inputs' last digits; after one alone an output may be the same by chance
-_checking = threading.Lock()  # TF32 is a setting of the process
 
 
 class Verdict(NamedTuple):
@@ -42,7 +41,7 @@ def check_submodel(
     values that the model does not take.
     """
     outputs = _Outputs(submodel, check_model)
-    with _checking, _full_precision():
+    with computing_in("float32"):
         batch, values, expected, fault, not_compared = _call(outputs, [a[:EXAMPLES] for a in arrays])
         if fault:
             return Verdict(fault)
@@ -244,13 +243,3 @@ def _as_float64(tensor: Any) -> np.ndarray:
         return np.zeros(tensor.shape)
     values: np.ndarray = tf.cast(tensor, tf.float64).numpy()
     return values
-
-
-@contextlib.contextmanager
-def _full_precision() -> Iterator[None]:
-    before = tf.config.experimental.tensor_float_32_execution_enabled()
-    tf.config.experimental.enable_tensor_float_32_execution(False)
-    try:
-        yield
-    finally:
-        tf.config.experimental.enable_tensor_float_32_execution(before)

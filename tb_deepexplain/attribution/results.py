@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tb_deepexplain.attribution.precision_error import PrecisionError
 from tb_deepexplain.attribution.targets import Explained, predicted_classes
 
 
@@ -58,6 +59,7 @@ class Result:
     positions: np.ndarray | None = None  # [N, ...] whether the class was summed over this position; None: over all
     explained: Explained | None = None  # may be the `target` of another run
     method: str = ""
+    precision_error: PrecisionError | None = None  # of a sample: the difference to maps in float32; None in float32
 
     def __repr__(self) -> str:
         """What is in it, without the arrays."""

@@ -18,6 +18,10 @@ from tb_deepexplain.graph.backward_rules import repeat_rows
 from tb_deepexplain.graph.differentiation import differentiate
 from tb_deepexplain.lazy_tensorflow import tf
 
+ROUNDING = (
+    "rounding in {precision}"  # in a warning: the explainer puts in the precision, and by how much it changes the score
+)
+
 
 class Explanation(NamedTuple):
     """The output of a method: attributions like x, and by-products (None: not computed)."""
@@ -63,6 +67,9 @@ class Score:
         self._context, self._target, self._ys = list(context), target, ys
         self._batch_size = tf.convert_to_tensor(batch_size, tf.int32)
         self._seeds, self._jit, self._gradient_block = seeds, jit, gradient_block
+        self.rounding: Any = (
+            0.0  # by how much scores may differ from those in float32, by the precision of the model's steps
+        )
         self.has_probability, self._to_probabilities = to_probabilities is not None, to_probabilities
         # One trace for the examples, for points in batches and, after those, for one point alone.
         self._traced_output = tf.function(
@@ -72,6 +79,11 @@ class Score:
         self._probability = self._function(self._compute_probability)
         # Not inlined into the loops that call it: inside a loop, oneDNN's max pooling is used at random.
         self._value_and_gradient_in_loops = self._function(self._differentiate, inline=jit)
+
+    @property
+    def epsilon(self) -> float:
+        """The distance from 1 to the next number of the score's dtype, if that is the examples'."""
+        return 2.0**-52 if all(x.dtype == tf.float64 for x in self.x) else 2.0**-23
 
     def __call__(self, points: Sequence[Any], rows: Any = None) -> Any:
         """The score [B] at the points; `rows` None: the points are the examples themselves."""

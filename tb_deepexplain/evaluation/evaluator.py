@@ -15,6 +15,7 @@ from tb_deepexplain.attribution.digest import digest
 from tb_deepexplain.attribution.examples import Batch, Examples
 from tb_deepexplain.attribution.explainer import Explainer
 from tb_deepexplain.attribution.inputs import Inputs
+from tb_deepexplain.attribution.precision import in_its_precision
 from tb_deepexplain.attribution.results import Result
 from tb_deepexplain.attribution.targets import DEFAULT, check_ys
 from tb_deepexplain.errors import InputError, ParameterError
@@ -65,6 +66,12 @@ class Evaluator:
             self.parameters[measure.id] = parameters
         self.parameters_digest = digest(self.parameters)  # equal if the chance levels are
 
+    @property
+    def precision(self) -> str:
+        """That of the maps, in which they are measured, too."""
+        return self.explainer.precision
+
+    @in_its_precision
     def run(
         self,
         xs: Any,
@@ -100,6 +107,7 @@ class Evaluator:
         maps = read_maps(result.attributions, self.explainer.submodel.cut.names, examples.n)
         return self._measure(examples, maps, self.measures, segments, known or {})
 
+    @in_its_precision
     def chance(
         self,
         xs: Any,

@@ -14,6 +14,8 @@ import tensorflow as tf
 from tb_deepexplain.attribution.batch_sizes import LARGEST_BATCH
 from tb_deepexplain.attribution.explainer import Explainer
 from tb_deepexplain.attribution.inputs import Inputs
+from tb_deepexplain.attribution.precision import computes_on_gpu
+from tb_deepexplain.attribution.precision_error import PrecisionError
 from tb_deepexplain.attribution.results import Predictions
 from tb_deepexplain.error_text import describe_failure
 from tb_deepexplain.errors import ParameterError, Stopped
@@ -92,6 +94,7 @@ class BatchExplainer:
         self._batch_size = request.batch_size  # of evaluations; None: as many as the method chooses
         self.names = tuple(spec.name for spec in self.graph.inputs)
         logits = request.logits if request.score is None else False
+        self._is_without_tf32 = request.precision == "tf32" and not computes_on_gpu()
         self.explainers = [
             Explainer(
                 name,
@@ -101,6 +104,7 @@ class BatchExplainer:
                 vocabulary=request.vocabulary,
                 check_model=request.check_model,
                 check_batch=request.check_batch,
+                precision="float32" if self._is_without_tf32 else request.precision,
                 **parameters,
             )
             for name, parameters in request.methods
@@ -112,6 +116,7 @@ class BatchExplainer:
         )
         self._evaluator = Evaluator(self.explainers[0], dict(request.measures))
         self._pictures = find_pictures(self._shown, self.graph.inputs) if request.superpixels else 0
+        self._noted: dict[str, int] = {}  # examples of which the error of the precision is in the metrics, by method
         for explainer in self.explainers:
             check_map_axes(explainer, self.modality)
 
@@ -173,7 +178,9 @@ class BatchExplainer:
 
         metrics = Metrics() if metrics is None else metrics
         try:
-            return self.attempt(examples, count_and_report, metrics)
+            outcomes = self.attempt(examples, count_and_report, metrics)
+            self._note_precision(len(examples), metrics)
+            return outcomes
         except Stopped:
             raise
         except Exception as error:  # the model may raise anything
@@ -199,6 +206,21 @@ class BatchExplainer:
             batch = self._explain_batch([examples[i] for i in positions], report, metrics)
             outcomes |= zip(positions, batch, strict=True)
         return [outcomes[position] for position in range(len(examples))]
+
+    def precision_errors(self) -> dict[str, PrecisionError]:
+        """By method, the difference of the first maps to those in float32; empty in float32."""
+        errors = {explainer.method.id: explainer.precision_error for explainer in self.explainers}
+        return {method: error for method, error in errors.items() if error is not None}
+
+    def _note_precision(self, explained: int, metrics: Metrics) -> None:
+        """Add the errors of the precision that are not yet in any metrics."""
+        metrics.without_tf32 += explained if self._is_without_tf32 else 0
+        for method, error in self.precision_errors().items():
+            noted = self._noted.get(method, 0)
+            new = [list(each) for each in zip(error.differences, error.rank_correlations, strict=True)][noted:]
+            if new:
+                metrics.precision_errors[method] = metrics.precision_errors.get(method, []) + new
+                self._noted[method] = noted + len(new)
 
     def set_step(self, step: int) -> None:
         """Explain the model at this step of its training from now on."""

@@ -6,12 +6,13 @@ import base64
 import datetime
 import importlib.metadata
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from tb_deepexplain.attribution.methods import find_method
+from tb_deepexplain.attribution.precision_error import PrecisionError
 from tb_deepexplain.evaluation.measures import find_measure
 from tb_deepexplain.recording.display import encode_png
 from tb_deepexplain.recording.request import Request
@@ -63,6 +64,7 @@ def describe_store(
     fingerprint: str,
     name: str,
     options: dict[str, Any],
+    precision_errors: Mapping[str, PrecisionError] | None = None,  # by method
 ) -> dict[str, Any]:
     """The manifest of a store, without what the store's writer adds."""
     slices = [{"name": feature} for feature in request.slice_features]
@@ -77,7 +79,8 @@ def describe_store(
         "superpixels": request.superpixels,
         "target": str(request.target) if request.score is None else request.score,
         "score": request.score,
-        "mixed_precision": request.mixed_precision,
+        "precision": request.precision,
+        "precision_error": {method: error.as_json() for method, error in (precision_errors or {}).items()},
         "labels": as_list(request.labels),
         **({MANIFEST_KEY: slices} if slices else {}),
         "model": {

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tb_deepexplain.attribution.methods import check_methods
+from tb_deepexplain.attribution.precision import Precision, read_precision
 from tb_deepexplain.errors import ParameterError
 from tb_deepexplain.evaluation.measures import check_measures
 from tb_deepexplain.named_functions import identify_function, load_function
@@ -39,7 +40,7 @@ class Request:
     alone: bool = False
     processes_per_gpu: int = 1  # how many may share a GPU, each with its share of the memory
     gpu_memory: float | None = None  # gigabytes of each GPU that a process uses at most
-    mixed_precision: bool = False
+    precision: Precision = "float32"
     measures: tuple[tuple[str, dict[str, Any]], ...] = ()  # ids with the parameters that are not the default
     measured: float = 1.0  # share of the examples whose maps are measured
     superpixels: int | None = None  # of a picture, which measures remove; None: single pixels
@@ -57,7 +58,7 @@ class Request:
 
     def on_cpu(self) -> Request:
         """The same request for a process that leaves the GPUs to others."""
-        return dataclasses.replace(self, gpus=0, processes_per_gpu=1, gpu_memory=None, mixed_precision=False)
+        return dataclasses.replace(self, gpus=0, processes_per_gpu=1, gpu_memory=None, precision="float32")
 
 
 def make_request(
@@ -72,9 +73,11 @@ def make_request(
     custom_objects: str | Sequence[str] = (),
     only: str | None = None,
     slice_features: str | Sequence[str] = (),
+    precision: Precision | None = None,
+    mixed_precision: bool = False,
     **options: Any,
 ) -> Request:
-    """A checked request; `options` are further fields of Request.
+    """A checked request; `options` are further fields of Request. `mixed_precision=True` is `precision="mixed"`.
 
     `methods`: at least one id, or a dict of ids and parameters; `measures` likewise, perhaps none. Raises UnknownMethodError or
     ParameterError for a method, measure, parameter, target, score, custom object or condition `only` that does not exist, and for
@@ -115,6 +118,7 @@ def make_request(
         custom_objects=tuple(custom_objects),
         only=only,
         slice_features=slice_features,
+        precision=read_precision(precision, mixed_precision),
         **options,
     )
 

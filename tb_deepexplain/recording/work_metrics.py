@@ -7,6 +7,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from tb_deepexplain.attribution.precision_error import PrecisionError
+
 
 @dataclasses.dataclass
 class Metrics:
@@ -17,6 +19,9 @@ class Metrics:
     failed: dict[str, int] = dataclasses.field(default_factory=dict)  # examples, by stage
     evaluations: int = 0  # of the model, for maps and measures
     oom_retries: int = 0
+    # By method, for some examples: difference to the map in float32, as a share of its largest value, and rank correlation.
+    precision_errors: dict[str, list[list[float]]] = dataclasses.field(default_factory=dict)
+    without_tf32: int = 0  # examples for which TF32 was requested on a CPU, where it changes nothing
     batch_sizes: dict[str, int] = dataclasses.field(default_factory=dict)  # examples in a batch → batches
     model_seconds: float = 0.0  # in the model: predictions, maps and measures
     total_seconds: float = 0.0
@@ -33,6 +38,13 @@ class Metrics:
         self.batch_sizes[str(examples)] = self.batch_sizes.get(str(examples), 0) + 1
         self.evaluations += evaluations
         self.model_seconds += seconds
+
+    def describe_precision(self) -> dict[str, Any]:
+        """The differences to maps in float32 as the manifest holds them, by method."""
+        return {
+            method: PrecisionError([each[0] for each in errors], [each[1] for each in errors]).as_json()
+            for method, errors in self.precision_errors.items()
+        }
 
     def __add__(self, other: Metrics) -> Metrics:
         return Metrics(
@@ -63,10 +75,14 @@ class Metrics:
             "batches": batches,
             "examples_in_a_batch": round(explained / batches, 2) if batches else 0.0,
             "out_of_memory_retries": self.oom_retries,
+            "examples_without_tf32": self.without_tf32,
         }
 
 
 def _add(one: Any, other: Any) -> Any:
     if not isinstance(one, dict):
         return one + other
-    return {key: one.get(key, 0) + other.get(key, 0) for key in sorted(one.keys() | other.keys())}
+    return {
+        key: one[key] + other[key] if key in one and key in other else one.get(key, other.get(key))
+        for key in sorted(one | other)
+    }

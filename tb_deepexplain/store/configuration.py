@@ -145,6 +145,8 @@ def read(directory: Path) -> StoredConfiguration | None:
         raise StoreError(
             f"{directory / CONFIGURATION} is not JSON ({error}); --overwrite replaces the store"
         ) from error
+    if contents.pop("mixed_precision", None):  # of earlier versions
+        contents["precision"] = "mixed"
     return StoredConfiguration(contents.pop("format_version", 1), contents)
 
 

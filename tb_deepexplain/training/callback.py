@@ -15,6 +15,7 @@ from tb_deepexplain._version import __version__
 from tb_deepexplain.attribution.inputs import Inputs
 from tb_deepexplain.attribution.labels import labels_of_output
 from tb_deepexplain.attribution.methods import check_methods, find_method
+from tb_deepexplain.attribution.precision import Precision
 from tb_deepexplain.error_text import describe_failure
 from tb_deepexplain.errors import InputError, ParameterError, StoreError
 from tb_deepexplain.recording.batch_explainer import BatchExplainer
@@ -80,6 +81,9 @@ class AttributionCallback(keras.callbacks.Callback):
     already has the first step or later ones, or explains something else: "refuse" (before the first batch), "overwrite" (replace
     these steps), or "new run" (write into `run`-2, `run`-3, ...; the attribute `run` then tells which).
 
+    `precision`: that of matrix products and convolutions, as in `Explainer`; by default float32 without TF32, in which Keras may train. The
+    manifest names half precision, too, where it is the model's own (Keras' mixed policies).
+
     Errors in the configuration are raised before the first batch: InputError, ParameterError, UnknownMethodError,
     UnsupportedModelError, StoreError. A later failure costs the maps of its step or example, with a UserWarning the first time;
     the training continues. Every `fit` traces the methods once, however many steps there are.
@@ -117,6 +121,7 @@ class AttributionCallback(keras.callbacks.Callback):
         measures: Selection = (),
         superpixels: int | None = None,
         if_exists: _IfExists = "refuse",
+        precision: Precision = "float32",
     ) -> None:
         super().__init__()
         if if_exists not in get_args(_IfExists):
@@ -150,6 +155,7 @@ class AttributionCallback(keras.callbacks.Callback):
             score=score,
             measures=measures,
             superpixels=superpixels,
+            precision=precision,
         )
         self._logdir, self.run, self._name, self._if_exists = logdir, run, name, if_exists
         self._examples_argument, self._labels = examples, labels
@@ -163,11 +169,7 @@ class AttributionCallback(keras.callbacks.Callback):
         if self._taken is None:  # a generator cannot be read again in a second `fit`
             self._taken = read_examples(graph, self._examples_argument, self._max_examples)
             self._taken.warn()
-        request = dataclasses.replace(
-            self._request,
-            model=graph.source,
-            mixed_precision=self.model.compute_dtype != self.model.variable_dtype,
-        )
+        request = dataclasses.replace(self._request, model=graph.source)
         self._explainer = BatchExplainer(request, graph, self._score if callable(self._score) else None)
         self._examples = self._labelled(make_examples(self._taken, self._ids), self._taken.labels, graph.outputs)
         self._explainer.attempt(self._examples[:1])
@@ -312,13 +314,18 @@ class AttributionCallback(keras.callbacks.Callback):
             superpixels=request.superpixels,
             score=identify_callable(self._score) if callable(self._score) else identify_score(request),
             logits=request.logits,
+            precision=None if request.precision == "float32" else request.precision,
         )
+        is_half = self.model.compute_dtype != self.model.variable_dtype  # of itself, by Keras' policy
+        if is_half and request.precision == "float32":
+            request = dataclasses.replace(request, precision="mixed")
+        errors = self._explainer.precision_errors
         return TrainingStore(
             self._logdir,
             run,
             self._name,
             configuration,
-            lambda: describe_store(request, modality, inputs, architecture, self._name, options),
+            lambda: describe_store(request, modality, inputs, architecture, self._name, options, errors()),
             list(measures),
         )
 

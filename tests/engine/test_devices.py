@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -286,17 +287,33 @@ def test_mixed_precision(exported: Callable[[str], Path], tmp_path: Path, capsys
         assert (run.returncode, half.directory.exists()) == (2, False)
         pytest.skip("this CPU has no bfloat16 for TensorFlow (AVX-512)")
     assert run.returncode == 0, run.stderr
-    assert half.store.manifest["mixed_precision"] is True
-    assert full.store.manifest["mixed_precision"] is False
+    assert (half.store.manifest["precision"], full.store.manifest["precision"]) == ("mixed", "float32")
+    assert full.store.manifest["precision_error"] == {}
+    errors = half.store.manifest["precision_error"]
+    assert {method: (error["examples"], 0 < error["median"] < 0.05) for method, error in errors.items()} == {
+        "saliency": (8, True),
+        "gradient_x_input": (8, True),
+    }
+    assert re.search(r"precision mixed: maps of Saliency differ from float32 by 0\.\d+ % \(median\), ", run.stdout)
     exact, mixed = ({key: row[1] for key, row in run.maps().items()} for run in (full, half))
     apart = [np.abs(exact[key] - mixed[key]).max() / np.abs(exact[key]).max() for key in exact]
     assert 1e-4 < max(apart) < 0.05  # bfloat16 has three digits
     assert half(source, "--target=0", "--resume") == 2
-    assert "mixed_precision was true, now absent" in capsys.readouterr().err
+    assert 'precision was "mixed", now absent' in capsys.readouterr().err
+    settings = half.directory / "configuration.json"
+    contents = json.loads(settings.read_text())
+    assert contents.pop("precision") == "mixed"
+    settings.write_text(json.dumps({**contents, "mixed_precision": True}))  # as earlier versions wrote it
+    assert half(source, "--target=0", "--resume", "--precision=mixed") == 0
 
 
-def test_half_precision_without_effect_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(devices, "_acquired", ("/device:CPU:0",))
-    monkeypatch.setattr(tf.config.optimizer, "set_experimental_options", lambda _: None)
-    with pytest.raises(ParameterError, match="no half precision here"):
-        devices.enable_mixed_precision()
+def test_tf32_on_a_cpu_is_float32(
+    exported: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    numbers = np.random.default_rng(0).normal(size=(10, 4)).astype(np.float32)
+    source = write_records(tmp_path / "a.tfrecord", [{"x": each} for each in numbers])
+    run = Run(exported("binary"), tmp_path / "logs")
+    assert run(source, "--target=0", "--precision=tf32") == 0
+    assert (run.store.manifest["precision"], run.store.manifest["precision_error"]) == ("tf32", {})
+    assert "precision TF32 changes nothing on a CPU: 10 examples in float32" in capsys.readouterr().out
+    assert not any(run.store.index["warnings"].to_pylist())

@@ -229,7 +229,7 @@ def test_models_of_all_kinds(tmp_path: Path, make: Callable[[], keras.Model], xs
     assert steps(tmp_path) == [0, 1]
     store = Store(store_directory(tmp_path))
     assert (store.manifest["modality"], store.manifest["counts"]["maps"]) == (modality, 6)
-    assert store.manifest["mixed_precision"] is (make is half)
+    assert store.manifest["precision"] == ("mixed" if make is half else "float32")
     assert store.index["example_id"].to_pylist() == ["x", "y", "z"] * 2
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 
 from tb_deepexplain.attribution.completeness import allowed_gap, is_above_tolerance
-from tb_deepexplain.attribution.score import Explanation, Score
+from tb_deepexplain.attribution.score import ROUNDING, Explanation, Score
 from tb_deepexplain.errors import ParameterError
 from tb_deepexplain.lazy_tensorflow import tf
 from tb_deepexplain.registry.parameters import Above, AtLeast, Baseline, Doc
@@ -16,7 +16,10 @@ FIRST_INTERVALS = 4
 NARROWEST = 2.0**-20  # of the path; below it float32 points no longer differ
 # From a baseline of zeros, points differ by a share of their distance to it. Norms of norms change at 1e-12 of the path.
 NARROWEST_AT_ZERO = 2.0**-64
+ROUNDINGS = 2.0  # the gap that rounding leaves, in rounding errors of the score: both ends of the path have one
 STEEP = 100.0  # a slope at the baseline that is so many times the mean slope
+LAST_DIGITS = 4  # of a score in its dtype that rounding may change
+ROUNDED = f"{ROUNDING} limits it"
 SIMPSON, MIDPOINT = np.array([1.0, 4.0, 1.0]) / 6, np.array([0.0, 1.0, 0.0])  # weights of an interval's nodes
 
 
@@ -130,11 +133,17 @@ def _integrate_fixed(
     attributions = [t * w for t, w in zip(total, path.difference, strict=True)]
     value, start = (tf.cast(t, tf.float64) for t in (score.values(), path.start()))
     above = is_above_tolerance(attributions, start, value, tolerance)
-    text = (
-        f"the completeness gap is above tolerance={tolerance:g} with steps={steps}: take more, leave steps out to refine to "
-        "the tolerance, or choose a baseline inside the data"
-    )
-    return Explanation(attributions, tf.fill([score.n], steps + 2), value, start, [(text, above)])
+    above_rounding = is_above_tolerance(attributions, start, value, tolerance, _rounding(score, start, value))
+    gap = f"the completeness gap is above tolerance={tolerance:g}"
+    text = f"{gap} with steps={steps}: take more, leave steps out to refine to the tolerance, or choose a baseline inside the data"
+    texts = [(text, above_rounding), (f"{gap}: {ROUNDED}", above & ~above_rounding)]
+    return Explanation(attributions, tf.fill([score.n], steps + 2), value, start, texts)
+
+
+def _rounding(score: Score, start: Any, value: Any) -> Any:
+    """[N] the gap that rounding leaves, which no evaluation closes."""
+    largest = tf.maximum(tf.abs(tf.cast(value, tf.float64)), tf.abs(tf.cast(start, tf.float64)))
+    return ROUNDINGS * tf.maximum(score.rounding, LAST_DIGITS * score.epsilon * largest)
 
 
 def _integrate_adaptively(score: Score, path: _Path, tolerance: float, max_evaluations: int) -> Explanation:
@@ -152,6 +161,7 @@ def _integrate_adaptively(score: Score, path: _Path, tolerance: float, max_evalu
     change = tf.maximum(tf.abs(value - start), allowed_gap(start, value, tolerance))
     steep = tf.abs(state["slope_at_start"]) > STEEP * change
     above_tolerance = is_above_tolerance(attributions, start, value, tolerance)
+    above_rounding = is_above_tolerance(attributions, start, value, tolerance, _rounding(score, start, value))
     exhausted = state["evaluations"] + 2 > max_evaluations
     gap = f"the completeness gap is above tolerance={tolerance:g}"
     stopped = f"{gap} after max_evaluations={max_evaluations}; allow more"
@@ -161,9 +171,10 @@ def _integrate_adaptively(score: Score, path: _Path, tolerance: float, max_evalu
         "zeros; choose a baseline inside the data, such as the padding of a text or a mean"
     )
     texts = [
-        (steeply, above_tolerance & steep),
-        (stopped, above_tolerance & exhausted & ~steep),
-        (jumps, above_tolerance & ~exhausted & ~steep),
+        (f"{gap}: {ROUNDED}", above_tolerance & ~above_rounding),
+        (steeply, above_rounding & steep),
+        (stopped, above_rounding & exhausted & ~steep),
+        (jumps, above_rounding & ~exhausted & ~steep),
     ]
     return Explanation(attributions, state["evaluations"], value, start, texts)
 
@@ -216,7 +227,8 @@ class _Refinement:
             "value": state["value"] + _sum_where(new["alpha"] == 1, new["f"], new["rows"], n),
             "slope_at_start": state["slope_at_start"] + _sum_where(new["alpha"] == 0, new["s"], new["rows"], n),
         }
-        allowed = allowed_gap(at_ends["start"], at_ends["value"], self._tolerance)
+        rounding = _rounding(self._score, at_ends["start"], at_ends["value"])
+        allowed = allowed_gap(at_ends["start"], at_ends["value"], self._tolerance, rounding)
         ends, f, s = (tf.gather(nodes[k], state["indices"]) for k in ("alpha", "f", "s"))
         first, _, last = tf.unstack(ends, axis=1)
         rule, error = _integrate_intervals(last - first, f, s)

@@ -1,0 +1,313 @@
+"""The precision of explanations: whatever the process has set, and put back afterwards."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+import tb_deepexplain as dx
+from tb_deepexplain.attribution import explainer as explainer_module
+from tb_deepexplain.attribution import precision as precision_module
+from tb_deepexplain.attribution.explainer import Explainer
+from tb_deepexplain.attribution.precision import check_mixed, computing_in, forbid_tf32, read_precision
+from tb_deepexplain.attribution.precision_error import PrecisionError, describe_error
+from tb_deepexplain.errors import ParameterError
+from tests import models
+
+switch = tf.config.experimental
+PICTURES = np.random.default_rng(0).normal(size=(10, 8, 8, 3)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def has_half() -> None:
+    try:
+        check_mixed()
+    except ParameterError:
+        pytest.skip("this CPU has no bfloat16 for TensorFlow (AVX-512)")
+
+
+@pytest.fixture
+def tf32() -> Iterator[Any]:
+    """Sets the process's switch, which is put back after the test."""
+    before = switch.tensor_float_32_execution_enabled()
+    yield switch.enable_tensor_float_32_execution
+    switch.enable_tensor_float_32_execution(before)
+
+
+def net() -> keras.Model:
+    """Products that are large enough for TensorFlow's rewriting."""
+    keras.utils.set_random_seed(0)
+    hidden = [layers.Dense(32, activation="gelu") for _ in range(3)]
+    return keras.Sequential([keras.Input((8, 8, 3)), layers.Flatten(), *hidden, layers.Dense(4)])
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_the_processs_setting_is_put_back_also_after_errors(
+    on: bool, tf32: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tf32(on)
+    seen = []
+    predict = Explainer.predict.__wrapped__  # type: ignore[attr-defined]
+
+    def predict_and_see(*arguments: Any, **options: Any) -> Any:
+        seen.append(switch_is_on())
+        return predict(*arguments, **options)
+
+    explainer = dx.Explainer("saliency", models.graph(models.image))
+    monkeypatch.setattr(Explainer, "predict", predict_and_see)
+    explainer.run(PICTURES)
+    assert seen == [False]
+    assert switch.tensor_float_32_execution_enabled() is on
+    with pytest.raises(ZeroDivisionError), computing_in("tf32"):
+        seen.append(switch_is_on() and 1 // 0)
+    assert switch.tensor_float_32_execution_enabled() is on
+
+
+def test_measures_are_computed_in_the_precision_of_the_maps(tf32: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    tf32(True)
+    seen, trace = [], Explainer.trace.__wrapped__  # type: ignore[attr-defined]
+
+    def trace_and_see(*arguments: Any, **options: Any) -> Any:
+        function, shape = trace(*arguments, **options)
+
+        def call(*inputs: Any) -> Any:
+            seen.append(switch_is_on())
+            return function(*inputs)
+
+        return call, shape
+
+    evaluator = dx.Evaluator(dx.Explainer("saliency", models.graph(models.image)), ["deletion"])
+    result = evaluator.explainer.run(PICTURES[:2], return_result=True)
+    monkeypatch.setattr(Explainer, "trace", trace_and_see)
+    evaluator.run(PICTURES[:2], result)
+    evaluator.chance(PICTURES[:2], result)
+    assert seen == [False, False]
+
+
+def switch_is_on() -> bool:
+    return bool(switch.tensor_float_32_execution_enabled())
+
+
+def test_threads_with_other_settings_wait_for_each_other(tf32: Any) -> None:
+    tf32(True)
+    wrong, started = [], threading.Barrier(6)
+
+    def compute(precision: str) -> None:
+        started.wait()
+        for _ in range(10):
+            with computing_in(precision):
+                time.sleep(0.001)
+                wrong.append(switch_is_on() is not (precision == "tf32"))
+                with computing_in("float32"):
+                    wrong.append(switch_is_on())
+                wrong.append(switch_is_on() is not (precision == "tf32"))
+
+    threads = [threading.Thread(target=compute, args=(p,)) for p in ["float32", "tf32", "mixed"] * 2]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert len(wrong) == 6 * 10 * 3
+    assert not any(wrong)
+    assert switch_is_on()
+
+
+def test_half_precision_leaves_nothing_behind(has_half: None) -> None:
+    graph = dx.load_model(net())
+    exact = dx.Explainer("integrated_gradients", graph, target=0, steps=8)
+    half = dx.Explainer("integrated_gradients", graph, target=0, steps=8, precision="mixed")
+    options = tf.config.optimizer.get_experimental_options()
+    first, predicted = exact.run(PICTURES), exact.predict(PICTURES).outputs
+    mixed = half.run(PICTURES, return_result=True).attributions
+    assert np.abs(mixed - first).max() > 1e-4 * np.abs(first).max()
+    np.testing.assert_array_equal(half.run(PICTURES, return_result=True).attributions, mixed)
+    assert (half.predict(PICTURES).outputs != predicted).any()
+    np.testing.assert_array_equal(exact.run(PICTURES), first)
+    np.testing.assert_array_equal(exact.predict(PICTURES).outputs, predicted)
+    np.testing.assert_array_equal(dx.explain("integrated_gradients", net(), PICTURES, target=0, steps=8), first)
+    assert tf.config.optimizer.get_experimental_options() == options
+
+
+def test_half_precision_of_the_process_does_not_reach_the_maps(has_half: None) -> None:
+    option = "auto_mixed_precision_onednn_bfloat16"
+    expected = dx.explain("gradient_x_input", net(), PICTURES, target=0)
+    tf.config.optimizer.set_experimental_options({option: True})
+    try:
+        actual = dx.explain("gradient_x_input", net(), PICTURES, target=0)
+        assert tf.config.optimizer.get_experimental_options()[option]
+    finally:
+        tf.config.optimizer.set_experimental_options({option: False})
+    np.testing.assert_array_equal(actual, expected)
+
+
+def test_another_thread_is_not_affected_by_half_precision(has_half: None) -> None:
+    x = tf.random.stateless_uniform([64, 64], [0, 0])
+
+    @tf.function(autograph=False)
+    def product(y: Any) -> Any:
+        for _ in range(4):
+            y = tf.nn.relu(y @ y) / 16
+        return y
+
+    exact = product(x).numpy()
+    with computing_in("mixed"):
+        assert (product(x).numpy() != exact).any()
+        others = []
+        thread = threading.Thread(target=lambda: others.append(product(x).numpy()))
+        thread.start()
+        thread.join()
+    np.testing.assert_array_equal(others[0], exact)
+
+
+def test_the_difference_to_float32_is_measured_on_a_sample(has_half: None) -> None:
+    graph = dx.load_model(net())
+    exact = dx.explain("gradient_x_input", graph, PICTURES, target=1, return_result=True)
+    explainer = dx.Explainer("gradient_x_input", graph, target=1, precision="mixed")
+    assert explainer.precision_error is None
+    result = explainer.run(PICTURES, return_result=True)
+    assert exact.precision_error is None
+    flat = [r.attributions[:8].reshape(8, -1) for r in (result, exact)]
+    differences = np.abs(flat[0] - flat[1]).max(1) / np.abs(flat[1]).max(1)
+    error = result.precision_error
+    assert error is not None
+    np.testing.assert_allclose(error.differences, differences, rtol=1e-6)
+    assert (error.examples, error.median, error.worst) == (8, np.median(differences), differences.max())
+    assert 0.9 < error.rank_correlation < 1
+    assert explainer.run(PICTURES[:3], return_result=True).precision_error == error  # once for each explainer
+    assert repr(error).startswith("PrecisionError(") and "of 8 examples" in repr(error)
+
+
+def test_the_sample_grows_to_eight_examples(has_half: None) -> None:
+    explainer = dx.Explainer("saliency", dx.load_model(net()), target=1, precision="mixed")
+    counts = []
+    for n in (1, 5, 5):
+        explainer.run(PICTURES[:n])
+        assert explainer.precision_error is not None
+        counts.append(explainer.precision_error.examples)
+    assert counts == [1, 6, 8]
+
+
+def test_the_error_of_a_map_is_a_share_of_its_largest_value() -> None:
+    expected = np.array([[1, -4, 2], [0, 0, 0], [1, 2, np.nan], [1, 2, 3]], np.float32)
+    maps = expected + np.float32([[0.4, 0, 0], [0, 0, 0], [0, 0, 0], [0, 0, -1.5]])
+    error = PrecisionError.of([maps], [expected])
+    np.testing.assert_allclose(error.differences, [0.1, 0, 0.5], rtol=1e-6)
+    np.testing.assert_allclose(error.rank_correlations, [1, np.nan, 0.5], rtol=1e-6)
+    text = "10 % (median), 50 % at worst, rank correlation 0.75, of 3 examples"
+    assert describe_error(error.as_json()) == text
+    two = PrecisionError.of([maps[:1], maps[:1] * 0], [expected[:1], expected[:1] * 0])  # of two inputs together
+    np.testing.assert_allclose(two.differences, [0.1], rtol=1e-6)
+    assert describe_error(PrecisionError().as_json()) == "unknown: no map of the sample is finite"
+
+
+def test_integrated_gradients_stop_at_the_rounding_of_the_precision(has_half: None) -> None:
+    xs = np.random.default_rng(0).uniform(size=(16, 16, 16, 3)).astype(np.float32)
+    keras.utils.set_random_seed(0)
+    convolutions = [layers.Conv2D(n, 3, padding="same", activation="relu") for n in (16, 32)]
+    steps = [step for convolution in convolutions for step in (convolution, layers.MaxPooling2D())]
+    model = keras.Sequential(
+        [keras.Input((16, 16, 3)), *steps, layers.Flatten(), layers.Dense(64, activation="relu"), layers.Dense(10)]
+    )
+    result = dx.explain("integrated_gradients", model, xs, precision="mixed", return_result=True)
+    assert result.evaluations.max() < 128  # 511 without the rounding in the tolerance
+    above = np.abs(result.gap) > 0.01 * np.abs(result.score - result.baseline_score)
+    assert above.any()
+    for texts, is_above in zip(result.warnings, above, strict=True):
+        reason = [text for text in texts if "completeness gap" in text]
+        assert len(reason) == is_above
+        assert all("rounding in mixed precision, which changes scores by up to 0.00" in text for text in reason)
+    fixed = dx.explain("integrated_gradients", model, xs, precision="mixed", steps=32, return_result=True)
+    texts = {text.split(":")[1] for texts in fixed.warnings for text in texts}
+    assert {text[:30] for text in texts} == {" rounding in mixed precision, "}
+
+
+def test_a_gap_within_the_last_digits_is_not_refined() -> None:
+    """f changes by 64 on the path, and its last digit is 1: a tolerance of .001 allows .064."""
+    weights = np.linspace(1, 3, 8).astype(np.float32)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 8], tf.float32)])
+    def model(x: Any) -> Any:
+        return tf.reduce_sum(weights * tf.sin(x), 1, keepdims=True) + 2.0**23
+
+    x = np.full((3, 8), 1.5, np.float32) * np.float32([[1], [0.7], [1.3]])
+    result = dx.explain("integrated_gradients", model, x, tolerance=1e-5, return_result=True)
+    assert result.evaluations.max() <= 17
+    assert not any("jumps" in text for texts in result.warnings for text in texts)
+
+
+def test_names_of_precisions() -> None:
+    assert [read_precision(), read_precision("tf32"), read_precision(None, True)] == ["float32", "tf32", "mixed"]
+    assert read_precision("float32", True) == read_precision("mixed", True) == "mixed"
+    with pytest.raises(ParameterError, match="precision='half': expected float32, tf32, mixed or float64"):
+        dx.Explainer("saliency", models.graph(models.image), precision="half")  # type: ignore[arg-type]
+    with pytest.raises(ParameterError, match="got mixed_precision and precision='tf32'"):
+        read_precision("tf32", True)
+    with pytest.raises(ParameterError, match="got jit and precision='mixed'"):
+        dx.Explainer("saliency", models.graph(models.image), jit=True, precision="mixed")
+
+
+def test_half_precision_without_effect_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision_module, "_has_half", lambda _: False)
+    with pytest.raises(ParameterError, match="no half precision here"):
+        dx.Explainer("saliency", models.graph(models.image), precision="mixed")
+
+
+def test_tf32_changes_nothing_on_a_cpu(tf32: Any) -> None:
+    with pytest.warns(UserWarning, match="precision='tf32' changes nothing on a CPU"):
+        explainer = dx.Explainer("saliency", models.graph(models.image), precision="tf32", target=0)
+    result = explainer.run(PICTURES, return_result=True)
+    assert result.precision_error is None
+    np.testing.assert_array_equal(
+        result.attributions, dx.explain("saliency", models.graph(models.image), PICTURES, target=0)
+    )
+
+
+@pytest.mark.parametrize(
+    ("on", "override", "on_gpu", "warned"),
+    [(True, None, True, True), (False, None, True, False), (True, "0", True, False), (True, None, False, False)],
+)
+def test_a_process_that_computed_in_tf32_is_warned(
+    on: bool, override: str | None, on_gpu: bool, warned: bool, tf32: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tf32(on)
+    monkeypatch.delenv("NVIDIA_TF32_OVERRIDE", raising=False)
+    if override:
+        monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", override)
+    monkeypatch.setattr(explainer_module, "computes_on_gpu", lambda: on_gpu)
+    result = dx.explain("saliency", models.graph(models.image), PICTURES, target=0, return_result=True)
+    texts = [text for text in result.warnings[0] if "TF32" in text]
+    assert len(texts) == warned
+    assert all("enable_tensor_float_32_execution(False) before the first computation" in text for text in texts)
+
+
+def test_a_process_of_ours_forbids_tf32_unless_it_is_requested(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NVIDIA_TF32_OVERRIDE", raising=False)
+    forbid_tf32("tf32")
+    assert "NVIDIA_TF32_OVERRIDE" not in os.environ
+    forbid_tf32("float32")
+    assert os.environ["NVIDIA_TF32_OVERRIDE"] == "0"
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "1")
+    forbid_tf32("float32")
+    assert os.environ["NVIDIA_TF32_OVERRIDE"] == "1"
+
+
+@pytest.mark.slow
+def test_names_are_known_without_tensorflow() -> None:
+    code = "import sys, tb_deepexplain.attribution.precision, tb_deepexplain.recording.work_metrics; assert 'tensorflow' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_several_methods_share_the_precision(has_half: None) -> None:
+    results = dx.explain(["saliency", "gradient_x_input"], net(), PICTURES[:3], precision="mixed", return_result=True)
+    assert all(result.precision_error.examples == 3 for result in results.values())
