@@ -23,6 +23,8 @@ Read `explainer.py` first; to write a method, `score.py`. In the order of a call
     digest.py              a digest of parameters and examples: whether two calls compute the same
     score.py               Score: a method's interface to a model; `Score.baseline` is the default baseline
     completeness.py        the completeness gap inside a method
+    precision.py           in which precision this thread computes, whatever the process has set
+    precision_error.py     how far maps of another precision differ from float32
     results.py             predictions, maps, completeness gap and token sums
     diagnostics.py         why a map is all zero or not finite
 """

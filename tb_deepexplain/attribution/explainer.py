@@ -486,7 +486,7 @@ class Explainer:
         """The maps of these examples, which are the first, `[n, ...]` for each input."""
         size = min(REFERENCE_BATCH, examples.batch_size)
         parts = [list(self.explain_batch(self.batch(examples, rows), size)[0].maps) for rows in batches]
-        return join_batches(parts, batches, sum(map(len, batches)))
+        return join_batches(parts, list(batches), sum(map(len, batches)))
 
     @in_its_precision
     def compute_scores(self, examples: Examples, rows: np.ndarray) -> np.ndarray:

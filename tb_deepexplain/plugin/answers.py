@@ -448,8 +448,29 @@ class Summary(TypedDict):
     methods: list[SummaryMethod]
 
 
+class PrecisionError(TypedDict):
+    """How far the maps of a method differ from those in float32, for a sample; differences are shares of a map's largest value."""
+
+    method: str
+    title: str
+    examples: int
+    median: float | None
+    worst: float | None
+    rank_correlation: float | None
+
+
+class StorePrecision(TypedDict):
+    """In what the maps were computed, where that is not float32."""
+
+    precision: Annotated[str, "`tf32`, `mixed` or `float64`"]
+    errors: list[PrecisionError]
+    without_tf32: Annotated[int, "examples that were explained on a CPU, where TF32 changes nothing"]
+
+
 class Faithfulness(Summary):
     """The store's measures of each method."""
+
+    precision: Annotated[StorePrecision | None, "null for float32"]
 
     measured: Annotated[float | None, "share of the examples that measures were computed for"]
     step: Annotated[int | None, "the step whose maps were measured; null where the store has only one"]

@@ -44,12 +44,30 @@ def faithfulness(store: ServedStore, _: ExampleQuery) -> answers.Faithfulness:
     manifest = store.manifest
     return {
         **_head(store),
+        "precision": describe_precision(manifest),
         "measures": describe_measures(manifest),
         "means": manifest.get("faithfulness") or {},
         "measured": manifest.get("measured"),
         "step": manifest.get("step") if len(store.steps) > 1 else None,
         "superpixels": manifest.get("superpixels"),
         "evaluation": _evaluation(manifest.get("evaluation")),
+    }
+
+
+def describe_precision(manifest: Mapping[str, Any]) -> answers.StorePrecision | None:
+    """The precision of the maps and its measured error; None for float32."""
+    precision = manifest.get("precision") or ("mixed" if manifest.get("mixed_precision") else "float32")
+    if precision == "float32":
+        return None
+    titles = {method["id"]: method["title"] for method in manifest["methods"]}
+    errors = [
+        {"method": method, "title": titles.get(method, method), **figures}
+        for method, figures in (manifest.get("precision_error") or {}).items()
+    ]
+    return {
+        "precision": precision,
+        "errors": cast(list[answers.PrecisionError], errors),
+        "without_tf32": (manifest.get("spent") or {}).get("examples_without_tf32") or 0,
     }
 
 

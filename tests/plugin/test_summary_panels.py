@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,12 +13,15 @@ from scipy.stats import spearmanr, t
 from werkzeug.test import Client
 
 from tb_deepexplain.plugin import tile_encoding
+from tb_deepexplain.plugin.summary import describe_precision
 from tb_deepexplain.store.layout import store_path
 from tb_deepexplain.store.reader import Store
 from tb_deepexplain.store.records import Attribution, Input, InputPart, Part, model_input
 from tests.plugin import stores
 from tests.plugin.api_client import PICTURES, REVIEWS, page, summary
 from tests.plugin.small_stores import ODD, odd_store
+
+ERROR = {"examples": 8, "median": 0.047, "worst": 0.159, "rank_correlation": 0.98}
 
 
 def test_faithfulness_is_what_the_maps_columns_say(client: Client, logdir: Path) -> None:
@@ -34,8 +38,34 @@ def test_faithfulness_is_what_the_maps_columns_say(client: Client, logdir: Path)
         np.testing.assert_allclose([means["mean"], means["high"]], [values.mean(), values.mean() + half], rtol=1e-4)
         assert means["random"]["mean"] == pytest.approx(rows["sensitivity_n_random"].mean(), rel=1e-4)
         assert len(means["curve"]["mean"]) == len(means["at"]) == 3
+    assert answer["precision"] is None
     without = summary(client, "faithfulness", **REVIEWS)
     assert without["measures"] == [] and without["means"] == {}
+
+
+@pytest.mark.parametrize(
+    ("manifest", "expected"),
+    [
+        ({"precision": "float32", "precision_error": {}}, None),
+        ({"mixed_precision": False}, None),
+        ({"mixed_precision": True}, ("mixed", [], 0)),  # of an earlier version
+        ({"precision": "tf32", "spent": {"examples_without_tf32": 7}}, ("tf32", [], 7)),
+        (
+            {"precision": "tf32", "precision_error": {"saliency": ERROR, "no longer": ERROR}},
+            (
+                "tf32",
+                [
+                    {"method": "saliency", "title": "Saliency", **ERROR},
+                    {"method": "no longer", "title": "no longer", **ERROR},
+                ],
+                0,
+            ),
+        ),
+    ],
+)
+def test_the_precision_of_the_maps(manifest: dict[str, Any], expected: tuple[Any, ...] | None) -> None:
+    answer = describe_precision({"methods": stores.METHODS, **manifest})
+    assert answer == (expected and dict(zip(("precision", "errors", "without_tf32"), expected, strict=True)))
 
 
 def test_gaps_are_counted_in_bins(client: Client, logdir: Path) -> None:

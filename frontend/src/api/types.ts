@@ -288,6 +288,8 @@ export interface components {
             version: string;
             examples: number;
             methods: components["schemas"]["SummaryMethod"][];
+            /** @description null for float32 */
+            precision: components["schemas"]["StorePrecision"] | null;
             /** @description share of the examples that measures were computed for */
             measured: number | null;
             /** @description the step whose maps were measured; null where the store has only one */
@@ -607,6 +609,15 @@ export interface components {
         };
         /** @enum {string} */
         Pivot: "methods" | "steps" | "targets" | "runs";
+        /** @description How far the maps of a method differ from those in float32, for a sample; differences are shares of a map's largest value. */
+        PrecisionError: {
+            method: string;
+            title: string;
+            examples: number;
+            median: number | null;
+            worst: number | null;
+            rank_correlation: number | null;
+        };
         /** @description A method as `tb-deepexplain evaluate` ranks it. */
         RankedMethod: {
             id: string;
@@ -661,6 +672,14 @@ export interface components {
             methods: components["schemas"]["Method"][];
             slices: components["schemas"]["SliceFeature"][];
             error?: never;
+        };
+        /** @description In what the maps were computed, where that is not float32. */
+        StorePrecision: {
+            /** @description `tf32`, `mixed` or `float64` */
+            precision: string;
+            errors: components["schemas"]["PrecisionError"][];
+            /** @description examples that were explained on a CPU, where TF32 changes nothing */
+            without_tf32: number;
         };
         StoredMap: components["schemas"]["PictureMap"] | components["schemas"]["ValuesMap"] | components["schemas"]["MixedMap"] | components["schemas"]["UnreadableMap"];
         /** @description The stores that TensorBoard's runs announce. */
@@ -841,10 +860,12 @@ export type PictureCodes = components['schemas']['PictureCodes'];
 export type PictureInput = components['schemas']['PictureInput'];
 export type PictureMap = components['schemas']['PictureMap'];
 export type Pivot = components['schemas']['Pivot'];
+export type PrecisionError = components['schemas']['PrecisionError'];
 export type RankedMethod = components['schemas']['RankedMethod'];
 export type Row = components['schemas']['Row'];
 export type SliceFeature = components['schemas']['SliceFeature'];
 export type StoreInfo = components['schemas']['StoreInfo'];
+export type StorePrecision = components['schemas']['StorePrecision'];
 export type StoredMap = components['schemas']['StoredMap'];
 export type Stores = components['schemas']['Stores'];
 export type Summaries = components['schemas']['Summaries'];

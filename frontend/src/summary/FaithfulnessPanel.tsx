@@ -4,7 +4,7 @@ import type { Faithfulness, Measure, MeasureMean } from "../api/types";
 import { meanCurve } from "../charts/axes";
 import { type Curve, LineChart } from "../charts/LineChart";
 import { chanceSeries, series } from "../charts/series";
-import { count } from "../format/numbers";
+import { count, percent, short } from "../format/numbers";
 import { theme } from "../state/host";
 import { Better } from "./Better";
 import styles from "./FaithfulnessPanel.module.css";
@@ -22,6 +22,27 @@ const setPointed = (title: string | null): void => {
   pointed.value = title;
 };
 
+const PRECISIONS: Record<string, string> = { tf32: "TF32", mixed: "Mixed precision", float64: "Float64" };
+
+/** How far the maps differ from those in float32, where they were computed in another precision. */
+export function precisionText(precision: Faithfulness["precision"]): string {
+  if (precision === null) return "";
+  const name = PRECISIONS[precision.precision] ?? precision.precision;
+  if (precision.without_tf32)
+    return `${name} changes nothing on a CPU: ${count(precision.without_tf32)} examples are in float32.`;
+  if (precision.errors.length === 0) return `${name}: the maps were not compared with float32.`;
+  const share = (value: number | null): string => percent(value, value !== null && value < 0.001 ? 3 : 1);
+  const parts = precision.errors.map(({ title, examples, median, worst, rank_correlation }) => {
+    const correlation = rank_correlation === null ? "" : `, rank correlation ${short(rank_correlation)}`;
+    return `by ${share(median)} (median; ${share(worst)} at worst${correlation}; ${count(examples)} examples) for ${title}`;
+  });
+  return `${name}: maps differ from float32 ${parts.join(", ")}.`;
+}
+
+function PrecisionLine({ summary }: { summary: Faithfulness }) {
+  return summary.precision && <p class={styles.advice}>{precisionText(summary.precision)}</p>;
+}
+
 export function FaithfulnessPanel({ summary }: { summary: Faithfulness }) {
   const { measures, means, evaluation } = summary;
   if (measures.length === 0)
@@ -36,12 +57,15 @@ export function FaithfulnessPanel({ summary }: { summary: Faithfulness }) {
             <code>tb-deepexplain evaluate</code>.
           </>
         }
-      />
+      >
+        <PrecisionLine summary={summary} />
+      </Panel>
     );
   const methods = rankedMethods(summary).filter(({ id }) => means[id]);
   const curved = measures.filter(({ id, axis }) => axis && methods.some((m) => means[m.id]![id]?.curve));
   return (
     <Panel id="faithfulness" title="Faithfulness" note={sampleNote(summary, methods)}>
+      <PrecisionLine summary={summary} />
       {evaluation && <p class={styles.advice}>{evaluation.advice}</p>}
       <SeriesButtons methods={methods} />
       <div class="charts">

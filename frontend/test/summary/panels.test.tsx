@@ -2,7 +2,7 @@
 import { beforeEach, describe, expect, it } from "vitest";
 import type { Faithfulness, Gaps, Mean } from "../../src/api/types";
 import { change, view } from "../../src/state/view";
-import { FaithfulnessPanel } from "../../src/summary/FaithfulnessPanel";
+import { FaithfulnessPanel, precisionText } from "../../src/summary/FaithfulnessPanel";
 import { GapPanel } from "../../src/summary/GapPanel";
 import { isBetter } from "../../src/summary/MeasureTable";
 import { perform, show, texts } from "../render";
@@ -47,7 +47,24 @@ describe("faithfulness", () => {
       b: { deletion: { ...mean(0.1, 0.35), random: mean(0.3, 0.4) } },
     },
     evaluation: null,
+    precision: null,
     ...patch,
+  });
+  it("says how far maps of another precision differ from float32", () => {
+    const error = { method: "a", title: "A", examples: 8, median: 0.047, worst: 0.159, rank_correlation: 0.98 };
+    const other = { ...error, title: "B", median: 0.0002, worst: 0.0004, rank_correlation: null };
+    const precision = { precision: "tf32", errors: [error, other], without_tf32: 0 };
+    const text =
+      "TF32: maps differ from float32 by 4.7\u202f% (median; 15.9\u202f% at worst, rank correlation 0.980; 8 examples) for A, " +
+      "by 0.020\u202f% (median; 0.040\u202f% at worst; 8 examples) for B.";
+    for (const patch of [{ precision }, { precision, measures: [] }])
+      expect(show(<FaithfulnessPanel summary={summary(patch)} />).textContent).toContain(text);
+    const onCpu = { precision: "tf32", errors: [], without_tf32: 1200 };
+    const within = show(<FaithfulnessPanel summary={summary({ precision: onCpu })} />);
+    expect(within.textContent).toContain("TF32 changes nothing on a CPU: 1,200 examples are in float32.");
+    const unknown = { precision: "mixed", errors: [], without_tf32: 0 };
+    expect(precisionText(unknown)).toBe("Mixed precision: the maps were not compared with float32.");
+    expect(precisionText(null)).toBe("");
   });
   it("says that there are no measures", () => {
     expect(show(<FaithfulnessPanel summary={summary({ measures: [] })} />).textContent).toContain("holds no measures");
