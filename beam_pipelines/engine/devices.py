@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from beam_pipelines.engine import gpu_driver, gpu_leases
 from beam_pipelines.engine.gpu_leases import Lease, NoFreeGpuError
+from tb_deepexplain.attribution.precision import note_first_computation
 from tb_deepexplain.errors import ParameterError
 from tb_deepexplain.recording.request import LEAST_GPU_MEMORY
 
@@ -104,6 +105,7 @@ def _acquire(
     try:
         limits = [_memory_limit(names[i], lease, processes_per_gpu, gpu_memory) for i, lease in leases.items()]
         logical = _configure([visible[i] for i in leases], limits)
+        note_first_computation()  # TensorFlow was not initialized
     except RuntimeError as error:  # TensorFlow is already initialized, with all GPUs that it sees
         if gpu_memory is not None or processes_per_gpu > 1:
             gpu_leases.release_gpus()

@@ -31,9 +31,10 @@ from tb_deepexplain.attribution.precision import (
     MAY_BE_TF32,
     Precision,
     check_mixed,
+    check_tf32,
     computes_on_gpu,
     in_its_precision,
-    process_had_tf32,
+    may_have_computed_in_tf32,
     read_precision,
 )
 from tb_deepexplain.attribution.precision_error import REFERENCE_BATCH, SAMPLE, PrecisionError, PrecisionSample
@@ -122,6 +123,8 @@ class Explainer:
         graph = load_model(model)
         if self.precision == "mixed":
             check_mixed()
+        if self.precision == "tf32":
+            check_tf32()
         self._is_exact = self.precision == "float32"
         if self.precision == "tf32" and not computes_on_gpu():
             self._is_exact = True
@@ -521,7 +524,7 @@ class Explainer:
         if (other := self.for_examples(inputs, batch_size)) is not self:
             return other.general_warnings(inputs, batch_size)
         texts = list(self._warnings)
-        if self.precision == "float32" and process_had_tf32() and computes_on_gpu():
+        if self.precision == "float32" and may_have_computed_in_tf32() and computes_on_gpu():
             texts.append(MAY_BE_TF32)
         if inputs.are_entries:
             return texts

@@ -53,6 +53,14 @@ def check_mixed() -> None:
         )
 
 
+def check_tf32() -> None:
+    """ParameterError if the process was started without TF32."""
+    if os.environ.get(TF32_OVERRIDE) == "0" and computes_on_gpu():
+        raise ParameterError(
+            f"precision='tf32': the environment variable {TF32_OVERRIDE}=0 forbids it; unset it, or leave precision out"
+        )
+
+
 def computes_on_gpu() -> bool:
     """Whether this thread computes on a GPU."""
     return "GPU" in _device()
@@ -157,9 +165,17 @@ class _Tf32:
 _tf32 = _Tf32()
 
 
-def process_had_tf32() -> bool:
-    """Whether the process itself, outside of `computing_in`, lets GPUs compute in TF32."""
-    return _tf32.was_on() and os.environ.get(TF32_OVERRIDE) != "0"
+_began_with_us = threading.Event()
+
+
+def note_first_computation() -> None:
+    """Note that this process has computed nothing before: no plan of an earlier computation is in TF32."""
+    _began_with_us.set()
+
+
+def may_have_computed_in_tf32() -> bool:
+    """Whether the process lets GPUs compute in TF32, outside of `computing_in`, and may have done so already."""
+    return _tf32.was_on() and os.environ.get(TF32_OVERRIDE) != "0" and not _began_with_us.is_set()
 
 
 @contextlib.contextmanager

@@ -263,6 +263,13 @@ def test_half_precision_without_effect_is_refused(monkeypatch: pytest.MonkeyPatc
         dx.Explainer("saliency", models.graph(models.image), precision="mixed")
 
 
+def test_tf32_that_the_environment_forbids_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision_module, "computes_on_gpu", lambda: True)
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")
+    with pytest.raises(ParameterError, match="NVIDIA_TF32_OVERRIDE=0 forbids it"):
+        dx.Explainer("saliency", models.graph(models.image), precision="tf32")
+
+
 def test_tf32_changes_nothing_on_a_cpu(tf32: Any) -> None:
     with pytest.warns(UserWarning, match="precision='tf32' changes nothing on a CPU"):
         explainer = dx.Explainer("saliency", models.graph(models.image), precision="tf32", target=0)
@@ -281,12 +288,17 @@ def test_a_process_that_computed_in_tf32_is_warned(
     on: bool, override: str | None, on_gpu: bool, warned: bool, tf32: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tf32(on)
+    monkeypatch.setattr(precision_module, "_began_with_us", threading.Event())
     monkeypatch.delenv("NVIDIA_TF32_OVERRIDE", raising=False)
     if override:
         monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", override)
     monkeypatch.setattr(explainer_module, "computes_on_gpu", lambda: on_gpu)
     result = dx.explain("saliency", models.graph(models.image), PICTURES, target=0, return_result=True)
     texts = [text for text in result.warnings[0] if "TF32" in text]
+    monkeypatch.setattr(precision_module, "_began_with_us", began := threading.Event())
+    precision_module.note_first_computation()
+    assert began.is_set()
+    assert not precision_module.may_have_computed_in_tf32()
     assert len(texts) == warned
     assert all("enable_tensor_float_32_execution(False) before the first computation" in text for text in texts)
 
