@@ -201,6 +201,7 @@ def _precision(submodel: Submodel) -> tuple[float, float]:
     """(distance from 1 to the next number, smallest number) of the shortest floats before the output."""
     view = submodel.graph.view
     types = {a.type for n in view.ancestors([submodel.cut.model_output]) for a in view.nodes[n].attr.values()}
+    types |= submodel.graph.dtypes_of_model
     optimizer = tf.config.optimizer.get_experimental_options()
     halves = (
         (tf.bfloat16, "auto_mixed_precision_onednn_bfloat16", 2.0**-7, 2.0**-126),

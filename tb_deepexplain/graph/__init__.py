@@ -8,6 +8,9 @@ input_spec.py        name, dtype and shape of one input
 origin.py            the model that a graph was traced from
 inlining.py          a function with all its calls → one flat graph
 lowering.py          convolutions and poolings that a CPU cannot run → ops that it can
+function_library.py  the functions of a graph, and new names for them
+double_precision.py  the graph of a model in float64
+double_kernels.py    ops without a float64 kernel as others that have one
 rank_inference.py    tensor ranks that TensorFlow does not know
 determinism.py       refuses models whose output depends on chance
 
@@ -18,6 +21,7 @@ encodings.py         the first real-valued tensors computed from integers, boole
 logits.py            the logits before a final softmax or sigmoid
 score_function.py    a score function of the outputs, as nodes of the graph
 embedding_lookups.py the embeddings of integer and string inputs
+tensor_types.py      types of the tensors that a node reads and returns
 tensor_names.py      names of layers and tensors, as users write them
 
 regions.py           the activation regions between entry tensors and output

@@ -17,6 +17,8 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.python.framework import ops  # TensorFlow does not say in public which gradient an op has
 
+from tb_deepexplain.graph.double_precision import to_double, wide
+from tb_deepexplain.graph.function_library import rename_functions
 from tb_deepexplain.graph.graph_view import GraphView, node_name
 from tb_deepexplain.graph.op_classes import is_flat
 
@@ -54,10 +56,15 @@ class _CustomGradient:
         captured = iter(op.inputs[self._inputs :])
         values = [*(upstream[i] for i in self._real), *(next(captured) if c is None else c for c in self._constants)]
         graph, here = self._function.graph, tf.compat.v1.get_default_graph()
-        feeds = {t.name: here.capture(value) for t, value in zip(graph.inputs, values, strict=True)}
+        values = [here.capture(value) for value in values]
+        graph_def = graph.as_graph_def()
+        if any(value.dtype.size > t.dtype.size for t, value in zip(graph.inputs, values, strict=True)):
+            values = [v if v.dtype == tf.resource else tf.cast(v, wide(v.dtype.as_datatype_enum)) for v in values]
+            graph_def = rename_functions(to_double(graph_def).graph_def)
+        feeds = {t.name: value for t, value in zip(graph.inputs, values, strict=True)}
         gradients: list[Any] = [None] * len(op.inputs)
         outputs = [t.name for t in graph.outputs]
-        imported = tf.graph_util.import_graph_def(graph.as_graph_def(), feeds, outputs, name="custom_gradient")
+        imported = tf.graph_util.import_graph_def(graph_def, feeds, outputs, name="custom_gradient")
         for position, value in zip(self._positions, imported, strict=True):
             gradients[position] = value
         return gradients

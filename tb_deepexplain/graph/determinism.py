@@ -9,6 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from tb_deepexplain.errors import UnsupportedModelError
+from tb_deepexplain.graph.function_library import function_names
 from tb_deepexplain.graph.graph_view import SHAPE_OPS, VARIABLE_READS, GraphView, list_names, node_name
 
 _RANDOM_OPS = frozenset(
@@ -49,9 +50,9 @@ def check_determinism(view: GraphView, outputs: Sequence[str]) -> None:
 
 def _random_ops(view: GraphView, name: str) -> Iterator[str]:
     """The random ops that a node is, or that the functions it runs contain."""
-    if _is_random(view.nodes[name]) and _constant_value(view, f"{name}:0") is None and not _has_no_effect(view, name):
+    if is_random(view.nodes[name]) and _constant_value(view, f"{name}:0") is None and not _has_no_effect(view, name):
         yield view.nodes[name].op
-    yield from (inner.op for inner in _inner_nodes(view, name) if _is_random(inner))
+    yield from (inner.op for inner in _inner_nodes(view, name) if is_random(inner))
 
 
 def _earlier_writers(view: GraphView, name: str) -> Iterator[str]:
@@ -69,22 +70,19 @@ def _earlier_writers(view: GraphView, name: str) -> Iterator[str]:
 
 def _inner_nodes(view: GraphView, name: str) -> Iterator[Any]:
     """The nodes of the functions that a node runs."""
-    stack, visited = _taken_branch(view, name) or _function_names(view.nodes[name]), set[str]()
+    stack, visited = _taken_branch(view, name) or function_names(view.nodes[name]), set[str]()
     bodies = {f.signature.name: f.node_def for f in view.library.function} if stack else {}
     while stack:
         function = stack.pop()
         if function in bodies and function not in visited:
             visited.add(function)
             yield from bodies[function]
-            stack += [f for inner in bodies[function] for f in (inner.op, *_function_names(inner))]
+            stack += [f for inner in bodies[function] for f in (inner.op, *function_names(inner))]
 
 
-def _is_random(node: Any) -> bool:
+def is_random(node: Any) -> bool:
+    """Whether a node draws random numbers."""
     return node.op in _RANDOM_OPS or (node.op.startswith("Stateless") and node.op not in _STATELESS_CONTROL_FLOW)
-
-
-def _function_names(node: Any) -> list[str]:
-    return [f.name for a in node.attr.values() for f in ([a.func] if a.HasField("func") else a.list.func)]
 
 
 def _taken_branch(view: GraphView, name: str) -> list[str]:
@@ -123,7 +121,7 @@ def _constant_value(view: GraphView, name: str, feeds: dict[str, Any] | None = N
     """The value of a tensor with these feeds; None if it depends on an input, a variable or random numbers."""
     feeds = feeds or {}
     needed = [view.nodes[n] for n in view.ancestors([name], stop=feeds)]
-    if any(n.op in ("Placeholder", "VarHandleOp") or n.op in _RANDOM_OPS or _function_names(n) for n in needed):
+    if any(n.op in ("Placeholder", "VarHandleOp") or n.op in _RANDOM_OPS or function_names(n) for n in needed):
         return None
 
     def value() -> Any:

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Collection
 from typing import Any
 
-from tb_deepexplain.graph.graph_view import FLOAT_TYPES, RESHAPING_OPS, SHAPE_OPS, GraphView, node_name
+from tb_deepexplain.graph.graph_view import FLOAT_TYPES, NARROW, RESHAPING_OPS, SHAPE_OPS, GraphView, node_name
 from tb_deepexplain.lazy_tensorflow import tf
 
 _LOOKUP_OPS = {"GatherV2": "Tparams", "Gather": "Tparams", "ResourceGather": "dtype"}  # attribute: type of the table
@@ -42,7 +42,10 @@ def find_lookups(view: GraphView, sources: Collection[str], output: str) -> list
         if name in gathers and name in needed:
             table, indices = view.inputs[name][:2]
             if node_name(indices) in from_inputs and not view.ancestors([table]) & from_inputs:
-                lookups.append(EmbeddingLookup(table, indices, f"{name}:0"))
+                rows = f"{name}:0"
+                if NARROW in view.nodes[name].attr:
+                    rows = f"{view.consumers[rows][0]}:0"
+                lookups.append(EmbeddingLookup(table, indices, rows))
     return lookups
 
 

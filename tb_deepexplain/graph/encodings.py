@@ -11,8 +11,6 @@ import re
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from tensorflow.python.framework import op_def_registry  # TensorFlow does not say in public what types an op returns
-
 from tb_deepexplain.graph.embedding_lookups import (
     EmbeddingLookup,
     constant_value,
@@ -20,9 +18,10 @@ from tb_deepexplain.graph.embedding_lookups import (
     holds_token_ids,
     is_pooling,
 )
-from tb_deepexplain.graph.graph_view import FLOAT_TYPES, RESHAPING_OPS, SHAPE_OPS, GraphView, node_name
+from tb_deepexplain.graph.graph_view import FLOAT_TYPES, NARROW, RESHAPING_OPS, SHAPE_OPS, GraphView, node_name
 from tb_deepexplain.graph.input_spec import COLUMN_SCOPE
 from tb_deepexplain.graph.op_classes import BOOLEAN_OPS, ELEMENTWISE_OPS
+from tb_deepexplain.graph.tensor_types import output_types
 
 # Ops that turn the values of sparse columns into tensors with a row for each example.
 _DENSIFYING_OPS = re.compile(
@@ -385,23 +384,5 @@ class EncodingAnalysis:
 
 
 def is_real(node: Any) -> bool:
-    """Whether a node computes real values."""
-    return any(t in FLOAT_TYPES for t in output_types(node))
-
-
-def output_types(node: Any) -> list[int]:
-    """The types of a node's output tensors, as numbers of `DataType`; empty if the op is unknown."""
-    op = op_def_registry.get(node.op)
-    defaults = {} if op is None else {a.name: a.default_value for a in op.attr}
-    types: list[int] = []
-    for output in () if op is None else op.output_arg:
-
-        def attribute(name: str) -> Any:
-            return node.attr[name] if name in node.attr else defaults.get(name)
-
-        if output.type_list_attr:
-            types += attribute(output.type_list_attr).list.type
-            continue
-        count = attribute(output.number_attr).i if output.number_attr else 1
-        types += [output.type or attribute(output.type_attr).type] * count
-    return types
+    """Whether a node computes real values, which are not only widened after it."""
+    return NARROW not in node.attr and any(t in FLOAT_TYPES for t in output_types(node))

@@ -19,6 +19,10 @@ RESHAPING_OPS = frozenset({"Identity", "Reshape", "ExpandDims", "Squeeze"})
 # Ops that read a variable; attribute "dtype" is the type of its values.
 VARIABLE_READS = frozenset({"ReadVariableOp", "ResourceGather", "ResourceGatherNd"})
 FLOAT_TYPES = frozenset({1, 2, 14, 19})  # DT_FLOAT, DT_DOUBLE, DT_BFLOAT16, DT_HALF
+REPLACED = "_replaced"  # attribute of nodes in the place of another that backward rules must not look into: its op and its name
+NARROW = (
+    "_narrow"  # attribute of nodes whose float32 values a cast of their name makes float64 (see double_precision.py)
+)
 
 
 class GraphView:
@@ -101,6 +105,12 @@ class GraphView:
                 copy.input.extend(i for i in node.input if not i.startswith("^"))
                 copy.attr.pop("_class", None)  # colocation with nodes that are no longer there
                 copy.device = ""
+        return graph_def
+
+    def graph_def(self) -> Any:
+        """The whole graph; it shares no node with this view."""
+        graph_def = graph_pb2.GraphDef(versions=self.versions, library=self.library)
+        graph_def.node.extend(self.nodes.values())
         return graph_def
 
     def extended(self, nodes: Iterable[Any], library: Any) -> GraphView:

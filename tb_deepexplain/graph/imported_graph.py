@@ -8,8 +8,8 @@ from typing import Any
 import tensorflow as tf
 
 from tb_deepexplain.graph.custom_gradients import CUSTOM_GRADIENT
+from tb_deepexplain.graph.function_library import rename_functions
 from tb_deepexplain.graph.graph_view import GraphView, tensor_name
-from tb_deepexplain.graph.inlining import rename_functions
 
 
 class ImportedGraph:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Collection, Sequence
 from typing import Any
 
 import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
-from tensorflow.python.eager import context
 from tensorflow.python.framework import op_def_registry
 from tensorflow.python.grappler import tf_optimizer  # there is no public way to inline functions
 
 from tb_deepexplain.errors import UnsupportedModelError
 from tb_deepexplain.graph.custom_gradients import keep_custom_gradients
-from tb_deepexplain.graph.lowering import all_nodes, lower
+from tb_deepexplain.graph.function_library import all_nodes, rename_functions
+from tb_deepexplain.graph.lowering import lower
 from tb_deepexplain.graph.rank_inference import annotate_ranks
 
 
@@ -77,33 +76,6 @@ def _run_inliner(graph_def: Any, fetches: Sequence[str]) -> Any:
     config.graph_options.rewrite_options.min_graph_nodes = -1  # inline small graphs too
     config.graph_options.rewrite_options.optimizers.append("function")
     return tf_optimizer.OptimizeGraph(config, meta_graph)
-
-
-_COPIES = itertools.count()
-
-
-def rename_functions(graph_def: Any) -> Any:
-    """Give the functions of a graph (bodies of loops) names that are new to this process, and register them.
-
-    TensorFlow still has the old bodies under the old names; and where it differentiates one loop twice it makes two
-    functions of the same name.
-    """
-    suffix = f"_copy_{next(_COPIES)}"
-    names = {f.signature.name: f.signature.name + suffix for f in graph_def.library.function}
-    for function in graph_def.library.function:
-        function.signature.name = names[function.signature.name]
-    for node in all_nodes(graph_def):
-        node.op = names.get(node.op, node.op)
-        for attribute in node.attr.values():
-            field = attribute.WhichOneof("value")
-            for func in [attribute.func] if field == "func" else attribute.list.func if field == "list" else ():
-                func.name = names.get(func.name, func.name)
-    for gradient in graph_def.library.gradient:
-        gradient.function_name = names.get(gradient.function_name, gradient.function_name)
-        gradient.gradient_func = names.get(gradient.gradient_func, gradient.gradient_func)
-    for function in graph_def.library.function:
-        context.context().add_function_def(function)  # the runtime looks loop bodies up by name
-    return graph_def
 
 
 def outputs_of(function: Any) -> list[Any]:

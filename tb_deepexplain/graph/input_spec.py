@@ -16,7 +16,7 @@ from tb_deepexplain.lazy_tensorflow import tf
 SEPARATOR, JOINED_MISSING = b"\xff\xfe separator \xfe\xff", b"\xffmissing"
 COLUMN_SCOPE = "sparse_column"  # of the nodes that make a sparse column of its values
 # In arrays of a sparse column, what stands for no value.
-_MISSING = {"string": JOINED_MISSING, "int64": np.iinfo(np.int64).min, "float32": np.nan}
+_MISSING = {"string": JOINED_MISSING, "int64": np.iinfo(np.int64).min, "float32": np.nan, "float64": np.nan}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,12 +7,14 @@ compiled. TensorFlow's other kernels for them (oneDNN's) exist for some precisio
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
 from tensorflow.core.framework import graph_pb2
 from tensorflow.python.framework import ops  # TensorFlow does not say in public which gradient an op has
+
+from tb_deepexplain.graph.function_library import all_nodes
 
 _CHANNELS_FIRST = {b"NCHW": b"NHWC", b"NCDHW": b"NDHWC"}
 # Ops that a CPU has with the channels last only.
@@ -59,13 +61,6 @@ def _keep_from_fusion(node: Any, nodes: Any) -> None:
     node.CopyFrom(type(node)(name=node.name, op="EnsureShape", input=[f"{convolution.name}:output:0"]))
     node.attr["T"].type = data_type
     node.attr["shape"].shape.CopyFrom(tf.TensorShape([None] * 4).as_proto())
-
-
-def all_nodes(graph_def: Any) -> Iterator[Any]:
-    """The nodes of a graph and of all its functions."""
-    yield from graph_def.node
-    for function in graph_def.library.function:
-        yield from function.node_def
 
 
 def _call(node: Any, functions: dict[bytes, Any]) -> Any:

@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tb_deepexplain.error_text import model_error_text
 from tb_deepexplain.errors import ParameterError, UnsupportedModelError
 from tb_deepexplain.graph.cut import make_cut
 from tb_deepexplain.graph.determinism import check_determinism, writes_variables
+from tb_deepexplain.graph.double_precision import to_double, wide
 from tb_deepexplain.graph.embedding_lookups import find_padding_id
 from tb_deepexplain.graph.entries import Access, Shape
-from tb_deepexplain.graph.graph_view import GraphView, node_name, tensor_name
+from tb_deepexplain.graph.graph_view import GraphView, list_names, node_name, tensor_name
 from tb_deepexplain.graph.imported_graph import ImportedGraph
 from tb_deepexplain.graph.inlining import inline, outputs_of
 from tb_deepexplain.graph.input_spec import InputSpec, fits
@@ -84,6 +86,10 @@ class ModelGraph:
         self._score_captures: dict[str, Any] = {}  # of a score function: it is no part of the model
         self._with_scores: dict[Any, ModelGraph] = {}
         self.warnings: tuple[str, ...] = ()  # of the loader, for a reader of any map
+        self.dtypes_of_model: frozenset[int] = (
+            frozenset()
+        )  # numbers of `DataType`; those in which it computed before `in_float64`
+        self._before_widening: ModelGraph | None = None
         self.origin, self._all_outputs = origin or Origin(), tuple(self.outputs)
         self._new_variables: dict[int, Any] = {}  # for the variables of the model, by the id of their handle
         self._graphs_at_sizes: dict[ExampleShapes, ModelGraph] = {}
@@ -211,6 +217,75 @@ class ModelGraph:
         captures = self._captures | self._score_captures
         return ImportedGraph(self._view, captures, constants | dict(feeds), custom_gradients)
 
+    @property
+    def is_in_float64(self) -> bool:
+        """Whether this is a graph of `in_float64`."""
+        return self._before_widening is not None
+
+    def in_float64(self) -> ModelGraph:
+        """The same model with the same weights, computing in float64: its inputs, its outputs and all that lies between.
+
+        The values of variables and constants, which are those of the model, and the inputs are not rounded any more; neither are
+        float16 steps of a model in mixed precision. `inputs` then say float64 where they said float32 or less, and any numbers are
+        taken for them. Names stay. The model itself is still called as it is (`call_model`), so that a check compares the two
+        within the model's rounding (`dtypes_of_model`). Where TensorFlow has no float64 kernel for an op, its inputs are cast to
+        float32, and one of `warnings` names it. A score function is to be added before (`with_score`) or after: it is traced with
+        the dtypes of the model. Returns `self` for a model that is in float64 already. Raises UnsupportedModelError, which names the
+        op, for a graph that cannot be rewritten.
+        """
+        if self.is_in_float64:
+            return self
+        doubled = to_double(self._view.graph_def(), self._captured_tensors())
+        view = GraphView(doubled.graph_def)
+        outputs = {name: doubled.renamed.get(tensor, tensor) for name, tensor in self.outputs.items()}
+        specs = {doubled.renamed.get(tensor, tensor): _widen(spec) for tensor, spec in self.output_specs.items()}
+        needed = view.ancestors(outputs.values())
+        steps = [f"{name} ({op})" for name, op in doubled.limited.items() if name in needed or name not in view.nodes]
+        texts = (
+            [f"computed in float32, for lack of a float64 kernel of TensorFlow: {list_names(steps)}"] if steps else []
+        )
+        graph = self._replace(
+            _view=view,
+            outputs=outputs,
+            output_specs=specs,
+            inputs=tuple(map(_widen_input, self.inputs)),
+            warnings=(*self.warnings, *texts),
+            origin=self._origin_in_float64(),
+            dtypes_of_model=self.dtypes_of_model | _types(self._view),
+            _constants={name: _widen_array(value) for name, value in self._constants.items()},
+            _before_widening=self,
+            verdicts={},
+            checking=threading.Lock(),
+        )
+        try:
+            graph.static_specs(list(outputs.values()), {})
+        except (ValueError, TypeError, tf.errors.OpError) as error:
+            raise UnsupportedModelError(
+                f"{self.source}: its graph cannot be computed in float64: {model_error_text(error)}"
+            ) from error
+        return graph
+
+    def _captured_tensors(self) -> set[str]:
+        return {*self._captures, *self._score_captures}
+
+    def _origin_in_float64(self) -> Origin:
+        """The model as it is called, in its own dtypes; traced again for other sizes, the graph is widened again."""
+
+        def call(inputs: Sequence[Any]) -> list[Any]:
+            assert self.origin.call is not None
+            return self.origin.call(
+                [tf.cast(x, s.dtype) if s.is_float else x for x, s in zip(inputs, self.inputs, strict=True)]
+            )
+
+        def trace(shapes: ExampleShapes) -> ModelGraph:
+            return self._trace_again(shapes).in_float64()
+
+        return dataclasses.replace(
+            self.origin,
+            call=None if self.origin.call is None else call,
+            trace=None if self.origin.trace is None else trace,
+        )
+
     def with_warning(self, text: str) -> ModelGraph:
         """The same model with one more warning for all its maps."""
         return self._replace(warnings=(*self.warnings, text))
@@ -242,14 +317,18 @@ class ModelGraph:
         key = (id(function), logits)  # a callable object may have no hash; the new graph keeps it alive
         if key not in self._with_scores:
             tensors = self.outputs
-            traced = trace_score(function, {name: self.output_specs[tensor] for name, tensor in tensors.items()})
+            before = self._before_widening or self
+            specs = {name: before.output_specs[before.outputs[name]] for name in tensors}
+            traced = trace_score(function, specs)
             if logits:
                 tensors = {name: find_logits(self._view, tensor) or tensor for name, tensor in tensors.items()}
-            view, score, captures = add_score(self._view, tensors, traced)
+            view, score, captures = add_score(self._view, tensors, traced, self.is_in_float64)
             self._with_scores[key] = self._replace(
                 _view=view,
                 outputs={"score": score},
-                output_specs={score: tf.TensorSpec([None], traced.outputs[0].dtype)},
+                output_specs={
+                    score: tf.TensorSpec([None], "float64" if self.is_in_float64 else traced.outputs[0].dtype)
+                },
                 _score_captures=captures,
                 _keep=(self._keep, traced, function),
                 origin=self._origin_of_score(function, logits),
@@ -359,6 +438,24 @@ class ModelGraph:
 
     def __repr__(self) -> str:
         return f"ModelGraph({self.source}: {'; '.join(map(str, self.inputs))} -> {', '.join(self.outputs)})"
+
+
+def _types(view: GraphView) -> frozenset[int]:
+    """The types in the attributes of a graph's nodes."""
+    return frozenset(a.type for node in view.nodes.values() for a in node.attr.values())
+
+
+def _widen(spec: Any) -> Any:
+    return tf.TensorSpec(spec.shape, tf.as_dtype(wide(spec.dtype.as_datatype_enum)))
+
+
+def _widen_input(spec: InputSpec) -> InputSpec:
+    default = spec.default if spec.default is None else _widen_array(spec.default)
+    return dataclasses.replace(spec, dtype="float64" if spec.is_float else spec.dtype, default=default)
+
+
+def _widen_array(array: np.ndarray) -> np.ndarray:
+    return array.astype(np.float64) if tf.as_dtype(array.dtype).is_floating else array
 
 
 def _flatten(nested: Any) -> Iterator[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from tb_deepexplain.graph.graph_view import FLOAT_TYPES, GraphView
+from tb_deepexplain.graph.graph_view import FLOAT_TYPES, REPLACED, GraphView
 
 # Complete activations: a chain of elementwise ops is divided at them.
 ACTIVATIONS = frozenset({"Relu", "Relu6", "LeakyRelu", "Elu", "Selu", "Softplus", "Softsign", "Tanh", "Sigmoid"})
@@ -63,6 +63,7 @@ _CALLS = frozenset("PartitionedCall StatefulPartitionedCall".split())
 
 _COMPLEX_TYPES = frozenset({8, 18})  # DT_COMPLEX64, DT_COMPLEX128
 _DIFFERENTIABLE_TYPES = FLOAT_TYPES | _COMPLEX_TYPES
+_BY_STATISTICS = "normalisation by the batch's statistics"
 _VARYING_PRODUCT = "product of two tensors that both depend on the input"
 
 
@@ -98,6 +99,9 @@ def unsupported_reason(view: GraphView, name: str, varying: Collection[str]) -> 
     """
     op, inputs = view.nodes[name].op, view.inputs[name]
     varying_inputs = [i for i in inputs if i in varying]
+    if REPLACED in view.nodes[name].attr:
+        op = view.nodes[name].attr[REPLACED].list.s[0].decode()
+        return _BY_STATISTICS if op in _BATCH_NORMS else f"the operation {op}"
     if op in _LINEAR or op in MAXIMA:
         return None
     if (op in _SUMS or op in _PRODUCTS or op in _QUOTIENTS or op in _SELECTIONS) and is_affine(view, name, varying):
@@ -110,7 +114,7 @@ def unsupported_reason(view: GraphView, name: str, varying: Collection[str]) -> 
         return "a stopped gradient"
     if op in _BATCH_NORMS:
         at_inference = not view.nodes[name].attr["is_training"].b and varying_inputs == inputs[:1]
-        return None if at_inference else "normalisation by the batch's statistics"
+        return None if at_inference else _BY_STATISTICS
     if op in _BILINEAR or op in _PRODUCTS or op in _QUOTIENTS:
         return _VARYING_PRODUCT
     if op in ("SquaredDifference", "Pow") and len(varying_inputs) > 1:

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from tb_deepexplain.graph.cut import Cut
-from tb_deepexplain.graph.graph_view import GraphView, list_names, node_name
+from tb_deepexplain.graph.graph_view import REPLACED, GraphView, list_names, node_name
 from tb_deepexplain.graph.logits import final_activation_node
 from tb_deepexplain.graph.op_classes import (
     ACTIVATIONS,
@@ -110,12 +110,15 @@ class _Analysis:
             for tensor in self.outputs[name]:
                 self.varying.add(tensor)
                 self.source[tensor] = tensor
-            if reason:
-                self.unsupported.setdefault(reason, []).append(name)
+            replaced = self.view.nodes[name].attr[REPLACED].list.s if REPLACED in self.view.nodes[name].attr else ()
+            step = replaced[1].decode() if replaced else name
+            if reason and step not in self.unsupported.setdefault(reason, []):
+                self.unsupported[reason].append(step)
 
     def _has_rule(self, name: str) -> bool:
         """Whether a rule's multiplier is a number for this elementwise node."""
-        return not is_complex(self.view.nodes[name]) or is_affine(self.view, name, self.varying)
+        node = self.view.nodes[name]
+        return REPLACED not in node.attr and (not is_complex(node) or is_affine(self.view, name, self.varying))
 
     def _add_to_group(self, tensor: str, inputs: Sequence[str], affine: bool) -> None:
         self.varying.add(tensor)

@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from tb_deepexplain.errors import ParameterError
+from tb_deepexplain.graph.double_precision import to_double
 from tb_deepexplain.graph.graph_view import GraphView, tensor_name
 from tb_deepexplain.graph.inlining import inline
 
@@ -50,9 +51,18 @@ def trace_score(function: ScoreFunction, specs: Mapping[str, Any]) -> Any:
     return traced
 
 
-def add_score(view: GraphView, outputs: Mapping[str, str], traced: Any) -> tuple[GraphView, str, dict[str, Any]]:
-    """The graph with the nodes of a traced score after the `outputs`: (graph, tensor of the score, captured tensors by name)."""
+def add_score(
+    view: GraphView, outputs: Mapping[str, str], traced: Any, in_float64: bool
+) -> tuple[GraphView, str, dict[str, Any]]:
+    """The graph with the nodes of a traced score after the `outputs`: (graph, tensor of the score, captured tensors by name).
+
+    `in_float64`: the graph computes in float64, and so must the score.
+    """
     graph_def = inline(traced)
+    score = tensor_name(traced.outputs[0].name)
+    if in_float64:
+        graph_def, _, renamed = to_double(graph_def, {tensor_name(inner.name) for _, inner in traced.graph.captures})
+        score = renamed.get(score, score)
     count = len(traced.inputs) - len(traced.graph.captures)
     # A dict of specs is flattened in the order of its sorted names.
     names = sorted(outputs) if len(outputs) > 1 else list(outputs)
@@ -75,4 +85,4 @@ def add_score(view: GraphView, outputs: Mapping[str, str], traced: Any) -> tuple
             node.input.extend(inputs)
             nodes.append(node)
     captures = {f"{scope}/{tensor_name(inner.name)}": outer for outer, inner in traced.graph.captures}
-    return view.extended(nodes, graph_def.library), rename(traced.outputs[0].name), captures
+    return view.extended(nodes, graph_def.library), rename(score), captures
