@@ -289,9 +289,9 @@ def _gather_units(output: Any, positions: Any) -> Any:
     return tf.gather_nd(output, tf.concat([rows[:, None], positions], 1))
 
 
-def real_dtype(x: Any) -> Any:
-    """The dtype of the map of an input."""
-    return x.dtype if x.dtype.is_floating else tf.float32
+def map_dtype(x: Any, score: Any) -> Any:
+    """The dtype of the map of an input: its own; that of the score, if the input is no real number."""
+    return (x if x.dtype.is_floating else score).dtype
 
 
 def _without_ones(shape: Sequence[int]) -> list[int]:

@@ -228,6 +228,19 @@ def test_a_graph_that_cannot_be_rewritten_is_refused_by_the_name_of_its_op() -> 
         graph.in_float64()
 
 
+def test_maps_of_whole_numbers_have_the_digits_of_the_score() -> None:
+    graph = load_model((lambda x: tf.tanh(tf.cast(x, tf.float32) * ROWS[0]), tf.TensorSpec([None, 6], tf.int32)))
+    for method in ("occlusion", "shapley_sampling"):
+        maps = dx.Explainer(method, graph.in_float64(), target=1).run(np.arange(12).reshape(2, 6) % 5)
+        assert maps.dtype == np.float64 and np.abs(maps - maps.astype(np.float32)).max() > 0
+
+
+def test_the_draws_of_a_method_are_those_in_float32() -> None:
+    graph, x = load_model((lambda x: tf.tanh(tf.matmul(x, ROWS[:6])), SPEC)), _examples(SPEC)
+    maps, exact = (dx.Explainer("shapley_sampling", g, target=1).run(x) for g in (graph, graph.in_float64()))
+    assert _largest_difference(maps, exact) < 1e-5
+
+
 def test_sums_are_complete_to_the_last_digits() -> None:
     keras.utils.set_random_seed(1)
     model, x = _cnn()
@@ -238,14 +251,18 @@ def test_sums_are_complete_to_the_last_digits() -> None:
 
 def test_the_weights_are_those_of_the_model_now() -> None:
     model, x = _cnn()
-    graph = load_model(model).in_float64()
+    as_built = load_model(model)
+    graph = as_built.in_float64()
     explainer = dx.Explainer("gradient_x_input", graph, target=1)
     before = explainer.run(x)
     model.layers[-1].set_weights([2 * w for w in model.layers[-1].get_weights()])
     assert _largest_difference(explainer.run(x), 2 * before) < 1e-12
-    (weights,) = (names for layer, names in explainer.submodel.weights_by_layer() if layer.endswith("/dense"))
+    layers_and_weights = explainer.submodel.weights_by_layer()
+    assert layers_and_weights == as_built.submodel().weights_by_layer()
+    _, weights = layers_and_weights[0]
     zeros = graph.with_weights({name: np.zeros_like(graph.weight_value(name)) for name in weights})
-    assert not dx.Explainer("gradient_x_input", zeros, target=1).run(x).any()
+    with pytest.warns(UserWarning, match="zero everywhere"):
+        assert not dx.Explainer("gradient_x_input", zeros, target=1).run(x).any()
 
 
 def test_a_score_function_of_float32_is_part_of_the_graph() -> None:

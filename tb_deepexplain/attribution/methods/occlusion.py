@@ -8,7 +8,7 @@ from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 
-from tb_deepexplain.attribution.score import Explanation, Score, real_dtype
+from tb_deepexplain.attribution.score import Explanation, Score, map_dtype
 from tb_deepexplain.errors import ParameterError
 from tb_deepexplain.lazy_tensorflow import tf
 from tb_deepexplain.registry.parameters import AtLeast, Baseline, Doc, Lengths
@@ -178,7 +178,7 @@ def _occlude(score: Score, i: int, base: Any, axes: list[_Axis], value: Any) -> 
     size = math.prod(a.width for a in axes)
     mean = tf.where(covered < 0.5, tf.constant(np.nan, tf.float64), sums / (covered * size))
     left_out = tf.reduce_any(~finite, list(range(1, len(axes) + 1)))
-    return tf.ensure_shape(tf.cast(mean, real_dtype(x)), x.shape), left_out
+    return tf.ensure_shape(tf.cast(mean, map_dtype(x, value)), x.shape), left_out
 
 
 def _sum_over_windows(values: Any, axes: list[_Axis]) -> Any:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 
 from tb_deepexplain.attribution.methods.shapley_regression import design
-from tb_deepexplain.attribution.score import Explanation, Score, real_dtype
+from tb_deepexplain.attribution.score import Explanation, Score, map_dtype
 from tb_deepexplain.errors import ParameterError
 from tb_deepexplain.lazy_tensorflow import tf
 from tb_deepexplain.registry.parameters import AtLeast, Baseline, Doc, Lengths, Role
@@ -57,7 +57,8 @@ def shapley_sampling(
         points = [tf.where(mask, b, tf.gather(x, rows)) for mask, b, x in zip(masks, base, score.x, strict=True)]
         return tf.cast(score(points, rows), tf.float64)
 
-    value, start = (tf.cast(t, tf.float64) for t in (score.values(), score.at(base)))
+    values = score.values()
+    value, start = (tf.cast(t, tf.float64) for t in (values, score.at(base)))
     if estimator == "kernel":
         credit, evaluations = _regress(score, samples, sum(counts), evaluate, value, start)
     else:
@@ -66,7 +67,7 @@ def shapley_sampling(
             shares[-1] = 0.5
         credit, evaluations = _walk(score, sum(counts), estimator, shares / shares.sum(), evaluate, value, start)
     parts = zip(tf.split(credit, counts, axis=1), score.x, lengths, strict=True)
-    maps = [tf.cast(tf.reshape(c, [-1, *of_input]), real_dtype(x)) for c, x, of_input in parts]
+    maps = [tf.cast(tf.reshape(c, [-1, *of_input]), map_dtype(x, values)) for c, x, of_input in parts]
     return Explanation(maps, tf.fill([score.n], evaluations + 2), value, start)
 
 
