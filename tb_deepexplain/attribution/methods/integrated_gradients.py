@@ -143,7 +143,7 @@ def _integrate_fixed(
 def _rounding(score: Score, start: Any, value: Any) -> Any:
     """[N] the gap that rounding leaves, which no evaluation closes."""
     largest = tf.maximum(tf.abs(tf.cast(value, tf.float64)), tf.abs(tf.cast(start, tf.float64)))
-    return ROUNDINGS * tf.maximum(score.rounding, LAST_DIGITS * score.epsilon * largest)
+    return ROUNDINGS * tf.maximum(tf.cast(score.rounding, tf.float64), LAST_DIGITS * score.epsilon * largest)
 
 
 def _integrate_adaptively(score: Score, path: _Path, tolerance: float, max_evaluations: int) -> Explanation:
