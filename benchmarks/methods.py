@@ -52,7 +52,7 @@ def measure(net: Net, method: Any, floor: Floor, repeat: int, *, jit: bool, batc
     few = net.examples(8)
     target = net.model.predict(net.examples(len(net.x)), verbose=0).argmax(1)
     each = explainer.run(few, target=target[:8], batch_size=batch, return_result=True).evaluations.mean()
-    size = batch or explainer.batch_sizes.evaluations(explainer.check(few), None)
+    size = batch or explainer.batch_sizes.of(explainer.check(few), None).evaluations()
     target_count = 1.0 / (each * floor.per_example(0.1))
     count = max(1, math.ceil(target_count / size)) * size if each < 2 else max(8, math.ceil(target_count / 8) * 8)
     x, target = net.examples(count), np.resize(target, count)

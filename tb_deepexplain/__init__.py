@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tb_deepexplain.errors import (
         DeepExplainError,
         InputError,
+        OutOfMemoryError,
         ParameterError,
         StoreError,
         UnknownMethodError,
@@ -40,6 +41,7 @@ _HOMES = {
     "tb_deepexplain.errors": (
         "DeepExplainError",
         "InputError",
+        "OutOfMemoryError",
         "ParameterError",
         "StoreError",
         "UnknownMethodError",
@@ -72,6 +74,7 @@ __all__ = [
     "Measured",
     "Method",
     "ModelGraph",
+    "OutOfMemoryError",
     "ParameterError",
     "Predictions",
     "Ranking",

@@ -5,6 +5,7 @@ DeepExplainError
 ├── ParameterError          (also a ValueError)
 ├── InputError              (also a ValueError)
 ├── UnsupportedModelError
+├── OutOfMemoryError        (also a MemoryError)
 └── StoreError
 """
 
@@ -27,6 +28,10 @@ class InputError(DeepExplainError, ValueError):
 
 class UnsupportedModelError(DeepExplainError):
     """A model that cannot be loaded, or that a method cannot treat correctly."""
+
+
+class OutOfMemoryError(DeepExplainError, MemoryError):
+    """A model or an example that does not fit into the memory of the device."""
 
 
 class StoreError(DeepExplainError):

@@ -36,7 +36,7 @@ def report(logdir: Path, directory: Path, seconds: float, was_committed: bool = 
             Text(f"skipped   {_count(spent['skipped'], 'example')}, which do not meet --only {options['only']}")
         )
     if spent:
-        console.print(Text(f"work      {_describe_work(spent)}"))
+        console.print(Text(f"work      {_describe_work(spent, options.get('batch_size'))}"))
     for line in _describe_precision(store.manifest):
         console.print(Text(f"precision {line}"))
     if faithfulness := store.manifest.get("faithfulness"):
@@ -51,7 +51,7 @@ def report(logdir: Path, directory: Path, seconds: float, was_committed: bool = 
     return SOME_FAILED if counts["errors"] else OK
 
 
-def _describe_work(spent: dict[str, Any]) -> str:
+def _describe_work(spent: dict[str, Any], batch_size: int | None = None) -> str:
     rate = f"{spent['evaluations_per_second']:,.0f}/s per worker once compiled"
     parts = [f"{_count(spent['evaluations'], 'evaluation')} ({rate})"]
     if seconds := spent["seconds_in_model"] + spent["seconds_outside"]:
@@ -59,6 +59,10 @@ def _describe_work(spent: dict[str, Any]) -> str:
     parts.append(f"{_count(spent['examples_in_a_batch'], 'example')} per batch")
     if spent["units_retried"]:
         parts.append(f"{_count(spent['units_retried'], 'work unit')} started again")
+    if at_once := sorted(spent.get("evaluations_at_once", {}).values()):
+        sizes = " to ".join(f"{size:,}" for size in dict.fromkeys((at_once[0], at_once[-1])))
+        instead = f" instead of {batch_size:,}, for lack of memory" if batch_size and at_once[0] < batch_size else ""
+        parts.append(f"{sizes} evaluations at once{instead}")
     if spent["out_of_memory_retries"]:
         parts.append(f"batch size halved {_count(spent['out_of_memory_retries'], 'time')} for lack of memory")
     return ", ".join(parts)

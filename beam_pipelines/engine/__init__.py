@@ -15,7 +15,7 @@ Read `unit_worker.py` first, which explains one work unit, then `recovery.py`. I
     devices.py             acquires GPUs and bounds their memory; device_pool.py holds a model for each device
     gpu_leases.py          which process may use which GPU; gpu_driver.py asks NVIDIA's driver
     explain_unit.py        the Beam step: a task in, a shard written
-    unit_worker.py         explains a unit; batch_size.py aims at half a second a batch
+    unit_worker.py         explains a unit; batch_size.py: how many examples at once
     progress_folder.py     reports to the driver; beam_counters.py reports to the runner
   in the driver
     recovery.py            runs the pipeline, and again over unfinished units

@@ -10,6 +10,7 @@ from typing import Generic, TypeVar, cast
 import tensorflow as tf
 
 from beam_pipelines.engine import devices
+from tb_deepexplain.attribution import device_memory
 from tb_deepexplain.attribution.precision import check_mixed
 from tb_deepexplain.graph.model_graph import ModelGraph
 from tb_deepexplain.recording.batch_explainer import BatchExplainer
@@ -53,6 +54,7 @@ def explainer_pool(request: Request, graph: ModelGraph | None = None) -> DeviceP
 
 def prepare_devices(request: Request, keep_waiting: Callable[[str], bool] | None = None) -> tuple[str, ...]:
     """Acquire this process's devices as the request configures them; their names. `keep_waiting`: as in `lease_gpus`."""
+    device_memory.fail_without_waiting()
     names = devices.acquire_devices(
         request.gpus, request.alone, request.processes_per_gpu, request.gpu_memory, keep_waiting
     )

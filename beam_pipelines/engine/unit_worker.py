@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, TypeAlias
 
-from beam_pipelines.engine.batch_size import BatchSize
+from beam_pipelines.engine.batch_size import BatchSize, examples_to_fill
 from beam_pipelines.engine.progress_folder import ProgressFolder
 from beam_pipelines.reading.read_records import read_records
 from beam_pipelines.reading.record_spec import RecordSpec
@@ -113,7 +113,8 @@ class UnitWorker:
                 for failure in failures:
                     metrics.fail(failure.stage)
                 progress.report_examples(unread, len(failures), failures[-1].message if failures else "")
-                self._batch_size.record(len(batch), time.perf_counter() - batch_started)
+                to_fill = examples_to_fill(self.explainer, batch) if batch else 1
+                self._batch_size.record(len(batch), time.perf_counter() - batch_started, to_fill)
             metrics.total_seconds = time.perf_counter() - started
             shard.note(METRICS_NOTE, metrics.encode())
         progress.report_unit(None)

@@ -17,7 +17,7 @@ from apache_beam.typehints.decorators import TypeCheckError
 from apache_beam.utils.shared import Shared
 from apache_beam.utils.windowed_value import WindowedValue
 
-from beam_pipelines.engine.batch_size import BatchSize
+from beam_pipelines.engine.batch_size import BatchSize, examples_to_fill
 from beam_pipelines.engine.beam_counters import update_counters
 from beam_pipelines.reading.preprocess import Preprocess
 from beam_pipelines.reading.record_spec import RecordSpec, resize_method
@@ -309,7 +309,7 @@ class _ExplainElements(beam.DoFn):
         metrics.explained, metrics.skipped = len(outcomes) - metrics.failures, len(examples) - len(outcomes)
         self._count([*outcomes, *[None] * (len(examples) - len(outcomes))])
         metrics.total_seconds = time.perf_counter() - started
-        self._batch_size.record(len(batch), metrics.total_seconds)
+        self._batch_size.record(len(batch), metrics.total_seconds, examples_to_fill(explainer, examples))
         update_counters(metrics)
         return outputs
 

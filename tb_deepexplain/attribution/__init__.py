@@ -16,7 +16,10 @@ Read `explainer.py` first; to write a method, `score.py`. In the order of a call
     baselines.py           baselines as people write them → values of the entry tensors
     targets.py             which unit of the output is explained
     examples.py            inputs with their targets, and batches of them at the entry tensors
-    batch_sizes.py         how many evaluations and examples at once: bounds the memory of a batch
+    batch_sizes.py         how many evaluations and examples at once, for each method, shape of example and device
+    batch_growth.py        the policy: what is measured while work is done, and what fits into memory
+    device_memory.py       the device that computes, and what is free of its memory
+    xla_trial.py           whether XLA is worth its compilation
     batching.py            examples → batches, and back
     compiled_method.py     a method as one TensorFlow function
     open_sizes.py          for which shapes it is compiled: for all sizes that the model takes, or one

@@ -2,19 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 
-def split_rows(n: int, size: int, token_ids: Sequence[np.ndarray] = ()) -> list[np.ndarray]:
-    """The row numbers of each batch, at most `size`. Texts (with `token_ids` [N, T]) share a batch only if equally long."""
-    groups = [np.arange(n)]
-    lengths = [token_lengths(ids) if ids.ndim == 2 else np.zeros(len(ids)) for ids in token_ids]
-    if any(ids.ndim == 2 and ids.shape[1] == of_input.max() for ids, of_input in zip(token_ids, lengths, strict=True)):
-        _, group = np.unique(np.stack(lengths, 1), axis=0, return_inverse=True)
-        groups = [np.flatnonzero(group == g) for g in range(group.max() + 1)]
-    return [g[start : start + size] for g in groups for start in range(0, len(g), size)]
+class RowQueue:
+    """The numbers of the rows that are left. Texts (with `token_ids` `[N, T]`) share a batch only if equally long."""
+
+    def __init__(self, n: int, token_ids: Sequence[np.ndarray] = ()) -> None:
+        groups = [np.arange(n)]
+        lengths = [token_lengths(ids) if ids.ndim == 2 else np.zeros(len(ids)) for ids in token_ids]
+        if any(
+            ids.ndim == 2 and ids.shape[1] == of_input.max() for ids, of_input in zip(token_ids, lengths, strict=True)
+        ):
+            _, group = np.unique(np.stack(lengths, 1), axis=0, return_inverse=True)
+            groups = [np.flatnonzero(group == g) for g in range(group.max() + 1)]
+        self._groups = [group for group in groups[::-1] if len(group)]
+
+    def __bool__(self) -> bool:
+        return bool(self._groups)
+
+    @property
+    def next_count(self) -> int:
+        """The rows that can share the next batch."""
+        return len(self._groups[-1])
+
+    def take(self, size: int) -> np.ndarray:
+        """The next rows, at most `size`."""
+        group = self._groups.pop()
+        if len(group) > size:
+            self._groups.append(group[size:])
+        return group[:size]
+
+    def put_back(self, rows: np.ndarray) -> None:
+        """Rows that were taken last are left again."""
+        self._groups.append(rows)
+
+    def split(self, size: int) -> list[np.ndarray]:
+        """All rows that are left, in batches of at most `size`."""
+        batches = []
+        while self:
+            batches.append(self.take(size))
+        return batches
 
 
 def token_lengths(ids: np.ndarray) -> np.ndarray:
@@ -29,14 +60,17 @@ def at_least_one(arrays: list[np.ndarray]) -> list[np.ndarray]:
     return [np.full((1, *a.shape[1:]), "" if a.dtype == object else 0, a.dtype) for a in arrays]
 
 
-def track_progress(batches: list[np.ndarray], title: str | None) -> Iterator[np.ndarray]:
-    """The batches, with a progress bar if there is a title."""
+@contextlib.contextmanager
+def show_progress(examples: int, title: str | None) -> Iterator[Callable[[int], None]]:
+    """A function that counts examples on a progress bar if there is a title."""
     if title is None:
-        yield from batches
-    else:
-        from rich.progress import track
+        yield lambda _: None
+        return
+    from rich.progress import Progress
 
-        yield from track(batches, description=title, total=len(batches))
+    with Progress() as progress:
+        task = progress.add_task(title, total=examples)
+        yield lambda count: progress.advance(task, count)
 
 
 def take_rows(array: np.ndarray, rows: np.ndarray) -> np.ndarray:

@@ -31,7 +31,7 @@ def explain(
     seed: int = 0,
     progress: bool = False,
     return_result: bool = False,
-    jit: bool = False,
+    jit: bool | None = None,
     background: Any = None,
     vocabulary: Sequence[str] | None = None,
     check_model: bool = True,

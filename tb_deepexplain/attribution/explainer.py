@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import copy
 import functools
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -16,8 +17,8 @@ from tb_deepexplain.attribution import compiled_method
 from tb_deepexplain.attribution.argument_order import order_arguments
 from tb_deepexplain.attribution.array_likes import column_names, has_axes
 from tb_deepexplain.attribution.baselines import UNREADABLE, Baselines, by_input
-from tb_deepexplain.attribution.batch_sizes import BatchSizes, check_batch_size
-from tb_deepexplain.attribution.batching import join_batches, split_rows, take_rows, track_progress
+from tb_deepexplain.attribution.batch_sizes import BatchLog, BatchSizes, RunSizes, check_batch_size
+from tb_deepexplain.attribution.batching import RowQueue, join_batches, show_progress, take_rows
 from tb_deepexplain.attribution.compiled_method import CompiledMethod, MethodOutput, Shapes, compile_method
 from tb_deepexplain.attribution.containers import read_baseline
 from tb_deepexplain.attribution.diagnostics import Diagnostics
@@ -81,7 +82,8 @@ class Explainer:
     returns the number `[N]` to explain, in TensorFlow; with `logits=True` it gets the logits in place of probabilities.
     `background` are examples like `xs`: their most frequent value of each feature is the baseline, or the statistic that
     the parameter `baseline` names. `vocabulary` are the words of the token ids, for baselines by name.
-    `jit` compiles the model's evaluations with XLA: for GPUs and TPUs; slower for convolutions on a CPU.
+    `jit` compiles the model's evaluations with XLA; None: where that is measured to be faster on a GPU, and never on a CPU, where
+    convolutions are slower.
     `check_model`: the first examples of each shape are also given to the model as its owner calls it; where the graph has
     another output, the model is traced for this shape, and refused (UnsupportedModelError) if the outputs still differ.
     `check_batch`: a warning where the output for an example depends on the other examples of its batch.
@@ -101,7 +103,7 @@ class Explainer:
         logits: bool | None = None,
         score: ScoreFunction | None = None,
         class_names: Sequence[str] | None = None,
-        jit: bool = False,
+        jit: bool | None = None,
         background: Any = None,
         vocabulary: Sequence[str] | None = None,
         check_model: bool = True,
@@ -113,7 +115,9 @@ class Explainer:
         self.method = find_method(method)
         self.parameters = self.method.check(params)  # before the model is loaded, which may take a while
         _check_switches(
-            jit=jit, check_model=check_model, check_batch=check_batch, **({} if logits is None else {"logits": logits})
+            check_model=check_model,
+            check_batch=check_batch,
+            **{name: value for name, value in (("jit", jit), ("logits", logits)) if value is not None},
         )
         self.precision = read_precision(precision)
         if jit and self.precision == "mixed":
@@ -134,6 +138,7 @@ class Explainer:
                 "got score and output or target: score is a function of all outputs; leave the others out"
             )
         self._target, self._class_names, self._jit, self._score = target, class_names, jit, score
+        self.batch_log = BatchLog()
         self._checks = {"check_model": check_model, "check_batch": check_batch}
         self._options: dict[str, Any] = {
             "target": target,
@@ -170,7 +175,10 @@ class Explainer:
         )
         access: Access = "replacement" if self.method.family == "perturbation" else "gradient"
         self.submodel = self._submodel(access, self._options["inputs"])
-        self.batch_sizes = BatchSizes(self.submodel, self.method, self.parameters)
+        jit = False if self.precision == "mixed" else self._jit
+        self.batch_sizes = BatchSizes(
+            self.submodel, self.method, self.parameters, self.precision, jit, log=self.batch_log
+        )
         self._diagnostics = Diagnostics(self.submodel)
         ignored = self.submodel.ignored_custom_gradients(self.method.family)
         text = (
@@ -316,7 +324,7 @@ class Explainer:
         with graph.checking:
             if key not in graph.verdicts:
                 size = EXAMPLES if batch_size is None else min(EXAMPLES, check_batch_size(batch_size))
-                rows = self._split(inputs, size)[0]
+                rows = self._queue(inputs).take(size)
                 arrays = [take_rows(array, rows) for array in inputs.arrays]
                 graph.verdicts[key] = check_submodel(self.submodel, arrays, **self._checks)
             verdict: Verdict = graph.verdicts[key]
@@ -357,12 +365,19 @@ class Explainer:
         if (other := self.for_examples(inputs, batch_size)) is not self:
             return other.predict(inputs, batch_size=batch_size)
         self.submodel.trace_prediction()  # which shows how large a batch may be
-        batches = self._split(inputs, self.batch_sizes.evaluations(inputs, batch_size))
-        parts = []
-        for rows in batches:
-            outputs = self.submodel.predict([tf.constant(take_rows(array, rows)) for array in inputs.arrays])
-            output, probabilities, ids = (t.numpy() for t in outputs)
+        sizes, queue = self.batch_sizes.of(inputs, batch_size), self._queue(inputs)
+        batches, parts = list[np.ndarray](), list[list[np.ndarray]]()
+        while queue:
+            rows = queue.take(sizes.evaluations())
+            try:
+                outputs = self.submodel.predict([tf.constant(take_rows(array, rows)) for array in inputs.arrays])
+                output, probabilities, ids = (t.numpy() for t in outputs)
+            except tf.errors.ResourceExhaustedError as error:
+                sizes.run_out(len(rows), len(rows), error)
+                queue.put_back(rows)
+                continue
             positions = np.full(len(output), output.shape[1] if output.ndim > 2 else 0)
+            batches.append(rows)
             parts.append([output, probabilities, ids, np.full(len(ids), ids.shape[-1]), positions])
         output, probabilities, ids, lengths, positions = join_batches(parts, batches, inputs.n)
         cut = self.submodel.cut
@@ -424,15 +439,26 @@ class Explainer:
                 return_result=return_result,
             )
         examples = self.prepare(inputs, ys=ys, target=target, batch_size=batch_size, seed=seeds)
-        batches = self.split(examples, self.batch_sizes.examples(examples.inputs, examples.batch_size))
-        expected = self._explain_sample_in_float32(examples, batches)
-        parts, texts, ranks = [], list[list[str]](), list[int]()
-        for rows in track_progress(batches, self.method.title if progress else None):
-            batch = self.batch(examples, rows)
-            output, batch_texts = self.explain_batch(batch, examples.batch_size)
-            ranks = [batch.entries[explained.entries[0]].shape.rank for explained in self.submodel.cut.explained]
-            parts.append([*output.maps, output.score, output.baseline_score, output.evaluations])
-            texts += batch_texts
+        expected = self._explain_sample_in_float32(examples)
+        sizes, queue = self.batch_sizes.of(examples.inputs, batch_size), self._queue(examples.inputs)
+        batches, parts, texts, ranks = list[np.ndarray](), [], list[list[str]](), list[int]()
+        with show_progress(examples.n, self.method.title if progress else None) as advance:
+            while queue:
+                left = queue.next_count
+                size = sizes.evaluations(left)
+                rows = queue.take(sizes.examples(size))
+                try:
+                    batch = self.batch(examples, rows)
+                    output, batch_texts = self._explain_and_measure(batch, size, left, sizes)
+                except tf.errors.ResourceExhaustedError as error:
+                    sizes.run_out(size, len(rows), error)
+                    queue.put_back(rows)
+                    continue
+                ranks = [batch.entries[explained.entries[0]].shape.rank for explained in self.submodel.cut.explained]
+                batches.append(rows)
+                parts.append([*output.maps, output.score, output.baseline_score, output.evaluations])
+                texts += batch_texts
+                advance(len(rows))
         *maps, score, baseline_score, evaluations = join_batches(parts, batches, examples.n)
         if expected is not None:
             self._sample.error += PrecisionError.of([m[: len(expected[0])] for m in maps], expected)
@@ -461,7 +487,7 @@ class Explainer:
             precision_error=self.precision_error,
         )
 
-    def _explain_sample_in_float32(self, examples: Examples, batches: Sequence[np.ndarray]) -> list[np.ndarray] | None:
+    def _explain_sample_in_float32(self, examples: Examples) -> list[np.ndarray] | None:
         """The maps of the first examples in float32, `[n, ...]` for each input, before this explainer's own; None if they are not needed.
 
         Measures the rounding of the score, too.
@@ -469,6 +495,7 @@ class Explainer:
         n = 0 if self._is_exact else min(SAMPLE - self._sample.examples, examples.n)
         if n <= 0:
             return None
+        batches = self.split(examples, examples.batch_size)
         sample = [rows[rows < n] for rows in batches if (rows < n).any()]
         maps = self._in_float32.explain_sample(examples, sample)
         for rows in sample:
@@ -557,12 +584,12 @@ class Explainer:
             explained = self._explain_target(self._target if target is DEFAULT else target, inputs, batch_size)
         seeds = None if seed is None else inputs.seeds(seed)
         if batch_size is None and not self.submodel.has_counted_activations:
-            self._compiled_for(self.batch(Examples(inputs, explained, seeds, 2), self._split(inputs, 2)[0]))
-        return Examples(inputs, explained, seeds, self.batch_sizes.evaluations(inputs, batch_size))
+            self._compiled_for(self.batch(Examples(inputs, explained, seeds, 2), self._queue(inputs).take(2)))
+        return Examples(inputs, explained, seeds, self.batch_sizes.of(inputs, batch_size).evaluations())
 
     def split(self, examples: Examples, size: int) -> list[np.ndarray]:
         """The row numbers of each batch of at most `size` examples."""
-        return self._split(examples.inputs, size)
+        return self._queue(examples.inputs).split(size)
 
     @in_its_precision
     def batch(self, examples: Examples, rows: np.ndarray, submodel: Submodel | None = None) -> Batch:
@@ -572,10 +599,38 @@ class Explainer:
             raise InputError("measures replace values of the model's inputs; give these, not values of inner tensors")
         return make_batch(submodel, examples, rows)
 
+    def _explain_and_measure(
+        self, batch: Batch, size: int, left: int, sizes: RunSizes
+    ) -> tuple[MethodOutput, list[list[str]]]:
+        """As explain_batch, in batches of a size from which `sizes` learns. `left`: the examples that were left before."""
+        count, xla = len(batch.rows), sizes.xla
+        if sizes.xla_is_due(size, count, left):
+            texts: list[list[str]] = []
+
+            def plain() -> MethodOutput:
+                output, texts[:] = self.explain_batch(batch, size)
+                return output
+
+            output = xla.compare(plain, lambda: self.explain_batch(batch, size, jit=True)[0])
+            sizes.count(size)
+            return output, texts
+        jit = xla.is_kept and sizes.is_full(size, count)  # what XLA computes is filled up to full batches
+        sizes.begin()
+        started = time.perf_counter()
+        output, texts = self.explain_batch(batch, size, jit=jit or None)
+        seconds = time.perf_counter() - started
+        if jit:
+            sizes.count(size, with_xla=True)
+            return output, texts
+        sizes.record(size, count, left, int(output.evaluations.sum()), seconds)
+        return output, texts
+
     @in_its_precision
-    def explain_batch(self, batch: Batch, batch_size: int) -> tuple[MethodOutput, list[list[str]]]:
-        """The method's output, and the warnings of each example."""
-        compiled = self._compiled_for(batch)
+    def explain_batch(
+        self, batch: Batch, batch_size: int, jit: bool | None = None
+    ) -> tuple[MethodOutput, list[list[str]]]:
+        """The method's output, and the warnings of each example. `jit`: by default that of the explainer."""
+        compiled = self._compiled_for(batch, jit)
         check_target(batch.target, compiled.output_shape)
         check_ys(batch.ys, None, compiled.output_shape if batch.target is None else compiled.output_shape[:-1])
         try:
@@ -628,28 +683,29 @@ class Explainer:
         share a function.
         """
         return submodel.compile_once_for_shapes(
-            ("measure", self._jit, self.precision, key),
+            ("measure", bool(self._jit), self.precision, key),
             shape_choices(submodel, batch.entries, baseline),
-            lambda shapes: compiled_method.trace(call, submodel, shapes, batch, self._jit, extra_specs),
+            lambda shapes: compiled_method.trace(call, submodel, shapes, batch, bool(self._jit), extra_specs),
         )
 
-    def _compiled_for(self, batch: Batch) -> CompiledMethod:
+    def _compiled_for(self, batch: Batch, jit: bool | None = None) -> CompiledMethod:
         """The method, compiled for batches like this one."""
+        jit = bool(self._jit if jit is None else jit)
         takes_open_sizes = functools.partial(self.method.takes_open_sizes, **self.method.with_defaults(self.parameters))
         baseline = self.method.baseline(self._resolved_parameters)
         return self.submodel.compile_once_for_shapes(
-            ("method", self.method.function, self._parameters_digest, self._jit, self.precision, batch.signature),
+            ("method", self.method.function, self._parameters_digest, jit, self.precision, batch.signature),
             shape_choices(self.submodel, batch.entries, baseline, takes_open_sizes),
-            lambda shapes: self._compile(shapes, batch),
+            lambda shapes: self._compile(shapes, batch, jit),
         )
 
     @cached_property
     def _parameters_digest(self) -> str:
         return digest(self._resolved_parameters)
 
-    def _compile(self, shapes: Shapes, batch: Batch) -> CompiledMethod:
+    def _compile(self, shapes: Shapes, batch: Batch, jit: bool = False) -> CompiledMethod:
         try:
-            return compile_method(self.method, self._resolved_parameters, self.submodel, shapes, batch, self._jit)
+            return compile_method(self.method, self._resolved_parameters, self.submodel, shapes, batch, jit)
         except UnsupportedModelError as error:
             ends = {final_activation_node(self.graph.view, tensor) for tensor in self.graph.outputs.values()}
             nodes = (
@@ -705,7 +761,7 @@ class Explainer:
         if not inputs.are_entries:
             predictions = self.predict(inputs, batch_size=batch_size)
             return predictions.outputs, predictions.output_lengths
-        batches = self._split(inputs, self.batch_sizes.evaluations(inputs, batch_size))
+        batches = self._queue(inputs).split(self.batch_sizes.of(inputs, batch_size).evaluations())
         parts = []
         for rows in batches:
             arrays = [tf.constant(take_rows(array, rows)) for array in inputs.arrays]
@@ -713,7 +769,7 @@ class Explainer:
             parts.append([self._compute_output(entries, []).numpy()])
         return join_batches(parts, batches, inputs.n)[0], None
 
-    def _split(self, inputs: Inputs, size: int) -> list[np.ndarray]:
+    def _queue(self, inputs: Inputs) -> RowQueue:
         """Raw strings that the model pads are batched by length: a map must not depend on the other examples of its batch."""
         padded = (
             not inputs.are_entries
@@ -722,7 +778,7 @@ class Explainer:
         )
         arrays = [tf.constant(array) for array in inputs.arrays] if padded else []
         ids = [tokens.numpy() for tokens in self.submodel.token_ids(arrays)] if padded else []
-        return split_rows(len(inputs.arrays[0]), size, ids)
+        return RowQueue(len(inputs.arrays[0]), ids)
 
 
 def _check_switches(**switches: Any) -> None:

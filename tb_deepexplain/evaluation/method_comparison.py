@@ -47,7 +47,7 @@ def rank(
     class_names: Sequence[str] | None = None,
     batch_size: int | None = None,
     segments: Any = None,
-    jit: bool = False,
+    jit: bool | None = None,
     background: Any = None,
     vocabulary: Sequence[str] | None = None,
     check_model: bool = True,

@@ -5,6 +5,7 @@ Read `request.py` and `example.py` first, then `batch_explainer.py`, which uses 
     request.py             what is explained and how
     example.py             one example: inputs, id, label
     model_loading.py       the model of a request, with the Keras classes that the user names
+    model_memory.py        whether the model's weights fit onto the device
     modality.py            whether a model's examples are pictures, texts or tables
     example_condition.py   which examples are explained: `misclassified`, `label=3 and probability<0.5`, ...
     targets.py             `predicted`, `top:3`, ... → classes

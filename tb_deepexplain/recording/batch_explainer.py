@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
@@ -11,7 +12,6 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import tensorflow as tf
 
-from tb_deepexplain.attribution.batch_sizes import LARGEST_BATCH
 from tb_deepexplain.attribution.explainer import Explainer
 from tb_deepexplain.attribution.inputs import Inputs
 from tb_deepexplain.attribution.precision import computes_on_gpu
@@ -92,6 +92,7 @@ class BatchExplainer:
             )
         self.graph = select_explained(graph, request.output, score or request.score, request.logits)
         self._batch_size = request.batch_size  # of evaluations; None: as many as the method chooses
+        self.examples_to_fill = 1  # a batch of evaluations, by the last examples
         self.names = tuple(spec.name for spec in self.graph.inputs)
         logits = request.logits if request.score is None else False
         self._is_without_tf32 = request.precision == "tf32" and not computes_on_gpu()
@@ -109,6 +110,8 @@ class BatchExplainer:
             )
             for name, parameters in request.methods
         ]
+        for explainer in self.explainers:
+            explainer.batch_log.say = lambda _: None  # the metrics say it
         self._shown = find_shown_inputs([explainer.submodel for explainer in self.explainers])
         self.modality = find_modality(self._shown)
         self._condition = (
@@ -262,9 +265,10 @@ class BatchExplainer:
 
     def _make_batches_smaller(self, error: Exception, metrics: Metrics) -> bool:
         """Halve all later batches if the error is that of a batch that does not fit; whether they were."""
-        if not isinstance(error, tf.errors.ResourceExhaustedError) or self._batch_size == 1:
+        size = self._batch_size or max(explainer.batch_log.size for explainer in self.explainers)
+        if not isinstance(error, tf.errors.ResourceExhaustedError) or size == 1:
             return False
-        self._batch_size = max(1, (self._batch_size or LARGEST_BATCH) // 2)
+        self._batch_size = size // 2
         metrics.oom_retries += 1
         return True
 
@@ -283,6 +287,12 @@ class BatchExplainer:
             for i, new_rows in zip(target.rows.tolist(), of_target.rows, strict=True):
                 rows[i] += with_disagreement(new_rows, batch.words[i])
         metrics.batch(len(examples), evaluations, seconds)
+        maps = sum(len(target.rows) for target in map_targets) * len(self.explainers)
+        size = max(explainer.batch_log.size for explainer in self.explainers)
+        self.examples_to_fill = max(1, math.ceil(size * maps / max(1, evaluations)))
+        for explainer in self.explainers:
+            log = explainer.batch_log.take()
+            metrics.batches_of(explainer.method.id, log.batches, log.batches_with_xla, log.halvings)
         outcomes: list[Outcome] = [_not_finite(example.id) for example in batch.examples]
         numbers = np.flatnonzero(finite).tolist()
         stored = self._store([batch.examples[i] for i in numbers], [batch.words[i] for i in numbers])

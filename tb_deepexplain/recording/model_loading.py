@@ -21,14 +21,17 @@ def load_requested_model(
 
     `transform_graph`: the folder of the graph of TFX's Transform in front of it.
 
-    Raises UnsupportedModelError if it cannot be read, ParameterError if a custom object cannot be imported.
+    Raises UnsupportedModelError if it cannot be read, OutOfMemoryError if its weights do not fit onto the current device,
+    ParameterError if a custom object cannot be imported.
     """
     from tb_deepexplain.graph.loading.load_model import load_model
+    from tb_deepexplain.recording.model_memory import fits_on_device
 
     with contextlib.ExitStack() as stack:
         model = stack.enter_context(local_copy(path))
         stack.enter_context(_known_to_keras(custom_objects))
         folder = None if transform_graph is None else stack.enter_context(local_copy(transform_graph))
+        stack.enter_context(fits_on_device(model))
         return load_model(model, signature=signature, transform_graph=folder)
 
 

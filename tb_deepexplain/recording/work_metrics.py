@@ -23,6 +23,9 @@ class Metrics:
     precision_errors: dict[str, list[list[float]]] = dataclasses.field(default_factory=dict)
     without_tf32: int = 0  # examples for which TF32 was requested on a CPU, where it changes nothing
     batch_sizes: dict[str, int] = dataclasses.field(default_factory=dict)  # examples in a batch → batches
+    # By method: evaluations at once → batches.
+    evaluation_batches: dict[str, dict[str, int]] = dataclasses.field(default_factory=dict)
+    batches_with_xla: dict[str, int] = dataclasses.field(default_factory=dict)  # by method
     model_seconds: float = 0.0  # in the model: predictions, maps and measures
     total_seconds: float = 0.0
 
@@ -45,6 +48,15 @@ class Metrics:
             method: PrecisionError([each[0] for each in errors], [each[1] for each in errors]).as_json()
             for method, errors in self.precision_errors.items()
         }
+
+    def batches_of(self, method: str, batches: Mapping[int, int], with_xla: int, halvings: int) -> None:
+        """Count batches of a method, by evaluations at once."""
+        counts = self.evaluation_batches.setdefault(method, {})
+        for size, number in batches.items():
+            counts[str(size)] = counts.get(str(size), 0) + number
+        if with_xla:
+            self.batches_with_xla[method] = self.batches_with_xla.get(method, 0) + with_xla
+        self.oom_retries += halvings
 
     def __add__(self, other: Metrics) -> Metrics:
         return Metrics(
@@ -74,6 +86,10 @@ class Metrics:
             "seconds_outside": round(max(0.0, self.total_seconds - self.model_seconds), 2),
             "batches": batches,
             "examples_in_a_batch": round(explained / batches, 2) if batches else 0.0,
+            "evaluations_at_once": {
+                name: _most_evaluations(sizes) for name, sizes in self.evaluation_batches.items() if sizes
+            },
+            "batches_with_xla": dict(self.batches_with_xla),
             "out_of_memory_retries": self.oom_retries,
             "examples_without_tf32": self.without_tf32,
         }
@@ -83,6 +99,11 @@ def _add(one: Any, other: Any) -> Any:
     if not isinstance(one, dict):
         return one + other
     return {
-        key: one[key] + other[key] if key in one and key in other else one.get(key, other.get(key))
-        for key in sorted(one | other)
+        key: _add(one[key], other[key]) if key in one and key in other else one.get(key, other.get(key))
+        for key in sorted(one.keys() | other.keys())
     }
+
+
+def _most_evaluations(batches: Mapping[str, int]) -> int:
+    """The size of the batches that did most of the work."""
+    return max(map(int, batches), key=lambda size: size * batches[str(size)])

@@ -193,11 +193,11 @@ def test_where_a_method_needs_the_sizes_each_has_a_function_and_few_are_kept(mon
     gradient = dx.Explainer("saliency", _pictures_of_any_size(), target=0)
     real, shapes_tried = gradient._compile, list[Any]()
 
-    def compile_method(shapes: Any, batch: Any) -> Any:
+    def compile_method(shapes: Any, *rest: Any) -> Any:
         shapes_tried.append(shapes)
         if None in shapes[0][1:]:
             raise ValueError("this step needs the height")
-        return real(shapes, batch)
+        return real(shapes, *rest)
 
     monkeypatch.setattr(gradient, "_compile", compile_method)
     for explainer in (kernel, gradient):

@@ -25,3 +25,15 @@ def test_examples_of_a_batch_are_counted(in_a_batch: float, words: str) -> None:
         _describe_work(spent)
         == f"3 evaluations (2/s per worker once compiled), 100% of that time in the model, {words}"
     )
+
+
+def test_evaluations_at_once_are_said_and_what_memory_allowed() -> None:
+    spent: dict[str, Any] = dict.fromkeys(
+        ("units_retried", "out_of_memory_retries", "seconds_outside", "seconds_in_model"), 0
+    )
+    spent |= {"evaluations": 3, "evaluations_per_second": 2.0, "examples_in_a_batch": 8.0}
+    spent |= {"evaluations_at_once": {"saliency": 2048, "integrated_gradients": 512}}
+    assert _describe_work(spent).endswith("8 examples per batch, 512 to 2,048 evaluations at once")
+    spent |= {"evaluations_at_once": {"saliency": 512, "integrated_gradients": 512}}
+    assert _describe_work(spent, 8192).endswith("512 evaluations at once instead of 8,192, for lack of memory")
+    assert _describe_work(spent, 512).endswith("512 evaluations at once")

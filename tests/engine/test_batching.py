@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from beam_pipelines.engine.batch_size import FIRST, LARGEST, SECONDS, BatchSize
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from beam_pipelines.engine.batch_size import FIRST, LARGEST, SECONDS, BatchSize, examples_to_fill
+from tb_deepexplain.recording.example import Example
 
 
 def test_batches_grow_as_long_as_they_take_little_time() -> None:
@@ -32,6 +38,26 @@ def test_a_batch_that_was_not_full_is_ignored() -> None:
     for seconds in (0, 10 * SECONDS):
         size.record(FIRST - 1, seconds)
         assert size.current == FIRST
+
+
+def test_batches_of_evaluations_are_filled_however_long_that_takes() -> None:
+    """A run with measures explained 1.2 examples a batch; on a GPU a batch of evaluations holds thousands."""
+    size = BatchSize(None)
+    for seconds in (0.01, 10 * SECONDS, 10 * SECONDS):
+        size.record(size.current, seconds, to_fill=40)
+        assert size.current >= 40
+    assert size.current == 40
+    for _ in range(8):
+        size.record(size.current, SECONDS / 10, to_fill=4096)
+    assert size.current == 2 * 4096  # which lets the explainer try larger batches of evaluations
+    size.record(1, SECONDS, to_fill=1)  # another method fills its batches with less
+    assert size.current == LARGEST
+
+
+def test_examples_that_fill_a_batch_must_fit_into_memory() -> None:
+    explainer: Any = SimpleNamespace(examples_to_fill=4096)
+    assert examples_to_fill(explainer, [Example("a", {"x": np.zeros(10, np.float32)})]) == 4096
+    assert examples_to_fill(explainer, [Example("a", {"x": np.zeros(1 << 20, np.float32)})]) == 64
 
 
 def test_a_fixed_size_stays() -> None:
