@@ -361,7 +361,7 @@ def _add_computation(parser: Parser) -> argparse._ArgumentGroup:
         "--batch_size",
         type=_positive,
         metavar="N",
-        help="evaluations per batch (default: chosen by the size of an example)",
+        help="evaluations at once, as far as they fit into memory (default: measured while the run goes on)",
     )
     group.add_argument(
         "--precision",
