@@ -1,14 +1,24 @@
-"""The golden nets, rebuilt in Keras from their description in tests/golden/index.json."""
+"""The golden nets, rebuilt in Keras from their description in tests/golden/index.json, and their cases. No test: the benchmarks of
+a GPU read it, too."""
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import json
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import keras
 import numpy as np
+import tensorflow as tf
+
+import tb_deepexplain as dx
+from tb_deepexplain.attribution.methods import find_method
+from tb_deepexplain.errors import UnknownMethodError
 
 FOLDER = Path(__file__).parent.parent / "golden"
 
@@ -87,3 +97,65 @@ def set_weights(model: keras.Model, name: str, case: Any) -> None:
             layer = model.get_layer(spec.get("shared_weights_with") or spec["name"])
             owner = layer.cell if spec["type"] == "lstm" else layer
             getattr(owner, weight).assign(case[f"w:{key}"].astype(np.float32))
+
+
+def known_cases() -> list[dict[str, Any]]:
+    """The cases that must hold, of methods that the table has."""
+
+    def is_known(name: str) -> bool:
+        try:
+            return bool(find_method(name))
+        except UnknownMethodError:
+            return False
+
+    return [case for case in index()["cases"] if case["match"] != "informational" and is_known(case["method"])]
+
+
+def explain(case: dict[str, Any], **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The maps of a case, and those of the original; by input. `options`: more arguments of Explainer."""
+    data = dict(np.load(FOLDER / case["file"]))
+    set_weights(build(case["model"]), case["model"], data)
+    explainer = dx.Explainer(
+        case["method"],
+        _graph(case["model"]),
+        inputs=case["wrt"],
+        output=case["target"],
+        logits=False,
+        target=None,
+        **_parameters(case, data),
+        **options,
+    )
+    with _permutations(data):
+        actual = explainer.run(
+            {name: data[f"x:{name}"] for name in case["wrt"]}, ys=data.get("ys"), batch_size=case["batch_size"]
+        )
+    return actual, {name: data[f"expected:{name}"] for name in case["wrt"]}
+
+
+@cache
+def _graph(name: str) -> dx.ModelGraph:
+    return dx.load_model(build(name))
+
+
+def _parameters(case: dict[str, Any], data: Any) -> dict[str, Any]:
+    params = {k: tuple(v) if isinstance(v, list) else v for k, v in case["params"].items() if k != "baseline"}
+    if case["method"] == "intgrad":
+        params = {"steps": 100, "quadrature": "right", **params}
+    if case["method"] == "shapley_sampling":
+        params = {"estimator": "permutation", **params}
+    baselines = [data[f"baseline:{name}"] for name in case["wrt"] if f"baseline:{name}" in data]
+    if baselines:
+        params["baseline"] = baselines if len(baselines) > 1 else baselines[0]
+    return params
+
+
+@contextlib.contextmanager
+def _permutations(data: Any) -> Iterator[None]:
+    """Within, Shapley sampling uses the case's permutations of the players, if it has any, for all examples."""
+    if "permutations" not in data:
+        yield
+        return
+    places = np.argsort(data["permutations"])[None].astype(np.int32)
+    sampling = importlib.import_module("tb_deepexplain.attribution.methods.shapley_sampling")
+    with mock.patch.object(sampling, "_ranks", lambda score, *_: tf.repeat(places, score.n, axis=0)):
+        yield

@@ -4,19 +4,87 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
-from benchmarks import gpu
+from benchmarks.gpu import __main__ as gpu
+from benchmarks.gpu import exactness, models, runs, throughput
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exactness, "NETS", ("cnn28",))
+    monkeypatch.setattr(exactness, "METHODS", ("gradient_x_input", "occlusion"))
+    monkeypatch.setattr(throughput, "FIXED_BATCHES", (64,))
+    monkeypatch.setattr(runs, "STEPS", 2)
+
+
+def measure(tmp_path: Path, *options: str) -> list[dict[str, Any]]:
+    gpu.main([*options, "--timing", "0.01", "--json", str(tmp_path / "gpu.json")])
+    rows: list[dict[str, Any]] = json.loads((tmp_path / "gpu.json").read_text())["rows"]
+    assert {row["device"] for row in rows} == {"CPU"}
+    assert not [row for row in rows if "error" in row]
+    return rows
 
 
 @pytest.mark.slow
-def test_every_part_runs_without_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu, "NETS", {"cnn28": ((28, 28, 1), 64)})
-    monkeypatch.setattr(gpu, "BATCHES", (None,))
-    gpu.main(["--examples", "4", "--seconds", "0.01", "--json", str(tmp_path / "gpu.json")])
-    rows = json.loads((tmp_path / "gpu.json").read_text())["rows"]
-    errors = {row["method"]: row["worst"] for row in rows if row["part"] == "exactness"}
-    assert errors.keys() == gpu.METHODS.keys()
-    assert max(errors.values()) < 1e-4  # float32 against float64 on one processor
-    assert all(row["evaluations_per_second"] > 0 for row in rows if row["part"] == "throughput")
+def test_exactness_and_throughput_without_a_gpu(
+    tmp_path: Path, small: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    numbers = ["--examples", "64", "--cases", "3", "--net", "textcnn", "--method", "gradient_x_input"]
+    rows = measure(tmp_path, "exactness", "throughput", *numbers)
+    assert [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")] == rows
+    errors = {row["maps"]: row["worst_percent"] for row in rows if "worst_percent" in row}
+    assert errors.keys() == {"cnn28 gradient_x_input", "cnn28 occlusion"}
+    assert max(errors.values()) < 0.1  # float32 against float64 on one processor
+    assert [(row["held"], row["of"], row["failed"]) for row in rows if "golden" in row] == [(3, 3, [])]
+    rates = [row for row in rows if row["part"] == "throughput"]
+    assert all(row["evaluations_per_second"] > 0 for row in rates)
+    assert {(row["net"], row["batch"], "goal" in row) for row in rates if "method" in row} == {
+        ("textcnn", batch, batch == "chosen by itself") for batch in ("chosen by itself", 64)
+    }
+    floors = {(row["net"], row["floor"], row["precision"], row["compiled"]) for row in rates if "floor" in row}
+    assert len(floors) == 2 * 4
+
+
+@pytest.mark.slow
+def test_runs_of_the_pipeline_without_a_gpu(tmp_path: Path, small: None) -> None:
+    rows = measure(tmp_path, "pipeline", "processes", "full_card", "--pictures", "600", "--seconds", "100")
+    assert [(row["part"], row["status"], row["was_stopped"]) for row in rows] == [
+        (part, 0, False) for part in ("pipeline", "processes", "full_card")
+    ]
+    assert rows[0]["evaluations_per_second"] > 0
+    assert rows[0]["of_floor"] < 1.5
+    assert 0 < rows[0]["busy"] <= 1
+    assert rows[1]["processes_at_work"] == 2
+
+
+def test_a_run_is_judged_while_it_is_at_work() -> None:
+    run = runs.Watched(samples=[(0, 0, 0.0), (10, 0, 0.0), (12, 20, 1.0), (14, 60, 0.8), (16, 60, 0.0)])
+    assert run.examples_per_second == 20
+    assert run.busy == pytest.approx(0.9)
+    assert (runs.Watched().examples_per_second, runs.Watched().busy) == (0, 0)
+
+
+def test_golden_cases_are_of_all_nets_in_turn() -> None:
+    first = exactness.golden_cases(12)
+    assert len({case["model"] for case in first}) == 12
+
+
+def test_a_map_that_is_off_does_not_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests.attribution import golden
+
+    case = exactness.golden_cases(1)[0]
+    off = {"x": np.ones(3)}, {"x": np.array([1, 1, 2.0])}
+    monkeypatch.setattr(golden, "explain", lambda *_, **__: off)
+    assert exactness.failure(case, "float32") == "off by 5.0e-01 of the largest value"
+    monkeypatch.setattr(golden, "explain", lambda *_, **__: (off[0], off[0]))
+    assert exactness.failure(case, "float32") is None
+
+
+def test_random_examples_fit_their_nets() -> None:
+    for name in models.NETS:
+        net = models.load(name, 2)
+        assert net.model(net.x[:2]).shape[0] == 2
