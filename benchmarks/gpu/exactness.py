@@ -12,7 +12,6 @@ import tensorflow as tf
 
 import tb_deepexplain as dx
 from benchmarks.gpu import models
-from benchmarks.gpu.models import precision_option
 from benchmarks.gpu.workers import Clock, Row, Worker, rows_of_all
 
 NETS = ("cnn28", "resnet")
@@ -67,7 +66,7 @@ def explain(
         for method in METHODS:
             key = f"{name} {method}"
             try:
-                explainer = dx.Explainer(method, net.model, **precision_option(precision), **_parameters(name, method))
+                explainer = dx.Explainer(method, net.model, precision=precision, **_parameters(name, method))
                 maps = explainer.run(net.x, target=0)
                 np.save(Path(folder) / f"{device} {precision} {key}.npy", maps)
             except Exception as error:  # the others are measured all the same
@@ -110,7 +109,7 @@ def failure(case: dict[str, Any], precision: str) -> str | None:
     from tests.attribution import golden
 
     try:
-        actual, expected = golden.explain(case, **precision_option(precision))
+        actual, expected = golden.explain(case, precision=precision)
     except Exception as error:
         return _first_line(error)
     tolerance = case["tolerance"]

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-import tb_deepexplain as dx
 from beam_pipelines.cli.demo import efficientnet
 from benchmarks import data, nets
 from benchmarks.nets import Net
@@ -64,8 +62,3 @@ def parameters(name: str, method: Any) -> dict[str, Any]:
     if method.map_axes_parameter:
         chosen[method.map_axes_parameter] = [1]  # rows of a picture, words of a text
     return chosen
-
-
-def precision_option(precision: str) -> dict[str, Any]:
-    """The argument of Explainer."""
-    return {"precision": precision} if "precision" in inspect.signature(dx.Explainer).parameters else {}

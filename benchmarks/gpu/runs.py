@@ -24,7 +24,6 @@ from tb_deepexplain.errors import StoreError
 from tb_deepexplain.store.layout import store_path
 
 STEPS = 50  # of integrated gradients
-EVALUATIONS = STEPS + 2  # with both ends
 GOAL, BUSY_GOAL = 0.7, 0.85
 GIB_LEFT, SECONDS_TO_END = 1.6, 60.0  # on a nearly full card
 _BETWEEN_SAMPLES = 0.2
@@ -40,7 +39,7 @@ def measure_pipeline(seconds: float, on_gpu: bool, pictures: int, timing: float)
         floors = worker.rows(seconds / 3) if worker else throughput.measure_floors(seconds / 3, **options)
         floor = next(row["evaluations_per_second"] for row in floors)
         run = watch([*command, "--methods=integrated_gradients"], Path(folder), seconds)
-    rate = run.examples_per_second * EVALUATIONS
+    rate = run.examples_per_second * (STEPS + 2)  # with both ends
     yield {
         **run.row(),
         "examples_per_second": run.examples_per_second,
@@ -86,8 +85,18 @@ def prepare(folder: Path, net: str, pictures: int, *options: str) -> list[str]:
     shape = (28, 28, 1) if net == "cnn28" else (64, 64, 3)
     blocks = np.random.default_rng(0).random((pictures, shape[0] // 4, shape[1] // 4, shape[2]), np.float32)
     np.savez(folder / "pictures.npz", x=blocks.repeat(4, axis=1).repeat(4, axis=2))
+    unit_size = min(256, max(pictures // 8, 1))
     paths = [f"--model={folder / 'model'}", f"--input={folder / 'pictures.npz'}", f"--logdir={folder / 'logs'}"]
-    return [sys.executable, "-m", "beam_pipelines.attribute", *paths, "--run=r", "--target=0", *options]
+    return [
+        sys.executable,
+        "-m",
+        "beam_pipelines.attribute",
+        *paths,
+        "--run=r",
+        "--target=0",
+        f"--unit_size={unit_size}",
+        *options,
+    ]
 
 
 @contextlib.contextmanager

@@ -121,7 +121,7 @@ def measure_method(net: Net, method: Any, batch: int | None, floor: float, timin
     row = {"net": net.name, "method": method.id, "precision": "float32", "batch": batch or _CHOSEN}
     try:
         parameters = models.parameters(net.name, method)
-        explainer = dx.Explainer(method.id, net.model, **models.precision_option("float32"), **parameters)
+        explainer = dx.Explainer(method.id, net.model, precision="float32", **parameters)
         few = explainer.run(net.x[:2], target=0, batch_size=batch, return_result=True)
         each = float(few.evaluations.mean())
         count = min(len(net.x), max(8, int(floor * timing / each)))

@@ -19,6 +19,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exactness, "METHODS", ("gradient_x_input", "occlusion"))
     monkeypatch.setattr(throughput, "FIXED_BATCHES", (64,))
     monkeypatch.setattr(runs, "STEPS", 2)
+    monkeypatch.setattr(runs, "SECONDS_TO_END", 300)
 
 
 def measure(tmp_path: Path, *options: str) -> list[dict[str, Any]]:
@@ -51,12 +52,11 @@ def test_exactness_and_throughput_without_a_gpu(
 
 @pytest.mark.slow
 def test_runs_of_the_pipeline_without_a_gpu(tmp_path: Path, small: None) -> None:
-    rows = measure(tmp_path, "pipeline", "processes", "full_card", "--pictures", "600", "--seconds", "100")
+    rows = measure(tmp_path, "pipeline", "processes", "full_card", "--pictures", "64", "--seconds", "300")
     assert [(row["part"], row["status"], row["was_stopped"]) for row in rows] == [
         (part, 0, False) for part in ("pipeline", "processes", "full_card")
     ]
     assert rows[0]["evaluations_per_second"] > 0
-    assert rows[0]["of_floor"] < 1.5
     assert 0 < rows[0]["busy"] <= 1
     assert rows[1]["processes_at_work"] == 2
 

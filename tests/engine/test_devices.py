@@ -25,8 +25,6 @@ from tb_deepexplain.recording.request import make_request
 from tests.engine.fake_gpus import Machine
 from tests.pipeline_runs import Run, assert_same, pictures, write_records
 
-pytestmark = pytest.mark.slow
-
 _TWO_DEVICES = """
 import json, sys, threading
 import tensorflow as tf
@@ -222,6 +220,7 @@ def test_the_pool_selects_the_least_busy_device() -> None:
     assert made == [0, 1, 2]
 
 
+@pytest.mark.slow
 def test_one_process_drives_several_devices(image: Run, tmp_path: Path) -> None:
     source = write_records(tmp_path / "a.tfrecord", pictures(40))
     assert image(source, "--unit_size=5") == 0
@@ -275,6 +274,7 @@ def test_where_a_run_explains_and_whether_alone(flags: list[str], here: bool, al
     assert (local_workers.explains_here(flags), local_workers.is_alone(flags)) == (here, alone)
 
 
+@pytest.mark.slow
 def test_mixed_precision(exported: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     numbers = np.random.default_rng(0).normal(size=(10, 4)).astype(np.float32)
     source = write_records(tmp_path / "a.tfrecord", [{"x": each} for each in numbers])
