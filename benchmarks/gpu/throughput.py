@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -10,7 +11,7 @@ import tensorflow as tf
 
 import tb_deepexplain as dx
 from benchmarks.gpu import models
-from benchmarks.gpu.workers import Clock, Row, Worker
+from benchmarks.gpu.workers import Clock, Row, Worker, rows_of_all, turn
 from benchmarks.nets import Net
 
 # In this order, so that most is known when the time is over.
@@ -31,21 +32,31 @@ _CHOSEN = "chosen by itself"
 def measure(
     seconds: float, on_gpu: bool, nets: list[str], methods: list[str], examples: int | None, timing: float
 ) -> Iterator[Row]:
-    """In float32: floors and methods. In TF32, and with XLA: floors. `timing`: seconds of one timing."""
-    options = {"nets": nets, "examples": examples, "timing": timing}
-    if on_gpu:
-        exact = Worker(measure_methods, {}, methods=methods, **options)
-        others = Worker(measure_other_floors, {}, **options)  # imports TensorFlow in the meantime
+    """In float32: floors and methods. In TF32, and with XLA: floors. `timing`: seconds of one timing.
+
+    On a GPU each net has its process: they trace and compile side by side, and measure one at a time.
+    """
+    options = {"examples": examples, "timing": timing}
+    if not on_gpu:
+        yield from measure_methods(0.8 * seconds, nets, methods, **options)
+        yield from measure_other_floors(0.2 * seconds, nets, **options)
+        return
+    with tempfile.NamedTemporaryFile() as file:
+        options["turn_file"] = file.name
+        exact = [Worker(measure_methods, {}, nets=[net], methods=methods, **options) for net in nets]
+        others = [Worker(measure_other_floors, {}, nets=[net], **options) for net in nets]  # they start in the meantime
         clock = Clock(seconds)
-        yield from exact.rows(0.8 * seconds)
-        yield from others.rows(clock.left())
-    else:
-        yield from measure_methods(0.8 * seconds, methods=methods, **options)
-        yield from measure_other_floors(0.2 * seconds, **options)
+        yield from rows_of_all(exact, 0.75 * seconds)
+        yield from rows_of_all(others, clock.left())
 
 
 def measure_methods(
-    seconds: float, nets: list[str], methods: list[str], examples: int | None, timing: float
+    seconds: float,
+    nets: list[str],
+    methods: list[str],
+    examples: int | None,
+    timing: float,
+    turn_file: str | None = None,
 ) -> Iterator[Row]:
     """In a process, in float32: floors, then methods with the batch that they choose, then with fixed batches."""
     clock = _begin(seconds, tf32=False)
@@ -53,7 +64,7 @@ def measure_methods(
     floors: dict[tuple[str, bool], float] = {}
     for name, net in loaded.items():
         for gradient in (True, False):
-            row = measure_floor(net, gradient, timing) | {"precision": "float32", "compiled": "tf.function"}
+            row = measure_floor(net, gradient, timing, turn_file) | {"precision": "float32", "compiled": "tf.function"}
             floors[name, gradient] = row["evaluations_per_second"]
             yield row
     rows = {row.id: row for row in dx.methods()}
@@ -63,17 +74,19 @@ def measure_methods(
                 if clock.left() < 0:
                     return
                 floor = floors[name, rows[method].family != models.PERTURBING]
-                yield measure_method(net, rows[method], batch, floor, timing)
+                yield measure_method(net, rows[method], batch, floor, timing, turn_file)
 
 
 def measure_floors(seconds: float, nets: list[str], examples: int | None, timing: float) -> Iterator[Row]:
     """In a process, in float32: the floor with its gradient."""
     _begin(seconds, tf32=False)
     for name in nets:
-        yield measure_floor(models.load(name, examples), True, timing)
+        yield measure_floor(models.load(name, examples), True, timing, None)
 
 
-def measure_other_floors(seconds: float, nets: list[str], examples: int | None, timing: float) -> Iterator[Row]:
+def measure_other_floors(
+    seconds: float, nets: list[str], examples: int | None, timing: float, turn_file: str | None = None
+) -> Iterator[Row]:
     """In a process: floors in TF32, with XLA in TF32, and with XLA in float32."""
     clock = _begin(seconds, tf32=True)
     loaded = {name: models.load(name, examples) for name in nets}
@@ -83,11 +96,11 @@ def measure_other_floors(seconds: float, nets: list[str], examples: int | None, 
             for gradient in (True, False):
                 if clock.left() < 0:
                     return
-                row = measure_floor(net, gradient, timing, jit)
+                row = measure_floor(net, gradient, timing, turn_file, jit)
                 yield row | {"precision": precision, "compiled": "XLA" if jit else "tf.function"}
 
 
-def measure_floor(net: Net, gradient: bool, timing: float, jit: bool = False) -> Row:
+def measure_floor(net: Net, gradient: bool, timing: float, turn_file: str | None, jit: bool = False) -> Row:
     """The floor of a net at its best batch."""
 
     @tf.function(jit_compile=jit or None, autograph=False)
@@ -105,8 +118,10 @@ def measure_floor(net: Net, gradient: bool, timing: float, jit: bool = False) ->
             break
         try:
             entries = tf.identity(net.entries(net.x[:batch]))
-            evaluate(entries).numpy()
-            rate = len(entries) / least_time(lambda: evaluate(entries).numpy(), timing)  # noqa: B023
+            run = evaluate.get_concrete_function(entries)
+            with turn(turn_file):
+                run(entries).numpy()
+                rate = len(entries) / least_time(lambda: run(entries).numpy(), timing)  # noqa: B023
         except tf.errors.ResourceExhaustedError:
             break
         if rate < best * _LEAST_GAIN:
@@ -116,7 +131,7 @@ def measure_floor(net: Net, gradient: bool, timing: float, jit: bool = False) ->
     return {"net": net.name, "floor": passes, "batch": int(best_batch), "evaluations_per_second": best}
 
 
-def measure_method(net: Net, method: Any, batch: int | None, floor: float, timing: float) -> Row:
+def measure_method(net: Net, method: Any, batch: int | None, floor: float, timing: float, turn_file: str | None) -> Row:
     """A method's rate as a user calls it, from NumPy to NumPy; `batch` None: the one that it chooses."""
     row = {"net": net.name, "method": method.id, "precision": "float32", "batch": batch or _CHOSEN}
     try:
@@ -130,8 +145,9 @@ def measure_method(net: Net, method: Any, batch: int | None, floor: float, timin
         def run() -> Any:
             return explainer.run(x, target=0, batch_size=batch, return_result=True)
 
-        evaluations = float(run().evaluations.sum())
-        rate = evaluations / least_time(run, 2 * timing)
+        with turn(turn_file):
+            evaluations = float(run().evaluations.sum())
+            rate = evaluations / least_time(run, 2 * timing)
     except Exception as error:  # the others are measured all the same
         return row | {"error": f"{type(error).__name__}: {str(error)[:200]}"}
     figures = {"examples": count, "evaluations_per_second": rate, "of_floor": rate / floor}

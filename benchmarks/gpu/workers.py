@@ -5,6 +5,8 @@ python -m benchmarks.gpu.workers MODULE:FUNCTION OPTIONS     # a generator of ro
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import importlib
 import json
 import os
@@ -63,6 +65,15 @@ def rows_of_all(workers: Sequence[Worker], seconds: float) -> Iterator[Row]:
         threading.Thread(target=read, args=(worker,), daemon=True).start()
     for _ in workers:
         yield from iter(rows.get, None)
+
+
+@contextlib.contextmanager
+def turn(path: str | None) -> Iterator[None]:
+    """Within, no other process has its turn, which is a lock on this file: only one at a time measures."""
+    with contextlib.ExitStack() as stack:
+        if path is not None:
+            fcntl.flock(stack.enter_context(open(path, "a", encoding="utf-8")), fcntl.LOCK_EX)
+        yield
 
 
 class Clock:
