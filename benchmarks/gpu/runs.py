@@ -19,26 +19,28 @@ import numpy as np
 from beam_pipelines.engine import gpu_driver
 from beam_pipelines.engine.progress_folder import ProgressFolder
 from benchmarks.gpu import models, throughput
-from benchmarks.gpu.workers import Row, Worker
+from benchmarks.gpu.workers import Clock, Row, Worker
 from tb_deepexplain.errors import StoreError
 from tb_deepexplain.store.layout import store_path
 
 STEPS = 50  # of integrated gradients
 GOAL, BUSY_GOAL = 0.7, 0.85
-GIB_LEFT, SECONDS_TO_END = 1.6, 60.0  # on a nearly full card
+GIB_LEFT = 1.6  # on a nearly full card
 _BETWEEN_SAMPLES = 0.2
 _SECONDS_TO_STOP = 20.0  # after Ctrl-C
 
 
 def measure_pipeline(seconds: float, on_gpu: bool, pictures: int, timing: float) -> Iterator[Row]:
     """Integrated gradients of the ResNet, as many pictures as the time allows, with the floor and how busy the card is."""
+    clock = Clock(seconds)
     options: dict[str, Any] = {"nets": ["resnet"], "examples": None if on_gpu else pictures, "timing": timing}
     worker = Worker(throughput.measure_floors, {}, **options) if on_gpu else None
     with tempfile.TemporaryDirectory() as folder:
         command = prepare(Path(folder), "resnet", pictures, f"--integrated_gradients.steps={STEPS}")
         floors = worker.rows(seconds / 3) if worker else throughput.measure_floors(seconds / 3, **options)
-        floor = next(row["evaluations_per_second"] for row in floors)
-        run = watch([*command, "--methods=integrated_gradients"], Path(folder), seconds)
+        (row,) = floors  # to the end of the process
+        run = watch([*command, "--methods=integrated_gradients"], Path(folder), clock.left())
+    floor = row["evaluations_per_second"]
     rate = run.examples_per_second * (STEPS + 2)  # with both ends
     yield {
         **run.row(),
@@ -68,13 +70,13 @@ def measure_processes(seconds: float, pictures: int) -> Iterator[Row]:
     yield {**run.row(), **figures, "reached": run.status == 0 and len(run.processes) == 2}
 
 
-def measure_full_card(on_gpu: bool, pictures: int) -> Iterator[Row]:
+def measure_full_card(seconds: float, on_gpu: bool, pictures: int) -> Iterator[Row]:
     """A run on a card of which another process holds all but 1.6 GiB, with a batch that is much too large."""
     with tempfile.TemporaryDirectory() as folder:
         command = prepare(Path(folder), "resnet", pictures, "--batch_size=8192")
         with memory_held() if on_gpu else contextlib.nullcontext():
             memory = gpu_driver.memory("0")
-            run = watch([*command, "--methods=gradient_x_input"], Path(folder), SECONDS_TO_END)
+            run = watch([*command, "--methods=gradient_x_input"], Path(folder), seconds)
     free = {"gib_free": memory.free / (1 << 30)} if memory else {}
     yield {**run.row(), **free, "reached": not run.was_stopped and (run.status == 0 or bool(run.last_line))}
 

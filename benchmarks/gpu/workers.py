@@ -20,7 +20,7 @@ from typing import Any
 
 Row = dict[str, Any]
 _MARK = "row "
-_SECONDS_TO_END = 40.0  # beyond its time, of which imports may take a part, before a worker is killed
+_SECONDS_TO_END = 20.0  # beyond its time, before a worker is killed
 
 
 class Worker:
@@ -38,11 +38,12 @@ class Worker:
     def rows(self, seconds: float) -> Iterator[Row]:
         """Its rows as they come. The function is told to end after `seconds`, and killed if it does not."""
         timer = threading.Timer(seconds + _SECONDS_TO_END, self._process.kill)
+        timer.daemon = True
         timer.start()
         with self._process as process:
             assert process.stdin
             assert process.stdout
-            process.stdin.write(f"{seconds}\n")
+            process.stdin.write(f"{time.time() + seconds}\n")
             process.stdin.flush()
             for line in process.stdout:
                 if line.startswith(_MARK):
@@ -89,9 +90,9 @@ class Clock:
 def main() -> None:
     """Run the function of the command line."""
     module, _, function = sys.argv[1].partition(":")
-    generator = getattr(importlib.import_module(module), function)  # imports TensorFlow, before the clock runs
-    seconds = float(sys.stdin.readline())
-    for row in generator(seconds=seconds, **json.loads(sys.argv[2])):
+    generator = getattr(importlib.import_module(module), function)  # imports TensorFlow, whose time counts
+    end = float(sys.stdin.readline())
+    for row in generator(seconds=end - time.time(), **json.loads(sys.argv[2])):
         print(_MARK + json.dumps(row), flush=True)
 
 

@@ -19,7 +19,6 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exactness, "METHODS", ("gradient_x_input", "occlusion"))
     monkeypatch.setattr(throughput, "FIXED_BATCHES", (64,))
     monkeypatch.setattr(runs, "STEPS", 2)
-    monkeypatch.setattr(runs, "SECONDS_TO_END", 300)
 
 
 def measure(tmp_path: Path, *options: str) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ def test_rows_of_processes_come_as_they_are_measured() -> None:
     ready = [workers.Worker(count, {}, to=to) for to in (2, 3)]
     rows = list(workers.rows_of_all(ready, 5))
     assert sorted(row.get("number", -1) for row in rows) == [0, 0, 1, 1, 2]
-    assert {row["seconds"] for row in rows} == {5}
+    assert all(0 < row["seconds"] <= 5 for row in rows)
     assert "status" in list(workers.Worker(count, {}, to="?").rows(5))[-1]["error"]
 
 
