@@ -64,6 +64,9 @@ from tb_deepexplain.graph.submodel import Submodel
 from tb_deepexplain.registry.table import Row
 from tb_deepexplain.user_warnings import warn
 
+# Cached properties of an explainer that belong to its graph.
+_OF_GRAPH = ("removal", "_resolved_parameters", "_parameters_digest", "_compute_output", "_in_float32")
+
 
 class Explainer:
     """One method bound to one model; compiled once for all sizes that the model leaves open, and whatever the batch size.
@@ -125,6 +128,8 @@ class Explainer:
                 "got jit and precision='mixed': XLA computes in float32 all the same; leave one of them out"
             )
         graph = load_model(model)
+        if self.precision == "float64":
+            graph = graph.in_float64()
         if self.precision == "mixed":
             check_mixed()
         if self.precision == "tf32":
@@ -339,8 +344,7 @@ class Explainer:
             while len(self._at_sizes) >= GRAPHS_AT_SIZES:
                 self._at_sizes.pop(next(iter(self._at_sizes)))
             other = copy.copy(self)
-            # Cached properties of this graph.
-            for name in ("removal", "_resolved_parameters", "_parameters_digest", "_compute_output", "_in_float32"):
+            for name in _OF_GRAPH:
                 vars(other).pop(name, None)
             other._bind(graph)  # noqa: SLF001
             self._at_sizes[shapes] = other
@@ -497,9 +501,11 @@ class Explainer:
             return None
         batches = self.split(examples, examples.batch_size)
         sample = [rows[rows < n] for rows in batches if (rows < n).any()]
-        maps = self._in_float32.explain_sample(examples, sample)
-        for rows in sample:
-            rounding = np.abs(self.compute_scores(examples, rows) - self._in_float32.compute_scores(examples, rows))
+        inputs, reference = examples.inputs.take(np.arange(n)), self._in_float32
+        narrow = examples._replace(inputs=inputs if inputs.are_entries else inputs.as_specs(reference.graph.inputs))
+        maps = reference.explain_sample(narrow, sample)
+        for rows in [] if self.precision == "float64" else sample:  # whose rounding is that of float32
+            rounding = np.abs(self.compute_scores(examples, rows) - reference.compute_scores(narrow, rows))
             self._sample.rounding = max(self._sample.rounding, float(np.nan_to_num(rounding, posinf=0).max()))
         self._sample.examples += n
         return maps
@@ -507,8 +513,11 @@ class Explainer:
     @cached_property
     def _in_float32(self) -> Explainer:
         other = copy.copy(self)
-        vars(other).pop("_compute_output", None)
+        for name in _OF_GRAPH:
+            vars(other).pop(name, None)
         vars(other).update(precision="float32", _is_exact=True, _sample=PrecisionSample())
+        if self.precision == "float64":
+            other._bind(self.graph.before_float64)  # noqa: SLF001
         return other
 
     @in_its_precision

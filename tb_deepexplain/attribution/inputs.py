@@ -63,6 +63,14 @@ class Inputs:
             self, arrays=arrays, n=len(rows), labels=None, notes=notes, _all=(self, rows), _seeds={}
         )
 
+    def as_specs(self, specs: Sequence[Any]) -> Inputs:
+        """The same examples in the dtypes of these specs of the same inputs."""
+        arrays = [
+            array.astype(_dtype(spec)) if spec.is_float else array
+            for array, spec in zip(self.arrays, specs, strict=True)
+        ]
+        return dataclasses.replace(self, specs=tuple(specs), arrays=arrays, _all=None, _seeds={})
+
     def seeds(self, seed: int) -> np.ndarray:
         """`[N]` the seed of each example for this seed of the caller."""
         if seed not in self._seeds:

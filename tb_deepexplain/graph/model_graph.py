@@ -222,6 +222,11 @@ class ModelGraph:
         """Whether this is a graph of `in_float64`."""
         return self._before_widening is not None
 
+    @property
+    def before_float64(self) -> ModelGraph:
+        """The graph of which `in_float64` made this one, else this graph."""
+        return self._before_widening or self
+
     def in_float64(self) -> ModelGraph:
         """The same model with the same weights, computing in float64: its inputs, its outputs and all that lies between.
 

@@ -91,6 +91,8 @@ class BatchExplainer:
                 request.model, request.signature, request.custom_objects, request.transform_graph
             )
         self.graph = select_explained(graph, request.output, score or request.score, request.logits)
+        if request.precision == "float64":
+            self.graph = self.graph.in_float64()
         self._batch_size = request.batch_size  # of evaluations; None: as many as the method chooses
         self.examples_to_fill = 1  # a batch of evaluations, by the last examples
         self.names = tuple(spec.name for spec in self.graph.inputs)

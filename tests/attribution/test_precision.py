@@ -323,3 +323,44 @@ def test_names_are_known_without_tensorflow() -> None:
 def test_several_methods_share_the_precision(has_half: None) -> None:
     results = dx.explain(["saliency", "gradient_x_input"], net(), PICTURES[:3], precision="mixed", return_result=True)
     assert all(result.precision_error.examples == 3 for result in results.values())
+
+
+def test_float64_is_the_model_in_float64() -> None:
+    graph = models.graph(models.image)
+    result = dx.explain("integrated_gradients", graph, PICTURES, target=0, precision="float64", return_result=True)
+    expected = dx.explain("integrated_gradients", graph.in_float64(), PICTURES, target=0, return_result=True)
+    assert (result.attributions.dtype, result.score.dtype) == (np.float64, np.float64)
+    np.testing.assert_array_equal(result.attributions, expected.attributions)
+    exact = dx.explain("integrated_gradients", graph, PICTURES, target=0)
+    error = result.precision_error
+    assert error is not None
+    differences = np.abs(exact - result.attributions)[:8].reshape(8, -1).max(1) / np.abs(exact[:8]).reshape(8, -1).max(
+        1
+    )
+    np.testing.assert_allclose(error.differences, differences, rtol=1e-3)
+    assert 0 < error.median < 1e-5
+
+
+def test_a_small_tolerance_is_met_in_float64() -> None:
+    model = net()
+    for precision, is_met in (("float32", False), ("float64", True)):
+        result = dx.explain(
+            "integrated_gradients", model, PICTURES[:4], precision=precision, tolerance=1e-8, return_result=True
+        )
+        within = np.abs(result.gap) <= 1.01e-8 * np.abs(result.score - result.baseline_score)
+        assert within.all() is np.bool_(is_met)
+        for texts, is_within in zip(result.warnings, within, strict=True):
+            assert any("tolerance=1e-08: rounding in float32 limits it" in text for text in texts) is not bool(
+                is_within
+            )
+
+
+def test_texts_and_several_inputs_in_float64() -> None:
+    strings = np.array(["a great film", "dull", "not the dull film"], object)
+    for model, xs in (
+        (models.graph(models.text, mask_zero=False, strings=True), strings),
+        (models.graph(models.two_inputs), {"numbers": np.ones((3, 4), np.float32), "ids": np.ones((3, 6), np.int32)}),
+    ):
+        result = dx.explain("gradient_x_input", model, xs, target=1, precision="float64", return_result=True)
+        assert result.precision_error is not None
+        assert (result.precision_error.examples, result.precision_error.worst < 1e-4) == (3, True)

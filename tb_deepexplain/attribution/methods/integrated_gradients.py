@@ -18,7 +18,7 @@ NARROWEST = 2.0**-20  # of the path; below it float32 points no longer differ
 NARROWEST_AT_ZERO = 2.0**-64
 ROUNDINGS = 2.0  # the gap that rounding leaves, in rounding errors of the score: both ends of the path have one
 STEEP = 100.0  # a slope at the baseline that is so many times the mean slope
-LAST_DIGITS = 4  # of a score in its dtype that rounding may change
+LAST_DIGITS = 8  # of a score in its dtype that rounding may change
 ROUNDED = f"{ROUNDING} limits it"
 SIMPSON, MIDPOINT = np.array([1.0, 4.0, 1.0]) / 6, np.array([0.0, 1.0, 0.0])  # weights of an interval's nodes
 
@@ -142,8 +142,8 @@ def _integrate_fixed(
 
 def _rounding(score: Score, start: Any, value: Any) -> Any:
     """[N] the gap that rounding leaves, which no evaluation closes."""
-    largest = tf.maximum(tf.abs(tf.cast(value, tf.float64)), tf.abs(tf.cast(start, tf.float64)))
-    return ROUNDINGS * tf.maximum(tf.cast(score.rounding, tf.float64), LAST_DIGITS * score.epsilon * largest)
+    size = tf.abs(tf.cast(value, tf.float64)) + tf.abs(tf.cast(start, tf.float64))
+    return ROUNDINGS * tf.maximum(tf.cast(score.rounding, tf.float64), LAST_DIGITS * score.epsilon * size)
 
 
 def _integrate_adaptively(score: Score, path: _Path, tolerance: float, max_evaluations: int) -> Explanation:
@@ -234,7 +234,7 @@ class _Refinement:
         rule, error = _integrate_intervals(last - first, f, s)
         narrowest = tf.maximum(NARROWEST * last, NARROWEST_AT_ZERO) if self._path.is_from_zero else NARROWEST
         pairs = (self._max_evaluations - state["evaluations"]) // 2
-        split = _to_split(rows, error, last - first > narrowest, allowed, pairs, n)
+        split = _to_split(rows, error, last - first > narrowest, allowed, rounding / (2 * ROUNDINGS), pairs, n)
         ready = tf.gather(tf.math.unsorted_segment_sum(tf.cast(split, tf.int32), rows, n), rows) == 0
         rule = tf.where(ready[:, None], rule, tf.zeros_like(rule))
         count = tf.shape(nodes["rows"])[0]
@@ -316,19 +316,20 @@ def _integrate_intervals(width: Any, f: Any, s: Any) -> tuple[Any, Any]:
     return rule, tf.reduce_sum(tf.where(rule == 0, rule, rule * s), 1) - (last - first)
 
 
-def _to_split(rows: Any, error: Any, is_wide: Any, allowed: Any, pairs: Any, n: Any) -> Any:
+def _to_split(rows: Any, error: Any, is_wide: Any, allowed: Any, noise: Any, pairs: Any, n: Any) -> Any:
     """Which intervals to halve, by their signed errors: none of an example whose error is within `allowed`.
 
     An example's error is the sum of its intervals' errors. Because they may cancel by chance, the root of the sum of
     their squares must be within `allowed` too. (The sum of their sizes would be too strict: nets with many kinks have
-    errors of random sign.) Intervals with more than half of an even share are halved, the worst first, if they
+    errors of random sign.) The squares of `noise`, the rounding of one interval, are no error: they grow with the number of
+    intervals. Intervals with more than half of an even share are halved, the worst first, if they
     are wide enough (`is_wide`); `pairs` is the number of halvings that each example has evaluations left for.
     """
     finite = tf.math.is_finite(error)
     size = tf.where(finite, tf.abs(error), 0)
     # NaN where an example cannot be integrated: never greater.
     whole, squares, count = (tf.math.unsorted_segment_sum(v, rows, n) for v in (error, error**2, tf.ones_like(error)))
-    spread = tf.sqrt(squares) > allowed
+    spread = squares > allowed**2 + count * noise**2
     unmet = spread | (tf.abs(whole) > allowed)
     share = allowed / (2 * tf.where(spread, tf.sqrt(count), count))
     order = tf.argsort(-size)
