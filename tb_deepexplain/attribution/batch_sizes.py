@@ -32,6 +32,7 @@ BATCH_VALUES, SMALLEST_BATCH = 32_000_000, 8
 LARGEST_BATCH = 256
 LARGEST_PACK = 64  # of methods with many evaluations an example, which need no large batches
 FIRST_ON_GPU = 1024
+CALL_BATCHES = 4  # batches of examples in a call that refines them: its last rounds are small
 HELD_VALUES = 256_000_000  # one gigabyte of float32
 
 
@@ -83,15 +84,16 @@ class BatchSizes:
     ) -> None:
         """`jit` None: XLA is tried, once, on a GPU."""
         self.submodel, self.method, self.precision, self.jit, self.log = submodel, method, precision, jit, log
-        formula = method.values_per_feature
-        self.values_per_feature = None if formula is None else int(formula(method.with_defaults(parameters)))
+        formula, values = method.values_per_feature, method.with_defaults(parameters)
+        self.values_per_feature = None if formula is None else int(formula(values))
+        self.refines = method.refines is not None and bool(method.refines(values))
         self.one_pass = method.family != "perturbation" and formula is None
 
     @property
     def held_values(self) -> int:
         """Numbers that a call of the method may keep in memory on the current device: of what is free a quarter at most."""
         free = device_memory.free_memory(device_memory.current_device())
-        return HELD_VALUES if free is None else min(HELD_VALUES, free // 4 // _bytes_of(self.precision))
+        return HELD_VALUES if free is None else free // 4 // _bytes_of(self.precision)
 
     def of(self, inputs: Inputs, batch_size: int | None) -> RunSizes:
         """The sizes for these examples on the current device; `batch_size` is checked."""
@@ -159,13 +161,15 @@ class RunSizes:
         return min(self._fixed, bound)
 
     def examples(self, size: int) -> int:
-        """Examples in one call: `size`; for methods that refine or sample, as many as fit into memory."""
+        """Examples in one call, so many that few batches are partly empty: `size`, or more for methods with many evaluations an
+        example; for methods that refine or sample, no more than fit into memory."""
         most = self._state.memory.most_examples
         if self._sizes.values_per_feature is None:
             return min(size, most)
         held = self._sizes.held_values
         values = self._state.values * self._sizes.values_per_feature
-        return int(np.clip(held // values, 1, min(max(size, LARGEST_BATCH), most)))
+        many = CALL_BATCHES * size if self._sizes.refines else max(size, LARGEST_BATCH)
+        return int(np.clip(held // values, 1, min(many, most)))
 
     @property
     def _device_name(self) -> str:

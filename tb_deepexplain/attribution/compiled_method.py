@@ -33,10 +33,10 @@ class CompiledMethod(NamedTuple):
     output_shape: tuple[int | None, ...]  # of the model
     warnings: tuple[str, ...]
 
-    def __call__(self, batch: Batch, batch_size: int, rounding: float = 0.0) -> MethodOutput:
-        """NumPy arrays for the batch. `rounding`: as of a Score."""
+    def __call__(self, batch: Batch, batch_size: int, rounding: float, held_values: int) -> MethodOutput:
+        """NumPy arrays for the batch. `rounding` and `held_values`: as of a Score."""
         options = [None if a is None else tf.constant(a) for a in (batch.target, batch.ys, batch.seeds)]
-        sizes = tf.constant(batch_size, tf.int32), tf.constant(rounding, tf.float64)
+        sizes = tf.constant(batch_size, tf.int32), tf.constant(rounding, tf.float64), tf.constant(held_values, tf.int64)
         output = self.function(batch.entries, batch.context, *options, *sizes)
         arrays = tf.nest.map_structure(lambda t: np.asarray(memoryview(t)), tuple(output))  # .numpy() would copy
         return MethodOutput(*arrays)
@@ -45,12 +45,13 @@ class CompiledMethod(NamedTuple):
 def compile_method(
     method: Method, parameters: Mapping[str, Any], submodel: Submodel, shapes: Shapes, batch: Batch, jit: bool
 ) -> CompiledMethod:
-    """The method with these parameters, as one function of (entries, context, target, ys, seeds, batch size, rounding)."""
+    """The method with these parameters, as one function of (entries, context, target, ys, seeds, batch size, rounding,
+    held values)."""
     texts: list[str] = []
     has_chosen_axes = parameters.get(method.map_axes_parameter or "") is not None
 
-    def call(score: Score, rounding: Any) -> MethodOutput:
-        score.rounding = rounding
+    def call(score: Score, rounding: Any, held_values: Any) -> MethodOutput:
+        score.rounding, score.held_values = rounding, held_values
         explanation = method.function(score, **parameters)
         texts[:] = [text for text, _ in explanation.warnings]
         unknown = tf.fill([score.n], tf.constant(np.nan, tf.float64))
@@ -63,7 +64,8 @@ def compile_method(
             [tf.fill([score.n], True) if applies is None else applies for _, applies in explanation.warnings],
         )
 
-    function, output_shape = trace(call, submodel, shapes, batch, jit, [tf.TensorSpec([], tf.float64)])
+    extra_specs = [tf.TensorSpec([], tf.float64), tf.TensorSpec([], tf.int64)]
+    function, output_shape = trace(call, submodel, shapes, batch, jit, extra_specs)
     return CompiledMethod(function, output_shape, tuple(texts))
 
 

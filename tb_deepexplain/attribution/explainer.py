@@ -643,7 +643,8 @@ class Explainer:
         check_target(batch.target, compiled.output_shape)
         check_ys(batch.ys, None, compiled.output_shape if batch.target is None else compiled.output_shape[:-1])
         try:
-            output, n = compiled(batch, batch_size, self._sample.rounding), len(batch.entries[0])
+            output = compiled(batch, batch_size, self._sample.rounding, self.batch_sizes.held_values)
+            n = len(batch.entries[0])
         except tf.errors.InvalidArgumentError as error:
             if not any(entry.dtype == tf.string for entry in batch.entries):
                 self._check_rows(len(self._compute_output(batch.entries, batch.context)), len(batch.entries[0]))

@@ -40,9 +40,10 @@ class Score:
     `[N, ...]` that it also needs. The score is the unit `target[n]` of the last axis (summed over the axes before it, with
     the weights `ys` if there are any), or the unit at the position `target[n]` `[axes]`, or sum(ys * output), or the sum
     of all units. `whole` says of each input whether its last axis is one feature (an embedding). Inputs of a method that
-    replaces values may hold integers, booleans or strings. `seeds` `[N]` are the seeds of the examples; `jit` compiles the
-    model's evaluations with XLA; `gradient_block(i)` names where the gradient of input i is blocked, and is empty if the
-    gradient is truly zero; `to_probabilities` makes probabilities of the output, and is None unless one unit is explained.
+    replaces values may hold integers, booleans or strings. `batch_size` bounds the points that are evaluated at once.
+    `seeds` `[N]` are the seeds of the examples; `jit` compiles the model's evaluations with XLA; `gradient_block(i)` names
+    where the gradient of input i is blocked, and is empty if the gradient is truly zero; `to_probabilities` makes
+    probabilities of the output, and is None unless one unit is explained.
     """
 
     def __init__(
@@ -65,11 +66,12 @@ class Score:
         self.n = tf.shape(self.x[0])[0]
         self.whole = list(whole) if whole is not None else [False] * len(self.x)
         self._context, self._target, self._ys = list(context), target, ys
-        self._batch_size = tf.convert_to_tensor(batch_size, tf.int32)
+        self.batch_size = tf.convert_to_tensor(batch_size, tf.int32)
         self._seeds, self._jit, self._gradient_block = seeds, jit, gradient_block
         self.rounding: Any = (
             0.0  # by how much scores may differ from those in float32, by the precision of the model's steps
         )
+        self.held_values: Any = 2**30  # numbers that a method may keep in memory
         self.has_probability, self._to_probabilities = to_probabilities is not None, to_probabilities
         # One trace for the examples, for points in batches and, after those, for one point alone.
         self._traced_output = tf.function(
@@ -140,13 +142,13 @@ class Score:
         """
         traced = tf.function(evaluate, autograph=False).get_concrete_function(tf.TensorSpec([None], tf.int32))
         specs = tf.nest.flatten(traced.structured_outputs)
-        batches = (total + self._batch_size - 1) // self._batch_size
+        batches = (total + self.batch_size - 1) // self.batch_size
         arrays = [
             tf.TensorArray(s.dtype, size=batches, infer_shape=False, element_shape=[None, *s.shape[1:]]) for s in specs
         ]
 
         def step(i: Any, arrays: list[Any]) -> tuple[Any, list[Any]]:
-            items = tf.range(i * self._batch_size, tf.minimum((i + 1) * self._batch_size, total))
+            items = tf.range(i * self.batch_size, tf.minimum((i + 1) * self.batch_size, total))
             return i + 1, [a.write(i, t) for a, t in zip(arrays, tf.nest.flatten(traced(items)), strict=True)]
 
         _, arrays = tf.while_loop(lambda i, _: i < batches, step, (tf.constant(0), arrays), parallel_iterations=1)
@@ -164,7 +166,7 @@ class Score:
         """`state = step(items, state)` over items 0..total-1, in full batches; the state keeps its shapes `[N, ...]`."""
 
         def body(start: Any, state: list[Any]) -> tuple[Any, list[Any]]:
-            stop = tf.minimum(start + self._batch_size, total)
+            stop = tf.minimum(start + self.batch_size, total)
             return stop, step(tf.range(start, stop), state)
 
         # A step may not know the number of examples statically, even if the state's first value does.
@@ -177,6 +179,13 @@ class Score:
             parallel_iterations=1,
         )
         return [tf.ensure_shape(after, before.shape) for after, before in zip(folded, state, strict=True)]
+
+    def examples_in_memory(self, values_per_feature: int) -> Any:
+        """How many examples may be in work at once if `values_per_feature` numbers are kept for each of their features; at least 1."""
+        features = tf.add_n([tf.reduce_prod(tf.shape(x, tf.int64)[1:]) for x in self.x])
+        return tf.cast(
+            tf.clip_by_value(tf.cast(self.held_values, tf.int64) // (features * values_per_feature), 1, 2**30), tf.int32
+        )
 
     def baseline(self, baseline: Any) -> list[Any]:
         """The baseline as tensors `[...]` like one example of each input: zeros, one number, or arrays of that shape."""
@@ -220,7 +229,7 @@ class Score:
             return function(list(points), *self._arguments(rows))
         rows = tf.range(self.n) if rows is None else rows
         count = tf.shape(rows)[0]
-        padded = tf.minimum(tf.range(tf.maximum(self._batch_size, count)), count - 1)
+        padded = tf.minimum(tf.range(tf.maximum(self.batch_size, count)), count - 1)
         values = function([tf.gather(p, padded) for p in points], *self._arguments(tf.gather(rows, padded)))
         return tf.nest.map_structure(lambda t: t[:count], values)
 

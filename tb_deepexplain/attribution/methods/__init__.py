@@ -32,6 +32,8 @@ class Method(Row):
     signed: bool
     sums_to: str | None
     values_per_feature: Formula | None = None  # numbers kept in memory for each feature; None: hardly more than one
+    # Whether a call admits examples as others become ready; what these keep is bounded by Score.held_values.
+    refines: Formula | None = None
     # (sizes, **parameters) → whether one compiled function serves examples of these and all larger sizes.
     takes_open_sizes: Callable[..., bool] = lambda _, **__: True
     sampled: bool = False  # draws random numbers: the map depends on the seed
@@ -70,7 +72,8 @@ TABLE: tuple[Method, ...] = (
         cost=Formula("max_evaluations if steps is None else steps + 2", upper_bound=True),
         limits="Depends on the baseline and on a straight path, which leaves the data; needs a gradient almost everywhere on the path.",
         aliases=("intgrad", "ig"),
-        values_per_feature=Formula("max_evaluations if steps is None else 1"),
+        values_per_feature=Formula("4"),
+        refines=Formula("steps is None"),
     ),
     Method(
         function=epsilon_lrp,

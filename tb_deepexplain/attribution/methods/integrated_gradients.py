@@ -13,6 +13,7 @@ from tb_deepexplain.lazy_tensorflow import tf
 from tb_deepexplain.registry.parameters import Above, AtLeast, Baseline, Doc
 
 FIRST_INTERVALS = 4
+ROUND = 2304  # evaluations in a round, at least, as long as there are examples: what is done once a round costs as much as some
 NARROWEST = 2.0**-20  # of the path; below it float32 points no longer differ
 # From a baseline of zeros, points differ by a share of their distance to it. Norms of norms change at 1e-12 of the path.
 NARROWEST_AT_ZERO = 2.0**-64
@@ -147,11 +148,11 @@ def _rounding(score: Score, start: Any, value: Any) -> Any:
 
 
 def _integrate_adaptively(score: Score, path: _Path, tolerance: float, max_evaluations: int) -> Explanation:
-    """The integral by intervals of all examples, halved where that is needed."""
+    """The integral by intervals of many examples, halved where that is needed."""
     refinement = _Refinement(score, path, tolerance, max_evaluations)
     (state,) = tf.while_loop(
-        lambda state: tf.size(state["rows"]) > 0,
-        lambda state: (refinement.refine(state),),
+        lambda state: (tf.size(state["rows"]) > 0) | (state["admitted"] < score.n),
+        lambda state: (refinement.refine(refinement.admit(state)),),
         (refinement.first,),
         shape_invariants=(refinement.shapes,),
         parallel_iterations=1,
@@ -180,43 +181,66 @@ def _integrate_adaptively(score: Score, path: _Path, tolerance: float, max_evalu
 
 
 class _Refinement:
-    """Intervals of all examples in one flat list, refined together, so that every batch is full.
+    """Intervals of many examples in one flat list, refined together, so that every batch is full.
 
     An interval has Simpson's three nodes, at which the score `f` and its slope `s` along the path are known, so
     halving it costs two evaluations and wastes none. The change of f over the interval is known exactly; its
     difference from Simpson's rule is the error, without further evaluations. Nodes are kept in a list of their own, to
-    which intervals point, because neighbours share them and their gradients `g` are large. Each round evaluates the new nodes
-    of the round before, the first the first nodes, so that the gradient is traced in one place. Only nodes of the first round
-    have the shares 0 and 1.
+    which intervals point, because neighbours share them and their gradients `g` are large. Each round admits examples, as many
+    as fill its last batch, and evaluates their first nodes and the new nodes of the round before, so that the gradient is traced
+    in one place. Only first nodes have the shares 0 and 1.
     """
 
     def __init__(self, score: Score, path: _Path, tolerance: float, max_evaluations: int) -> None:
         """`first` is the state before the first round, and `shapes` are those of all states."""
         self._score, self._path = score, path
         self._tolerance, self._max_evaluations = tolerance, max_evaluations
-        n = score.n
-        parts = min(FIRST_INTERVALS, (max_evaluations - 1) // 2)
-        knots = 2 * parts + 1
-        no_values, no_scores = tf.zeros([0], tf.float64), tf.zeros([n], tf.float64)
+        self._parts = min(FIRST_INTERVALS, (max_evaluations - 1) // 2)
+        self._knots = np.linspace(0, 1, 2 * self._parts + 1)
+        self._most_live = score.examples_in_memory(max_evaluations)
+        no_numbers, no_values = tf.zeros([0], tf.int32), tf.zeros([0], tf.float64)
         self.first = {
-            "rows": tf.range(n * parts) // parts,  # the example of each interval
+            "admitted": tf.constant(0),  # the first examples
+            "live": tf.constant(0),  # those of them that have intervals
+            "rows": no_numbers,  # the example of each interval
             # The index of each of its nodes in the list of nodes, the new ones last.
-            "indices": _triples(tf.range(n * knots), parts),
-            "new": {"rows": tf.range(n * knots) // knots, "alpha": tf.tile(np.linspace(0, 1, knots), [n])},
+            "indices": tf.zeros([0, 3], tf.int32),
+            "new": {"rows": no_numbers, "alpha": no_values},
             "known": {
-                "rows": tf.zeros([0], tf.int32),  # the example of each node
+                "rows": no_numbers,  # the example of each node
                 "alpha": no_values,
                 "f": no_values,
                 "s": no_values,
                 "g": [tf.zeros(tf.concat([[0], tf.shape(x)[1:]], 0), x.dtype) for x in score.x],
             },
-            "evaluations": tf.fill([n], knots),  # of known and new nodes
+            "evaluations": tf.fill([score.n], len(self._knots)),  # of known and new nodes
             "total": [tf.zeros_like(x) for x in score.x],
-            # [N] at the ends of the paths, known after the first round
-            **dict.fromkeys(("start", "value", "slope_at_start"), no_scores),
+            # [N] at the ends of the paths, known after an example's first round
+            **dict.fromkeys(("start", "value", "slope_at_start"), tf.zeros([score.n], tf.float64)),
         }
-        self.shapes = tf.nest.map_structure(lambda t: tf.TensorShape([None, *t.shape[1:]]), self.first)
+        self.shapes = tf.nest.map_structure(
+            lambda t: tf.TensorShape([None, *t.shape[1:]] if t.shape.rank else []), self.first
+        )
         self.shapes["known"]["g"] = self.shapes["total"] = [tf.TensorShape([None, *x.shape[1:]]) for x in score.x]
+
+    def admit(self, state: dict[str, Any]) -> dict[str, Any]:
+        """The state with the first intervals of as many further examples as fill the round's last batch and fit into memory."""
+        knots, waiting = len(self._knots), tf.size(state["new"]["rows"])
+        size = self._score.batch_size
+        free = -(-tf.maximum(waiting, ROUND) // size) * size - waiting  # evaluations up to a whole number of batches
+        places = tf.maximum(tf.minimum(self._most_live - state["live"], self._score.n - state["admitted"]), 0)
+        count = tf.minimum(free // knots, places)
+        nodes = tf.range(count * knots)
+        first_node = tf.size(state["known"]["rows"]) + waiting
+        return state | {
+            "admitted": state["admitted"] + count,
+            "rows": tf.concat([state["rows"], state["admitted"] + tf.range(count * self._parts) // self._parts], 0),
+            "indices": tf.concat([state["indices"], first_node + _triples(nodes, self._parts)], 0),
+            "new": {
+                "rows": tf.concat([state["new"]["rows"], state["admitted"] + nodes // knots], 0),
+                "alpha": tf.concat([state["new"]["alpha"], tf.tile(self._knots, [count])], 0),
+            },
+        }
 
     def refine(self, state: dict[str, Any]) -> dict[str, Any]:
         """The state without the intervals of examples that are ready, which are added to their totals, and with halves of others."""
@@ -235,16 +259,21 @@ class _Refinement:
         narrowest = tf.maximum(NARROWEST * last, NARROWEST_AT_ZERO) if self._path.is_from_zero else NARROWEST
         pairs = (self._max_evaluations - state["evaluations"]) // 2
         split = _to_split(rows, error, last - first > narrowest, allowed, rounding / (2 * ROUNDINGS), pairs, n)
-        ready = tf.gather(tf.math.unsorted_segment_sum(tf.cast(split, tf.int32), rows, n), rows) == 0
+        splits = tf.math.unsorted_segment_sum(tf.cast(split, tf.int32), rows, n)
+        ready = tf.gather(splits, rows) == 0
         rule = tf.where(ready[:, None], rule, tf.zeros_like(rule))
         count = tf.shape(nodes["rows"])[0]
         weights = tf.math.unsorted_segment_sum(tf.reshape(rule, [-1]), tf.reshape(state["indices"], [-1]), count)
         shares = _sum_by_row(nodes["g"], weights, nodes["rows"], n)
         # Intervals of examples that are not ready are kept, and split into halves if they are too wide.
         refined = _halve(state, nodes, ends, _numbers(~ready & ~split), _numbers(split))
-        added = tf.math.unsorted_segment_sum(tf.ones_like(refined["new"]["rows"]), refined["new"]["rows"], n)
         total = [t + share for t, share in zip(state["total"], shares, strict=True)]
-        return refined | at_ends | {"evaluations": state["evaluations"] + added, "total": total}
+        counts = {
+            "admitted": state["admitted"],
+            "live": tf.size(_numbers(splits > 0)),
+            "evaluations": state["evaluations"] + 2 * splits,
+        }
+        return refined | at_ends | counts | {"total": total}
 
     def _evaluate(self, points: dict[str, Any]) -> dict[str, Any]:
         """Nodes at these shares `alpha` of the paths of `rows`."""
