@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -44,6 +45,12 @@ class Batch(NamedTuple):
         # A function of one weight an example may explain a probability; see compiled_method.trace.
         of_ys = None if self.ys is None else (self.ys.ndim, self.ys.dtype.str, self.ys[0].size == 1)
         return of_target, of_ys, self.seeds is None
+
+    def with_entries(self, entries: Sequence[np.ndarray], rows: np.ndarray) -> Batch:
+        """Other values of the entry tensors, in place of those of the examples `rows` of this batch."""
+        target, ys, seeds = (None if a is None else a[rows] for a in (self.target, self.ys, self.seeds))
+        context = [tf.gather(c, rows) for c in self.context]
+        return Batch(self.rows[rows], [tf.constant(e) for e in entries], context, target, ys, seeds)
 
 
 def make_batch(submodel: Submodel, examples: Examples, rows: np.ndarray) -> Batch:

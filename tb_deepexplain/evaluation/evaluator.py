@@ -171,7 +171,7 @@ class Evaluator:
                     at = batch if measure.removes_features else of_method
                     measured = self._measure_scores(measure, at, values, extras, examples.batch_size)
                 else:
-                    measured = self._measure_method(measure, of_method, values, lengths, examples.batch_size)
+                    measured = self._measure_method(measure, of_method, values, lengths, examples)
                 parts[measure.id].append(_as_arrays(measured, finite))
         return {
             name: Measured(
@@ -277,16 +277,15 @@ class Evaluator:
         )
 
     def _measure_method(
-        self, measure: Measure, batch: Batch, maps: list[np.ndarray], lengths: list[Any] | None, batch_size: int
+        self, measure: Measure, batch: Batch, maps: list[np.ndarray], lengths: list[Any] | None, examples: Examples
     ) -> Measured:
         """One measure of a batch, for which its method explains other examples."""
         assert batch.seeds is not None
-        seeds = batch.seeds
+        seeds, size = batch.seeds, examples.batch_size
         template = batch if self.explainer.method.sampled else batch._replace(seeds=None)
 
-        def explain(points: Sequence[np.ndarray]) -> tuple[list[np.ndarray], np.ndarray]:
-            entries = [tf.constant(p) for p in points]
-            explained, _ = self.explainer.explain_batch(template._replace(entries=entries), batch_size)
+        def explain(points: Sequence[np.ndarray], rows: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+            explained, _ = self.explainer.explain_batch(template.with_entries(points, rows), size)
             return explained.maps, explained.evaluations
 
         measured: Measured = measure.function(
@@ -294,6 +293,7 @@ class Evaluator:
                 points=[entry.numpy() for entry in batch.entries],
                 values=maps,
                 explain=explain,
+                points_at_once=self.explainer.batch_sizes.of(examples.inputs, size).examples(size),
                 seeds=seeds,
                 embedded=self._embedded(batch, maps),
                 lengths=[None if length is None else length.numpy() for length in lengths or [None] * len(maps)],

@@ -15,7 +15,9 @@ class MapsWithMethod:
 
     points: Sequence[np.ndarray]  # the examples, at each entry tensor of the method
     values: Sequence[np.ndarray]  # the maps
-    explain: Callable[[Sequence[np.ndarray]], tuple[list[np.ndarray], np.ndarray]]  # points → maps, evaluations [N]
+    # M points, the example of each [M] → maps, evaluations [M]
+    explain: Callable[[Sequence[np.ndarray], np.ndarray], tuple[list[np.ndarray], np.ndarray]]
+    points_at_once: int  # M, which fills batches
     seeds: np.ndarray  # [N] one for each example
     embedded: Sequence[bool]  # for each map, whether its last axis is that of an embedding
     lengths: Sequence[np.ndarray | None]  # for each input the number of tokens of its texts [N]; the rest is padding
@@ -45,21 +47,51 @@ class MapsWithMethod:
         spans = [span.reshape(len(span)) == 0 for span in self.spans() if span is not None]
         return np.all([np.ones(len(self.points[0]), bool), *spans], 0)
 
-    def noisy(self, number: int, distribution: Literal["uniform", "normal"], scale: float) -> list[np.ndarray]:
-        """The examples plus random numbers, uniform in [−1, 1) or standard normal, times `scale` times the span of the input.
+    def under_noise(
+        self,
+        samples: int,
+        distribution: Literal["uniform", "normal"],
+        scale: float,
+        compare: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """`compare(features, rows)` of the maps of noisy examples, as `[samples, N]`, and the evaluations `[N]`.
 
-        Each example has its own draw of this number.
+        `features` `[M, P]` are those of the maps, and `rows` `[M]` the examples; the draws of all examples are explained together.
         """
-        generators = [np.random.default_rng([abs(int(seed)), int(seed < 0), number]) for seed in self.seeds]
+        n = len(self.seeds)
+        values, evaluations, spans = np.zeros(samples * n), np.zeros(n, np.int64), self.spans()
+        for start in range(0, samples * n, self.points_at_once):
+            draws = slice(start, start + self.points_at_once)
+            numbers, rows = np.divmod(np.arange(samples * n)[draws], n)
+            maps, spent = self.explain(self._noisy(rows, numbers, distribution, scale, spans), rows)
+            values[draws] = compare(self.features(maps), rows)
+            np.add.at(evaluations, rows, spent)
+        return values.reshape(samples, n), evaluations
+
+    def _noisy(
+        self,
+        rows: np.ndarray,
+        numbers: np.ndarray,
+        distribution: Literal["uniform", "normal"],
+        scale: float,
+        spans: Sequence[np.ndarray | None],
+    ) -> list[np.ndarray]:
+        """The examples `rows` plus random numbers, uniform in [−1, 1) or standard normal, times `scale` times the span of the input.
+
+        Each example has its own draws, of these `numbers`.
+        """
+        seeds = zip(self.seeds[rows].tolist(), numbers.tolist(), strict=True)
+        generators = [np.random.default_rng([abs(seed), int(seed < 0), number]) for seed, number in seeds]
         noisy = []
-        for points, span in zip(self.points, self.spans(), strict=True):
+        for all_points, span in zip(self.points, spans, strict=True):
+            points = all_points[rows]
             if span is None:  # integers and strings have no noise
                 noisy.append(points)
                 continue
             shape = points.shape[1:]
             uniform = distribution == "uniform"
             noise = [rng.uniform(-1, 1, shape) if uniform else rng.standard_normal(shape) for rng in generators]
-            noisy.append((points + scale * span * np.stack(noise).astype(points.dtype)).astype(points.dtype))
+            noisy.append((points + scale * span[rows] * np.stack(noise).astype(points.dtype)).astype(points.dtype))
         return noisy
 
     def features(self, maps: Sequence[np.ndarray]) -> np.ndarray:

@@ -11,6 +11,7 @@ import tensorflow as tf
 from keras import layers
 
 import tb_deepexplain as dx
+from benchmarks.fill import counted
 from tb_deepexplain.attribution import compiled_method
 from tb_deepexplain.errors import InputError, ParameterError, UnknownMethodError, UnsupportedModelError
 from tb_deepexplain.evaluation.evaluator import Evaluator, evaluate
@@ -44,6 +45,20 @@ def test_measures_do_not_depend_on_batches_order_or_other_examples(setting: Sett
     assert_same(measured, evaluator.run(setting.xs[1:2]), slice(1, 2))
     other_seed = evaluator.run(setting.xs, seed=1)
     assert not np.allclose(measured["sensitivity_n"].value, other_seed["sensitivity_n"].value, atol=1e-6)
+
+
+def test_noisy_examples_of_all_draws_fill_batches_together() -> None:
+    xs = np.random.default_rng(0).random((7, 10), np.float32)
+    with counted() as sizes:
+        evaluator = Evaluator(dx.Explainer("gradient_x_input", models.sequential(), target=0), ROBUSTNESS)
+        result = evaluator.explainer.run(xs, return_result=True)
+        sizes.clear()
+        together = evaluator.run(xs, result, batch_size=32)
+        assert sizes == [32, 32, 6, 32, 3]  # 10 draws of 7 examples, and 5 of them
+        one_by_one = evaluator.run(xs, result, batch_size=1)
+    for name in ROBUSTNESS:
+        np.testing.assert_allclose(together[name].value, one_by_one[name].value, rtol=1e-5)
+        np.testing.assert_array_equal(together[name].evaluations, 10 if name == "max_sensitivity" else 5)
 
 
 # Known scores

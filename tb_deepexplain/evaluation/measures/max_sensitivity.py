@@ -24,10 +24,11 @@ def max_sensitivity(
     """
     attributions, present = maps.features(maps.values), maps.present()
     norm = np.linalg.norm(np.where(present, attributions, 0), axis=1)
-    largest, evaluations = np.zeros(len(norm)), np.zeros(len(norm), np.int64)
-    for number in range(samples):
-        changed, spent = maps.explain(maps.noisy(number, "uniform", radius))
-        change = np.linalg.norm(np.where(present, maps.features(changed) - attributions, 0), axis=1)
-        largest, evaluations = np.maximum(largest, change), evaluations + spent  # NaN near x is not stable
+
+    def compare(changed: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        return np.asarray(np.linalg.norm(np.where(present[rows], changed - attributions[rows], 0), axis=1))
+
+    changes, evaluations = maps.under_noise(samples, "uniform", radius, compare)
+    largest = changes.max(0)  # NaN near x is not stable
     with np.errstate(invalid="ignore", divide="ignore"):  # a map of zeros has no norm
         return Measured(np.where((norm > 0) & ~maps.without_range, largest / norm, np.nan), evaluations)

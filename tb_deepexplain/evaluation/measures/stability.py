@@ -25,9 +25,9 @@ def stability(
     After Ghorbani, Abid, Zou 2019 (arXiv 1710.10547), who measure the change of a map by its ranks. The target stays the same.
     """
     attributions, present = maps.features(maps.values), maps.present()
-    correlations, evaluations = [], np.zeros(len(attributions), np.int64)
-    for number in range(samples):
-        noisy, spent = maps.explain(maps.noisy(number, "normal", noise))
-        correlations.append(spearman(attributions, maps.features(noisy), present))
-        evaluations = evaluations + spent
+
+    def compare(noisy: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        return spearman(attributions[rows], noisy, present[rows])
+
+    correlations, evaluations = maps.under_noise(samples, "normal", noise, compare)
     return Measured(np.where(maps.without_range, np.nan, np.mean(correlations, 0)), evaluations)
