@@ -13,6 +13,7 @@ from tb_deepexplain.attribution.argument_order import check_order
 from tb_deepexplain.attribution.explainer import Explainer
 from tb_deepexplain.attribution.inputs import Inputs, check_inputs
 from tb_deepexplain.attribution.methods import TABLE, check_methods
+from tb_deepexplain.attribution.precision import Precision, read_precision
 from tb_deepexplain.attribution.targets import DEFAULT, Explained
 from tb_deepexplain.errors import DeepExplainError, InputError, ParameterError, UnsupportedModelError
 from tb_deepexplain.evaluation.evaluator import Evaluator
@@ -52,11 +53,12 @@ def rank(
     vocabulary: Sequence[str] | None = None,
     check_model: bool = True,
     check_batch: bool = True,
+    precision: Precision = "float32",
 ) -> Ranking:
     """Attribution methods ranked by how faithful their maps of `xs` are, with what a map costs.
 
-    `model`, `xs`, `target`, `inputs`, `output`, `logits`, `score`, `class_names`, `batch_size`, `jit`, `background`,
-    `vocabulary`, `check_model` and `check_batch` as for Explainer; `segments` as for Evaluator.run. `methods` and `measures` are
+    `model`, `xs`, `target`, `inputs`, `output`, `logits`, `score`, `class_names`, `batch_size`, `jit`, `background`, `vocabulary`,
+    `check_model`, `check_batch` and `precision` as for Explainer; `segments` as for Evaluator.run. `methods` and `measures` are
     ids, or a dict of ids and their parameters. By default all methods are compared that can explain the model with at most
     `budget` evaluations per map; Ranking.left_out says why the others cannot. Occlusion of pictures uses 14 × 14 windows unless
     it has parameters. `seed` makes the random parts repeatable.
@@ -70,6 +72,8 @@ def rank(
         raise ParameterError("measures is empty: name at least one, such as deletion")
     parameters = check_methods([method.id for method in TABLE] if methods is None else methods)
     graph = load_model(model)
+    if read_precision(precision) == "float64":
+        graph = graph.in_float64()
     examples = check_inputs(graph, xs)
     examples.warn()
     if not examples.n:
@@ -87,6 +91,7 @@ def rank(
         "vocabulary": vocabulary,
         "check_model": check_model,
         "check_batch": check_batch,
+        "precision": precision,
     }
     comparison = _Comparison(graph, options, examples, target, batch_size, seed)
 

@@ -32,6 +32,7 @@ RESERVED = {
             "vocabulary",
             "check_model",
             "check_batch",
+            "precision",
         ),
         "Explainer()",
     ),

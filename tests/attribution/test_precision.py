@@ -364,3 +364,18 @@ def test_texts_and_several_inputs_in_float64() -> None:
         result = dx.explain("gradient_x_input", model, xs, target=1, precision="float64", return_result=True)
         assert result.precision_error is not None
         assert (result.precision_error.examples, result.precision_error.worst < 1e-4) == (3, True)
+
+
+def test_methods_are_ranked_in_the_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, run = set(), Explainer.run
+
+    def run_and_see(self: Explainer, *arguments: Any, **options: Any) -> Any:
+        seen.add((self.precision, self.graph.is_in_float64))
+        return run(self, *arguments, **options)
+
+    monkeypatch.setattr(Explainer, "run", run_and_see)
+    dx.rank(
+        models.graph(models.image), PICTURES[:2], methods=["saliency", "gradient_x_input"], measures=["deletion"],
+        target=0, precision="float64",
+    )  # fmt: skip
+    assert seen == {("float64", True)}

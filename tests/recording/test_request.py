@@ -25,6 +25,15 @@ def test_aliases_become_ids_and_parameters_are_checked() -> None:
     )
 
 
+def test_mixed_precision_is_a_precision() -> None:
+    precisions = [{}, {"mixed_precision": True}, {"precision": "tf32"}, {"precision": None}, {"precision": "float32"}]
+    requests = [make_request("m", ["saliency"], **options) for options in precisions]
+    assert [request.precision for request in requests] == ["float32", "mixed", "tf32", "float32", "float32"]
+    assert requests[2].on_cpu().precision == "float32"
+    with pytest.raises(ParameterError, match="precision='half': expected float32, tf32, mixed or float64"):
+        make_request("m", ["saliency"], precision="half")  # type: ignore[arg-type]
+
+
 def test_a_single_name_is_no_list_of_letters() -> None:
     request = make_request("m", ["saliency"], inputs="photo", custom_objects="collections:Counter")
     assert (request.inputs, request.custom_objects) == (("photo",), ("collections:Counter",))

@@ -4,7 +4,7 @@ import type { Faithfulness, Measure, MeasureMean } from "../api/types";
 import { meanCurve } from "../charts/axes";
 import { type Curve, LineChart } from "../charts/LineChart";
 import { chanceSeries, series } from "../charts/series";
-import { count, percent, short } from "../format/numbers";
+import { count, short } from "../format/numbers";
 import { theme } from "../state/host";
 import { Better } from "./Better";
 import styles from "./FaithfulnessPanel.module.css";
@@ -31,7 +31,7 @@ export function precisionText(precision: Faithfulness["precision"]): string {
   if (precision.without_tf32)
     return `${name} changes nothing on a CPU: ${count(precision.without_tf32)} examples are in float32.`;
   if (precision.errors.length === 0) return `${name}: the maps were not compared with float32.`;
-  const share = (value: number | null): string => percent(value, value !== null && value < 0.001 ? 3 : 1);
+  const share = (value: number | null): string => `${short(value === null ? null : 100 * value, 2)}\u202f%`;
   const parts = precision.errors.map(({ title, examples, median, worst, rank_correlation }) => {
     const correlation = rank_correlation === null ? "" : `, rank correlation ${short(rank_correlation)}`;
     return `by ${share(median)} (median; ${share(worst)} at worst${correlation}; ${count(examples)} examples) for ${title}`;

@@ -52,11 +52,11 @@ describe("faithfulness", () => {
   });
   it("says how far maps of another precision differ from float32", () => {
     const error = { method: "a", title: "A", examples: 8, median: 0.047, worst: 0.159, rank_correlation: 0.98 };
-    const other = { ...error, title: "B", median: 0.0002, worst: 0.0004, rank_correlation: null };
+    const other = { ...error, title: "B", median: 0.0002, worst: 4e-7, rank_correlation: null };
     const precision = { precision: "tf32", errors: [error, other], without_tf32: 0 };
     const text =
-      "TF32: maps differ from float32 by 4.7\u202f% (median; 15.9\u202f% at worst, rank correlation 0.980; 8 examples) for A, " +
-      "by 0.020\u202f% (median; 0.040\u202f% at worst; 8 examples) for B.";
+      "TF32: maps differ from float32 by 4.7\u202f% (median; 16\u202f% at worst, rank correlation 0.980; 8 examples) for A, " +
+      "by 0.020\u202f% (median; 4.0e−5\u202f% at worst; 8 examples) for B.";
     for (const patch of [{ precision }, { precision, measures: [] }])
       expect(show(<FaithfulnessPanel summary={summary(patch)} />).textContent).toContain(text);
     const onCpu = { precision: "tf32", errors: [], without_tf32: 1200 };
