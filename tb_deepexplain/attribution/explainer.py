@@ -503,9 +503,11 @@ class Explainer:
         sample = [rows[rows < n] for rows in batches if (rows < n).any()]
         inputs, reference = examples.inputs.take(np.arange(n)), self._in_float32
         narrow = examples._replace(inputs=inputs if inputs.are_entries else inputs.as_specs(reference.graph.inputs))
-        maps = reference.explain_sample(narrow, sample)
-        for rows in [] if self.precision == "float64" else sample:  # whose rounding is that of float32
-            rounding = np.abs(self.compute_scores(examples, rows) - reference.compute_scores(narrow, rows))
+        size = REFERENCE_BATCH if self.precision == "tf32" and examples.batch_size > REFERENCE_BATCH else None
+        *maps, scores = reference.explain_sample(narrow, sample, size)
+        if self.precision != "float64":  # where the difference is the rounding of float32
+            own_scores = np.concatenate([self._compute_scores(self.batch(examples, rows)) for rows in sample])
+            rounding = np.abs(own_scores - scores[np.concatenate(sample)])
             self._sample.rounding = max(self._sample.rounding, float(np.nan_to_num(rounding, posinf=0).max()))
         self._sample.examples += n
         return maps
@@ -521,16 +523,20 @@ class Explainer:
         return other
 
     @in_its_precision
-    def explain_sample(self, examples: Examples, batches: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """The maps of these examples, which are the first, `[n, ...]` for each input."""
-        size = min(REFERENCE_BATCH, examples.batch_size)
-        parts = [list(self.explain_batch(self.batch(examples, rows), size)[0].maps) for rows in batches]
-        return join_batches(parts, list(batches), sum(map(len, batches)))
+    def explain_sample(self, examples: Examples, batches: list[np.ndarray], size: int | None) -> list[np.ndarray]:
+        """The maps of these examples, which are the first, `[n, ...]` for each input, and their scores `[n]`.
 
-    @in_its_precision
-    def compute_scores(self, examples: Examples, rows: np.ndarray) -> np.ndarray:
-        """The scores `[B]` of these examples, which are of one batch."""
-        batch = self.batch(examples, rows)
+        `size`: that of all batches, which are filled up.
+        """
+        parts = list[list[np.ndarray]]()
+        for rows in batches:
+            batch = self.batch(examples, rows if size is None else np.resize(rows, size))
+            maps = self.explain_batch(batch, examples.batch_size if size is None else size)[0].maps
+            parts.append([values[: len(rows)] for values in (*maps, self._compute_scores(batch))])
+        return join_batches(parts, batches, sum(map(len, batches)))
+
+    def _compute_scores(self, batch: Batch) -> np.ndarray:
+        """The scores of a batch `[B]`."""
         specs = [
             [tf.TensorSpec([None, *t.shape[1:]], t.dtype) for t in each] for each in (batch.entries, batch.context)
         ]

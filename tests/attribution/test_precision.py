@@ -188,6 +188,24 @@ def test_the_difference_to_float32_is_measured_on_a_sample(has_half: None) -> No
     assert repr(error).startswith("PrecisionError(") and "of 8 examples" in repr(error)
 
 
+def test_float32_comes_before_tf32_and_in_batches_of_another_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TensorFlow keeps the plan of a shape, batch included, in the precision in which it was first computed."""
+    monkeypatch.setattr(explainer_module, "computes_on_gpu", lambda: True)
+    monkeypatch.delenv("NVIDIA_TF32_OVERRIDE", raising=False)
+    seen, explain_batch = [], Explainer.explain_batch
+
+    def explain_and_see(self: Explainer, batch: Any, *arguments: Any, **options: Any) -> Any:
+        seen.append((self.precision, len(batch.rows)))
+        return explain_batch(self, batch, *arguments, **options)
+
+    monkeypatch.setattr(Explainer, "explain_batch", explain_and_see)
+    explainer = Explainer("integrated_gradients", models.graph(models.image), precision="tf32")
+    error = explainer.run(PICTURES, return_result=True).precision_error
+    assert seen == [("float32", 13), ("tf32", 10)]
+    assert error is not None
+    assert (error.examples, error.worst < 1e-5) == (8, True)
+
+
 def test_the_sample_grows_to_eight_examples(has_half: None) -> None:
     explainer = dx.Explainer("saliency", dx.load_model(net()), target=1, precision="mixed")
     counts = []

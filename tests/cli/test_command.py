@@ -45,7 +45,24 @@ def test_options_of_a_job_server_are_passed_on() -> None:
 
 
 def flags(options: dict[str, str]) -> list[str]:
-    return [f"{name}={value}" for name, value in options.items()]
+    return [f"{name}={value}" if value else name for name, value in options.items()]
+
+
+@pytest.mark.parametrize("command", ["explain", "evaluate"])
+@pytest.mark.parametrize(("precision", "override"), [("float32", "0"), ("mixed", "0"), ("tf32", None)])
+def test_the_command_forbids_tf32_before_tensorflow_is_loaded(
+    base: dict[str, str], command: str, precision: str, override: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def stop(*_: Any) -> None:
+        seen.append(os.environ.get("NVIDIA_TF32_OVERRIDE"))
+        raise ParameterError("stopped")
+
+    monkeypatch.delenv("NVIDIA_TF32_OVERRIDE", raising=False)
+    monkeypatch.setattr(f"beam_pipelines.cli.{command}.plan_input", stop)
+    assert main([command, *flags(base | {"--precision": precision})]) == 2
+    assert seen == [override]
 
 
 @pytest.mark.parametrize(
@@ -83,6 +100,8 @@ def flags(options: dict[str, str]) -> list[str]:
         ({"--processes_per_gpu": "0"}, "--processes_per_gpu: 0 is not a whole number of at least 1"),
         ({"--gpu_memory": "nan"}, "--gpu_memory: nan is not a number of gigabytes of at least 0.25"),
         ({"--gpu_memory": "4", "--gpus": "0"}, "gpu_memory=4: gpus=0 explains on the CPU; leave one of them out"),
+        ({"--precision": "half"}, "--precision: invalid choice: 'half' .choose from '?float32'?, '?tf32'?, '?mixed'?, '?float64'?."),
+        ({"--precision": "tf32", "--mixed_precision": ""}, "got mixed_precision and precision='tf32'"),
         ({"--feature": "image"}, "expected INPUT=NAME"),
         ({"--feature": "image=pixels"}, "none of the examples fits .*no feature 'pixels'"),
         ({"--batchsize": "3"}, "unknown option --batchsize=3; did you mean --batch_size"),

@@ -194,6 +194,9 @@ def test_options_work_as_in_the_command(model: Path, texts: Path) -> None:
     halved = dx.explain("saliency", model, PICTURES[:1] / 2, target="predicted")[0]
     assert_map_close(mine.attributions[0].values, halved, share=1e-3)
     assert (mine.input.example_id, mine.attributions[0].label) == ("mine", 2)
+    exact = _explain_one(model, element, precision="float64", labels=names, **options).attributions[0].values
+    expected = dx.explain("saliency", model, PICTURES[:1], precision="float64")[0]
+    np.testing.assert_allclose(exact, expected, rtol=1e-12)
     explained = _explain_one(texts, {"ids": [2, 3]}, vocabulary=["", "[UNK]", "a", "great"])
     assert explained.input.tokens == ["a", "great"]
 
