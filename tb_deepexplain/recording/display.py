@@ -150,7 +150,7 @@ def _pictures(examples: Sequence[Example], shown: ShownInput) -> list[bytes]:
     name = shown.spec.name
     if examples[0].inputs[name].dtype == object:
         return [_encoded_picture(example.inputs[name].item()) for example in examples]
-    pictures = [without_orientation(example.pictures.get(name, b"")) for example in examples]
+    pictures = [without_orientation(example.pictures[name]) if example.pictures else b"" for example in examples]
     without = [i for i, picture in enumerate(pictures) if not picture]
     if without:
         arrays = np.stack([examples[i].inputs[name] for i in without])
@@ -203,20 +203,17 @@ def encode_arrays(arrays: np.ndarray) -> list[bytes]:
 def _to_bytes(arrays: np.ndarray) -> np.ndarray:
     """`[N, H, W, 1, 3 or 4]` in 0..255."""
     arrays = arrays if arrays.shape[-1] in (1, 3, 4) else arrays.mean(-1, keepdims=True)
-    axes, values = (1, 2, 3), arrays.astype(np.float64)
-    low, high = values.min(axes), values.max(axes)
+    axes = (1, 2, 3)
+    low, high = arrays.min(axes).astype(np.float64), arrays.max(axes).astype(np.float64)
     if not np.isfinite([low, high]).all():
-        values = np.nan_to_num(values, posinf=_LARGEST_FLOAT32, neginf=-_LARGEST_FLOAT32)
-        low, high = values.min(axes), values.max(axes)
+        arrays = np.nan_to_num(arrays, posinf=_LARGEST_FLOAT32, neginf=-_LARGEST_FLOAT32)
+        low, high = arrays.min(axes).astype(np.float64), arrays.max(axes).astype(np.float64)
     within_one = (low >= 0) & (high <= 1)
     others = ~within_one & ((low < 0) | (high > 255))
-    factor, offset = np.where(within_one, 255.0, 1.0), np.zeros(len(values))
-    offset[others] = low[others]
-    width = (high - low)[others]
-    factor[others] = 255 / np.where(width == 0, 1, width)
+    factor = np.where(within_one, 255.0, np.where(others, 255 / np.where(high == low, 1, high - low), 1.0))
     if others.any():
-        values -= offset[:, None, None, None]
-    values *= factor[:, None, None, None]
+        arrays = arrays.astype(np.float64) - np.where(others, low, 0)[:, None, None, None]
+    values = arrays * factor[:, None, None, None]
     return np.round(values, out=values).astype(np.uint8)
 
 

@@ -78,7 +78,8 @@ def _summarize(sizes: np.ndarray) -> np.ndarray:
     n, count = sizes.shape
     if not count:
         return np.full((n, 3 + len(QUANTILES)), np.nan)
-    zeros = count - np.count_nonzero(sizes, axis=1)
+    above_zero = sizes > 0
+    zeros = np.where(above_zero[:, -1], above_zero.argmax(1), count)
     middle = np.stack([zeros + (count - zeros - 1) // 2, np.minimum(zeros + (count - zeros) // 2, count - 1)], 1)
     median = np.take_along_axis(sizes, middle, 1).mean(1, dtype=np.float64)
     largest_hundredth = sizes[:, -max(1, round(count / 100)) :]

@@ -318,7 +318,7 @@ def _columns(records: Sequence[Any], names: Iterable[str]) -> dict[str, list[Any
     return {name: [getattr(record, name) for record in records] for name in names}
 
 
-def make_table(columns: Mapping[str, Sequence[Any]], schema: pa.Schema) -> pa.Table:
+def make_table(columns: Mapping[str, list[Any]], schema: pa.Schema) -> pa.Table:
     """A table of these columns; the others are null."""
     n = len(next(iter(columns.values())))
     arrays = [
@@ -328,14 +328,18 @@ def make_table(columns: Mapping[str, Sequence[Any]], schema: pa.Schema) -> pa.Ta
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
-def _to_array(values: Sequence[Any], dtype: pa.DataType) -> pa.Array:
+def _to_array(values: list[Any], dtype: pa.DataType) -> pa.Array:
     """Lists, structs and maps are converted once for all rows that share them."""
+    if values.count(None) == len(values):
+        return pa.nulls(len(values), dtype)
     if not pa.types.is_nested(dtype):
         return pa.array(values, dtype)
     different = {id(value): value for value in values}
-    positions = dict(zip(different, range(len(different)), strict=True))
     array = pa.array(list(different.values()), dtype)
-    return array if len(different) == len(values) else array.take(pa.array([positions[id(value)] for value in values]))
+    if len(different) == len(values):
+        return array
+    positions = dict(zip(different, range(len(different)), strict=True))
+    return array.take(pa.array([positions[id(value)] for value in values]))
 
 
 def _map_items(extras: Mapping[str, str] | None) -> list[tuple[str, str]] | None:

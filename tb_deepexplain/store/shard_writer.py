@@ -31,6 +31,7 @@ from tb_deepexplain.store.write_errors import as_store_error
 
 ROW_GROUP_BYTES = 512 * 1024  # so that one row is one small read; the best measured between 0.25 and 1 MiB
 _ROW_BYTES = 256  # of a row's numbers
+_LARGE_COLUMNS = ("attribution", "image")  # of different values: a dictionary would only copy them
 _COLUMNS: dict[str, Callable[[Any], dict[str, list[Any]]]] = {
     "attributions": attribution_columns, "inputs": input_columns, "errors": failure_columns,
 }  # fmt: skip
@@ -107,8 +108,13 @@ class ShardWriter:
         if table not in self._writers:
             with as_store_error(self._directory):
                 # Queries read the index; statistics in a shard would only make its footer three times as long.
+                schema = self._schemas[table]
                 self._writers[table] = pq.ParquetWriter(
-                    self._temporary[table], self._schemas[table], compression="zstd", write_statistics=False
+                    self._temporary[table],
+                    schema,
+                    compression="zstd",
+                    write_statistics=False,
+                    use_dictionary=[name for name in schema.names if name not in _LARGE_COLUMNS],
                 )
         return self._writers[table]
 
