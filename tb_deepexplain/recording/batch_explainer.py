@@ -25,36 +25,65 @@ from tb_deepexplain.recording import display
 from tb_deepexplain.recording.example import Example, batch_positions, fill_up
 from tb_deepexplain.recording.example_condition import ExampleCondition
 from tb_deepexplain.recording.map_measures import MapMeasures
-from tb_deepexplain.recording.map_rows import finite_maps, make_rows, maps_of_inputs, with_disagreement
+from tb_deepexplain.recording.map_rows import find_disagreement, finite_maps, make_rows, maps_of_inputs
 from tb_deepexplain.recording.modality import check_map_axes, find_modality, find_pictures, find_shown_inputs
 from tb_deepexplain.recording.model_loading import load_requested_model
 from tb_deepexplain.recording.request import Request, select_explained
 from tb_deepexplain.recording.targets import Classes, MapTarget, Target
 from tb_deepexplain.recording.work_metrics import Metrics
+from tb_deepexplain.store.columns import Columns
 from tb_deepexplain.store.records import Attribution, Failure, Input, ModelInput, model_input
 
 Outcome: TypeAlias = tuple[Input, list[Attribution]] | Failure  # of one example
 _Report: TypeAlias = Callable[[float], None]
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class Records:
-    """The rows that one or more examples add to the store."""
+    """The rows that N examples add to the store, in the order of the examples; beside them the number of the example of each."""
 
-    attributions: list[Attribution] = dataclasses.field(default_factory=list)
-    inputs: list[Input] = dataclasses.field(default_factory=list)
-    errors: list[Failure] = dataclasses.field(default_factory=list)
+    attributions: Columns[Attribution]
+    inputs: Columns[Input]
+    errors: list[Failure]
+    map_numbers: list[int]
+    input_numbers: list[int]
+    error_numbers: list[int]
 
     @classmethod
-    def of(cls, outcomes: Sequence[Outcome]) -> Records:
-        records = cls()
-        for outcome in outcomes:
-            if isinstance(outcome, Failure):
-                records.errors.append(outcome)
-            else:
-                records.inputs.append(outcome[0])
-                records.attributions += outcome[1]
-        return records
+    def join(cls, parts: Sequence[tuple[Records, Sequence[int]]]) -> Records:
+        """The records of all parts, each with the number of each of its examples."""
+        of_maps, of_inputs, of_errors = (
+            _in_order(
+                [getattr(records, field) for records, _ in parts],
+                [numbers[k] for records, numbers in parts for k in getattr(records, at)],
+            )
+            for field, at in (("attributions", "map_numbers"), ("inputs", "input_numbers"), ("errors", "error_numbers"))
+        )
+        return cls(of_maps[0], of_inputs[0], list(of_errors[0]), of_maps[1], of_inputs[1], of_errors[1])
+
+    @classmethod
+    def of_failure(cls, failure: Failure) -> Records:
+        """Of one example that could not be explained."""
+        return cls(Columns.of(Attribution, []), Columns.of(Input, []), [failure], [], [], [0])
+
+    def outcomes(self) -> list[Outcome]:
+        """What became of each example."""
+        outcomes: dict[int, Outcome] = dict(zip(self.error_numbers, self.errors, strict=True))
+        maps: dict[int, list[Attribution]] = {number: [] for number in self.input_numbers}
+        for number, attribution in zip(self.map_numbers, self.attributions, strict=True):
+            maps[number].append(attribution)
+        for number, one in zip(self.input_numbers, self.inputs, strict=True):
+            outcomes[number] = one, maps[number]
+        return [outcomes[number] for number in range(len(outcomes))]
+
+
+def _in_order(parts: Sequence[Any], numbers: list[int]) -> tuple[Any, list[int]]:
+    """The records of all parts, and the number of the example of each, in the order of these numbers."""
+    records = Columns.join([Columns.of(Failure, part) if isinstance(part, list) else part for part in parts])
+    order = np.argsort(numbers, kind="stable").tolist()
+    if order == list(range(len(order))):
+        return records, numbers
+    return records.take(order), [numbers[k] for k in order]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,9 +99,9 @@ class _Batch:
 
 
 class _OfTarget(NamedTuple):
-    """The rows of each example with a map of one target, and what they took."""
+    """The rows of the examples with a map of one target, of each method, and what they took."""
 
-    rows: list[list[Attribution]]
+    rows: list[Columns[Attribution]]
     finite: np.ndarray  # [N] whether scores and maps are, of all methods
     evaluations: int
     seconds: float  # in the model
@@ -161,6 +190,12 @@ class BatchExplainer:
         metrics.model_seconds += time.perf_counter() - started
         return selected
 
+    def explain_each(
+        self, examples: Sequence[Example], report: _Report = lambda _: None, metrics: Metrics | None = None
+    ) -> list[Outcome]:
+        """As `explain`, but the outcome of each example at its position."""
+        return self.explain(examples, report, metrics).outcomes()
+
     def explain(
         self, examples: Sequence[Example], report: _Report = lambda _: None, metrics: Metrics | None = None
     ) -> Records:
@@ -168,12 +203,6 @@ class BatchExplainer:
 
         An error of the model costs only the example that causes it: a batch that fails is halved until that example is alone.
         """
-        return Records.of(self.explain_each(examples, report, metrics))
-
-    def explain_each(
-        self, examples: Sequence[Example], report: _Report = lambda _: None, metrics: Metrics | None = None
-    ) -> list[Outcome]:
-        """As `explain`, but the outcome of each example at its position: ids need not differ."""
         completed = 0.0
 
         def count_and_report(fraction: float) -> None:
@@ -183,34 +212,31 @@ class BatchExplainer:
 
         metrics = Metrics() if metrics is None else metrics
         try:
-            outcomes = self.attempt(examples, count_and_report, metrics)
+            records = self.attempt(examples, count_and_report, metrics)
             self._note_precision(len(examples), metrics)
-            return outcomes
+            return records
         except Stopped:
             raise
         except Exception as error:  # the model may raise anything
             report(-completed)
             if self._make_batches_smaller(error, metrics):
-                return self.explain_each(examples, report, metrics)
+                return self.explain(examples, report, metrics)
             if len(examples) == 1:
                 report(1)
-                return [Failure(examples[0].id, "explain", *describe_failure(error))]
-            middle = len(examples) // 2
-            return [
-                *self.explain_each(examples[:middle], report, metrics),
-                *self.explain_each(examples[middle:], report, metrics),
-            ]
+                return Records.of_failure(Failure(examples[0].id, "explain", *describe_failure(error)))
+            middle, n = len(examples) // 2, len(examples)
+            first, second = (self.explain(half, report, metrics) for half in (examples[:middle], examples[middle:]))
+            return Records.join([(first, range(middle)), (second, range(middle, n))])
 
     def attempt(
         self, examples: Sequence[Example], report: _Report = lambda _: None, metrics: Metrics | None = None
-    ) -> list[Outcome]:
-        """As `explain_each`, but raises the first error."""
+    ) -> Records:
+        """As `explain`, but raises the first error."""
         metrics = Metrics() if metrics is None else metrics
-        outcomes: dict[int, Outcome] = {}
-        for positions in batch_positions(examples):
-            batch = self._explain_batch([examples[i] for i in positions], report, metrics)
-            outcomes |= zip(positions, batch, strict=True)
-        return [outcomes[position] for position in range(len(examples))]
+        groups = batch_positions(examples)
+        return Records.join(
+            [(self._explain_batch([examples[i] for i in group], report, metrics), group) for group in groups]
+        )
 
     def precision_errors(self) -> dict[str, PrecisionError]:
         """By method, the difference of the first maps to those in float32; empty in float32."""
@@ -274,10 +300,10 @@ class BatchExplainer:
         metrics.oom_retries += 1
         return True
 
-    def _explain_batch(self, examples: Sequence[Example], report: _Report, metrics: Metrics) -> list[Outcome]:
+    def _explain_batch(self, examples: Sequence[Example], report: _Report, metrics: Metrics) -> Records:
         batch = self._predict_batch(examples)
         seconds, evaluations = batch.seconds, 0
-        rows: list[list[Attribution]] = [[] for _ in examples]
+        rows, numbers = list[Columns[Attribution]](), list[int]()
         finite = ~np.isnan(batch.predictions.outputs.reshape(len(examples), -1)).any(1)
         map_targets = batch.classes.choose(self.request.target, [example.label for example in batch.examples])
         shares = 1 / np.bincount(np.concatenate([target.rows for target in map_targets]), minlength=len(examples))
@@ -286,8 +312,8 @@ class BatchExplainer:
             of_target = self._explain_target(batch, target, functools.partial(report, of_each_method))
             evaluations, seconds = evaluations + of_target.evaluations, seconds + of_target.seconds
             finite[target.rows] &= of_target.finite
-            for i, new_rows in zip(target.rows.tolist(), of_target.rows, strict=True):
-                rows[i] += with_disagreement(new_rows, batch.words[i])
+            rows += of_target.rows
+            numbers += target.rows.tolist() * len(of_target.rows)
         metrics.batch(len(examples), evaluations, seconds)
         maps = sum(len(target.rows) for target in map_targets) * len(self.explainers)
         size = max(explainer.batch_log.size for explainer in self.explainers)
@@ -295,12 +321,13 @@ class BatchExplainer:
         for explainer in self.explainers:
             log = explainer.batch_log.take()
             metrics.batches_of(explainer.method.id, log.batches, log.batches_with_xla, log.halvings)
-        outcomes: list[Outcome] = [_not_finite(example.id) for example in batch.examples]
-        numbers = np.flatnonzero(finite).tolist()
-        stored = self._store([batch.examples[i] for i in numbers], [batch.words[i] for i in numbers])
-        for i, shown in zip(numbers, stored, strict=True):
-            outcomes[i] = shown, rows[i]
-        return outcomes
+        attributions, numbers = _in_order(rows, numbers)
+        if not finite.all():
+            kept = np.flatnonzero(finite[numbers]).tolist()
+            attributions, numbers = attributions.take(kept), [numbers[k] for k in kept]
+        stored, failed = np.flatnonzero(finite).tolist(), np.flatnonzero(~finite).tolist()
+        inputs = self._store([batch.examples[i] for i in stored], [batch.words[i] for i in stored])
+        return Records(attributions, inputs, [_not_finite(examples[i].id) for i in failed], numbers, stored, failed)
 
     def _predict_batch(self, examples: Sequence[Example]) -> _Batch:
         inputs = self.explainers[0].check(self.stack(examples))  # once for all methods, targets and measures
@@ -321,7 +348,7 @@ class BatchExplainer:
         if self.modality == "text":
             assert batch.predictions.lengths is not None
             lengths = batch.predictions.lengths[target.rows]
-        of_methods: list[list[Attribution]] = []
+        rows: list[Columns[Attribution]] = []
         seconds, evaluations, finite = 0.0, 0, np.ones(len(numbers), bool)
         for explainer in self.explainers:
             started = time.perf_counter()
@@ -332,9 +359,14 @@ class BatchExplainer:
             maps = maps_of_inputs(explainer, result, self._shown, with_map[0], lengths)
             finite &= finite_maps(maps, result.score, explainer.submodel.cut.names)
             method = explainer.method.id
-            of_methods.append(make_rows(self.request, method, with_map, maps, result, columns, batch.classes, numbers))
+            rows.append(make_rows(self.request, method, with_map, maps, result, columns, batch.classes, numbers))
             report()
-        rows = [list(of_example) for of_example in zip(*of_methods, strict=True)]
+        if len(rows) > 1:
+            words = [batch.words[i] for i in numbers]
+            disagreement = [
+                find_disagreement(list(of_example), of) for *of_example, of in zip(*rows, words, strict=True)
+            ]
+            rows = [of_method.replace(disagreement=disagreement) for of_method in rows]
         return _OfTarget(rows, finite, evaluations + measures.evaluations, seconds)
 
     def _predict(self, inputs: dict[str, np.ndarray] | Inputs) -> Predictions:
@@ -369,7 +401,7 @@ class BatchExplainer:
             if lookup is not None
         }
 
-    def _store(self, examples: Sequence[Example], words: Sequence[Mapping[str, Sequence[str]]]) -> list[Input]:
+    def _store(self, examples: Sequence[Example], words: Sequence[Mapping[str, Sequence[str]]]) -> Columns[Input]:
         return display.store_examples(examples, self._shown, self.modality, self.inputs, words)
 
 

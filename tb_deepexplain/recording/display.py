@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,6 +16,7 @@ from tb_deepexplain.attribution.results import Predictions
 from tb_deepexplain.graph.submodel import Submodel
 from tb_deepexplain.recording.example import Example
 from tb_deepexplain.recording.modality import ShownInput
+from tb_deepexplain.store.columns import Columns
 from tb_deepexplain.store.media_types import JPEG, PNG, media_type, without_orientation
 from tb_deepexplain.store.png import encode_pngs
 from tb_deepexplain.store.records import LARGEST_EXACT, Input, InputPart, ModelInput, model_input, write_number
@@ -31,23 +33,33 @@ def store_examples(
     modality: str,
     inputs: Sequence[ModelInput],
     words: Sequence[Mapping[str, Sequence[str]]],
-) -> list[Input]:
+) -> Columns[Input]:
     """Examples that can be batched as a store holds them. `inputs` are the model's; `words` are those of each text of an example, one
     for each value of a map."""
     pictures = {one.name: _pictures(examples, one) for one in shown if one.modality == "image"}
-    described: dict[Any, list[ModelInput]] = {}  # by shapes: shared by the examples that have them
-    stored = []
-    for i, example in enumerate(examples):
-        of_example = {name: encoded[i] for name, encoded in pictures.items()}
-        parts = [show(example, one, words[i].get(one.name), of_example.get(one.name)) for one in shown]
-        if modality == "tabular":
-            stored.append(_join_tables(example, shown, parts))
-            continue
-        shapes = tuple(example.inputs[one["name"]].shape for one in inputs)
-        if shapes not in described:
-            described[shapes] = _describe_inputs(shapes, shown, inputs)
-        stored.append(_join_parts(example, modality, described[shapes], parts))
-    return stored
+    if modality == "tabular":
+        return Columns.of(Input, [_join_tables(one, shown, [show(one, each) for each in shown]) for one in examples])
+    nothing = [None] * len(examples)
+    columns: dict[str, list[Any]] = dict.fromkeys((field.name for field in dataclasses.fields(Input)), nothing)
+    columns["example_id"], columns["modality"] = [one.id for one in examples], [modality] * len(examples)
+    columns["label"] = [one.single_label for one in examples]
+    columns["extras"] = [as_extras(one.slices) for one in examples]
+    all_shapes = [tuple(one.inputs[spec["name"]].shape for spec in inputs) for one in examples]
+    described = {shapes: _describe_inputs(shapes, shown, inputs) for shapes in set(all_shapes)}
+    columns["inputs"] = [described[shapes] for shapes in all_shapes]
+    if modality == "image":
+        columns["image"] = pictures[shown[0].name]
+    elif modality == "text":
+        columns["tokens"] = [of_example[shown[0].name] for of_example in words]
+    else:
+        columns["parts"] = [
+            [
+                show(example, one, of_example.get(one.name), pictures[one.name][i] if one.name in pictures else None)
+                for one in shown
+            ]
+            for i, (example, of_example) in enumerate(zip(examples, words, strict=True))
+        ]
+    return Columns(Input, columns)
 
 
 def _describe_inputs(
@@ -60,17 +72,6 @@ def _describe_inputs(
         shape = () if one["name"] in with_one_value else of_input
         described.append({**one, "shape": list(shape), "axes": one["axes"] if shape else []})
     return described
-
-
-def _join_parts(example: Example, modality: str, of_example: Sequence[ModelInput], parts: Sequence[InputPart]) -> Input:
-    """An example of one picture, one text, or several inputs of any kind."""
-    label, extras = example.single_label, as_extras(example.slices)
-    if modality == "mixed":
-        return Input(example.id, "mixed", label=label, inputs=of_example, parts=parts, extras=extras)
-    (part,) = parts
-    return Input(
-        example.id, modality, image=part.image, tokens=part.tokens, label=label, inputs=of_example, extras=extras
-    )
 
 
 def words_of_texts(

@@ -15,8 +15,11 @@ from tb_deepexplain.recording.modality import ShownInput
 from tb_deepexplain.recording.request import Request
 from tb_deepexplain.recording.targets import Classes, Label
 from tb_deepexplain.stats.rank_correlation import disagreement
+from tb_deepexplain.store.columns import Columns
 from tb_deepexplain.store.map_encoding import floats_or_none
 from tb_deepexplain.store.records import REGION, Attribution, Part, split_map
+
+_NO_MEASURES: dict[str, Any] = {}
 
 
 def maps_of_inputs(
@@ -60,7 +63,7 @@ def make_rows(
     measures: Mapping[int, Mapping[str, Any]],
     classes: Classes,
     numbers: Sequence[int],
-) -> list[Attribution]:
+) -> Columns[Attribution]:
     """The rows of a result: one for each of its examples, which have these `numbers` in the batch of the `classes`.
 
     `maps` are those of each shown input; `measures` are by the position of the example.
@@ -68,63 +71,64 @@ def make_rows(
     n = len(examples)
     is_region = result.positions is not None
     positions = [None] * n if result.target is None else result.target.reshape(n, -1).tolist()
-    scores, starts, gaps = map(floats_or_none, (result.score, result.baseline_score, result.gap))
-    evaluations, all_parts = result.evaluations.tolist(), _describe_parts(maps, n)
-    score_function = REGION if is_region else request.score
-    rows = []
-    for k, (example, i, position) in enumerate(zip(examples, numbers, positions, strict=True)):
-        target = None if position is None else position[-1]
-        rows.append(
-            Attribution(
-                example_id=example.id,
-                method=method,
-                values=np.concatenate([np.ravel(values[k]) for values in maps.values()])
-                if all_parts
-                else next(iter(maps.values()))[k],
-                target=target,
-                target_label=_class_name(request, target),
-                target_index=None if is_region else position,
-                score_function=score_function,
-                label=example.single_label,
-                label_name=_label_name(request, example.label),
-                predicted=classes.predicted_class(i, position),
-                score=scores[k],
-                probability=classes.probability(i, position),
-                baseline_score=starts[k],
-                gap=gaps[k],
-                margin=classes.margin(i),
-                loss=classes.loss(i, example.label),
-                evaluations=evaluations[k],
-                step=request.step,
-                warnings=result.warnings[k],
-                measures=measures.get(k, {}),
-                parts=all_parts[k] if all_parts else None,
-                extras=classes.describe_labels(i, target, example.label),
-            )
-        )
-    return rows
+    targets = [None if position is None else position[-1] for position in positions]
+    values = list(next(iter(maps.values())))
+    if len(maps) > 1:
+        values = [np.concatenate(list(map(np.ravel, parts))) for parts in zip(*maps.values(), strict=True)]
+    labels, pairs = [example.label for example in examples], list(zip(numbers, positions, strict=True))
+    columns: dict[str, list[Any]] = {
+        "example_id": [example.id for example in examples],
+        "method": [method] * n,
+        "values": values,
+        "target": targets,
+        "target_label": [_class_name(request, target) for target in targets],
+        "target_index": [None] * n if is_region else positions,
+        "score_function": [REGION if is_region else request.score] * n,
+        "label": [example.single_label for example in examples],
+        "label_name": [_label_name(request, label) for label in labels],
+        "predicted": [classes.predicted_class(i, position) for i, position in pairs],
+        "score": floats_or_none(result.score),
+        "probability": [classes.probability(i, position) for i, position in pairs],
+        "baseline_score": floats_or_none(result.baseline_score),
+        "gap": floats_or_none(result.gap),
+        "margin": [classes.margin(i) for i in numbers],
+        "loss": [classes.loss(i, label) for i, label in zip(numbers, labels, strict=True)],
+        "disagreement": [None] * n,
+        "evaluations": result.evaluations.tolist(),
+        "step": [request.step] * n,
+        "warnings": result.warnings,
+        "measures": [measures.get(k, _NO_MEASURES) for k in range(n)],
+        "parts": _describe_parts(maps, n) if len(maps) > 1 else [None] * n,
+        "extras": [
+            classes.describe_labels(i, target, label) for i, target, label in zip(numbers, targets, labels, strict=True)
+        ],
+    }
+    return Columns(Attribution, columns)
 
 
 def _describe_parts(maps: Mapping[str, Sequence[np.ndarray]], n: int) -> list[list[Part]]:
-    """The parts of each of n maps of several inputs; empty if there is one input."""
-    if len(maps) < 2:
-        return []
+    """The parts of each of n maps of several inputs."""
     return [[{"input": name, "shape": list(values[k].shape)} for name, values in maps.items()] for k in range(n)]
 
 
 def with_disagreement(rows: list[Attribution], words: Mapping[str, Sequence[str]]) -> list[Attribution]:
-    """The rows of one example and target by several methods, with the disagreement of their maps; a single row unchanged.
+    """The rows of one example and target by several methods, with the disagreement of their maps; a single row unchanged."""
+    if len(rows) < 2:
+        return rows
+    value = find_disagreement(rows, words)
+    return [dataclasses.replace(row, disagreement=value) for row in rows]
+
+
+def find_disagreement(rows: Sequence[Attribution], words: Mapping[str, Sequence[str]]) -> float | None:
+    """The disagreement of the maps of one example and target by several methods; None if it is unknown.
 
     `words` are those of each text, "" for padding. Inputs that a method cannot explain, which are NaN, are left out.
     """
-    if len(rows) < 2:
-        return rows
     maps = [split_map(row.values, row.parts) if row.parts else {"": row.values} for row in rows]
     names = [name for name in maps[0] if not any(np.isnan(by_input[name]).all() for by_input in maps)]
     is_word = {name: np.array([word != "" for word in words[name]]) for name in names if name in words}
     compared = [[one[name][is_word[name]] if name in is_word else one[name] for name in names] for one in maps]
-    value = disagreement(compared) if names else None
-    return [dataclasses.replace(row, disagreement=value) for row in rows]
+    return disagreement(compared) if names else None
 
 
 def finite_maps(

@@ -5,6 +5,7 @@ Read `layout.py`, `records.py`, `writer.py` and `reader.py`, in this order.
     layout.py              which files there are
     records.py             the rows of its tables and their columns
     configuration.py       what its content depends on; whether a run may resume it or must replace it
+    columns.py             records as columns, and their tables
     shard_writer.py        writes the shard of one work unit
     map_encoding.py        maps as bytes, and back
     slice_features.py      named features of the examples, kept beside their maps

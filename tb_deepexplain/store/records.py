@@ -18,6 +18,7 @@ from typing import Any, TypedDict
 import numpy as np
 import pyarrow as pa
 
+from tb_deepexplain.store.columns import Columns
 from tb_deepexplain.store.map_encoding import QUANTILES, encode_maps
 
 FORMAT_VERSION = 2  # of a store; version_1.py converts older ones
@@ -222,7 +223,9 @@ class Attribution:
 
     def columns(self) -> dict[str, Any]:
         """The columns of ATTRIBUTION_SCHEMA but those of the map and its statistics."""
-        return {name: column[0] for name, column in _columns_beside_maps([self]).items()}
+        columns = {name: column[0] for name, column in _columns_beside_maps([self]).items()}
+        del columns["values"], columns["measures"]
+        return columns
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -278,27 +281,29 @@ class Failure:
 def attribution_columns(attributions: Sequence[Attribution]) -> dict[str, list[Any]]:
     """The columns of ATTRIBUTION_SCHEMA and of the measures, a value for each map."""
     columns = _columns_beside_maps(attributions)
-    measures = dict.fromkeys(name for one in attributions for name in one.measures)
-    columns |= {name: [one.measures.get(name) for one in attributions] for name in measures}
-    return columns | encode_maps([one.values for one in attributions])
+    values, measures = columns.pop("values"), columns.pop("measures")
+    names = dict.fromkeys(name for of_map in measures for name in of_map)
+    columns |= {name: [of_map.get(name) for of_map in measures] for name in names}
+    return columns | encode_maps(values)
 
 
 def _columns_beside_maps(attributions: Sequence[Attribution]) -> dict[str, list[Any]]:
-    """The columns of ATTRIBUTION_SCHEMA but those of the maps and their statistics."""
-    columns = _columns(attributions, _ATTRIBUTION_FIELDS)
+    """The columns of ATTRIBUTION_SCHEMA but those of the maps and their statistics; `values` and `measures` beside them."""
+    columns = dict(Columns.of(Attribution, attributions).values)
     columns["extras"] = list(map(_map_items, columns["extras"]))
-    for i, one in enumerate(attributions):
-        if one.target_index is None and one.score_function is None:
-            if one.target is None:
-                columns["score_function"][i] = "sum"
+    scores, indices = list(columns["score_function"]), list(columns["target_index"])
+    for i, (target, score, index) in enumerate(zip(columns["target"], scores, indices, strict=True)):
+        if index is None and score is None:
+            if target is None:
+                scores[i] = "sum"
             else:
-                columns["target_index"][i] = [one.target]
-    return columns
+                indices[i] = [target]
+    return columns | {"score_function": scores, "target_index": indices}
 
 
 def input_columns(inputs: Sequence[Input]) -> dict[str, list[Any]]:
     """The columns of INPUT_SCHEMA, a value for each example."""
-    columns = _columns(inputs, INPUT_SCHEMA.names)
+    columns = dict(Columns.of(Input, inputs).values)
     columns["extras"] = list(map(_map_items, columns["extras"]))
     columns["parts"] = [parts and [dataclasses.asdict(part) for part in parts] for parts in columns["parts"]]
     return columns
@@ -306,40 +311,7 @@ def input_columns(inputs: Sequence[Input]) -> dict[str, list[Any]]:
 
 def failure_columns(failures: Sequence[Failure]) -> dict[str, list[Any]]:
     """The columns of ERROR_SCHEMA, a value for each example."""
-    return {name: list(map(printable, texts)) for name, texts in _columns(failures, ERROR_SCHEMA.names).items()}
-
-
-_ATTRIBUTION_FIELDS = [
-    field.name for field in dataclasses.fields(Attribution) if field.name not in ("values", "measures")
-]
-
-
-def _columns(records: Sequence[Any], names: Iterable[str]) -> dict[str, list[Any]]:
-    return {name: [getattr(record, name) for record in records] for name in names}
-
-
-def make_table(columns: Mapping[str, list[Any]], schema: pa.Schema) -> pa.Table:
-    """A table of these columns; the others are null."""
-    n = len(next(iter(columns.values())))
-    arrays = [
-        _to_array(columns[field.name], field.type) if field.name in columns else pa.nulls(n, field.type)
-        for field in schema
-    ]
-    return pa.Table.from_arrays(arrays, schema=schema)
-
-
-def _to_array(values: list[Any], dtype: pa.DataType) -> pa.Array:
-    """Lists, structs and maps are converted once for all rows that share them."""
-    if values.count(None) == len(values):
-        return pa.nulls(len(values), dtype)
-    if not pa.types.is_nested(dtype):
-        return pa.array(values, dtype)
-    different = {id(value): value for value in values}
-    array = pa.array(list(different.values()), dtype)
-    if len(different) == len(values):
-        return array
-    positions = dict(zip(different, range(len(different)), strict=True))
-    return array.take(pa.array([positions[id(value)] for value in values]))
+    return {name: list(map(printable, texts)) for name, texts in Columns.of(Failure, failures).values.items()}
 
 
 def _map_items(extras: Mapping[str, str] | None) -> list[tuple[str, str]] | None:

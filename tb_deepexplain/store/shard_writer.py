@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tb_deepexplain.storage import move_into_place, temporary_path
+from tb_deepexplain.store.columns import Columns, make_table
 from tb_deepexplain.store.index import INPUTS_OF
 from tb_deepexplain.store.layout import TABLES, shard_file
 from tb_deepexplain.store.records import (
@@ -24,7 +25,6 @@ from tb_deepexplain.store.records import (
     curve_fields,
     failure_columns,
     input_columns,
-    make_table,
     measure_fields,
 )
 from tb_deepexplain.store.write_errors import as_store_error
@@ -32,9 +32,11 @@ from tb_deepexplain.store.write_errors import as_store_error
 ROW_GROUP_BYTES = 512 * 1024  # so that one row is one small read; the best measured between 0.25 and 1 MiB
 _ROW_BYTES = 256  # of a row's numbers
 _LARGE_COLUMNS = ("attribution", "image")  # of different values: a dictionary would only copy them
-_COLUMNS: dict[str, Callable[[Any], dict[str, list[Any]]]] = {
-    "attributions": attribution_columns, "inputs": input_columns, "errors": failure_columns,
-}  # fmt: skip
+_TABLES: dict[str, tuple[type, Callable[[Any], dict[str, list[Any]]]]] = {
+    "attributions": (Attribution, attribution_columns),
+    "inputs": (Input, input_columns),
+    "errors": (Failure, failure_columns),
+}
 
 
 class ShardWriter:
@@ -48,7 +50,7 @@ class ShardWriter:
         self._temporary = {table: temporary_path(path) for table, path in self._paths.items()}
         self._notes: dict[str, str] = {}
         self._writers: dict[str, pq.ParquetWriter] = {}
-        self._pending: dict[str, list[Any]] = {table: [] for table in TABLES}  # records; their rows are made together
+        self._pending: dict[str, list[Any]] = {table: [] for table in TABLES}  # lists of records, and Columns
         self._pending_bytes = dict.fromkeys(TABLES, 0)
 
     def add(
@@ -56,11 +58,26 @@ class ShardWriter:
     ) -> None:
         """Add rows; full row groups are written at once."""
         for table, records in (("attributions", attributions), ("inputs", inputs), ("errors", errors)):
-            for record in records:
-                self._pending[table].append(record)
-                self._pending_bytes[table] += _ROW_BYTES + _count_bytes(record)
-                if self._pending_bytes[table] >= ROW_GROUP_BYTES:
-                    self._flush(table)
+            self._add(table, records if isinstance(records, Columns) else list(records))
+
+    def _add(self, table: str, records: Sequence[Any]) -> None:
+        start = 0
+        for i, size in enumerate(_SIZES[table](records)):
+            self._pending_bytes[table] += _ROW_BYTES + size
+            if self._pending_bytes[table] >= ROW_GROUP_BYTES:
+                self._wait_for(table, records[start : i + 1])
+                self._flush(table)
+                start = i + 1
+        if start < len(records):
+            self._wait_for(table, records[start:])
+
+    def _wait_for(self, table: str, records: Sequence[Any]) -> None:
+        """Keep the records until the row group is full."""
+        pending = self._pending[table]
+        if isinstance(records, list) and pending and isinstance(pending[-1], list):
+            pending[-1] += records  # they become columns together
+        else:
+            pending.append(records)
 
     def note(self, name: str, text: str) -> None:
         """Keep a text with the unit; `StoreWriter.notes` reads it."""
@@ -119,19 +136,35 @@ class ShardWriter:
         return self._writers[table]
 
     def _flush(self, table: str) -> None:
-        records = self._pending[table]
-        if records:
-            rows = make_table(_COLUMNS[table](records), self._schemas[table])
+        if self._pending[table]:
+            record_type, make_columns = _TABLES[table]
+            records = Columns.join([Columns.of(record_type, part) for part in self._pending[table]])
+            rows = make_table(make_columns(records), self._schemas[table])
             writer = self._writer(table)
             with as_store_error(self._directory):  # one call writes one row group
                 writer.write_table(rows, row_group_size=rows.num_rows)
             self._pending[table], self._pending_bytes[table] = [], 0
 
 
-def _count_bytes(record: Attribution | Input | Failure) -> int:
-    """Bytes of the map or of the pictures of a row, about."""
-    if isinstance(record, Attribution):
-        return 2 * record.values.size  # of float16
-    if isinstance(record, Failure):
-        return 0
-    return sum(len(shown.image or b"") for shown in (record, *(record.parts or ())))
+def _map_bytes(attributions: Sequence[Attribution]) -> list[int]:
+    """About the bytes of each map, as float16."""
+    return [2 * values.size for values in _values_of(attributions, "values")]
+
+
+def _picture_bytes(inputs: Sequence[Input]) -> list[int]:
+    """The bytes of the pictures of each example."""
+    pairs = zip(_values_of(inputs, "image"), _values_of(inputs, "parts"), strict=True)
+    return [len(image or b"") + sum(len(part.image or b"") for part in parts or ()) for image, parts in pairs]
+
+
+def _values_of(records: Sequence[Any], name: str) -> Sequence[Any]:
+    if isinstance(records, Columns):
+        return records.values[name]
+    return [getattr(record, name) for record in records]
+
+
+_SIZES: dict[str, Callable[[Any], Sequence[int]]] = {
+    "attributions": _map_bytes,
+    "inputs": _picture_bytes,
+    "errors": lambda failures: [0] * len(failures),
+}

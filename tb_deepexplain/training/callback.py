@@ -26,7 +26,7 @@ from tb_deepexplain.registry.table import Selection
 from tb_deepexplain.storage import to_path
 from tb_deepexplain.store.layout import store_path
 from tb_deepexplain.store.marker import check_store_name
-from tb_deepexplain.store.records import Input
+from tb_deepexplain.store.records import Attribution, Input
 from tb_deepexplain.store.training_store import TrainingStore, training_configuration
 from tb_deepexplain.training.keras_model import (
     digest_architecture,
@@ -235,7 +235,7 @@ class AttributionCallback(keras.callbacks.Callback):
         try:
             self._explainer.set_step(step)
             records = self._explainer.explain(self._examples)
-            maps = records.attributions
+            maps: Sequence[Attribution] = records.attributions
             if restored:
                 maps = [dataclasses.replace(row, warnings=[*row.warnings, RESTORED_WEIGHTS]) for row in maps]
             self._store.add(step, maps, records.errors, restored)
