@@ -18,7 +18,7 @@ _REASON = (
 
 @dataclasses.dataclass
 class Suspects:
-    """How often workers died at each unit and step."""
+    """How often workers died at each unit and step. A worker dies at two units if two were in flight; each is then tried alone."""
 
     units: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     steps: collections.Counter[tuple[str, str]] = dataclasses.field(default_factory=collections.Counter)
@@ -40,7 +40,8 @@ class Suspects:
         time."""
         trusted = [unit for unit in units if self.units[unit.id] < _DEATHS]
         if trusted:
-            return [Task(unit) for unit in sorted(trusted, key=lambda unit: self.units[unit.id])]
+            last = sorted(trusted, key=lambda unit: self.units[unit.id])
+            return [Task(unit, is_suspect=self.units[unit.id] > 0) for unit in last]
         return [Task(unit, one_by_one=True, fatal=self._fatal_steps(unit.id)) for unit in units]
 
     def _fatal_steps(self, unit_id: str) -> dict[str, str]:

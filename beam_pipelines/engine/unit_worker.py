@@ -42,6 +42,12 @@ class Task:
     unit: WorkUnit
     one_by_one: bool = False  # workers died at this unit: each example is reported before it is parsed and explained
     fatal: Mapping[str, str] = dataclasses.field(default_factory=dict)  # steps that killed their workers → the reason
+    is_suspect: bool = False  # a worker died at this unit, or at another one that was in flight with it
+
+    @property
+    def alone(self) -> bool:
+        """Whether no other unit may be in flight: a death is then due to this one."""
+        return self.one_by_one or self.is_suspect
 
 
 class _StepReporter:
@@ -100,7 +106,7 @@ class UnitWorker:
             if self.explainer.request.only is not None:
                 batches = self._selected(batches, task.one_by_one, steps, progress, metrics)
             for batch, failures in batches:
-                batch_started, unread = time.perf_counter(), len(failures)
+                model_seconds, unread = metrics.model_seconds, len(failures)
                 if batch and (fatal := steps.begin("explain", batch[0].id)):
                     batch, failures, unread = [], [*failures, fatal], unread + 1
                 if batch:
@@ -114,7 +120,7 @@ class UnitWorker:
                     metrics.fail(failure.stage)
                 progress.report_examples(unread, len(failures), failures[-1].message if failures else "")
                 to_fill = examples_to_fill(self.explainer, batch) if batch else 1
-                self._batch_size.record(len(batch), time.perf_counter() - batch_started, to_fill)
+                self._batch_size.record(len(batch), metrics.model_seconds - model_seconds, to_fill)
             metrics.total_seconds = time.perf_counter() - started
             shard.note(METRICS_NOTE, metrics.encode())
         progress.report_unit(None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
@@ -149,6 +150,7 @@ class BatchExplainer:
             None if request.only is None else ExampleCondition(request.only, request.labels, request.slice_features)
         )
         self._evaluator = Evaluator(self.explainers[0], dict(request.measures))
+        self._device = threading.Lock()  # while one thread computes, others read and write
         self._pictures = find_pictures(self._shown, self.graph.inputs) if request.superpixels else 0
         self._noted: dict[str, int] = {}  # examples of which the error of the precision is in the metrics, by method
         for explainer in self.explainers:
@@ -172,7 +174,9 @@ class BatchExplainer:
         try:
             for positions in batch_positions(examples):
                 batch = [examples[i] for i in positions]
-                classes = self._classes(self._predict(self.stack(batch)))
+                with self._device:
+                    predictions = self._predict(self.stack(batch))
+                classes = self._classes(predictions)
                 self._condition.check(classes)
                 for k, example in enumerate(self._fit_labels(batch, classes)):
                     selected[positions[k]] = self._condition.holds(classes, k, example)
@@ -331,9 +335,10 @@ class BatchExplainer:
 
     def _predict_batch(self, examples: Sequence[Example]) -> _Batch:
         inputs = self.explainers[0].check(self.stack(examples))  # once for all methods, targets and measures
-        started = time.perf_counter()
-        predictions = self._predict(inputs)
-        seconds = time.perf_counter() - started
+        with self._device:
+            started = time.perf_counter()
+            predictions = self._predict(inputs)
+            seconds = time.perf_counter() - started
         classes = self._classes(predictions)
         classes.check(self.request.target)
         fitted, words = self._fit_labels(examples, classes), self._words(inputs, predictions)
@@ -351,10 +356,11 @@ class BatchExplainer:
         rows: list[Columns[Attribution]] = []
         seconds, evaluations, finite = 0.0, 0, np.ones(len(numbers), bool)
         for explainer in self.explainers:
-            started = time.perf_counter()
-            result = explainer.run(some, target=target.explained, batch_size=self._batch_size, return_result=True)
-            columns = measures.columns(self._evaluator.of(explainer), result)
-            seconds += time.perf_counter() - started
+            with self._device:
+                started = time.perf_counter()
+                result = explainer.run(some, target=target.explained, batch_size=self._batch_size, return_result=True)
+                columns = measures.columns(self._evaluator.of(explainer), result)
+                seconds += time.perf_counter() - started
             evaluations += int(result.evaluations.sum())
             maps = maps_of_inputs(explainer, result, self._shown, with_map[0], lengths)
             finite &= finite_maps(maps, result.score, explainer.submodel.cut.names)
