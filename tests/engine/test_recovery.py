@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import os
 import threading
 import time
@@ -245,7 +246,10 @@ def test_deaths_do_not_end_the_run_as_long_as_units_are_finished(
 
     monkeypatch.setattr(UnitWorker, "explain_unit", die_after_the_unit)
     assert image(write_records(tmp_path / "a.tfrecord", pictures(6)), "--unit_size=1") == 0
-    assert [len(tasks) for tasks in attempts] == [6, 5, 4, 3, 2, 1]
+    numbers = [len(tasks) for tasks in attempts]
+    assert numbers[0] == 6
+    assert all(1 <= before - after <= 2 for before, after in itertools.pairwise(numbers))  # two units are in flight
+    assert len(numbers) >= 3
 
 
 def test_a_runner_that_does_nothing_ends_the_run(

@@ -246,6 +246,7 @@ def test_a_repeated_bundle_explains_nothing_twice(image: Run, tmp_path: Path, be
 
     def twice(self: ExplainUnit, task: Task) -> Iterator[str]:
         yield from real(self, task)
+        yield from self._finish(0)
         functions.append(list(real(self, task)))
 
     with pytest.MonkeyPatch.context() as patched:
