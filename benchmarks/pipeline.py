@@ -2,7 +2,7 @@
 
     python -m benchmarks.pipeline [--examples 20000 80000] [--method gradient_x_input ...] [--workers] [--json FILE]
     python -m benchmarks.pipeline --memory [--json FILE]
-    python -m benchmarks.pipeline --sizes | --store [--repeat N] [--json FILE]
+    python -m benchmarks.pipeline --sizes | --store | --host [--repeat N] [--json FILE]
 
 Every run is a separate process, as a user starts it. The marginal cost of an example is the time difference between a run
 with many and a run with few examples, divided by the difference of the counts; fixed costs (imports, planning, loading)
@@ -11,7 +11,8 @@ writes the same Parquet files with pyarrow. Each run is compared with the estima
 memory of runs over 10⁴, 10⁵ and 10⁶ small pictures.
 
 --sizes and --store measure the transforms in one process on Beam's local runner: pictures of many sizes against as many of one
-size, for a model that takes any size; and tiny elements with and without WriteAttributions.
+size, for a model that takes any size; and tiny elements with and without WriteAttributions. --host measures what the host takes
+for an example, by stage (`host.py`).
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+
+from benchmarks.host import host
 
 # Integrated gradients: 32 evaluations, with both ends.
 METHODS: dict[str, dict[str, Any]] = {"gradient_x_input": {}, "integrated_gradients": {"steps": 30}}
@@ -320,6 +323,7 @@ def main() -> None:
     )
     parser.add_argument("--sizes", action="store_true", help="measure only pictures of many sizes")
     parser.add_argument("--store", action="store_true", help="measure only the cost of a store")
+    parser.add_argument("--host", action="store_true", help="measure only what the host takes for an example")
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--bare", nargs=4, metavar=("MODEL", "DATA", "OUT", "METHOD"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -332,6 +336,8 @@ def main() -> None:
         results = memory(console)
     elif arguments.sizes:
         results = sizes(console, arguments.repeat)
+    elif arguments.host:
+        results = host(console, arguments.repeat)
     elif arguments.store:
         results = store(console, arguments.repeat)
     else:
