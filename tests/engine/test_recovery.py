@@ -167,10 +167,12 @@ def attempts(monkeypatch: pytest.MonkeyPatch) -> list[list[Task]]:
         try:
             for task in tasks:
                 list(function.process(task))
+            list(function.finish_bundle())
         except Died:
             self.reports = self.dead_workers = function._progress.read_reports()
             return WorkerDied("a worker process died")
         finally:
+            function.teardown()
             self._progress.clear()
         return None
 
