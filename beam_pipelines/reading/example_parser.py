@@ -47,6 +47,9 @@ class ExampleParser:
             if name not in names:
                 raise ParameterError(f"{self.spec.feature_option(name, feature)}: the model takes {', '.join(names)}")
         self._preprocess = self.spec.load_preprocess()
+        self._takes_pictures = {
+            one.name: one.is_float or (one.dtype != "string" and len(one.shape) == 4) for one in self.inputs
+        }
         self._sparse = frozenset(model_input.name for model_input in self.inputs if model_input.is_sparse)
         self.unread = set(self.spec.named_features)  # those that none of the parsed records has had
 
@@ -67,7 +70,7 @@ class ExampleParser:
     def parse(self, record: bytes | Mapping[str, Any], position: str) -> Example:
         """The example; its id is `position` if the record has none. Raises InputError if it does not fit the model."""
         columns: Mapping[str, Any] = ExampleFeatures(record) if isinstance(record, bytes) else record
-        slices = slice_values(columns, self.spec.slice_features)
+        slices = slice_values(columns, self.spec.slice_features) if self.spec.slice_features else {}
         if self.unread:
             self.unread -= {name for name in self.unread if is_present(columns, name, self.spec)}
         if self.spec.schema:
@@ -81,8 +84,7 @@ class ExampleParser:
         pictures: dict[str, bytes] = {}
         for model_input in self.inputs:
             value = self._value(columns, model_input)
-            is_picture = model_input.is_float or (model_input.dtype != "string" and len(model_input.shape) == 4)
-            encoded = to_bytes(value) if is_picture else None
+            encoded = to_bytes(value) if self._takes_pictures[model_input.name] else None
             if encoded is None:
                 arrays[model_input.name] = to_input(value, model_input)
                 continue
@@ -165,7 +167,9 @@ class ExampleParser:
         return encode_png(image)
 
     def _id(self, columns: Mapping[str, Any], feature: str) -> str | None:
-        value = to_scalar(columns.get(feature))
+        value = columns.get(feature)
+        if value is not None:
+            value = to_scalar(value)
         if value is None or (isinstance(value, str) and not value):
             return None
         if not isinstance(value, str | int):

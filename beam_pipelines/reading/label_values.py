@@ -26,7 +26,7 @@ def to_label(value: Any, feature: str, class_names: Sequence[str]) -> Label:
     or as a list of numbers or names (numbers only with `class_names`). Any other number is a quantity (`Classes.fit_labels` refuses
     it where the model has classes). InputError, which names the feature, for anything else.
     """
-    scalar = to_scalar(value)
+    scalar = value if type(value) is int else to_scalar(value)
     if type(scalar) is int and -(2**31) <= scalar < 2**31:
         return scalar
     if _is_missing(scalar, class_names):

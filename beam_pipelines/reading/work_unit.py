@@ -91,8 +91,7 @@ class Plan:
         return dataclasses.replace(self, units=units)
 
 
-@dataclasses.dataclass(frozen=True)
-class Record:
+class Record(NamedTuple):
     """One record and its id by position, such as `digits:000012`."""
 
     position: str

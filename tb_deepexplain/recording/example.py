@@ -40,9 +40,12 @@ class Example:
     def batch_key(self) -> tuple[Any, ...]:
         """Equal for examples that can be batched: the shapes of the inputs that are no sparse columns, and the length of long texts
         in powers of two, because the model pads the texts of a batch to the longest."""
+        inputs = self.inputs.items()
         return tuple(
-            (name, () if name in self.columns else np.shape(value), _length_bits(value))
-            for name, value in sorted(self.inputs.items())
+            [
+                (name, () if name in self.columns else value.shape, _length_bits(value))
+                for name, value in (inputs if len(inputs) == 1 else sorted(inputs))
+            ]
         )
 
 
@@ -61,8 +64,7 @@ def fill_up(rows: Sequence[np.ndarray], missing: Any) -> list[np.ndarray]:
 
 
 def _length_bits(value: np.ndarray) -> int | None:
-    is_text = value.dtype.kind in "OSU"
-    if not is_text:
+    if value.dtype.kind not in "OSU":
         return None
     length = max((len(text) for text in value.ravel()), default=0)
     return max(length, _SHORT_TEXT).bit_length()

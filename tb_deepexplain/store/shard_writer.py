@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -129,7 +130,7 @@ class ShardWriter:
                 self._writers[table] = pq.ParquetWriter(
                     self._temporary[table],
                     schema,
-                    compression="zstd",
+                    compression=_compression(schema),
                     write_statistics=False,
                     use_dictionary=[name for name in schema.names if name not in _LARGE_COLUMNS],
                 )
@@ -144,6 +145,17 @@ class ShardWriter:
             with as_store_error(self._directory):  # one call writes one row group
                 writer.write_table(rows, row_group_size=rows.num_rows)
             self._pending[table], self._pending_bytes[table] = [], 0
+
+
+@functools.cache
+def _compression(schema: pa.Schema) -> dict[str, str]:
+    """The codec of each column of a file: none for single numbers, where zstd takes more time than it saves bytes."""
+    buffer = pa.BufferOutputStream()
+    pq.ParquetWriter(buffer, schema).close()
+    file = pq.ParquetFile(pa.BufferReader(buffer.getvalue())).schema
+    columns = [file.column(i) for i in range(len(file))]
+    is_number = {one.path: one.physical_type != "BYTE_ARRAY" and not one.max_repetition_level for one in columns}
+    return {path: "none" if single else "zstd" for path, single in is_number.items()}
 
 
 def _map_bytes(attributions: Sequence[Attribution]) -> list[int]:
