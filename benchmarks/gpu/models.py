@@ -44,6 +44,9 @@ def load(name: str, most: int | None = None) -> Net:
     """The net with random weights, the same in every process, and at most `most` random examples."""
     tf.keras.utils.set_random_seed(0)
     model, body = NETS[name].build()
+    for weight in model.weights:
+        if weight.name in ("bias", "beta"):  # else zero, so that ReLU nets are linear along each ray and methods agree
+            weight.assign(tf.random.normal(weight.shape, stddev=0.1))
     count = min(NETS[name].examples, most or NETS[name].examples)
     rng, shape = np.random.default_rng(0), model.input_shape[1:]
     if name == "textcnn":

@@ -151,6 +151,8 @@ def measure_method(net: Net, method: Any, batch: int | None, floor: float, timin
     except Exception as error:  # the others are measured all the same
         return row | {"error": f"{type(error).__name__}: {str(error)[:200]}"}
     figures = {"examples": count, "evaluations_per_second": rate, "of_floor": rate / floor}
+    log = explainer.batch_log
+    figures |= {"evaluations_at_once": log.size, "batches_with_xla": log.batches_with_xla}
     if batch is None:
         figures |= {"goal": models.NETS[net.name].goal, "reached": rate / floor >= models.NETS[net.name].goal}
     return row | figures

@@ -38,7 +38,7 @@ def test_exactness_and_throughput_without_a_gpu(
     assert [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")] == rows
     errors = {row["maps"]: row["worst_percent"] for row in rows if "worst_percent" in row}
     assert errors.keys() == {"cnn28 gradient_x_input", "cnn28 occlusion"}
-    assert max(errors.values()) < 0.1  # float32 against float64 on one processor
+    assert 0 < max(errors.values()) < 0.1  # float32 against float64 on one processor
     assert [(row["held"], row["of"], row["failed"]) for row in rows if "golden" in row] == [(3, 3, [])]
     rates = [row for row in rows if row["part"] == "throughput"]
     assert all(row["evaluations_per_second"] > 0 for row in rates)
