@@ -53,10 +53,9 @@ class BatchGrowth:
     def next_size(self, bound: int = LARGEST, available: float = math.inf) -> int:
         """The size of the next batch, at most `bound`. `available`: the evaluations that can be done at once."""
         with self._lock:
-            if self._candidate > bound:
-                self._candidate = 0
             is_tried = 0 < self._candidate <= available
-            is_tried = is_tried and len(self._rates.get(self._candidate, ())) < len(self._rates[self._best])
+            # In turn with the best size.
+            is_tried = is_tried and len(self._rates.get(self._candidate, ())) < len(self._rates.get(self._best, ()))
             return max(1, min(self._candidate if is_tried else self._best, bound))
 
     @property
@@ -64,18 +63,16 @@ class BatchGrowth:
         """The size with the most evaluations a second so far."""
         return self._best
 
-    def is_settled(self, bound: int = LARGEST) -> bool:
-        """Whether no larger size is to be tried."""
-        return 2 * self._best > min(self._most, bound)
+    def is_settled(self, bound: int = LARGEST, available: float = math.inf) -> bool:
+        """Whether no larger size is to be tried; arguments as for `next_size`."""
+        return 2 * self._best > min(self._most, bound, available)
 
     def _rate(self, size: int) -> float:
         """Evaluations a second in batches of this size; 0 if they are not known."""
         return max(self._rates.get(size, ()), default=0.0)
 
-    def record(
-        self, size: int, evaluations: float, seconds: float, bound: int = LARGEST, available: float = math.inf
-    ) -> None:
-        """Learn what full batches of this size took. `bound`, `available`: as for `next_size`."""
+    def record(self, size: int, evaluations: float, seconds: float) -> None:
+        """Learn what full batches of this size took."""
         with self._lock:
             if size not in self._started:
                 self._started[size] = seconds
@@ -88,16 +85,15 @@ class BatchGrowth:
             elif size == self._best:
                 self._worked += seconds
                 self._watch(rates)
-            self._propose(bound, available)
+            self._propose()
 
-    def _propose(self, bound: int, available: float) -> None:
-        """Try twice the best size, if there is enough work and memory for it."""
-        size = 2 * self._best
-        if self._candidate or not self._rates.get(self._best) or size > min(self._most, available, bound):
+    def _propose(self) -> None:
+        """Try twice the best size."""
+        if self._candidate or not self._rates.get(self._best) or 2 * self._best > self._most:
             return
         if not self._compiles or self._worked >= self._started[self._best]:
-            self._candidate = size
-            self._rates[self._best] = self._rates[self._best][-1:]  # both are measured in turn from now on
+            self._candidate = 2 * self._best
+            self._rates[self._best].clear()  # both are measured in turn from now on: the device may have become slower
 
     def _judge(self) -> None:
         """Take the candidate, or go back to the best size, once it is clear which is faster."""

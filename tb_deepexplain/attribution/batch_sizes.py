@@ -179,8 +179,8 @@ class RunSizes:
         """A batch begins."""
         self._use = device_memory.memory_use(self._device)
 
-    def record(self, size: int, examples: int, left: int, evaluations: int, seconds: float) -> None:
-        """Learn what the batch took. `left`: the examples that were left before it."""
+    def record(self, size: int, examples: int, evaluations: int, seconds: float) -> None:
+        """Learn what the batch took."""
         state, use = self._state, device_memory.memory_use(self._device)
         self.count(size)
         if use and self._use and use.peak > self._use.peak:
@@ -188,7 +188,7 @@ class RunSizes:
         state.xla.record(seconds)
         state.evaluations, state.seconds = evaluations / max(1, examples), seconds / max(1, examples)
         if self._fixed is None and self.is_full(size, examples):
-            state.growth.record(size, evaluations, seconds, self._bound(), self._available(left))
+            state.growth.record(size, evaluations, seconds)
 
     def count(self, size: int, with_xla: bool = False) -> None:
         """A batch is done."""
@@ -209,7 +209,7 @@ class RunSizes:
 
     def xla_is_due(self, size: int, examples: int, left: int) -> bool:
         """Whether to try XLA with a batch of this size, of so many examples; `left` are left, with these."""
-        is_settled = self._fixed is not None or self._state.growth.is_settled(self._bound())
+        is_settled = self._fixed is not None or self._state.growth.is_settled(self._bound(), self._available(left))
         return is_settled and self.is_full(size, examples) and self._state.xla.is_due(left * self._state.seconds)
 
     def is_full(self, size: int, examples: int) -> bool:

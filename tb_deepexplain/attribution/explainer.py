@@ -637,7 +637,7 @@ class Explainer:
         if jit:
             sizes.count(size, with_xla=True)
             return output, texts
-        sizes.record(size, count, left, int(output.evaluations.sum()), seconds)
+        sizes.record(size, count, int(output.evaluations.sum()), seconds)
         return output, texts
 
     @in_its_precision

@@ -153,7 +153,11 @@ def test_beam_and_the_manifest_hold_the_same_figures(
     (sizes,) = [m.result for m in metrics["distributions"] if m.key.metric.name == "batch_size"]
     assert (sizes.count, sizes.min, sizes.max) == (spent["batches"], 2, 4)
     assert spent["examples_in_a_batch"] == round(sizes.mean, 2)
-    assert "work      42 evaluations (" in capsys.readouterr().out
+    assert spent["evaluations_at_once"] == {"gradient_x_input": 4}
+    assert spent["batches_with_xla"] == {}
+    report = capsys.readouterr().out
+    assert "work      42 evaluations (" in report
+    assert "4 evaluations at once" in report
 
 
 def test_a_report_that_is_being_written_is_not_read(tmp_path: Path) -> None:
@@ -233,11 +237,16 @@ def test_every_example_is_reported_once(image: Run, fails: int | None, monkeypat
 def test_metrics_add_up_and_travel() -> None:
     one = Metrics(explained=2, failed={"parse": 1}, total_seconds=1.5)
     one.batch(2, 20, 0.5)
+    one.batches_of("saliency", {64: 3, 256: 1}, with_xla=0, halvings=1)
     other = Metrics(failed={"parse": 1, "read": 2})
-    assert Metrics.decode((one + other).encode()) == Metrics(
+    other.batches_of("saliency", {64: 2}, with_xla=2, halvings=0)
+    total = Metrics.decode((one + other).encode())
+    assert total == Metrics(
         explained=2, failed={"parse": 2, "read": 2}, evaluations=20, batch_sizes={"2": 1}, model_seconds=0.5,
-        total_seconds=1.5,
+        total_seconds=1.5, evaluation_batches={"saliency": {"64": 5, "256": 1}}, batches_with_xla={"saliency": 2},
+        oom_retries=1,
     )  # fmt: skip
+    assert total.describe()["evaluations_at_once"] == {"saliency": 64}  # which did most of the work
 
 
 def test_filters_in_several_threads_restore_standard_error(monkeypatch: pytest.MonkeyPatch) -> None:
