@@ -30,6 +30,7 @@ CPU = Rules(gain=1.1, rate=statistics.median, to_accept=5, to_refuse=3, doubling
 # On a GPU larger sizes gain until all of its processors are at work.
 GPU = Rules(gain=1.03, rate=max, to_accept=2, to_refuse=2, doublings=20)
 
+_LESS = 8  # times what is counted, a pass forward may take, which forgets values; less would be a mistake
 _SLOW, _SLOW_BATCHES, _RESTARTS = 1.25, 3, 3
 
 
@@ -120,6 +121,7 @@ class MemoryBound:
     def __init__(self, bytes_of_one: float) -> None:
         """`bytes_of_one`: an estimate, which batches correct."""
         self._bytes_of_one = max(1.0, bytes_of_one)
+        self._least = self._bytes_of_one / _LESS
         self._most = self.most_examples = LARGEST
 
     def evaluations(self, free: int | None) -> int:
@@ -131,7 +133,7 @@ class MemoryBound:
 
     def record(self, size: int, taken: int) -> None:
         """A batch of this size took so many bytes."""
-        self._bytes_of_one = max(1.0, taken / size)
+        self._bytes_of_one = max(self._least, taken / size)
 
     def run_out(self, size: int, examples: int) -> bool:
         """A batch of this size, of so many examples, did not fit: at most half of it from now on. False: it was the smallest."""

@@ -184,7 +184,7 @@ class RunSizes:
         state, use = self._state, device_memory.memory_use(self._device)
         self.count(size)
         if use and self._use and use.peak > self._use.peak:
-            state.memory.record(size, use.peak - self._use.current)
+            state.memory.record(size, use.peak - self._use.current - self._held_bytes(examples))
         state.xla.record(seconds)
         state.evaluations, state.seconds = evaluations / max(1, examples), seconds / max(1, examples)
         if self._fixed is None and self.is_full(size, examples):
@@ -211,6 +211,14 @@ class RunSizes:
         """Whether to try XLA with a batch of this size, of so many examples; `left` are left, with these."""
         is_settled = self._fixed is not None or self._state.growth.is_settled(self._bound(), self._available(left))
         return is_settled and self.is_full(size, examples) and self._state.xla.is_due(left * self._state.seconds)
+
+    def _held_bytes(self, examples: int) -> int:
+        """What the method itself keeps of so many examples, at most."""
+        sizes = self._sizes
+        if sizes.values_per_feature is None:
+            return 0
+        values = sizes.held_values if sizes.refines else examples * self._state.values * sizes.values_per_feature
+        return values * _bytes_of(sizes.precision)
 
     def is_full(self, size: int, examples: int) -> bool:
         """Whether so many examples fill a batch of this size."""

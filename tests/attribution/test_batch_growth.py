@@ -148,6 +148,8 @@ def test_the_estimate_of_memory_is_corrected_by_what_batches_take() -> None:
     bound = MemoryBound(1e6)
     bound.record(512, int(512 * 2e5))
     assert bound.evaluations(int(1.6e9)) == 2048
+    bound.record(512, -1000)  # what a method keeps was estimated too high
+    assert bound.evaluations(int(1.6e9)) == 4096
 
 
 def test_a_device_that_runs_out_of_memory_gets_half_at_once() -> None:

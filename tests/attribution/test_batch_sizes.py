@@ -114,6 +114,19 @@ def test_peaks_correct_the_bound(gpu: Any, graph: dx.ModelGraph, monkeypatch: py
     )  # of the 50 in half of a gigabyte
 
 
+def test_what_a_method_keeps_is_not_memory_of_evaluations(
+    gpu: Any, graph: dx.ModelGraph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Integrated gradients keep gradients of all steps, in a quarter of what is free."""
+    gpu(4 * 10**9)
+    peak = 10**9 + 32 * 10**6
+    peaks = iter([0, peak, *[peak] * 50])
+    monkeypatch.setattr(device_memory, "memory_use", lambda _: MemoryUse(0, next(peaks)))
+    explainer = dx.Explainer("integrated_gradients", graph, target=1)
+    explainer.run(PICTURES[:32], batch_size=32)  # takes 1 MB an evaluation
+    assert explainer.batch_sizes.of(explainer.check(PICTURES), None).evaluations() == 1024  # of the 2000 in a half
+
+
 @pytest.mark.parametrize("method", ["gradient_x_input", "occlusion"])
 def test_a_batch_that_does_not_fit_is_halved_at_once(
     method: str, fresh: None, graph: dx.ModelGraph, monkeypatch: pytest.MonkeyPatch

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
+import tensorflow as tf
 
 from beam_pipelines.engine.batch_size import FIRST, LARGEST, SECONDS, BatchSize, examples_to_fill
+from tb_deepexplain.attribution import batch_sizes, device_memory
+from tb_deepexplain.attribution.compiled_method import CompiledMethod
 from tb_deepexplain.recording.example import Example
+from tests.pipeline_runs import Run, pictures, write_records
 
 
 def test_batches_grow_as_long_as_they_take_little_time() -> None:
@@ -65,3 +71,25 @@ def test_a_fixed_size_stays() -> None:
     for seconds in (0, 10 * SECONDS):
         size.record(7, seconds)
         assert size.current == 7
+
+
+@pytest.mark.slow
+def test_a_nearly_full_card(
+    image: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The run finishes in batches that fit, and says so; where nothing fits, it ends with a sentence."""
+    monkeypatch.setattr(batch_sizes, "_measured", {})
+    monkeypatch.setattr(device_memory, "free_memory", lambda _: 5_000_000)
+    source = write_records(tmp_path / "a.tfrecord", pictures(40))
+    assert image(source, "--batch_size=8192", methods="gradient_x_input") == 0
+    at_once = image.store.manifest["spent"]["evaluations_at_once"]["gradient_x_input"]
+    assert 1 <= at_once <= 512
+    assert f"{at_once} evaluations at once instead of 8,192, for lack of memory" in capsys.readouterr().out
+
+    def fail(*_: Any) -> Any:
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+
+    monkeypatch.setattr(CompiledMethod, "__call__", fail)
+    assert image(source, "--overwrite", methods="gradient_x_input") != 0
+    output = capsys.readouterr()
+    assert "one evaluation of one example does not fit into the memory of CPU:0" in output.out + output.err

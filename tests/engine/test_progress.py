@@ -153,7 +153,7 @@ def test_beam_and_the_manifest_hold_the_same_figures(
     (sizes,) = [m.result for m in metrics["distributions"] if m.key.metric.name == "batch_size"]
     assert (sizes.count, sizes.min, sizes.max) == (spent["batches"], 2, 4)
     assert spent["examples_in_a_batch"] == round(sizes.mean, 2)
-    assert spent["evaluations_at_once"] == {"gradient_x_input": 4}
+    assert spent["evaluations_at_once"] == {"gradient_x_input": 4, "saliency": 4}
     assert spent["batches_with_xla"] == {}
     report = capsys.readouterr().out
     assert "work      42 evaluations (" in report
