@@ -119,8 +119,9 @@ class UnitWorker:
                 for failure in failures:
                     metrics.fail(failure.stage)
                 progress.report_examples(unread, len(failures), failures[-1].message if failures else "")
-                to_fill = examples_to_fill(self.explainer, batch) if batch else 1
-                self._batch_size.record(len(batch), metrics.model_seconds - model_seconds, to_fill)
+                if batch:
+                    to_fill = examples_to_fill(self.explainer, batch)
+                    self._batch_size.record(len(batch), metrics.model_seconds - model_seconds, to_fill)
             metrics.total_seconds = time.perf_counter() - started
             shard.note(METRICS_NOTE, metrics.encode())
         progress.report_unit(None)
