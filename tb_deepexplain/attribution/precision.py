@@ -24,6 +24,9 @@ MAY_BE_TF32 = (
 )
 
 
+_thread = threading.local()
+
+
 def read_precision(precision: str | None = None, mixed_precision: bool = False) -> Precision:
     """The precision of that name, by default float32; `mixed_precision=True` is "mixed". Raises ParameterError."""
     if precision is not None and precision not in PRECISIONS:
@@ -40,8 +43,16 @@ def computing_in(precision: str) -> Iterator[None]:
     TF32 is a setting of the process: threads that need it on and threads that need it off wait for each other. Half precision is one of
     the thread.
     """
-    with _tf32.held(precision == "tf32"), _rewriting(precision == "mixed"):
+    outer: str | None = getattr(_thread, "precision", None)
+    if outer == precision:
         yield
+        return
+    with _tf32.held(precision == "tf32"), _rewriting(precision == "mixed"):
+        _thread.precision = precision
+        try:
+            yield
+        finally:
+            _thread.precision = outer
 
 
 def check_mixed() -> None:
@@ -63,7 +74,7 @@ def check_tf32() -> None:
 
 def computes_on_gpu() -> bool:
     """Whether this thread computes on a GPU."""
-    return "GPU" in _device()
+    return bool(tf.config.list_logical_devices("GPU")) and "GPU" in _device()
 
 
 def _device() -> str:
