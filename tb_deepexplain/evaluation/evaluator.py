@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 import tensorflow as tf
@@ -27,6 +27,8 @@ from tb_deepexplain.evaluation.measures import Measure, check_measures, find_mea
 from tb_deepexplain.graph.submodel import Submodel
 from tb_deepexplain.registry.table import Selection
 from tb_deepexplain.user_warnings import warn
+
+Report: TypeAlias = Callable[[float], None]
 
 
 class Evaluator:
@@ -83,6 +85,7 @@ class Evaluator:
         seed: int = 0,
         segments: Any = None,
         known: Mapping[str, Measured] | None = None,
+        report: Report | None = None,
     ) -> dict[str, Measured]:
         """The measures of the maps of `xs`: values `[N]`, curves `[N, K]` and their points `[N, K]`. NaN: undefined for this map.
 
@@ -90,11 +93,12 @@ class Evaluator:
         `run(xs, ..., return_result=True)` returned; without it the maps are computed here. `seed` makes measures that sample
         repeatable. `segments` `[N, H, W]` number the parts of a picture, from 0, that are removed together in place of blocks.
         `known` is what `run` or `chance` returned for other maps of the same model, examples, targets, seed and parameters: its
-        scores are not computed again. Raises InputError, also if `known` does not fit.
+        scores are not computed again. `report` is called after each measure of each batch with the share of the work that this was.
+        Raises InputError, also if `known` does not fit.
         """
         inputs = self.explainer.check(xs)
         if (other := self._for_examples(inputs, batch_size)) is not self:
-            options = {"batch_size": batch_size, "seed": seed, "segments": segments, "known": known}
+            options = {"batch_size": batch_size, "seed": seed, "segments": segments, "known": known, "report": report}
             return other.run(inputs, result, ys=ys, target=target, **options)
         if result is None:
             result = self.explainer.run(
@@ -105,7 +109,7 @@ class Evaluator:
             target, ys = _explained(result)
         examples = self.explainer.prepare(inputs, ys=ys, target=target, batch_size=batch_size, seed=seed)
         maps = read_maps(result.attributions, self.explainer.submodel.cut.names, examples.n)
-        return self._measure(examples, maps, self.measures, segments, known or {})
+        return self._measure(examples, maps, self.measures, segments, known or {}, report)
 
     @in_its_precision
     def chance(
@@ -118,6 +122,7 @@ class Evaluator:
         batch_size: int | None = None,
         seed: int = 0,
         segments: Any = None,
+        report: Report | None = None,
     ) -> dict[str, Measured]:
         """The chance level of each measure that needs only the score: its values for random maps.
 
@@ -125,12 +130,12 @@ class Evaluator:
         """
         inputs = self.explainer.check(xs)
         if (other := self._for_examples(inputs, batch_size)) is not self:
-            options = {"batch_size": batch_size, "seed": seed, "segments": segments}
+            options = {"batch_size": batch_size, "seed": seed, "segments": segments, "report": report}
             return other.chance(inputs, result, ys=ys, target=target, **options)
         if result is not None and target is DEFAULT and ys is None:
             target, ys = _explained(result)
         examples = self.explainer.prepare(inputs, ys=ys, target=target, batch_size=batch_size, seed=seed)
-        return self._measure(examples, None, [m for m in self.measures if m.needs == "score"], segments, {})
+        return self._measure(examples, None, [m for m in self.measures if m.needs == "score"], segments, {}, report)
 
     def _for_examples(self, inputs: Inputs, batch_size: int | None) -> Evaluator:
         """This evaluator, or the same for a graph that holds for examples of these shapes."""
@@ -144,6 +149,7 @@ class Evaluator:
         measures: Sequence[Measure],
         segments: Any,
         known: Mapping[str, Measured],
+        report: Report | None,
     ) -> dict[str, Measured]:
         if segments is not None:
             first_entry = self.explainer.batch(examples, np.arange(1), self.explainer.removal).entries[0]
@@ -173,6 +179,8 @@ class Evaluator:
                 else:
                     measured = self._measure_method(measure, of_method, values, lengths, examples)
                 parts[measure.id].append(_as_arrays(measured, finite))
+                if report is not None:
+                    report(len(rows) / max(1, examples.n) / len(measures))
         return {
             name: Measured(
                 **dict(

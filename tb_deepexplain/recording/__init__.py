@@ -12,6 +12,7 @@ Read `request.py` and `example.py` first, then `batch_explainer.py`, which uses 
     batch_explainer.py     a batch of examples in, rows out; halves a batch that does not fit into memory
     map_rows.py            results of an explainer → rows
     map_measures.py        measures of the maps, and of random maps
+    full_batches.py        how many examples fill the batches of methods and measures
     display.py             examples as a person sees them
     work_metrics.py        counts and run times
     manifest.py            the contents of the manifest (`store/writer.py` writes the file)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +24,7 @@ from tb_deepexplain.graph.model_graph import ModelGraph
 from tb_deepexplain.recording import display
 from tb_deepexplain.recording.example import Example, batch_positions, fill_up
 from tb_deepexplain.recording.example_condition import ExampleCondition
+from tb_deepexplain.recording.full_batches import Work, examples_to_fill
 from tb_deepexplain.recording.map_measures import MapMeasures
 from tb_deepexplain.recording.map_rows import find_disagreement, finite_maps, make_rows, maps_of_inputs
 from tb_deepexplain.recording.modality import check_map_axes, find_modality, find_pictures, find_shown_inputs
@@ -104,7 +104,7 @@ class _OfTarget(NamedTuple):
 
     rows: list[Columns[Attribution]]
     finite: np.ndarray  # [N] whether scores and maps are, of all methods
-    evaluations: int
+    work: list[Work]
     seconds: float  # in the model
 
 
@@ -306,22 +306,24 @@ class BatchExplainer:
 
     def _explain_batch(self, examples: Sequence[Example], report: _Report, metrics: Metrics) -> Records:
         batch = self._predict_batch(examples)
-        seconds, evaluations = batch.seconds, 0
+        seconds, work = batch.seconds, list[Work]()
         rows, numbers = list[Columns[Attribution]](), list[int]()
         finite = ~np.isnan(batch.predictions.outputs.reshape(len(examples), -1)).any(1)
         map_targets = batch.classes.choose(self.request.target, [example.label for example in batch.examples])
         shares = 1 / np.bincount(np.concatenate([target.rows for target in map_targets]), minlength=len(examples))
         for target in map_targets:
             of_each_method = float(shares[target.rows].sum()) / len(self.explainers)
-            of_target = self._explain_target(batch, target, functools.partial(report, of_each_method))
-            evaluations, seconds = evaluations + of_target.evaluations, seconds + of_target.seconds
+
+            def report_share(share: float, of_each_method: float = of_each_method) -> None:
+                report(share * of_each_method)
+
+            of_target = self._explain_target(batch, target, report_share)
+            work, seconds = work + of_target.work, seconds + of_target.seconds
             finite[target.rows] &= of_target.finite
             rows += of_target.rows
             numbers += target.rows.tolist() * len(of_target.rows)
-        metrics.batch(len(examples), evaluations, seconds)
-        maps = sum(len(target.rows) for target in map_targets) * len(self.explainers)
-        size = max(explainer.batch_log.size for explainer in self.explainers)
-        self.examples_to_fill = max(1, math.ceil(size * maps / max(1, evaluations)))
+        metrics.batch(len(examples), sum(w.evaluations for w in work), seconds)
+        self.examples_to_fill = examples_to_fill(work, len(examples))
         for explainer in self.explainers:
             log = explainer.batch_log.take()
             metrics.batches_of(explainer.method.id, log.batches, log.batches_with_xla, log.halvings)
@@ -344,8 +346,8 @@ class BatchExplainer:
         fitted, words = self._fit_labels(examples, classes), self._words(inputs, predictions)
         return _Batch(fitted, inputs, predictions, classes, words, seconds)
 
-    def _explain_target(self, batch: _Batch, target: MapTarget, report: Callable[[], None]) -> _OfTarget:
-        """The rows of one map of each example that has it, by every method; `report` is called after each method."""
+    def _explain_target(self, batch: _Batch, target: MapTarget, report: _Report) -> _OfTarget:
+        """The rows of one map of each example that has it, by every method; `report` is called with shares of one method's work."""
         numbers, with_map = target.rows.tolist(), [batch.examples[i] for i in target.rows]
         some = batch.inputs if len(numbers) == len(batch.examples) else batch.inputs.take(target.rows)
         measures = MapMeasures(self.request, with_map, some, target.explained, self._batch_size, self._pictures)
@@ -354,26 +356,32 @@ class BatchExplainer:
             assert batch.predictions.lengths is not None
             lengths = batch.predictions.lengths[target.rows]
         rows: list[Columns[Attribution]] = []
-        seconds, evaluations, finite = 0.0, 0, np.ones(len(numbers), bool)
+        seconds, work, finite = 0.0, list[Work](), np.ones(len(numbers), bool)
+        share_of_maps = 1 / (1 + len(self._evaluator.measures))
+
+        def report_measures(share: float) -> None:
+            if share_of_maps < 1:
+                report(share * (1 - share_of_maps))
+
         for explainer in self.explainers:
             with self._device:
                 started = time.perf_counter()
                 result = explainer.run(some, target=target.explained, batch_size=self._batch_size, return_result=True)
-                columns = measures.columns(self._evaluator.of(explainer), result)
+                work.append(Work.of(explainer, int(result.evaluations.sum())))
+                report(share_of_maps)
+                columns = measures.columns(self._evaluator.of(explainer), result, report_measures)
                 seconds += time.perf_counter() - started
-            evaluations += int(result.evaluations.sum())
             maps = maps_of_inputs(explainer, result, self._shown, with_map[0], lengths)
             finite &= finite_maps(maps, result.score, explainer.submodel.cut.names)
             method = explainer.method.id
             rows.append(make_rows(self.request, method, with_map, maps, result, columns, batch.classes, numbers))
-            report()
         if len(rows) > 1:
             words = [batch.words[i] for i in numbers]
             disagreement = [
                 find_disagreement(list(of_example), of) for *of_example, of in zip(*rows, words, strict=True)
             ]
             rows = [of_method.replace(disagreement=disagreement) for of_method in rows]
-        return _OfTarget(rows, finite, evaluations + measures.evaluations, seconds)
+        return _OfTarget(rows, finite, work + measures.work, seconds)
 
     def _predict(self, inputs: dict[str, np.ndarray] | Inputs) -> Predictions:
         return self.explainers[0].predict(inputs, batch_size=self._batch_size)

@@ -12,10 +12,11 @@ import numpy as np
 from tb_deepexplain.attribution.inputs import Inputs
 from tb_deepexplain.attribution.results import Result
 from tb_deepexplain.attribution.targets import Explained
-from tb_deepexplain.evaluation.evaluator import Evaluator
+from tb_deepexplain.evaluation.evaluator import Evaluator, Report
 from tb_deepexplain.evaluation.measured import Measured
 from tb_deepexplain.evaluation.superpixels import superpixels
 from tb_deepexplain.recording.example import Example
+from tb_deepexplain.recording.full_batches import Work
 from tb_deepexplain.recording.request import Request
 from tb_deepexplain.stats.intervals import finite_or_none
 
@@ -46,22 +47,26 @@ class MapMeasures:
         }
         # By the parameters of the measures: methods may have different baselines, which are parameters of measures, too.
         self._of_random_maps: dict[str, dict[str, Measured]] = {}
-        self.evaluations = 0
+        self.work: list[Work] = []  # of each measure of each method
 
-    def columns(self, evaluator: Evaluator, result: Result) -> dict[int, dict[str, Any]]:
-        """The columns of the measures for each measured example, by its position in the batch."""
+    def columns(self, evaluator: Evaluator, result: Result, report: Report) -> dict[int, dict[str, Any]]:
+        """The columns of the measures for each measured example, by its position in the batch.
+
+        `report` is called after each measure with the share of the work that this was.
+        """
         if not len(self._rows):
+            report(1)
             return {}
         random = self._of_random_maps.get(evaluator.parameters_digest)
         if random is None:
             random = self._of_random_maps[evaluator.parameters_digest] = evaluator.chance(
-                self._inputs, **self._arguments
+                self._inputs, report=lambda _: report(0), **self._arguments
             )
-            self._count(random)
+            self._count(random, evaluator)
         attributions = {name: np.asarray(values)[self._rows] for name, values in result.attributions.items()}
         selected = dataclasses.replace(result, attributions=attributions)
-        of_maps = evaluator.run(self._inputs, selected, known=random, **self._arguments)
-        self._count(of_maps)
+        of_maps = evaluator.run(self._inputs, selected, known=random, report=report, **self._arguments)
+        self._count(of_maps, evaluator)
         columns: dict[int, dict[str, Any]] = {}
         for k, position in enumerate(self._rows):
             row = columns.setdefault(int(position), {})
@@ -71,8 +76,11 @@ class MapMeasures:
                     row |= _columns(name, "_random", random[name], k)
         return columns
 
-    def _count(self, measured_by_name: dict[str, Measured]) -> None:
-        self.evaluations += sum(int(measured.evaluations.sum()) for measured in measured_by_name.values())
+    def _count(self, measured_by_name: dict[str, Measured], evaluator: Evaluator) -> None:
+        for measure in evaluator.measures:
+            if measure.id in measured_by_name:
+                evaluations = int(measured_by_name[measure.id].evaluations.sum())
+                self.work.append(Work.of(evaluator.explainer, evaluations, explains=measure.needs == "method"))
 
 
 def _columns(name: str, suffix: str, measured: Measured, k: int) -> dict[str, Any]:
