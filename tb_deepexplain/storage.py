@@ -130,6 +130,16 @@ def read_text(path: Path) -> str:
     return path.fs.cat_file(path.path).decode() if is_remote(path) else path.read_text("utf-8")  # type: ignore[attr-defined]
 
 
+def read_bounded_text(path: Path, most_bytes: int) -> str | None:
+    """As `read_text`; None for a file of more bytes, of which no more are read."""
+    if is_remote(path):
+        content: bytes = path.fs.cat_file(path.path, end=most_bytes + 1)  # type: ignore[attr-defined]
+    else:
+        with path.open("rb") as file:
+            content = file.read(most_bytes + 1)
+    return None if len(content) > most_bytes else content.decode()
+
+
 def describe_version(info: Mapping[str, Any]) -> str:
     """Size and checksum or time of a remote file, from fsspec's `info`: changes with its content."""
     version = next((info[key] for key in _VERSION_KEYS if info.get(key)), "")

@@ -43,20 +43,19 @@ class Engine:
 
     def rows(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
         """The rows of the result."""
-        rows: list[tuple[Any, ...]] = self._execute(sql, parameters).fetchall()
-        return rows
+        return self._fetch(sql, parameters, "fetchall")
 
     def columns(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[np.ndarray]:
         """The columns of a result that holds numbers; null becomes NaN."""
-        columns = self._execute(sql, parameters).fetchnumpy().values()
+        columns = self._fetch(sql, parameters, "fetchnumpy").values()
         return [np.ma.filled(c, np.nan) if isinstance(c, np.ma.MaskedArray) else c for c in columns]
 
-    def _execute(self, sql: str, parameters: Mapping[str, Any] | None) -> Any:
+    def _fetch(self, sql: str, parameters: Mapping[str, Any] | None, fetch: str) -> Any:
         with self._lock:
             cursor = self._database.cursor()  # one for each query: they may come from many threads
         try:
-            return cursor.execute(sql, dict(parameters or {}))
-        except duckdb.Error as error:
+            return getattr(cursor.execute(sql, dict(parameters or {})), fetch)()
+        except (duckdb.Error, UnicodeError) as error:  # of the files, or of what people typed
             raise StoreError(
                 f"the index cannot be read ({str(error).splitlines()[0]}); run the pipeline again"
             ) from error

@@ -8,15 +8,17 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
+import numpy as np
+
 from tb_deepexplain.errors import StoreError
 from tb_deepexplain.plugin import filter_sql, views
 from tb_deepexplain.plugin.api import EXAMPLE_COLUMNS
 from tb_deepexplain.plugin.errors import BadRequest
-from tb_deepexplain.plugin.index_rows import page_rows
+from tb_deepexplain.plugin.index_rows import IndexRow, page_rows
 from tb_deepexplain.plugin.json_numbers import json_number
 from tb_deepexplain.plugin.parameters import ExampleQuery
 from tb_deepexplain.plugin.served_store import ServedStore
-from tb_deepexplain.plugin.tolerant_reads import read_locations
+from tb_deepexplain.plugin.tolerant_reads import READ_ERRORS, read_locations
 from tb_deepexplain.store.index import Location
 from tb_deepexplain.store.records import split_map, value_names
 from tb_deepexplain.store.slice_features import column_name
@@ -82,11 +84,21 @@ def _value_columns(store: ServedStore, query: ExampleQuery) -> dict[str, list[An
             for row in rows:
                 values = maps[row.map_location]
                 if name is not None:
-                    values = split_map(values, row.parts or [])[name]
+                    values = _part_of(values, row, name)
                 cells[f"{row.method}.{prefix}attributions"] = list(map(json_number, values.ravel().tolist()))
         lines.append(cells)
     names = dict.fromkeys(name for cells in lines for name in cells)
     return {name: [cells.get(name) for cells in lines] for name in names}
+
+
+def _part_of(attributions: np.ndarray, row: IndexRow, name: str) -> np.ndarray:
+    """The part of a map that belongs to an input; StoreError if it has none."""
+    try:
+        return split_map(attributions, row.parts or [])[name]
+    except READ_ERRORS as error:
+        raise StoreError(
+            f"the map of example {row.example_id!r} by {row.method} does not fit its input ({error}); run the pipeline again"
+        ) from error
 
 
 def _read(locations: Iterable[Location], read: Callable[[Sequence[Location]], list[T]]) -> dict[Location, T]:

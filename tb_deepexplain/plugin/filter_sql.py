@@ -70,7 +70,7 @@ def slice_fields(manifest: Mapping[str, Any]) -> tuple[SliceField, ...]:
             SliceField(
                 name,
                 column_name(name) if is_of_page else name,
-                feature["type"] == "number",
+                feature.get("type") == "number",
                 None if values is None else tuple(values),
             )
         )

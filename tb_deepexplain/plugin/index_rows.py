@@ -64,11 +64,11 @@ class IndexRow(NamedTuple):
 
     @property
     def map_location(self) -> Location:
-        return Location(self.shard, self.row_group, self.row)
+        return Location(self.shard, self.row_group, self.row, self.example_id)
 
     @property
     def input_location(self) -> Location:
-        return Location(self.input_shard, self.input_row_group, self.input_row)
+        return Location(self.input_shard, self.input_row_group, self.input_row, self.example_id)
 
 
 RowsById = dict[str, list[IndexRow]]

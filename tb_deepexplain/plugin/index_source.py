@@ -16,6 +16,7 @@ from tb_deepexplain.storage import atomic_write, is_remote, open_parquet, read_c
 from tb_deepexplain.store import version_1
 from tb_deepexplain.store.layout import shard_file
 from tb_deepexplain.store.records import INPUT_SCHEMA
+from tb_deepexplain.store.shard_checks import check_index
 from tb_deepexplain.store.slice_features import MANIFEST_KEY, column_name
 
 _TEXTS = "texts.parquet"
@@ -59,7 +60,9 @@ class IndexSource:
         has_copies = self._is_remote or self._modality == "mixed"
         self._copies = engine.local_directory() if has_copies else None
         slices = [feature["name"] for feature in manifest.get(MANIFEST_KEY) or ()]
-        self.sql, self.columns = _table([self._local(name) for name in manifest["index"]], slices)
+        self.sql, self.columns = _table(
+            [self._local(name) for name in manifest["index"]], slices, manifest["counts"]["maps"]
+        )
         shards, input_units = (
             [name for (name,) in engine.rows(f"SELECT DISTINCT {column} FROM {self.sql}")]
             for column in ("shard", "input_shard")
@@ -124,23 +127,31 @@ class IndexSource:
         return Path(self._copies.name) / _TEXTS
 
 
-def _table(files: Sequence[Path], slices: Sequence[str]) -> tuple[str, list[str]]:
-    """The rows of all files as SQL, and the columns of the files. `slices`: names of the slice features."""
+def _table(files: Sequence[Path], slices: Sequence[str], maps: int) -> tuple[str, list[str]]:
+    """The rows of all files as SQL, and the columns of the files. `slices`: names of the slice features. StoreError unless the files
+    are those of an index of that many maps."""
     selects, start, columns = [], 0, []
     for path in files:
         try:
-            file = pq.ParquetFile(path)
+            with pq.ParquetFile(path) as file:
+                check_index(file, path)
+                columns = file.schema_arrow.names
+                rows = file.metadata.num_rows
+        except StoreError:
+            raise
         except Exception as error:
             raise StoreError(f"{path} cannot be read ({error}); run the pipeline again") from error
-        with file:
-            columns = file.schema_arrow.names
-            rows = file.metadata.num_rows
         missing = version_1.missing_index_columns(columns)
         upgraded = "".join(f"{sql} AS {name}, " for name, sql in missing.items())
         columns = [*columns, *missing]
         numbered = f"read_parquet({literal(str(path))}, file_row_number = true)"
         selects.append(f"SELECT *, {upgraded}file_row_number + {start} AS r FROM {numbered}")
         start += rows
+    if start != maps:
+        raise StoreError(
+            f"{files[0].parent if files else 'the store'}: its index has {start:,} rows, and its manifest names {maps:,} maps; the index "
+            "belongs to another store or run: run the pipeline again"
+        )
     by_name = ", ".join(f"{literal(name)}: {identifier(column_name(name))}" for name in slices)
     columns_of_slices = {"slices": f"{{{by_name}}}" if slices else "NULL"}
     derived = ", ".join(f"{sql} AS {name}" for name, sql in (DERIVED_COLUMNS | columns_of_slices).items())

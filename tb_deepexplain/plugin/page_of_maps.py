@@ -28,6 +28,7 @@ def page_of_maps(store: ServedStore, query: ExampleQuery, choice: ColumnChoice, 
     """The examples of a query, as one binary answer. Pictures and their maps have no side longer than `size`."""
     examples, total = page_rows(store, query)
     columns = list(pivot_columns(store, examples, query.selection, choice))
+    has_change_column = choice.change and bool(columns)
     maps = _read_maps(columns)
     inputs = read_locations((rows[0].input_location for rows in examples.values()), store.reader.inputs_at)
     writer = _Writer(store.modality, size)
@@ -44,7 +45,7 @@ def page_of_maps(store: ServedStore, query: ExampleQuery, choice: ColumnChoice, 
                 for column, cell, is_alike in zip(columns, cells, alike, strict=True)
             ],
         }
-        if choice.change:
+        if has_change_column:
             has_change = alike[0] and alike[-1]
             parts = rows[0].parts
             shown["maps"].append(_describe_change(writer, cells, stored_input, parts) if has_change else None)
@@ -57,7 +58,7 @@ def page_of_maps(store: ServedStore, query: ExampleQuery, choice: ColumnChoice, 
         "modality": cast(answers.Modality, store.modality),
         "pivot": cast(answers.Pivot, choice.pivot),
         "columns": [_describe_column(column) for column in columns]
-        + ([_describe_change_column(columns)] if choice.change else []),
+        + ([_describe_change_column(columns)] if has_change_column else []),
         "methods": [describe_method(method, store.modality) for method in store.methods],
         "fields": list(store.fields.numbers),
         "are_judged": store.are_judged,
@@ -170,6 +171,7 @@ class _Writer:
 
     def __init__(self, modality: str, size: int) -> None:
         self._modality, self._size = modality, size
+        self._thumbnails = thumbnails.Thumbnails(size)
         self.answer = tile_encoding.BinaryAnswer()
 
     def write_input(self, stored_input: dict[str, Any]) -> dict[str, Any]:
@@ -186,7 +188,7 @@ class _Writer:
         """Add an input, or a part of one, of a single modality."""
         match stored_input["modality"]:
             case "image":
-                data, media_type, shape = thumbnails.thumbnail(stored_input["image"] or b"", self._size)
+                data, media_type, shape = self._thumbnails.make(stored_input["image"])
                 blob = self.answer.add(data)
                 return {"modality": "image", "media_type": media_type, "full": list(shape), "data": blob}
             case "text":

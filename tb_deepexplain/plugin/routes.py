@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _STATIC = Path(__file__).parent / "static"
 _ASSET = re.compile(r"index\.js|assets/[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.(?:js|css)")
+_LONGEST_ASSET = 200  # characters; file systems raise an error for names of more than 255 bytes
 _STATIC_TYPES = {".js": "application/javascript", ".css": "text/css"}
 _YEAR = 365 * 24 * 3600
 _HOUR = 3600
@@ -202,7 +203,7 @@ _HANDLERS: dict[str, Handler] = {
 def _answer_static(http: wrappers.Request) -> wrappers.Response:
     name = http.path.rpartition("/static/")[2]
     file = _STATIC / name
-    if not _ASSET.fullmatch(name) or not file.is_file():
+    if len(name) > _LONGEST_ASSET or not _ASSET.fullmatch(name) or not file.is_file():
         built = (_STATIC / "index.js").is_file()
         reason = (
             f"no file {name[:80]!r}" if built else "the page is not built; run `npm ci && npm run build` in frontend/"

@@ -10,16 +10,15 @@ from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tb_deepexplain.errors import StoreError
 from tb_deepexplain.plugin.duckdb_engine import Engine
 from tb_deepexplain.plugin.filter_sql import StoreFields, slice_fields
 from tb_deepexplain.plugin.index_source import IndexSource
+from tb_deepexplain.store.manifest import require
 from tb_deepexplain.store.reader import Store
 
 if TYPE_CHECKING:
     from tb_deepexplain.plugin.example_order import Order
 
-_REQUIRED = ("modality", "methods", "index", "units", "version")
 _TARGETS_OF_ONE_MAP = ("predicted", "label", "sum")  # rules by which an example has one target
 _ORDERS_KEPT = 6  # of 9 bytes an example each
 
@@ -31,9 +30,7 @@ class ServedStore:
         self.engine = engine
         self.reader = Store(directory)
         manifest = self.manifest = self.reader.manifest
-        missing = [key for key in _REQUIRED if key not in manifest]
-        if missing:
-            raise StoreError(f"{directory}: its manifest lacks {missing[0]!r}; run the pipeline again")
+        require(directory, manifest, "modality", "methods")
         self.version: str = manifest["version"]
         self.modality: str = manifest["modality"]
         self.methods: list[dict[str, Any]] = manifest["methods"]
@@ -45,7 +42,7 @@ class ServedStore:
             columns=frozenset(self.index.columns),
             methods=tuple(method["id"] for method in self.methods),
             measures=tuple(measure for measure in measures if re.fullmatch(r"[a-z][a-z0-9_]*", measure)),
-            labels=tuple(map(str, manifest.get("labels") or ())),
+            labels=tuple(manifest.get("labels") or ()),
             steps=len(self.steps),
             methods_with_gap=tuple(method["id"] for method in self.methods if method.get("sums_to")),
             text_search=self.index.text_search(),
@@ -67,7 +64,7 @@ class ServedStore:
     @functools.cached_property
     def targets(self) -> list[dict[str, Any]] | None:
         """The output units explained, as {"id", "name"}; None where each map exists for one target only."""
-        rule = str(self.manifest.get("target", ""))
+        rule = self.manifest.get("target") or ""
         maps, maps_of_one_target = self._map_counts
         if maps <= maps_of_one_target:
             several = f"SELECT 1 FROM {self.index.sql} GROUP BY example_id, method, step HAVING count(*) > 1 LIMIT 1"
@@ -91,8 +88,8 @@ class ServedStore:
     @property
     def _map_counts(self) -> tuple[int, int]:
         """The number of maps; and the number if every example had one map by every method at every step."""
-        counts = self.manifest.get("counts", {})
-        return counts.get("maps", 0), counts.get("examples", 0) * len(self.methods) * len(self.steps)
+        counts = self.manifest["counts"]
+        return counts["maps"], counts["examples"] * len(self.methods) * len(self.steps)
 
     def unit_name(self, unit: int | None) -> str | None:
         """The name of an output unit, where the store has names."""

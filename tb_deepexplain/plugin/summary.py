@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
@@ -16,7 +17,7 @@ from tb_deepexplain.plugin.index_rows import IndexRow, sample_rows
 from tb_deepexplain.plugin.json_numbers import json_number
 from tb_deepexplain.plugin.parameters import ExampleQuery
 from tb_deepexplain.plugin.served_store import ServedStore
-from tb_deepexplain.plugin.tolerant_reads import read_locations
+from tb_deepexplain.plugin.tolerant_reads import READ_ERRORS, read_locations
 from tb_deepexplain.plugin.views import describe_measures
 from tb_deepexplain.stats.rank_correlation import agree
 from tb_deepexplain.store.records import input_shares, split_map, value_names
@@ -238,8 +239,12 @@ def _features(store: ServedStore, query: ExampleQuery) -> dict[str, Any]:
     stored = [(inputs[example.rows[0].input_location], example.maps) for example in sample]
     readable = [(stored_input, maps) for stored_input, maps in stored if not isinstance(stored_input, str)]
     names = _value_names(readable[0][0]) if readable else []
-    alike = [(stored_input, maps) for stored_input, maps in readable if _value_names(stored_input) == names]
-    values = np.array([stored_input["values"] for stored_input, _ in alike], np.float64)
+    alike = [
+        (stored_input, maps)
+        for stored_input, maps in readable
+        if _value_names(stored_input) == names and len(stored_input["values"]) == len(names)
+    ]
+    values = np.array([stored_input["values"] for stored_input, _ in alike], np.float64).reshape(len(alike), len(names))
     features: dict[str, list[answers.FeaturePoints]] = {}
     for method in store.fields.methods:
         maps = [maps[method] for _, maps in alike if method in maps]
@@ -317,16 +322,28 @@ def _sample(store: ServedStore, query: ExampleQuery, size: int) -> list[SampledE
         by_method: MapsByMethod = {}
         for row in rows:
             attributions = maps[row.map_location]
-            if isinstance(attributions, np.ndarray):
-                if store.modality == "image":
-                    by_method[row.method] = tile_encoding.merge_channels(attributions, _is_signed(store, row.method))
-                elif real is None:
-                    by_method[row.method] = attributions.ravel()
-                elif len(real) == attributions.size:
-                    by_method[row.method] = attributions.ravel()[real]  # padding would agree with padding
+            if isinstance(attributions, np.ndarray) and row.method in store.fields.methods:
+                with contextlib.suppress(
+                    *READ_ERRORS
+                ):  # it does not fit its modality or its parts; its cell on the page says why
+                    drawn = _drawn(store, row, attributions, real)
+                    if drawn is not None:
+                        by_method[row.method] = drawn
         if by_method:
             sample.append(SampledExample(rows, by_method))
     return sample
+
+
+def _drawn(store: ServedStore, row: IndexRow, attributions: np.ndarray, real: np.ndarray | None) -> np.ndarray | None:
+    """A map as SampledExample has it; None for one of another length than its text. `real`: which tokens of a text are no padding."""
+    if store.modality == "image":
+        return tile_encoding.merge_channels(attributions, _is_signed(store, row.method))
+    if store.modality == "mixed":
+        split_map(attributions, row.parts or [])  # ValueError if it has other parts
+        return attributions.ravel()
+    if real is None:
+        return attributions.ravel()
+    return attributions.ravel()[real] if len(real) == attributions.size else None  # padding would agree with padding
 
 
 def _is_signed(store: ServedStore, method_id: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -18,7 +18,8 @@ from tb_deepexplain.plugin.index_rows import example_columns, page_ids, rows_by_
 from tb_deepexplain.plugin.json_numbers import json_number
 from tb_deepexplain.plugin.parameters import ExampleQuery, Selection
 from tb_deepexplain.plugin.served_store import ServedStore
-from tb_deepexplain.plugin.tolerant_reads import READ_ERRORS, read_locations
+from tb_deepexplain.plugin.tolerant_reads import read_locations
+from tb_deepexplain.store.manifest import require
 from tb_deepexplain.store.reader import Store
 from tb_deepexplain.store.records import split_map
 
@@ -33,6 +34,7 @@ def _describe_store(catalogue: Catalogue, key: StoreKey) -> answers.StoreInfo | 
         directory = catalogue.directory(key)
         catalogue.manifest_signature(directory)
         manifest = Store(directory).manifest
+        require(directory, manifest, "modality", "methods")
         counts = manifest["counts"]
         return {
             "run": key.run,
@@ -60,13 +62,8 @@ def _describe_store(catalogue: Catalogue, key: StoreKey) -> answers.StoreInfo | 
                 for feature in slice_fields(manifest)
             ],
         }
-    except READ_ERRORS as error:
-        damaged = f"its manifest is damaged ({error!r}); run the pipeline again"
-        return {
-            "run": key.run,
-            "store": key.store,
-            "error": str(error) if isinstance(error, StoreError) else damaged,
-        }
+    except (StoreError, OSError) as error:
+        return {"run": key.run, "store": key.store, "error": str(error)}
 
 
 def describe_method(method: dict[str, Any], modality: str) -> answers.Method:
@@ -195,17 +192,25 @@ def example(store: ServedStore, example_id: str, selection: Selection) -> answer
         "curves": _curves(store, example_id, selection),
         "methods": [_describe_with_baseline(method, store.modality) for method in store.methods],
         "measures": describe_measures(manifest),
-        "model": manifest.get("model"),
+        "model": _describe_model(manifest.get("model")),
         "options": manifest.get("options") or {},
         "versions": manifest.get("versions") or {},
         "created": manifest.get("created"),
     }
 
 
+def _describe_model(model: Mapping[str, Any] | None) -> answers.Model | None:
+    if model is None:
+        return None
+    optional = {key: model[key] for key in ("signature", "output") if key in model}
+    described = {"path": model.get("path"), "fingerprint": model.get("fingerprint", ""), **optional}
+    return cast(answers.Model, described)
+
+
 def _describe_with_baseline(method: dict[str, Any], modality: str) -> answers.ExampleMethod:
     described = cast(answers.ExampleMethod, describe_method(method, modality))
     if parameter := method.get("baseline_parameter"):
-        described["baseline"] = method["parameters"].get(parameter)
+        described["baseline"] = (method.get("parameters") or {}).get(parameter)
     if "baseline_picture" in method:
         described["baseline_picture"] = method["baseline_picture"]
     return described

@@ -19,6 +19,9 @@ Read `layout.py`, `records.py`, `writer.py` and `reader.py`, in this order.
     failures.py            the most common errors of a run
     write_errors.py        full disks, missing permissions, ...: what to do
     marker.py              how TensorBoard learns that a run holds a store
+    manifest.py            the manifest: its keys with their types, read once and checked
     reader.py              `Store`: reads a committed store
+    shard_checks.py        whether a shard is that of its unit, with the columns, rows and examples that the index names
+    row_groups.py          reads a row group within bounds, by the headers of its pages
     version_1.py           stores of the first format
 """

@@ -26,6 +26,7 @@ from tb_deepexplain.store.slice_columns import SliceFeature, read_column
 from tb_deepexplain.store.slice_features import column_name
 
 ROW_GROUP_ROWS = 65_536
+UNIT_OF = "unit"  # metadata of a shard: the unit that it was written for
 INPUTS_OF = "inputs_of"  # metadata of a shard whose inputs are in another unit: the name of that unit
 _UNITS_READ_TOGETHER = 64
 _LOCATION = ["shard", "row_group", "row", "input_shard", "input_row_group", "input_row"]
@@ -34,11 +35,13 @@ _NO_DUPLICATES: Duplicates = MappingProxyType({})
 
 
 class Location(NamedTuple):
-    """Where a map or an input is stored: the unit of the shard, a row group of its file, and a row of the group."""
+    """Where a map or an input is stored: the unit of the shard, a row group of its file, a row of the group, and the id of the
+    example that must be there (None: any)."""
 
     shard: str
     row_group: int
     row: int
+    example_id: str | None = None
 
 
 def index_schema(measures: Sequence[str], slices: Sequence[SliceFeature] = ()) -> pa.Schema:

@@ -10,6 +10,7 @@ import numpy as np
 
 QUANTILES = {"q50": 0.5, "q90": 0.9, "q95": 0.95, "q99": 0.99, "q100": 1.0}
 _COLUMNS = ("attribution", "dtype", "scale", "shape", "concentration", *QUANTILES)
+_DTYPES = ("float16", "float32")
 _VALUES_TOGETHER = 65536  # that are encoded at once: they stay in the processor's caches
 
 
@@ -56,7 +57,7 @@ def _encode(maps: np.ndarray) -> list[list[Any]]:
     scale[~(halves & (scale > 0))] = 1
     scaled = values / scale[:, None].astype(np.float64)
     data = [b""] * n
-    for name, numbers in (("float16", np.flatnonzero(halves)), ("float32", np.flatnonzero(~halves))):
+    for name, numbers in zip(_DTYPES, (np.flatnonzero(halves), np.flatnonzero(~halves)), strict=True):
         some = scaled if len(numbers) == n else scaled[numbers]
         for i, row in zip(numbers.tolist(), some.astype(np.dtype(name).newbyteorder("<")), strict=True):
             data[i] = row.tobytes()
@@ -94,6 +95,11 @@ def _summarize(sizes: np.ndarray) -> np.ndarray:
 
 
 def decode_map(attribution: bytes, dtype: str, scale: float, shape: Sequence[int]) -> np.ndarray:
-    """The float32 map that `encode_maps` stored."""
-    data = np.frombuffer(attribution, np.dtype(dtype).newbyteorder("<")).reshape(shape)
-    return data.astype(np.float32) * np.float32(scale)
+    """The float32 map that `encode_maps` stored. ValueError if the columns do not fit together."""
+    sizes = [-1 if size is None else size for size in shape]
+    if dtype not in _DTYPES or any(size < 0 for size in sizes):
+        raise ValueError(f"a map of dtype {dtype!r} and shape {sizes}; expected {' or '.join(_DTYPES)} and sizes")
+    data = np.frombuffer(attribution, np.dtype(dtype).newbyteorder("<"))
+    if data.size != math.prod(sizes):
+        raise ValueError(f"a map has {data.size} values for the shape {sizes}")
+    return data.reshape(sizes).astype(np.float32) * np.float32(scale)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from functools import cached_property
@@ -14,30 +13,34 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tb_deepexplain.errors import StoreError
-from tb_deepexplain.storage import is_remote, map_files, open_parquet, read_table, read_text, to_path
+from tb_deepexplain.storage import is_remote, map_files, open_parquet, read_table, to_path
 from tb_deepexplain.store import version_1
 from tb_deepexplain.store.index import Location
 from tb_deepexplain.store.layout import MANIFEST, shard_file
+from tb_deepexplain.store.manifest import read_manifest
 from tb_deepexplain.store.map_encoding import decode_map
-from tb_deepexplain.store.records import ERROR_SCHEMA, FORMAT_VERSION, INPUT_SCHEMA, curve_fields
+from tb_deepexplain.store.records import ATTRIBUTION_SCHEMA, ERROR_SCHEMA, INPUT_SCHEMA, curve_fields
+from tb_deepexplain.store.row_groups import read_row_group
+from tb_deepexplain.store.shard_checks import check_input, check_shard, take_rows
 
+_MAP_SCHEMA = pa.schema([ATTRIBUTION_SCHEMA.field(name) for name in ("attribution", "dtype", "scale", "shape")])
 _FOOTERS_CACHED = 16  # of up to two megabytes each
 
 
 class Store:
     """A committed store. Older format versions are returned as version 2. `format_version` is that of its files.
 
-    StoreError if the directory holds no committed store, or one of a newer version.
+    StoreError if the directory holds no committed store, one whose manifest does not fit, or one of a newer version.
     """
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
         self.directory = to_path(directory)
         try:
-            manifest: dict[str, Any] = json.loads(read_text(self.directory / MANIFEST))
+            self.manifest, self.format_version = read_manifest(self.directory)
         except FileNotFoundError:
             raise not_committed(self.directory) from None
-        except ValueError as error:
-            raise StoreError(f"{self.directory / MANIFEST} is not JSON ({error}); run the pipeline again") from None
+        except StoreError:
+            raise
         except Exception as error:  # of a remote filesystem: each has others
             if not is_remote(self.directory):
                 raise
@@ -45,15 +48,6 @@ class Store:
                 f"{self.directory} cannot be read ({error}); check its name and your credentials"
             ) from error
         self._footers: dict[Path, pq.FileMetaData] = {}
-        self.format_version = manifest.get("format_version")
-        if self.format_version not in (1, FORMAT_VERSION):
-            newer = isinstance(self.format_version, int) and self.format_version > FORMAT_VERSION
-            advice = "upgrade tensorboard-plugin-deepexplain" if newer else "run the pipeline again"
-            raise StoreError(
-                f"{self.directory} has store format {self.format_version}; this version reads formats 1 to {FORMAT_VERSION}: "
-                f"{advice}"
-            )
-        self.manifest = version_1.upgrade_manifest(manifest)
 
     @cached_property
     def index(self) -> pa.Table:
@@ -62,28 +56,28 @@ class Store:
 
     def maps(self, rows: Sequence[int]) -> list[np.ndarray]:
         """The float32 maps of these rows of `index`, in the order of `rows`."""
-        return self.maps_at(self._locations(rows, "shard", "row_group", "row"))
+        return self.maps_at(self._locations(rows, "shard", "row_group", "row", "example_id"))
 
     def inputs(self, rows: Sequence[int]) -> list[dict[str, Any]]:
         """The inputs (the columns of `records.INPUT_SCHEMA`) of these rows of `index`, in the order of `rows`."""
-        return self.inputs_at(self._locations(rows, "input_shard", "input_row_group", "input_row"))
+        return self.inputs_at(self._locations(rows, "input_shard", "input_row_group", "input_row", "example_id"))
 
     def maps_at(self, locations: Sequence[Location]) -> list[np.ndarray]:
         """The float32 maps at these locations, in their order. For callers that hold no index in memory."""
-        columns = ["attribution", "dtype", "scale", "shape"]
-        return [decode_map(**row) for row in self._read_rows("attributions", locations, columns)]
+        rows = self._read_rows("attributions", locations, _MAP_SCHEMA)
+        return [decode_map(row["attribution"], row["dtype"], row["scale"], row["shape"]) for row in rows]
 
     def curves_at(self, locations: Sequence[Location], measures: Sequence[str]) -> list[dict[str, Any]]:
         """The curves (`records.curve_fields`) of these measures of the maps at these locations, in their order."""
-        return self._read_rows("attributions", locations, [field.name for field in curve_fields(measures)])
+        return self._read_rows("attributions", locations, pa.schema(curve_fields(measures)))
 
     def inputs_at(self, locations: Sequence[Location]) -> list[dict[str, Any]]:
         """The inputs at these locations, in their order."""
-        if self.format_version == 1:
-            rows = self._read_rows("inputs", locations, list(version_1.INPUT_COLUMNS))
-            return [version_1.upgrade_input(row) for row in rows]
-        rows = self._read_rows("inputs", locations, INPUT_SCHEMA.names)
-        return [{"parts": None, **row} for row in rows]  # the first stores of version 2 have no column of parts
+        is_old = self.format_version == 1
+        stored = self._read_rows("inputs", locations, version_1.INPUT_SCHEMA if is_old else INPUT_SCHEMA)
+        # The first stores of version 2 have no column of parts.
+        rows = [version_1.upgrade_input(row) if is_old else {"parts": None, **row} for row in stored]
+        return [check_input(row, self.manifest.get("modality")) for row in rows]
 
     def errors(self) -> pa.Table:
         """The examples that could not be explained."""
@@ -104,7 +98,7 @@ class Store:
         columns = self.index.select(names).take(pa.array(rows, pa.int64())).columns
         return [Location(*values) for values in zip(*(column.to_pylist() for column in columns), strict=True)]
 
-    def _read_rows(self, table: str, locations: Sequence[Location], columns: list[str]) -> list[dict[str, Any]]:
+    def _read_rows(self, table: str, locations: Sequence[Location], schema: pa.Schema) -> list[dict[str, Any]]:
         # Row groups are read directly: engines that plan a scan take ten times as long for a page of maps.
         by_group: dict[tuple[str, int], list[int]] = {}
         for position, location in enumerate(locations):
@@ -114,15 +108,14 @@ class Store:
             path = shard_file(self.directory, table, shard)
             try:
                 with open_parquet(path, self._footers.get(path)) as file:
+                    columns = check_shard(file, path, shard, schema)
                     self._cache_footer(path, file.metadata)
-                    # For one row group, threads cost more than they save.
-                    content = file.read_row_group(group, columns=columns, use_threads=False)
-            except (OSError, pa.ArrowException) as error:
+                    content = read_row_group(file, path, group, columns)
+            except (OSError, ValueError, pa.ArrowException) as error:  # a name that no file can have is a ValueError
                 raise StoreError(f"{path} cannot be read ({error}); run the pipeline again") from error
-            selected = content.take(pa.array([locations[position].row for position in positions], pa.int64()))
-            for position, row in zip(positions, selected.to_pylist(), strict=True):
-                if row.get("extras") is not None:
-                    row["extras"] = dict(row["extras"])  # pyarrow 18 has no maps_as_pydicts
+            for position, row in zip(
+                positions, take_rows(content, path, [locations[position] for position in positions]), strict=True
+            ):
                 rows[position] = row
         return rows
 

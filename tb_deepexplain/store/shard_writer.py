@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from tb_deepexplain.storage import move_into_place, temporary_path
 from tb_deepexplain.store.columns import Columns, make_table
-from tb_deepexplain.store.index import INPUTS_OF
+from tb_deepexplain.store.index import INPUTS_OF, UNIT_OF
 from tb_deepexplain.store.layout import TABLES, shard_file
 from tb_deepexplain.store.records import (
     ATTRIBUTION_SCHEMA,
@@ -97,6 +97,8 @@ class ShardWriter:
             self._flush(table)
         with as_store_error(self._directory):
             self._writer("errors").add_key_value_metadata(self._notes)
+            for table in ("attributions", "inputs"):
+                self._writer(table).add_key_value_metadata({UNIT_OF: self._unit})
             if self._inputs_of:
                 self._writer("attributions").add_key_value_metadata({INPUTS_OF: self._inputs_of})
             for table in TABLES:

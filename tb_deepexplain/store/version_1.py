@@ -17,8 +17,17 @@ import pyarrow as pa
 
 from tb_deepexplain.errors import StoreError
 from tb_deepexplain.store.records import ATTRIBUTION_SCHEMA, FORMAT_VERSION, ModelInput, model_input
+from tb_deepexplain.store.records import INPUT_SCHEMA as CURRENT_INPUT_SCHEMA
 
-INPUT_COLUMNS = ("example_id", "kind", "image", "tokens", "word_ids", "features", "values", "label")
+INPUT_SCHEMA = pa.schema(
+    [
+        *(
+            CURRENT_INPUT_SCHEMA.field(name)
+            for name in ("example_id", "image", "tokens", "word_ids", "features", "values", "label")
+        ),
+        pa.field("kind", pa.string(), nullable=False),
+    ]
+)
 _VALUE_NAME = re.compile(r"(.*)\[(\d+(?:,\d+)*)\]")
 
 # The columns that an index of version 1 lacks, as SQL for engines that read the index files themselves. `upgrade_index` makes
@@ -45,7 +54,7 @@ def upgrade_manifest(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 def _add_baseline_parameter(method: Mapping[str, Any]) -> dict[str, Any]:
     """In version 1 the baseline was always the parameter of that name."""
-    return {**method, "baseline_parameter": "baseline" if "baseline" in method.get("parameters", {}) else None}
+    return {**method, "baseline_parameter": "baseline" if "baseline" in (method.get("parameters") or {}) else None}
 
 
 def upgrade_index(index: pa.Table) -> pa.Table:

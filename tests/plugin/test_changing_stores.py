@@ -125,4 +125,4 @@ def test_a_manifest_cannot_name_files_elsewhere(tmp_path: Path, served: Callable
     manifest["index"] = ["../../../../index.parquet"]
     (directory / MANIFEST).write_text(json.dumps(manifest))
     answer = get(served(tmp_path), "/api/query", run="r", store="s")
-    assert answer.status_code == 503 and "outside itself" in answer.text
+    assert answer.status_code == 503 and "expected the name of a file in the store" in answer.text
