@@ -1,19 +1,20 @@
 """Reads one row group of a Parquet file within bounds: what its pages claim is added up before one of them is decompressed.
 
-A page of a few bytes may claim two gigabytes, and a column of a few bytes two thousand million values or copies of one long text.
-The footer need not know of it, so the headers of the pages are read:
+A page of a few bytes may claim two gigabytes, and a column of a few bytes two thousand million values, or as many copies of one
+long text. The footer need not know of it, so the headers of the pages are read, in the bytes that Arrow requests of the file:
 
-    column chunk = (page header, compressed page)*        page header = a struct of Thrift's compact protocol
+    bytes = (page header, compressed page)*        page header = a struct of Thrift's compact protocol
+
+(The footer could be asked through `row_group(i).column(j)`, but that ends the process where a footer is damaged: PyArrow 25.)
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
-import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,11 +25,12 @@ from tb_deepexplain.storage import is_remote
 MOST_BYTES = (
     256 << 20
 )  # of a row group's columns, decompressed; a writer fills row groups of half a megabyte, or of one row
-MOST_VALUES = 1 << 24  # of a column of a row group
+MOST_VALUES = 1 << 25  # of a row group's columns together
 _DICTIONARY_PAGE = 2
-_USUAL_HEADER, _LONGEST_HEADER = 256, 1 << 16
+_LONGEST_NUMBER = 12  # bytes of a value of fixed size
+_ZSTD = b"\x28\xb5\x2f\xfd"
+_LONGEST_HEADER = 1 << 16
 _DAMAGED = "the header of a page is damaged"
-_ADVICE = "it is damaged, or belongs to another store: run the pipeline again"
 
 
 class _Page(NamedTuple):
@@ -44,95 +46,109 @@ class _Page(NamedTuple):
 def read_row_group(file: pq.ParquetFile, path: Path, group: int, columns: Sequence[str]) -> pa.Table:
     """These columns of a row group. StoreError if there is no such group, or if it holds more than the bounds allow."""
     if not 0 <= group < file.num_row_groups:
-        raise StoreError(f"{path} has {file.num_row_groups} row groups, and the index names number {group}; {_ADVICE}")
-    chunks = _chunks(file.metadata.row_group(group), columns)
-    if not chunks:
-        return file.read_row_group(group, columns=list(columns), use_threads=False)
-    begin = min(chunk.begin for chunk in chunks)
-    end = max(chunk.begin + chunk.size for chunk in chunks)
-    if begin < 0 or end - begin > MOST_BYTES:
-        raise _too_large(path, group, end - begin)
-    with _open_range(path, begin, end) as source:
-        total = 0
-        for chunk in chunks:
-            total += chunk.decoded_bytes(source, path, group)
-            if total > MOST_BYTES:
-                raise _too_large(path, group, total)
-        if isinstance(source, _Window):  # a remote file is requested once
-            file = pq.ParquetFile(source, metadata=file.metadata)
-        # For one row group, threads cost more than they save.
-        return file.read_row_group(group, columns=list(columns), use_threads=False)
-
-
-def _too_large(path: Path, group: int, size: int) -> StoreError:
-    return StoreError(
-        f"row group {group} of {path} would take {size >> 20:,} MiB decompressed; at most {MOST_BYTES >> 20} MiB are read"
-    )
-
-
-class _Chunk(NamedTuple):
-    """A column of a row group in the file, as the footer describes it."""
-
-    begin: int
-    size: int
-    values: int
-    claimed: int  # bytes, decompressed
-    is_text: bool  # a column of texts or bytes
-    codec: str
-
-    def decoded_bytes(self, source: io.RawIOBase, path: Path, group: int) -> int:
-        """The most bytes that decoding it may take, by the headers of its pages."""
-        total, values, dictionary = 0, 0, None
+        raise StoreError(
+            f"{path} has {file.num_row_groups} row groups, and the index names number {group}; it is damaged, or belongs to another "
+            "store: run the pipeline again"
+        )
+    if (rows := file.metadata.row_group(group).num_rows) > MOST_VALUES:
+        raise StoreError(f"row group {group} of {path} claims {rows:,} rows; at most {MOST_VALUES:,} are read")
+    place = f"row group {group} of {path}"
+    with contextlib.closing(_CheckedFile(_open(path), place)) as checked:
+        bounded = pq.ParquetFile(checked, metadata=file.metadata, pre_buffer=is_remote(path))
         try:
-            for page in _pages(source, self.begin, self.begin + self.size):
-                total += page.uncompressed
+            # For one row group, threads cost more than they save.
+            return bounded.read_row_group(group, columns=list(columns), use_threads=False)
+        except Exception as error:
+            raise checked.refusal or error from None
+
+
+class _CheckedFile(io.RawIOBase):
+    """A Parquet file of which only pages are read. A read of pages that claim too much raises a StoreError, which `refusal` keeps."""
+
+    def __init__(self, file: BinaryIO, place: str) -> None:
+        self._file, self._place = file, place
+        self._bytes = self._values = 0
+        self.refusal: StoreError | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes: whole pages of one or several columns."""
+        try:
+            if not 0 <= size <= MOST_BYTES:
+                raise self._too_large(size)
+            content = self._file.read(size)
+            self._check(content)
+        except StoreError as error:
+            self.refusal = error
+            raise
+        return content
+
+    def _check(self, content: bytes) -> None:
+        dictionary, values = None, 0  # of the column
+        try:
+            for page in _pages(content):
+                self._bytes += page.uncompressed
                 if page.type == _DICTIONARY_PAGE:
-                    dictionary = page
+                    self._add_copies(content, dictionary, values)
+                    dictionary, values = page, 0
                 else:
                     values += page.values
-                if total > MOST_BYTES:
-                    return total
-        except (ValueError, IndexError, struct.error) as error:
-            raise StoreError(f"{path} cannot be read (row group {group}: {error}); run the pipeline again") from error
-        values = max(values, self.values)
-        if values > MOST_VALUES:
-            raise StoreError(
-                f"a column of row group {group} of {path} claims {values:,} values; at most {MOST_VALUES:,} are read"
-            )
-        total = max(total, self.claimed)
-        if dictionary is not None and self.is_text and dictionary.uncompressed * values > MOST_BYTES:
-            # Every value may be a copy of the longest entry.
-            source.seek(dictionary.begin)
-            compressed = source.read(dictionary.compressed) or b""
-            total += _longest_text(compressed, dictionary.uncompressed, self.codec) * values
-        return total
+                    self._values += page.values
+                if self._bytes > MOST_BYTES:
+                    raise self._too_large(self._bytes)
+                if self._values > MOST_VALUES:
+                    raise StoreError(f"{self._place} claims {self._values:,} values; at most {MOST_VALUES:,} are read")
+            self._add_copies(content, dictionary, values)
+        except (ValueError, IndexError) as error:
+            raise StoreError(f"{self._place} cannot be read ({error}); run the pipeline again") from error
+
+    def _add_copies(self, content: bytes, dictionary: _Page | None, values: int) -> None:
+        """Count what a column takes of whose dictionary every value may be the longest entry."""
+        if dictionary is None or dictionary.uncompressed * values <= MOST_BYTES:
+            return
+        page = content[dictionary.begin : dictionary.begin + dictionary.compressed]
+        self._bytes += _longest_entry(page, dictionary) * values
+        if self._bytes > MOST_BYTES:
+            raise self._too_large(self._bytes)
+
+    def _too_large(self, size: int) -> StoreError:
+        return StoreError(
+            f"{self._place} would take {size >> 20:,} MiB decompressed; at most {MOST_BYTES >> 20} MiB are read"
+        )
 
 
-def _chunks(group: pq.RowGroupMetaData, columns: Sequence[str]) -> list[_Chunk]:
-    """The columns, with all that lies below them."""
-    chosen, chunks = set(columns), []
-    for i in range(group.num_columns):
-        column = group.column(i)
-        if column.path_in_schema.split(".")[0] in chosen:
-            first = column.data_page_offset
-            if column.has_dictionary_page and column.dictionary_page_offset:
-                first = min(first, column.dictionary_page_offset)
-            is_text = column.physical_type in ("BYTE_ARRAY", "FIXED_LEN_BYTE_ARRAY")
-            size, claimed = column.total_compressed_size, column.total_uncompressed_size
-            chunks.append(_Chunk(first, max(size, 0), column.num_values, claimed, is_text, column.compression))
-    return chunks
+def _open(path: Path) -> BinaryIO:
+    if is_remote(path):
+        return cast(BinaryIO, path.fs.open(path.path, cache_type="none"))  # type: ignore[attr-defined]
+    return cast(BinaryIO, path.open("rb", buffering=0))
 
 
-def _pages(source: io.RawIOBase, position: int, end: int) -> Iterator[_Page]:
-    """The headers of the pages of a column chunk."""
-    while position < end:
-        header, length = _read_header(source, position)
+def _pages(content: bytes) -> Iterator[_Page]:
+    """The headers of the pages."""
+    position = 0
+    while position < len(content):
+        header, begin = _read_struct(content, position, 0)
         type_, uncompressed, compressed = (_size(header.get(field)) for field in (1, 2, 3))
         inner: dict[int, Any] = next((header[field] for field in (5, 8, 7) if isinstance(header.get(field), dict)), {})
-        if position + length + compressed > end:
+        position = begin + compressed
+        if position > len(content):
             raise ValueError(_DAMAGED)
-        yield _Page(type_, uncompressed, compressed, _size(inner.get(1, 0)), position + length)
-        position += length + compressed
+        yield _Page(type_, uncompressed, compressed, _size(inner.get(1, 0)), begin)
 
 
 def _size(value: Any) -> int:
@@ -142,28 +158,21 @@ def _size(value: Any) -> int:
     return value
 
 
-def _read_header(source: io.RawIOBase, position: int) -> tuple[dict[int, Any], int]:
-    """(values by field, length) of the page header at a position."""
-    for size in (_USUAL_HEADER, _LONGEST_HEADER):
-        source.seek(position)
+def _longest_entry(content: bytes, page: _Page) -> int:
+    """The length of the longest entry of a dictionary page, at most."""
+    plain = content
+    if content.startswith(_ZSTD):
         try:
-            return _read_struct(source.read(size) or b"", 0, 0)
-        except IndexError:  # it is longer
-            continue
-    raise ValueError(_DAMAGED)
-
-
-def _longest_text(page: bytes, size: int, codec: str) -> int:
-    """The length of the longest entry of a dictionary page of texts."""
-    try:
-        plain = page if codec == "UNCOMPRESSED" else pa.Codec(codec.lower()).decompress(page, size).to_pybytes()
-    except (pa.ArrowException, OSError, ValueError):
-        return size  # of what cannot be decompressed nothing is known
-    longest = position = 0
-    while position + 4 <= len(plain):
-        (length,) = struct.unpack_from("<I", plain, position)
-        longest, position = max(longest, length), position + 4 + length
-    return min(longest, size)
+            plain = pa.Codec("zstd").decompress(content, page.uncompressed).to_pybytes()
+        except (pa.ArrowException, OSError, ValueError):
+            return page.uncompressed  # nothing is known of what cannot be decompressed
+    longest = position = entries = 0
+    while position + 4 <= len(plain):  # if it has texts
+        length = int.from_bytes(plain[position : position + 4], "little")
+        longest, position, entries = max(longest, length), position + 4 + length, entries + 1
+    if position == len(plain) and entries == page.values:
+        return longest
+    return min(page.uncompressed, _LONGEST_NUMBER if len(plain) <= _LONGEST_NUMBER * page.values else page.uncompressed)
 
 
 def _read_struct(content: bytes, position: int, level: int) -> tuple[dict[int, Any], int]:
@@ -221,41 +230,3 @@ def _read_varint(content: bytes, position: int) -> tuple[int, int]:
 
 def _zigzag(number: int) -> int:
     return (number >> 1) ^ -(number & 1)
-
-
-@contextlib.contextmanager
-def _open_range(path: Path, begin: int, end: int) -> Iterator[io.RawIOBase]:
-    """A file of which the bytes from `begin` to `end` can be read."""
-    if is_remote(path):
-        yield _Window(path.fs.cat_file(path.path, start=begin, end=end), begin, end)  # type: ignore[attr-defined]
-    else:
-        with path.open("rb", buffering=0) as file:
-            yield file
-
-
-class _Window(io.RawIOBase):
-    """A file of which only some bytes are there. Reads of others are errors."""
-
-    def __init__(self, content: bytes, begin: int, end: int) -> None:
-        self._content, self._begin, self._end, self._position = content, begin, end, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        self._position = offset + (0, self._position, self._end)[whence]
-        return self._position
-
-    def tell(self) -> int:
-        return self._position
-
-    def read(self, size: int = -1) -> bytes:
-        if self._position < self._begin:
-            raise OSError("a part of the file was not read")
-        first = self._position - self._begin
-        part = self._content[first:] if size < 0 else self._content[first : first + size]
-        self._position += len(part)
-        return part
