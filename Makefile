@@ -32,6 +32,10 @@ test-kills: $(VENV)/dev.stamp ## kill workers and drivers 20 times at random mom
 	KILLS=$${KILLS:-20} $(BIN)/python -m pytest -s tests/engine/test_kills.py
 	KILLS=1 $(BIN)/python -m pytest tests/engine/test_recovery.py tests/engine/test_waiting.py -k 'stalled or starting or more_processes'
 
+fuzz: $(VENV)/dev.stamp ## hostile files, manifests and requests at random (FUZZ_EXAMPLES=N, FUZZ_CASES=N); docs/security.md has the figures
+	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-100000} FUZZ_CASES=$${FUZZ_CASES:-1000} $(BIN)/python -m pytest --numprocesses 2 \
+	  tests/reading/test_hostile_inputs.py tests/plugin/test_hostile_files.py tests/plugin/test_hostile_requests.py $(ARGS)
+
 test-lowest: $(ENGINES)/lowest.stamp ## the store and the readers with the lowest versions that setup.py allows; a minute
 	$(ENGINES)/lowest/bin/python -m pytest -m "not slow" --numprocesses 2 --dist loadfile tests/store tests/reading $(ARGS)
 
@@ -160,4 +164,4 @@ chromium:
 	  { echo "installing chromium"; apt-get update -qq; DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; }; } || \
 	  { echo "the browser tests need Chromium: install it, or name one with CHROMIUM=/path/to/chromium" >&2; exit 2; }
 
-.PHONY: help demo test coverage test-slow test-kills test-lowest test-dataflow test-prism test-flink test-tfx test-zoo test-bazel lock-tfx check format docs types dist clean chromium
+.PHONY: help demo test fuzz coverage test-slow test-kills test-lowest test-dataflow test-prism test-flink test-tfx test-zoo test-bazel lock-tfx check format docs types dist clean chromium

@@ -28,6 +28,7 @@ EXTRAS = {
     "tfds": ["tensorflow-datasets~=4.9,>=4.9.2", "importlib_resources>=6"],
     "dev": [
         "build>=1.2",
+        "hypothesis>=6.150",
         "import-linter>=2.5",
         "matplotlib>=3.9",
         "mypy>=1.18",

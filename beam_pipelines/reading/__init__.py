@@ -14,6 +14,7 @@ Read `work_unit.py` first, which has the data, then follow one input through the
     example_parser.py      a record → an Example, with the files below
     tf_example.py          serialized tf.Examples
     feature_values.py      values of features → arrays
+    json_text.py           JSON texts → values, or why not
     label_values.py        labels → class numbers, one or several
     slice_values.py        values of slice features → text
     named_features.py      whether any record has the features that the caller names

@@ -176,7 +176,12 @@ class ExampleParser:
             raise InputError(
                 f"its id, feature {feature!r}, is {describe_values(columns[feature])}; expected one bytes value"
             )
-        return printable(str(value))
+        try:
+            return printable(str(value))
+        except ValueError as error:  # Python writes no whole number of thousands of digits
+            raise InputError(
+                f"its id, feature {feature!r}, is a number of too many digits; expected a shorter one"
+            ) from error
 
     def _label(self, columns: Mapping[str, Any], feature: str) -> Label:
         if isinstance(columns, ExampleFeatures) and columns.is_missing(feature):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 import math
 from typing import Any
 
 import numpy as np
 
+from beam_pipelines.reading.json_text import parse_json
 from tb_deepexplain.attribution.array_likes import missing
 from tb_deepexplain.errors import InputError
 from tb_deepexplain.graph.input_spec import column_width
@@ -45,6 +45,8 @@ def to_bytes(value: Any) -> bytes | None:
 def to_number(value: Any, feature: str) -> Any:
     """A value that holds one number or boolean, or text of one. Raises InputError, which names the feature, for any other."""
     scalar = to_scalar(value)
+    if isinstance(scalar, int) and not -(2**63) <= scalar < 2**64:
+        return _as_float(scalar, feature)
     if isinstance(scalar, int | float):
         return scalar
     if not isinstance(scalar, str):
@@ -54,10 +56,34 @@ def to_number(value: Any, feature: str) -> Any:
         return _BOOLEANS[scalar.strip().lower()]
     for parse in (int, float):
         try:
-            return parse(scalar)
-        except ValueError:
+            number = parse(scalar)
+        except ValueError:  # of whole numbers with thousands of digits, too, which are infinite as floats
             continue
-    raise InputError(f"its feature {feature!r} is {scalar!r}; expected a number")
+        if isinstance(number, int):
+            return to_number(number, feature)
+        if math.isinf(number) and any(digit in scalar for digit in "123456789"):
+            raise _too_large(feature, scalar)
+        return number
+    raise InputError(f"its feature {feature!r} is {shorten(scalar)}; expected a number")
+
+
+def _as_float(number: int, feature: str) -> float:
+    try:
+        return float(number)
+    except OverflowError:
+        raise _too_large(feature, "") from None
+
+
+def _too_large(feature: str, text: str) -> InputError:
+    digits = f" of {len(text.strip()):,} characters" if len(text) > 40 else f" {text}" if text else ""
+    return InputError(
+        f"its feature {feature!r} is a number{digits}, which is larger than any float; expected a smaller one"
+    )
+
+
+def shorten(text: str) -> str:
+    """A text in quotation marks, of which a message shows the beginning."""
+    return repr(text) if len(text) <= 80 else f"{text[:40]!r}… ({len(text):,} characters)"
 
 
 def describe_values(value: Any) -> str:
@@ -108,7 +134,8 @@ def _to_column(value: Any, spec: Any) -> np.ndarray:
 
 def _type_name(array: np.ndarray) -> str:
     if array.dtype == object and not all(isinstance(item, str | bytes) for item in array.reshape(-1)):
-        return "mixed or null"
+        is_number = all(isinstance(item, int | float) for item in array.reshape(-1))
+        return "numbers beyond 64 bits among its" if is_number else "mixed or null"
     return _TYPES.get(array.dtype.kind, "bytes")
 
 
@@ -120,7 +147,11 @@ def _to_array(value: Any) -> np.ndarray:
         return np.array(value, object)
     try:
         array = np.asarray(value)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
+        if "maximum number of dimension" in str(error) or isinstance(error, RecursionError):
+            raise InputError(
+                "it holds lists more than 64 deep within each other, which do not make an array"
+            ) from error
         raise InputError("it holds lists of different lengths, which do not make an array; pad them") from error
     return np.array(value, object) if array.dtype.kind in "SU" else array  # 'S' would drop zero bytes at the end
 
@@ -130,16 +161,21 @@ def _parse_numbers(text: str, spec: Any) -> np.ndarray:
     if not text.lstrip().startswith("["):
         return np.array([to_number(part, spec.name) for part in text.split()])
     try:
-        return _to_array(json.loads(text))
+        value = parse_json(text)
     except ValueError as error:
-        raise InputError(
-            f"the feature for the model's input {spec} is {text[:40]!r}, which is not a JSON list"
-        ) from error
+        raise InputError(f"the feature for the model's input {spec} is {text[:40]!r}, which is {error}") from error
+    return _to_array(value)
 
 
 def _cast(array: np.ndarray, spec: Any) -> np.ndarray:
     if spec.dtype == "string":
-        items = [item.encode() if isinstance(item, str) else item for item in array.reshape(-1).tolist()]
+        try:
+            items = [item.encode() if isinstance(item, str) else item for item in array.reshape(-1).tolist()]
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"the feature for the model's input {spec} holds half of a surrogate pair ({error.object[error.start]!a}), which no "
+                "text may hold"
+            ) from error
         strings = np.empty(len(items), object)
         strings[:] = items
         return strings.reshape(array.shape)

@@ -8,7 +8,7 @@ import gzip
 import hashlib
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, NamedTuple, cast
 
 from beam_pipelines.reading import beam_hdfs
@@ -77,17 +77,50 @@ def _as_input_error(path: str) -> Iterator[None]:
         raise InputError(f"cannot list {path}: {error}; check its name and your credentials") from error
 
 
+class _RemoteFile(io.RawIOBase):
+    """A remote file whose errors are OSErrors: they end the run, where an error of a decoder is damage of the file."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return int(_as_os_error(self._file.seek, offset, whence))
+
+    def tell(self) -> int:
+        return int(self._file.tell())
+
+    def readinto(self, buffer: Any) -> int:
+        content = _as_os_error(self._file.read, len(buffer))
+        buffer[: len(content)] = content
+        return len(content)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+def _as_os_error(function: Callable[..., Any], *arguments: Any) -> Any:
+    """What the function returns. OSError for any error: each filesystem has others."""
+    try:
+        return function(*arguments)
+    except OSError:
+        raise
+    except Exception as error:
+        raise OSError(str(error)) from error
+
+
 class _Fsspec:
     """Files of gs://, s3:// and all other schemes that `storage` knows."""
 
     def open(self, path: str) -> BinaryIO:
-        try:
-            file = _fsspec(path).open(path, "rb")
-        except OSError:
-            raise
-        except Exception as error:  # such as missing credentials: each filesystem has other errors
-            raise OSError(str(error)) from error
-        return io.BufferedReader(file, _BLOCK_BYTES)  # its readline takes a size, which fsspec's does not
+        file = _as_os_error(_fsspec(path).open, path, "rb")  # such as missing credentials
+        return io.BufferedReader(_RemoteFile(file), _BLOCK_BYTES)  # its readline takes a size, which fsspec's does not
 
     def exists(self, path: str) -> bool:
         with _as_input_error(path):

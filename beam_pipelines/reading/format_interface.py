@@ -5,9 +5,13 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import importlib
+import lzma
+import zipfile
 import zlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
+
+from tb_deepexplain.error_text import describe_failure
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -81,4 +85,10 @@ class BrokenFile(Exception):
     """The rest of the file cannot be read."""
 
 
-DAMAGE = (BrokenFile, EOFError, zlib.error, gzip.BadGzipFile)
+DAMAGE = (BrokenFile, EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, zipfile.BadZipFile)
+
+
+def describe_damage(error: Exception) -> str:
+    """Why the rest of a file cannot be read, from an error that no format expected."""
+    error_type, reason = describe_failure(error)
+    return f"it is damaged ({error_type}: {reason})"

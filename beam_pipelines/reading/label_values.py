@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from beam_pipelines.reading.feature_values import describe_values, to_number, to_scalar
+from beam_pipelines.reading.feature_values import describe_values, shorten, to_number, to_scalar
+from beam_pipelines.reading.json_text import parse_json
 from tb_deepexplain.attribution.array_likes import as_array
 from tb_deepexplain.attribution.labels import read_labels
 from tb_deepexplain.errors import InputError
@@ -35,6 +35,8 @@ def to_label(value: Any, feature: str, class_names: Sequence[str]) -> Label:
         scalar = class_names.index(scalar) if scalar in class_names else _parse(scalar, feature, class_names)
     if not isinstance(scalar, int | float):
         return _several(scalar, feature, class_names)
+    if isinstance(scalar, int) and not -(2**63) <= scalar < 2**64:
+        scalar = to_number(scalar, feature)
     if not math.isfinite(scalar):
         raise InputError(f"its label, feature {feature!r}, is {scalar:g}; expected a class number or a quantity")
     is_class = scalar == math.floor(scalar) and -(2**31) <= scalar < 2**31
@@ -51,7 +53,7 @@ def _is_missing(scalar: Any, class_names: Sequence[str]) -> bool:
 def _parse(text: str, feature: str, class_names: Sequence[str]) -> Any:
     """A number, or the list of numbers or names that the text holds."""
     try:
-        value = json.loads(text) if text.lstrip().startswith("[") else to_number(text, feature)
+        value = parse_json(text) if text.lstrip().startswith("[") else to_number(text, feature)
     except (ValueError, InputError):
         value = math.nan
     if isinstance(value, float) and not math.isfinite(value):
@@ -59,7 +61,7 @@ def _parse(text: str, feature: str, class_names: Sequence[str]) -> Any:
         if class_names:
             expected = f"one of {', '.join(class_names[:10])}"
         raise InputError(
-            f"its label, feature {feature!r}, is {text!r}; expected a class number, or {expected}"
+            f"its label, feature {feature!r}, is {shorten(text)}; expected a class number, or {expected}"
         ) from None
     return value
 

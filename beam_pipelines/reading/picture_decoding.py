@@ -14,6 +14,9 @@ import tensorflow as tf
 from beam_pipelines.reading.record_spec import RESIZE_METHODS, RecordSpec
 from tb_deepexplain.error_text import describe_failure
 from tb_deepexplain.errors import InputError
+from tb_deepexplain.store.media_types import picture_sides
+
+MOST_PIXELS = 1 << 27  # of a picture that is decoded; a few bytes may claim any number
 
 
 def decode_picture(encoded: bytes, spec: Any, record_spec: RecordSpec) -> tuple[np.ndarray, bool]:
@@ -28,6 +31,11 @@ def decode_picture(encoded: bytes, spec: Any, record_spec: RecordSpec) -> tuple[
             "expected numbers, or one PNG or JPEG for an input [?, height, width, channels]"
         )
     height, width, channels = spec.shape[1:]
+    sides = picture_sides(encoded)
+    if sides and sides[0] * sides[1] > MOST_PIXELS:
+        raise InputError(
+            f"its picture for {spec} has {sides[0]:,} × {sides[1]:,} pixels; at most {MOST_PIXELS:,} are decoded: reduce it"
+        )
     resize = record_spec.resize
     try:
         picture = tf.io.decode_image(encoded, channels if channels in (1, 3, 4) else 0, expand_animations=False).numpy()

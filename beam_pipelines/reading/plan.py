@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from beam_pipelines.reading import files
-from beam_pipelines.reading.format_interface import DAMAGE, RecordRange, Source
+from beam_pipelines.reading.format_interface import DAMAGE, RecordRange, Source, describe_damage
 from beam_pipelines.reading.formats import FORMATS
 from beam_pipelines.reading.input_files import GZIP, InputFile, read_start, strip_suffix
 from beam_pipelines.reading.work_unit import Plan, WorkUnit
-from tb_deepexplain.errors import InputError
+from tb_deepexplain.errors import DeepExplainError, InputError
 from tb_deepexplain.storage import map_concurrently
 
 
@@ -94,8 +94,12 @@ def _plan_source(source: Source, unit_size: int) -> _PlannedSource:
             ranges.append(part)
     except DAMAGE as error:
         ranges, damage = ranges or [RecordRange()], str(error)
+    except DeepExplainError:
+        raise
     except OSError as error:
         raise InputError(f"cannot read {source.path}: {error.strerror or error}") from error
+    except Exception as error:  # a library that decodes a damaged file may raise anything
+        ranges, damage = ranges or [RecordRange()], describe_damage(error)
     return _PlannedSource(source, ranges, damage, digest.digest())
 
 

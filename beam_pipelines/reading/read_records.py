@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from beam_pipelines.reading.format_interface import DAMAGE, Damaged
+from beam_pipelines.reading.format_interface import DAMAGE, Damaged, describe_damage
 from beam_pipelines.reading.formats import FORMATS
 from beam_pipelines.reading.work_unit import Columns, Record, WorkUnit
-from tb_deepexplain.errors import InputError
+from tb_deepexplain.errors import DeepExplainError, InputError
 
 if TYPE_CHECKING:  # imports pyarrow, which --help does without
     from tb_deepexplain.store.records import Failure
@@ -33,8 +33,12 @@ def read_records(unit: WorkUnit, columns: Columns | None = None) -> Iterator[Rec
             yield _failure(position, record.reason) if isinstance(record, Damaged) else Record(position, record)
     except DAMAGE as error:
         reason = str(error)
+    except DeepExplainError:
+        raise
     except OSError as error:
         raise InputError(f"cannot read {unit.path}: {error.strerror or error}") from error
+    except Exception as error:  # a library that decodes a damaged file may raise anything
+        reason = describe_damage(error)
     for missing in range(number, end):
         if chosen is not None and missing not in chosen:
             continue

@@ -47,7 +47,12 @@ def to_text(value: Any, feature: str) -> str | None:
     if isinstance(scalar, float | np.floating) and math.isnan(scalar):
         return None
     if isinstance(scalar, str | int | float | np.floating | decimal.Decimal):
-        return printable(str(scalar))
+        try:
+            return printable(str(scalar))
+        except ValueError as error:  # Python writes no whole number of thousands of digits
+            raise InputError(
+                f"its slice feature {feature!r} is a number of too many digits; expected a shorter one"
+            ) from error
     if scalar is None:
         return None
     held = "a dict" if isinstance(scalar, Mapping) else describe_values(scalar)

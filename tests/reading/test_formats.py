@@ -822,7 +822,7 @@ def test_a_value_that_cannot_be_read_loses_only_its_row(tmp_path: Path) -> None:
     pq.write_table(pa.table({"x": [[1.0, 2.0, 3.0, 4.0]] * 3, "name": names}), tmp_path / "a.parquet")
     items = [record for unit in plan_path(tmp_path / "a.parquet").units for record in read_records(unit)]
     assert [type(record) for record in items] == [Record, Failure, Record]
-    assert "a value cannot be read ('utf-8' codec" in items[1].message  # type: ignore[union-attr]
+    assert "its column 'name' of type string cannot be read (it is not UTF-8: " in items[1].message  # type: ignore[union-attr]
 
 
 def test_an_id_that_is_not_valid_unicode(exported: Callable[[str], Path], tmp_path: Path) -> None:

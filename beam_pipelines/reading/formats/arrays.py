@@ -22,12 +22,19 @@ import numpy as np
 from numpy.lib import format as npy
 
 from beam_pipelines.reading.files import fingerprint, open_file
-from beam_pipelines.reading.format_interface import BrokenFile, Damaged, RecordRange, Source
+from beam_pipelines.reading.format_interface import DAMAGE, BrokenFile, Damaged, RecordRange, Source
 from beam_pipelines.reading.record_ranges import group_by_number
 from beam_pipelines.reading.work_unit import WorkUnit
 
 NPY_COLUMN = "array"  # the column of an .npy file, which has no name
 _BLOCK_BYTES = 1 << 20  # read at once
+_MOST_MISSING = 10_000  # rows without bytes that are failures one by one
+_MOST_EMPTY_ROWS = 1 << 20  # of an array whose rows have no bytes
+_MOST_RATIO = {
+    zipfile.ZIP_DEFLATED: 1032,
+    zipfile.ZIP_LZMA: 1 << 14,
+    zipfile.ZIP_BZIP2: 1 << 21,
+}  # of bytes to compressed bytes
 _ZIP, _LOCAL_HEADER = b"PK\x03\x04", 30  # the fixed part of a member's header
 
 
@@ -40,10 +47,16 @@ class _Column:
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
     offset: int | None  # of the first row, in bytes; None if the file cannot be read from there
+    size: int  # bytes that are there for its rows, at most
 
     @property
     def row_bytes(self) -> int:
         return self.dtype.itemsize * math.prod(self.shape[1:])
+
+    @property
+    def most_rows(self) -> int:
+        """The rows that the file has bytes for: a header of a few bytes may claim any number."""
+        return self.size // self.row_bytes if self.row_bytes else _MOST_EMPTY_ROWS
 
 
 def plan(source: Source, unit_size: int, digest: Any) -> Iterator[RecordRange]:
@@ -54,8 +67,14 @@ def plan(source: Source, unit_size: int, digest: Any) -> Iterator[RecordRange]:
         chosen = [column for column in columns if column.shape[0] == rows]
         sequential = any(column.offset is None for column in chosen)
         arrays = tuple(column.name for column in chosen) if len(chosen) < len(columns) else ()
-    for part in group_by_number(rows, max(rows, 1) if sequential else unit_size):
+        shortest = min(chosen, key=lambda column: column.most_rows)
+        present = min(rows, shortest.most_rows)
+        if rows - present <= _MOST_MISSING:
+            present = rows
+    for part in group_by_number(present, max(present, 1) if sequential else unit_size):
         yield dataclasses.replace(part, arrays=arrays)
+    if present < rows:
+        raise BrokenFile(f"its array {shortest.name} claims {rows:,} rows, and the file has bytes for {present:,}")
 
 
 def _choose_length(lengths: Mapping[str, int], named: Sequence[str]) -> int:
@@ -90,7 +109,12 @@ def read(unit: WorkUnit) -> Iterator[dict[str, Any] | Damaged]:
 
 def _read_rows(column: _Column, rows: int) -> np.ndarray:
     """The next rows, [rows, ...]; fewer where the file ends."""
-    data = column.file.read(rows * column.row_bytes)
+    try:
+        data = column.file.read(min(rows, column.most_rows) * column.row_bytes)
+    except (*DAMAGE, OSError) as error:  # bz2 raises plain OSErrors; those of a filesystem have a number
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise BrokenFile(f"its array {column.name} is damaged ({error})") from error
     if not column.row_bytes:
         return np.empty((rows, *column.shape[1:]), column.dtype)
     complete = len(data) // column.row_bytes
@@ -108,7 +132,8 @@ def _columns(path: str, digest: Any = None) -> Iterator[list[_Column]]:
             if digest:
                 digest.update(fingerprint(path))
             dtype, shape = _read_header(file, NPY_COLUMN)
-            yield [_Column(NPY_COLUMN, file, dtype, shape, file.tell())]
+            offset = file.tell()
+            yield [_Column(NPY_COLUMN, file, dtype, shape, offset, file.seek(0, os.SEEK_END) - offset)]
             return
         try:
             archive = stack.enter_context(zipfile.ZipFile(file))
@@ -118,7 +143,7 @@ def _columns(path: str, digest: Any = None) -> Iterator[list[_Column]]:
                     digest.update(f"{info.filename}\0{info.file_size}\0{info.CRC}\0".encode())
                 if info.filename.endswith(".npy"):
                     columns.append(_open_member(path, archive, info, stack))
-        except (zipfile.BadZipFile, NotImplementedError) as error:  # zipfile: unknown compression
+        except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:  # unknown compression, encryption
             raise BrokenFile(f"it is not a whole .npz file ({error})") from error
         if not columns:
             raise BrokenFile("it holds no .npy arrays; write it with np.savez")
@@ -129,14 +154,18 @@ def _open_member(path: str, archive: zipfile.ZipFile, info: zipfile.ZipInfo, sta
     name = info.filename.removesuffix(".npy")
     if info.compress_type != zipfile.ZIP_STORED:
         stream = cast(BinaryIO, stack.enter_context(archive.open(info)))
-        return _Column(name, stream, *_read_header(stream, name), None)
+        dtype, shape = _read_header(stream, name)
+        size = min(info.file_size, info.compress_size * _MOST_RATIO.get(info.compress_type, 1))
+        return _Column(name, stream, dtype, shape, None, size - stream.tell())
     file = stack.enter_context(open_file(path))  # each column has its own position in the file
     file.seek(info.header_offset)
     header = file.read(_LOCAL_HEADER)
     if len(header) < _LOCAL_HEADER or not header.startswith(_ZIP):
         raise BrokenFile(f"its array {name} is damaged")
-    file.seek(sum(struct.unpack("<HH", header[26:30])), os.SEEK_CUR)
-    return _Column(name, file, *_read_header(file, name), file.tell())
+    begin = file.seek(sum(struct.unpack("<HH", header[26:30])), os.SEEK_CUR)
+    dtype, shape = _read_header(file, name)
+    offset = file.tell()
+    return _Column(name, file, dtype, shape, offset, min(info.file_size + begin, file.seek(0, os.SEEK_END)) - offset)
 
 
 def _read_header(file: BinaryIO, name: str) -> tuple[np.dtype[Any], tuple[int, ...]]:
@@ -145,8 +174,12 @@ def _read_header(file: BinaryIO, name: str) -> tuple[np.dtype[Any], tuple[int, .
         version = npy.read_magic(file)
         reader = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
         shape, fortran, dtype = reader(file)
-    except ValueError as error:
-        raise BrokenFile(f"its array {name} has no .npy header ({error})") from error
+    except DAMAGE:
+        raise
+    except Exception as error:  # NumPy evaluates the header: it may raise anything
+        raise BrokenFile(f"its array {name} has no .npy header ({' '.join(str(error).split())[:200]})") from error
+    if any(size < 0 for size in shape):
+        raise BrokenFile(f"its array {name} claims the shape {list(shape)}")
     if dtype.hasobject:
         raise BrokenFile(f"its array {name} holds Python objects; save numbers, or strings with dtype 'S' or 'U'")
     if not shape:

@@ -53,8 +53,13 @@ def _read_header(file: BinaryIO) -> tuple[int, str, list[str]]:
         text = line.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise BrokenFile(f"its header is not UTF-8 ({error.reason}); save the file as UTF-8") from error
-    delimiter = max(_DELIMITERS, key=text.count)
-    columns = _fields(text.rstrip("\r\n"), delimiter, strict=False)
+    delimiter, text = max(_DELIMITERS, key=text.count), text.rstrip("\r\n")
+    if "\r" in text:
+        raise BrokenFile("its lines end in carriage returns alone; save the file with line feeds (\\n)")
+    try:
+        columns = _fields(text, delimiter, strict=False)
+    except csv.Error as error:
+        raise BrokenFile(f"its header is not CSV ({error})") from error
     if repeated := sorted({name for name in columns if columns.count(name) > 1}):
         raise BrokenFile(f"its header names {', '.join(repeated)} twice; column names must differ")
     return len(line), delimiter, columns

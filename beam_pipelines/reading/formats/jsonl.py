@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
 from beam_pipelines.reading import text_lines
 from beam_pipelines.reading.files import fingerprint, open_file
 from beam_pipelines.reading.format_interface import Damaged, RecordRange, Source
+from beam_pipelines.reading.json_text import parse_json
 from beam_pipelines.reading.record_ranges import group_by_offset
 from beam_pipelines.reading.work_unit import WorkUnit
 
@@ -37,9 +37,11 @@ def _parse(content: bytes | None) -> dict[str, Any] | Damaged:
     if content is None:
         return Damaged(f"its line is longer than {text_lines.LONGEST >> 20} MiB")
     try:
-        value = json.loads(content.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        return Damaged(f"its line is not JSON ({error})")
+        value = parse_json(content.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        return Damaged(f"its line is not JSON: it is not UTF-8 ({error.reason})")
+    except ValueError as error:
+        return Damaged(f"its line is {error}")
     if not isinstance(value, dict):
         return Damaged(f'its line is a JSON {type(value).__name__}; expected an object, such as {{"text": ...}}')
     return value

@@ -6,6 +6,7 @@ texts, which numeric inputs and labels read as numbers.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
 from urllib.parse import unquote
@@ -20,6 +21,7 @@ from beam_pipelines.reading.format_interface import BrokenFile, Damaged, RecordR
 from beam_pipelines.reading.work_unit import Columns, WorkUnit
 
 _ROWS_AT_ONCE = 64
+_MOST_ROWS_PER_BYTE = 64
 _BUFFER_BYTES = 1 << 20  # read at once from a column
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 _MOST_PARTS = 16  # of a row group that is larger than a unit: each part decodes the group from its start
@@ -32,6 +34,9 @@ def plan(source: Source, unit_size: int, digest: Any) -> Iterator[RecordRange]:
         digest.update(repr(partitions).encode())
     with open_file(source.path) as file:
         groups = [rows for rows in _group_sizes(_open(file)) if rows]
+        size = file.seek(0, os.SEEK_END)
+    if sum(groups) > size * _MOST_ROWS_PER_BYTE:
+        raise BrokenFile(f"it claims {sum(groups):,} rows in {size:,} bytes")
     first = count = 0
     for rows in groups:
         if count and count + rows > unit_size:
@@ -117,16 +122,12 @@ def _rows(
 
 
 def _checked_row(batch: Any, i: int) -> dict[str, Any] | Damaged:
-    try:
-        return _row(batch, i)
-    except (ValueError, ArithmeticError) as error:  # text that is not UTF-8, a time that Python cannot hold
-        return Damaged(f"a value cannot be read ({_reason(error)})")
-
-
-def _row(batch: Any, i: int) -> dict[str, Any]:
     row: dict[str, Any] = {}
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
-        _add_value(row, name, column[i])
+        try:
+            _add_value(row, name, column[i])
+        except Exception as error:  # text that is not UTF-8, a time that Python cannot hold, an unknown time zone: each type has others
+            return Damaged(f"its column {name!r} of type {column.type} cannot be read ({_reason(error)})")
     return row
 
 
@@ -140,12 +141,15 @@ def _add_value(row: dict[str, Any], name: str, value: Any) -> None:
 
 
 def _to_python(value: Any) -> Any:
-    """A number, str, bytes or None. A list becomes an array, with as many axes as it is deep if it is rectangular."""
+    """A number, str, bytes or None. A list becomes an array, with as many axes as it is deep if it is rectangular; a struct in a list a
+    dict, and a map pairs."""
     if not value.is_valid:
         return None
     if isinstance(value, pa.FixedShapeTensorScalar):
         return value.to_numpy()
-    if not hasattr(value, "values") or pa.types.is_dictionary(value.type):
+    if pa.types.is_struct(value.type):
+        return {field.name: _to_python(value[field.name]) for field in value.type}
+    if not isinstance(value, pa.ListScalar) or pa.types.is_map(value.type):
         return value.as_py()
     inner = value.values
     if pa.types.is_primitive(inner.type) and not inner.null_count:
@@ -162,4 +166,8 @@ def _raise_unless_damage(error: Exception) -> None:
 
 
 def _reason(error: BaseException) -> str:
-    return str(error).splitlines()[0].rstrip(".")[:200]
+    """The first line of a message; the type of the error for one that says nothing else, such as the name of an unknown time zone."""
+    if isinstance(error, UnicodeDecodeError):
+        return f"it is not UTF-8: {error.reason}"
+    line = next(iter(str(error).splitlines()), "").rstrip(".")[:200]
+    return line if " " in line else f"{type(error).__name__}: {line}"
