@@ -42,7 +42,7 @@ class ServedStore:
             columns=frozenset(self.index.columns),
             methods=tuple(method["id"] for method in self.methods),
             measures=tuple(measure for measure in measures if re.fullmatch(r"[a-z][a-z0-9_]*", measure)),
-            labels=tuple(manifest.get("labels") or ()),
+            labels=tuple(map(str, manifest.get("labels") or ())),
             steps=len(self.steps),
             methods_with_gap=tuple(method["id"] for method in self.methods if method.get("sums_to")),
             text_search=self.index.text_search(),

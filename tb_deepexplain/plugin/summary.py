@@ -29,6 +29,8 @@ _CLASSES, _WORDS, _LEAST_OCCURRENCES, _FEATURES = 12, 40, 3, 10
 _GAP_EDGES = [0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1]  # one bin more holds larger gaps
 _RANKED_METHOD = tuple(answers.RankedMethod.__annotations__)
 
+_PRECISION_FIGURES = ("examples", "median", "worst", "rank_correlation")
+
 MapsByMethod = dict[str, np.ndarray]
 
 
@@ -62,7 +64,7 @@ def describe_precision(manifest: Mapping[str, Any]) -> answers.StorePrecision | 
         return None
     titles = {method["id"]: method["title"] for method in manifest["methods"]}
     errors = [
-        {"method": method, "title": titles.get(method, method), **figures}
+        {"method": method, "title": titles.get(method, method), **{name: figures[name] for name in _PRECISION_FIGURES}}
         for method, figures in (manifest.get("precision_error") or {}).items()
     ]
     return {

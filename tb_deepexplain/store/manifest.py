@@ -10,6 +10,7 @@ import functools
 import json
 import math
 import re
+import sys
 import typing
 from pathlib import Path
 from types import UnionType
@@ -129,6 +130,21 @@ class Evaluation(TypedDict):
     methods: list[RankedMethod]
 
 
+class PrecisionError(TypedDict):
+    """How far the maps of a method differ from those in float32."""
+
+    examples: Count
+    median: float | None
+    worst: float | None
+    rank_correlation: float | None
+
+
+class Spent(TypedDict):
+    """What the run has cost."""
+
+    examples_without_tf32: NotRequired[Count | None]
+
+
 class Model(TypedDict):
     """The model that was explained."""
 
@@ -152,7 +168,7 @@ class Manifest(TypedDict):
     methods: NotRequired[list[Method]]
     measures: NotRequired[list[Measure] | None]
     slice_features: NotRequired[list[SliceFeature] | None]
-    labels: NotRequired[list[str] | None]
+    labels: NotRequired[list[str | float] | None]
     target: NotRequired[str | None]
     step: NotRequired[Step | None]
     steps: NotRequired[list[Step]]
@@ -162,6 +178,10 @@ class Manifest(TypedDict):
     superpixels: NotRequired[Count | None]
     faithfulness: NotRequired[dict[str, dict[str, MeasureMean]] | None]
     evaluation: NotRequired[Evaluation | None]
+    precision: NotRequired[str | None]
+    mixed_precision: NotRequired[bool | None]  # of stores before `precision`
+    precision_error: NotRequired[dict[str, PrecisionError] | None]
+    spent: NotRequired[Spent | None]
     model: NotRequired[Model | None]
     options: NotRequired[dict[str, Any] | None]
     versions: NotRequired[dict[str, str] | None]
@@ -260,8 +280,9 @@ def _check(value: Any, expected: Any, place: str) -> None:
     if origin in (typing.Union, UnionType):
         if value is None and type(None) in arguments:
             return
-        [expected] = [argument for argument in arguments if argument is not type(None)]
-        _check(value, expected, place)
+        first, *others = (argument for argument in arguments if argument is not type(None))
+        # Of several types, the others are numbers.
+        _check(value, float if others and type(value) in (int, float) else first, place)
     elif origin is Annotated:
         _check(value, arguments[0], place)
         _check_rule(value, arguments[1], place)
@@ -308,7 +329,7 @@ def _check_plain(value: Any, expected: type, place: str) -> None:
     elif expected is int:
         _require(type(value) is int, value, "a whole number", place)
     else:
-        _require(type(value) in (int, float) and abs(value) <= LARGEST_WHOLE, value, "a number", place)
+        _require(type(value) in (int, float) and abs(value) <= sys.float_info.max, value, "a number", place)
 
 
 def _is_utf8(text: str) -> bool:

@@ -89,7 +89,7 @@ def test_a_mutated_manifest_is_a_sentence_and_other_stores_work(
         ("methods", [{"id": "x", "signed": True}], "methods[0] lacks 'title'"),
         ("modality", "kind", "modality is the text 'kind'; expected 'image' or 'text' or 'tabular' or 'mixed'"),
         ("evaluation", {"advice": "", "ranked_by": 3, "methods": []}, "evaluation.ranked_by is the number 3; expected a list"),
-        ("labels", ["a", 3], "labels[1] is the number 3; expected text"),
+        ("labels", ["a", 3, None], "labels[2] is null; expected text"),
         ("labels", ["\ud800"], "expected text without lone surrogates"),
         ("index", ["../x"], "index[0] is the text '../x'; expected the name of a file"),
         ("options", {"a": [[[[]]]]}, None),
