@@ -49,11 +49,20 @@ def faithfulness(store: ServedStore, _: ExampleQuery) -> answers.Faithfulness:
         **_head(store),
         "precision": describe_precision(manifest),
         "measures": describe_measures(manifest),
-        "means": manifest.get("faithfulness") or {},
+        "means": _means(manifest.get("faithfulness") or {}),
         "measured": manifest.get("measured"),
         "step": manifest.get("step") if len(store.steps) > 1 else None,
         "superpixels": manifest.get("superpixels"),
         "evaluation": _evaluation(manifest.get("evaluation")),
+    }
+
+
+def _means(faithfulness: Mapping[str, Any]) -> dict[str, dict[str, answers.MeasureMean]]:
+    """The means of measures; of a measure without values there are none."""
+    unknown = {"n": 0, "mean": None, "low": None, "high": None}
+    return {
+        method: {measure: cast(answers.MeasureMean, unknown | mean) for measure, mean in means.items()}
+        for method, means in faithfulness.items()
     }
 
 

@@ -101,9 +101,13 @@ class CurveMean(TypedDict):
     high: list[float | None] | None
 
 
-class MeasureMean(Mean):
-    """The mean of a measure over examples, that of random maps, and both curves."""
+class MeasureMean(TypedDict):
+    """The mean of a measure over examples (missing if no map has a value), that of random maps, and both curves."""
 
+    n: NotRequired[Count]
+    mean: NotRequired[float | None]
+    low: NotRequired[float | None]
+    high: NotRequired[float | None]
     random: NotRequired[Mean]
     curve: NotRequired[CurveMean]
     random_curve: NotRequired[CurveMean]

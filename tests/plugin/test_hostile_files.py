@@ -94,6 +94,7 @@ def test_a_mutated_manifest_is_a_sentence_and_other_stores_work(
         ("index", ["../x"], "index[0] is the text '../x'; expected the name of a file"),
         ("options", {"a": [[[[]]]]}, None),
         ("options", json.loads("[" * 40 + "]" * 40), "more than 32 deep"),
+        ("faithfulness", {"saliency": {"deletion": {"at": [0, 1]}}}, None),
         ("a key of a later version", {"any": [1]}, None),
     ],
 )  # fmt: skip
@@ -338,3 +339,9 @@ def test_a_long_file_name_is_not_there(client: Client) -> None:
         answer = client.get(f"{ROOT}/static/assets/{name}.js")
         assert answer.status_code == 404, name
     assert routes._LONGEST_ASSET < 255
+
+
+def test_a_measure_without_values_has_no_mean(tmp_path: Path, served: Callable[..., Client]) -> None:
+    small_store(tmp_path, "r", faithfulness={"saliency": {"deletion": {"at": [0, 1]}}}, measures=stores.MEASURES[1:2])
+    means = summary(served(tmp_path), "faithfulness", **R)["means"]
+    assert means["saliency"]["deletion"] == {"at": [0, 1], "n": 0, "mean": None, "low": None, "high": None}
