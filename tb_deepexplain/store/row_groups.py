@@ -165,14 +165,17 @@ def _longest_entry(content: bytes, page: _Page) -> int:
         try:
             plain = pa.Codec("zstd").decompress(content, page.uncompressed).to_pybytes()
         except (pa.ArrowException, OSError, ValueError):
-            return page.uncompressed  # nothing is known of what cannot be decompressed
+            plain = b""
+    if len(plain) != page.uncompressed:
+        return page.uncompressed  # nothing is known of what another codec compressed
     longest = position = entries = 0
     while position + 4 <= len(plain):  # if it has texts
         length = int.from_bytes(plain[position : position + 4], "little")
         longest, position, entries = max(longest, length), position + 4 + length, entries + 1
     if position == len(plain) and entries == page.values:
         return longest
-    return min(page.uncompressed, _LONGEST_NUMBER if len(plain) <= _LONGEST_NUMBER * page.values else page.uncompressed)
+    is_fixed = page.uncompressed in (4 * page.values, 8 * page.values, _LONGEST_NUMBER * page.values)
+    return min(page.uncompressed, _LONGEST_NUMBER if is_fixed else page.uncompressed)
 
 
 def _read_struct(content: bytes, position: int, level: int) -> tuple[dict[int, Any], int]:
