@@ -17,6 +17,7 @@ from rich.text import Text
 from beam_pipelines.cli.arguments import Arguments, parse_evaluate
 from beam_pipelines.cli.exit_status import OK, SOME_FAILED, run_guarded
 from beam_pipelines.cli.input_plan import describe_input, plan_input
+from beam_pipelines.cli.report import describe_precision
 from beam_pipelines.engine.native_logs import filter_native_stderr
 from beam_pipelines.engine.progress_display import format_duration, print_note
 from beam_pipelines.engine.store_lock import store_lock
@@ -117,6 +118,8 @@ def run(arguments: Arguments) -> int:
     failed = len(failures) + len(records.errors)
     _print(ranking, failed)
     console = Console(highlight=False, soft_wrap=True)
+    for line in describe_precision(manifest):
+        console.print(Text(f"precision {line}"))
     console.print(Text(f"\ntook      {format_duration(time.monotonic() - started)}"))
     console.print(Text(f"written   {directory / 'evaluation.json'}{f', {figure.name}' if figure else ''}"))
     console.print(Text(f"view with tensorboard --logdir {arguments.logdir}"))

@@ -37,7 +37,7 @@ def report(logdir: Path, directory: Path, seconds: float, was_committed: bool = 
         )
     if spent:
         console.print(Text(f"work      {_describe_work(spent, options.get('batch_size'))}"))
-    for line in _describe_precision(store.manifest):
+    for line in describe_precision(store.manifest):
         console.print(Text(f"precision {line}"))
     if faithfulness := store.manifest.get("faithfulness"):
         table = _tabulate(store.manifest["measures"], faithfulness)
@@ -68,7 +68,7 @@ def _describe_work(spent: dict[str, Any], batch_size: int | None = None) -> str:
     return ", ".join(parts)
 
 
-def _describe_precision(manifest: dict[str, Any]) -> list[str]:
+def describe_precision(manifest: dict[str, Any]) -> list[str]:
     """For each method, how far its maps differ from those in float32, where that is not the precision."""
     titles = {method["id"]: method["title"] for method in manifest["methods"]}
     lines = [

@@ -229,6 +229,7 @@ def test_the_error_of_a_map_is_a_share_of_its_largest_value() -> None:
     assert describe_error(PrecisionError().as_json()) == "unknown: no map of the sample is finite"
 
 
+@pytest.mark.slow
 def test_integrated_gradients_stop_at_the_rounding_of_the_precision(has_half: None) -> None:
     xs = np.random.default_rng(0).uniform(size=(16, 16, 16, 3)).astype(np.float32)
     keras.utils.set_random_seed(0)
@@ -359,6 +360,7 @@ def test_float64_is_the_model_in_float64() -> None:
     assert 0 < error.median < 1e-5
 
 
+@pytest.mark.slow
 def test_a_small_tolerance_is_met_in_float64() -> None:
     model = net()
     for precision, is_met in (("float32", False), ("float64", True)):
@@ -373,6 +375,7 @@ def test_a_small_tolerance_is_met_in_float64() -> None:
             )
 
 
+@pytest.mark.slow
 def test_texts_and_several_inputs_in_float64() -> None:
     strings = np.array(["a great film", "dull", "not the dull film"], object)
     for model, xs in (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,18 @@ def test_on_a_linear_model_no_method_is_better(linear: tuple[Path, Path], tmp_pa
     assert ids != {f"n{i}" for i in range(8)}
     assert evaluate(*linear, tmp_path, methods, *FEW, "--overwrite", "--seed=1") == 0
     assert example_ids(tmp_path) != ids
+
+
+def test_methods_are_compared_in_a_precision(
+    linear: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--methods=saliency,gradient_x_input", "--measures=deletion", "--precision=float64"]
+    assert evaluate(*linear, tmp_path / "logs", *options) == 0
+    manifest = Store(store_path(tmp_path / "logs", "r", "evaluation")).manifest
+    assert (manifest["precision"], [*manifest["precision_error"]]) == ("float64", ["saliency", "gradient_x_input"])
+    assert re.search(
+        r"\nprecision float64: maps of Saliency differ from float32 by \S+ % \(median\)", capsys.readouterr().out
+    )
 
 
 def test_methods_without_a_baseline_are_compared_with_others(linear: tuple[Path, Path], tmp_path: Path) -> None:

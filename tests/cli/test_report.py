@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from beam_pipelines.cli.report import _describe_work
+from beam_pipelines.cli.report import _describe_work, describe_precision
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,14 @@ def test_evaluations_at_once_are_said_and_what_memory_allowed() -> None:
     spent |= {"evaluations_at_once": {"saliency": 512, "integrated_gradients": 512}}
     assert _describe_work(spent, 8192).endswith("512 evaluations at once instead of 8,192, for lack of memory")
     assert _describe_work(spent, 512).endswith("512 evaluations at once")
+
+
+def test_a_precision_other_than_float32_is_reported_with_its_error() -> None:
+    figures = {"examples": 8, "median": 0.047, "worst": 0.159, "rank_correlation": 0.98}
+    manifest: dict[str, Any] = {"methods": [{"id": "saliency", "title": "Saliency"}], "precision": "tf32"}
+    measured = manifest | {"precision_error": {"saliency": figures}}
+    text = "tf32: maps of Saliency differ from float32 by 4.7 % (median), 16 % at worst, rank correlation 0.98, of 8 examples"
+    assert describe_precision(measured) == [text]
+    on_cpu = manifest | {"precision_error": {}, "spent": {"examples_without_tf32": 1200}}
+    assert describe_precision(on_cpu) == ["TF32 changes nothing on a CPU: 1,200 examples in float32"]
+    assert describe_precision({"methods": [], "mixed_precision": True}) == []  # of an earlier version
