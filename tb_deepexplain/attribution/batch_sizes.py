@@ -98,10 +98,11 @@ class BatchSizes:
     def of(self, inputs: Inputs, batch_size: int | None) -> RunSizes:
         """The sizes for these examples on the current device; `batch_size` is checked."""
         fixed = None if batch_size is None else check_batch_size(batch_size)
-        return RunSizes(self, self._state(inputs), fixed, device_memory.current_device())
+        device = device_memory.current_device()
+        return RunSizes(self, self._state(inputs, device), fixed, device)
 
-    def _state(self, inputs: Inputs) -> _Measured:
-        device, shapes = device_memory.current_device(), tuple(a.shape[1:] for a in inputs.arrays)
+    def _state(self, inputs: Inputs, device: str) -> _Measured:
+        shapes = tuple(a.shape[1:] for a in inputs.arrays)
         key = self.method.function, self.jit, inputs.are_entries, shapes, device, self.precision
         with _measured_lock:
             states = _measured.setdefault(self.submodel, {})

@@ -22,7 +22,9 @@ class MemoryUse(NamedTuple):
 
 
 def current_device() -> str:
-    """The full name of the device on which TensorFlow computes floats in this thread."""
+    """The name of the device on which TensorFlow computes floats in this thread; without GPUs, all are one CPU."""
+    if not tf.config.list_logical_devices("GPU"):
+        return "/device:CPU:0"
     return str(tf.math.add(0.0, 0.0).device)
 
 

@@ -394,7 +394,7 @@ def example_seeds(arrays: Sequence[np.ndarray], seed: int) -> np.ndarray:
         digest = hashlib.blake2b(str(int(seed)).encode(), digest_size=8)
         for array in arrays:
             row = array[i]
-            if row.dtype == np.float64 and np.array_equal(single := _to_single(row), row, equal_nan=True):
+            if array.dtype == np.float64 and np.array_equal(single := _to_single(row), row, equal_nan=True):
                 row = single
             digest.update(b"\0".join(map(_encode, np.ravel(row))) if array.dtype == object else row.tobytes())
         seeds.append(int.from_bytes(digest.digest(), "little", signed=True))
