@@ -151,6 +151,32 @@ class Evaluator:
         known: Mapping[str, Measured],
         report: Report | None,
     ) -> dict[str, Measured]:
+        """In batches that are halved if they do not fit into memory."""
+        completed = 0.0
+
+        def count_and_report(share: float) -> None:
+            nonlocal completed
+            completed += share
+            if report is not None:
+                report(share)
+
+        try:
+            return self._measure_in_batches(examples, maps, measures, segments, known, count_and_report)
+        except tf.errors.ResourceExhaustedError as error:
+            size = examples.batch_size
+            self.explainer.batch_sizes.of(examples.inputs, size).run_out(size, size, error)
+            count_and_report(-completed)
+        return self._measure(examples._replace(batch_size=size // 2), maps, measures, segments, known, report)
+
+    def _measure_in_batches(
+        self,
+        examples: Examples,
+        maps: list[np.ndarray] | None,
+        measures: Sequence[Measure],
+        segments: Any,
+        known: Mapping[str, Measured],
+        report: Report,
+    ) -> dict[str, Measured]:
         if segments is not None:
             first_entry = self.explainer.batch(examples, np.arange(1), self.explainer.removal).entries[0]
             segments = read_segments(segments, examples.n, first_entry.shape[1:])
@@ -179,8 +205,7 @@ class Evaluator:
                 else:
                     measured = self._measure_method(measure, of_method, values, lengths, examples)
                 parts[measure.id].append(_as_arrays(measured, finite))
-                if report is not None:
-                    report(len(rows) / max(1, examples.n) / len(measures))
+                report(len(rows) / max(1, examples.n) / len(measures))
         return {
             name: Measured(
                 **dict(

@@ -16,6 +16,7 @@ from tb_deepexplain.attribution.batch_growth import GPU
 from tb_deepexplain.attribution.compiled_method import CompiledMethod
 from tb_deepexplain.attribution.device_memory import MemoryUse
 from tb_deepexplain.attribution.xla_trial import XlaTrial, agree
+from tb_deepexplain.evaluation.evaluator import Evaluator
 from tests import models
 from tests.closeness import assert_maps_close
 
@@ -169,6 +170,25 @@ def test_predictions_that_do_not_fit_are_halved(
     monkeypatch.setattr(explainer.submodel, "predict", small_device)
     with pytest.warns(UserWarning, match="out of memory with 40 evaluations at once: 20 from now on"):
         assert_maps_close(explainer.predict(PICTURES).outputs, expected)
+
+
+def test_measures_that_do_not_fit_are_halved(
+    fresh: None, graph: dx.ModelGraph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluator = dx.Evaluator(dx.Explainer("saliency", graph, target=1), ["deletion"])
+    result = evaluator.explainer.run(PICTURES, return_result=True)
+    expected, real, shares = evaluator.run(PICTURES, result), Evaluator._measure_scores, list[float]()
+
+    def small_device(self: Any, measure: Any, batch: Any, maps: Any, extras: Any, batch_size: int) -> Any:
+        if batch_size > 20:
+            raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+        return real(self, measure, batch, maps, extras, batch_size)
+
+    monkeypatch.setattr(Evaluator, "_measure_scores", small_device)
+    with pytest.warns(UserWarning, match=r"out of memory with \d+ evaluations at once: \d+ from now on"):
+        measured = evaluator.run(PICTURES, result, report=shares.append)
+    assert_maps_close(measured["deletion"].value, expected["deletion"].value)
+    assert sum(shares) == pytest.approx(1)
 
 
 def test_one_evaluation_that_does_not_fit_is_refused_in_a_sentence(fresh: None) -> None:
