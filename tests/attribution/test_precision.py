@@ -123,6 +123,25 @@ def test_threads_with_other_settings_wait_for_each_other(tf32: Any) -> None:
     assert switch_is_on()
 
 
+def test_threads_with_the_same_setting_compute_together(tf32: Any) -> None:
+    tf32(False)
+    together, finished = threading.Barrier(2, timeout=20), []
+
+    def compute() -> None:
+        with computing_in("tf32"):
+            together.wait()
+            finished.append(True)
+
+    threads = [threading.Thread(target=compute) for _ in range(2)]
+    with computing_in("float32"):  # both wait for this thread
+        for thread in threads:
+            thread.start()
+        time.sleep(0.1)
+    for thread in threads:
+        thread.join(30)
+    assert finished == [True, True]
+
+
 def test_half_precision_leaves_nothing_behind(has_half: None) -> None:
     graph = dx.load_model(net())
     exact = dx.Explainer("integrated_gradients", graph, target=0, steps=8)
