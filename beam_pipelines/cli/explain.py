@@ -8,6 +8,7 @@ runner loses or abandons are redone by `engine.recovery`, or by the next run wit
 from __future__ import annotations
 
 import dataclasses
+import functools
 import sys
 import time
 from collections.abc import Sequence
@@ -152,6 +153,7 @@ def _explain(prepared: _Prepared, pool: DevicePool[UnitWorker]) -> int | None:
         options,
         local_workers.count_processes(arguments.beam),
         lambda processes: count_process_slots(processes, arguments.gpus, arguments.processes_per_gpu),
+        functools.partial(local_workers.make_limited_runner, arguments.beam),
     )
     interrupted = recovery.run(status.unfinished_units, status.count_examples, explain_units, status.plan.record_count)
     if interrupted and (unfinished := status.unfinished_units()):

@@ -71,5 +71,10 @@ def make_local_runner(flags: Sequence[str], options: PipelineOptions) -> FnApiRu
     return FnApiRunner(default_environment=SubprocessSDKEnvironment.from_command_string(command))
 
 
+def make_limited_runner(flags: Sequence[str], processes: int) -> FnApiRunner:
+    """The same with this number of worker processes, which share the cores."""
+    return make_local_runner([*flags, f"--direct_num_workers={processes}"], PipelineOptions(list(flags)))
+
+
 def _count_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

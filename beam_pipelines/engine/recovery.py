@@ -33,12 +33,13 @@ class Recovery:
         options: Any,
         processes: int = 0,
         count_slots: Callable[[int], int] = lambda processes: processes,
+        limited_runner: Callable[[int], Any] | None = None,
     ) -> None:
         """`processes`: the worker processes that were requested on this machine, if any; `count_slots(processes)`: those of
-        them that can have a device now."""
+        them that can have a device now; `limited_runner(slots)`: the runner where these are fewer."""
         self._progress, self._limits = progress, limits
         self._runner, self._options = runner, options
-        self._processes, self._count_slots = processes, count_slots
+        self._processes, self._count_slots, self._limited_runner = processes, count_slots, limited_runner
         self._last_slots = processes
         self._suspects = Suspects()
         self.retried_units = 0
@@ -62,7 +63,10 @@ class Recovery:
                 tasks = self._suspects.next_tasks(unfinished)
                 attempt = PipelineAttempt(self._progress, self._limits, display, finished_examples())
                 limit = self._limit_workers(display)
-                death = attempt.run(self._runner, self._options, tasks, make_transform, limit)
+                runner = self._runner
+                if self._limited_runner and limit is not None and limit < self._processes:
+                    runner = self._limited_runner(limit)
+                death = attempt.run(runner, self._options, tasks, make_transform, limit)
                 before, unfinished = unfinished, unfinished_units()
                 if attempt.interrupted:
                     return True

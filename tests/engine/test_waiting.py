@@ -106,10 +106,12 @@ def test_a_worker_without_a_gpu_hands_its_units_back(
 def lazy_workers(finish: int) -> Any:
     """A `start_pipeline` whose workers explain `finish` of the units, and of which one finds no GPU."""
     start = pipeline_attempt.start_pipeline
-    seen: list[tuple[int, int]] = []
+    seen: list[tuple[int, int, int]] = []
 
     def start_some(runner: Any, options: Any, tasks: Any, make_transform: Any) -> Any:
-        seen.append((len(tasks), options.view_as(DirectOptions).direct_num_workers))
+        command = runner._default_environment.to_runner_api(None).payload.decode()
+        threads = int(command.partition("TF_NUM_INTRAOP_THREADS=")[2].split()[0])
+        seen.append((len(tasks), options.view_as(DirectOptions).direct_num_workers, threads))
         waiting = ProgressFolder(Path(make_transform().fn._job.directory))
         waiting.report_waiting(HELD)
         if not finish:
@@ -126,11 +128,12 @@ def lazy_workers(finish: int) -> Any:
 def test_units_that_are_handed_back_are_explained_by_the_others(
     image: Run, tmp_path: Path, leases: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(6)))
     slots = iter([3, 1, 1])
     monkeypatch.setattr(devices, "count_process_slots", lambda *_: next(slots))
     monkeypatch.setattr(pipeline_attempt, "start_pipeline", start := lazy_workers(2))
     assert image(write_records(tmp_path / "a.tfrecord", pictures(6)), "--unit_size=1", *PROCESSES) == 0
-    assert start.seen == [(6, 3), (4, 1), (2, 1)]
+    assert start.seen == [(6, 3, 2), (4, 1, 6), (2, 1, 6)]  # units, workers, threads of each
     assert image.store.manifest["counts"]["examples"] == 6
     output = capsys.readouterr().err
     assert f"a worker waits for a GPU, the others go on: {HELD}" in output
