@@ -163,7 +163,6 @@ class _Tf32:
             if not self._holders:
                 self._before, self._is_on = switch.tensor_float_32_execution_enabled(), on
                 switch.enable_tensor_float_32_execution(on)
-                self._changed.notify_all()  # for those that need it like this, too
             self._holders += 1
 
     def _release(self) -> None:
