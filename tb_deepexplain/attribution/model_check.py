@@ -148,7 +148,7 @@ class _Rounding:
     """The differences between two outputs that rounding explains, in the lowest precision of the model's steps.
 
     What a model makes of NaN and infinity depends on the kernels that run it (some ReLUs turn NaN into 0): examples and models that
-    hold them are not compared.
+    hold them are not compared. A graph in float64 is compared where the model itself does not overflow.
     """
 
     def __init__(self, outputs: _Outputs, batch: list[np.ndarray], values: np.ndarray) -> None:
@@ -163,7 +163,10 @@ class _Rounding:
         for a, b in self._scales(values, expected):
             with np.errstate(invalid="ignore"):
                 difference = np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0, np.abs(a - b)).reshape(len(a), -1)
-            difference = np.where(self._is_finite[: len(a), None], np.nan_to_num(difference, nan=np.inf), 0)
+            is_compared = self._is_finite[: len(a)]
+            if self._outputs.submodel.graph.is_in_float64:  # where the model overflows
+                is_compared = is_compared & np.isfinite(b).reshape(len(b), -1).all(1)
+            difference = np.where(is_compared[:, None], np.nan_to_num(difference, nan=np.inf), 0)
             size = np.abs(np.where(np.isfinite(b), b, 0)).reshape(len(b), -1).max(1, initial=0)
             excess = difference - (self._epsilon**0.5 * size + 16 * self._epsilon)[:, None]
             is_rounding = (excess <= 0).all() or (difference.max(1, initial=0) <= 16 * self._effect(len(a))).all()
