@@ -228,6 +228,20 @@ def test_a_graph_that_cannot_be_rewritten_is_refused_by_the_name_of_its_op() -> 
         graph.in_float64()
 
 
+def test_the_check_of_the_graph_holds_where_the_model_overflows_in_float32() -> None:
+    model = keras.Sequential([layers.Input((4,)), layers.Dense(3, activation="exponential"), layers.Dense(2)])
+    x = RNG.normal(size=(3, 4))
+    assert dx.Explainer("gradient_x_input", load_model(model).in_float64(), target=1).run(x).dtype == np.float64
+
+
+def test_a_graph_that_differs_from_the_model_is_still_refused() -> None:
+    graph = load_model(keras.Sequential([layers.Input((4,)), layers.Dense(3)])).in_float64()
+    constants = graph.with_weights({name: 1.1 * graph.weight_value(name) for name in graph.captured_names[:1]})
+    other = constants.with_origin(graph.origin)
+    with pytest.raises(UnsupportedModelError, match="differs from the model as it is called"):
+        dx.Explainer("gradient_x_input", other, target=1).run(RNG.normal(size=(3, 4)))
+
+
 def test_maps_of_whole_numbers_have_the_digits_of_the_score() -> None:
     graph = load_model((lambda x: tf.tanh(tf.cast(x, tf.float32) * ROWS[0]), tf.TensorSpec([None, 6], tf.int32)))
     for method in ("occlusion", "shapley_sampling"):
@@ -236,7 +250,7 @@ def test_maps_of_whole_numbers_have_the_digits_of_the_score() -> None:
 
 
 def test_the_draws_of_a_method_are_those_in_float32() -> None:
-    graph, x = load_model((lambda x: tf.tanh(tf.matmul(x, ROWS[:6])), SPEC)), _examples(SPEC)
+    graph, x = load_model((lambda x: tf.tanh(tf.matmul(x, ROWS[:6])), SPEC)), RNG.normal(size=(3, 6))
     maps, exact = (dx.Explainer("shapley_sampling", g, target=1).run(x) for g in (graph, graph.in_float64()))
     assert _largest_difference(maps, exact) < 1e-5
 
