@@ -229,9 +229,8 @@ def test_a_graph_that_cannot_be_rewritten_is_refused_by_the_name_of_its_op() -> 
 
 
 def test_the_check_of_the_graph_holds_where_the_model_overflows_in_float32() -> None:
-    model = keras.Sequential([layers.Input((4,)), layers.Dense(3, activation="exponential"), layers.Dense(2)])
-    x = RNG.normal(size=(3, 4))
-    assert dx.Explainer("gradient_x_input", load_model(model).in_float64(), target=1).run(x).dtype == np.float64
+    graph = load_model((lambda x: tf.exp(0.01 * x) - tf.exp(0.009 * x), SPEC)).in_float64()
+    assert dx.Explainer("gradient_x_input", graph, target=1).run(_examples(SPEC)).dtype == np.float64
 
 
 def test_a_graph_that_differs_from_the_model_is_still_refused() -> None:
@@ -242,10 +241,13 @@ def test_a_graph_that_differs_from_the_model_is_still_refused() -> None:
         dx.Explainer("gradient_x_input", other, target=1).run(RNG.normal(size=(3, 4)))
 
 
-def test_maps_of_whole_numbers_have_the_digits_of_the_score() -> None:
-    graph = load_model((lambda x: tf.tanh(tf.cast(x, tf.float32) * ROWS[0]), tf.TensorSpec([None, 6], tf.int32)))
+def test_maps_of_texts_have_the_digits_of_the_score() -> None:
+    def score_of_words(x: Any) -> Any:
+        return tf.tanh(tf.reshape(tf.one_hot(TABLE.lookup(x), 2), [-1, 6]) @ ROWS[:6])
+
+    graph = load_model((score_of_words, tf.TensorSpec([None, 3], tf.string))).in_float64()
     for method in ("occlusion", "shapley_sampling"):
-        maps = dx.Explainer(method, graph.in_float64(), target=1).run(np.arange(12).reshape(2, 6) % 5)
+        maps = dx.Explainer(method, graph, target=1, baseline="c").run(np.array([["a", "b", "a"], ["b", "a", "c"]]))
         assert maps.dtype == np.float64 and np.abs(maps - maps.astype(np.float32)).max() > 0
 
 
