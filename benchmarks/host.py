@@ -177,6 +177,7 @@ def measure(case: Case, repeat: int, scale: float) -> dict[str, Any]:
         labels = np.arange(many) % 3
         for n in (few, many):
             np.savez(root / f"{n}.npz", image=images[:n], label=labels[:n])
+        explain(model, root / f"{few}.npz", root / "first", False)  # imports
         runs = {
             n: [explain(model, root / f"{n}.npz", root / f"{n}-{i}", False) for i in range(repeat)] for n in (few, many)
         }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import operator
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar, overload
 
@@ -69,7 +71,7 @@ def make_table(columns: Mapping[str, list[Any]], schema: pa.Schema) -> pa.Table:
 
 def _to_array(values: list[Any], dtype: pa.DataType) -> pa.Array:
     """Lists, structs and maps are converted once for all rows that share them."""
-    if values and values[0] is None and all(value is None for value in values):
+    if all(map(operator.is_, values, itertools.repeat(None))):
         return pa.nulls(len(values), dtype)
     if not pa.types.is_nested(dtype):
         return pa.array(values, dtype)
