@@ -289,7 +289,7 @@ def test_a_bad_element_fails_alone(model: Path, value: Any) -> None:
 
 def test_later_steps_do_not_count_as_batch_time(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     took: list[tuple[int, float]] = []
-    monkeypatch.setattr(BatchSize, "record", lambda self, examples, seconds: took.append((examples, seconds)))
+    monkeypatch.setattr(BatchSize, "record", lambda self, examples, seconds, _: took.append((examples, seconds)))
     clock = SimpleNamespace(perf_counter=lambda: time.perf_counter() + clock.skipped, skipped=0.0)
     monkeypatch.setattr("beam_pipelines.transforms.attribute.time", clock)
 
