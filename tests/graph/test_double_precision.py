@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,21 @@ def _encoder_block() -> tuple[Any, np.ndarray]:
 MODELS = {"cnn": _cnn, "text": _text, "encoder block": _encoder_block}
 
 
+SLOW = {
+    "text",
+    "encoder block",
+    "batch norm by the batch",
+    "resizing to the corners",
+    "pooling of volumes",
+    "custom gradient in a loop",
+    "map",
+}
+
+
+def _with_slow_ones(names: Iterable[str], slow: Collection[str]) -> list[Any]:
+    return [pytest.param(name, marks=pytest.mark.slow) if name in slow else name for name in names]
+
+
 def _twin(model: Any) -> Any:
     """The model built by Keras in float64, with the same weights and the numbers in its configuration as the model has them."""
 
@@ -81,7 +96,7 @@ def _largest_difference(maps: Any, expected: Any) -> float:
     return float(np.abs(maps - expected).max() / np.abs(expected).max())
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", _with_slow_ones(MODELS, SLOW))
 def test_the_maps_are_those_of_the_model_built_in_float64(name: str) -> None:
     keras.utils.set_random_seed(1)
     model, x = MODELS[name]()
@@ -192,7 +207,7 @@ def _examples(spec: Any) -> np.ndarray:
     return RNG.integers(0, 19, shape) if spec.dtype.is_integer else RNG.normal(size=shape).astype("float32")
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("name", _with_slow_ones(FUNCTIONS, SLOW))
 def test_a_graph_in_float64_computes_the_same_without_float32(name: str) -> None:
     function, spec = FUNCTIONS[name]
     graph, x = load_model((function, spec)), _examples(spec)
