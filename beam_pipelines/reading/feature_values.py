@@ -184,7 +184,16 @@ def _cast(array: np.ndarray, spec: Any) -> np.ndarray:
         limits = np.iinfo(dtype)
         if int(array.min()) < limits.min or int(array.max()) > limits.max:
             raise InputError(f"the feature for the model's input {spec} holds a number that {spec.dtype} cannot hold")
-    return array.astype(dtype)
+    with np.errstate(over="ignore"):
+        cast = array.astype(dtype)
+    if (
+        dtype.kind == "f"
+        and array.dtype.itemsize > dtype.itemsize
+        and np.isinf(cast).any()
+        and not np.isinf(array).any()
+    ):
+        raise InputError(f"the feature for the model's input {spec} holds a number that {spec.dtype} cannot hold")
+    return cast
 
 
 @functools.cache

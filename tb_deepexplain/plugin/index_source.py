@@ -12,10 +12,12 @@ import pyarrow.parquet as pq
 
 from tb_deepexplain.errors import StoreError
 from tb_deepexplain.plugin.duckdb_engine import Engine, identifier, literal
-from tb_deepexplain.storage import atomic_write, is_remote, open_parquet, read_columns
+from tb_deepexplain.plugin.tolerant_reads import READ_ERRORS
+from tb_deepexplain.storage import atomic_write, is_remote, open_parquet
 from tb_deepexplain.store import version_1
 from tb_deepexplain.store.layout import shard_file
 from tb_deepexplain.store.records import INPUT_SCHEMA
+from tb_deepexplain.store.row_groups import read_row_group
 from tb_deepexplain.store.shard_checks import check_index
 from tb_deepexplain.store.slice_features import MANIFEST_KEY, column_name
 
@@ -97,12 +99,11 @@ class IndexSource:
     def _has_text_parts(self) -> bool:
         """Whether the first mixed example that can be read has a text among its inputs."""
         for unit in self._input_units if self._modality == "mixed" else ():
-            with (
-                contextlib.suppress(OSError, pa.ArrowException),
-                open_parquet(shard_file(self._directory, "inputs", unit)) as file,
-            ):
+            path = shard_file(self._directory, "inputs", unit)
+            with contextlib.suppress(*READ_ERRORS), open_parquet(path) as file:
                 if file.metadata.num_rows:
-                    rows = file.read_row_group(0, ["parts.list.element.modality"]).slice(0, 1).to_pylist()
+                    modalities = read_row_group(file, path, 0, ["parts.list.element.modality"])
+                    rows = modalities.slice(0, 1).to_pylist()
                     return any(part["modality"] == "text" for part in rows[0]["parts"] or ())
         return False
 
@@ -113,13 +114,18 @@ class IndexSource:
         with atomic_write(self._texts_copy) as draft, pq.ParquetWriter(draft, _TEXT_SCHEMA) as writer:
             for unit in self._input_units:
                 path = shard_file(self._directory, "inputs", unit)
+                is_mixed = self._modality == "mixed"
                 try:
                     with open_parquet(path) as file:
-                        names = _TEXTS_OF_PARTS if self._modality == "mixed" else _TEXT_SCHEMA.names
-                        texts = read_columns(file, names)
-                except (OSError, pa.ArrowException) as error:
+                        for group in range(file.num_row_groups):
+                            texts = read_row_group(
+                                file, path, group, _TEXTS_OF_PARTS if is_mixed else _TEXT_SCHEMA.names
+                            )
+                            writer.write_table(_join_parts(texts) if is_mixed else texts.cast(_TEXT_SCHEMA))
+                except StoreError:
+                    raise
+                except READ_ERRORS as error:
                     raise StoreError(f"{path} cannot be read ({error}); run the pipeline again") from error
-                writer.write_table(_join_parts(texts) if self._modality == "mixed" else texts.cast(_TEXT_SCHEMA))
 
     @property
     def _texts_copy(self) -> Path:

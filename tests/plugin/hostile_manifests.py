@@ -65,7 +65,7 @@ def requests(run: str, store: str, example: str, method: str) -> list[tuple[str,
     return [
         ("/api/stores", {}),
         ("/api/query", query),
-        ("/api/query", {**query, "filter": "is:error a", "sort": "id", "columns": "gap,target_name,label_name"}),
+        ("/api/query", {**query, "filter": "is:error text:a", "sort": "id", "columns": "gap,target_name,label_name"}),
         ("/api/facet", {**query, "sort": "gap"}),
         *(("/api/tiles", {**query, "pivot": pivot, "change": 1}) for pivot in ("methods", "steps", "targets", "runs")),
         ("/api/tiles", {**query, "target": 1, "step": 0}),

@@ -218,6 +218,7 @@ DIGITS, DEEP = "9" * 5000, "[" * 10_000 + "]" * 10_000
         (DEEP, NUMBERS, "its lists and objects lie too deep within each other"),
         ("[" * 100 + "1" + "]" * 100, NUMBERS, "more than 64 deep"),
         ("x" * 5000, NUMBERS, "(5,000 characters); expected a number"),
+        ("1e300 1 1 1", NUMBERS, "holds a number that float32 cannot hold"),
         ("1e999", NUMBERS, "is a number 1e999, which is larger than any float"),
     ],
 )
