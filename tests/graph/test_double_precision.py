@@ -256,6 +256,21 @@ def test_a_graph_that_differs_from_the_model_is_still_refused() -> None:
         dx.Explainer("gradient_x_input", other, target=1).run(RNG.normal(size=(3, 4)))
 
 
+@pytest.mark.slow
+def test_values_of_sparse_columns_keep_their_digits(tmp_path: Path) -> None:
+    module = tf.Module()
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "examples")])
+    def serve(examples: Any) -> Any:
+        column = tf.io.parse_example(examples, {"column": tf.io.VarLenFeature(tf.float32)})["column"]
+        return {"sum": tf.reduce_sum(tf.sparse.to_dense(column), 1, keepdims=True)}
+
+    tf.saved_model.save(module, str(tmp_path), signatures=serve)
+    explainer = dx.Explainer("occlusion", load_model(str(tmp_path)).in_float64())
+    numbers = np.array([[1 / 3, np.pi], [np.e, np.nan]])
+    np.testing.assert_allclose(explainer.run({"column": numbers})["column"], np.nansum(numbers, 1), rtol=1e-15)
+
+
 def test_maps_of_texts_have_the_digits_of_the_score() -> None:
     def score_of_words(x: Any) -> Any:
         return tf.tanh(tf.reshape(tf.one_hot(TABLE.lookup(x), 2), [-1, 6]) @ ROWS[:6])
