@@ -91,7 +91,7 @@ def waiting_for(seconds: float) -> Callable[[str], bool]:
 
 def describe_holders(names: Sequence[str], gpus: int) -> str:
     """Why a process cannot have its GPUs, who has them, and what to do."""
-    holders = "; ".join(f"{name}: {', '.join(_live_leases(name)) or 'free'}" for name in names)
+    holders = "; ".join(f"{name}: {', '.join(_holders(name)) or 'free'}" for name in names)
     return (
         f"this process needs {gpus} of the GPUs, but others hold them ({holders}); start at most as many processes as there "
         "are GPUs (--direct_num_workers), let several share a GPU (--processes_per_gpu), or explain on the CPU (--gpus 0)"
@@ -119,8 +119,16 @@ def _lease(name: str, processes_per_gpu: int, others: int) -> Lease | None:
     return Lease(file, int(free) // processes_per_gpu if free.isdecimal() else None)
 
 
+def _holders(name: str) -> list[str]:
+    with _locked(name) as gpu_file:
+        return ["another process"] if gpu_file is None else _live_leases(name)
+
+
 def _live_leases(name: str) -> list[str]:
-    """The leases of a GPU, as their files say: "process 7" or "1/4 by process 7". Files of ended processes are removed."""
+    """The leases of a GPU, as their files say: "process 7" or "1/4 by process 7". Files of ended processes are removed.
+
+    Only for who has locked the GPU: for a moment the file of a new lease looks like that of an ended process.
+    """
     live = []
     for path in glob.glob(f"{glob.escape(str(_prefix(name)))}-*.share"):
         with contextlib.suppress(OSError):  # removed in the meantime

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -105,6 +106,22 @@ def test_a_lease_that_becomes_free_ends_the_wait(separate_leases: list[Holder]) 
 
     assert list(gpu_leases.lease_gpus(["0"], 1, 1, keep_waiting=keep_waiting)) == [0]
     assert len(reasons) in (2, 3)
+
+
+def test_a_lease_is_kept_while_another_process_describes_the_holders(monkeypatch: pytest.MonkeyPatch) -> None:
+    make_file, descriptions = tempfile.mkstemp, list[str]()
+
+    def make_and_describe(*arguments: str) -> tuple[int, str]:
+        made = make_file(*arguments)  # not yet locked
+        descriptions.append(gpu_leases.describe_holders(["0"], 1))  # as another process: flock is of an open file
+        return made
+
+    monkeypatch.setattr(gpu_leases, "_SECONDS_TO_LOCK", 0.0)
+    monkeypatch.setattr(tempfile, "mkstemp", make_and_describe)
+    assert list(gpu_leases.lease_gpus(["0"], 1, 1)) == [0]
+    assert "(0: another process)" in descriptions[0]
+    assert gpu_leases.count_free("0", 1) == 0
+    assert f"(0: process {os.getpid()})" in gpu_leases.describe_holders(["0"], 1)
 
 
 def test_the_free_memory_is_divided_among_all_that_share_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
