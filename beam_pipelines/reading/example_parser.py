@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from beam_pipelines.reading import preprocess
 from beam_pipelines.reading.feature_values import (
     PartitionValue,
     describe_values,
@@ -36,7 +37,7 @@ class ExampleParser:
     """Parses the records of any format for one model: serialized tf.Examples, or values by column.
 
     A value is a number, str, bytes, list or array. Bytes are an encoded picture if the input is
-    [?, height, width, channels]; `feature_values.to_input` has the rules for all others.
+    [?, height, width, channels]; `feature_values.to_input` has the rules for all others. Several threads may use a parser at once.
     """
 
     def __init__(self, inputs: Sequence[Any], spec: RecordSpec | None = None) -> None:
@@ -72,7 +73,7 @@ class ExampleParser:
         columns: Mapping[str, Any] = ExampleFeatures(record) if isinstance(record, bytes) else record
         slices = slice_values(columns, self.spec.slice_features) if self.spec.slice_features else {}
         if self.unread:
-            self.unread -= {name for name in self.unread if is_present(columns, name, self.spec)}
+            self.unread -= {name for name in tuple(self.unread) if is_present(columns, name, self.spec)}
         if self.spec.schema:
             columns = self.spec.schema.complete(columns)
         id_, label = self._id(columns, self.spec.id_feature), self._label(columns, self.spec.label_feature)
@@ -145,7 +146,8 @@ class ExampleParser:
     def _run_preprocess(self, columns: Mapping[str, Any]) -> Mapping[str, Any]:
         assert self._preprocess
         try:
-            returned = self._preprocess(dict(columns))
+            with preprocess.one_at_a_time:
+                returned = self._preprocess(dict(columns))
         except Exception as error:  # the user's function may raise anything
             error_type, reason = describe_failure(error)
             raise InputError(f"preprocess raised {error_type}: {reason}") from error

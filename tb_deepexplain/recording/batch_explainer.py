@@ -151,6 +151,7 @@ class BatchExplainer:
         )
         self._evaluator = Evaluator(self.explainers[0], dict(request.measures))
         self._device = threading.Lock()  # while one thread computes, others read and write
+        self._counts = threading.Lock()  # of what is noted, and of the batch size
         self._pictures = find_pictures(self._shown, self.graph.inputs) if request.superpixels else 0
         self._noted: dict[str, int] = {}  # examples of which the error of the precision is in the metrics, by method
         for explainer in self.explainers:
@@ -170,7 +171,7 @@ class BatchExplainer:
         tells why. ParameterError if the condition is on what the model does not predict."""
         if self._condition is None:
             return [True] * len(examples)
-        started, selected = time.perf_counter(), [True] * len(examples)
+        started, selected, batch_size = time.perf_counter(), [True] * len(examples), self._batch_size
         try:
             for positions in batch_positions(examples):
                 batch = [examples[i] for i in positions]
@@ -183,7 +184,7 @@ class BatchExplainer:
         except (Stopped, ParameterError):
             raise
         except Exception as error:  # the model may raise anything
-            if self._make_batches_smaller(error, metrics):
+            if self._make_batches_smaller(error, batch_size, metrics):
                 return self.meet_condition(examples, metrics)
             if len(examples) > 1:
                 middle = len(examples) // 2
@@ -215,6 +216,7 @@ class BatchExplainer:
             report(fraction)
 
         metrics = Metrics() if metrics is None else metrics
+        batch_size = self._batch_size
         try:
             records = self.attempt(examples, count_and_report, metrics)
             self._note_precision(len(examples), metrics)
@@ -223,7 +225,7 @@ class BatchExplainer:
             raise
         except Exception as error:  # the model may raise anything
             report(-completed)
-            if self._make_batches_smaller(error, metrics):
+            if self._make_batches_smaller(error, batch_size, metrics):
                 return self.explain(examples, report, metrics)
             if len(examples) == 1:
                 report(1)
@@ -250,12 +252,13 @@ class BatchExplainer:
     def _note_precision(self, explained: int, metrics: Metrics) -> None:
         """Add the errors of the precision that are not yet in any metrics."""
         metrics.without_tf32 += explained if self._is_without_tf32 else 0
-        for method, error in self.precision_errors().items():
-            noted = self._noted.get(method, 0)
-            new = [list(each) for each in zip(error.differences, error.rank_correlations, strict=True)][noted:]
-            if new:
-                metrics.precision_errors[method] = metrics.precision_errors.get(method, []) + new
-                self._noted[method] = noted + len(new)
+        with self._counts:
+            for method, error in self.precision_errors().items():
+                noted = self._noted.get(method, 0)
+                new = [list(each) for each in zip(error.differences, error.rank_correlations, strict=True)][noted:]
+                if new:
+                    metrics.precision_errors[method] = metrics.precision_errors.get(method, []) + new
+                    self._noted[method] = noted + len(new)
 
     def set_step(self, step: int) -> None:
         """Explain the model at this step of its training from now on."""
@@ -295,12 +298,17 @@ class BatchExplainer:
             arrays[spec.name] = np.stack(fill_up(values, spec.missing) if spec.is_sparse else values)
         return arrays
 
-    def _make_batches_smaller(self, error: Exception, metrics: Metrics) -> bool:
-        """Halve all later batches if the error is that of a batch that does not fit; whether they were."""
-        size = self._batch_size or max(explainer.batch_log.size for explainer in self.explainers)
-        if not isinstance(error, tf.errors.ResourceExhaustedError) or size == 1:
+    def _make_batches_smaller(self, error: Exception, batch_size: int | None, metrics: Metrics) -> bool:
+        """Halve all later batches if the error is that of a batch that does not fit; whether they were. `batch_size`: before it was
+        computed; another thread may have halved it since."""
+        if not isinstance(error, tf.errors.ResourceExhaustedError):
             return False
-        self._batch_size = size // 2
+        with self._counts:
+            if self._batch_size == batch_size:
+                size = batch_size or max(explainer.batch_log.size for explainer in self.explainers)
+                if size == 1:
+                    return False
+                self._batch_size = size // 2
         metrics.oom_retries += 1
         return True
 
@@ -317,16 +325,13 @@ class BatchExplainer:
             def report_share(share: float, of_each_method: float = of_each_method) -> None:
                 report(share * of_each_method)
 
-            of_target = self._explain_target(batch, target, report_share)
+            of_target = self._explain_target(batch, target, report_share, metrics)
             work, seconds = work + of_target.work, seconds + of_target.seconds
             finite[target.rows] &= of_target.finite
             rows += of_target.rows
             numbers += target.rows.tolist() * len(of_target.rows)
         metrics.batch(len(examples), sum(w.evaluations for w in work), seconds)
         self.examples_to_fill = examples_to_fill(work, len(examples))
-        for explainer in self.explainers:
-            log = explainer.batch_log.take()
-            metrics.batches_of(explainer.method.id, log.batches, log.batches_with_xla, log.halvings)
         attributions, numbers = _in_order(rows, numbers)
         if not finite.all():
             kept = np.flatnonzero(finite[numbers]).tolist()
@@ -346,7 +351,7 @@ class BatchExplainer:
         fitted, words = self._fit_labels(examples, classes), self._words(inputs, predictions)
         return _Batch(fitted, inputs, predictions, classes, words, seconds)
 
-    def _explain_target(self, batch: _Batch, target: MapTarget, report: _Report) -> _OfTarget:
+    def _explain_target(self, batch: _Batch, target: MapTarget, report: _Report, metrics: Metrics) -> _OfTarget:
         """The rows of one map of each example that has it, by every method; `report` is called with shares of one method's work."""
         numbers, with_map = target.rows.tolist(), [batch.examples[i] for i in target.rows]
         some = batch.inputs if len(numbers) == len(batch.examples) else batch.inputs.take(target.rows)
@@ -371,6 +376,8 @@ class BatchExplainer:
                 report(share_of_maps)
                 columns = measures.columns(self._evaluator.of(explainer), result, report_measures)
                 seconds += time.perf_counter() - started
+                log = explainer.batch_log.take()  # before another thread computes
+            metrics.batches_of(explainer.method.id, log.batches, log.batches_with_xla, log.halvings)
             maps = maps_of_inputs(explainer, result, self._shown, with_map[0], lengths)
             finite &= finite_maps(maps, result.score, explainer.submodel.cut.names)
             method = explainer.method.id

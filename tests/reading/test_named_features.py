@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import pytest
 
 from beam_pipelines.reading.example_parser import ExampleParser
-from beam_pipelines.reading.named_features import check_present, describe_absent
+from beam_pipelines.reading.named_features import check_present, describe_absent, is_present
 from beam_pipelines.reading.record_spec import RecordSpec
 from beam_pipelines.reading.work_unit import Record
 from tb_deepexplain.errors import InputError
@@ -54,6 +58,25 @@ def test_a_parser_knows_which_features_it_has_not_read() -> None:
     ):
         parser.parse(columns, "1")
         assert parser.unread == unread
+
+
+def test_threads_note_at_once_which_features_they_have_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = RecordSpec(label_feature="churn", id_feature="name", slice_features=("plan",))
+    parser = ExampleParser([InputSpec("x", "float32", (None, 1), "x")], spec)
+    searched = threading.local()
+    searched.first = True
+
+    def search(columns: Mapping[str, Any], name: str, spec: RecordSpec) -> bool:
+        if getattr(searched, "first", False):
+            searched.first = False
+            other = threading.Thread(target=lambda: parser.parse({"x": 1.0, "name": "a", "plan": "pro"}, "2"))
+            other.start()
+            other.join()
+        return is_present(columns, name, spec)
+
+    monkeypatch.setattr("beam_pipelines.reading.example_parser.is_present", search)
+    assert parser.parse({"x": 1.0}, "1").id == "1"
+    assert parser.unread == {"churn"}
 
 
 def test_sparse_columns_that_no_record_has_are_named() -> None:

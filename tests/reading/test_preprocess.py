@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import sys
+import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from beam_pipelines.reading import preprocess
 from beam_pipelines.reading.example_parser import ExampleParser
 from beam_pipelines.reading.preprocess import load_preprocess
 from beam_pipelines.reading.record_spec import RecordSpec
 from tb_deepexplain.errors import InputError, ParameterError
 from tb_deepexplain.graph.input_spec import InputSpec
 from tests.pipeline_runs import Run, pictures, write_records
+from tests.watched_lock import WatchedLock
 
 MINE = """
 import numpy as np
@@ -113,3 +117,25 @@ def test_the_command_uses_it_and_a_changed_function_cannot_resume(
     mine.write_text(MINE + "# another\n")
     assert image(source, "--preprocess=mine:scale", "--resume") == 2
     assert 'preprocess was "mine:scale' in capsys.readouterr().err
+
+
+def test_threads_call_the_function_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    lock, calls = WatchedLock(), list[str]()
+
+    def function(record: Mapping[str, Any]) -> Mapping[str, Any]:
+        name = record["id"]
+        calls.append(f"{name} begins")
+        if name == "first":
+            second.start()
+            assert lock.arrived.wait(60)
+        lock.arrived.set()
+        calls.append(f"{name} ends")
+        return record
+
+    monkeypatch.setattr(preprocess, "one_at_a_time", lock, raising=False)
+    specs = [InputSpec("x", "float32", (None, 2), "x")]
+    parsers = [ExampleParser(specs, RecordSpec(preprocess=function)) for _ in range(2)]  # of two devices
+    second = threading.Thread(target=lambda: parsers[1].parse({"x": [1, 2], "id": "second"}, "b"))
+    parsers[0].parse({"x": [1, 2], "id": "first"}, "a")
+    second.join()
+    assert calls == ["first begins", "first ends", "second begins", "second ends"]
