@@ -34,6 +34,7 @@ from tb_deepexplain.attribution.precision import (
     check_mixed,
     check_tf32,
     computes_on_gpu,
+    computing_in,
     in_its_precision,
     may_have_computed_in_tf32,
     read_precision,
@@ -326,7 +327,10 @@ class Explainer:
         if not any(self._checks.values()) or not inputs.n:
             return Verdict()
         graph = self.submodel.graph  # with the score function, if there is one
-        with graph.checking:
+        if (known := graph.verdicts.get(key)) is not None:
+            return known
+        # In this order: a thread that waits for the precision must not hold what another needs to leave its own.
+        with computing_in("float32"), graph.checking:
             if key not in graph.verdicts:
                 size = EXAMPLES if batch_size is None else min(EXAMPLES, check_batch_size(batch_size))
                 rows = self._queue(inputs).take(size)

@@ -129,6 +129,7 @@ class _Tf32:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._holders, self._is_on = 0, False
+        self._waiting = {True: 0, False: 0}  # threads, by what they need
         self._before = False  # what the process had set
         self._of_thread = threading.local()
 
@@ -144,26 +145,40 @@ class _Tf32:
         if outer is on:
             yield
             return
-        if outer is not None:
-            self._release()
-        self._acquire(on)
-        self._of_thread.on = on
         try:
+            self._let_go()
+            self._acquire(on)
             yield
-        finally:
-            self._release()
+        finally:  # also after a Ctrl-C while it waits
+            self._let_go()
             if outer is not None:
                 self._acquire(outer)
-            self._of_thread.on = outer
+
+    def _let_go(self) -> None:
+        """Release what this thread holds, if anything."""
+        if getattr(self._of_thread, "on", None) is not None:
+            self._of_thread.on = None
+            self._release()
 
     def _acquire(self, on: bool) -> None:
         switch = tf.config.experimental
         with self._changed:
-            self._changed.wait_for(lambda: not self._holders or self._is_on is on)
+            self._waiting[on] += 1
+            try:
+                self._changed.wait_for(lambda: self._may_enter(on))
+            finally:
+                self._waiting[on] -= 1
             if not self._holders:
                 self._before, self._is_on = switch.tensor_float_32_execution_enabled(), on
                 switch.enable_tensor_float_32_execution(on)
             self._holders += 1
+            self._of_thread.on = on
+
+    def _may_enter(self, on: bool) -> bool:
+        """Whether a thread need not wait; if others wait for the other setting, it is their turn: else they might wait for ever."""
+        if self._waiting[not on]:
+            return not self._holders and self._is_on is not on
+        return not self._holders or self._is_on is on
 
     def _release(self) -> None:
         with self._changed:

@@ -14,7 +14,6 @@ SAMPLE = 8  # examples
 # TensorFlow keeps its plan for a shape, batch included, in TF32 and in float32: the sample is computed in float32 first, in batches of a
 # size that is rare.
 REFERENCE_BATCH = 13
-TITLES = {"float32": "Float32", "tf32": "TF32", "mixed": "Mixed precision", "float64": "Float64"}
 
 
 @dataclasses.dataclass(frozen=True, repr=False)

@@ -419,3 +419,70 @@ def test_methods_are_ranked_in_the_precision(monkeypatch: pytest.MonkeyPatch) ->
         target=0, precision="float64",
     )  # fmt: skip
     assert seen == {("float64", True)}
+
+
+def test_a_thread_is_not_overtaken_by_others_that_overlap(tf32: Any) -> None:
+    """Threads that take turns in TF32 would keep one that needs float32 waiting for ever."""
+    switch_of_process, entered, leave = precision_module._tf32, list[str](), threading.Event()
+    first_entered = threading.Event()
+
+    def compute(precision: str, name: str) -> None:
+        with computing_in(precision):
+            entered.append(name)
+            if name == "first":
+                first_entered.set()
+                leave.wait(20)
+
+    def start(precision: str, name: str) -> threading.Thread:
+        thread = threading.Thread(target=compute, args=(precision, name))
+        thread.start()
+        return thread
+
+    threads = [start("tf32", "first")]
+    assert first_entered.wait(20)
+    for precision, name in (("float32", "exact"), ("tf32", "late")):
+        threads.append(start(precision, name))
+        while not switch_of_process._waiting[precision == "tf32"] and "late" not in entered:
+            time.sleep(0.001)
+    leave.set()
+    for thread in threads:
+        thread.join(20)
+    assert entered == ["first", "exact", "late"]
+
+
+def test_ctrl_c_while_a_thread_waits_leaves_the_switch_as_it_was(tf32: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    tf32(True)
+    acquire, calls = precision_module._tf32._acquire, list[bool]()
+
+    def interrupted(on: bool) -> None:
+        calls.append(on)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        acquire(on)
+
+    monkeypatch.setattr(precision_module._tf32, "_acquire", interrupted)
+    with pytest.raises(KeyboardInterrupt), computing_in("tf32"), computing_in("float32"):
+        pytest.fail("not interrupted")
+    assert precision_module._tf32._holders == 0
+    tf32(False)
+    with computing_in("tf32"):
+        assert switch_is_on()
+    assert not switch_is_on()
+
+
+def test_threads_that_check_one_model_do_not_wait_for_each_other(tf32: Any) -> None:
+    """One of them checks the graph in float32, which must not begin while it keeps the others from leaving TF32."""
+    explainer, held = dx.Explainer("saliency", dx.load_model(net())), threading.Barrier(3, timeout=20)
+    inputs, checked = explainer.check(PICTURES), list[Explainer]()
+
+    def check() -> None:
+        with computing_in("tf32"):
+            held.wait()
+            checked.append(explainer.for_examples(inputs))
+
+    threads = [threading.Thread(target=check, daemon=True) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert checked == [explainer] * 3
