@@ -131,9 +131,9 @@ class MemoryBound:
         fit = max(1.0, free / 2 / self._bytes_of_one)
         return int(min(self._most, 2 ** math.floor(math.log2(fit))))
 
-    def record(self, size: int, taken: int) -> None:
-        """A batch of this size took so many bytes."""
-        self._bytes_of_one = max(self._least, taken / size)
+    def record(self, size: int, taken: int, is_full: bool = True) -> None:
+        """A batch of this size took so many bytes. One that is not full takes less: a full one takes at least as much."""
+        self._bytes_of_one = max(self._least if is_full else self._bytes_of_one, taken / size)
 
     def run_out(self, size: int, examples: int) -> bool:
         """A batch of this size, of so many examples, did not fit: at most half of it from now on. False: it was the smallest."""

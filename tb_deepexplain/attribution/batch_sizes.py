@@ -185,7 +185,8 @@ class RunSizes:
         state, use = self._state, device_memory.memory_use(self._device)
         self.count(size)
         if use and self._use and use.peak > self._use.peak:
-            state.memory.record(size, use.peak - self._use.current - self._held_bytes(examples))
+            taken = use.peak - self._use.current - self._held_bytes(examples, evaluations)
+            state.memory.record(size, taken, evaluations >= size)
         state.xla.record(seconds)
         state.evaluations, state.seconds = evaluations / max(1, examples), seconds / max(1, examples)
         if self._fixed is None and self.is_full(size, examples):
@@ -198,6 +199,7 @@ class RunSizes:
 
     def run_out(self, size: int, examples: int, error: Exception) -> None:
         """A batch did not fit into memory: make the next ones smaller. OutOfMemoryError if it was the smallest."""
+        size = min(size, examples) if self._sizes.one_pass else size  # what was computed at once
         if not self._state.memory.run_out(size, examples):
             free = device_memory.free_memory(self._device)
             has = "" if free is None else f", which has {device_memory.format_bytes(free)} free,"
@@ -213,12 +215,14 @@ class RunSizes:
         is_settled = self._fixed is not None or self._state.growth.is_settled(self._bound(), self._available(left))
         return is_settled and self.is_full(size, examples) and self._state.xla.is_due(left * self._state.seconds)
 
-    def _held_bytes(self, examples: int) -> int:
-        """What the method itself keeps of so many examples, at most."""
+    def _held_bytes(self, examples: int, evaluations: int) -> int:
+        """What the method itself keeps of so many examples, at most; one that refines keeps gradients of its evaluations, too."""
         sizes = self._sizes
         if sizes.values_per_feature is None:
             return 0
-        values = sizes.held_values if sizes.refines else examples * self._state.values * sizes.values_per_feature
+        values = examples * self._state.values * sizes.values_per_feature
+        if sizes.refines:
+            values = min(sizes.held_values, values + evaluations * self._state.values)
         return values * _bytes_of(sizes.precision)
 
     def is_full(self, size: int, examples: int) -> bool:

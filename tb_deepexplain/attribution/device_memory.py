@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
+import os
 import threading
 from typing import Any, NamedTuple
 
@@ -54,6 +56,8 @@ def free_memory(device: str) -> int | None:
     use = memory_use(device)
     if use is None:
         return None
+    if not _grows(device) and (allocated := _allocator_bytes(device)) is not None:
+        return max(0, allocated - use.current)  # TensorFlow took it when it started
     logical_limit, on_device = _logical_limit(device), _free_on_device(device)
     # TensorFlow's allocator keeps what tensors leave: it has its peak.
     usable = None if on_device is None else on_device + max(_peaks[device], use.peak) - use.current
@@ -95,6 +99,35 @@ def _physical_device(device: str) -> tuple[Any, int]:
             return gpu, number
         number -= count
     return None, 0
+
+
+def _grows(device: str) -> bool:
+    """Whether TensorFlow takes memory of the GPU as it needs it, and not all at the start, which is its default."""
+    if _logical_limit(device) is not None:
+        return True  # if the pipeline has set it: by an environment variable, which it put back
+    gpu, _ = _physical_device(device)
+    forced = os.environ.get("TF_FORCE_GPU_ALLOW_GROWTH")
+    if forced in ("true", "false"):
+        return forced == "true"
+    return gpu is None or bool(tf.config.experimental.get_memory_growth(gpu))
+
+
+@functools.cache
+def _allocator_bytes(device: str) -> int | None:
+    """The bytes that TensorFlow's allocator has for the device, or may get; None if TensorFlow does not say."""
+    from tensorflow.python import pywrap_tfe  # there is no public function for it
+    from tensorflow.python.client import pywrap_tf_session as session
+    from tensorflow.python.eager import context
+
+    with contextlib.suppress(Exception):
+        devices = pywrap_tfe.TFE_ContextListDevices(context.context()._handle)  # noqa: SLF001
+        try:
+            for i in range(session.TF_DeviceListCount(devices)):
+                if session.TF_DeviceListName(devices, i).rpartition("/")[2] == device.rpartition("/")[2]:
+                    return int(session.TF_DeviceListMemoryBytes(devices, i)) or None
+        finally:
+            session.TF_DeleteDeviceList(devices)
+    return None
 
 
 def _logical_limit(device: str) -> int | None:

@@ -447,8 +447,8 @@ class Explainer:
                 return_result=return_result,
             )
         examples = self.prepare(inputs, ys=ys, target=target, batch_size=batch_size, seed=seeds)
-        expected = self._explain_sample_in_float32(examples)
         sizes, queue = self.batch_sizes.of(examples.inputs, batch_size), self._queue(examples.inputs)
+        expected = self._explain_sample_in_float32(examples, sizes)
         batches, parts, texts, ranks = list[np.ndarray](), [], list[list[str]](), list[int]()
         with show_progress(examples.n, self.method.title if progress else None) as advance:
             while queue:
@@ -469,7 +469,9 @@ class Explainer:
                 advance(len(rows))
         *maps, score, baseline_score, evaluations = join_batches(parts, batches, examples.n)
         if expected is not None:
-            self._sample.error += PrecisionError.of([m[: len(expected[0])] for m in maps], expected)
+            # Of texts without the padding of later, longer ones.
+            sample = [m[tuple(map(slice, e.shape))] for m, e in zip(maps, expected, strict=True)]
+            self._sample.error += PrecisionError.of(sample, expected)
         texts = [texts[i] for i in np.argsort(np.concatenate(batches))][: examples.n]
         self._add_warnings(texts, examples, batch_size)
         has_all = self._options["inputs"] is None
@@ -495,7 +497,7 @@ class Explainer:
             precision_error=self.precision_error,
         )
 
-    def _explain_sample_in_float32(self, examples: Examples) -> list[np.ndarray] | None:
+    def _explain_sample_in_float32(self, examples: Examples, sizes: RunSizes) -> list[np.ndarray] | None:
         """The maps of the first examples in float32, `[n, ...]` for each input, before this explainer's own; None if they are not needed.
 
         Measures the rounding of the score, too.
@@ -508,7 +510,11 @@ class Explainer:
         inputs, reference = examples.inputs.take(np.arange(n)), self._in_float32
         narrow = examples._replace(inputs=inputs if inputs.are_entries else inputs.as_specs(reference.graph.inputs))
         size = REFERENCE_BATCH if self.precision == "tf32" and examples.batch_size > REFERENCE_BATCH else None
-        *maps, scores = reference.explain_sample(narrow, sample, size)
+        try:
+            *maps, scores = reference.explain_sample(narrow, sample, size)
+        except tf.errors.ResourceExhaustedError as error:
+            sizes.run_out(examples.batch_size, n, error)
+            return self._explain_sample_in_float32(examples._replace(batch_size=sizes.evaluations()), sizes)
         if self.precision != "float64":  # where the difference is the rounding of float32
             own_scores = np.concatenate([self._compute_scores(self.batch(examples, rows)) for rows in sample])
             rounding = np.abs(own_scores - scores[np.concatenate(sample)])

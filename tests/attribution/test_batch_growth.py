@@ -148,6 +148,10 @@ def test_the_estimate_of_memory_is_corrected_by_what_batches_take() -> None:
     bound = MemoryBound(1e6)
     bound.record(512, int(512 * 2e5))
     assert bound.evaluations(int(1.6e9)) == 2048
+    bound.record(512, 1000, is_full=False)
+    assert bound.evaluations(int(1.6e9)) == 2048
+    bound.record(512, int(512 * 4e5), is_full=False)  # a full one takes at least as much
+    assert bound.evaluations(int(1.6e9)) == 1024
     bound.record(512, -1000)  # what a method keeps was estimated too high
     assert bound.evaluations(int(1.6e9)) == 4096
 

@@ -118,14 +118,33 @@ def test_peaks_correct_the_bound(gpu: Any, graph: dx.ModelGraph, monkeypatch: py
 def test_what_a_method_keeps_is_not_memory_of_evaluations(
     gpu: Any, graph: dx.ModelGraph, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Integrated gradients keep gradients of all steps, in a quarter of what is free."""
-    gpu(4 * 10**9)
-    peak = 10**9 + 32 * 10**6
+    """Integrated gradients keep the gradients of their evaluations, in a quarter of what is free at most."""
+    gpu(10**9)
+    explainer = dx.Explainer("integrated_gradients", graph, target=1)
+    evaluations = int(explainer.run(PICTURES[:32], batch_size=32, return_result=True).evaluations.sum())
+    batch_sizes._measured.clear()
+    peak = 4 * PICTURES[0].size * (evaluations + 4 * 32) + 32 * 5 * 10**5
     peaks = iter([0, peak, *[peak] * 50])
     monkeypatch.setattr(device_memory, "memory_use", lambda _: MemoryUse(0, next(peaks)))
-    explainer = dx.Explainer("integrated_gradients", graph, target=1)
-    explainer.run(PICTURES[:32], batch_size=32)  # takes 1 MB an evaluation
-    assert explainer.batch_sizes.of(explainer.check(PICTURES), None).evaluations() == 1024  # of the 2000 in a half
+    explainer.run(PICTURES[:32], batch_size=32)  # takes half a megabyte an evaluation
+    assert explainer.batch_sizes.of(explainer.check(PICTURES), None).evaluations() == 512  # of the 1000 in a half
+
+
+def test_a_batch_that_is_not_full_does_not_lower_the_memory_of_one(
+    gpu: Any, graph: dx.ModelGraph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first batch of a pipeline has few examples."""
+    explainer = dx.Explainer("gradient_x_input", graph, target=1)
+    explainer.run(PICTURES[:1])
+    ratio = explainer.submodel.activation_ratio([], [])
+    gpu(int(100 * 2 * 4 * PICTURES[0].size * ratio * 2))  # room for 100 evaluations in half of it
+    batch_sizes._measured.clear()
+    sizes = explainer.batch_sizes.of(explainer.check(PICTURES), None)
+    assert sizes.evaluations() == 64
+    peaks = iter([0, 1000, *[1000] * 50])
+    monkeypatch.setattr(device_memory, "memory_use", lambda _: MemoryUse(0, next(peaks)))
+    explainer.run(PICTURES[:3])
+    assert sizes.evaluations() == 64
 
 
 @pytest.mark.parametrize("method", ["gradient_x_input", "occlusion"])
@@ -149,11 +168,12 @@ def test_a_batch_that_does_not_fit_is_halved_at_once(
     assert_maps_close(maps, expected)
     failed = [size for size in tried if size > 20]
     assert failed == sorted(failed, reverse=True)
-    assert set(tried[len(failed) :]) == {16}
+    half = 20 if method == "gradient_x_input" else 16  # of the 40 evaluations of the examples, or of a batch
+    assert set(tried[len(failed) :]) == {half}
     assert explainer.batch_log.halvings == len(failed)
     tried.clear()
     explainer.run(PICTURES)
-    assert set(tried) == {16}  # for good
+    assert set(tried) == {half}  # for good
 
 
 def test_predictions_that_do_not_fit_are_halved(
@@ -299,3 +319,39 @@ def test_xla_is_tried_on_a_gpu_unless_jit_says(
 def test_xla_is_not_tried_on_a_cpu(fresh: None, graph: dx.ModelGraph) -> None:
     explainer = dx.Explainer("gradient_x_input", graph, target=1)
     assert not explainer.batch_sizes.of(explainer.check(PICTURES), None).xla.is_due(1e9)
+
+
+def test_few_examples_that_do_not_fit_are_halved_not_the_empty_batch(
+    gpu: Any, graph: dx.ModelGraph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a method of one pass: a batch of 1,024 evaluations that holds four examples is one of four."""
+    gpu(10**12)
+    tried = list[int]()
+
+    def no_memory(_: Any, batch: Any, *__: Any) -> Any:
+        tried.append(len(batch.rows))
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+
+    monkeypatch.setattr(CompiledMethod, "__call__", no_memory)
+    explainer = dx.Explainer("gradient_x_input", graph, target=1)
+    with pytest.raises(dx.OutOfMemoryError), pytest.warns(UserWarning, match="out of memory with [42] evaluations"):
+        explainer.run(PICTURES[:4])
+    assert tried == [4, 2, 1]
+
+
+def test_a_sample_in_float32_that_does_not_fit_is_halved(
+    fresh: None, graph: dx.ModelGraph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = CompiledMethod.__call__
+
+    def small_device(self: Any, batch: Any, *rest: Any) -> Any:
+        if len(batch.rows) > 4:
+            raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+        return real(self, batch, *rest)
+
+    monkeypatch.setattr(CompiledMethod, "__call__", small_device)
+    explainer = dx.Explainer("gradient_x_input", graph, target=1, precision="float64")
+    with pytest.warns(UserWarning, match="out of memory with 8 evaluations at once: 4 from now on"):
+        error = explainer.run(PICTURES, return_result=True).precision_error
+    assert error is not None
+    assert error.examples == 8

@@ -19,12 +19,16 @@ DEVICE = "/job:localhost/replica:0/task:0/device:GPU:1"
 
 @pytest.fixture
 def card(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """Two GPUs; of the second: bytes in use and at most in use here, bytes free for all, and a logical limit."""
-    card = SimpleNamespace(current=0, peak=0, free=140 * GB, limit=None)
+    """Two GPUs; of the second: bytes in use and at most in use here, bytes free for all, a logical limit; whether memory grows, and
+    what TensorFlow's allocator has."""
+    card = SimpleNamespace(current=0, peak=0, free=140 * GB, limit=None, grows=True, pool=None)
     gpus = [SimpleNamespace(name=f"/physical_device:GPU:{i}") for i in range(2)]
     configured: Any = lambda gpu: [SimpleNamespace(memory_limit=card.limit)] if gpu is gpus[1] and card.limit else None  # noqa: E731
     monkeypatch.setattr(tf.config, "get_visible_devices", lambda _: gpus)
     monkeypatch.setattr(tf.config, "get_logical_device_configuration", configured)
+    monkeypatch.setattr(tf.config.experimental, "get_memory_growth", lambda _: card.grows)
+    monkeypatch.setattr(device_memory, "_allocator_bytes", lambda _: card.pool)
+    monkeypatch.delenv("TF_FORCE_GPU_ALLOW_GROWTH", raising=False)
     monkeypatch.setattr(
         tf.config.experimental, "get_memory_info", lambda _: {"current": card.current, "peak": card.peak}
     )
@@ -88,3 +92,21 @@ def test_a_process_of_ours_does_not_wait_for_memory() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.split()[-1] == "True"
+
+
+def test_without_growth_all_but_the_tensors_is_free(card: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TensorFlow's default, as in a notebook: it takes nearly the whole card at its start."""
+    card.grows, card.pool, card.free = False, 130 * GB, GB
+    card.current = card.peak = 10 * GB
+    assert free_memory(DEVICE) == 120 * GB
+    monkeypatch.setenv("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+    assert free_memory(DEVICE) < GB  # type: ignore[operator]
+    monkeypatch.setenv("TF_FORCE_GPU_ALLOW_GROWTH", "false")
+    card.grows = True
+    assert free_memory(DEVICE) == 120 * GB
+    card.pool = None  # TensorFlow does not say
+    assert free_memory(DEVICE) < GB  # type: ignore[operator]
+
+
+def test_tensorflow_says_how_much_its_allocator_has() -> None:
+    assert device_memory._allocator_bytes(device_memory.current_device()) == 256 << 20  # what it says of any CPU

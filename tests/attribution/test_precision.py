@@ -486,3 +486,12 @@ def test_threads_that_check_one_model_do_not_wait_for_each_other(tf32: Any) -> N
     for thread in threads:
         thread.join(60)
     assert checked == [explainer] * 3
+
+
+def test_a_text_longer_than_those_of_the_sample() -> None:
+    texts = np.array([*["dull", "a great film"] * 4, "not the dull film not the dull film"], object)
+    result = dx.explain(
+        "saliency", models.graph(models.text, strings=True), texts, target=0, precision="float64", return_result=True
+    )
+    assert result.precision_error.examples == 8
+    assert result.precision_error.worst < 1e-4
