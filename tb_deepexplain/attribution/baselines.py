@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from tb_deepexplain.attribution.array_likes import has_axes, missing
 from tb_deepexplain.attribution.containers import read_baseline
-from tb_deepexplain.attribution.inputs import read_array
+from tb_deepexplain.attribution.inputs import as_dtypes, read_array
 from tb_deepexplain.attribution.pictures import is_picture, read_pictures
 from tb_deepexplain.errors import InputError, ParameterError
 from tb_deepexplain.graph.embedding_lookups import EmbeddingLookup
@@ -49,6 +49,10 @@ class Baselines:
 
     background: Sequence[np.ndarray] | None = None
     vocabulary: Sequence[str] | None = None
+
+    def as_specs(self, specs: Sequence[InputSpec]) -> Baselines:
+        """The same for a model whose inputs have the dtypes of these specs."""
+        return Baselines(None if self.background is None else as_dtypes(self.background, specs), self.vocabulary)
 
     def resolve(self, submodel: Submodel, baseline: Any) -> Any:
         """A baseline for each entry tensor, as Score.baseline takes it: one value, or a list if there are several entries.

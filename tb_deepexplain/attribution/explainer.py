@@ -530,6 +530,7 @@ class Explainer:
         vars(other).update(precision="float32", _is_exact=True, _sample=PrecisionSample())
         if self.precision == "float64":
             other._bind(self.graph.before_float64)  # noqa: SLF001
+            other._baselines = self._baselines.as_specs(other.graph.inputs)  # noqa: SLF001
         return other
 
     @in_its_precision

@@ -65,10 +65,7 @@ class Inputs:
 
     def as_specs(self, specs: Sequence[Any]) -> Inputs:
         """The same examples in the dtypes of these specs of the same inputs."""
-        arrays = [
-            array.astype(_dtype(spec)) if spec.is_float else array
-            for array, spec in zip(self.arrays, specs, strict=True)
-        ]
+        arrays = as_dtypes(self.arrays, specs)
         return dataclasses.replace(self, specs=tuple(specs), arrays=arrays, _all=None, _seeds={})
 
     def seeds(self, seed: int) -> np.ndarray:
@@ -336,6 +333,13 @@ def _describe_missing(array: np.ndarray) -> str:
     if len(gone) < 2:
         return f"a value is missing, in example {gone[0][0]}" if len(gone) else ""
     return f"{len(gone)} values are missing, the first in example {gone[0][0]}"
+
+
+def as_dtypes(arrays: Sequence[np.ndarray], specs: Sequence[Any]) -> list[np.ndarray]:
+    """The arrays, those of real numbers in the dtypes of these specs."""
+    with np.errstate(over="ignore"):
+        pairs = zip(arrays, specs, strict=True)
+        return [array.astype(_dtype(spec), copy=False) if spec.is_float else array for array, spec in pairs]
 
 
 def _dtype(spec: Any) -> Any:

@@ -495,3 +495,9 @@ def test_a_text_longer_than_those_of_the_sample() -> None:
     )
     assert result.precision_error.examples == 8
     assert result.precision_error.worst < 1e-4
+
+
+def test_the_background_of_float64_is_that_of_the_sample_in_float32() -> None:
+    options: dict[str, Any] = {"target": 0, "background": PICTURES[:5], "baseline": "mean", "return_result": True}
+    error = dx.explain("deeplift", models.graph(models.image), PICTURES, precision="float64", **options).precision_error
+    assert error.worst < 1e-4
