@@ -167,7 +167,12 @@ def _explain(prepared: _Prepared, pool: DevicePool[UnitWorker]) -> int | None:
 
     with pool.least_busy() as worker:
         manifest = run_configuration.build_manifest(
-            arguments, worker.explainer, prepared.fingerprint, type(prepared.runner).__name__, prepared.records
+            arguments,
+            prepared.job.request,
+            worker.explainer,
+            prepared.fingerprint,
+            type(prepared.runner).__name__,
+            prepared.records,
         )
     commit_units(status.directory, units, manifest, recovery.retried_units)
     return None

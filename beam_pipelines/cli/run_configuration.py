@@ -55,9 +55,12 @@ def configure(arguments: Arguments, request: Request, model: str, plan: Plan) ->
 
 
 def build_manifest(
-    arguments: Arguments, explainer: BatchExplainer, fingerprint: str, runner: str, records: int
+    arguments: Arguments, request: Request, explainer: BatchExplainer, fingerprint: str, runner: str, records: int
 ) -> dict[str, Any]:
-    """The manifest without the counts, which the store adds. `fingerprint`: of the model. `records`: of the whole input."""
+    """The manifest without the counts, which the store adds. `fingerprint`: of the model. `records`: of the whole input.
+
+    `explainer`: that of this process, which may compute in another precision than the workers of the request.
+    """
     options = {
         "input": list(arguments.input),
         "baseline_examples": list(arguments.baseline_examples),
@@ -72,4 +75,4 @@ def build_manifest(
         "unit_size": arguments.unit_size,
         "beam": list(arguments.beam),
     }
-    return describe_store(explainer.request, explainer.modality, explainer.inputs, fingerprint, arguments.name, options)
+    return describe_store(request, explainer.modality, explainer.inputs, fingerprint, arguments.name, options)

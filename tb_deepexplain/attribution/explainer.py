@@ -516,8 +516,8 @@ class Explainer:
             sizes.run_out(examples.batch_size, n, error)
             return self._explain_sample_in_float32(examples._replace(batch_size=sizes.evaluations()), sizes)
         if self.precision != "float64":  # where the difference is the rounding of float32
-            own_scores = np.concatenate([self._compute_scores(self.batch(examples, rows)) for rows in sample])
-            rounding = np.abs(own_scores - scores[np.concatenate(sample)])
+            rounded = np.concatenate([self._compute_scores(self.batch(examples, rows)) for rows in sample])
+            rounding = np.abs(rounded - scores[np.concatenate(sample)])
             self._sample.rounding = max(self._sample.rounding, float(np.nan_to_num(rounding, posinf=0).max()))
         self._sample.examples += n
         return maps

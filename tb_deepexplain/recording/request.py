@@ -57,8 +57,9 @@ class Request:
     check_batch: bool = True  # warn where the output for an example depends on the other examples of its batch
 
     def on_cpu(self) -> Request:
-        """The same request for a process that leaves the GPUs to others."""
-        return dataclasses.replace(self, gpus=0, processes_per_gpu=1, gpu_memory=None, precision="float32")
+        """The same request for a process that leaves the GPUs to others; in a precision that every CPU has."""
+        precision: Precision = self.precision if self.precision == "float64" else "float32"
+        return dataclasses.replace(self, gpus=0, processes_per_gpu=1, gpu_memory=None, precision=precision)
 
 
 def make_request(

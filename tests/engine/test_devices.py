@@ -317,3 +317,13 @@ def test_tf32_on_a_cpu_is_float32(
     assert (run.store.manifest["precision"], run.store.manifest["precision_error"]) == ("tf32", {})
     assert "precision TF32 changes nothing on a CPU: 10 examples in float32" in capsys.readouterr().out
     assert not any(run.store.index["warnings"].to_pylist())
+
+
+def test_the_manifest_names_the_precision_of_the_workers(
+    image: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver of worker processes tries the model on the CPU, in float32."""
+    monkeypatch.setattr(local_workers, "explains_here", lambda _: False)
+    source = write_records(tmp_path / "a.tfrecord", pictures(2))
+    assert image(source, "--target=0", "--precision=tf32") == 0
+    assert image.store.manifest["precision"] == "tf32"

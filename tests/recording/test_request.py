@@ -30,6 +30,7 @@ def test_mixed_precision_is_a_precision() -> None:
     requests = [make_request("m", ["saliency"], **options) for options in precisions]
     assert [request.precision for request in requests] == ["float32", "mixed", "tf32", "float32", "float32"]
     assert requests[2].on_cpu().precision == "float32"
+    assert make_request("m", ["saliency"], precision="float64").on_cpu().precision == "float64"
     with pytest.raises(ParameterError, match="precision='half': expected float32, tf32, mixed or float64"):
         make_request("m", ["saliency"], precision="half")  # type: ignore[arg-type]
 
