@@ -38,9 +38,9 @@ def measure_pipeline(seconds: float, on_gpu: bool, pictures: int, timing: float)
     with tempfile.TemporaryDirectory() as folder:
         command = prepare(Path(folder), "resnet", pictures, f"--integrated_gradients.steps={STEPS}")
         floors = worker.rows(seconds / 3) if worker else throughput.measure_floors(seconds / 3, **options)
-        (row,) = floors  # to the end of the process
+        rates = [row.get("evaluations_per_second", float("nan")) for row in floors]  # to the end of the process
         run = watch([*command, "--methods=integrated_gradients"], Path(folder), clock.left())
-    floor = row["evaluations_per_second"]
+    floor = rates[0] if rates else float("nan")  # which is not known after an error
     rate = run.examples_per_second * (STEPS + 2)  # with both ends
     yield {
         **run.row(),

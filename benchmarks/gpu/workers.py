@@ -58,9 +58,11 @@ def rows_of_all(workers: Sequence[Worker], seconds: float) -> Iterator[Row]:
     rows: queue.Queue[Row | None] = queue.Queue()
 
     def read(worker: Worker) -> None:
-        for row in worker.rows(seconds):
-            rows.put(row)
-        rows.put(None)
+        try:
+            for row in worker.rows(seconds):
+                rows.put(row)
+        finally:
+            rows.put(None)
 
     for worker in workers:
         threading.Thread(target=read, args=(worker,), daemon=True).start()

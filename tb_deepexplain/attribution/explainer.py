@@ -215,6 +215,10 @@ class Explainer:
         was explained."""
         return self._sample.error if self._sample.error.examples else None
 
+    def forget_sample(self) -> None:
+        """Explain the next examples in float32, too, if that is not the precision: the weights of the model have changed."""
+        self._sample.examples, self._sample.rounding = 0, 0.0
+
     def for_model(self, model: Any) -> Explainer:
         """The same method with the same options on another model of this architecture."""
         return self._with_options(self.method.id, model, self.parameters)

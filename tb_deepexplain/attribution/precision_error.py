@@ -76,7 +76,7 @@ class PrecisionError:
 class PrecisionSample:
     """What the first examples of a model say of a precision."""
 
-    examples: int = 0
+    examples: int = 0  # with the present weights
     error: PrecisionError = PrecisionError()
     rounding: float = 0.0  # the largest difference of a score to that in float32
 

@@ -261,8 +261,10 @@ class BatchExplainer:
                     self._noted[method] = noted + len(new)
 
     def set_step(self, step: int) -> None:
-        """Explain the model at this step of its training from now on."""
+        """Explain the model at this step of its training, with other weights, from now on."""
         self.request = dataclasses.replace(self.request, step=step)
+        for explainer in self.explainers:
+            explainer.forget_sample()
 
     def set_target(self, target: Target) -> None:
         """Explain this target from now on."""

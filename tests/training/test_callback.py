@@ -15,6 +15,7 @@ import tensorflow as tf
 from keras import layers
 
 import tb_deepexplain as dx
+from tb_deepexplain.attribution import explainer as explainer_module
 from tb_deepexplain.attribution.explainer import Explainer
 from tb_deepexplain.errors import StoreError
 from tb_deepexplain.store.reader import Store
@@ -372,3 +373,11 @@ def test_the_package_loads_no_keras_for_it() -> None:
     program = "import sys, tb_deepexplain; print([n for n in sys.modules if n in ('keras', 'tensorflow', 'tb_deepexplain.training.callback')])"  # noqa: E501
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_precision_is_compared_at_every_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scores of a model in training grow, and so does their rounding."""
+    monkeypatch.setattr(explainer_module, "SAMPLE", 2)
+    train(tmp_path, epochs=2, precision="float64")
+    figures = Store(store_directory(tmp_path)).manifest["precision_error"]["saliency"]
+    assert figures["examples"] == 1 + 2 * 2  # one before the training
