@@ -20,7 +20,8 @@ from beam_pipelines.engine import devices, gpu_driver, gpu_leases, local_workers
 from beam_pipelines.engine.device_pool import DevicePool
 from beam_pipelines.engine.devices import GIGABYTE
 from beam_pipelines.engine.runners import choose_runner
-from tb_deepexplain.errors import ParameterError
+from tb_deepexplain.errors import ParameterError, UnsupportedModelError
+from tb_deepexplain.graph.model_graph import ModelGraph
 from tb_deepexplain.recording.request import make_request
 from tests.engine.fake_gpus import Machine
 from tests.pipeline_runs import Run, assert_same, pictures, write_records
@@ -305,6 +306,21 @@ def test_mixed_precision(exported: Callable[[str], Path], tmp_path: Path, capsys
     assert contents.pop("precision") == "mixed"
     settings.write_text(json.dumps({**contents, "mixed_precision": True}))  # as earlier versions wrote it
     assert half(source, "--target=0", "--resume", "--precision=mixed") == 0
+
+
+def test_a_model_that_cannot_be_in_float64_is_refused_before_worker_processes_start(
+    exported: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(_: ModelGraph) -> ModelGraph:
+        raise UnsupportedModelError("does not know the op NoSuchOp")
+
+    source, model = write_records(tmp_path / "a.tfrecord", [{"x": [1.0, 2.0, 3.0, 4.0]}]), exported("binary")
+    monkeypatch.setattr(local_workers, "explains_here", lambda _: False)
+    monkeypatch.setattr(ModelGraph, "in_float64", refuse)
+    run = Run(model, tmp_path / "logs")
+    assert run(source, "--target=0", "--precision=float64") == 2
+    assert capsys.readouterr().err.splitlines()[-1].endswith("does not know the op NoSuchOp")
+    assert not run.directory.exists()
 
 
 def test_tf32_on_a_cpu_is_float32(
