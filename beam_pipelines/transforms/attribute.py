@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import importlib.util
 import itertools
@@ -261,7 +262,7 @@ class _ExplainElements(beam.DoFn):
             metrics.fail(example.stage)
             update_counters(metrics)
             yield TaggedOutput("errors", parsed.output(example))
-            self._count([example])
+            self._count([example], Tally())
             return
         key = window, example.batch_key
         batch = self._batches.setdefault(key, [])
@@ -280,10 +281,16 @@ class _ExplainElements(beam.DoFn):
             yield TaggedOutput("tallies", WindowedValue(self._tally, timestamp, (window,)))
         self._tally = Tally()
 
-    def _count(self, outcomes: Sequence[Outcome | None]) -> None:
-        """Count elements: an outcome each, None for one that `only` skips. Raises what ends the run."""
+    def _count(self, outcomes: Sequence[Outcome | None], precision: Tally) -> None:
+        """Count elements: an outcome each, None for one that `only` skips. `precision`: what is known of it. Raises what ends the run."""
         failures = [outcome for outcome in outcomes if isinstance(outcome, records.Failure)]
-        tally = Tally(len(outcomes), len(failures), failures[0].message if failures else "", self._parser.unread)
+        tally = dataclasses.replace(
+            precision,
+            elements=len(outcomes),
+            failed=len(failures),
+            failure=failures[0].message if failures else "",
+            unread=self._parser.unread,
+        )
         self._tally, self._total = self._tally + tally, self._total + tally
         if self._total.failed == self._total.elements >= _MOST_REFUSED:
             _raise_refusal(failures)  # an error of the request is that of every element
@@ -307,7 +314,9 @@ class _ExplainElements(beam.DoFn):
                 output = TaggedOutput("errors", output)
             outputs.append(output)
         metrics.explained, metrics.skipped = len(outcomes) - metrics.failures, len(examples) - len(outcomes)
-        self._count([*outcomes, *[None] * (len(examples) - len(outcomes))])
+        errors = explainer.precision_errors()
+        precision = Tally(without_tf32=metrics.without_tf32, precision_errors={explainer.id: errors} if errors else {})
+        self._count([*outcomes, *[None] * (len(examples) - len(outcomes))], precision)
         metrics.total_seconds = time.perf_counter() - started
         self._batch_size.record(len(batch), metrics.total_seconds, examples_to_fill(explainer, examples))
         update_counters(metrics)

@@ -13,6 +13,7 @@ from typing_extensions import TypeVar
 
 from beam_pipelines.reading.tf_example import canonical_bytes
 from beam_pipelines.transforms.output_hints import takes_beam_hints
+from beam_pipelines.transforms.tallies import Tally
 from tb_deepexplain.errors import ParameterError
 from tb_deepexplain.recording.example import Example
 from tb_deepexplain.store import records
@@ -65,7 +66,9 @@ class Attributions(NamedTuple):
     explained: beam.PCollection[Explained]
     errors: beam.PCollection[Failure]  # examples that could not be explained, and why
     request: beam.PCollection[Request]  # a single element
-    checks: beam.PCollection[None]  # empty; what waits for it does not run if the whole run is refused: too many errors
+    checks: beam.PCollection[
+        Tally
+    ]  # of the whole run, or empty; what waits for it does not run if the run is refused: too many errors
 
     def filter(self, predicate: Callable[[Explained], bool], label: str = "FilterAttributions") -> Attributions:
         """The same with those examples alone for which `predicate(explained)` holds. `label`: of the step, which Beam wants unique."""

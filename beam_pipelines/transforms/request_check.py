@@ -108,7 +108,8 @@ def _check(explainer: BatchExplainer, record_spec: RecordSpec, columns: Sequence
         _LOGGER.debug("the model fails for a blank example: %s", error)
     finally:
         for one in explainer.explainers:
-            one.submodel.graph.verdicts.clear()  # whether graph and model agree is to be judged by real examples
+            one.submodel.graph.verdicts.clear()  # whether graph and model agree is to be judged by real examples,
+            one.forget_sample(errors=True)  # and how far maps of another precision differ
 
 
 def _evaluations(explainer: BatchExplainer, example: Example) -> int:

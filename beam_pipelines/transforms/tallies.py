@@ -1,13 +1,16 @@
-"""Counts of elements, which end a run of a pipeline that explains too few of them, or reads none of the features named."""
+"""Counts of elements, which end a run of a pipeline that explains too few of them, or reads none of the features named; and what the
+manifest says of its precision."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import apache_beam as beam
 
 from beam_pipelines.engine.run_limits import LEAST_EXAMPLES
+from tb_deepexplain.attribution.precision_error import PrecisionError
 from tb_deepexplain.errors import InputError, ParameterError, StoreError
 
 DEFAULT_ERROR_RATE = 0.5
@@ -21,6 +24,9 @@ class Tally:
     failed: int = 0
     failure: str = ""  # message of one of them
     unread: frozenset[str] = frozenset()  # named features that none of the elements has
+    without_tf32: int = 0  # as in Metrics
+    # By the id of a BatchExplainer and by method: the errors of the precision that it knew after the last of the elements.
+    precision_errors: Mapping[str, Mapping[str, PrecisionError]] = dataclasses.field(default_factory=dict)
 
     def __add__(self, other: Tally) -> Tally:
         if not self.elements or not other.elements:
@@ -30,7 +36,20 @@ class Tally:
             self.failed + other.failed,
             self.failure or other.failure,
             self.unread & other.unread,
+            self.without_tf32 + other.without_tf32,
+            {
+                explainer: max((tally.precision_errors.get(explainer, {}) for tally in (self, other)), key=_sample_size)
+                for explainer in self.precision_errors.keys() | other.precision_errors.keys()
+            },
         )
+
+    def describe_precision(self) -> dict[str, Any]:
+        """The differences to maps in float32 as the manifest holds them, by method."""
+        errors: dict[str, PrecisionError] = {}
+        for of_explainer in self.precision_errors.values():
+            for method, error in of_explainer.items():
+                errors[method] = errors.get(method, PrecisionError()) + error
+        return {method: error.as_json() for method, error in errors.items()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,19 +91,23 @@ class RunCheck:
 
 
 class CheckRun(beam.PTransform):
-    """Tallies of all bundles → nothing, or an error that ends the pipeline."""
+    """Tallies of all bundles → their sum, or an error that ends the pipeline."""
 
     def __init__(self, check: RunCheck) -> None:
         super().__init__()
         self._check = check
 
-    def expand(self, tallies: beam.PCollection[Tally]) -> beam.PCollection[None]:
+    def expand(self, tallies: beam.PCollection[Tally]) -> beam.PCollection[Tally]:
         total = (
             tallies
             | "GlobalWindow" >> beam.WindowInto(beam.window.GlobalWindows())
             | "Add" >> beam.CombineGlobally(_sum).without_defaults()
         )
         return total | "Check" >> beam.ParDo(_Check(self._check))
+
+
+def _sample_size(errors: Mapping[str, PrecisionError]) -> int:
+    return sum(error.examples for error in errors.values())
 
 
 def _sum(tallies: Iterable[Tally]) -> Tally:
@@ -95,6 +118,6 @@ class _Check(beam.DoFn):
     def __init__(self, check: RunCheck) -> None:
         self._check = check
 
-    def process(self, tally: Tally) -> Iterator[None]:
+    def process(self, tally: Tally) -> Iterator[Tally]:
         self._check.check_all(tally)
-        yield from ()
+        yield tally

@@ -18,6 +18,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 from beam_pipelines.engine.beam_counters import NAMESPACE
 from beam_pipelines.transforms.elements import Attributions, Explained, Failure
 from beam_pipelines.transforms.merge_attributions import MergeAttributions, describe_targets, merge_requests
+from beam_pipelines.transforms.tallies import Tally
 from tb_deepexplain.errors import ParameterError, StoreError
 from tb_deepexplain.recording.request import Request
 from tb_deepexplain.storage import is_remote
@@ -219,7 +220,7 @@ class _Shard:
         return False
 
 
-@beam.typehints.with_input_types(list[str], _checks=Any, window=Any)
+@beam.typehints.with_input_types(list[str], checks=Any, window=Any)
 class _Commit(beam.DoFn):
     """All units of a store → the manifest. A repeated commit changes nothing; a later one of a window adds its units."""
 
@@ -227,7 +228,7 @@ class _Commit(beam.DoFn):
         self._stores, self._max_error_rate, self._request, self._target = stores, max_error_rate, request, target
 
     def process(
-        self, units: Sequence[str], _checks: Iterable[None] = (), window: Any = beam.DoFn.WindowParam
+        self, units: Sequence[str], checks: Iterable[Tally] = (), window: Any = beam.DoFn.WindowParam
     ) -> Iterator[dict[str, Any]]:
         location = self._stores.at(window)
         directory, committed = store_path(*location), set[str]()
@@ -237,7 +238,7 @@ class _Commit(beam.DoFn):
             self._check_committed(directory, committed, set(units), manifest, window)
         if not committed or not committed >= set(units):
             examples = manifest["counts"]["examples"] if committed else 0
-            manifest = self._commit(window, sorted(committed | set(units)))
+            manifest = self._commit(window, sorted(committed | set(units)), sum(checks, Tally()))
             BeamMetrics.counter(NAMESPACE, "examples_committed").inc(manifest["counts"]["examples"] - examples)
         if not self._stores.by_window:  # else they may be of a later commit
             _remove_other_shards(directory, set(manifest["units"]))
@@ -256,7 +257,8 @@ class _Commit(beam.DoFn):
         if not is_same:
             raise StoreError(f"{directory} was committed by another run meanwhile; give another name")
 
-    def _commit(self, window: Any, units: Sequence[str]) -> dict[str, Any]:
+    def _commit(self, window: Any, units: Sequence[str], tally: Tally) -> dict[str, Any]:
+        """`tally`: of the run; of a stream it is not known."""
         from tb_deepexplain.recording.manifest import describe_store  # imports TensorFlow
 
         writer, request = self._stores.writer(window), self._request
@@ -275,6 +277,9 @@ class _Commit(beam.DoFn):
         description = describe_store(request, modality, inputs, fingerprint, name, options)
         if request.score is None:
             description["target"] = self._target
+        description["precision_error"] = tally.describe_precision()
+        if tally.without_tf32:
+            description["spent"] = {"examples_without_tf32": min(tally.without_tf32, explained)}
         return writer.commit(units, description)
 
 

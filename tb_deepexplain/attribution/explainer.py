@@ -215,9 +215,12 @@ class Explainer:
         was explained."""
         return self._sample.error if self._sample.error.examples else None
 
-    def forget_sample(self) -> None:
-        """Explain the next examples in float32, too, if that is not the precision: the weights of the model have changed."""
+    def forget_sample(self, errors: bool = False) -> None:
+        """Explain the next examples in float32, too, if that is not the precision: the weights of the model have changed. `errors`:
+        forget those that were measured, too."""
         self._sample.examples, self._sample.rounding = 0, 0.0
+        if errors:
+            self._sample.error = PrecisionError()
 
     def for_model(self, model: Any) -> Explainer:
         """The same method with the same options on another model of this architecture."""

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import threading
 import time
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
@@ -115,7 +116,7 @@ class BatchExplainer:
         self, request: Request, graph: ModelGraph | None = None, score: Callable[..., Any] | None = None
     ) -> None:
         """`graph`: the request's model, if it is loaded already. `score`: the request's score function, if it is at hand."""
-        self.request = request
+        self.request, self.id = request, uuid.uuid4().hex
         if graph is None:
             graph = load_requested_model(
                 request.model, request.signature, request.custom_objects, request.transform_graph

@@ -18,6 +18,7 @@ from beam_pipelines.transforms import (
     WriteAttributions,
 )
 from beam_pipelines.transforms.write_attributions import _Commit, _Stores, _WriteShards
+from tb_deepexplain.attribution.precision_error import SAMPLE
 from tb_deepexplain.errors import ParameterError, StoreError
 from tb_deepexplain.store import configuration
 from tb_deepexplain.store.layout import store_path
@@ -62,6 +63,34 @@ def test_the_documented_pipeline_runs(model: Path, tmp_path: Path, monkeypatch: 
     exec(code, {"picture": PICTURES[0]})
     store = dx.Store(tmp_path / "logs" / "mine" / "plugins" / PLUGIN_NAME / "default")
     assert store.manifest["counts"] == {"examples": 1, "maps": 2, "errors": 0}
+
+
+@pytest.mark.parametrize("methods", [["saliency"], ["saliency", "gradient_x_input"]])
+def test_the_manifest_says_how_far_another_precision_differs(model: Path, tmp_path: Path, methods: list[str]) -> None:
+    with make_pipeline() as p:
+        elements = p | beam.Create(make_elements())
+        outputs = [
+            elements | method >> Attribute(model, [method], target=0, precision="float64", batch_size=4)
+            for method in methods
+        ]
+        _ = tuple(outputs) | WriteAttributions(tmp_path, "run")
+    manifest = dx.Store(store_path(tmp_path, "run", "default")).manifest
+    errors = manifest["precision_error"]
+    assert manifest["precision"] == "float64"
+    assert sorted(errors) == sorted(methods)
+    for error in errors.values():
+        assert error["examples"] == SAMPLE  # and not the blank example by which the request is checked
+        assert 0 < error["median"] <= error["worst"] < 1e-4
+
+
+def test_the_manifest_says_how_many_examples_were_without_tf32(model: Path, tmp_path: Path) -> None:
+    with make_pipeline() as p:
+        attributions = p | beam.Create(make_elements()) | Attribute(model, ["saliency"], target=0, precision="tf32")
+        _ = attributions.filter(lambda one: one.input.example_id < "p2") | WriteAttributions(tmp_path, "run")
+    manifest = dx.Store(store_path(tmp_path, "run", "default")).manifest
+    assert 0 < manifest["counts"]["examples"] < 40
+    assert manifest["precision_error"] == {}
+    assert manifest["spent"] == {"examples_without_tf32": manifest["counts"]["examples"]}
 
 
 def _write_units(directory: Path, *units: str) -> None:

@@ -30,7 +30,7 @@ export function precisionText(precision: Faithfulness["precision"]): string {
   const name = PRECISIONS[precision.precision] ?? precision.precision;
   if (precision.without_tf32)
     return `${name} changes nothing on a CPU: ${count(precision.without_tf32)} examples are in float32.`;
-  if (precision.errors.length === 0) return `${name}: the maps were not compared with float32.`;
+  if (precision.errors.length === 0) return `${name}: this store does not say how far its maps differ from float32.`;
   const share = (value: number | null): string => `${short(value === null ? null : 100 * value, 2)}\u202f%`;
   const parts = precision.errors.map(({ title, examples, median, worst, rank_correlation }) => {
     const correlation = rank_correlation === null ? "" : `, rank correlation ${short(rank_correlation)}`;

@@ -63,7 +63,9 @@ describe("faithfulness", () => {
     const within = show(<FaithfulnessPanel summary={summary({ precision: onCpu })} />);
     expect(within.textContent).toContain("TF32 changes nothing on a CPU: 1,200 examples are in float32.");
     const unknown = { precision: "mixed", errors: [], without_tf32: 0 };
-    expect(precisionText(unknown)).toBe("Mixed precision: the maps were not compared with float32.");
+    expect(precisionText(unknown)).toBe(
+      "Mixed precision: this store does not say how far its maps differ from float32.",
+    );
     expect(precisionText(null)).toBe("");
   });
   it("says that there are no measures", () => {
