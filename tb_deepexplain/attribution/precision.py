@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, ParamSpec, TypeAlias, TypeVar, get_args
 
-from tb_deepexplain.errors import ParameterError
+from tb_deepexplain.error_text import model_error_text
+from tb_deepexplain.errors import InputError, ParameterError, UnsupportedModelError
 from tb_deepexplain.lazy_tensorflow import tf
 
 Precision: TypeAlias = Literal["float32", "tf32", "mixed", "float64"]
@@ -108,6 +110,7 @@ def forbid_tf32(precision: str) -> None:
         os.environ.setdefault(TF32_OVERRIDE, "0")
 
 
+_HALF = re.compile(r"\b(bfloat16|half)\b")  # in TensorFlow's errors
 _Computed = TypeVar("_Computed")
 _Arguments = ParamSpec("_Arguments")
 
@@ -117,8 +120,17 @@ def in_its_precision(method: Callable[_Arguments, _Computed]) -> Callable[_Argum
 
     @functools.wraps(method)
     def computed(*arguments: _Arguments.args, **options: _Arguments.kwargs) -> _Computed:
-        with computing_in(arguments[0].precision):  # type: ignore[attr-defined]
-            return method(*arguments, **options)
+        precision = arguments[0].precision  # type: ignore[attr-defined]
+        with computing_in(precision):
+            try:
+                return method(*arguments, **options)
+            except (InputError, tf.errors.InvalidArgumentError) as error:
+                reason = model_error_text(error.__cause__ or error)
+                if precision != "mixed" or not _HALF.search(reason):
+                    raise
+                raise UnsupportedModelError(
+                    f"precision='mixed': TensorFlow's rewriting for half precision breaks this model ({reason}); choose another precision"
+                ) from error
 
     return computed
 

@@ -501,3 +501,13 @@ def test_the_background_of_float64_is_that_of_the_sample_in_float32() -> None:
     options: dict[str, Any] = {"target": 0, "background": PICTURES[:5], "baseline": "mean", "return_result": True}
     error = dx.explain("deeplift", models.graph(models.image), PICTURES, precision="float64", **options).precision_error
     assert error.worst < 1e-4
+
+
+@pytest.mark.parametrize("strings", [False, True])
+def test_a_model_that_half_precision_breaks_is_refused(strings: bool, has_half: None) -> None:
+    """TensorFlow rewrites what an LSTM's loop computes, but not the lists that it reads."""
+    xs: Any = np.array(["a dull film", "not"], object) if strings else np.array([[1, 2, 3], [2, 1, 1]])
+    explainer = dx.Explainer("saliency", models.graph(models.text, strings=strings), precision="mixed")
+    for explain in (explainer.predict, explainer.run, lambda xs: explainer.run(xs, target=0)):
+        with pytest.raises(dx.UnsupportedModelError, match=r"precision='mixed': .* breaks this model \(.*bfloat16"):
+            explain(xs)
