@@ -43,8 +43,8 @@ class Worker:
         with self._process as process:
             assert process.stdin
             assert process.stdout
-            process.stdin.write(f"{time.time() + seconds}\n")
-            process.stdin.flush()
+            with contextlib.suppress(BrokenPipeError), process.stdin as stdin:  # the process may have ended
+                stdin.write(f"{time.time() + seconds}\n")
             for line in process.stdout:
                 if line.startswith(_MARK):
                     yield json.loads(line.removeprefix(_MARK))
@@ -54,13 +54,15 @@ class Worker:
 
 
 def rows_of_all(workers: Sequence[Worker], seconds: float) -> Iterator[Row]:
-    """The rows of workers that run side by side."""
+    """The rows of workers that run side by side. One that fails ends with an error as its row."""
     rows: queue.Queue[Row | None] = queue.Queue()
 
     def read(worker: Worker) -> None:
         try:
             for row in worker.rows(seconds):
                 rows.put(row)
+        except Exception as error:  # the rows of the others come all the same
+            rows.put({"error": f"{type(error).__name__}: {error}"})
         finally:
             rows.put(None)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,18 @@ def test_exactness_and_throughput_without_a_gpu(
     }
     floors = {(row["net"], row["floor"], row["precision"], row["compiled"]) for row in rates if "floor" in row}
     assert len(floors) == 2 * 4
+
+
+def test_the_pipeline_is_measured_without_its_floor(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = SimpleNamespace(rows=lambda _: iter([{"error": "the process ended with status 1"}]))
+    watched = runs.Watched(samples=[(1.0, 0.0, 0.0), (2.0, 100.0, 1.0), (3.0, 300.0, 1.0)])
+    monkeypatch.setattr(runs, "Worker", lambda *_, **__: ended)
+    monkeypatch.setattr(runs, "prepare", lambda *_: [])
+    monkeypatch.setattr(runs, "watch", lambda *_: watched)
+    error, figures = runs.measure_pipeline(1.0, True, 300, 0.1)
+    assert error == {"error": "the process ended with status 1"}
+    assert (figures["examples_per_second"], figures["busy"], figures["reached"]) == (200, 1, False)
+    assert "floor" not in figures
 
 
 @pytest.mark.slow
