@@ -246,6 +246,8 @@ def test_the_error_of_a_map_is_a_share_of_its_largest_value() -> None:
     two = PrecisionError.of([maps[:1], maps[:1] * 0], [expected[:1], expected[:1] * 0])  # of two inputs together
     np.testing.assert_allclose(two.differences, [0.1], rtol=1e-6)
     assert describe_error(PrecisionError().as_json()) == "unknown: no map of the sample is finite"
+    large = PrecisionError([0.5, 0.996, 12.5], [])
+    assert describe_error(large.as_json()).startswith("100 % (median), 1,250 % at worst, of 3 examples")
 
 
 @pytest.mark.slow
