@@ -109,6 +109,16 @@ def test_each_split_has_a_store_with_the_maps_of_explainer(model: Any, network: 
         assert list((tmp_path / "out" / f"Split-{split}").glob("events*"))  # TensorBoard finds it
 
 
+def test_the_store_of_each_split_says_how_far_another_precision_differs(model: Any, tmp_path: Path) -> None:
+    examples = write_examples(tmp_path / "1", {"train": make_rows(20, 1), "eval": make_rows(20, 2)})
+    options = {"methods": ["saliency", "occlusion"], "splits": ["train", "eval"], "precision": "float64"}
+    inputs = {"examples": examples, "model": model}
+    artifact = artifacts.run_component(AttributionGen, tmp_path / "out", inputs, **options)
+    for split in ("train", "eval"):
+        errors = open_store(artifact, split).manifest["precision_error"]
+        assert {method: error["examples"] for method, error in errors.items()} == {"saliency": 8, "occlusion": 8}
+
+
 def test_a_model_that_is_not_blessed_is_not_explained(model: Any, tmp_path: Path) -> None:
     inputs = {"examples": write_examples(tmp_path / "1", {"eval": make_rows(3, 1)}), "model": model}
     refused = artifacts.run_component(
