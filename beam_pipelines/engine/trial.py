@@ -73,6 +73,8 @@ def explain_one(
         try:
             explainer.classes(example)
             explainer.attempt([example])
+            for one in explainer.explainers:
+                one.forget_sample(errors=True)  # the run explains this example, too
             return
         except (ParameterError, UnsupportedModelError):
             raise

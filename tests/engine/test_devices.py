@@ -343,3 +343,9 @@ def test_the_manifest_names_the_precision_of_the_workers(
     source = write_records(tmp_path / "a.tfrecord", pictures(2))
     assert image(source, "--target=0", "--precision=tf32") == 0
     assert image.store.manifest["precision"] == "tf32"
+
+
+def test_the_example_that_is_tried_before_the_run_is_compared_once(image: Run, tmp_path: Path) -> None:
+    source = write_records(tmp_path / "a.tfrecord", pictures(2))
+    assert image(source, "--target=0", "--precision=float64") == 0
+    assert {error["examples"] for error in image.store.manifest["precision_error"].values()} == {2}
