@@ -217,3 +217,16 @@ def test_examples_hold_no_values_of_a_layer() -> None:
     graph = dx.load_model(model)
     with pytest.raises(dx.ParameterError, match="hold no values of hidden, which the model computes"):
         background_baseline(graph, {graph.inputs[0].name: np.zeros((1, 2), np.float32)}, "median", ["hidden"])
+
+
+def test_the_background_of_an_input_in_bfloat16() -> None:
+    """NumPy has no such numbers: they are float32 until the model gets them."""
+    weights = tf.constant([[1.0], [-2.0], [3.0]])
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 3], tf.bfloat16)])
+    def function(x: Any) -> Any:
+        return tf.cast(x, tf.float32) @ weights
+
+    xs = np.float32([[1, 2, 3], [3, 2, 1], [5, 5, 5]])
+    maps = dx.explain("occlusion", function, xs, target=0, background=xs, baseline="mean")
+    np.testing.assert_allclose(maps, (xs - xs.mean(0)) * [1, -2, 3], atol=1e-5)
