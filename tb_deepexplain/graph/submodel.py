@@ -130,7 +130,10 @@ class Submodel:
         def rows(ids: Any) -> Any:
             return self.graph.import_graph({lookup.indices: ids}).fetch([lookup.output])[0]
 
-        dtype = self.graph.view.nodes[node_name(lookup.output)].attr["Tindices"].type
+        view, gather = self.graph.view, node_name(lookup.output)
+        if view.nodes[gather].op == "Cast":  # the rows are widened in a graph in float64
+            gather = node_name(view.inputs[gather][0])
+        dtype = view.nodes[gather].attr["Tindices"].type
         count = tf.function(lambda: _table_rows(self.graph.import_graph({}), lookup), autograph=False)()
         low, high = int(np.min(ids)), int(np.max(ids))
         if low < 0 or high >= count:

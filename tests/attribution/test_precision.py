@@ -408,6 +408,17 @@ def test_texts_and_several_inputs_in_float64() -> None:
         assert (result.precision_error.examples, result.precision_error.worst < 1e-4) == (3, True)
 
 
+def test_a_token_id_is_a_baseline_in_float64() -> None:
+    xs = np.array([[2, 3, 1], [3, 3, 2]])
+    options: dict[str, Any] = {"target": 1, "baseline": 1, "return_result": True}
+    exact, result = (
+        dx.explain("occlusion", models.graph(models.text), xs, precision=precision, **options)
+        for precision in ("float32", "float64")
+    )
+    assert result.attributions.dtype == np.float64
+    np.testing.assert_allclose(result.baseline_score, exact.baseline_score, rtol=1e-5)
+
+
 def test_methods_are_ranked_in_the_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     seen, run = set(), Explainer.run
 
