@@ -128,7 +128,7 @@ class BatchExplainer:
         self.examples_to_fill = 1  # a batch of evaluations, by the last examples
         self.names = tuple(spec.name for spec in self.graph.inputs)
         logits = request.logits if request.score is None else False
-        self._is_without_tf32 = request.precision == "tf32" and not computes_on_gpu()
+        self.is_without_tf32 = request.precision == "tf32" and not computes_on_gpu()  # on a CPU
         self.explainers = [
             Explainer(
                 name,
@@ -138,7 +138,7 @@ class BatchExplainer:
                 vocabulary=request.vocabulary,
                 check_model=request.check_model,
                 check_batch=request.check_batch,
-                precision="float32" if self._is_without_tf32 else request.precision,
+                precision="float32" if self.is_without_tf32 else request.precision,
                 **parameters,
             )
             for name, parameters in request.methods
@@ -252,7 +252,7 @@ class BatchExplainer:
 
     def _note_precision(self, explained: int, metrics: Metrics) -> None:
         """Add the errors of the precision that are not yet in any metrics."""
-        metrics.without_tf32 += explained if self._is_without_tf32 else 0
+        metrics.without_tf32 += explained if self.is_without_tf32 else 0
         with self._counts:
             for method, error in self.precision_errors().items():
                 noted = self._noted.get(method, 0)

@@ -171,6 +171,8 @@ class AttributionCallback(keras.callbacks.Callback):
             self._taken.warn()
         request = dataclasses.replace(self._request, model=graph.source)
         self._explainer = BatchExplainer(request, graph, self._score if callable(self._score) else None)
+        if self._explainer.is_without_tf32:
+            warn("precision='tf32' changes nothing on a CPU: the maps are in float32")
         self._examples = self._labelled(make_examples(self._taken, self._ids), self._taken.labels, graph.outputs)
         self._explainer.attempt(self._examples[:1])
         for positions in batch_positions(self._examples):
@@ -316,6 +318,8 @@ class AttributionCallback(keras.callbacks.Callback):
             logits=request.logits,
             precision=None if request.precision == "float32" else request.precision,
         )
+        if self._explainer.is_without_tf32:
+            request = dataclasses.replace(request, precision="float32")
         is_half = self.model.compute_dtype != self.model.variable_dtype  # of itself, by Keras' policy
         if is_half and request.precision == "float32":
             request = dataclasses.replace(request, precision="mixed")

@@ -381,3 +381,9 @@ def test_the_precision_is_compared_at_every_step(tmp_path: Path, monkeypatch: py
     train(tmp_path, epochs=2, precision="float64")
     figures = Store(store_directory(tmp_path)).manifest["precision_error"]["saliency"]
     assert figures["examples"] == 1 + 2 * 2  # one before the training
+
+
+def test_maps_without_tf32_are_stored_as_float32(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="precision='tf32' changes nothing on a CPU"):
+        train(tmp_path, epochs=1, precision="tf32")
+    assert Store(store_directory(tmp_path)).manifest["precision"] == "float32"
