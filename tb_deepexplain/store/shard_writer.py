@@ -51,7 +51,7 @@ class ShardWriter:
         self._temporary = {table: temporary_path(path) for table, path in self._paths.items()}
         self._notes: dict[str, str] = {}
         self._writers: dict[str, pq.ParquetWriter] = {}
-        self._pending: dict[str, list[Any]] = {table: [] for table in TABLES}  # lists of records, and Columns
+        self._pending: dict[str, list[Any]] = {table: [] for table in TABLES}  # lists of records, and Arrow's tables
         self._pending_bytes = dict.fromkeys(TABLES, 0)
 
     def add(
@@ -62,23 +62,28 @@ class ShardWriter:
             self._add(table, records if isinstance(records, Columns) else list(records))
 
     def _add(self, table: str, records: Sequence[Any]) -> None:
-        start = 0
-        for i, size in enumerate(_SIZES[table](records)):
+        sizes, start = _SIZES[table](records), 0
+        rows = self._make_rows(table, records) if isinstance(records, Columns) and sizes else records
+        for i, size in enumerate(sizes):
             self._pending_bytes[table] += _ROW_BYTES + size
             if self._pending_bytes[table] >= ROW_GROUP_BYTES:
-                self._wait_for(table, records[start : i + 1])
+                self._wait_for(table, rows[start : i + 1])
                 self._flush(table)
                 start = i + 1
-        if start < len(records):
-            self._wait_for(table, records[start:])
+        if start < len(sizes):
+            self._wait_for(table, rows[start:])
 
-    def _wait_for(self, table: str, records: Sequence[Any]) -> None:
-        """Keep the records until the row group is full."""
+    def _wait_for(self, table: str, rows: Any) -> None:
+        """Keep a list of records, or a table, until the row group is full."""
         pending = self._pending[table]
-        if isinstance(records, list) and pending and isinstance(pending[-1], list):
-            pending[-1] += records  # they become columns together
+        if isinstance(rows, list) and pending and isinstance(pending[-1], list):
+            pending[-1] += rows  # they become columns together
         else:
-            pending.append(records)
+            pending.append(rows)
+
+    def _make_rows(self, table: str, records: Sequence[Any]) -> pa.Table:
+        record_type, make_columns = _TABLES[table]
+        return make_table(make_columns(Columns.of(record_type, records)), self._schemas[table])
 
     def note(self, name: str, text: str) -> None:
         """Keep a text with the unit; `StoreWriter.notes` reads it."""
@@ -140,10 +145,8 @@ class ShardWriter:
 
     def _flush(self, table: str) -> None:
         if self._pending[table]:
-            record_type, make_columns = _TABLES[table]
-            records = Columns.join([Columns.of(record_type, part) for part in self._pending[table]])
-            rows = make_table(make_columns(records), self._schemas[table])
-            writer = self._writer(table)
+            parts = [self._make_rows(table, part) if isinstance(part, list) else part for part in self._pending[table]]
+            rows, writer = pa.concat_tables(parts), self._writer(table)
             with as_store_error(self._directory):  # one call writes one row group
                 writer.write_table(rows, row_group_size=rows.num_rows)
             self._pending[table], self._pending_bytes[table] = [], 0
