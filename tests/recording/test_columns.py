@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from tb_deepexplain.recording.batch_explainer import BatchExplainer, Records
 from tb_deepexplain.recording.example import Example
 from tb_deepexplain.recording.request import make_request
+from tb_deepexplain.store.columns import make_table
 from tb_deepexplain.store.layout import TABLES, shard_file
 from tb_deepexplain.store.records import Attribution
 from tb_deepexplain.store.writer import StoreWriter
@@ -68,3 +71,35 @@ def test_columns_and_objects_make_the_same_files(
         assert groups == groups[:1] * len(ways)
         assert all(file.read().equals(files[0].read()) for file in files)
     assert isinstance(maps[0], Attribution)
+
+
+def test_columns_become_a_table_once_however_many_row_groups_they_fill(
+    explained: Records, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables = []
+
+    def make(*arguments: Any) -> pa.Table:
+        tables.append(make_table(*arguments))
+        return tables[-1]
+
+    monkeypatch.setattr("tb_deepexplain.store.shard_writer.make_table", make)
+    monkeypatch.setattr("tb_deepexplain.store.shard_writer.ROW_GROUP_BYTES", 1)
+    with StoreWriter(tmp_path / "store").shard("a") as shard:
+        shard.add(explained.attributions, explained.inputs)
+    assert [table.num_rows for table in tables] == [40, 10]
+    assert pq.ParquetFile(shard_file(tmp_path / "store", "attributions", "a")).num_row_groups == 40
+
+
+def test_columns_that_begin_without_values_are_not_compressed(
+    explained: Records, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tb_deepexplain.store.shard_writer.ROW_GROUP_BYTES", 1)
+    named = explained.attributions.replace(label_name=[None] * 39 + ["é"])
+    with StoreWriter(tmp_path / "store").shard("a") as shard:
+        shard.add(named, explained.inputs)
+    file = pq.ParquetFile(shard_file(tmp_path / "store", "attributions", "a"))
+    group = file.metadata.row_group(39)
+    codecs = {group.column(i).path_in_schema: group.column(i).compression for i in range(group.num_columns)}
+    assert codecs["label_name"] == codecs["score"] == codecs["parts.list.element.input"] == "UNCOMPRESSED"
+    assert codecs["attribution"] == codecs["example_id"] == codecs["shape.list.element"] == "ZSTD"
+    assert file.read()["label_name"].to_pylist() == [None] * 39 + ["é"]
