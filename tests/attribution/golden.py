@@ -117,7 +117,7 @@ def explain(case: dict[str, Any], **options: Any) -> tuple[dict[str, Any], dict[
     set_weights(build(case["model"]), case["model"], data)
     explainer = dx.Explainer(
         case["method"],
-        _graph(case["model"]),
+        graph(case["model"]),
         inputs=case["wrt"],
         output=case["target"],
         logits=False,
@@ -133,7 +133,7 @@ def explain(case: dict[str, Any], **options: Any) -> tuple[dict[str, Any], dict[
 
 
 @cache
-def _graph(name: str) -> dx.ModelGraph:
+def graph(name: str) -> dx.ModelGraph:
     return dx.load_model(build(name))
 
 

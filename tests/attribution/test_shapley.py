@@ -17,7 +17,7 @@ from tb_deepexplain.attribution.methods.shapley_regression import design
 from tb_deepexplain.attribution.score import Explanation, Score
 from tb_deepexplain.errors import ParameterError
 from tests import models
-from tests.attribution import golden, test_golden
+from tests.attribution import golden
 from tests.closeness import assert_maps_close
 
 # Not by an import statement: the package has the function under the module's name.
@@ -153,7 +153,7 @@ def test_random_orders_are_as_accurate_as_the_originals(case: dict[str, Any]) ->
     for estimator in ESTIMATORS:
         explainer = dx.Explainer(
             "shapley_sampling",
-            test_golden._graph(case["model"]),
+            golden.graph(case["model"]),
             inputs=case["wrt"],
             output=case["target"],
             logits=False,
