@@ -42,7 +42,7 @@ def configure(arguments: Arguments, request: Request, model: str, plan: Plan) ->
         "labels": as_list(request.labels),
         "vocab": as_list(request.vocabulary),
         "step": request.step,
-        "precision": None if request.precision == "float32" else request.precision,
+        "precision": request.precision,
         "unit_size": arguments.unit_size,
         "label_feature": arguments.label_feature,
         "id_feature": arguments.id_feature,

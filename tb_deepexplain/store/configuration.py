@@ -44,6 +44,7 @@ from tb_deepexplain.store.writer import StoreWriter
 _REPLACE = "--overwrite replaces it, --name NAME makes another"
 _SHORT = 60  # characters of a value in a message
 _FEW_VALUES = 48  # of an array that is kept as it is
+_ABSENT = {"precision": "TensorFlow's (TF32 on a GPU)"}  # in stores of versions that had no such entry
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,8 +146,6 @@ def read(directory: Path) -> StoredConfiguration | None:
         raise StoreError(
             f"{directory / CONFIGURATION} is not JSON ({error}); --overwrite replaces the store"
         ) from error
-    if contents.pop("mixed_precision", None):  # of earlier versions
-        contents["precision"] = "mixed"
     return StoredConfiguration(contents.pop("format_version", 1), contents)
 
 
@@ -157,7 +156,7 @@ def differences(prefix: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> 
         if isinstance(was, dict) and isinstance(now, dict):
             yield from differences(f"{prefix}{key}.", was, now)
         elif was != now:
-            yield f"{prefix}{key} was {_short(was)}, now {_short(now)}"
+            yield f"{prefix}{key} was {_short(was, _ABSENT.get(key))}, now {_short(now)}"
 
 
 def clear(directory: Path) -> None:
@@ -204,6 +203,6 @@ def check_writable(directory: Path) -> None:
         raise StoreError(f"cannot write to {directory}: no permission to write in {nearest}; choose another --logdir")
 
 
-def _short(value: Any) -> str:
-    text = "absent" if value is None else json.dumps(value, ensure_ascii=False)
+def _short(value: Any, absent: str | None = None) -> str:
+    text = absent or "absent" if value is None else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= _SHORT else text[: _SHORT - 3] + "..."

@@ -316,7 +316,7 @@ class AttributionCallback(keras.callbacks.Callback):
             superpixels=request.superpixels,
             score=identify_callable(self._score) if callable(self._score) else identify_score(request),
             logits=request.logits,
-            precision=None if request.precision == "float32" else request.precision,
+            precision=request.precision,
         )
         if self._explainer.is_without_tf32:
             request = dataclasses.replace(request, precision="float32")

@@ -300,12 +300,28 @@ def test_mixed_precision(exported: Callable[[str], Path], tmp_path: Path, capsys
     apart = [np.abs(exact[key] - mixed[key]).max() / np.abs(exact[key]).max() for key in exact]
     assert 1e-4 < max(apart) < 0.05  # bfloat16 has three digits
     assert half(source, "--target=0", "--resume") == 2
-    assert 'precision was "mixed", now absent' in capsys.readouterr().err
-    settings = half.directory / "configuration.json"
+    assert 'precision was "mixed", now "float32"' in capsys.readouterr().err
+
+
+def test_a_store_is_resumed_only_in_its_precision(
+    exported: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, run = (
+        write_records(tmp_path / "a.tfrecord", [{"x": [1.0, 2.0, 3.0, 4.0]}]),
+        Run(exported("binary"), tmp_path),
+    )
+    assert run(source, "--target=0") == 0
+    shards = sorted(run.directory.iterdir())
+    assert run(source, "--target=0", "--resume", "--precision=tf32") == 2
+    assert 'precision was "float32", now "tf32"' in capsys.readouterr().err
+    settings = run.directory / "configuration.json"
     contents = json.loads(settings.read_text())
-    assert contents.pop("precision") == "mixed"
-    settings.write_text(json.dumps({**contents, "mixed_precision": True}))  # as earlier versions wrote it
-    assert half(source, "--target=0", "--resume", "--precision=mixed") == 0
+    assert contents.pop("precision") == "float32"
+    for earlier, precision in ((None, "float32"), (True, "mixed")):  # as earlier versions wrote it
+        settings.write_text(json.dumps({**contents, "mixed_precision": earlier}))
+        assert run(source, "--target=0", "--resume", f"--precision={precision}") == 2
+        assert f'precision was TensorFlow\'s (TF32 on a GPU), now "{precision}"' in capsys.readouterr().err
+    assert sorted(run.directory.iterdir()) == shards
 
 
 def test_a_model_that_cannot_be_in_float64_is_refused_before_worker_processes_start(

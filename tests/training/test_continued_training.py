@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 import subprocess
@@ -125,6 +126,17 @@ def test_a_training_with_another_configuration_is_refused(
         changed = {**changed, "model": model}
     with pytest.raises(StoreError, match=f"was made differently .*{message}.*give another run or name"):
         train(tmp_path, 3, 2, if_exists="overwrite", **changed)
+    assert steps(tmp_path) == [0, 1]
+
+
+def test_steps_of_a_version_without_precision_are_not_continued(tmp_path: Path, two_epochs: Path) -> None:
+    shutil.copytree(two_epochs, tmp_path, dirs_exist_ok=True)
+    file = store_directory(tmp_path) / "configuration.json"
+    contents = json.loads(file.read_text())
+    assert contents.pop("precision") == "float32"
+    file.write_text(json.dumps(contents))
+    with pytest.raises(StoreError, match=r"precision was TensorFlow's \(TF32 on a GPU\), now \"float32\""):
+        train(tmp_path, 3, 2)
     assert steps(tmp_path) == [0, 1]
 
 
