@@ -1,9 +1,9 @@
 """What the host takes for an example, whatever the model: from an .npz to the committed store.
 
 The model is one addition, so that its passes take next to nothing; the method is gradient × input, by the ordinary command in this
-process, with work units of UNIT_SIZE examples. Times of an example are the difference between a run with many and a run with few
-examples, divided by the difference of the counts: fixed costs cancel. Processor time is that of all threads. On a machine that does
-other work, too, only processor time means something; and it grows with what the others take of the caches.
+process. Times of an example are the difference between a run with many and a run with few examples, divided by the difference of
+the counts: fixed costs cancel. Processor time is that of all threads. On a machine that does other work, too, only processor time
+means something; and it grows with what the others take of the caches.
 """
 
 from __future__ import annotations
@@ -24,8 +24,6 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-UNIT_SIZE = 2048  # each unit opens and closes three files, which of 256 small examples takes a third of their time
-
 
 class Case(NamedTuple):
     """Examples of one shape."""
@@ -34,6 +32,7 @@ class Case(NamedTuple):
     make: Callable[[int], np.ndarray]  # float32 [N, H, W, C] in 0..1
     examples: int  # of the larger run
     goal: int  # examples a second
+    unit_size: int  # each unit opens and closes files, which of 256 small examples takes a third of their time
 
 
 def digits(n: int) -> np.ndarray:
@@ -61,10 +60,10 @@ def noise(n: int, *shape: int) -> np.ndarray:
 
 
 CASES = (
-    Case("digits, 28×28×1", digits, 60_000, 25_000),
-    Case("noise, 28×28×1", lambda n: noise(n, 28, 28, 1), 60_000, 25_000),
-    Case("photos, 64×64×3", photos, 6_000, 2_500),
-    Case("noise, 64×64×3", lambda n: noise(n, 64, 64, 3), 6_000, 2_500),
+    Case("digits, 28×28×1", digits, 60_000, 25_000, 2048),
+    Case("noise, 28×28×1", lambda n: noise(n, 28, 28, 1), 60_000, 25_000, 2048),
+    Case("photos, 64×64×3", photos, 6_000, 2_500, 256),
+    Case("noise, 64×64×3", lambda n: noise(n, 64, 64, 3), 6_000, 2_500, 256),
 )
 
 # Stage → the function, at the place where it is looked up, whose processor time without that of other stages it has.
@@ -155,14 +154,14 @@ def write_addition(folder: Path, shape: tuple[int, ...]) -> Path:
     return folder / "model"
 
 
-def explain(model: Path, data: Path, logdir: Path, stages: bool) -> Run:
+def explain(model: Path, data: Path, logdir: Path, unit_size: int, stages: bool) -> Run:
     """Run the command in this process."""
     from beam_pipelines.cli.main import main
 
     times, command = StageTimes(), ["explain", "--model", str(model), "--input", str(data), "--logdir", str(logdir)]
     with times.measure() if stages else contextlib.nullcontext():
         wall, processor = time.perf_counter(), time.process_time()
-        status = main([*command, "--run", "host", "--methods", "gradient_x_input", "--unit_size", str(UNIT_SIZE)])
+        status = main([*command, "--run", "host", "--methods", "gradient_x_input", "--unit_size", str(unit_size)])
         wall, processor = time.perf_counter() - wall, time.process_time() - processor
     if status:
         raise SystemExit(f"{' '.join(command)}: exit status {status}")
@@ -179,11 +178,12 @@ def measure(case: Case, repeat: int, scale: float) -> dict[str, Any]:
         labels = np.arange(many) % 3
         for n in (few, many):
             np.savez(root / f"{n}.npz", image=images[:n], label=labels[:n])
-        explain(model, root / f"{few}.npz", root / "first", False)  # imports
+        explain(model, root / f"{few}.npz", root / "first", case.unit_size, False)  # imports
         runs = {
-            n: [explain(model, root / f"{n}.npz", root / f"{n}-{i}", False) for i in range(repeat)] for n in (few, many)
+            n: [explain(model, root / f"{n}.npz", root / f"{n}-{i}", case.unit_size, False) for i in range(repeat)]
+            for n in (few, many)
         }
-        staged = {n: explain(model, root / f"{n}.npz", root / f"{n}-stages", True) for n in (few, many)}
+        staged = {n: explain(model, root / f"{n}.npz", root / f"{n}-stages", case.unit_size, True) for n in (few, many)}
     marginal = {
         name: (min(getattr(run, name) for run in runs[many]) - min(getattr(run, name) for run in runs[few]))
         / (many - few)
