@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import tensorflow as tf
@@ -16,14 +18,51 @@ from tb_deepexplain.graph.submodel import Submodel
 Shapes = tuple[tuple[int | None, ...], ...]  # of the entries, batch included
 
 
+@dataclasses.dataclass(frozen=True)
+class EncodedMaps:
+    """What a function that ran on the device made of the maps of N examples, and what an Explainer must know of them."""
+
+    shapes: Sequence[tuple[int, ...]]  # of the maps of each input
+    rows: np.ndarray  # [N] of objects, such as bytes; arrays of all values for maps that are not finite
+    is_zero: np.ndarray  # [N] everywhere
+    is_finite: np.ndarray  # [N] everywhere
+    sums: np.ndarray  # [N] in double precision
+
+    @property
+    def arrays(self) -> list[np.ndarray]:
+        """Those `[N]`."""
+        return [self.rows, self.is_zero, self.is_finite, self.sums]
+
+    def of_inputs(self, n: int) -> list[np.ndarray]:
+        """The map of example n for each input."""
+        pieces = np.split(np.ravel(self.rows[n]), np.cumsum([math.prod(shape) for shape in self.shapes])[:-1])
+        return [piece.reshape(shape) for piece, shape in zip(pieces, self.shapes, strict=True)]
+
+
+# Of float32 maps `[N, ...]`, tensors or arrays, one for each input.
+Encode: TypeAlias = Callable[[Sequence[Any]], EncodedMaps]
+
+
 class MethodOutput(NamedTuple):
     """The output of a compiled method for N examples."""
 
-    maps: list[Any]
+    maps: Any  # a list with those of each input, or EncodedMaps
     score: Any
     baseline_score: Any
     evaluations: Any
     warnings: list[Any]  # [N] bool for each text
+
+    def encoded(self, encode: Encode | None) -> MethodOutput:
+        """With encoded maps, if there is a function for them and they have values of float32."""
+        if encode is None or any(values.dtype != np.float32 or 0 in values.shape for values in self.maps):
+            return self
+        return self._replace(maps=encode(self.maps))
+
+    @property
+    def arrays(self) -> list[np.ndarray]:
+        """Those `[N, ...]` that the batches of a run are joined from: of the maps, then score, baseline score and evaluations."""
+        of_maps = self.maps.arrays if isinstance(self.maps, EncodedMaps) else self.maps
+        return [*of_maps, self.score, self.baseline_score, self.evaluations]
 
 
 class CompiledMethod(NamedTuple):
@@ -33,13 +72,19 @@ class CompiledMethod(NamedTuple):
     output_shape: tuple[int | None, ...]  # of the model
     warnings: tuple[str, ...]
 
-    def __call__(self, batch: Batch, batch_size: int, rounding: float, held_values: int) -> MethodOutput:
-        """NumPy arrays for the batch. `rounding` and `held_values`: as of a Score."""
+    def __call__(
+        self, batch: Batch, batch_size: int, rounding: float, held_values: int, encode: Encode | None = None
+    ) -> MethodOutput:
+        """NumPy arrays for the batch, or encoded maps. `rounding` and `held_values`: as of a Score."""
         options = [None if a is None else tf.constant(a) for a in (batch.target, batch.ys, batch.seeds)]
         sizes = tf.constant(batch_size, tf.int32), tf.constant(rounding, tf.float64), tf.constant(held_values, tf.int64)
-        output = self.function(batch.entries, batch.context, *options, *sizes)
-        arrays = tf.nest.map_structure(lambda t: np.asarray(memoryview(t)), tuple(output))  # .numpy() would copy
+        output = MethodOutput(*self.function(batch.entries, batch.context, *options, *sizes)).encoded(encode)
+        arrays = tf.nest.map_structure(_as_array, tuple(output))
         return MethodOutput(*arrays)
+
+
+def _as_array(output: Any) -> Any:
+    return np.asarray(memoryview(output)) if isinstance(output, tf.Tensor) else output  # .numpy() would copy
 
 
 def compile_method(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tb_deepexplain.attribution.compiled_method import EncodedMaps
 from tb_deepexplain.attribution.examples import Batch
 from tb_deepexplain.attribution.score import select
 from tb_deepexplain.graph.graph_view import list_names
@@ -23,12 +24,11 @@ class Diagnostics:
         self._submodel = submodel
         self._not_finite_weights: str | None = None
 
-    def describe(self, family: str, maps: Sequence[np.ndarray], score: np.ndarray, batch: Batch) -> list[list[str]]:
+    def describe(
+        self, family: str, maps: Sequence[np.ndarray] | EncodedMaps, score: np.ndarray, batch: Batch
+    ) -> list[list[str]]:
         """The warnings for each example's map; `family` is that of the method."""
-        flat = [m.reshape(len(m), -1) for m in maps]
-        # A few values from the middle clear most maps.
-        zero = np.all([~f[:, f.shape[1] // 2 : f.shape[1] // 2 + 64].any(1) for f in flat], axis=0)
-        zero[zero] = np.all([~f[zero].any(1) for f in flat], axis=0)
+        zero, not_finite = (maps.is_zero, ~maps.is_finite) if isinstance(maps, EncodedMaps) else _check(maps)
         texts: list[list[str]] = [[] for _ in score]
         no_score = ~np.isfinite(score)
         for n in np.flatnonzero(zero & ~no_score):
@@ -38,9 +38,6 @@ class Diagnostics:
                 else self._why_zero(batch, int(n))
             )
             texts[n].append(f"the map is zero everywhere: {reason}")
-        with np.errstate(invalid="ignore", over="ignore"):  # one cheap pass clears most batches
-            suspect = not all(np.isfinite(f.sum()) for f in flat)
-        not_finite = np.any([~np.isfinite(f).all(1) for f in flat], axis=0) if suspect else np.zeros(len(score), bool)
         for n in np.flatnonzero(not_finite):
             reason = (
                 self._why_not_finite(family, bool(np.isfinite(score[n])))
@@ -48,7 +45,7 @@ class Diagnostics:
                 else f"so does the input{f' {list_names(inputs)}' if len(batch.entries) > 1 else ''}"
             )
             if family == "perturbation" and np.isfinite(score[n]):
-                reason += _where([m[n] for m in maps])
+                reason += _where(maps.of_inputs(int(n)) if isinstance(maps, EncodedMaps) else [m[n] for m in maps])
             texts[n].append(f"the map holds NaN or infinity: {reason}")
         for n in np.flatnonzero(no_score & ~not_finite):
             value = "NaN" if np.isnan(score[n]) else "infinite"
@@ -121,6 +118,18 @@ class Diagnostics:
         if self._not_finite_weights is None:
             self._not_finite_weights = list_names(self._submodel.graph.not_finite_weights)
         return self._not_finite_weights
+
+
+def _check(maps: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """`[N]` whether a map is zero everywhere, and whether it is not finite somewhere."""
+    flat = [m.reshape(len(m), -1) for m in maps]
+    # A few values from the middle clear most maps.
+    zero = np.all([~f[:, f.shape[1] // 2 : f.shape[1] // 2 + 64].any(1) for f in flat], axis=0)
+    zero[zero] = np.all([~f[zero].any(1) for f in flat], axis=0)
+    with np.errstate(invalid="ignore", over="ignore"):  # one cheap pass clears most batches
+        suspect = not all(np.isfinite(f.sum()) for f in flat)
+    not_finite = np.any([~np.isfinite(f).all(1) for f in flat], axis=0) if suspect else np.zeros(len(zero), bool)
+    return zero, not_finite
 
 
 def _where(maps: Sequence[np.ndarray]) -> str:

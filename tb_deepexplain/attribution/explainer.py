@@ -19,7 +19,14 @@ from tb_deepexplain.attribution.array_likes import column_names, has_axes
 from tb_deepexplain.attribution.baselines import UNREADABLE, Baselines, by_input
 from tb_deepexplain.attribution.batch_sizes import BatchLog, BatchSizes, RunSizes, check_batch_size
 from tb_deepexplain.attribution.batching import RowQueue, join_batches, show_progress, take_rows
-from tb_deepexplain.attribution.compiled_method import CompiledMethod, MethodOutput, Shapes, compile_method
+from tb_deepexplain.attribution.compiled_method import (
+    CompiledMethod,
+    Encode,
+    EncodedMaps,
+    MethodOutput,
+    Shapes,
+    compile_method,
+)
 from tb_deepexplain.attribution.containers import read_baseline
 from tb_deepexplain.attribution.diagnostics import Diagnostics
 from tb_deepexplain.attribution.digest import digest
@@ -430,6 +437,7 @@ class Explainer:
         seed: int = 0,
         progress: bool = False,
         return_result: bool = False,
+        encode: Encode | None = None,
     ) -> Any:
         """Attributions of `xs`, in its structure: an array, or a list, tuple or dict of arrays for several inputs.
 
@@ -438,6 +446,9 @@ class Explainer:
         `batch_size` bounds the evaluations computed at once and does not change the attributions; `seed` makes methods that
         sample repeatable. Returns the attributions, or a Result. Warnings are in the Result; without one they are
         UserWarnings. Raises InputError or ParameterError.
+
+        `encode`, for a Result without tokens, is called on the device with the maps of each batch, and takes their place in the Result;
+        not where they are also compared with float32, or are not of float32.
         """
         if seed is None:
             raise InputError("seed=None: expected a whole number")
@@ -452,10 +463,12 @@ class Explainer:
                 seed=seed,
                 progress=progress,
                 return_result=return_result,
+                encode=encode,
             )
         examples = self.prepare(inputs, ys=ys, target=target, batch_size=batch_size, seed=seeds)
         sizes, queue = self.batch_sizes.of(examples.inputs, batch_size), self._queue(examples.inputs)
         expected = self._explain_sample_in_float32(examples, sizes)
+        encode = encode if expected is None else None
         batches, parts, texts, ranks = list[np.ndarray](), [], list[list[str]](), list[int]()
         with show_progress(examples.n, self.method.title if progress else None) as advance:
             while queue:
@@ -464,14 +477,14 @@ class Explainer:
                 rows = queue.take(sizes.examples(size))
                 try:
                     batch = self.batch(examples, rows)
-                    output, batch_texts = self._explain_and_measure(batch, size, left, sizes)
+                    output, batch_texts = self._explain_and_measure(batch, size, left, sizes, encode)
                 except tf.errors.ResourceExhaustedError as error:
                     sizes.run_out(size, len(rows), error)
                     queue.put_back(rows)
                     continue
                 ranks = [batch.entries[explained.entries[0]].shape.rank for explained in self.submodel.cut.explained]
                 batches.append(rows)
-                parts.append([*output.maps, output.score, output.baseline_score, output.evaluations])
+                parts.append(output.arrays)
                 texts += batch_texts
                 advance(len(rows))
         *maps, score, baseline_score, evaluations = join_batches(parts, batches, examples.n)
@@ -481,16 +494,21 @@ class Explainer:
             self._sample.error += PrecisionError.of(sample, expected)
         texts = [texts[i] for i in np.argsort(np.concatenate(batches))][: examples.n]
         self._add_warnings(texts, examples, batch_size)
-        has_all = self._options["inputs"] is None
-        attributions = examples.inputs.restore_structure(self.submodel.cut.names, maps, has_all)
+        dtype = np.float64 if maps[0].dtype == np.float64 else np.float32
+        if isinstance(output.maps, EncodedMaps):
+            attributions = EncodedMaps(output.maps.shapes, *maps)
+            maps, tokens = [attributions.sums], None
+        else:
+            tokens = sum_tokens(maps, ranks, self.submodel.cut.explained_lookups, self.map_axes)
+            has_all = self._options["inputs"] is None
+            attributions = examples.inputs.restore_structure(self.submodel.cut.names, maps, has_all)
         if not return_result:
             _warn(texts)
             return attributions
         gap = completeness_gap(maps, score, baseline_score) if self.method.sums_to else np.full(len(score), np.nan)
-        dtype = np.float64 if maps[0].dtype == np.float64 else np.float32
         return Result(
             attributions=attributions,
-            tokens=sum_tokens(maps, ranks, self.submodel.cut.explained_lookups, self.map_axes),
+            tokens=tokens,
             score=score.astype(dtype),
             baseline_score=baseline_score.astype(dtype),
             gap=gap.astype(dtype),
@@ -633,7 +651,7 @@ class Explainer:
         return make_batch(submodel, examples, rows)
 
     def _explain_and_measure(
-        self, batch: Batch, size: int, left: int, sizes: RunSizes
+        self, batch: Batch, size: int, left: int, sizes: RunSizes, encode: Encode | None
     ) -> tuple[MethodOutput, list[list[str]]]:
         """As explain_batch, in batches of a size from which `sizes` learns. `left`: the examples that were left before."""
         count, xla = len(batch.rows), sizes.xla
@@ -646,11 +664,11 @@ class Explainer:
 
             output = xla.compare(plain, lambda: self.explain_batch(batch, size, jit=True)[0])
             sizes.count(size)
-            return output, texts
+            return output.encoded(encode), texts
         jit = xla.is_kept and sizes.is_full(size, count)  # what XLA computes is filled up to full batches
         sizes.begin()
         started = time.perf_counter()
-        output, texts = self.explain_batch(batch, size, jit=jit or None)
+        output, texts = self.explain_batch(batch, size, jit=jit or None, encode=encode)
         seconds = time.perf_counter() - started
         if jit:
             sizes.count(size, with_xla=True)
@@ -660,14 +678,14 @@ class Explainer:
 
     @in_its_precision
     def explain_batch(
-        self, batch: Batch, batch_size: int, jit: bool | None = None
+        self, batch: Batch, batch_size: int, jit: bool | None = None, encode: Encode | None = None
     ) -> tuple[MethodOutput, list[list[str]]]:
-        """The method's output, and the warnings of each example. `jit`: by default that of the explainer."""
+        """The method's output, and the warnings of each example. `jit`: by default that of the explainer. `encode`: as in `run`."""
         compiled = self._compiled_for(batch, jit)
         check_target(batch.target, compiled.output_shape)
         check_ys(batch.ys, None, compiled.output_shape if batch.target is None else compiled.output_shape[:-1])
         try:
-            output = compiled(batch, batch_size, self._sample.rounding, self.batch_sizes.held_values)
+            output = compiled(batch, batch_size, self._sample.rounding, self.batch_sizes.held_values, encode)
             n = len(batch.entries[0])
         except tf.errors.InvalidArgumentError as error:
             if not any(entry.dtype == tf.string for entry in batch.entries):
@@ -676,7 +694,7 @@ class Explainer:
             raise ParameterError(
                 f"the model cannot read examples with values of the baseline: {model_error_text(error)}; {UNREADABLE}"
             ) from error
-        for array in (*output.maps, output.score, output.evaluations):
+        for array in output.arrays:
             self._check_rows(len(array), n)
         texts = self._diagnostics.describe(self.method.family, output.maps, output.score, batch)
         for text, applies in zip(compiled.warnings, output.warnings, strict=True):

@@ -10,6 +10,7 @@ Read `request.py` and `example.py` first, then `batch_explainer.py`, which uses 
     example_condition.py   which examples are explained: `misclassified`, `label=3 and probability<0.5`, ...
     targets.py             `predicted`, `top:3`, ... → classes
     batch_explainer.py     a batch of examples in, rows out; halves a batch that does not fit into memory
+    device_encoding.py     maps as the store keeps them, encoded where they are computed
     map_rows.py            results of an explainer → rows
     map_measures.py        measures of the maps, and of random maps
     full_batches.py        how many examples fill the batches of methods and measures

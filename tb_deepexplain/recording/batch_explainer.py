@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import tensorflow as tf
 
+from tb_deepexplain.attribution.compiled_method import Encode, EncodedMaps
 from tb_deepexplain.attribution.explainer import Explainer
 from tb_deepexplain.attribution.inputs import Inputs
 from tb_deepexplain.attribution.precision import computes_on_gpu
@@ -23,11 +24,18 @@ from tb_deepexplain.errors import ParameterError, Stopped
 from tb_deepexplain.evaluation.evaluator import Evaluator
 from tb_deepexplain.graph.model_graph import ModelGraph
 from tb_deepexplain.recording import display
+from tb_deepexplain.recording.device_encoding import encode_on_device
 from tb_deepexplain.recording.example import Example, batch_positions, fill_up
 from tb_deepexplain.recording.example_condition import ExampleCondition
 from tb_deepexplain.recording.full_batches import Work, examples_to_fill
 from tb_deepexplain.recording.map_measures import MapMeasures
-from tb_deepexplain.recording.map_rows import find_disagreement, finite_maps, make_rows, maps_of_inputs
+from tb_deepexplain.recording.map_rows import (
+    encoded_row_maps,
+    find_disagreement,
+    make_rows,
+    maps_of_inputs,
+    row_maps,
+)
 from tb_deepexplain.recording.modality import check_map_axes, find_modality, find_pictures, find_shown_inputs
 from tb_deepexplain.recording.model_loading import load_requested_model
 from tb_deepexplain.recording.request import Request, select_explained
@@ -113,9 +121,16 @@ class BatchExplainer:
     """A loaded model and the explainers of a request, ready for batches of any size."""
 
     def __init__(
-        self, request: Request, graph: ModelGraph | None = None, score: Callable[..., Any] | None = None
+        self,
+        request: Request,
+        graph: ModelGraph | None = None,
+        score: Callable[..., Any] | None = None,
+        encodes_maps: bool = False,
     ) -> None:
-        """`graph`: the request's model, if it is loaded already. `score`: the request's score function, if it is at hand."""
+        """`graph`: the request's model, if it is loaded already. `score`: the request's score function, if it is at hand.
+
+        `encodes_maps`: rows are only stored; the device may encode their maps, whose values are then EncodedMap.
+        """
         self.request, self.id = request, uuid.uuid4().hex
         if graph is None:
             graph = load_requested_model(
@@ -155,8 +170,16 @@ class BatchExplainer:
         self._counts = threading.Lock()  # of what is noted, and of the batch size
         self._pictures = find_pictures(self._shown, self.graph.inputs) if request.superpixels else 0
         self._noted: dict[str, int] = {}  # examples of which the error of the precision is in the metrics, by method
+        self._encode = self._choose_encode() if encodes_maps else None
         for explainer in self.explainers:
             check_map_axes(explainer, self.modality)
+
+    def _choose_encode(self) -> Encode | None:
+        """The function that encodes maps on the device; None where texts are cut and summed, or maps measured and compared, on the host."""
+        names, is_text = self.explainers[0].submodel.cut.names, any(one.modality == "text" for one in self._shown)
+        if is_text or len(self.explainers) > 1 or self.request.measures:
+            return None
+        return functools.partial(encode_on_device, [names.index(one.name) for one in self._shown])
 
     @functools.cached_property
     def inputs(self) -> list[ModelInput]:
@@ -374,15 +397,25 @@ class BatchExplainer:
         for explainer in self.explainers:
             with self._device:
                 started = time.perf_counter()
-                result = explainer.run(some, target=target.explained, batch_size=self._batch_size, return_result=True)
+                result = explainer.run(
+                    some,
+                    target=target.explained,
+                    batch_size=self._batch_size,
+                    return_result=True,
+                    encode=self._encode,
+                )
                 work.append(Work.of(explainer, int(result.evaluations.sum())))
                 report(share_of_maps)
                 columns = measures.columns(self._evaluator.of(explainer), result, report_measures)
                 seconds += time.perf_counter() - started
                 log = explainer.batch_log.take()  # before another thread computes
             metrics.batches_of(explainer.method.id, log.batches, log.batches_with_xla, log.halvings)
-            maps = maps_of_inputs(explainer, result, self._shown, with_map[0], lengths)
-            finite &= finite_maps(maps, result.score, explainer.submodel.cut.names)
+            if isinstance(result.attributions, EncodedMaps):
+                maps = encoded_row_maps(result.attributions, result.score, [one.name for one in self._shown])
+            else:
+                by_input = maps_of_inputs(explainer, result, self._shown, with_map[0], lengths)
+                maps = row_maps(by_input, result.score, explainer.submodel.cut.names)
+            finite &= maps.finite
             method = explainer.method.id
             rows.append(make_rows(self.request, method, with_map, maps, result, columns, batch.classes, numbers))
         if len(rows) > 1:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from tb_deepexplain.attribution.compiled_method import EncodedMaps
 from tb_deepexplain.attribution.explainer import Explainer
 from tb_deepexplain.attribution.results import Result
 from tb_deepexplain.recording.example import Example
@@ -54,11 +55,35 @@ def maps_of_inputs(
     return maps
 
 
+class RowMaps(NamedTuple):
+    """The maps of N examples as rows hold them, one for each example."""
+
+    values: list[Any]  # arrays, or EncodedMap
+    parts: Sequence[list[Part] | None]
+    finite: np.ndarray  # [N] whether an example's score and every value of its map are finite
+
+
+def row_maps(maps: Mapping[str, Sequence[np.ndarray]], score: np.ndarray, explained: Collection[str]) -> RowMaps:
+    """The maps of each shown input, joined where there are several. `explained`: as of `finite_maps`."""
+    finite = finite_maps(maps, score, explained)
+    if len(maps) == 1:
+        return RowMaps(list(next(iter(maps.values()))), [None] * len(score), finite)
+    values = [np.concatenate(list(map(np.ravel, of_inputs))) for of_inputs in zip(*maps.values(), strict=True)]
+    return RowMaps(values, _describe_parts(maps, len(score)), finite)
+
+
+def encoded_row_maps(encoded: EncodedMaps, score: np.ndarray, names: Sequence[str]) -> RowMaps:
+    """Maps that `encode_on_device` encoded, of inputs of these names."""
+    parts: list[Part] = [{"input": name, "shape": list(of)} for name, of in zip(names, encoded.shapes, strict=True)]
+    finite = np.isfinite(score) & encoded.is_finite
+    return RowMaps(list(encoded.rows), [parts if len(parts) > 1 else None] * len(score), finite)
+
+
 def make_rows(
     request: Request,
     method: str,
     examples: Sequence[Example],
-    maps: Mapping[str, Sequence[np.ndarray]],
+    maps: RowMaps,
     result: Result,
     measures: Mapping[int, Mapping[str, Any]],
     classes: Classes,
@@ -66,20 +91,17 @@ def make_rows(
 ) -> Columns[Attribution]:
     """The rows of a result: one for each of its examples, which have these `numbers` in the batch of the `classes`.
 
-    `maps` are those of each shown input; `measures` are by the position of the example.
+    `measures` are by the position of the example.
     """
     n = len(examples)
     is_region = result.positions is not None
     positions = [None] * n if result.target is None else result.target.reshape(n, -1).tolist()
     targets = [None if position is None else position[-1] for position in positions]
-    values = list(next(iter(maps.values())))
-    if len(maps) > 1:
-        values = [np.concatenate(list(map(np.ravel, parts))) for parts in zip(*maps.values(), strict=True)]
     labels, pairs = [example.label for example in examples], list(zip(numbers, positions, strict=True))
     columns: dict[str, list[Any]] = {
         "example_id": [example.id for example in examples],
         "method": [method] * n,
-        "values": values,
+        "values": maps.values,
         "target": targets,
         "target_label": [_class_name(request, target) for target in targets],
         "target_index": [None] * n if is_region else positions,
@@ -98,7 +120,7 @@ def make_rows(
         "step": [request.step] * n,
         "warnings": result.warnings,
         "measures": [measures.get(k, _NO_MEASURES) for k in range(n)],
-        "parts": _describe_parts(maps, n) if len(maps) > 1 else [None] * n,
+        "parts": list(maps.parts),
         "extras": [
             classes.describe_labels(i, target, label) for i, target, label in zip(numbers, targets, labels, strict=True)
         ],

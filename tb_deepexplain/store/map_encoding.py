@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -11,22 +12,49 @@ import numpy as np
 QUANTILES = {"q50": 0.5, "q90": 0.9, "q95": 0.95, "q99": 0.99, "q100": 1.0}
 _COLUMNS = ("attribution", "dtype", "scale", "shape", "concentration", *QUANTILES)
 _DTYPES = ("float16", "float32")
+FLOAT16_REACH = 2.0**-14  # of the largest value: above it, float16 keeps 11 bits
 _VALUES_TOGETHER = 65536  # that are encoded at once: they stay in the processor's caches
 
 
-def encode_maps(maps: Sequence[np.ndarray]) -> dict[str, list[Any]]:
+@dataclasses.dataclass(frozen=True, slots=True)
+class EncodedMap:
+    """A map that was encoded as float16 where it was computed. As an array, it is the map that a reader gets."""
+
+    attribution: bytes
+    scale: float
+    shape: list[int]
+    statistics: Sequence[float | None]  # concentration and QUANTILES
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def columns(self) -> list[Any]:
+        """Its _COLUMNS."""
+        return [self.attribution, "float16", self.scale, self.shape, *self.statistics]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return decode_map(self.attribution, "float16", self.scale, self.shape).astype(dtype or np.float32, copy=False)
+
+
+def encode_maps(maps: Sequence[Any]) -> dict[str, list[Any]]:
     """The columns `attribution` (row-major, little-endian), `dtype`, `scale`, `shape`, `concentration` and QUANTILES, a value for each
-    map.
+    of `maps`, which are arrays or EncodedMap.
 
     Maps are float16 of `values / scale` with scale = max |a|, which keeps 11 bits of every value above
     2^-14 of the largest. A map whose median magnitude lies below that is kept as float32. Small maps of one shape are encoded
     together, which takes a fifth of the time.
     """
-    by_shape: dict[tuple[int, ...], list[int]] = {}
+    by_shape: dict[tuple[int, ...] | None, list[int]] = {}  # None: encoded already
     for i, values in enumerate(maps):
-        by_shape.setdefault(np.shape(values), []).append(i)
+        by_shape.setdefault(None if isinstance(values, EncodedMap) else np.shape(values), []).append(i)
     columns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
     for shape, positions in by_shape.items():
+        if shape is None:
+            for name, values in zip(_COLUMNS, zip(*(maps[i].columns for i in positions), strict=True), strict=True):
+                columns[name] += values
+            continue
         together = max(1, _VALUES_TOGETHER // max(1, math.prod(shape)))
         for start in range(0, len(positions), together):
             some = positions[start : start + together]
@@ -51,7 +79,7 @@ def _encode(maps: np.ndarray) -> list[list[Any]]:
     else:  # each map may have another number of magnitudes
         statistics = np.concatenate([_summarize(np.sort(s[f])[None]) for s, f in zip(sizes, finite, strict=True)])
     largest, median, *shown = statistics.T
-    halves = ~(median < largest * 2.0**-14)
+    halves = ~(median < largest * FLOAT16_REACH)
     # The scale is stored as float32: divide by the number that the reader multiplies by.
     scale = largest.astype(np.float32)
     scale[~(halves & (scale > 0))] = 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,7 +13,7 @@ import tensorflow as tf
 import tb_deepexplain as dx
 from tb_deepexplain.attribution import batch_sizes, device_memory, xla_trial
 from tb_deepexplain.attribution.batch_growth import GPU
-from tb_deepexplain.attribution.compiled_method import CompiledMethod
+from tb_deepexplain.attribution.compiled_method import CompiledMethod, EncodedMaps
 from tb_deepexplain.attribution.device_memory import MemoryUse
 from tb_deepexplain.attribution.xla_trial import XlaTrial, agree
 from tb_deepexplain.evaluation.evaluator import Evaluator
@@ -289,9 +289,16 @@ def test_a_few_maps_may_differ_at_kinks() -> None:
     assert not agree([maps], [maps * 1.01])
 
 
-@pytest.mark.parametrize("jit", [None, False, True])
+def encode_as_arrays(maps: Sequence[Any]) -> EncodedMaps:
+    """Of one input: the maps as they are."""
+    n, rows = len(maps[0]), np.empty(len(maps[0]), object)
+    rows[:] = list(np.asarray(maps[0]))
+    return EncodedMaps([(8, 8, 3)], rows, np.zeros(n, bool), np.ones(n, bool), np.zeros(n))
+
+
+@pytest.mark.parametrize(("jit", "encodes"), [(None, False), (None, True), (False, False), (True, False)])
 def test_xla_is_tried_on_a_gpu_unless_jit_says(
-    jit: bool | None, gpu: Any, graph: dx.ModelGraph, monkeypatch: pytest.MonkeyPatch
+    jit: bool | None, encodes: bool, gpu: Any, graph: dx.ModelGraph, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The whole path, on a CPU that counts as a GPU."""
     gpu(10**12)
@@ -303,12 +310,16 @@ def test_xla_is_tried_on_a_gpu_unless_jit_says(
     expected = dx.Explainer("gradient_x_input", graph, target=1, jit=False).run(PICTURES, batch_size=16)
     compiled, real = list[tuple[bool, int]](), explainer.explain_batch
 
-    def explain_batch(batch: Any, size: int, jit: bool | None = None) -> Any:
+    def explain_batch(batch: Any, size: int, jit: bool | None = None, **options: Any) -> Any:
         compiled.append((bool(jit), len(batch.rows)))
-        return real(batch, size, jit=jit)
+        return real(batch, size, jit=jit, **options)
 
     monkeypatch.setattr(explainer, "explain_batch", explain_batch)
-    assert_maps_close(explainer.run(PICTURES), expected, share=1e-4)
+    if encodes:
+        encoded = explainer.run(PICTURES, return_result=True, encode=encode_as_arrays).attributions
+        assert_maps_close(np.stack(encoded.rows.tolist()), expected, share=1e-4)
+    else:
+        assert_maps_close(explainer.run(PICTURES), expected, share=1e-4)
     if jit is None:  # the trial: without, twice with XLA; then with XLA where a batch is full
         assert compiled == [(False, 16), (True, 16), (True, 16), (True, 16), (False, 8)]
         assert explainer.batch_log.batches_with_xla == 1

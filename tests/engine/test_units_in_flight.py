@@ -14,6 +14,7 @@ from beam_pipelines.engine.suspects import Suspects
 from beam_pipelines.engine.unit_worker import Task, UnitWorker
 from beam_pipelines.reading.work_unit import WorkUnit
 from tb_deepexplain.attribution.explainer import Explainer
+from tb_deepexplain.recording.device_encoding import encode_on_device
 from tb_deepexplain.recording.work_metrics import Metrics
 from tests.pipeline_runs import Run, assert_same, pictures, write_records
 
@@ -106,3 +107,20 @@ def test_a_unit_at_which_a_worker_died_is_explained_alone(
     count = count_units(monkeypatch)
     assert image(write_records(tmp_path / "a.tfrecord", pictures(6)), "--unit_size=2") == 0
     assert count.most == 1
+
+
+def test_a_gpu_encodes_the_maps_that_it_computes(image: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a CPU that counts as a GPU."""
+    source, alone = write_records(tmp_path / "a.tfrecord", pictures(10)), Run(image.model, tmp_path / "host")
+    assert alone(source, methods="gradient_x_input") == 0
+    encoded = list[int]()
+
+    def count_and_encode(order: Any, maps: Any) -> Any:
+        encoded.append(len(maps[0]))
+        return encode_on_device(order, maps)
+
+    monkeypatch.setattr("tb_deepexplain.recording.batch_explainer.encode_on_device", count_and_encode)
+    monkeypatch.setattr("tb_deepexplain.attribution.precision.computes_on_gpu", lambda: True)
+    assert image(source, methods="gradient_x_input") == 0
+    assert encoded[-1] == 10
+    assert_same(alone, image)
