@@ -491,7 +491,8 @@ class Explainer:
         if expected is not None:
             # Of texts without the padding of later, longer ones.
             sample = [m[tuple(map(slice, e.shape))] for m, e in zip(maps, expected, strict=True)]
-            self._sample.error += PrecisionError.of(sample, expected)
+            scores = np.stack([score, baseline_score])[:, : len(expected[0])] if self.method.sums_to else None
+            self._sample.error += PrecisionError.of(sample, expected, scores)
         texts = [texts[i] for i in np.argsort(np.concatenate(batches))][: examples.n]
         self._add_warnings(texts, examples, batch_size)
         dtype = np.float64 if maps[0].dtype == np.float64 else np.float32

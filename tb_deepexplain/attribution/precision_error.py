@@ -14,6 +14,7 @@ SAMPLE = 8  # examples
 # TensorFlow keeps its plan for a shape, batch included, in TF32 and in float32: the sample is computed in float32 first, in batches of a
 # size that is rare.
 REFERENCE_BATCH = 13
+_ROUNDING = 2.0**-20  # of a score in float32, as a share of it: a few units of its last digit
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -24,13 +25,21 @@ class PrecisionError:
     rank_correlations: Sequence[float] = ()  # [n] NaN where one of the two maps is constant
 
     @staticmethod
-    def of(maps: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> PrecisionError:
-        """`maps` `[n, ...]`, one for each input, and those in float32. Examples whose maps are not finite are left out."""
+    def of(
+        maps: Sequence[np.ndarray], expected: Sequence[np.ndarray], scores: np.ndarray | None = None
+    ) -> PrecisionError:
+        """`maps` `[n, ...]`, one for each input, and those in float32. Examples whose maps are not finite are left out.
+
+        `scores` `[k, n]`, of maps that sum to a difference of scores: examples whose map in float32 is nowhere larger than the rounding
+        of these scores are left out, too: all of such a map may be rounding.
+        """
         a, b = (
             np.concatenate([np.reshape(m, [len(m), -1]) for m in of], 1, dtype=np.float64) for of in (maps, expected)
         )
-        is_finite = np.isfinite(a).all(1) & np.isfinite(b).all(1)
-        a, b = a[is_finite], b[is_finite]
+        known = np.isfinite(a).all(1) & np.isfinite(b).all(1)
+        if scores is not None:
+            known &= abs(b).max(1, initial=0) > _ROUNDING * abs(scores).max(0)
+        a, b = a[known], b[known]
         size = abs(b).max(1, initial=0)
         differences = abs(a - b).max(1, initial=0) / np.where(size > 0, size, 1)
         return PrecisionError(differences.tolist(), spearman(a, b).tolist())
@@ -84,7 +93,7 @@ class PrecisionSample:
 def describe_error(figures: Mapping[str, Any]) -> str:
     """The figures of a PrecisionError in words: `4.7 % (median), 16 % at worst, rank correlation 0.98, of 8 examples`."""
     if not figures["examples"]:
-        return "unknown: no map of the sample is finite"
+        return "unknown: no map of the sample is finite and larger than rounding"
     correlation = figures["rank_correlation"]
     parts = [f"{_percent(figures['median'])} (median)", f"{_percent(figures['worst'])} at worst"]
     parts += [] if correlation is None else [f"rank correlation {correlation:.3g}"]

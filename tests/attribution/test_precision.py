@@ -235,6 +235,18 @@ def test_the_sample_grows_to_eight_examples(has_half: None) -> None:
     assert counts == [1, 6, 8]
 
 
+@pytest.mark.parametrize(("method", "compared"), [("integrated_gradients", 2), ("saliency", 3)])
+def test_maps_that_are_only_rounding_are_not_compared(method: str, compared: int) -> None:
+    """The score is 100 and a little: the second example changes it by less than its last digit in float32."""
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(1, bias_initializer=keras.initializers.Constant(100))])
+    xs = np.random.default_rng(0).uniform(1, 2, (3, 4)).astype(np.float32) * np.float32([[1], [1e-6], [1]])
+    error = dx.explain(method, dx.load_model(model), xs, precision="float64", return_result=True).precision_error
+    assert error is not None
+    assert (error.examples, len(error.rank_correlations), error.worst < 1e-4) == (compared, compared, True)
+    maps = np.float32([[1e-4, 0], [1e-3, 1e-3]])
+    assert PrecisionError.of([maps * 2], [maps], np.float32([[100, 5], [-200, 200]])).differences == [1.0]
+
+
 def test_the_error_of_a_map_is_a_share_of_its_largest_value() -> None:
     expected = np.array([[1, -4, 2], [0, 0, 0], [1, 2, np.nan], [1, 2, 3]], np.float32)
     maps = expected + np.float32([[0.4, 0, 0], [0, 0, 0], [0, 0, 0], [0, 0, -1.5]])
@@ -245,7 +257,9 @@ def test_the_error_of_a_map_is_a_share_of_its_largest_value() -> None:
     assert describe_error(error.as_json()) == text
     two = PrecisionError.of([maps[:1], maps[:1] * 0], [expected[:1], expected[:1] * 0])  # of two inputs together
     np.testing.assert_allclose(two.differences, [0.1], rtol=1e-6)
-    assert describe_error(PrecisionError().as_json()) == "unknown: no map of the sample is finite"
+    assert (
+        describe_error(PrecisionError().as_json()) == "unknown: no map of the sample is finite and larger than rounding"
+    )
     large = PrecisionError([0.5, 0.996, 12.5], [])
     assert describe_error(large.as_json()).startswith("100 % (median), 1,250 % at worst, of 3 examples")
 
