@@ -57,6 +57,11 @@ def acquire_devices(
         return _acquired
 
 
+def check_machine(gpus: int | None, gpu_memory: float | None) -> None:
+    """ParameterError if processes of this machine would see too few GPUs for these options. Acquires none."""
+    _check_visible(len(tf.config.list_physical_devices("GPU")), gpus, gpu_memory)
+
+
 def count_process_slots(most: int, gpus: int | None, processes_per_gpu: int) -> int:
     """How many processes, `most` or fewer, can acquire their devices now. Raises NoFreeGpuError if none can for half a minute."""
     names = _gpu_names(len(tf.config.list_physical_devices("GPU")))
@@ -90,14 +95,7 @@ def _acquire(
     keep_waiting: Callable[[str], bool] | None,
 ) -> tuple[str, ...]:
     visible = tf.config.get_visible_devices("GPU")
-    if len(visible) < (gpus or 0):
-        raise ParameterError(
-            f"gpus={gpus}: this process sees {len(visible)} (nvidia-smi, CUDA_VISIBLE_DEVICES); 0 explains on the CPU"
-        )
-    if gpu_memory is not None and not visible:
-        raise ParameterError(
-            f"gpu_memory={gpu_memory:g}: this process sees no GPU (nvidia-smi, CUDA_VISIBLE_DEVICES); leave it out"
-        )
+    _check_visible(len(visible), gpus, gpu_memory)
     names = _gpu_names(len(visible))
     least = min(1 if gpus is None else gpus, len(visible))
     most = len(visible) if gpus is None and alone else least
@@ -119,6 +117,17 @@ def _acquire(
         gpu_leases.release_gpus()
         raise
     return tuple(device.name for device in logical or tf.config.list_logical_devices("CPU"))
+
+
+def _check_visible(visible: int, gpus: int | None, gpu_memory: float | None) -> None:
+    if visible < (gpus or 0):
+        raise ParameterError(
+            f"gpus={gpus}: this process sees {visible} (nvidia-smi, CUDA_VISIBLE_DEVICES); 0 explains on the CPU"
+        )
+    if gpu_memory is not None and not visible:
+        raise ParameterError(
+            f"gpu_memory={gpu_memory:g}: this process sees no GPU (nvidia-smi, CUDA_VISIBLE_DEVICES); leave it out"
+        )
 
 
 def _configure(gpus: list[Any], limits: list[int | None]) -> list[Any]:

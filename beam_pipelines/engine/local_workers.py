@@ -41,6 +41,11 @@ def explains_here(flags: Sequence[str]) -> bool:
     return environment == "LOOPBACK" or (runner_id(options) == "prismrunner" and environment is None)
 
 
+def explains_on_this_machine(flags: Sequence[str]) -> bool:
+    """Whether this process, or worker processes that Beam's local runner starts, explain."""
+    return explains_here(flags) or runner_id(PipelineOptions(list(flags))) in LOCAL_RUNNERS
+
+
 def is_alone(flags: Sequence[str]) -> bool:
     """Whether a process that explains is the only one on its machine, and may use all of its GPUs."""
     options = PipelineOptions(list(flags))

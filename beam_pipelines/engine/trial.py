@@ -39,9 +39,13 @@ def load_workers(
     check_present(itertools.chain.from_iterable(map(read_records, units)), job.record_spec)
     print_note("loading the model and explaining one example")
     is_here = local_workers.explains_here(flags)
-    if not is_here:
-        job = dataclasses.replace(job, request=job.request.on_cpu())
     with filter_native_stderr():
+        if not is_here:
+            if local_workers.explains_on_this_machine(flags):
+                from beam_pipelines.engine.devices import check_machine
+
+                check_machine(job.request.gpus, job.request.gpu_memory)
+            job = dataclasses.replace(job, request=job.request.on_cpu())
         pool: DevicePool[UnitWorker] = (
             shared.acquire(lambda: unit_worker_pool(job)) if is_here else unit_worker_pool(job)
         )

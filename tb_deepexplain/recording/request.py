@@ -131,6 +131,10 @@ def _check_devices(gpus: int | None, processes_per_gpu: int, gpu_memory: float |
         raise ParameterError(f"gpu_memory={gpu_memory:g}: expected at least {LEAST_GPU_MEMORY} (gigabytes)")
     if gpus == 0 and gpu_memory is not None:
         raise ParameterError(f"gpu_memory={gpu_memory:g}: gpus=0 explains on the CPU; leave one of them out")
+    if gpus == 0 and processes_per_gpu > 1:
+        raise ParameterError(
+            f"processes_per_gpu={processes_per_gpu}: gpus=0 explains on the CPU; leave one of them out"
+        )
 
 
 def select_explained(

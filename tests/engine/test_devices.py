@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from beam_pipelines.engine import devices, gpu_driver, gpu_leases, local_workers
+from beam_pipelines.engine import devices, gpu_driver, gpu_leases, local_workers, trial
 from beam_pipelines.engine.device_pool import DevicePool
 from beam_pipelines.engine.devices import GIGABYTE
 from beam_pipelines.engine.runners import choose_runner
@@ -154,11 +154,45 @@ def test_memory_that_cannot_be_had_is_refused(monkeypatch: pytest.MonkeyPatch) -
         devices.acquire_devices(gpu_memory=4)
     for options, message in [
         ({"gpus": 0, "gpu_memory": 4.0}, "gpu_memory=4: gpus=0 explains on the CPU"),
+        ({"gpus": 0, "processes_per_gpu": 2}, "processes_per_gpu=2: gpus=0 explains on the CPU; leave one of them out"),
         ({"gpu_memory": 0.01}, r"gpu_memory=0\.01: expected at least 0\.25"),
         ({"processes_per_gpu": 0}, "processes_per_gpu=0: expected at least 1"),
     ]:
         with pytest.raises(ParameterError, match=message):
             make_request("m", ["saliency"], **options)
+
+
+@pytest.mark.parametrize(
+    ("runner", "option", "message"),
+    [
+        ("FnApiRunner", "--gpu_memory=4", "gpu_memory=4: this process sees no GPU"),
+        ("FnApiRunner", "--gpus=2", "gpus=2: this process sees 0"),
+        ("PortableRunner", "--gpu_memory=4", "the run goes on"),  # on other machines
+    ],
+)
+def test_gpus_that_this_machine_has_not_are_refused_before_worker_processes_start(
+    runner: str,
+    option: str,
+    message: str,
+    exported: Callable[[str], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def start(*_: object) -> None:
+        raise ParameterError("the run goes on")
+
+    Machine(0, monkeypatch)
+    monkeypatch.setattr(trial, "unit_worker_pool", start)
+    source, run = (
+        write_records(tmp_path / "a.tfrecord", [{"x": [1.0, 2.0, 3.0, 4.0]}]),
+        Run(exported("binary"), tmp_path),
+    )
+    processes = ["--direct_running_mode=multi_processing", "--direct_num_workers=2"]
+    workers = processes if runner == "FnApiRunner" else ["--job_endpoint=localhost:1", "--environment_type=EXTERNAL"]
+    assert run(source, "--target=0", option, f"--runner={runner}", *workers) == 2
+    assert message in capsys.readouterr().err
+    assert not run.directory.exists()
 
 
 def test_a_bound_that_the_process_has_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
