@@ -91,16 +91,18 @@ class PrecisionSample:
 
 
 def describe_error(figures: Mapping[str, Any]) -> str:
-    """The figures of a PrecisionError in words: `4.7 % (median), 16 % at worst, rank correlation 0.98, of 8 examples`."""
+    """The figures of a PrecisionError in words: `4.7 % (median), 16 % at worst, rank correlation 0.980, of 8 examples`."""
     if not figures["examples"]:
         return "unknown: no map of the sample is finite and larger than rounding"
     correlation = figures["rank_correlation"]
     parts = [f"{_percent(figures['median'])} (median)", f"{_percent(figures['worst'])} at worst"]
-    parts += [] if correlation is None else [f"rank correlation {correlation:.3g}"]
+    parts += [] if correlation is None else [f"rank correlation {correlation:.3f}"]
     return ", ".join([*parts, f"of {figures['examples']} example{'s' * (figures['examples'] != 1)}"])
 
 
 def _percent(share: float) -> str:
+    if 0 < share < 1e-5:
+        return "less than 0.001 %"
     return f"{100 * share:.2g} %" if share < 0.995 else f"{100 * share:,.0f} %"
 
 

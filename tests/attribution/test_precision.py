@@ -253,13 +253,16 @@ def test_the_error_of_a_map_is_a_share_of_its_largest_value() -> None:
     error = PrecisionError.of([maps], [expected])
     np.testing.assert_allclose(error.differences, [0.1, 0, 0.5], rtol=1e-6)
     np.testing.assert_allclose(error.rank_correlations, [1, np.nan, 0.5], rtol=1e-6)
-    text = "10 % (median), 50 % at worst, rank correlation 0.75, of 3 examples"
+    text = "10 % (median), 50 % at worst, rank correlation 0.750, of 3 examples"
     assert describe_error(error.as_json()) == text
     two = PrecisionError.of([maps[:1], maps[:1] * 0], [expected[:1], expected[:1] * 0])  # of two inputs together
     np.testing.assert_allclose(two.differences, [0.1], rtol=1e-6)
     assert (
         describe_error(PrecisionError().as_json()) == "unknown: no map of the sample is finite and larger than rounding"
     )
+    tiny = PrecisionError([0.0, 3.6e-7, 2e-5], [])
+    assert describe_error(tiny.as_json()).startswith("less than 0.001 % (median), 0.002 % at worst, of 3 examples")
+    assert describe_error(PrecisionError([0.0], []).as_json()).startswith("0 % (median), 0 % at worst")
     large = PrecisionError([0.5, 0.996, 12.5], [])
     assert describe_error(large.as_json()).startswith("100 % (median), 1,250 % at worst, of 3 examples")
 

@@ -43,7 +43,7 @@ def test_a_precision_other_than_float32_is_reported_with_its_error() -> None:
     figures = {"examples": 8, "median": 0.047, "worst": 0.159, "rank_correlation": 0.98}
     manifest: dict[str, Any] = {"methods": [{"id": "saliency", "title": "Saliency"}], "precision": "tf32"}
     measured = manifest | {"precision_error": {"saliency": figures}}
-    text = "tf32: maps of Saliency differ from float32 by 4.7 % (median), 16 % at worst, rank correlation 0.98, of 8 examples"
+    text = "tf32: maps of Saliency differ from float32 by 4.7 % (median), 16 % at worst, rank correlation 0.980, of 8 examples"
     assert describe_precision(measured) == [text]
     on_cpu = manifest | {"precision_error": {}, "spent": {"examples_without_tf32": 1200}}
     assert describe_precision(on_cpu) == ["TF32 changes nothing on a CPU: 1,200 examples in float32"]

@@ -48,4 +48,12 @@ export function percent(share: number | null, digits = 1): string {
   return `${value >= 1000 ? short(value) : value.toFixed(value < 99.95 && value !== 0 ? digits : 0)}${THIN_SPACE}%`;
 }
 
+/** Two significant digits, without an exponent; what is tiny only has a bound. As the command writes an error of a precision. */
+export function shortPercent(share: number | null): string {
+  if (share === null || !Number.isFinite(share)) return "–";
+  if (share > 0 && share < 1e-5) return `less than 0.001${THIN_SPACE}%`;
+  const value = 100 * share;
+  return `${value < 99.5 ? Number(value.toPrecision(2)) : count(Math.round(value))}${THIN_SPACE}%`;
+}
+
 export const count = (n: number): string => n.toLocaleString("en-US");

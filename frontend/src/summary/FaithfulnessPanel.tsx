@@ -4,7 +4,7 @@ import type { Faithfulness, Measure, MeasureMean } from "../api/types";
 import { meanCurve } from "../charts/axes";
 import { type Curve, LineChart } from "../charts/LineChart";
 import { chanceSeries, series } from "../charts/series";
-import { count, short } from "../format/numbers";
+import { count, shortPercent } from "../format/numbers";
 import { theme } from "../state/host";
 import { Better } from "./Better";
 import styles from "./FaithfulnessPanel.module.css";
@@ -31,10 +31,9 @@ export function precisionText(precision: Faithfulness["precision"]): string {
   if (precision.without_tf32)
     return `${name} changes nothing on a CPU: ${count(precision.without_tf32)} examples are in float32.`;
   if (precision.errors.length === 0) return `${name}: this store does not say how far its maps differ from float32.`;
-  const share = (value: number | null): string => `${short(value === null ? null : 100 * value, 2)}\u202f%`;
   const parts = precision.errors.map(({ title, examples, median, worst, rank_correlation }) => {
-    const correlation = rank_correlation === null ? "" : `, rank correlation ${short(rank_correlation)}`;
-    return `by ${share(median)} (median; ${share(worst)} at worst${correlation}; ${count(examples)} examples) for ${title}`;
+    const correlation = rank_correlation === null ? "" : `, rank correlation ${rank_correlation.toFixed(3)}`;
+    return `by ${shortPercent(median)} (median; ${shortPercent(worst)} at worst${correlation}; ${count(examples)} examples) for ${title}`;
   });
   return `${name}: maps differ from float32 ${parts.join(", ")}.`;
 }

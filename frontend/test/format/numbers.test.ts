@@ -1,6 +1,6 @@
 // How numbers are written.
 import { describe, expect, it } from "vitest";
-import { percent, plain, plusMinus, short, withSign } from "../../src/format/numbers";
+import { percent, plain, plusMinus, short, shortPercent, withSign } from "../../src/format/numbers";
 
 describe("numbers", () => {
   it.each([
@@ -44,5 +44,10 @@ describe("numbers", () => {
     expect(percent(0.0123)).toBe("1.2\u202f%");
     expect(percent(1)).toBe("100\u202f%");
     expect(percent(Infinity)).toBe("–");
+  });
+  it("writes errors of a precision as the command does", () => {
+    const shares = [0, 3.6e-7, 2e-5, 0.047, 0.159, 0.996, 12.5, null];
+    const texts = shares.map((share) => shortPercent(share).replace("\u202f", " "));
+    expect(texts).toEqual(["0 %", "less than 0.001 %", "0.002 %", "4.7 %", "16 %", "100 %", "1,250 %", "–"]);
   });
 });

@@ -56,7 +56,7 @@ describe("faithfulness", () => {
     const precision = { precision: "tf32", errors: [error, other], without_tf32: 0 };
     const text =
       "TF32: maps differ from float32 by 4.7\u202f% (median; 16\u202f% at worst, rank correlation 0.980; 8 examples) for A, " +
-      "by 0.020\u202f% (median; 4.0e−5\u202f% at worst; 8 examples) for B.";
+      "by 0.02\u202f% (median; less than 0.001\u202f% at worst; 8 examples) for B.";
     for (const patch of [{ precision }, { precision, measures: [] }])
       expect(show(<FaithfulnessPanel summary={summary(patch)} />).textContent).toContain(text);
     const onCpu = { precision: "tf32", errors: [], without_tf32: 1200 };
