@@ -20,8 +20,10 @@ import tb_deepexplain as dx
 from tb_deepexplain.attribution import explainer as explainer_module
 from tb_deepexplain.attribution import precision as precision_module
 from tb_deepexplain.attribution.explainer import Explainer
+from tb_deepexplain.attribution.methods.integrated_gradients import integrated_gradients
 from tb_deepexplain.attribution.precision import check_mixed, computing_in, forbid_tf32, read_precision
 from tb_deepexplain.attribution.precision_error import PrecisionError, describe_error
+from tb_deepexplain.attribution.score import Score
 from tb_deepexplain.errors import ParameterError
 from tests import models
 
@@ -301,6 +303,25 @@ def test_a_gap_within_the_last_digits_is_not_refined() -> None:
     result = dx.explain("integrated_gradients", model, x, tolerance=1e-5, return_result=True)
     assert result.evaluations.max() <= 17
     assert not any("jumps" in text for texts in result.warnings for text in texts)
+
+
+def test_rounding_of_many_intervals_is_no_reason_to_halve_them() -> None:
+    """Scores that go up and down, so that there are many intervals, rounded as half precision rounds them."""
+
+    @tf.function(autograph=False)
+    def explain(x: Any) -> Any:
+        def output(points: list[Any], _: Any) -> Any:
+            exact = 0.75 + 0.24 * tf.sin(tf.reduce_sum(points[0], 1))
+            return tf.cast(tf.cast(exact, tf.bfloat16), tf.float32)
+
+        score = Score(output, [x])
+        score.rounding = 2.0**-9  # half of bfloat16's last digit from 0.5 to 1
+        return integrated_gradients(score, tolerance=1e-6)
+
+    explanation = explain(tf.linspace(30.0, 40.0, 8)[:, None])
+    assert 17 < explanation.evaluations.numpy().max() < 128  # 511 with half of the noise
+    for text, applies in explanation.warnings:
+        assert not applies.numpy().any() or b"limits it" in text.numpy()
 
 
 def test_names_of_precisions() -> None:

@@ -18,6 +18,9 @@ NARROWEST = 2.0**-20  # of the path; below it float32 points no longer differ
 # From a baseline of zeros, points differ by a share of their distance to it. Norms of norms change at 1e-12 of the path.
 NARROWEST_AT_ZERO = 2.0**-64
 ROUNDINGS = 2.0  # the gap that rounding leaves, in rounding errors of the score: both ends of the path have one
+# Rounding errors of an interval, in the gap that rounding leaves: the difference of two scores, each of which is off by up to a
+# rounding error of the score, is at most so large in the root mean square.
+NOISE = 2**0.5 / ROUNDINGS
 STEEP = 100.0  # a slope at the baseline that is so many times the mean slope
 LAST_DIGITS = 8  # of a score in its dtype that rounding may change
 ROUNDED = f"{ROUNDING} limits it"
@@ -258,7 +261,7 @@ class _Refinement:
         rule, error = _integrate_intervals(last - first, f, s)
         narrowest = tf.maximum(NARROWEST * last, NARROWEST_AT_ZERO) if self._path.is_from_zero else NARROWEST
         pairs = (self._max_evaluations - state["evaluations"]) // 2
-        split = _to_split(rows, error, last - first > narrowest, allowed, rounding / (2 * ROUNDINGS), pairs, n)
+        split = _to_split(rows, error, last - first > narrowest, allowed, NOISE * rounding, pairs, n)
         splits = tf.math.unsorted_segment_sum(tf.cast(split, tf.int32), rows, n)
         ready = tf.gather(splits, rows) == 0
         rule = tf.where(ready[:, None], rule, tf.zeros_like(rule))
