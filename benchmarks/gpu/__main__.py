@@ -34,7 +34,12 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(BUDGETS)} (default: all)")
     parser.add_argument("--seconds", type=float, help="of each part (default: " + json.dumps(BUDGETS).strip("{}") + ")")
-    parser.add_argument("--net", nargs="+", choices=models.NETS, default=list(models.NETS), help="of throughput")
+    parser.add_argument(
+        "--net",
+        nargs="+",
+        choices=models.NETS,
+        help="of exactness (default: " + ", ".join(exactness.NETS) + ") and throughput (default: all)",
+    )
     parser.add_argument("--method", nargs="+", choices=throughput.METHODS, default=list(throughput.METHODS))
     parser.add_argument("--examples", type=int, help="of each net, at most")
     parser.add_argument("--cases", type=int, help="golden ones (default: as many as the time allows)")
@@ -63,10 +68,12 @@ def run(part: str, options: argparse.Namespace, on_gpu: bool) -> Iterator[Row]:
     try:
         match part:
             case "exactness":
-                yield from exactness.measure(seconds, on_gpu, min(options.examples or 64, 64), options.cases)
+                yield from exactness.measure(
+                    seconds, on_gpu, options.net or exactness.NETS, min(options.examples or 64, 64), options.cases
+                )
             case "throughput":
                 yield from throughput.measure(
-                    seconds, on_gpu, options.net, options.method, options.examples, options.timing
+                    seconds, on_gpu, options.net or list(models.NETS), options.method, options.examples, options.timing
                 )
             case "pipeline":
                 yield from runs.measure_pipeline(seconds, on_gpu, options.pictures, options.timing)

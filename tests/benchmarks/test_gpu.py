@@ -16,7 +16,6 @@ from benchmarks.gpu import exactness, models, runs, throughput
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exactness, "NETS", ("cnn28",))
     monkeypatch.setattr(exactness, "METHODS", ("gradient_x_input", "occlusion"))
     monkeypatch.setattr(throughput, "FIXED_BATCHES", (64,))
     monkeypatch.setattr(runs, "STEPS", 2)
@@ -38,7 +37,7 @@ def test_exactness_and_throughput_without_a_gpu(
     rows = measure(tmp_path, "exactness", "throughput", *numbers)
     assert [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")] == rows
     errors = {row["maps"]: row["worst_percent"] for row in rows if "worst_percent" in row}
-    assert errors.keys() == {"cnn28 gradient_x_input", "cnn28 occlusion"}
+    assert errors.keys() == {"textcnn gradient_x_input", "textcnn occlusion"}
     assert 0 < max(errors.values()) < 0.1  # float32 against float64 on one processor
     assert [(row["held"], row["of"], row["failed"]) for row in rows if "golden" in row] == [(3, 3, [])]
     rates = [row for row in rows if row["part"] == "throughput"]
@@ -78,6 +77,76 @@ def test_a_run_is_judged_while_it_is_at_work() -> None:
     assert run.examples_per_second == 20
     assert run.busy == pytest.approx(0.9)
     assert (runs.Watched().examples_per_second, runs.Watched().busy) == (0, 0)
+
+
+@pytest.fixture
+def seconds_passed(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Of the clock of the exactness, on which maps of eight examples take 1 second in float32 and 2 in float64, a golden case 1 second."""
+    passed = [0.0]
+
+    def explainer(method: str, model: Any, precision: str, **parameters: Any) -> Any:
+        def run(x: np.ndarray, target: int) -> np.ndarray:
+            passed[0] += 2 if precision == "float64" else 1
+            return x + (precision == "float32")
+
+        return SimpleNamespace(run=run)
+
+    def failure(case: dict[str, Any], precision: str) -> None:
+        passed[0] += 1
+
+    def clock(seconds: float) -> Any:
+        end = passed[0] + seconds
+        return SimpleNamespace(left=lambda: end - passed[0])
+
+    def load(name: str, most: int) -> Any:
+        return SimpleNamespace(name=name, model=None, x=np.ones((most, 2)))
+
+    monkeypatch.setattr(exactness.dx, "Explainer", explainer)
+    monkeypatch.setattr(exactness, "Clock", clock)
+    monkeypatch.setattr(exactness, "failure", failure)
+    monkeypatch.setattr(models, "load", load)
+    return passed
+
+
+def test_exactness_keeps_its_time_and_gives_each_figure_at_once(seconds_passed: list[float]) -> None:
+    rows, times = [], []
+    for row in exactness.measure(20.0, False, ["cnn28", "resnet"], examples=16, cases=8):
+        rows.append(row)
+        times.append(seconds_passed[0])
+    # From 15 seconds on it is the golden cases' turn: of the third maps, each precision has its first examples.
+    assert times == [6, 12, 17, 21, 21]
+    assert [(row["maps"], row["examples"], row["worst_percent"]) for row in rows[:3]] == [
+        ("cnn28 gradient_x_input", 16, 100),
+        ("cnn28 deeplift", 16, 100),
+        ("cnn28 occlusion", 8, 100),
+    ]
+    assert (rows[3]["golden"], rows[3]["cases_left_out"]) == ("4 of 4 hold", 4)
+    left = ["cnn28 integrated_gradients", *(f"resnet {method}" for method in exactness.METHODS)]
+    assert rows[4] == {"left_out": [f"CPU float32 {each}" for each in left], "seconds": 20}
+
+
+def test_exactness_of_the_chosen_nets(seconds_passed: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+    gpu.main(["exactness", "--net", "textcnn", "--examples", "2", "--cases", "1"])
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["maps"] for row in rows if "maps" in row] == [f"textcnn {method}" for method in exactness.METHODS]
+    assert not [row for row in rows if "left_out" in row]
+
+
+def test_figures_wait_for_the_reference_only(tmp_path: Path) -> None:
+    def row(device: str, precision: str, value: float) -> dict[str, Any]:
+        file = tmp_path / f"{device} {precision}.npy"
+        np.save(file, np.full((2, 3), value))
+        return {"device_of_maps": device, "precision": precision, "maps": "cnn28 deeplift", "file": str(file)}
+
+    read = []
+
+    def rows() -> Any:
+        for each in (row("GPU", "mixed", 1.5), row("CPU", "float64", 1), row("GPU", "float32", 1)):
+            read.append(each["precision"])
+            yield each
+
+    figures = [(each["precision"], each["worst_percent"], len(read)) for each in exactness._compare(rows())]
+    assert figures == [("mixed", 50, 2), ("float32", 0, 3)]
 
 
 def test_golden_cases_are_of_all_nets_in_turn() -> None:
