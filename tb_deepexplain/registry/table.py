@@ -36,7 +36,7 @@ RESERVED = {
         ),
         "Explainer()",
     ),
-    **dict.fromkeys(("xs", "ys", "batch_size", "seed", "progress", "return_result"), "run()"),
+    **dict.fromkeys(("xs", "ys", "batch_size", "seed", "progress", "return_result", "encode"), "run()"),
     **dict.fromkeys(("measures", "segments"), "evaluate()"),
 }
 
