@@ -7,6 +7,7 @@ key; keys that this version does not know are kept, whatever they hold. So no re
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import math
 import re
@@ -26,6 +27,8 @@ from tb_deepexplain.store.records import FORMAT_VERSION
 
 MOST_BYTES = 32 << 20  # of the file; 100,000 work units take 3 MB
 MOST_LEVELS = 32  # of lists and objects within each other
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
+_STEPS = {"[": 1, "{": 1, "]": -1, "}": -1}
 _TOO_DEEP = f"lists and objects within each other are more than {MOST_LEVELS} deep"
 LARGEST_WHOLE = 2**53  # whole numbers above it are others in the page's JavaScript
 
@@ -201,10 +204,10 @@ def read_manifest(directory: Path) -> tuple[dict[str, Any], int]:
         text = read_bounded_text(directory / MANIFEST, MOST_BYTES)
         if text is None:
             raise _unreadable(directory, f"it has more than {MOST_BYTES >> 20} MiB")
+        if _is_too_deep(text):
+            raise _unreadable(directory, _TOO_DEEP)
         # JSON has neither NaN nor infinity; Python writes and reads both. A number too large for a float is infinity, too.
         manifest = json.loads(text, parse_constant=_no_number, parse_float=_finite_number)
-    except RecursionError:
-        raise _unreadable(directory, _TOO_DEEP) from None
     except ValueError as error:
         raise _unreadable(directory, f"it is not JSON ({error})") from None
     if not isinstance(manifest, dict):
@@ -218,7 +221,6 @@ def read_manifest(directory: Path) -> tuple[dict[str, Any], int]:
             f"{directory} has store format {shown}; this version reads formats 1 to {FORMAT_VERSION}: {advice}"
         )
     try:
-        _check_levels(manifest)
         _check(manifest, Manifest, "")
         upgraded = version_1.upgrade_manifest(manifest)
         if version == 1:
@@ -251,19 +253,10 @@ def _finite_number(text: str) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _check_levels(value: Any) -> None:
-    """_Unfit if lists and objects lie too deep within each other. Works level by level: no recursion."""
-    level = [value]
-    for _ in range(MOST_LEVELS):
-        level = [
-            inner
-            for outer in level
-            for inner in (outer.values() if isinstance(outer, dict) else outer)
-            if isinstance(inner, dict | list)
-        ]
-        if not level:
-            return
-    raise _Unfit(_TOO_DEEP)
+def _is_too_deep(text: str) -> bool:
+    """Whether lists and objects lie too deep within each other for the parser, which recurses."""
+    steps = (_STEPS[bracket] for bracket in re.findall(r"[\[\]{}]", _STRING.sub("", text)))
+    return any(level > MOST_LEVELS for level in itertools.accumulate(steps))
 
 
 @functools.cache

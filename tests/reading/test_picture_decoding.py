@@ -82,7 +82,8 @@ def test_the_stored_picture_has_the_orientation_of_the_model_s_input(photo: Path
     assert example.inputs["x"].shape == (12, 18, 3)
     np.testing.assert_allclose(example.inputs["x"], keras.utils.load_img(photo), atol=tolerance(photo))
     shown = ShownInput("x", "image", InputSpec("x", "float32", (None, None, None, 3), "x"), is_one_value=False)
-    stored = display.show(example, shown, None).image
+    (row,) = display.store_examples([example], [shown], "image", [], [{}])
+    stored = row.image
     assert stored is not None
     with Image.open(io.BytesIO(stored)) as shown, Image.open(photo) as original:
         assert dict(original.getexif()) == {Image.ExifTags.Base.Orientation: TURNED}
